@@ -1,0 +1,204 @@
+"""`Result`: everything one run found, and its JSON form (`result.json`, schema 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from dicomseg.segmentation import EngineInfo, Finding, Level
+from dicomseg.structures import Side, StructureId
+
+SCHEMA: Final = 1
+MeasurementName = Literal["OC", "DAA", "DIVC", "PI"]
+MAIN_MEASUREMENTS: Final[tuple[MeasurementName, ...]] = ("OC", "DAA", "DIVC", "PI")
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a value is absent: a stable code and a sentence."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One line: its value is the distance of its two end points.
+
+    value_mm: None exactly when `refusal` is set. points_lps: the two end points in LPS mm.
+    uncertainty_mm: one standard deviation (k = 1); uncertainty_note says what it contains.
+    start, end: names of what the end points lie on, e.g. "left psoas major" and "left common iliac artery".
+    flags: codes of warnings that keep the value, e.g. "at_bifurcation".
+    """
+
+    name: str
+    method: str
+    side: Side | None = None
+    value_mm: float | None = None
+    uncertainty_mm: float | None = None
+    uncertainty_note: str = ""
+    start: str = ""
+    end: str = ""
+    points_lps: tuple[Point, Point] | None = None
+    note: str = ""
+    flags: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value_mm is None) == (self.refusal is None):
+            raise ValueError(f"{self.name}: a measurement has either a value or a refusal")
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The oblique mid-disc plane: a point and unit axes in LPS; `e_left` and `e_back` span it, `normal` points to the head."""
+
+    point_lps: Point
+    normal: Point
+    e_left: Point
+    e_back: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """The four values, the extras, and the plane they lie on (None when it was not determined)."""
+
+    plane: Plane | None
+    main: dict[MeasurementName, Measurement]
+    extra: dict[str, Measurement] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StructureResult:
+    """What is known of one structure; volume in ml by voxel count."""
+
+    present: bool
+    volume_ml: float
+    components: int
+    touches_border: bool
+    outside_view: bool
+    confidence: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """The series the result was made from."""
+
+    study: str
+    series: str
+    frame_of_reference: str
+    instances: int
+    description: str
+    orientation: str
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One file of the result folder."""
+
+    file: str
+    sop_class: str
+    sop_instance: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run on one series; `created` is ISO 8601 with zone."""
+
+    result_id: str
+    created: str
+    source: SourceFacts
+    model: EngineInfo
+    level: Level
+    structures: dict[StructureId, StructureResult]
+    measurements: Measurements
+    warnings: tuple[Finding, ...] = ()
+    timings_s: dict[str, float] = field(default_factory=dict)
+    objects: tuple[ResultObject, ...] = ()
+
+
+def _measurement_json(m: Measurement) -> dict[str, Any]:
+    return {
+        "value_mm": None if m.value_mm is None else round(m.value_mm, 3),
+        "uncertainty_mm": None if m.uncertainty_mm is None else round(m.uncertainty_mm, 3),
+        "uncertainty_note": m.uncertainty_note,
+        "side": m.side,
+        "from": m.start,
+        "to": m.end,
+        "points_mm": None if m.points_lps is None else [list(p) for p in m.points_lps],
+        "method": m.method,
+        "note": m.note,
+        "flags": list(m.flags),
+        "refusal": None if m.refusal is None else {"code": m.refusal.code, "text": m.refusal.text},
+    }
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """`result.json` as a plain dictionary (schema 1)."""
+    level, model, source = result.level, result.model, result.source
+    return {
+        "schema": SCHEMA,
+        "result_id": result.result_id,
+        "created": result.created,
+        "source": {
+            "study": source.study,
+            "series": source.series,
+            "frame_of_reference": source.frame_of_reference,
+            "instances": source.instances,
+            "description": source.description,
+            "orientation": source.orientation,
+            "spacing_mm": list(source.spacing_mm),
+            "shape": list(source.shape),
+        },
+        "model": {
+            "name": model.name,
+            "version": model.version,
+            "digest": model.digest,
+            "engine": model.engine,
+            "precision": model.precision,
+        },
+        "level": {
+            "name": level.name,
+            "rule": level.rule,
+            "centre_mm": list(level.centre_lps),
+            "normal": list(level.normal),
+            "confidence": level.confidence,
+            "warnings": list(level.warnings),
+        },
+        "structures": {
+            key: {
+                "present": s.present,
+                "volume_ml": round(s.volume_ml, 4),
+                "components": s.components,
+                "touches_border": s.touches_border,
+                "outside_view": s.outside_view,
+                "confidence": s.confidence,
+            }
+            for key, s in result.structures.items()
+        },
+        "measurements": {
+            name: _measurement_json(m) for name, m in result.measurements.main.items()
+        },
+        "extra": {name: _measurement_json(m) for name, m in result.measurements.extra.items()},
+        "warnings": [
+            {"code": f.code, "text": f.text, "structure": f.structure, "severity": f.severity}
+            for f in result.warnings
+        ],
+        "timings_s": {k: round(v, 3) for k, v in result.timings_s.items()},
+        "objects": [
+            {
+                "file": o.file,
+                "sop_class": o.sop_class,
+                "sop_instance": o.sop_instance,
+                "bytes": o.bytes,
+                "sha256": o.sha256,
+            }
+            for o in result.objects
+        ],
+    }

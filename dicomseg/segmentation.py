@@ -1,0 +1,124 @@
+"""What the model answers: the level, the scores, the labels and the findings about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from dicomseg.structures import CHANNELS, StructureId
+from dicomseg.volume import Array, Points, Volume
+
+LEVEL_NAME = "L4/L5"
+COUNTING_RULE = "L4/5 is the second disc above the sacrum"
+"""A convention, not anatomy: written into every result, since transitional vertebrae break it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where the L4/5 disc lies: LPS mm, unit normal towards the head, confidence in 0…1."""
+
+    centre_lps: tuple[float, float, float]
+    normal: tuple[float, float, float]
+    confidence: float
+    warnings: tuple[str, ...] = ()
+    name: str = LEVEL_NAME
+    rule: str = COUNTING_RULE
+
+
+@dataclass(frozen=True, slots=True)
+class NotInView:
+    """The medical answer "there is no L4/5 in this volume" with its reason."""
+
+    reason: str = "L4/5 not in the field of view"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A plausibility finding: `refusal` means that nothing may be measured from `structure`."""
+
+    code: str
+    text: str
+    severity: Literal["warning", "refusal"]
+    structure: StructureId | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Class logits on their own grid: what is measured.
+
+    logits: (channels, i, j, k) float32, read-only; channel 0 is background.
+    affine: (4, 4), index (i, j, k) to LPS mm. The grid may be coarser than the image.
+    """
+
+    logits: Array
+    affine: Points
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 4 or self.logits.shape[0] != CHANNELS:
+            raise ValueError(f"scores need {CHANNELS} channels in front, got {self.logits.shape}")
+
+    def at(self, lps: Points, order: int = 1) -> Array:
+        """Logits (channels, ...) at LPS points (..., 3); NaN outside the outermost voxel centres.
+
+        order: spline order of `scipy.ndimage.map_coordinates`; 1 is what the facts found unbiased for logits.
+        """
+        inverse = np.linalg.inv(self.affine[:3, :3])
+        ijk = ((np.asarray(lps) - self.affine[:3, 3]) @ inverse.T).reshape(-1, 3).T
+        values = [
+            map_coordinates(
+                channel, ijk, order=order, mode="constant", cval=np.nan, prefilter=order > 1
+            )
+            for channel in self.logits
+        ]
+        return np.stack(values).reshape(len(values), *np.shape(lps)[:-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Structure values on the source grid, and where nobody looked.
+
+    volume: uint8 `Volume`, 0 background, 1…8 as in `dicomseg.structures`.
+    looked_at: bool array of the same shape; False = outside the window, so 0 there means nothing.
+    """
+
+    volume: Volume
+    looked_at: Array
+
+    def __post_init__(self) -> None:
+        if self.looked_at.shape != self.volume.shape or self.volume.array.dtype != np.uint8:
+            raise ValueError("labels are uint8 and need a looked_at mask of the same shape")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Which model ran, on what, in which effective precision; written into every object."""
+
+    name: str
+    version: str
+    digest: str
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """The answer for one volume in which L4/5 was found.
+
+    sides: label value per segment on the source grid is `sides`: uint8 `Volume` with the segment
+    numbers 1…10 of `dicomseg.structures.SEGMENTS` (left and right split in patient space).
+    confidence: mean softmax probability inside each present structure, 0…1.
+    outside_view: structures whose expected place lies outside the image or the window.
+    """
+
+    level: Level
+    labels: Labels
+    sides: Volume
+    scores: Scores
+    engine: EngineInfo
+    findings: tuple[Finding, ...] = ()
+    confidence: dict[StructureId, float] = field(default_factory=dict)
+    outside_view: frozenset[StructureId] = frozenset()
+    timings_s: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,127 @@
+"""The state tables: one truth for the journal, ARCHITECTURE.md and the metrics.
+
+Every (state, event) pair that is not here is refused by `journal.advance`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class InstanceState(StrEnum):
+    """One received object."""
+
+    STORED = "stored"
+    QUARANTINED = "quarantined"
+
+
+class SeriesState(StrEnum):
+    """One series on its way."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    SELECTED = "selected"
+    SKIPPED = "skipped"
+    PROCESSING = "processing"
+    ENCODED = "encoded"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """One result on its way to one destination."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    WAITING = "waiting"
+    CONFIRMED = "confirmed"
+    DEAD = "dead"
+
+
+class SeriesEvent(StrEnum):
+    """What can happen to a series."""
+
+    INSTANCE_STORED = "instance_stored"
+    GEOMETRY_COMPLETE = "geometry_complete"
+    SETTLED_INELIGIBLE = "settled_ineligible"
+    WENT_QUIET = "went_quiet"
+    RULES_ACCEPT = "rules_accept"
+    RULES_REJECT = "rules_reject"
+    CLAIMED = "claimed"
+    RESULTS_PUBLISHED = "results_published"
+    NOT_IN_VIEW = "not_in_view"
+    REFUSED = "refused"
+    CLAIM_LOST = "claim_lost"
+    CRASHED_OUT = "crashed_out"
+    ALL_CONFIRMED = "all_confirmed"
+    RETRY_REQUESTED = "retry_requested"
+
+
+class DeliveryEvent(StrEnum):
+    """What can happen to a delivery."""
+
+    PEER_ACCEPTED = "peer_accepted"
+    TRANSIENT_FAILURE = "transient_failure"
+    PERMANENT_FAILURE = "permanent_failure"
+    DUE = "due"
+    TRIES_EXHAUSTED = "tries_exhausted"
+    PROOF_FOUND = "proof_found"
+    PROOF_MISSING = "proof_missing"
+    NO_PROOF_OFFERED = "no_proof_offered"
+    RETRY_REQUESTED = "retry_requested"
+    SUPERSEDED = "superseded"
+
+
+_S, _E = SeriesState, SeriesEvent
+_REOPENS: Final = (
+    _S.RECEIVING,
+    _S.INCOMPLETE,
+    _S.COMPLETE,
+    _S.SELECTED,
+    _S.PROCESSING,
+    _S.ENCODED,
+    _S.DELIVERED,
+    _S.SKIPPED,
+    _S.FAILED,
+)
+_RETRIES: Final = (_S.INCOMPLETE, _S.SKIPPED, _S.FAILED, _S.ENCODED, _S.DELIVERED)
+
+SERIES_TRANSITIONS: Final = MappingProxyType(
+    {
+        **{(state, _E.INSTANCE_STORED): _S.RECEIVING for state in _REOPENS},
+        (_S.RECEIVING, _E.GEOMETRY_COMPLETE): _S.COMPLETE,
+        # No rule can accept it whatever still comes: a localizer with three planes is skipped, not "incomplete".
+        (_S.RECEIVING, _E.SETTLED_INELIGIBLE): _S.COMPLETE,
+        (_S.RECEIVING, _E.WENT_QUIET): _S.INCOMPLETE,
+        (_S.COMPLETE, _E.RULES_ACCEPT): _S.SELECTED,
+        (_S.COMPLETE, _E.RULES_REJECT): _S.SKIPPED,
+        (_S.SELECTED, _E.CLAIMED): _S.PROCESSING,
+        (_S.PROCESSING, _E.RESULTS_PUBLISHED): _S.ENCODED,
+        (_S.PROCESSING, _E.NOT_IN_VIEW): _S.SKIPPED,
+        (_S.PROCESSING, _E.REFUSED): _S.FAILED,
+        (_S.PROCESSING, _E.CLAIM_LOST): _S.SELECTED,
+        (_S.PROCESSING, _E.CRASHED_OUT): _S.FAILED,
+        (_S.ENCODED, _E.ALL_CONFIRMED): _S.DELIVERED,
+        **{(state, _E.RETRY_REQUESTED): _S.COMPLETE for state in _RETRIES},
+    }
+)
+
+_D, _V = DeliveryState, DeliveryEvent
+DELIVERY_TRANSITIONS: Final = MappingProxyType(
+    {
+        (_D.PENDING, _V.PEER_ACCEPTED): _D.SENT,
+        (_D.PENDING, _V.TRANSIENT_FAILURE): _D.WAITING,
+        (_D.PENDING, _V.PERMANENT_FAILURE): _D.DEAD,
+        (_D.PENDING, _V.SUPERSEDED): _D.DEAD,
+        (_D.WAITING, _V.DUE): _D.PENDING,
+        (_D.WAITING, _V.TRIES_EXHAUSTED): _D.DEAD,
+        (_D.WAITING, _V.SUPERSEDED): _D.DEAD,
+        (_D.SENT, _V.PROOF_FOUND): _D.CONFIRMED,
+        (_D.SENT, _V.PROOF_MISSING): _D.WAITING,
+        (_D.SENT, _V.NO_PROOF_OFFERED): _D.CONFIRMED,
+        (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,
+    }
+)
