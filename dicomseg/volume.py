@@ -64,7 +64,8 @@ class Volume:
     @property
     def directions(self) -> Points:
         """(3, 3): unit LPS vector of each index axis in its column."""
-        return self.affine[:3, :3] / np.array(self.spacing_mm)
+        unit: Points = self.affine[:3, :3] / np.array(self.spacing_mm)
+        return unit
 
     def to_patient(self, ijk: Array) -> Points:
         """Index points (..., 3) to LPS mm (..., 3)."""
