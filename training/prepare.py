@@ -1,0 +1,171 @@
+"""Turn phantoms and labelled NIfTI volumes into prepared cases on the canonical axial grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import SimpleITK as sitk
+
+from dicomseg.structures import StructureId
+from dicomseg.volume import Array, Points
+from training.cases import CANONICAL_SPACING_MM, Case, Point, make_case, save_case
+from training.errors import SourceMissing
+
+SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
+"""What SPIDER labels at L4/5; its canal stands for the dural sac."""
+SPIDER_LICENCE: Final = "CC BY 4.0, SPIDER, doi 10.5281/zenodo.10159290"
+
+_SPIDER_TO_VALUE: Final = {1: 1, 2: 2, 3: 3, 4: 4}
+_DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
+"""SPIDER's 201, 202, …: counted from below."""
+
+
+def _axial_like(image: sitk.Image) -> sitk.Image:
+    """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
+    size = image.GetSize()
+    ends = [(-0.5, n - 0.5) for n in size]
+    corners = np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint((x, y, z))
+            for x in ends[0]
+            for y in ends[1]
+            for z in ends[2]
+        ]
+    )
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    spacing = np.array(CANONICAL_SPACING_MM[::-1])
+    count = np.maximum(1, np.floor((high - low) / spacing + 1e-3)).astype(int)
+    origin = (low + high) / 2 - spacing * (count - 1) / 2
+    grid = sitk.Image([int(n) for n in count], sitk.sitkUInt8)
+    grid.SetSpacing(spacing.tolist())
+    grid.SetOrigin(origin.tolist())
+    return grid
+
+
+def _resampled(image: sitk.Image, grid: sitk.Image) -> Array:
+    """Linear resampling to (slice, row, column) float32."""
+    moved = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(moved)
+
+
+def _resampled_labels(labels: sitk.Image, grid: sitk.Image, values: dict[int, int]) -> Array:
+    """Each label resampled as a soft mask; the strongest wins where it exceeds one half in sum."""
+    masks = [_resampled(sitk.Cast(labels == old, sitk.sitkFloat32), grid) for old in values]
+    soft = np.stack([1.0 - np.sum(masks, axis=0), *masks])
+    table = np.array([0, *values.values()], dtype=np.uint8)
+    return table[np.argmax(soft, axis=0)]
+
+
+def _affine(grid: sitk.Image) -> Points:
+    affine = np.eye(4)
+    x, y, z = grid.GetSpacing()
+    affine[:3, :3] = np.array([[0, 0, x], [0, y, 0], [z, 0, 0]])
+    affine[:3, 3] = grid.GetOrigin()
+    return affine
+
+
+def _centre(mask: Array, affine: Points) -> Point:
+    ijk = np.argwhere(mask).mean(axis=0)
+    x, y, z = affine[:3, :3] @ ijk + affine[:3, 3]
+    return float(x), float(y), float(z)
+
+
+def _normal(labels: Array, affine: Points) -> Point:
+    """Normal of the L4/5 disc: least-variance axis of its voxels, or the line L5–L4 if that is off."""
+    points = np.argwhere(labels == 2) @ affine[:3, :3].T
+    axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
+    up = np.subtract(_centre(labels == 1, affine), _centre(labels == 3, affine))
+    up /= np.linalg.norm(up)
+    axis = axis if axis @ up > 0 else -axis
+    axis[0] = 0.0  # a slab of 14 to 24 mm says nothing about the sideways tilt
+    axis /= np.linalg.norm(axis)
+    chosen = axis if axis @ up > np.cos(np.deg2rad(25)) else up
+    return float(chosen[0]), float(chosen[1]), float(chosen[2])
+
+
+def spider_case(folder: Path, subject: str) -> Case:
+    """One SPIDER patient as a case: whole slab, four structures labelled.
+
+    Raises:
+        SourceMissing: one of the three files is not there.
+    """
+    names = [folder / f"{subject}.{kind}.nii.gz" for kind in ("image", "l45_labels", "labels")]
+    absent = [p.name for p in names if not p.exists()]
+    if absent:
+        raise SourceMissing(
+            f"{folder}: {', '.join(absent)} missing; give the folder of SPIDER volumes"
+        )
+    image, l45, discs = (sitk.ReadImage(str(p)) for p in names)  # SimpleITK turns RAS into LPS
+    grid = _axial_like(image)
+    affine = _affine(grid)
+    labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
+    found = sitk.GetArrayFromImage(
+        sitk.Resample(discs, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+    )
+    centres = {
+        name: _centre(found == 201 + n, affine)
+        for n, name in enumerate(_DISC_NAMES)
+        if (found == 201 + n).any()
+    }
+    return Case(
+        f"spider-{int(subject):03d}",
+        f"SPIDER-{int(subject):03d}",
+        "spider",
+        _resampled(image, grid),
+        labels,
+        affine,
+        SPIDER_STRUCTURES,
+        _centre(labels == 2, affine),
+        _normal(labels, affine),
+        centres,
+        {"licence": SPIDER_LICENCE, "left_right_known": False, "interpolation": "linear"},
+    )
+
+
+def spider_subjects(folder: Path) -> list[str]:
+    """Ids of the SPIDER patients in a folder, in numerical order."""
+    return sorted((p.name.split(".")[0] for p in folder.glob("*.image.nii.gz")), key=int)
+
+
+def prepare_spider(
+    folder: Path, out: Path, said: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """Prepare every SPIDER patient of a folder that is not prepared yet.
+
+    Raises:
+        SourceMissing: no volume there.
+    """
+    subjects = spider_subjects(folder)
+    if not subjects:
+        raise SourceMissing(f"{folder}: no *.image.nii.gz; give the folder of SPIDER volumes")
+    written = []
+    for subject in subjects:
+        path = out / f"spider-{int(subject):03d}.npz"
+        if not path.with_suffix(".json").exists():
+            save_case(spider_case(folder, subject), out)
+        said(path.stem)
+        written.append(path)
+    return written
+
+
+def prepare_phantoms(
+    first_seed: int,
+    count: int,
+    out: Path,
+    said: Callable[[str], None] = lambda _: None,
+    *,
+    slices: int | None = None,
+    matrix: int | None = None,
+) -> list[Path]:
+    """Draw and prepare phantoms that are not prepared yet."""
+    written = []
+    for seed in range(first_seed, first_seed + count):
+        path = out / f"phantom-{seed:06d}.npz"
+        if not path.with_suffix(".json").exists():
+            save_case(make_case(seed, slices=slices, matrix=matrix), out)
+        said(path.stem)
+        written.append(path)
+    return written

@@ -1,0 +1,545 @@
+"""The column: vertebral bodies, discs, arches, canal, dural sac and nerve roots.
+
+Frames: u left, v back, w up along the vertebra's own axes; tilt is the rotation about +x that raises
+the back of a body. Sizes follow 24 patients of SPIDER and published CT and MR tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dicomseg.structures import BY_ID
+from dicomseg.volume import Array, Points
+from training.painter import (
+    KEEP,
+    Bounds,
+    Capsule,
+    Coat,
+    Ellipsoid,
+    Shape,
+    Stroke,
+    Tube,
+    Union,
+    Without,
+    rounded,
+    smooth_max,
+)
+from training.person import Disease, Person, stream
+
+L4, IVD, L5, DURA, N4 = (BY_ID[i].value for i in ("l4", "ivd", "l5", "dura", "n4"))
+
+VERTEBRAE: Final = ("s2", "s1", "l5", "l4", "l3", "l2", "l1", "t12", "t11")
+"""From below."""
+DISCS: Final = ("s1s2", "l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12")
+"""disc n lies between vertebra n and n + 1."""
+
+_HEIGHT: Final = (22.0, 27.0, 26.0, 26.6, 27.0, 26.6, 25.6, 24.5, 23.5)
+_WIDTH: Final = (21.0, 26.5, 26.3, 25.3, 24.2, 23.0, 22.2, 21.6, 21.0)
+_DEPTH: Final = (11.0, 16.6, 17.4, 17.8, 17.6, 17.2, 16.4, 15.8, 15.2)
+_BODY_WEDGE: Final = (6.0, 9.0, 6.0, 2.0, 1.0, -3.0, -4.5, -4.0, -3.0)
+_GAP: Final = (1.5, 7.4, 8.3, 8.2, 8.0, 7.2, 6.4, 5.4)
+_DISC_WEDGE: Final = (2.0, 11.0, 8.5, 6.0, 5.0, 3.0, 1.0, 0.0)
+_CORTEX_MM: Final = 0.85
+_SHRINK: Final = {1: 1.15, 2: 1.05, 3: 0.95, 4: 0.8, 5: 0.5}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A place and axes: centre in anatomy mm, columns of `axes` = left, back, up."""
+
+    centre: Points
+    axes: Points
+
+    def at(self, u: float, v: float, w: float) -> Points:
+        """Anatomy point of local coordinates."""
+        return np.asarray(self.centre + self.axes @ np.array([u, v, w]))
+
+    def local(self, x: Array, y: Array, z: Array) -> list[Array]:
+        """Local u, v, w of anatomy coordinates."""
+        c, a = self.centre.tolist(), self.axes.T.tolist()
+        dx, dy, dz = x - c[0], y - c[1], z - c[2]
+        return [row[0] * dx + row[1] * dy + row[2] * dz for row in a]
+
+
+def _axes(tilt_deg: float, roll_deg: float, twist_deg: float) -> Points:
+    t, r, q = np.deg2rad([tilt_deg, roll_deg, twist_deg])
+    tilt = np.array([[1, 0, 0], [0, np.cos(t), -np.sin(t)], [0, np.sin(t), np.cos(t)]])
+    roll = np.array([[np.cos(r), 0, np.sin(r)], [0, 1, 0], [-np.sin(r), 0, np.cos(r)]])
+    twist = np.array([[np.cos(q), -np.sin(q), 0], [np.sin(q), np.cos(q), 0], [0, 0, 1]])
+    return np.asarray(twist @ roll @ tilt)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A vertebral body: superellipse with waist, hollow back wall, wedged hollow end-plates.
+
+    slopes: dz/dv of upper and lower end-plate in the local frame. hollows_mm: depth of the upper and
+    lower end-plate's hollow, deepest a little behind the middle.
+    """
+
+    frame: Frame
+    half_width_mm: float
+    half_depth_mm: float
+    height_mm: float
+    slopes: tuple[float, float]
+    hollows_mm: tuple[float, float]
+    waist: float = 0.07
+    square: float = 0.4
+
+    def bounds(self) -> Bounds:
+        """Box of the body."""
+        half = np.array([self.half_width_mm, self.half_depth_mm, self.height_mm / 2]) * 1.08
+        half[2] += abs(self.slopes[0]) * self.half_depth_mm + 1.0
+        reach = np.abs(self.frame.axes) @ half
+        low, high = self.frame.centre - reach, self.frame.centre + reach
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def plate(self, u: Array, v: Array, *, upper: bool) -> Array:
+        """Local height w of an end-plate at (u, v)."""
+        a, b = self.half_width_mm, self.half_depth_mm
+        round2 = (u / (0.82 * a)) ** 2 + ((v - 0.12 * b) / (0.78 * b)) ** 2
+        bowl = np.clip(1.0 - round2, 0.0, 1.0)
+        bowl = bowl * (2.0 - bowl)
+        if upper:
+            return np.asarray(self.height_mm / 2 + self.slopes[0] * v - self.hollows_mm[0] * bowl)
+        return np.asarray(-self.height_mm / 2 + self.slopes[1] * v + self.hollows_mm[1] * bowl)
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        """Implicit function of the body."""
+        u, v, w = self.frame.local(x, y, z)
+        a, b = self.half_width_mm, self.half_depth_mm
+        middle = np.clip(1.0 - (2.0 * w / self.height_mm) ** 2, 0.0, 1.0)
+        narrow = 1.0 / (1.0 - self.waist * middle)
+        hollow = (1.2 + 1.3 * middle) * np.exp(-((u / (0.33 * a)) ** 2))
+        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
+        q = rounded(u * narrow / a, back * narrow / b, self.square)
+        radial = (q - 1.0) * (0.5 * (a + b))
+        caps = np.maximum(w - self.plate(u, v, upper=True), self.plate(u, v, upper=False) - w)
+        return smooth_max(radial, caps, 1.8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Disc:
+    """A disc: taller than its gap, so that the bodies painted over it make its faces.
+
+    At the rims its radius is that of the bodies; between them it bulges, beyond them it shrinks.
+    """
+
+    frame: Frame
+    half_width_mm: float
+    half_depth_mm: float
+    gap_mm: float
+    slope: float
+    bulge_mm: float
+    square: float = 0.35
+
+    def bounds(self) -> Bounds:
+        """Box of the disc."""
+        half = np.array([self.half_width_mm + 3, self.half_depth_mm + 3, self.gap_mm / 2 + 8])
+        reach = np.abs(self.frame.axes) @ half
+        low, high = self.frame.centre - reach, self.frame.centre + reach
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        """Implicit function of the disc."""
+        u, v, w = self.frame.local(x, y, z)
+        half = np.maximum(self.gap_mm / 2 - self.slope * v, 1.0)
+        level = np.abs(w) / half
+        excess = np.maximum(np.abs(w) - half, 0.0)
+        swell = self.bulge_mm * np.clip(1.0 - level * level, 0.0, 1.0) - 0.35 * np.minimum(
+            excess, 6
+        )
+        a, b = self.half_width_mm + swell, self.half_depth_mm + swell
+        hollow = 1.0 * np.exp(-((u / (0.3 * self.half_width_mm)) ** 2))
+        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
+        q = rounded(u / a, back / b, self.square)
+        return smooth_max((q - 1.0) * (0.5 * (a + b)), excess - 3.2, 0.8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """All bodies and discs by name, and the centre line of the canal."""
+
+    bodies: Mapping[str, Body]
+    discs: Mapping[str, Disc]
+    grades: Mapping[str, int]
+    size: float
+
+    def front(self, x: float, z: float) -> float:
+        """Approximate y of the front wall of the column at a place beside the midline."""
+        parts: list[Body | Disc] = [*self.bodies.values(), *self.discs.values()]
+        best = min(parts, key=lambda p: abs(p.frame.centre[2] - z) / _half_height(p))
+        c, b, a = best.frame.centre, best.half_depth_mm, best.half_width_mm
+        share = min(abs(x - c[0]) / a, 0.98)
+        lean = best.frame.axes[2, 1] / max(best.frame.axes[1, 1], 0.5)
+        middle = c[1] - (z - c[2]) * lean
+        return float(middle - b * (1 - share**2.5) ** 0.4)
+
+
+def _half_height(part: Body | Disc) -> float:
+    return part.height_mm / 2 if isinstance(part, Body) else part.gap_mm / 2 + 0.5
+
+
+def build_column(seed: int, person: Person, disease: Disease) -> Column:
+    """Chain the column upward and downward from the L4/5 disc at the origin."""
+    rng = stream(seed, "column")
+    grades = {"l34": person.grades[0], "l45": person.grades[1], "l5s1": person.grades[2]}
+    for name in DISCS:
+        grades.setdefault(name, max(1, int(min(person.grades)) + int(rng.integers(-1, 1))))
+    gaps = [
+        g * _SHRINK[grades[d]] * person.height * rng.normal(1, 0.1)
+        for g, d in zip(_GAP, DISCS, strict=True)
+    ]
+    gaps = [max(2.2, g) if d != "s1s2" else 1.5 for g, d in zip(gaps, DISCS, strict=True)]
+    heights = [h * person.height * rng.normal(1, 0.03) for h in _HEIGHT]
+    wedges = np.asarray(_BODY_WEDGE) + rng.normal(0, 1.2, len(VERTEBRAE))
+    openings = np.asarray(_DISC_WEDGE) * [_SHRINK[grades[d]] ** 0.7 for d in DISCS]
+    openings = openings + rng.normal(0, 1.2, len(DISCS))
+    curve = rng.normal(0, 1.6) if rng.random() > 0.06 else rng.normal(0, 4.0)
+    rolls, twists = rng.normal(0, 0.8, 9), rng.normal(0, 1.0, 9)
+    tilt0, wide = rng.normal(11.5, 3.5), person.size
+    width = [w * wide * rng.normal(1, 0.025) for w in _WIDTH]
+    depth = [d * wide * rng.normal(1, 0.025) for d in _DEPTH]
+    bodies: dict[str, Body] = {}
+    discs: dict[str, Disc] = {}
+
+    def disc(n: int, centre: Points, tilt: float) -> None:
+        axes = _axes(tilt, curve * (n - 2) * 0.8, twists[n] * 0.5)
+        wedge = np.tan(np.deg2rad(openings[n] / 2))
+        bulge = rng.uniform(0.2, 1.0) + 0.45 * (grades[DISCS[n]] - 1) + disease.osteophytes_mm * 0.2
+        discs[DISCS[n]] = Disc(
+            Frame(centre, axes),
+            (width[n] + width[n + 1]) / 2 * 1.0,
+            (depth[n] + depth[n + 1]) / 2 * 1.03,
+            gaps[n],
+            float(wedge),
+            float(bulge),
+        )
+
+    def body(n: int, near: Points, tilt: float, up: float) -> tuple[Points, float]:
+        axis_tilt = tilt - up * wedges[n] / 2
+        axes = _axes(axis_tilt, curve * (n - 2.5) * 0.8 + rolls[n] * 0.4, twists[n])
+        centre = near + up * axes[:, 2] * heights[n] / 2
+        slope = float(np.tan(np.deg2rad(wedges[n] / 2)))
+        bodies[VERTEBRAE[n]] = Body(
+            Frame(centre, axes),
+            width[n],
+            depth[n],
+            heights[n],
+            (-slope, slope),
+            (float(rng.uniform(0.3, 1.1)), float(rng.uniform(0.8, 2.2))),
+            float(rng.uniform(0.05, 0.1)),
+            float(rng.uniform(0.25, 0.5)),
+        )
+        return centre + up * axes[:, 2] * heights[n] / 2, axis_tilt - up * wedges[n] / 2
+
+    disc(2, np.zeros(3), tilt0)
+    for up, order in ((1, range(3, 9)), (-1, range(2, -1, -1))):
+        start = discs["l45"].frame
+        near, tilt = (
+            start.centre + up * start.axes[:, 2] * gaps[2] / 2,
+            tilt0 - up * openings[2] / 2,
+        )
+        if up > 0 and disease.slip_mm:
+            near = near - start.axes[:, 1] * disease.slip_mm
+        for n in order:
+            near, tilt = body(n, near, tilt, float(up))
+            d = n if up > 0 else n - 1
+            if not 0 <= d < len(DISCS):
+                break
+            tilt -= up * openings[d] / 2
+            centre = near + up * _axes(tilt, 0, 0)[:, 2] * gaps[d] / 2
+            disc(d, centre, tilt)
+            near = near + up * _axes(tilt, 0, 0)[:, 2] * gaps[d]
+            tilt -= up * openings[d] / 2
+    return Column(bodies, discs, grades, wide)
+
+
+def disc_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
+    """Discs with dark annulus, nucleus by grade and a cleft; L4/5 carries the label."""
+    rng = stream(seed, "discs")
+    out: list[Stroke] = []
+    for name, disc in column.discs.items():
+        label = IVD if name == "l45" else 0
+        shape: Shape = disc
+        f, grade = disc.frame, column.grades[name]
+        if name == "l45" and disease.herniation is not None:
+            x, r = disease.herniation
+            knob = f.at(x, disc.half_depth_mm - 0.35 * r, float(rng.normal(0, 1.0)))
+            shape = Union((disc, Ellipsoid(knob, (r, r, min(r, disc.gap_mm * 0.75 + 1.5)))), 1.5)
+        if name == "s1s2":
+            continue
+        out.append(Stroke(shape, (Coat(0, "annulus", label), Coat(1.6, "annulus_inner", label))))
+        half = max(disc.gap_mm * 0.5, 1.2)
+        core = Disc(
+            Frame(f.at(float(rng.normal(0, 1)), 1.5, 0), f.axes),
+            disc.half_width_mm * 0.77 - 2,
+            disc.half_depth_mm * 0.72 - 1.5,
+            2 * half,
+            disc.slope,
+            1.0,
+        )
+        out.append(
+            Stroke(
+                core, (Coat(0, f"nucleus_{grade}_rim", label), Coat(2.0, f"nucleus_{grade}", label))
+            )
+        )
+        if grade >= 2 and half > 2.5:
+            cleft = Disc(
+                core.frame, core.half_width_mm * 0.8, core.half_depth_mm * 0.75, 0.9, 0.0, 0.2
+            )
+            out.append(Stroke(_Flat(cleft, 0.6), (Coat(0, "annulus_inner", label),)))
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Flat:
+    """The middle layer of a disc, `half_mm` thick on either side."""
+
+    disc: Disc
+    half_mm: float
+
+    def bounds(self) -> Bounds:
+        return self.disc.bounds()
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        w = self.disc.frame.local(x, y, z)[2]
+        return np.maximum(self.disc.field(x, y, z), np.abs(w) - self.half_mm)
+
+
+def body_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
+    """Bodies: dark cortex, marrow, basivertebral vein; L4 and L5 carry labels."""
+    rng = stream(seed, "bodies")
+    out: list[Stroke] = []
+    for name, body in column.bodies.items():
+        label = {"l4": L4, "l5": L5}.get(name, 0)
+        out.append(Stroke(body, (Coat(0, "cortex", label), Coat(_CORTEX_MM, "marrow", label))))
+        f = body.frame
+        vein = Capsule(
+            f.at(float(rng.normal(0, 2)), body.half_depth_mm * 0.1, float(rng.normal(0, 1))),
+            f.at(0, body.half_depth_mm * 0.78, float(rng.normal(0, 0.8))),
+            (0.9, 2.0),
+            (0.6, 1.0, 1.0),
+        )
+        out.append(Stroke(vein, (Coat(0, "basivertebral", KEEP),)))
+        if name == "l4" and disease.haemangioma:
+            spot = f.at(*(rng.uniform(-0.4, 0.4, 3) * [body.half_width_mm, body.half_depth_mm, 20]))
+            out.append(
+                Stroke(Ellipsoid(spot, rng.uniform(3, 7, 3)), (Coat(0, "haemangioma", KEEP),))
+            )
+    return out
+
+
+def arch_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
+    """Pedicles, laminae, facets, transverse and spinous processes, yellow ligament; no labels."""
+    rng = stream(seed, "arch")
+    out: list[Stroke] = []
+    for name, body in column.bodies.items():
+        if name in ("s2", "t11"):
+            continue
+        f, s, b = body.frame, column.size, body.half_depth_mm
+        parts: list[Shape] = []
+        facets: list[Stroke] = []
+        root = b + 25.5 * s + rng.normal(0, 0.8) - (2.5 if disease.stenosis else 0)
+        wide = {"l5": 18.0, "s1": 20.0, "l4": 16.5}.get(name, 15.0)
+        for side in (-1.0, 1.0):
+            p = side * wide * s + rng.normal(0, 0.5)
+            flat = (1.0, 1.0, 0.75)
+            parts += [
+                Capsule(
+                    f.at(p * 0.92, b - 3.5, 6), f.at(p * 1.06, b + 12 * s, 4), (4.8, 4.4), flat
+                ),
+                Capsule(
+                    f.at(p * 1.05, b + 13 * s, 3),
+                    f.at(side * 1.5, root, -7),
+                    (4.6, 3.4),
+                    (1, 1, 0.62),
+                ),
+                Capsule(
+                    f.at(p * 1.05, b + 14 * s, 0),
+                    f.at(p * 1.02, b + 17 * s, -17),
+                    (5.0, 5.4),
+                    (1, 1.15, 1),
+                ),
+                Capsule(
+                    f.at(p * 1.12, b + 12 * s, 4),
+                    f.at(p * 1.3, b + 13.5 * s, 15),
+                    (4.8, 4.2),
+                    (1, 1.15, 1),
+                ),
+                Capsule(
+                    f.at(p * 1.15, b + 11 * s, 5),
+                    f.at(side * 41 * s, b + 10 * s + rng.normal(0, 2), 6),
+                    (4.2, 2.6),
+                ),
+            ]
+            gap = f.at(p * 1.2, b + 15 * s, -13)
+            facets.append(
+                Stroke(
+                    Capsule(
+                        gap + [side * 1.5, -3.5, 3],
+                        gap + [-side * 1.0, 4.5, -3],
+                        (1.1, 1.1),
+                        (1, 1, 0.35),
+                    ),
+                    (Coat(0, "facet", 0),),
+                )
+            )
+        tip = f.at(float(rng.normal(0, 1)), root + 25 * s, -12)
+        parts.append(Capsule(f.at(0, root + 1, -7), tip, (3.4, 4.0), (1.0, 1.0, 0.36)))
+        out.append(Stroke(Union(parts, 3.0), (Coat(0, "cortex", 0), Coat(1.1, "marrow", 0))))
+        out += facets
+        thick = 3.4 if disease.stenosis else 2.2
+        for side in (-1.0, 1.0):
+            out.append(
+                Stroke(
+                    Capsule(
+                        f.at(side * 9.5 * s, root - 8.5, -11),
+                        f.at(side * 2.0, root - 2.0, -16),
+                        (thick, thick * 0.85),
+                        (1, 1, 0.32),
+                    ),
+                    (Coat(0, "ligament", 0),),
+                )
+            )
+    return out
+
+
+def canal_strokes(seed: int, column: Column, disease: Disease) -> tuple[list[Stroke], Tube]:
+    """Epidural fat, dural sac with rootlets; also the sac's tube for the roots to start at."""
+    rng = stream(seed, "canal")
+    area = float(np.clip(rng.normal(155, 42), 75, 260))
+    if disease.stenosis:
+        area = float(rng.uniform(55, 100))
+    base = float(np.sqrt(area / (np.pi * 0.74)))
+    shift = float(rng.normal(0, 0.8))
+    sac, fat = [], []
+    for name in VERTEBRAE:
+        part = column.bodies[name]
+        sac_size = base * (1.04 if name not in ("s1", "s2") else 0.8 if name == "s1" else 0.45)
+        for w, slack in ((0.3, 2.2), (-0.3, 2.0)):
+            half = sac_size * 0.8
+            c = part.frame.at(shift, part.half_depth_mm * 0.95 + slack + half, part.height_mm * w)
+            sac.append((c[2], c[0], c[1], sac_size, half, 0.0))
+            c = part.frame.at(0, part.half_depth_mm * 0.95 + 10.0, part.height_mm * w)
+            fat.append((c[2], c[0], c[1], 13.5 * column.size, 10.2, 0.0))
+    for name in DISCS[1:]:
+        part_d = column.discs[name]
+        size = base * (0.97 if name != "l5s1" else 0.85)
+        half = size * 0.74
+        c = part_d.frame.at(shift, part_d.half_depth_mm + 0.2 + half, 0)
+        sac.append((c[2], c[0], c[1], size, half, 0.0))
+        c = part_d.frame.at(0, part_d.half_depth_mm + 10.0, 0)
+        fat.append((c[2], c[0], c[1], 12.5 * column.size, 11.2, 0.0))
+    tube = Tube(np.array(sac), 0.08, float(rng.uniform(0.12, 0.3)))
+    out = [
+        Stroke(Tube(np.array(fat), 0.4, 0.35), (Coat(0, "epidural_fat", 0),)),
+        Stroke(tube, (Coat(0, "dura", DURA), Coat(0.55, "csf", DURA))),
+        Stroke(_rootlets(rng, tube, disease), (Coat(0, "rootlet", KEEP),)),
+    ]
+    return out, tube
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Threads:
+    """Rootlets: dark threads inside the sac at fixed relative places that drift with height.
+
+    places: (n, 4) relative left, relative back at z = 0 and their change per mm.
+    """
+
+    sac: Tube
+    places: Points
+    radius_mm: float
+
+    def bounds(self) -> Bounds:
+        """Box of the sac."""
+        return self.sac.bounds()
+
+    def section(self, z_low: float, z_high: float) -> tuple[float, float, float, float]:
+        """Box of the sac between two heights."""
+        return self.sac.section(z_low, z_high)
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        """Distance to the nearest thread minus its radius."""
+        p = self.sac.at(z)
+        u, v, wave = x - p[0], y - p[1], np.clip(z, -90, 160)
+        wide, deep = 1 / p[2], 1 / p[3]
+        nearest = np.full(np.broadcast_shapes(x.shape, y.shape, z.shape), 1e3, dtype=p.dtype)
+        for left, back, drift_u, drift_v in self.places.tolist():
+            du = u - (left + drift_u * wave) * wide
+            dv = v - (back + drift_v * wave) * deep
+            np.minimum(nearest, du * du + dv * dv, out=nearest)
+        inside = self.sac.field(x, y, z) + np.asarray(0.9, dtype=p.dtype)
+        return np.asarray(np.maximum(np.sqrt(nearest) - self.radius_mm, inside))
+
+
+def _rootlets(rng: np.random.Generator, tube: Tube, disease: Disease) -> Threads:
+    count = int(rng.integers(26, 38))
+    crescent = rng.uniform(-1, 1, count)
+    left = 0.78 * crescent + rng.normal(0, 0.06, count)
+    back = 0.75 - 0.55 * crescent**2 + rng.normal(0, 0.16, count) - (0.3 if disease.stenosis else 0)
+    room = np.sqrt(np.maximum(0.72 - left**2, 0.02))
+    back = np.clip(back, -room, room)
+    drift = rng.normal(0, 0.0025, (count, 2))
+    return Threads(tube, np.column_stack([left, back, drift]), float(rng.uniform(0.42, 0.62)))
+
+
+_COURSE: Final = np.array(
+    [
+        (38, 7.0, 22.0, 0.8),
+        (24, 11.0, 21.5, 1.6),
+        (17, 15.5, 21.5, 2.2),
+        (9, 20.5, 21.0, 3.0),
+        (2, 25.5, 18.5, 2.5),
+        (-8, 31.0, 15.0, 2.4),
+        (-20, 35.0, 11.0, 2.2),
+        (-38, 39.0, 6.0, 2.0),
+    ]
+)
+"""A root and its ganglion, left side, relative to the disc it leaves above: z, x, y, radius."""
+
+
+def root_course(
+    rng: np.random.Generator, disc: Disc, side: float, size: float, length_mm: float
+) -> Points:
+    """Knots of one root's tube down to `length_mm` below the disc's centre."""
+    k = _COURSE[_COURSE[:, 0] >= -length_mm - 6].copy()
+    k[-1, 0] = max(k[-1, 0], -length_mm) if length_mm < 38 else k[-1, 0]
+    k[:, 0] += rng.normal(0, 1.5)
+    c = disc.frame.centre
+    x = side * k[:, 1] * size * rng.normal(1, 0.05) + rng.normal(0, 0.5, len(k)) + c[0]
+    y = k[:, 2] * (0.6 + 0.4 * size) + rng.normal(0, 0.6, len(k)) + c[1]
+    r = k[:, 3] * rng.normal(1.0, 0.1)
+    return np.column_stack([k[:, 0] + c[2], x, y, r, r * rng.uniform(0.85, 1.0), np.zeros(len(k))])
+
+
+def root_strokes(seed: int, column: Column, sac: Tube) -> tuple[list[Stroke], list[Stroke]]:
+    """Foraminal fat (to paint early) and roots (to paint late): L4 labelled, L2, L3, L5 not."""
+    fat: list[Stroke] = []
+    roots: list[Stroke] = []
+    names: Sequence[tuple[str, str, int]] = (
+        ("l45", "l4", N4),
+        ("l34", "l3", 0),
+        ("l5s1", "l5", 0),
+        ("l23", "l2", 0),
+        ("l12", "l1", 0),
+    )
+    for name, root, label in names:
+        rng = stream(seed, f"root {root}")
+        for side in (-1.0, 1.0):
+            knots = root_course(rng, column.discs[name], side, column.size, 25.0 if label else 38.0)
+            if name == "l5s1":
+                knots[:, 2] += np.linspace(0, 8, len(knots))
+            solid = Without(Tube(knots), sac)
+            keep = label or KEEP
+            roots.append(Stroke(solid, (Coat(0, "root_sheath", keep), Coat(0.5, "nerve", keep))))
+            hole = knots[knots[:, 0] > column.discs[name].frame.centre[2] - 9].copy()
+            hole[:, 3:5] += np.linspace(0.5, 3.4, len(hole))[:, None]
+            hole[:, 4] += 1.5
+            if len(hole) > 2:
+                fat.append(Stroke(Tube(hole), (Coat(0, "epidural_fat", 0),)))
+    return fat, roots
