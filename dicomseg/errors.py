@@ -21,3 +21,9 @@ class SeriesRefused(InputRefused):
     """The series does not make one regular volume; see the message."""
 
     code = "series-refused"
+
+
+class Unreadable(InputRefused):
+    """The file is no complete DICOM object with its UIDs; send it again or leave it out."""
+
+    code = "unreadable"

@@ -1,0 +1,130 @@
+"""Attribute values of untrusted data sets: what fits comes back, everything else is empty or None.
+
+pydicom converts a value when it is first touched, and a hostile value raises then. Every reader here
+catches exactly that, so that one bad attribute never costs the object.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+TEXT_LIMIT: Final = 1024
+"""Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
+
+_BAD_VALUE: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    EOFError,
+    struct.error,
+    RecursionError,
+    LookupError,
+    AssertionError,
+)
+
+
+def raw(ds: Dataset, keyword: str) -> Any:
+    """Value of an attribute as pydicom gives it, None when absent, empty or unreadable."""
+    try:
+        value = ds.get(keyword)
+        if isinstance(value, str):
+            return value or None
+        if isinstance(value, Sequence) and len(value) == 0:
+            return None
+    except _BAD_VALUE:
+        return None
+    return value
+
+
+def _values(ds: Dataset, keyword: str) -> list[Any]:
+    value = raw(ds, keyword)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
+
+
+def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values as one-line texts without control characters."""
+    out = []
+    for value in _values(ds, keyword)[:TEXT_LIMIT]:
+        try:
+            text = str(value)[:TEXT_LIMIT]
+        except _BAD_VALUE:
+            continue
+        printable = "".join(c if c.isprintable() else " " for c in text)
+        out.append(" ".join(printable.split()))
+    return tuple(out)
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Return the values as one text joined by a backslash, "" when absent."""
+    return "\\".join(texts(ds, keyword))
+
+
+def codes(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """Code strings in upper case, empty values dropped."""
+    return tuple(t.upper() for t in texts(ds, keyword) if t)
+
+
+def _finite(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (*_BAD_VALUE, ArithmeticError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def number(ds: Dataset, keyword: str) -> float | None:
+    """Return the first value as a finite float."""
+    values = _values(ds, keyword)
+    return _finite(values[0]) if values else None
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """Return the first value as an integer; 3.7 is not one."""
+    value = number(ds, keyword)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite floats, else None."""
+    found = [_finite(v) for v in _values(ds, keyword)]
+    whole = tuple(v for v in found if v is not None)
+    return whole if len(found) == len(whole) == count else None
+
+
+def items(ds: Dataset | None, keyword: str) -> tuple[Dataset, ...]:
+    """Items of a sequence, () when absent or not a sequence."""
+    if ds is None:
+        return ()
+    value = raw(ds, keyword)
+    if value is None or isinstance(value, (str, bytes)):
+        return ()
+    try:
+        return tuple(item for item in value if isinstance(item, Dataset))
+    except _BAD_VALUE:
+        return ()
+
+
+def first(ds: Dataset | None, keyword: str) -> Dataset | None:
+    """Return the first item of a sequence."""
+    found = items(ds, keyword)
+    return found[0] if found else None
+
+
+def groups(ds: Dataset, frame: Dataset | None, keyword: str) -> Iterator[Dataset]:
+    """Items of one functional group: the frame's own before the shared one (PS3.3 C.7.6.16.1.1)."""
+    for holder in (frame, first(ds, "SharedFunctionalGroupsSequence")):
+        item = first(holder, keyword)
+        if item is not None:
+            yield item
