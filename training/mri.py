@@ -43,11 +43,11 @@ TISSUES: Final[Mapping[str, Tissue]] = MappingProxyType(
     {
         "air": Tissue(0.0, 1000, 50, 0, 0),
         "skin": Tissue(0.5, 600, 35),
-        "fat": Tissue(0.72, 300, 130, 0.06, 0.10),
-        "mesentery": Tissue(0.62, 320, 120, 0.16, 0.32),
-        "retro_fat": Tissue(0.62, 320, 120, 0.10, 0.20),
-        "inter_fat": Tissue(0.66, 310, 125, 0.10, 0.12),
-        "epidural_fat": Tissue(0.70, 310, 125, 0.08, 0.12),
+        "fat": Tissue(0.60, 300, 130, 0.06, 0.09),
+        "mesentery": Tissue(0.55, 320, 120, 0.15, 0.17),
+        "retro_fat": Tissue(0.55, 320, 120, 0.12, 0.15),
+        "inter_fat": Tissue(0.58, 310, 125, 0.10, 0.12),
+        "epidural_fat": Tissue(0.60, 310, 125, 0.08, 0.12),
         "fascia": Tissue(0.12, 800, 30, 0.1, 0.1),
         "wall": Tissue(0.8, 950, 36, 0.10, 0.10, 0.06),
         "muscle": Tissue(0.8, 950, 36, 0.10, 0.08),
@@ -143,9 +143,10 @@ def draw_contrast(seed: int, *, randomised: bool = False, weighting: Weighting =
     )
     signals = {}
     for (name, value), factor in zip(raw.items(), jitter, strict=True):
-        signals[name] = value / raw["marrow"] * (factor if name not in ("marrow", "air") else 1.0)
+        fixed = name in ("marrow", "air") or name in dim  # all fat of a person is alike
+        signals[name] = value / raw["marrow"] * (1.0 if fixed else factor)
         if name in dim:
-            signals[name] *= fat_factor
+            signals[name] *= fat_factor * (factor**0.3)
     if randomised:
         for name in signals:
             if name != "air":

@@ -169,8 +169,8 @@ class Capsule:
 
     def __init__(
         self,
-        start: Sequence[float],
-        stop: Sequence[float],
+        start: Sequence[float] | Points,
+        stop: Sequence[float] | Points,
         radius_mm: tuple[float, float],
         flat: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
@@ -203,7 +203,7 @@ class Ellipsoid:
 
     __slots__ = ("_centre", "_half")
 
-    def __init__(self, centre: Sequence[float], half_mm: Sequence[float]) -> None:
+    def __init__(self, centre: Sequence[float] | Points, half_mm: Sequence[float] | Points) -> None:
         self._centre = tuple(float(v) for v in centre)
         self._half = tuple(float(v) for v in half_mm)
 

@@ -292,7 +292,7 @@ def disc_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
             cleft = Disc(
                 core.frame, core.half_width_mm * 0.8, core.half_depth_mm * 0.75, 0.9, 0.0, 0.2
             )
-            out.append(Stroke(_Flat(cleft, 0.6), (Coat(0, "annulus_inner", label),)))
+            out.append(Stroke(_Flat(cleft, 0.6), (Coat(0, f"nucleus_{grade}_rim", label),)))
     return out
 
 
@@ -334,6 +334,39 @@ def body_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
     return out
 
 
+def _half_arch(
+    rng: np.random.Generator, body: Body, size: float, p: float, root_mm: float
+) -> list[Shape]:
+    """Pedicle, lamina, both articular and the transverse process of the side that p lies on."""
+    f, b, side = body.frame, body.half_depth_mm, np.sign(p)
+    high = 4.5 + rng.normal(0, 0.7)
+    lateral = f.at(side * 41 * size, b + 10 * size + rng.normal(0, 2), high - 1.5)
+    return [
+        Capsule(
+            f.at(p * 0.94, b - 3.0, high),
+            f.at(p * 1.06, b + 12 * size, high - 1.5),
+            (4.7, 4.3),
+            (1.0, 1.0, 0.8),
+        ),
+        Capsule(
+            f.at(p * 1.05, b + 13 * size, 1), f.at(side * 1.5, root_mm, -9), (4.4, 3.4), (1, 1, 0.6)
+        ),
+        Capsule(
+            f.at(p * 1.05, b + 14 * size, -1),
+            f.at(p * 1.02, b + 17 * size, -19),
+            (4.8, 5.6),
+            (1, 1.15, 1),
+        ),
+        Capsule(
+            f.at(p * 1.12, b + 12 * size, 3),
+            f.at(p * 1.32, b + 13.5 * size, 14),
+            (4.6, 4.4),
+            (1, 1.15, 1),
+        ),
+        Capsule(f.at(p * 1.15, b + 11 * size, high - 1), lateral, (4.0, 2.4)),
+    ]
+
+
 def arch_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
     """Pedicles, laminae, facets, transverse and spinous processes, yellow ligament; no labels."""
     rng = stream(seed, "arch")
@@ -343,68 +376,41 @@ def arch_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
             continue
         f, s, b = body.frame, column.size, body.half_depth_mm
         parts: list[Shape] = []
-        facets: list[Stroke] = []
+        small: list[Stroke] = []
         root = b + 25.5 * s + rng.normal(0, 0.8) - (2.5 if disease.stenosis else 0)
         wide = {"l5": 18.0, "s1": 20.0, "l4": 16.5}.get(name, 15.0)
-        for side in (-1.0, 1.0):
-            p = side * wide * s + rng.normal(0, 0.5)
-            flat = (1.0, 1.0, 0.75)
-            parts += [
-                Capsule(
-                    f.at(p * 0.92, b - 3.5, 6), f.at(p * 1.06, b + 12 * s, 4), (4.8, 4.4), flat
-                ),
-                Capsule(
-                    f.at(p * 1.05, b + 13 * s, 3),
-                    f.at(side * 1.5, root, -7),
-                    (4.6, 3.4),
-                    (1, 1, 0.62),
-                ),
-                Capsule(
-                    f.at(p * 1.05, b + 14 * s, 0),
-                    f.at(p * 1.02, b + 17 * s, -17),
-                    (5.0, 5.4),
-                    (1, 1.15, 1),
-                ),
-                Capsule(
-                    f.at(p * 1.12, b + 12 * s, 4),
-                    f.at(p * 1.3, b + 13.5 * s, 15),
-                    (4.8, 4.2),
-                    (1, 1.15, 1),
-                ),
-                Capsule(
-                    f.at(p * 1.15, b + 11 * s, 5),
-                    f.at(side * 41 * s, b + 10 * s + rng.normal(0, 2), 6),
-                    (4.2, 2.6),
-                ),
-            ]
-            gap = f.at(p * 1.2, b + 15 * s, -13)
-            facets.append(
-                Stroke(
-                    Capsule(
-                        gap + [side * 1.5, -3.5, 3],
-                        gap + [-side * 1.0, 4.5, -3],
-                        (1.1, 1.1),
-                        (1, 1, 0.35),
-                    ),
-                    (Coat(0, "facet", 0),),
-                )
-            )
-        tip = f.at(float(rng.normal(0, 1)), root + 25 * s, -12)
-        parts.append(Capsule(f.at(0, root + 1, -7), tip, (3.4, 4.0), (1.0, 1.0, 0.36)))
-        out.append(Stroke(Union(parts, 3.0), (Coat(0, "cortex", 0), Coat(1.1, "marrow", 0))))
-        out += facets
         thick = 3.4 if disease.stenosis else 2.2
         for side in (-1.0, 1.0):
+            p = side * wide * s + float(rng.normal(0, 0.5))
+            parts += _half_arch(rng, body, s, p, root)
+            gap = f.at(p * 1.2, b + 15 * s, -14)
+            joint = Capsule(
+                gap + np.array([side * 1.5, -3.5, 3]),
+                gap + np.array([-side * 1.0, 4.5, -3]),
+                (1.1, 1.1),
+                (1, 1, 0.35),
+            )
+            small.append(Stroke(joint, (Coat(0, "facet", 0),)))
+            start, stop = f.at(side * 9.5 * s, root - 8.5, -12), f.at(side * 2.0, root - 2.0, -18)
+            flavum = Capsule(start, stop, (thick, thick * 0.85), (1, 1, 0.32))
+            small.append(Stroke(flavum, (Coat(0, "ligament", 0),)))
+        tip = f.at(float(rng.normal(0, 1)), root + 24 * s, -14)
+        parts.append(Capsule(f.at(0, root + 1, -9), tip, (3.2, 3.8), (1.0, 1.0, 0.36)))
+        out.append(Stroke(Union(parts, 3.0), (Coat(0, "cortex", 0), Coat(1.1, "marrow", 0))))
+        out += small
+    return out
+
+
+def bridge_strokes(column: Column) -> list[Stroke]:
+    """Marrow from body to pedicle, where the painted cortex would cut it; labels stay."""
+    out = []
+    for name, body in column.bodies.items():
+        wide = {"l5": 18.0, "s1": 20.0, "l4": 16.5}.get(name, 15.0) * column.size
+        for side in (-1.0, 1.0):
+            b = body.half_depth_mm
+            start, stop = (body.frame.at(side * wide * 0.95, b + v, 4.0) for v in (-4.0, 3.0))
             out.append(
-                Stroke(
-                    Capsule(
-                        f.at(side * 9.5 * s, root - 8.5, -11),
-                        f.at(side * 2.0, root - 2.0, -16),
-                        (thick, thick * 0.85),
-                        (1, 1, 0.32),
-                    ),
-                    (Coat(0, "ligament", 0),),
-                )
+                Stroke(Capsule(start, stop, (3.2, 3.2), (1, 1, 0.8)), (Coat(0, "marrow", KEEP),))
             )
     return out
 
@@ -537,9 +543,11 @@ def root_strokes(seed: int, column: Column, sac: Tube) -> tuple[list[Stroke], li
             solid = Without(Tube(knots), sac)
             keep = label or KEEP
             roots.append(Stroke(solid, (Coat(0, "root_sheath", keep), Coat(0.5, "nerve", keep))))
-            hole = knots[knots[:, 0] > column.discs[name].frame.centre[2] - 9].copy()
-            hole[:, 3:5] += np.linspace(0.5, 3.4, len(hole))[:, None]
-            hole[:, 4] += 1.5
-            if len(hole) > 2:
-                fat.append(Stroke(Tube(hole), (Coat(0, "epidural_fat", 0),)))
+            centre = column.discs[name].frame.centre
+            pocket = (centre[0] + side * 19.5 * column.size, centre[1] + 22.5, centre[2] + 7.0)
+            half = rng.uniform([5.5, 5.0, 8.0], [8.5, 7.0, 11.0])
+            fat.append(Stroke(Ellipsoid(pocket, half.tolist()), (Coat(0, "epidural_fat", 0),)))
+            thin = knots[knots[:, 0] > centre[2] - 12].copy()
+            thin[:, 3:5] += rng.uniform(0.4, 1.8)
+            fat.append(Stroke(Tube(thin), (Coat(0, "epidural_fat", 0),)))
     return fat, roots

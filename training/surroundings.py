@@ -114,18 +114,17 @@ def torso_strokes(seed: int, person: Person) -> list[Stroke]:
     """Skin, subcutaneous fat, wall and the cavity with its mesentery."""
     rng = stream(seed, "torso")
     fat = person.fat
-    under_skin = 6.0 + 24.0 * fat + rng.uniform(0, 4)
-    wall = float(rng.uniform(10, 15)) * (1.05 if person.sex == "M" else 0.9)
-    depth = 42.0 + 30.0 * fat + rng.uniform(0, 12)
-    half_x = 138.0 * (0.9 + 0.1 * person.size) + 25 * fat
-    back = 86.0 + 4 * person.size
-    front = -(22.0 + depth)
-    mid_y = (front + back) / 2
-
-    deep = (back - front) / 2
-    outline = Layer((0, mid_y), (half_x + under_skin + wall, deep + under_skin), 0.55)
-    muscle = Layer((0, mid_y), (half_x + wall, deep + wall * 0.6), 0.45, 46.0)
-    cavity = Layer((0, mid_y + 2), (half_x, deep), 0.4, 34.0)
+    under_skin = 4.0 + 18.0 * fat + rng.uniform(0, 4)
+    wall = float(rng.uniform(9, 14)) * (1.05 if person.sex == "M" else 0.9)
+    half_x = 128.0 * (0.9 + 0.1 * person.size) + 26 * fat + rng.uniform(-6, 6)
+    back, front = 83.0 + 4 * person.size + rng.uniform(-2, 3), -_belly_mm(person)
+    middle, deep = (front + back) / 2, (back - front) / 2
+    outline = Layer((0, middle), (half_x + under_skin + wall, deep + under_skin + wall * 0.5), 0.5)
+    cavity_back = 37.0 + rng.uniform(-3, 4)
+    centre = (front + cavity_back) / 2
+    half_y = (cavity_back - front) / 2
+    muscle = Layer((0, centre - wall * 0.2), (half_x + wall, half_y + wall * 0.75), 0.12)
+    cavity = Layer((0, centre), (half_x, half_y), 0.12)
     return [
         Stroke(outline, (Coat(0, "skin"), Coat(1.8, "fat"))),
         Stroke(muscle, (Coat(0, "fascia"), Coat(0.7, "wall"))),
@@ -133,21 +132,26 @@ def torso_strokes(seed: int, person: Person) -> list[Stroke]:
     ]
 
 
+def _belly_mm(person: Person) -> float:
+    """Depth of the cavity in front of the disc's centre."""
+    return 62.0 + 34.0 * person.fat
+
+
 def bowel_strokes(seed: int, person: Person, span: tuple[float, float]) -> list[Stroke]:
     """Loops in front: wall and gas, chyme or fluid."""
     rng = stream(seed, "bowel")
-    depth = 42.0 + 30.0 * person.fat
+    depth = _belly_mm(person) - 24.0
     out: list[Stroke] = []
-    count = int((span[1] - span[0]) / 102.0 * rng.integers(44, 70)) + 8
+    count = int((span[1] - span[0]) / 102.0 * rng.integers(70, 105)) + 8
     for _ in range(count):
         x = float(rng.uniform(-115, 115))
-        y = float(rng.uniform(-22 - depth, -38 - 4 * (1 - person.fat)))
+        y = float(rng.uniform(-18 - depth, -36))
         if abs(x) > 62:
             y = float(rng.uniform(-15 - depth, 12))
         start = np.array([x, y, rng.uniform(span[0] - 10, span[1] + 10)])
         stop = start + rng.normal(0, [13, 6, 12])
         stop[1] = min(stop[1], -38.0 if abs(stop[0]) < 62 else 14.0)
-        r = float(rng.uniform(6, 14))
+        r = float(rng.uniform(5, 15))
         content = str(
             rng.choice(["chyme", "fluid", "gas", "chyme_dark"], p=[0.42, 0.15, 0.18, 0.25])
         )
@@ -179,71 +183,69 @@ def retroperitoneal_strokes(seed: int, person: Person, column: Column) -> list[S
     return [Stroke(_tube(np.array(path), 0.3), (Coat(0, "retro_fat"),))]
 
 
+_BACK_HEIGHTS = (-170.0, -90.0, -40.0, 0.0, 40.0, 90.0, 190.0)
+
+
+def _upright(  # one row of numbers per muscle, as in a table
+    rng: np.random.Generator,
+    side: float,
+    size: float,
+    form: tuple[float, float, float, float, float, float],
+    *,
+    square: float,
+    taper: float,
+) -> Tube:
+    """A back muscle: form = x, y, half width, half depth, angle, growth per 100 mm of height."""
+    x, y, a, b, angle, growth = form
+    rows = []
+    for z in _BACK_HEIGHTS:
+        k = size * (1.0 + growth * z / 100.0)
+        rows.append(
+            (
+                z,
+                side * (x * size + rng.normal(0, 1.2)),
+                y * size - 0.02 * z + rng.normal(0, 0.8),
+                max(a * k, 2.0),
+                max(b * k, 2.0),
+                side * (angle + rng.normal(0, 3)),
+            )
+        )
+    return Tube(np.array(rows), square, taper)
+
+
 def back_strokes(seed: int, person: Person, column: Column) -> list[Stroke]:
     """Erector, multifidus, quadratus lumborum and iliac wing, each side drawn alone."""
     rng = stream(seed, "back")
-    s = column.size
-    out: list[Stroke] = []
-    fill = Layer((0.0, 54.0), (84.0 * s, 31.0 * s), 0.7)
-    out.append(Stroke(fill, (Coat(0, "fascia"), Coat(1.0, "inter_fat"))))
-    zs = (-170.0, -90.0, -40.0, 0.0, 40.0, 90.0, 190.0)
+    s = column.size * (0.94 + 0.06 * (person.sex == "M"))
+    out: list[Stroke] = [Stroke(Layer((0.0, 34.0), (66.0 * s, 40.0), 0.4), (Coat(0, "inter_fat"),))]
     for side in (-1.0, 1.0):
-
-        def path(
-            x: float,
-            y: float,
-            a: float,
-            b: float,
-            angle: float,
-            lean: float,
-            grow: float,
-            side: float = side,
-        ) -> Tube:
-            rows = []
-            for z in zs:
-                k = 1.0 + grow * z / 100.0
-                rows.append(
-                    (
-                        z,
-                        side * (x * s + rng.normal(0, 0.8)),
-                        y * s + lean * z + rng.normal(0, 0.8),
-                        max(a * s * k, 2.0),
-                        max(b * s * k, 2.0),
-                        side * angle,
-                    )
-                )
-            return _tube(np.array(rows), 0.5)
-
-        out.append(
-            Stroke(path(72, 22, 8.5, 21, -42, 0.02, 0.1), (Coat(0, "fascia"), Coat(0.6, "wall")))
-        )
-        out.append(
-            Stroke(
-                path(56, 56, 23, 21.5, 14, -0.02, 0.12),
-                (Coat(0, "inter_fat"), Coat(0.9, "erector")),
-            )
-        )
-        out.append(
-            Stroke(
-                path(34, 60, 16, 22.5, 6, -0.02, 0.12), (Coat(0, "inter_fat"), Coat(0.8, "erector"))
-            )
-        )
-        out.append(
-            Stroke(
-                path(15, 58, 13.5, 22.5, -8, -0.02, -0.2),
-                (Coat(0, "inter_fat"), Coat(0.8, "multifidus")),
-            )
-        )
-        top = float(rng.normal(-4, 9))
-        wing = [
-            (top + 3, side * 104 * s, 26, 3, 12, side * 30),
-            (top - 8, side * 102 * s, 26, 5.5, 24, side * 32),
-            (top - 35, side * 94 * s, 30, 8, 38, side * 40),
-            (top - 80, side * 74 * s, 42, 9, 44, side * 48),
-            (top - 180, side * 60 * s, 50, 9, 44, side * 50),
-        ]
-        out.append(Stroke(_tube(np.array(wing), 0.2), (Coat(0, "cortex"), Coat(1.4, "marrow"))))
+        loin = _upright(rng, side, s, (71, 21, 8.5, 20, -40, 0.1), square=0.3, taper=0.0)
+        erector = _upright(rng, side, s, (47, 57, 38, 26, 10, 0.1), square=0.4, taper=0.0)
+        many = _upright(rng, side, s, (15.5, 57, 15.5, 25.5, -8, -0.2), square=0.25, taper=-0.25)
+        out.append(Stroke(loin, (Coat(0, "fascia"), Coat(0.6, "wall"))))
+        out.append(Stroke(erector, (Coat(0, "fascia"), Coat(0.9, "erector"))))
+        for x, depth in ((50.0, 22.0),):
+            x_own = x + float(rng.normal(0, 3))
+            thick = float(rng.uniform(0.4, 1.0))
+            sheet = (x_own, 52 + rng.normal(0, 3), thick, depth * rng.uniform(0.5, 1), 24, 0.0)
+            septum = _upright(rng, side, s, sheet, square=0.0, taper=0.0)
+            out.append(Stroke(septum, (Coat(0, "inter_fat"),)))
+        out.append(Stroke(many, (Coat(0, "inter_fat"), Coat(0.9, "multifidus"))))
+        out.append(_wing(rng, side, s))
     return out
+
+
+def _wing(rng: np.random.Generator, side: float, size: float) -> Stroke:
+    """Iliac wing from its crest down."""
+    top = float(rng.normal(-4, 9))
+    rows = [
+        (top + 3, side * 106 * size, 22, 3, 12, side * 30),
+        (top - 8, side * 103 * size, 23, 5.5, 24, side * 32),
+        (top - 35, side * 94 * size, 30, 8, 38, side * 40),
+        (top - 80, side * 74 * size, 42, 9, 44, side * 48),
+        (top - 180, side * 60 * size, 50, 9, 44, side * 50),
+    ]
+    return Stroke(Tube(np.array(rows), 0.2), (Coat(0, "cortex"), Coat(1.4, "marrow")))
 
 
 def small_strokes(
