@@ -1,0 +1,146 @@
+"""The 3-D DeepLabv3+ of the paper with isotropic strides: taps at stride 2 and 4, logits at stride 2.
+
+Wang et al., Bioengineering 2023, 10, 963, §2.2: depthwise separable convolutions, a low-level tap at
+stride 2, a high-level one at stride 4 that feeds atrous spatial pyramid pooling, a decoder that joins
+both, nine channels. Channel counts are not printed there; ours follow from `width`. There is no image
+pooling branch: it would see the padding and answer differently for a slab and a full window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dicomseg.structures import CHANNELS
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Sizes of the network; written into the bundle's card.
+
+    width: channels of the first convolution. dilations: of the pyramid at stride 4, in voxels there.
+    decoder: decoder channels as a multiple of `width`. groups: 0 for instance normalisation.
+    """
+
+    width: int = 8
+    dilations: tuple[int, ...] = (2, 4, 6)
+    decoder: int = 6
+    groups: int = 0
+    channels: int = CHANNELS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `card.json`."""
+        return {"name": "deeplabv3plus3d", **asdict(self), "dilations": list(self.dilations)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """Inverse of `to_dict`; unknown keys raise TypeError."""
+        fields = {k: v for k, v in values.items() if k != "name"}
+        return cls(**{**fields, "dilations": tuple(fields["dilations"])})
+
+
+def _norm(architecture: Architecture, channels: int) -> nn.Module:
+    if architecture.groups:
+        return nn.GroupNorm(architecture.groups, channels)
+    return nn.InstanceNorm3d(channels, affine=True)
+
+
+class _Conv(nn.Sequential):
+    """Dense 3³ convolution, norm, ReLU."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            _norm(architecture, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class SeConv(nn.Sequential):
+    """Depthwise separable convolution: depthwise 3³, norm, pointwise, norm, ReLU."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, inputs, 3, stride=stride, padding=dilation, dilation=dilation, groups=inputs, bias=False),
+            _norm(architecture, inputs),
+            nn.Conv3d(inputs, outputs, 1, bias=False),
+            _norm(architecture, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _Block(nn.Module):
+    """Three separable convolutions with a shortcut; the last one carries stride or dilation."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            SeConv(architecture, inputs, outputs),
+            SeConv(architecture, outputs, outputs),
+            SeConv(architecture, outputs, outputs, stride=stride, dilation=dilation),
+        )
+        self.shortcut = nn.Conv3d(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.body(x) + self.shortcut(x)
+        return total
+
+
+class _Pyramid(nn.Module):
+    """Atrous spatial pyramid pooling: pointwise branch and one separable branch per dilation."""
+
+    def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
+        super().__init__()
+        point = nn.Sequential(
+            nn.Conv3d(inputs, outputs, 1, bias=False), _norm(architecture, outputs), nn.ReLU(inplace=True)
+        )
+        atrous = (SeConv(architecture, inputs, outputs, dilation=d) for d in architecture.dilations)
+        self.branches = nn.ModuleList([point, *atrous])
+        self.join = nn.Sequential(
+            nn.Conv3d(outputs * len(self.branches), outputs, 1, bias=False),
+            _norm(architecture, outputs),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined: Tensor = self.join(torch.cat([branch(x) for branch in self.branches], dim=1))
+        return joined
+
+
+class DeepLabV3Plus3D(nn.Module):
+    """Image (N, 1, D, H, W) to logits (N, channels, D/2, H/2, W/2); every size a multiple of 4.
+
+    Logit voxel n is centred between image voxels 2n and 2n + 1, so ×2 upsampling with
+    `align_corners=False` brings it back onto the image grid.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        b, head = architecture.width, architecture.width * architecture.decoder
+        self.architecture = architecture
+        self.stem = nn.Sequential(_Conv(architecture, 1, b, stride=2), SeConv(architecture, b, 2 * b))
+        self.low = nn.Sequential(nn.Conv3d(2 * b, 3 * b, 1, bias=False), _norm(architecture, 3 * b), nn.ReLU(inplace=True))
+        self.encoder = nn.Sequential(
+            _Block(architecture, 2 * b, 4 * b, stride=2),
+            _Block(architecture, 4 * b, 8 * b),
+            _Block(architecture, 8 * b, 16 * b),
+            _Block(architecture, 16 * b, 16 * b, dilation=2),
+        )
+        self.pyramid = _Pyramid(architecture, 16 * b, head)
+        self.decoder = nn.Sequential(
+            SeConv(architecture, head + 3 * b, head),
+            SeConv(architecture, head, head),
+            nn.Conv3d(head, architecture.channels, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits at half resolution."""
+        low = self.stem(image)
+        high = self.pyramid(self.encoder(low))
+        high = functional.interpolate(high, scale_factor=2.0, mode="trilinear", align_corners=False)
+        logits: Tensor = self.decoder(torch.cat([high, self.low(low)], dim=1))
+        return logits
