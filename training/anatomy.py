@@ -136,8 +136,8 @@ def build_anatomy(
     fat, roots = root_strokes(seed, column, sac)
     strokes = (
         *torso_strokes(seed, person),
-        *bowel_strokes(seed, person, span_mm),
         *retroperitoneal_strokes(seed, person, column),
+        *bowel_strokes(seed, person, span_mm),
         *back_strokes(seed, person, column),
         *psoas_strokes(seed, psoas),
         *fat,

@@ -20,7 +20,7 @@ from training.painter import CHUNK, Raster
 from training.person import Person, stream
 
 Weighting = Literal["t2", "t1", "flair"]
-_BLOCK: Final = 64
+_BLOCK: Final = 96
 
 
 @dataclass(frozen=True, slots=True)

@@ -394,8 +394,11 @@ def arch_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
             start, stop = f.at(side * 9.5 * s, root - 8.5, -12), f.at(side * 2.0, root - 2.0, -18)
             flavum = Capsule(start, stop, (thick, thick * 0.85), (1, 1, 0.32))
             small.append(Stroke(flavum, (Coat(0, "ligament", 0),)))
-        tip = f.at(float(rng.normal(0, 1)), root + 24 * s, -14)
-        parts.append(Capsule(f.at(0, root + 1, -9), tip, (3.2, 3.8), (1.0, 1.0, 0.36)))
+        long, low, thin = {"l5": (13.0, -22.0, 2.3), "s1": (6.0, -16.0, 2.0)}.get(
+            name, (24.0, -14.0, 3.4)
+        )
+        tip = f.at(float(rng.normal(0, 1)), root + long * s, low)
+        parts.append(Capsule(f.at(0, root + 1, -9), tip, (thin * 0.9, thin), (1.0, 1.0, 0.36)))
         out.append(Stroke(Union(parts, 3.0), (Coat(0, "cortex", 0), Coat(1.1, "marrow", 0))))
         out += small
     return out
@@ -427,7 +430,7 @@ def canal_strokes(seed: int, column: Column, disease: Disease) -> tuple[list[Str
     for name in VERTEBRAE:
         part = column.bodies[name]
         sac_size = base * (1.04 if name not in ("s1", "s2") else 0.8 if name == "s1" else 0.45)
-        for w, slack in ((0.3, 2.2), (-0.3, 2.0)):
+        for w, slack in ((0.3, 1.5), (-0.3, 1.3)):
             half = sac_size * 0.8
             c = part.frame.at(shift, part.half_depth_mm * 0.95 + slack + half, part.height_mm * w)
             sac.append((c[2], c[0], c[1], sac_size, half, 0.0))

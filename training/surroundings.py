@@ -150,8 +150,10 @@ def bowel_strokes(seed: int, person: Person, span: tuple[float, float]) -> list[
             y = float(rng.uniform(-15 - depth, 12))
         start = np.array([x, y, rng.uniform(span[0] - 10, span[1] + 10)])
         stop = start + rng.normal(0, [13, 6, 12])
-        stop[1] = min(stop[1], -38.0 if abs(stop[0]) < 62 else 14.0)
         r = float(rng.uniform(5, 15))
+        for end in (start, stop):
+            limit = -33.0 - 0.8 * r if abs(end[0]) < 66 else 10.0 - r
+            end[1] = min(end[1], limit)
         content = str(
             rng.choice(["chyme", "fluid", "gas", "chyme_dark"], p=[0.42, 0.15, 0.18, 0.25])
         )
@@ -205,7 +207,7 @@ def _upright(  # one row of numbers per muscle, as in a table
                 z,
                 side * (x * size + rng.normal(0, 1.2)),
                 y * size - 0.02 * z + rng.normal(0, 0.8),
-                max(a * k, 2.0),
+                max(a * k, 0.3),
                 max(b * k, 2.0),
                 side * (angle + rng.normal(0, 3)),
             )
@@ -224,12 +226,9 @@ def back_strokes(seed: int, person: Person, column: Column) -> list[Stroke]:
         many = _upright(rng, side, s, (15.5, 57, 15.5, 25.5, -8, -0.2), square=0.25, taper=-0.25)
         out.append(Stroke(loin, (Coat(0, "fascia"), Coat(0.6, "wall"))))
         out.append(Stroke(erector, (Coat(0, "fascia"), Coat(0.9, "erector"))))
-        for x, depth in ((50.0, 22.0),):
-            x_own = x + float(rng.normal(0, 3))
-            thick = float(rng.uniform(0.4, 1.0))
-            sheet = (x_own, 52 + rng.normal(0, 3), thick, depth * rng.uniform(0.5, 1), 24, 0.0)
-            septum = _upright(rng, side, s, sheet, square=0.0, taper=0.0)
-            out.append(Stroke(septum, (Coat(0, "inter_fat"),)))
+        sheet = (50 + rng.normal(0, 5), 52 + rng.normal(0, 3), rng.uniform(0.2, 0.7), 16, 24, 0.0)
+        septum = _upright(rng, side, s, sheet, square=0.0, taper=0.0)
+        out.append(Stroke(septum, (Coat(0, "inter_fat"),)))
         out.append(Stroke(many, (Coat(0, "inter_fat"), Coat(0.9, "multifidus"))))
         out.append(_wing(rng, side, s))
     return out

@@ -60,12 +60,16 @@ class Tree:
         x = x + self.shift_x + self.wave_mm * np.sin(z / 13.0 + self.phase + part)
         gap = self.gap_mm[0] if part >= 0 else self.gap_mm[1]
         swell = np.ones(len(z))
-        front = np.array([column.front(float(xx), float(zz)) for xx, zz in zip(x, z, strict=True)])
+        inner = x - np.sign(x) * 0.6 * a * self.scale  # a wide vein must clear the wall's curve
+        front = np.minimum(
+            [column.front(float(xx), float(zz)) for xx, zz in zip(x, z, strict=True)],
+            [column.front(float(xx), float(zz)) + 0.3 * b for xx, zz in zip(inner, z, strict=True)],
+        )
         kernel = np.array([0.25, 0.5, 0.25])
         padded = np.pad(front, 1, mode="edge")
         front = np.convolve(padded, kernel, mode="valid")
         y = front - gap - b * self.scale
-        angle = np.rad2deg(np.arctan(np.clip(-x / 45.0, -0.6, 0.6)))
+        angle = np.rad2deg(np.arctan(np.clip(x / 45.0, -0.6, 0.6)))
         return np.column_stack([z, x, y, a * self.scale * swell, b * self.scale * swell, angle])
 
     def shape(self, column: Column, low: float, high: float) -> Shape:
