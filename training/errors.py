@@ -29,3 +29,9 @@ class NothingTrained(LumbarError):
 
     code = "not-installed"
     exit_code = 2
+
+
+class CheckpointUnreadable(InputRefused):
+    """A checkpoint is truncated or of another kind; delete it to start again."""
+
+    code = "checkpoint-unreadable"
