@@ -19,7 +19,7 @@ GENERATOR_VERSION: Final = "1"
 AXIAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the paper's protocol."""
 
-_SAGITTAL: Final = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+SAGITTAL: Final = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """Columns: slices to the right, rows to the feet, columns to the back."""
 
 
@@ -49,7 +49,7 @@ def raster_of(
     if fov == "axial":
         count = slices or 128
         size = matrix or 320
-        spacing = np.array([0.8 * 128 / count if count < 64 else 0.8, 240 / size, 240 / size])
+        spacing = np.array([0.8 * 128 / count, 240 / size, 240 / size])
         shape = (count, size, size)
         directions = np.asarray(AXIAL)
         middle = np.asarray(centre_lps) + [0.0, 4.0, 0.0]
@@ -57,7 +57,7 @@ def raster_of(
         count, step = slices or 20, 180 / (matrix or 240)
         rows = round((300.0 if fov == "sagittal" else 100.0) / step)
         shape, spacing = (count, rows, round(180 / step)), np.array([0.9, step, step])
-        directions = _SAGITTAL
+        directions = SAGITTAL
         middle = np.asarray(centre_lps) + [0.0, 2.0, 52.0 if fov == "sagittal" else 0.0]
     if oblique:
         directions = tilted(directions, 12.0, 4.0)
