@@ -271,8 +271,8 @@ def _doubled(ordered: Sequence[_Slice], normal: Points) -> Gaps | None:
             "two-echoes", f"echo times from {min(times):g} to {max(times):g} ms in one series"
         )
     along = np.array([s.position for s in ordered]) @ normal
-    pairs = np.flatnonzero(np.diff(along) < DOUBLED_MM)
-    if not len(pairs):
+    pairs = [int(n) for n in np.flatnonzero(np.diff(along) < DOUBLED_MM)]
+    if not pairs:
         return None
     names = [f"{ordered[n].name} and {ordered[n + 1].name}" for n in pairs]
     if any(ordered[n].echo[1] != ordered[n + 1].echo[1] for n in pairs):

@@ -1,0 +1,213 @@
+"""What the outlines on the mid-disc plane are: which psoas, which vessel, or why not.
+
+Left is +x of the patient (DICOM LPS), which `Plane.e_left` carries; array order means nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dicomseg.contours import Outlines, Section
+from dicomseg.lengths import Span, gap, max_feret, nearest_mm
+from dicomseg.result import Refusal
+from dicomseg.segmentation import Segmentation
+from dicomseg.structures import BY_ID, SEGMENTS, Side, StructureId
+
+SECOND_PSOAS: Final = 0.2
+"""A second section on one side larger than this share of the first leaves the side unclear."""
+
+ACROSS_MM: Final = 5.0
+"""A psoas section that reaches this far to both sides of the disc centre joins both muscles."""
+
+CUT_CLEARANCE_MM: Final = 0.25
+"""A distance is exact when the cut edge is farther away by this: one raster step and a contour error."""
+
+ONE_NAME: Final[dict[StructureId, str]] = {"aa": "abdominal aorta", "ivc": "inferior vena cava"}
+TWO_NAMES: Final[dict[StructureId, str]] = {"aa": "common iliac artery", "ivc": "common iliac vein"}
+MEASURED: Final[tuple[StructureId, ...]] = ("ivd", "dura", "aa", "pm", "ivc")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A named section, e.g. "left common iliac artery"."""
+
+    name: str
+    section: Section
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """A length on the plane between two named things."""
+
+    span: Span
+    start: str
+    end: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """The outlines of one plane as anatomy; a `Refusal` stands where a part cannot be used."""
+
+    left_psoas: Part | Refusal
+    right_psoas: Part | Refusal
+    arteries: tuple[Part, ...] | Refusal
+    veins: tuple[Part, ...] | Refusal
+    dura: Part | Refusal
+
+    def psoas(self, side: Side) -> Part | Refusal:
+        """Return the psoas of one side."""
+        return self.left_psoas if side == "left" else self.right_psoas
+
+
+def barred(seg: Segmentation) -> dict[StructureId, Refusal]:
+    """Structures from which nothing may be measured, whatever the plane shows."""
+    out: dict[StructureId, Refusal] = {}
+    present = np.bincount(seg.labels.volume.array.ravel(), minlength=len(BY_ID) + 1)
+    for structure in MEASURED:
+        label = BY_ID[structure].label
+        finding = next(
+            (f for f in seg.findings if f.severity == "refusal" and f.structure == structure), None
+        )
+        if structure in seg.outside_view:
+            out[structure] = Refusal("outside_image", f"{label} lies outside the image")
+        elif finding is not None:
+            out[structure] = Refusal(finding.code, finding.text)
+        elif present[BY_ID[structure].value] == 0:
+            out[structure] = Refusal("missing", f"{label} was not found")
+    return out
+
+
+def interpret(
+    outlines: Outlines, seg: Segmentation, bars: dict[StructureId, Refusal], middle_a: float
+) -> Anatomy:
+    """Name the sections. middle_a: the disc's centre along `e_left`, which parts left from right."""
+    sides = _psoas(outlines, seg, bars, middle_a)
+    dura = outlines.sections.get("dura", ())
+    return Anatomy(
+        left_psoas=sides[0],
+        right_psoas=sides[1],
+        arteries=_vessels("aa", outlines, bars),
+        veins=_vessels("ivc", outlines, bars),
+        dura=bars.get("dura") or (Part("dural sac", dura[0]) if dura else _no_section("Dural sac")),
+    )
+
+
+def _no_section(label: str) -> Refusal:
+    return Refusal("no_section", f"{label} does not cross the mid-disc plane")
+
+
+def _vessels(
+    structure: StructureId, outlines: Outlines, bars: dict[StructureId, Refusal]
+) -> tuple[Part, ...] | Refusal:
+    if structure in bars:
+        return bars[structure]
+    sections = outlines.sections.get(structure, ())
+    if not sections:
+        return _no_section(BY_ID[structure].label)
+    if len(sections) > 2:
+        return Refusal(
+            "too_many_components",
+            f"{len(sections)} sections of {BY_ID[structure].label} in the mid-disc plane, 2 are possible",
+        )
+    if len(sections) == 1:
+        return (Part(ONE_NAME[structure], sections[0]),)
+    left = max(sections, key=lambda s: s.centre_ab[0])
+    sides = ["left" if s is left else "right" for s in sections]
+    return tuple(
+        Part(f"{side} {TWO_NAMES[structure]}", s) for side, s in zip(sides, sections, strict=True)
+    )
+
+
+def _psoas(
+    outlines: Outlines, seg: Segmentation, bars: dict[StructureId, Refusal], middle_a: float
+) -> tuple[Part | Refusal, Part | Refusal]:
+    if "pm" in bars:
+        return bars["pm"], bars["pm"]
+    sections = outlines.sections.get("pm", ())
+    for section in sections:
+        low, _, high, _ = section.polygon.bounds
+        if low < middle_a - ACROSS_MM and high > middle_a + ACROSS_MM:
+            text = "one psoas section reaches across the spine: left and right are joined"
+            return (Refusal("psoas_sides_unclear", text),) * 2
+    left = tuple(s for s in sections if s.centre_ab[0] > middle_a)
+    right = tuple(s for s in sections if s.centre_ab[0] <= middle_a)
+    return _one_psoas("left", left, seg), _one_psoas("right", right, seg)
+
+
+def _one_psoas(side: Side, sections: tuple[Section, ...], seg: Segmentation) -> Part | Refusal:
+    if not sections:
+        number = next(s.number for s in SEGMENTS if s.structure.id == "pm" and s.side == side)
+        if not (seg.sides.array == number).any():
+            return Refusal("missing", f"Psoas major, {side}, was not found")
+        return _no_section(f"Psoas major, {side},")
+    if len(sections) > 1 and sections[1].polygon.area > SECOND_PSOAS * sections[0].polygon.area:
+        areas = ", ".join(f"{s.polygon.area:.0f}" for s in sections)
+        return Refusal("psoas_sides_unclear", f"several psoas sections on the {side}: {areas} mm²")
+    return Part(f"{side} psoas major", sections[0])
+
+
+def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal | None:
+    """Refuse everything when the parts lie where no patient has them: a flip, or situs inversus."""
+    arteries, veins, dura = anatomy.arteries, anatomy.veins, anatomy.dura
+    if (
+        isinstance(arteries, tuple)
+        and isinstance(veins, tuple)
+        and _mean_a(veins) >= _mean_a(arteries)
+    ):
+        return Refusal(
+            "orientation_unexpected",
+            "the vena cava lies left of the aorta: orientation or anatomy (situs, left-sided vena cava) unexpected",
+        )
+    if isinstance(dura, Part) and dura.section.centre_ab[1] <= disc_centre_ab[1]:
+        return Refusal(
+            "orientation_unexpected",
+            "the dural sac lies in front of the disc: orientation unexpected",
+        )
+    return None
+
+
+def _mean_a(parts: tuple[Part, ...]) -> float:
+    areas = [p.section.polygon.area for p in parts]
+    return float(np.average([p.section.centre_ab[0] for p in parts], weights=areas))
+
+
+def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Line | Refusal:
+    """Shortest line from a psoas to the nearest of the vessels, refused where a cut could hide a shorter one."""
+    if isinstance(psoas, Refusal):
+        return psoas
+    parts: list[Part] = []
+    for group in vessels:
+        if isinstance(group, Refusal):
+            return group
+        parts += group
+    spans = [(gap(psoas.section.polygon, p.section.polygon), p) for p in parts]
+    span, nearest = min(spans, key=lambda pair: pair[0].length_mm)
+    for part in parts:
+        hidden = min(
+            nearest_mm(psoas.section.polygon, part.section.cut_ab),
+            nearest_mm(part.section.polygon, psoas.section.cut_ab),
+        )
+        if span.length_mm >= hidden - CUT_CLEARANCE_MM:
+            return Refusal(
+                "cut_by_image",
+                f"{psoas.name} or {part.name} is cut by the end of the image:"
+                f" {span.length_mm:.1f} mm is only an upper bound",
+            )
+    return Line(span, psoas.name, nearest.name)
+
+
+def diameter(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
+    """Largest diameter of the largest section of a vessel."""
+    if isinstance(parts, Refusal):
+        return parts
+    cut = next((p for p in parts if p.section.is_cut), None)
+    if cut is not None:
+        return Refusal("cut_by_image", f"{cut.name} is cut by the end of the image")
+    spans = [(max_feret(p.section.polygon), p) for p in parts]
+    span, widest = max(spans, key=lambda pair: pair[0].length_mm)
+    texts = [f"{p.name}: {s.length_mm:.1f} mm, {p.section.polygon.area:.0f} mm²" for s, p in spans]
+    return Line(span, widest.name, widest.name, "; ".join(texts))

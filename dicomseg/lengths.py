@@ -1,0 +1,91 @@
+"""Lengths between and across outlines, each with its two end points in the plane; (a, b) in mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.spatial import ConvexHull
+from shapely import shortest_line
+from shapely.geometry import MultiPoint, Polygon
+
+from dicomseg.volume import Points
+
+TOUCH_MM: Final = 0.05
+"""Outlines nearer than this touch: twice the error of an outline from soft scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length in mm and its end points in the plane."""
+
+    start_ab: tuple[float, float]
+    end_ab: tuple[float, float]
+
+    @property
+    def length_mm(self) -> float:
+        """Distance of the end points."""
+        (a, b), (c, d) = self.start_ab, self.end_ab
+        return float(np.hypot(c - a, d - b))
+
+
+def gap(one: Polygon, other: Polygon) -> Span:
+    """Return the shortest line from one outline to the other; a touch is one point, twice."""
+    line = np.array(shortest_line(one, other).coords)
+    if np.linalg.norm(line[1] - line[0]) < TOUCH_MM:
+        line[:] = line.mean(axis=0)
+    return _span(line[0], line[1])
+
+
+def max_feret(polygon: Polygon) -> Span:
+    """Return the farthest pair of outline points."""
+    hull = _hull(polygon)
+    squared = ((hull[:, None, :] - hull[None, :, :]) ** 2).sum(axis=-1)
+    i, j = np.unravel_index(int(squared.argmax()), squared.shape)
+    return _span(hull[i], hull[j])
+
+
+def min_feret(polygon: Polygon) -> Span:
+    """Return the smallest width: from one side of the convex hull to the point opposite."""
+    hull = _hull(polygon)
+    sides = np.roll(hull, -1, axis=0) - hull
+    long = np.linalg.norm(sides, axis=1)
+    keep = long > 1e-9
+    normals = np.stack([-sides[keep, 1], sides[keep, 0]], axis=1) / long[keep, None]
+    heights = (hull[None, :, :] - hull[keep][:, None, :]) @ normals[:, :, None]
+    widths = np.abs(heights[..., 0])
+    side = int(widths.max(axis=1).argmin())
+    tip = hull[int(widths[side].argmax())]
+    foot = tip - normals[side] * float((tip - hull[keep][side]) @ normals[side])
+    return _span(foot, tip)
+
+
+def extent_back(polygon: Polygon) -> Span:
+    """Return the longest line from front to back (along b) through the outline at its centroid."""
+    a = polygon.centroid.x
+    low, high = polygon.bounds[1], polygon.bounds[3]
+    cut = polygon.intersection(MultiPoint([(a, low - 1.0), (a, high + 1.0)]).convex_hull)
+    return _span(np.array([a, cut.bounds[1]]), np.array([a, cut.bounds[3]]))
+
+
+def nearest_mm(polygon: Polygon, points_ab: Points) -> float:
+    """Return the distance from an outline to the nearest of the points; infinite without points."""
+    if len(points_ab) == 0:
+        return float("inf")
+    return float(polygon.distance(MultiPoint(points_ab)))
+
+
+def solidity(polygon: Polygon) -> float:
+    """Area by area of the convex hull."""
+    return float(polygon.area / polygon.convex_hull.area)
+
+
+def _hull(polygon: Polygon) -> Points:
+    points = np.array(polygon.exterior.coords)[:-1]
+    hull: Points = points[ConvexHull(points).vertices]
+    return hull
+
+
+def _span(start: Points, end: Points) -> Span:
+    return Span((float(start[0]), float(start[1])), (float(end[0]), float(end[1])))

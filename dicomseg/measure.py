@@ -1,0 +1,320 @@
+"""OC, DAA, DIVC, PI and their neighbours on the oblique mid-disc plane, with end points and uncertainty.
+
+Every value is the distance of its two stored end points in LPS mm. A value that cannot be measured is
+absent and says why; it is never 0 and never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dicomseg import midplane
+from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, unexpected
+from dicomseg.contours import COARSE_MM, Field, Raster, lps_of, moved, outlines, search
+from dicomseg.lengths import max_feret, min_feret, solidity
+from dicomseg.midplane import MidPlane
+from dicomseg.quantities import QUANTITIES, Quantity
+from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Plane, Point, Refusal
+from dicomseg.segmentation import Finding, Segmentation
+from dicomseg.structures import StructureId
+
+RADIUS_MM: Final = 150.0
+"""Box around the disc that is sampled: the search raster's corners lie 142 mm from its centre."""
+
+CONTOUR_SHARE: Final = {"distance": 0.02, "diameter": 0.03}
+"""Contour error (k = 1) as a share of the voxel: measured on smooth phantoms of known shape."""
+
+MOVES: Final = (
+    ({"offset_mm": -1.0}, {"offset_mm": 1.0}),
+    ({"pitch_deg": -2.0}, {"pitch_deg": 2.0}),
+    ({"roll_deg": -2.0}, {"roll_deg": 2.0}),
+)
+"""How the plane is moved and tilted for its part of the uncertainty, in pairs."""
+
+NEAR_MM: Final = (-4.0, -2.0, 2.0, 4.0)
+"""Parallel planes on which vessel sections are counted to notice a bifurcation."""
+
+THICK_MM: Final = 2.0
+"""Slices thicker than this are named in every value: the plane is uncertain by degrees."""
+
+SOLID: Final = 0.93
+ROUND: Final = 0.6
+"""Below this solidity, or ratio of least to largest diameter, one section may be two merged limbs."""
+
+GRADE_MM: Final = (10.0, 20.0)
+"""Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""
+
+DISC_DEPTHS: Final = {"anterior": 0.15, "middle": 0.5, "posterior": 0.85}
+"""Where disc heights are taken, as shares of the disc's depth from its front."""
+
+_VESSELS: Final[dict[str, StructureId]] = {
+    "DAA": "aa",
+    "DAA_min": "aa",
+    "DIVC": "ivc",
+    "DIVC_min": "ivc",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """Everything that one segmentation's values are made from.
+
+    pairs: the anatomy on the moved planes of `MOVES`. near: per vessel, the diameters of its sections
+    on the planes of `NEAR_MM`.
+    """
+
+    seg: Segmentation
+    middle: MidPlane
+    anatomy: Anatomy
+    pairs: tuple[tuple[Anatomy, Anatomy], ...]
+    near: dict[StructureId, tuple[tuple[float, ...], ...]]
+    voxel_mm: float
+    flags: tuple[str, ...]
+    model_sd_mm: Mapping[str, float]
+
+
+def measure(seg: Segmentation, model_sd_mm: Mapping[str, float] | None = None) -> Measurements:
+    """Measure one segmentation.
+
+    model_sd_mm: standard deviation of automatic less reference of this model version, by measurement
+    name; without it the uncertainty says that the model's part is not known.
+    """
+    general = next(
+        (f for f in seg.findings if f.severity == "refusal" and f.structure is None), None
+    )
+    if general is not None:
+        return _all_refused(Refusal(general.code, general.text), None)
+    middle = midplane.find(seg)
+    if isinstance(middle, Refusal):
+        return _all_refused(middle, None)
+    scene = _scene(seg, middle, model_sd_mm or {})
+    if isinstance(scene, Refusal):
+        return _all_refused(scene, middle.plane)
+    lines = {q.name: _measurement(q, scene) for q in QUANTITIES}
+    main = {name: lines.pop(name) for name in MAIN_MEASUREMENTS}
+    return Measurements(middle.plane, main, lines | _disc_heights(scene), _findings(scene))
+
+
+def _all_refused(refusal: Refusal, plane: Plane | None) -> Measurements:
+    lines = {q.name: Measurement(q.name, q.method, q.side, refusal=refusal) for q in QUANTITIES}
+    main = {name: lines.pop(name) for name in MAIN_MEASUREMENTS}
+    return Measurements(plane, main, lines)
+
+
+def _scene(
+    seg: Segmentation, middle: MidPlane, model_sd_mm: Mapping[str, float]
+) -> _Scene | Refusal:
+    plane = middle.plane
+    field = Field.of(seg, np.array(plane.point_lps), RADIUS_MM)
+    raster = search(field, plane, MEASURED)
+    if raster is None:
+        return Refusal("no_section", "no structure crosses the mid-disc plane")
+    here = outlines(field, plane, raster, MEASURED)
+    disc = here.sections["ivd"]
+    centre = disc[0].centre_ab if disc else (0.0, 0.0)
+    bars = barred(seg)
+    anatomy = interpret(here, seg, bars, centre[0])
+    odd = unexpected(anatomy, centre)
+    if odd is not None:
+        return odd
+    coarse = raster.grown(COARSE_MM, COARSE_MM)
+
+    def on(move: dict[str, float]) -> Anatomy:
+        there = outlines(field, moved(plane, **move), coarse, ("dura", "aa", "pm", "ivc"))
+        return interpret(there, seg, bars, centre[0])
+
+    return _Scene(
+        seg,
+        middle,
+        anatomy,
+        tuple((on(low), on(high)) for low, high in MOVES),
+        _near(field, plane, anatomy),
+        field.voxel_mm,
+        _common_flags(seg, middle),
+        model_sd_mm,
+    )
+
+
+def _common_flags(seg: Segmentation, middle: MidPlane) -> tuple[str, ...]:
+    flags = []
+    if max(seg.labels.volume.spacing_mm) > THICK_MM:
+        flags.append("thick_slices")
+    if middle.pca_angle_deg > midplane.WARN_DEG:
+        flags.append("plane_methods_differ")
+    return tuple(flags)
+
+
+def _near(
+    field: Field, plane: Plane, anatomy: Anatomy
+) -> dict[StructureId, tuple[tuple[float, ...], ...]]:
+    """Diameters of every vessel section on the parallel planes, for the vessels that are measured."""
+    groups: dict[StructureId, tuple[Part, ...] | Refusal] = {
+        "aa": anatomy.arteries,
+        "ivc": anatomy.veins,
+    }
+    wanted = {s: parts for s, parts in groups.items() if isinstance(parts, tuple)}
+    if not wanted:
+        return {}
+    bounds = np.array([p.section.polygon.bounds for parts in wanted.values() for p in parts])
+    (a0, b0), (a1, b1) = bounds[:, :2].min(axis=0) - 12.0, bounds[:, 2:].max(axis=0) + 12.0
+    step = 2 * COARSE_MM
+    small = Raster(a0, b0, step, (int((a1 - a0) / step) + 1, int((b1 - b0) / step) + 1))
+    found: dict[StructureId, list[tuple[float, ...]]] = {s: [] for s in wanted}
+    for offset in NEAR_MM:
+        there = outlines(field, moved(plane, offset), small, tuple(wanted))
+        for structure, sections in there.sections.items():
+            found[structure].append(tuple(max_feret(s.polygon).length_mm for s in sections))
+    return {s: tuple(rows) for s, rows in found.items()}
+
+
+def _measurement(q: Quantity, scene: _Scene) -> Measurement:
+    line = q.find(scene.anatomy)
+    if isinstance(line, Refusal):
+        return Measurement(q.name, q.method, q.side, refusal=line)
+    points = _points(scene.middle.plane, line)
+    flags, notes = list(scene.flags), [line.note] if line.note else []
+    unsure_mm, unsure_note = _uncertainty(q, line, scene)
+    if q.name in _VESSELS:
+        branching = _bifurcation(_VESSELS[q.name], line, scene)
+        if branching:
+            flags.append("at_bifurcation")
+            notes.append(branching)
+    if q.name == "OC":
+        grade, borderline = _grade(math.dist(*points), unsure_mm)
+        notes.append(grade)
+        flags += ["grade_borderline"] if borderline else []
+    return Measurement(
+        q.name,
+        q.method,
+        q.side,
+        value_mm=math.dist(*points),
+        uncertainty_mm=unsure_mm,
+        uncertainty_note=unsure_note,
+        start=line.start,
+        end=line.end,
+        points_lps=points,
+        note="; ".join(notes),
+        flags=tuple(flags),
+    )
+
+
+def _points(plane: Plane, line: Line) -> tuple[Point, Point]:
+    start, end = lps_of(plane, np.array([line.span.start_ab, line.span.end_ab])).tolist()
+    return (start[0], start[1], start[2]), (end[0], end[1], end[2])
+
+
+def _uncertainty(q: Quantity, line: Line, scene: _Scene) -> tuple[float | None, str]:
+    """Return one standard deviation in mm and what it contains; a range where sections merge or part."""
+    value = line.span.length_mm
+    contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
+    model = scene.model_sd_mm.get(q.name)
+    told = "model uncertainty not known" if model is None else f"model {model:.2f}"
+    squares = [contour**2, (model or 0.0) ** 2]
+    seen, lost, changed = [value], 0, False
+    for pair in scene.pairs:
+        there = [q.find(anatomy) for anatomy in pair]
+        values = [t.span.length_mm for t in there if isinstance(t, Line)]
+        lost += len(pair) - len(values)
+        seen += values
+        squares.append((float(np.ptp([value, *values])) / 2) ** 2 / 3)
+        changed |= q.name in _VESSELS and any(
+            _count(q, a) != _count(q, scene.anatomy) for a in pair
+        )
+    moves = "plane moved ±1 mm, tilted ±2°"
+    if changed or lost:
+        why = "the number of vessel sections changes" if changed else f"{lost} planes give no value"
+        return None, f"range {min(seen):.1f} to {max(seen):.1f} mm, {moves}: {why}; {told}"
+    plane = math.sqrt(sum(squares[2:]))
+    note = f"k = 1: contour {contour:.2f}, plane {plane:.2f} ({moves}), {told}"
+    return math.sqrt(sum(squares)), note
+
+
+def _count(q: Quantity, anatomy: Anatomy) -> int:
+    parts = anatomy.arteries if _VESSELS[q.name] == "aa" else anatomy.veins
+    return len(parts) if isinstance(parts, tuple) else 0
+
+
+def _bifurcation(structure: StructureId, line: Line, scene: _Scene) -> str:
+    """Say why the section may lie at a bifurcation, "" when nothing speaks for it."""
+    parts = scene.anatomy.arteries if structure == "aa" else scene.anatomy.veins
+    if isinstance(parts, Refusal):
+        return ""
+    rows = scene.near.get(structure, ())
+    counts = [len(row) for row in rows]
+    if any(count != len(parts) for count in counts):
+        largest = [max(row) for row in rows if row] + [line.span.length_mm]
+        said = ", ".join(f"{c} at {o:+g} mm" for c, o in zip(counts, NEAR_MM, strict=True))
+        return (
+            f"at a bifurcation: {len(parts)} sections here, {said};"
+            f" largest diameter {min(largest):.1f} to {max(largest):.1f} mm"
+        )
+    if len(parts) > 1:
+        return ""
+    polygon = parts[0].section.polygon
+    ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
+    if solidity(polygon) < SOLID or (structure == "aa" and ratio < ROUND):
+        return f"the section looks like two merged limbs (solidity {solidity(polygon):.2f}, least to largest {ratio:.2f})"
+    return ""
+
+
+def _grade(value_mm: float, unsure_mm: float | None) -> tuple[str, bool]:
+    """Return the corridor grade as a text, and whether a limit lies within twice the uncertainty."""
+    grade = 0 if value_mm == 0 else 1 + sum(value_mm > limit for limit in GRADE_MM)
+    near = [limit for limit in GRADE_MM if abs(value_mm - limit) < 2 * (unsure_mm or 0.0)]
+    names = ("none", "up to 10 mm", "10 to 20 mm", "above 20 mm")
+    return f"grade {grade} ({names[grade]}; Ng 2020)" + (" borderline" if near else ""), bool(near)
+
+
+def _disc_heights(scene: _Scene) -> dict[str, Measurement]:
+    """Height of the disc along the plane's normal at three depths of its middle third."""
+    plane, upper, lower = scene.middle.plane, scene.middle.upper_lps, scene.middle.lower_lps
+    both = np.isfinite(upper[:, 0]) & np.isfinite(lower[:, 0])
+    axes = np.array([plane.e_left, plane.e_back])
+    ab = ((upper + lower) / 2 - np.array(plane.point_lps)) @ axes.T
+    method = "distance of the disc's end-plate faces along the normal of the mid-disc plane"
+    lines: dict[str, Measurement] = {}
+    for place, share in DISC_DEPTHS.items():
+        name = f"disc_height_{place}"
+        if not both.any():
+            none = Refusal("plane_undetermined", "no line crosses both faces of the disc")
+            lines[name] = Measurement(name, method, refusal=none)
+            continue
+        front, back = ab[both, 1].min(), ab[both, 1].max()
+        centre = (ab[both, 0].min() + ab[both, 0].max()) / 2
+        away = np.hypot(ab[:, 0] - centre, ab[:, 1] - (front + share * (back - front)))
+        n = int(np.where(both, away, np.inf).argmin())
+        points = _triple(lower[n]), _triple(upper[n])
+        lines[name] = Measurement(
+            name,
+            method,
+            value_mm=math.dist(*points),
+            start="disc face towards L5",
+            end="disc face towards L4",
+            points_lps=points,
+            note=f"{share:.0%} of the disc's depth from its front; faces at {scene.middle.wedge_deg:.1f}°",
+            flags=scene.flags,
+        )
+    return lines
+
+
+def _triple(point: Sequence[float]) -> Point:
+    x, y, z = (float(v) for v in point)
+    return x, y, z
+
+
+def _findings(scene: _Scene) -> tuple[Finding, ...]:
+    out = []
+    if "thick_slices" in scene.flags:
+        thick = max(scene.seg.labels.volume.spacing_mm)
+        out.append(
+            Finding("thick_slices", f"slices of {thick:.1f} mm: lengths are uncertain", "warning")
+        )
+    if "plane_methods_differ" in scene.flags:
+        text = f"two ways to find the disc plane differ by {scene.middle.pca_angle_deg:.1f}°"
+        out.append(Finding("plane_methods_differ", text, "warning", "ivd"))
+    return tuple(out)
