@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicomseg.volume import Points
+from training.column import Column, build_column
 from training.painter import Stroke
 from training.person import (
     Disease,
@@ -20,11 +21,9 @@ from training.person import (
     stream,
 )
 from training.spine import (
-    Column,
     arch_strokes,
     body_strokes,
     bridge_strokes,
-    build_column,
     canal_strokes,
     disc_strokes,
     root_strokes,
@@ -139,7 +138,7 @@ def build_anatomy(
         *retroperitoneal_strokes(seed, person, column),
         *bowel_strokes(seed, person, span_mm),
         *back_strokes(seed, person, column),
-        *psoas_strokes(seed, psoas),
+        *psoas_strokes(psoas),
         *fat,
         *canal,
         *arch_strokes(seed, column, disease),
@@ -147,7 +146,7 @@ def build_anatomy(
         *body_strokes(seed, column, disease),
         *bridge_strokes(column),
         *roots,
-        *small_strokes(seed, column, psoas, span_mm),
+        *small_strokes(seed, column, span_mm),
         *vessel_strokes(seed, column, trees, span_mm),
     )
     return Anatomy(

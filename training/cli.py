@@ -83,7 +83,7 @@ def _progress(total: int, title: str) -> tuple[Any, Callable[[str], None], Calla
 
 
 @app.command(help=_PHANTOM_HELP)
-def phantom(  # noqa: PLR0913 - one argument per option of the command line
+def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     out: Annotated[Path, typer.Option(help="Folder to write the studies to.")],
     cases: Annotated[int, typer.Option(min=1, help="How many persons.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the next count up.")] = 1,
@@ -108,7 +108,9 @@ def phantom(  # noqa: PLR0913 - one argument per option of the command line
     """Write synthetic MR studies."""
     from training.studies import Options, write_study
 
-    options = Options(cast(Any, fov.value), slices, matrix, oblique, coded, distractors, drop_slice)
+    options = Options(
+        cast("Any", fov.value), slices, matrix, oblique, coded, distractors, drop_slice
+    )
     bar, said, advance = _progress(cases, "phantom")
     written = []
     with bar:
@@ -157,21 +159,19 @@ def prepare(
 )
 def fit(context: typer.Context) -> None:
     """Train a network on prepared cases (see `lumbar-train fit --help`)."""
+    from importlib import import_module
+
     from training.errors import NothingTrained
 
     try:
-        from training.fit import fit_command
-    except ModuleNotFoundError as error:
+        command = import_module("training.fit").fit_command
+    except (ModuleNotFoundError, AttributeError) as error:
         raise NothingTrained(
-            f"fit is not available: {error.name} is missing; install the train extra"
+            f"fit is not available here ({error}); install the train extra"
         ) from error
-    typer.run(fit_command) if not context.args else _run(fit_command, context.args)
-
-
-def _run(function: Callable[..., Any], arguments: list[str]) -> None:
     nested = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    nested.command()(function)
-    nested(args=arguments, prog_name="lumbar-train fit", standalone_mode=False)
+    nested.command()(command)
+    nested(args=context.args or ["--help"], prog_name="lumbar-train fit", standalone_mode=False)
 
 
 def main() -> None:

@@ -52,13 +52,13 @@ def raster_of(
         spacing = np.array([0.8 * 128 / count, 240 / size, 240 / size])
         shape = (count, size, size)
         directions = np.asarray(AXIAL)
-        middle = np.asarray(centre_lps) + [0.0, 4.0, 0.0]
+        middle = np.asarray(centre_lps) + np.array([0.0, 4.0, 0.0])
     else:
         count, step = slices or 20, 180 / (matrix or 240)
         rows = round((300.0 if fov == "sagittal" else 100.0) / step)
         shape, spacing = (count, rows, round(180 / step)), np.array([0.9, step, step])
         directions = SAGITTAL
-        middle = np.asarray(centre_lps) + [0.0, 2.0, 52.0 if fov == "sagittal" else 0.0]
+        middle = np.asarray(centre_lps) + np.array([0.0, 2.0, 52.0 if fov == "sagittal" else 0.0])
     if oblique:
         directions = tilted(directions, 12.0, 4.0)
     half = (np.array(shape) - 1) / 2 * spacing

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array, Points
@@ -23,7 +23,7 @@ _DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t1
 """SPIDER's 201, 202, …: counted from below."""
 
 
-def _axial_like(image: sitk.Image) -> sitk.Image:
+def _axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
     size = image.GetSize()
     ends = [(-0.5, n - 0.5) for n in size]
@@ -39,27 +39,33 @@ def _axial_like(image: sitk.Image) -> sitk.Image:
     spacing = np.array(CANONICAL_SPACING_MM[::-1])
     count = np.maximum(1, np.floor((high - low) / spacing + 1e-3)).astype(int)
     origin = (low + high) / 2 - spacing * (count - 1) / 2
-    grid = sitk.Image([int(n) for n in count], sitk.sitkUInt8)
+    grid = SimpleITK.Image([int(n) for n in count], SimpleITK.sitkUInt8)
     grid.SetSpacing(spacing.tolist())
     grid.SetOrigin(origin.tolist())
     return grid
 
 
-def _resampled(image: sitk.Image, grid: sitk.Image) -> Array:
+def _resampled(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
     """Linear resampling to (slice, row, column) float32."""
-    moved = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(moved)
+    moved = SimpleITK.Resample(
+        image, grid, SimpleITK.Transform(), SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
+    )
+    return np.asarray(SimpleITK.GetArrayFromImage(moved))
 
 
-def _resampled_labels(labels: sitk.Image, grid: sitk.Image, values: dict[int, int]) -> Array:
+def _resampled_labels(
+    labels: SimpleITK.Image, grid: SimpleITK.Image, values: dict[int, int]
+) -> Array:
     """Each label resampled as a soft mask; the strongest wins where it exceeds one half in sum."""
-    masks = [_resampled(sitk.Cast(labels == old, sitk.sitkFloat32), grid) for old in values]
+    masks = [
+        _resampled(SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32), grid) for old in values
+    ]
     soft = np.stack([1.0 - np.sum(masks, axis=0), *masks])
     table = np.array([0, *values.values()], dtype=np.uint8)
-    return table[np.argmax(soft, axis=0)]
+    return np.asarray(table[np.argmax(soft, axis=0)])
 
 
-def _affine(grid: sitk.Image) -> Points:
+def _affine(grid: SimpleITK.Image) -> Points:
     affine = np.eye(4)
     x, y, z = grid.GetSpacing()
     affine[:3, :3] = np.array([[0, 0, x], [0, y, 0], [z, 0, 0]])
@@ -98,12 +104,12 @@ def spider_case(folder: Path, subject: str) -> Case:
         raise SourceMissing(
             f"{folder}: {', '.join(absent)} missing; give the folder of SPIDER volumes"
         )
-    image, l45, discs = (sitk.ReadImage(str(p)) for p in names)  # SimpleITK turns RAS into LPS
+    image, l45, discs = (SimpleITK.ReadImage(str(p)) for p in names)  # SimpleITK turns RAS into LPS
     grid = _axial_like(image)
     affine = _affine(grid)
     labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
-    found = sitk.GetArrayFromImage(
-        sitk.Resample(discs, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+    found = SimpleITK.GetArrayFromImage(
+        SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)
     )
     centres = {
         name: _centre(found == 201 + n, affine)

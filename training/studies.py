@@ -154,41 +154,48 @@ def write_truth(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Light:
+    """Grid of a light series about the disc."""
+
+    directions: Points
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+
+    def raster(self, anatomy: Anatomy) -> Raster:
+        half = (np.array(self.shape) - 1) / 2 * np.array(self.spacing_mm)
+        middle = anatomy.place.to_lps(np.zeros(3)) + np.array([0.0, 8.0, 0.0])
+        origin = (middle - self.directions @ half).tolist()
+        return Raster(self.shape, affine_of(self.directions, self.spacing_mm, origin))
+
+
 def _small(
-    anatomy: Anatomy,
-    protocol: Protocol,
-    directions: Points,
-    spacing_mm: tuple[float, float, float],
-    shape: tuple[int, int, int],
-    *,
-    weighting: Weighting = "t2",
-    first: int = 1,
-    total: int | None = None,
+    anatomy: Anatomy, protocol: Protocol, grid: _Light, weighting: Weighting = "t2", first: int = 1
 ) -> Stack:
-    """A light series about the disc."""
-    half = (np.array(shape) - 1) / 2 * np.array(spacing_mm)
-    middle = anatomy.place.to_lps(np.zeros(3)) + [0.0, 8.0, 0.0]
-    raster = Raster(shape, affine_of(directions, spacing_mm, (middle - directions @ half).tolist()))
-    made = image_of(anatomy, raster, weighting=weighting)
-    return Stack(protocol, study.stored(made.image), raster.affine, frozenset(), first, total)
+    made = image_of(anatomy, grid.raster(anatomy), weighting=weighting)
+    return Stack(protocol, study.stored(made.image), made.affine, frozenset(), first)
 
 
 def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
     """Light series that must not be chosen: localizer, 2D TSE, T1 SPACE, FLAIR, MPR."""
-    axial, sagittal = np.asarray(AXIAL), SAGITTAL
+    axial = np.asarray(AXIAL)
     coronal = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    thin, low = (2.0, 2.5, 2.5), (24, 96, 96)
-    planes = (sagittal, coronal, axial)
+    thin = _Light(axial, (2.0, 2.5, 2.5), (24, 96, 96))
     localizer = [
-        _small(anatomy, study.LOCALIZER, d, (12.0, 3.5, 3.5), (3, 80, 80), first=1 + 3 * n, total=9)
-        for n, d in enumerate(planes)
+        replace(
+            _small(
+                anatomy, study.LOCALIZER, _Light(d, (12.0, 3.5, 3.5), (3, 80, 80)), first=1 + 3 * n
+            ),
+            expected=9,
+        )
+        for n, d in enumerate((SAGITTAL, coronal, axial))
     ]
     groups = [
         localizer,
-        [_small(anatomy, study.T2_TSE, sagittal, (3.9, 2.5, 2.5), (15, 96, 96))],
-        [_small(anatomy, study.T1_SPACE, axial, thin, low, weighting="t1")],
-        [_small(anatomy, study.FLAIR, axial, thin, low, weighting="flair")],
-        [_small(anatomy, study.MPR, coronal, (3.0, 2.5, 2.5), (20, 96, 96))],
+        [_small(anatomy, study.T2_TSE, _Light(SAGITTAL, (3.9, 2.5, 2.5), (15, 96, 96)))],
+        [_small(anatomy, study.T1_SPACE, thin, "t1")],
+        [_small(anatomy, study.FLAIR, thin, "flair")],
+        [_small(anatomy, study.MPR, _Light(coronal, (3.0, 2.5, 2.5), (20, 96, 96)))],
     ]
     for stacks in groups:
         study.write_series(patient, stacks, folder / stacks[0].protocol.name)

@@ -11,20 +11,10 @@ import numpy as np
 
 from dicomseg.structures import BY_ID
 from dicomseg.volume import Array, Points
-from training.painter import (
-    Bounds,
-    Capsule,
-    Coat,
-    Ellipsoid,
-    Shape,
-    Stroke,
-    Tube,
-    Union,
-    rounded,
-    smooth_max,
-)
+from training.column import Column
+from training.painter import Coat, Stroke
 from training.person import Person, stream
-from training.spine import Column
+from training.shapes import Bounds, Capsule, Ellipsoid, Shape, Tube, Union, rounded, smooth_max
 
 PM = BY_ID["pm"].value
 
@@ -58,7 +48,7 @@ class Layer:
         (x, y), (a, b) = self.centre, self.half_mm
         return (x - a, y - b, -1e3), (x + a, min(y + b, self.flat_back_mm), 1e3)
 
-    def field(self, x: Array, y: Array, z: Array) -> Array:
+    def field(self, x: Array, y: Array, _z: Array, /) -> Array:
         """Implicit function of the cylinder."""
         (cx, cy), (a, b) = self.centre, self.half_mm
         q = rounded((x - cx) / a, (y - cy) / b, self.square)
@@ -101,7 +91,7 @@ def build_psoas(
     return out[0], out[1]
 
 
-def psoas_strokes(seed: int, psoas: tuple[Shape, Shape]) -> list[Stroke]:
+def psoas_strokes(psoas: tuple[Shape, Shape]) -> list[Stroke]:
     """Both muscles with a thin dark sheath and a streak of fat along the plexus."""
     return [Stroke(p, (Coat(0, "fascia", PM), Coat(0.5, "psoas", PM))) for p in psoas]
 
@@ -247,9 +237,7 @@ def _wing(rng: np.random.Generator, side: float, size: float) -> Stroke:
     return Stroke(Tube(np.array(rows), 0.2), (Coat(0, "cortex"), Coat(1.4, "marrow")))
 
 
-def small_strokes(
-    seed: int, column: Column, psoas: tuple[Shape, Shape], span: tuple[float, float]
-) -> list[Stroke]:
+def small_strokes(seed: int, column: Column, span: tuple[float, float]) -> list[Stroke]:
     """Ureters, gonadal vessels, sympathetic chain, nodes and lumbar veins."""
     rng = stream(seed, "small")
     out: list[Stroke] = []

@@ -14,9 +14,9 @@ from skimage.measure import find_contours
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
 from training.anatomy import Anatomy
+from training.column import Body
 from training.mri import Contrast, Scan
 from training.painter import level_fields
-from training.spine import Body
 
 RASTER_MM: Final = 0.1
 """Spacing of the raster in the disc plane: distances to 0.0004 mm, diameters to 0.0014 mm."""

@@ -14,12 +14,13 @@ from skimage.measure import find_contours
 
 from dicomseg.structures import BY_ID
 from dicomseg.volume import Array, Points
-from training.painter import Coat, Shape, Stroke, Tube, Union
+from training.column import Column
+from training.painter import Coat, Stroke
 from training.person import Person, Targets, stream
-from training.spine import Column
+from training.shapes import Shape, Tube, Union
 
 AA, IVC = BY_ID["aa"].value, BY_ID["ivc"].value
-_RASTER_MM = 0.4
+_RASTER_MM = 0.5
 _ROUNDS = 7
 
 
@@ -125,11 +126,6 @@ def _gap(a: list[Points], b: list[Points]) -> float:
     return float(cKDTree(np.vstack(a)).query(np.vstack(b))[0].min())
 
 
-def _overlap(plane: Slice, one: Shape, other: Shape) -> bool:
-    f = np.maximum(one.field(plane.x, plane.y, plane.z), other.field(plane.x, plane.y, plane.z))
-    return bool((f < 0).any())
-
-
 def _resize(
     tree: Tree,
     column: Column,
@@ -159,12 +155,13 @@ def _slide(
 ) -> Tree:
     """Shift the tree along the front until its gap to the muscle is the target."""
     outline = plane.contours(muscle)
+    inside = muscle.field(plane.x, plane.y, plane.z) < 0
     far, near = reach
     for _ in range(_ROUNDS):
         middle = 0.5 * (far + near)
         trial = replace(tree, shift_x=middle)
         solid = trial.shape(column, *span)
-        touching = _overlap(plane, solid, muscle)
+        touching = bool((solid.field(plane.x, plane.y, plane.z)[inside] < 0).any())
         gap = 0.0 if touching else _gap(plane.contours(solid), outline)
         if touching or gap < target_mm:
             near = middle
