@@ -1,0 +1,80 @@
+# lumbar-node: everything is done through these words; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# PyTorch's own index of CPU builds, asked only without an NVIDIA driver and without a local wheel.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# uv finds the same versions everywhere: hashes, every platform, no host names, no accelerators.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-package torch --no-header --no-annotate --quiet
+PIP := $(BIN)/python -m pip
+HASHED := $(PIP) install --quiet --progress-bar on --require-hashes --no-deps
+
+.PHONY: help install demo test lint fmt lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.train ## .venv with lumbar-node and lumbar-train, from the lock files
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV) || \
+		{ echo "python3-venv is missing: apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
+
+$(VENV)/.base: requirements/base.lock requirements/accelerators.txt requirements/torch.sh pyproject.toml | $(BIN)/python
+	@echo "== packages of the service (a few hundred MB once)"
+	$(HASHED) -r requirements/base.lock
+	TORCH_INDEX="$(TORCH_INDEX)" sh requirements/torch.sh $(BIN)/python
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.train: requirements/train.lock $(VENV)/.base
+	@echo "== packages of the training"
+	$(HASHED) -r requirements/train.lock
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.train
+	@echo "== packages of the tests"
+	$(HASHED) -r requirements/dev.lock
+	@touch $@
+
+demo: ## synthetic studies through a real Orthanc and the node; KEEP=1 leaves them up
+	sh orthanc/packages.sh demo
+	@$(MAKE) --no-print-directory install
+	$(BIN)/lumbar-node demo $(if $(KEEP),--keep) $(if $(OUT),--out "$(OUT)")
+
+test: ## every test that can run here; TESTS=tests/node chooses some
+	sh orthanc/packages.sh test
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: the browser tests will skip"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(or $(TESTS),tests) $(PYTEST)
+
+lint: $(VENV)/.dev ## ruff, format, types, layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+fmt: $(VENV)/.dev ## format and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
+	@test -x $(BIN)/uv || $(PIP) install --quiet uv
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements/base.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --constraint requirements/base.lock --output-file requirements/train.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra dev --constraint requirements/train.lock --output-file requirements/dev.lock
+	sh requirements/accelerators.sh $(BIN)/uv > requirements/accelerators.new
+	mv requirements/accelerators.new requirements/accelerators.txt
+
+clean: ## remove what was made here; .venv and downloads stay
+	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
