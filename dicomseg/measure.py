@@ -23,8 +23,9 @@ from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Plane,
 from dicomseg.segmentation import Finding, Segmentation
 from dicomseg.structures import StructureId
 
-RADIUS_MM: Final = 150.0
-"""Box around the disc that is sampled: the search raster's corners lie 142 mm from its centre."""
+MARGIN_MM: Final = 10.0
+"""Depth of scores kept on both sides of the plane: the planes lie up to 4 mm away, or 4 mm at 120 mm
+from the disc when tilted by 2°."""
 
 CONTOUR_SHARE: Final = {"distance": 0.02, "diameter": 0.03}
 """Contour error (k = 1) as a share of the voxel: measured on smooth phantoms of known shape."""
@@ -110,10 +111,10 @@ def _scene(
     seg: Segmentation, middle: MidPlane, model_sd_mm: Mapping[str, float]
 ) -> _Scene | Refusal:
     plane = middle.plane
-    field = Field.of(seg, np.array(plane.point_lps), RADIUS_MM)
-    raster = search(field, plane, MEASURED)
+    raster = search(seg, plane, MEASURED)
     if raster is None:
         return Refusal("no_section", "no structure crosses the mid-disc plane")
+    field = Field.around(seg, lps_of(plane, raster.corners_ab), MARGIN_MM)
     here = outlines(field, plane, raster, MEASURED)
     disc = here.sections["ivd"]
     centre = disc[0].centre_ab if disc else (0.0, 0.0)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from dicomseg.contours import Field, margins
 from dicomseg.result import Plane, Refusal
@@ -86,14 +85,11 @@ def _least_axis(points: Points, towards: Points) -> Points:
 
 
 def _bisector(seg: Segmentation, disc: Points, least: Points) -> MidPlane | Refusal:
-    centre = disc.mean(axis=0)
-    field = Field.of(
-        seg, centre, float(np.linalg.norm(disc - centre, axis=1).max()) + 2 * BEYOND_MM
-    )
+    field = Field.around(seg, disc, 2 * BEYOND_MM)
     normal = least
     upper = lower = np.empty((0, 3))
     n4 = n5 = least
-    point = centre
+    point = disc[0]
     for _ in range(2):  # the second pass samples along the first one's bisector
         upper, lower = _faces(field, disc, normal)
         for face, name in ((upper, "L4"), (lower, "L5")):
@@ -147,23 +143,10 @@ def _faces(field: Field, disc: Points, normal: Points) -> tuple[Points, Points]:
     b = np.arange(low[1], high[1] + LINE_MM, LINE_MM)
     t = np.arange(low[2] - BEYOND_MM, high[2] + BEYOND_MM, STEP_MM)
     feet = np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1).reshape(-1, 2) @ frame[:2] + centre
-    margin = margins(_along(field, feet, normal, t))
+    margin = margins(field.along(feet, normal, t))
     upper = _exits(margin, t, BY_ID["l4"].value)
     lower = -_exits(margin[:, :, ::-1], -t[::-1], BY_ID["l5"].value)
     return feet + upper[:, None] * normal, feet + lower[:, None] * normal
-
-
-def _along(field: Field, feet: Points, normal: Points, t: Array) -> Array:
-    """Logits (channels, lines, steps)."""
-    inverse = np.linalg.inv(field.affine[:3, :3])
-    start = (feet - field.affine[:3, 3]) @ inverse.T
-    index = start.T[:, :, None] + (inverse @ normal)[:, None, None] * t
-    return np.stack(
-        [
-            map_coordinates(c, index, np.float32, field.order, "nearest", prefilter=False)
-            for c in field.logits
-        ]
-    )
 
 
 def _exits(margin: Array, t: Array, bone: int) -> Points:

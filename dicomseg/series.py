@@ -306,7 +306,7 @@ def _missing(ordered: Sequence[_Slice], positions: Points, steps: Any) -> Gaps:
     numbers = np.concatenate(([1], 1 + np.cumsum(steps)))
     points: list[Point] = []
     names = []
-    for n in np.flatnonzero(steps > 1):
+    for n in map(int, np.flatnonzero(steps > 1)):
         for part in range(1, int(steps[n])):
             x, y, z = positions[n] + (positions[n + 1] - positions[n]) * part / steps[n]
             points.append((float(x), float(y), float(z)))
@@ -324,9 +324,9 @@ def _sheared(ordered: Sequence[_Slice], normal: Points) -> Gaps | None:
     steps = np.diff(np.array([s.position for s in ordered]), axis=0)
     along = steps @ normal
     shear = np.linalg.norm(steps - along[:, None] * normal, axis=1) / along
-    if shear.max() <= SHEAR_TOLERANCE:
-        return None
     n = int(shear.argmax())
+    if shear[n] <= SHEAR_TOLERANCE:
+        return None
     return Gaps(
         "shear",
         f"slices move sideways by {shear[n] * along[n]:.3f} mm per {along[n]:.3f} mm"
