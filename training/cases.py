@@ -97,8 +97,12 @@ def make_case(
     slices: int | None = None,
     matrix: int | None = None,
     whole: bool = False,
+    fov: Literal["axial", "lumbar"] = "axial",
 ) -> Case:
     """Draw one phantom as a prepared case, about 8 s of one core at full size.
+
+    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the whole
+    lumbar spine on the canonical spacing, as SPIDER's cases are.
 
     randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
     grid over the same field. whole: keep the full 240 mm field instead of window and margin.
@@ -106,10 +110,10 @@ def make_case(
     from training import phantom, truth  # noqa: PLC0415 - reading cases needs numpy only
 
     chosen = bool(seed % 2) if randomised is None else randomised
-    made = phantom.build(seed, slices=slices, matrix=matrix, randomised=chosen)
+    made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
     plane = truth.disc_plane(made.anatomy)
     case = Case(
-        f"phantom-{seed:06d}",
+        f"phantom-{seed:06d}" if fov == "axial" else f"lumbar-{seed:06d}",
         f"PHANTOM-{seed:06d}",
         "phantom",
         made.image,
@@ -121,7 +125,7 @@ def make_case(
         truth.disc_centres(made.anatomy),
         dict(made.card) | {"generator": phantom.GENERATOR_VERSION},
     )
-    return case if whole else crop_to_window(case)
+    return case if whole or fov == "lumbar" else crop_to_window(case)
 
 
 def save_case(case: Case, folder: Path) -> Path:

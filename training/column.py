@@ -197,7 +197,7 @@ def _draw_sizes(rng: np.random.Generator, person: Person) -> _Sizes:
     wedges = np.asarray(_BODY_WEDGE) + rng.normal(0, 1.2, len(VERTEBRAE))
     openings = np.asarray(_DISC_WEDGE) * [_SHRINK[grades[d]] ** 0.7 for d in DISCS]
     openings = openings + rng.normal(0, 1.2, len(DISCS))
-    curve = rng.normal(0, 1.6) if rng.random() > 0.06 else rng.normal(0, 4.0)
+    curve = rng.normal(0, 1.2) if rng.random() > 0.06 else rng.normal(0, 4.0)
     rolls, twists = rng.normal(0, 0.8, 9), rng.normal(0, 1.0, 9)
     tilt = rng.normal(11.5, 3.5)
     width = [w * person.size * rng.normal(1, 0.025) for w in _WIDTH]

@@ -145,7 +145,7 @@ class TissueTexture:
             start = 1.17 * (1.5 - 2.6 * fleck)
             share = np.clip((field - np.float32(start)) * np.float32(1.4), 0.0, 0.9)
             texture += share * (np.float32(self._fat) - texture)
-        return np.maximum(texture, np.float32(0.0))
+        return np.asarray(np.maximum(texture, np.float32(0.0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from training.anatomy import Anatomy, build_anatomy
 from training.mri import Scan, TissueTexture, Weighting, acquire, draw_contrast, draw_scan
 from training.painter import Painted, Raster, paint
 
-Fov = Literal["axial", "sagittal", "slab"]
+Fov = Literal["axial", "sagittal", "slab", "lumbar"]
 
 GENERATOR_VERSION: Final = "1"
 AXIAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
@@ -43,6 +43,7 @@ def raster_of(
 
     axial: 128 × 320 × 320 of 0.8 × 0.75 × 0.75 mm about L4/5. sagittal: 20 slices of 0.9 mm,
     300 × 180 mm at 0.75 mm, the whole lumbar spine. slab: the same, 60 mm high, L4/5 only.
+    lumbar: the sagittal field as a canonical axial grid, for training the level finder.
     slices, matrix: fewer voxels over the same field (axial) or fewer slices (sagittal).
     oblique: tilted by 12° and turned by 4°.
     """
@@ -53,6 +54,10 @@ def raster_of(
         shape = (count, size, size)
         directions = np.asarray(AXIAL)
         middle = np.asarray(centre_lps) + np.array([0.0, 4.0, 0.0])
+    elif fov == "lumbar":
+        shape, spacing = (slices or 368, 240, 28), np.array(AXIAL_SPACING_MM)
+        directions = np.asarray(AXIAL)
+        middle = np.asarray(centre_lps) + np.array([0.0, 2.0, 52.0])
     else:
         count, step = slices or 20, 180 / (matrix or 240)
         rows = round((300.0 if fov == "sagittal" else 100.0) / step)
@@ -90,7 +95,7 @@ class Phantom:
 
 
 def _span(fov: Fov) -> tuple[float, float]:
-    return (-64.0, 64.0) if fov != "sagittal" else (-112.0, 212.0)
+    return (-112.0, 212.0) if fov in ("sagittal", "lumbar") else (-64.0, 64.0)
 
 
 def anatomy_for(

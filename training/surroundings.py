@@ -175,7 +175,7 @@ def retroperitoneal_strokes(seed: int, person: Person, column: Column) -> list[S
     return [Stroke(_tube(np.array(path), 0.3), (Coat(0, "retro_fat"),))]
 
 
-_BACK_HEIGHTS = (-170.0, -90.0, -40.0, 0.0, 40.0, 90.0, 190.0)
+_BACK_HEIGHTS = (-170.0, -90.0, -40.0, 0.0, 40.0, 90.0, 280.0)
 
 
 def _upright(  # one row of numbers per muscle, as in a table

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.cases import Case, load_case
+from training.errors import SourceMissing
+from training.prepare import prepare_phantoms, prepare_spider, spider_case
+
+
+@pytest.fixture(scope="module")
+def spider() -> Path:
+    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "spider"
+    if not folder.is_dir():
+        pytest.skip("the SPIDER volumes are not beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patient(spider: Path) -> Case:
+    return spider_case(spider, "5")
+
+
+@pytest.mark.shared
+def test_spider_lands_in_lps_with_its_published_disc_centre(patient: Case, spider: Path) -> None:
+    with (spider / "subjects.csv").open() as rows:
+        row = next(r for r in csv.DictReader(rows) if r["id"] == "5")
+    said = [float(row[f"disc_{axis}_mm"]) for axis in "xyz"]
+    assert patient.level_centre_lps == pytest.approx(said, abs=1.0)
+
+
+@pytest.mark.shared
+def test_spider_volumes_survive_the_resampling(patient: Case, spider: Path) -> None:
+    with (spider / "subjects.csv").open() as rows:
+        row = next(r for r in csv.DictReader(rows) if r["id"] == "5")
+    voxel_ml = abs(np.linalg.det(patient.affine[:3, :3])) / 1000
+    for value, column in ((1, "L4_cm3"), (2, "IVD_cm3"), (3, "L5_cm3"), (4, "canal_cm3")):
+        ours = (patient.labels == value).sum() * voxel_ml
+        assert ours == pytest.approx(float(row[column]), rel=0.05), column
+
+
+@pytest.mark.shared
+def test_spider_discs_are_named_from_below(patient: Case) -> None:
+    z = [patient.disc_centres[name][2] for name in ("l5s1", "l45", "l34", "l23", "l12")]
+    assert z == sorted(z)
+    assert patient.disc_centres["l45"] == pytest.approx(patient.level_centre_lps, abs=3.0)
+    assert patient.level_normal[2] > 0.8
+    assert patient.labelled == ("l4", "ivd", "l5", "dura")
+
+
+@pytest.mark.shared
+def test_spider_bodies_are_brighter_than_their_cortex_neighbours(patient: Case) -> None:
+    # image and labels share one grid: the canal is brighter than the bodies, these than the discs
+    median = [np.median(patient.image[patient.labels == value]) for value in (4, 1, 2)]
+    assert median[0] > median[1] > median[2] > 0
+
+
+def test_a_folder_without_volumes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing, match=r"image\.nii\.gz"):
+        prepare_spider(tmp_path, tmp_path / "out")
+    with pytest.raises(SourceMissing, match=r"9\.image\.nii\.gz"):
+        spider_case(tmp_path, "9")
+
+
+def test_preparing_again_leaves_what_is_there(tmp_path: Path) -> None:
+    said: list[str] = []
+    first = prepare_phantoms(81, 1, tmp_path, said.append, slices=8, matrix=48)
+    before = first[0].stat().st_mtime_ns
+    prepare_phantoms(81, 1, tmp_path, said.append, slices=8, matrix=48)
+    assert first[0].stat().st_mtime_ns == before
+    assert said == ["phantom-000081"] * 2
+    assert load_case(first[0]).source == "phantom"
