@@ -1,0 +1,19 @@
+"""When to try again: pure, so that a restart and a test count alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JITTER: Final = 0.1
+"""Share of the wait that is spread, so that many deliveries do not come back in one second."""
+
+
+def wait_s(tries: int, first_s: float, longest_s: float, spread: float = 0.0) -> float:
+    """Seconds to wait after the `tries`-th failed try (from 1): doubled each time, up to a longest.
+
+    spread: 0…1, chosen by the caller; the wait grows by at most `JITTER` of itself.
+    """
+    if tries < 1:
+        raise ValueError(f"a wait follows a try, got {tries}")
+    doubled = first_s * 2.0 ** min(tries - 1, 60)
+    return min(doubled, longest_s) * (1.0 + JITTER * spread)

@@ -1,0 +1,340 @@
+"""What every destination promises: the three kinds and the fake run the same tests."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    ComprehensiveSRStorage,
+    SegmentationStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+
+from node.destination_dicom import Pacs, judge_status
+from node.destination_dicomweb import DicomwebServer
+from node.destinations import (
+    Destination,
+    Folder,
+    InMemory,
+    Parcel,
+    PeerUnreachable,
+    parcels_in,
+)
+
+FILES = ("seg.dcm", "measurements.dcm")
+UIDS = {"seg.dcm": "2.25.11", "measurements.dcm": "2.25.12"}
+
+
+@dataclass
+class Peer:
+    """A server under test control: what it holds, and the status it answers per SOP instance."""
+
+    held: dict[str, bytes] = field(default_factory=dict)
+    refuse: dict[str, int] = field(default_factory=dict)
+
+
+def _write(path: Path, sop_class: str, uid: str) -> None:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.1", "2.25.2"
+    ds.PatientName = "Test^Destination"
+    ds.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def parcels(tmp_path: Path) -> tuple[Parcel, ...]:
+    folder = tmp_path / "results" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    _write(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
+    _write(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
+    return parcels_in(folder, FILES)
+
+
+@contextmanager
+def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
+    """A storage and query SCP on loopback."""
+
+    def store(event: evt.Event) -> int:
+        ds = event.dataset
+        uid = str(ds.SOPInstanceUID)
+        if uid in peer.refuse:
+            return peer.refuse[uid]
+        peer.held[uid] = bytes(event.request.DataSet.getvalue())
+        return 0x0000
+
+    def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        wanted = event.identifier.SOPInstanceUID
+        if wanted in peer.held:
+            found = Dataset()
+            found.QueryRetrieveLevel, found.SOPInstanceUID = "IMAGE", wanted
+            yield 0xFF00, found
+
+    ae = AE("PACS")
+    ae.require_called_aet = True
+    for sop_class in (SegmentationStorage, ComprehensiveSRStorage, Verification):
+        ae.add_supported_context(sop_class)
+    if query:
+        ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    server = ae.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)],
+    )
+    assert server is not None
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
+    """A STOW-RS and QIDO-RS server on loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            boundary = self.headers["Content-Type"].split("boundary=")[1].encode()
+            answer: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": []}}
+            for part in body.split(b"--" + boundary)[1:-1]:
+                content = part.split(b"\r\n\r\n", 1)[1][:-2]
+                uid = str(dcmread(DicomBytesIO(content)).SOPInstanceUID)
+                named: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
+                if uid in peer.refuse:
+                    named["00081197"] = {"vr": "US", "Value": [peer.refuse[uid]]}
+                    answer.setdefault("00081198", {"vr": "SQ", "Value": []})["Value"].append(named)
+                else:
+                    peer.held[uid] = content
+                    answer["00081199"]["Value"].append(named)
+            self._say(409 if peer.refuse else 200, answer)
+
+        def do_GET(self) -> None:
+            if not query:
+                self._say(501, {})
+                return
+            wanted = parse_qs(urlparse(self.path).query).get("SOPInstanceUID", [""])[0]
+            found = [{"00080018": {"vr": "UI", "Value": [wanted]}}] if wanted in peer.held else []
+            self._say(200, found)
+
+        def _say(self, code: int, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+Made = Callable[..., Destination]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Destination]]:
+    """Make a destination of a kind over a peer; servers end with the test."""
+    with ExitStack() as stack:
+
+        def _make(kind: str, peer: Peer, *, query: bool = True) -> Destination:
+            if kind == "folder":
+                return Folder("folder", tmp_path / "out")
+            if kind == "dicom":
+                port = stack.enter_context(pacs(peer, query=query))
+                return Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
+            if kind == "dicomweb":
+                return DicomwebServer("web", stack.enter_context(web(peer, query=query)), 5.0)
+            return InMemory("memory", offers_proof=query)
+
+        yield _make
+
+
+KINDS = ("folder", "dicom", "dicomweb", "memory")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestDestination:
+    def test_sends_and_proves_every_file(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer())
+        outcomes = destination.send(parcels)
+        assert [(o.file, o.answer) for o in outcomes] == [(f, "accepted") for f in FILES]
+        assert destination.prove(parcels).value == "found"
+
+    def test_sending_twice_is_harmless(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer())
+        destination.send(parcels)
+        assert {o.answer for o in destination.send(parcels)} == {"accepted"}
+        assert destination.prove(parcels).value == "found"
+
+    def test_proves_nothing_that_was_not_sent(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        assert make(kind, Peer()).prove(parcels).value == "missing"
+
+    def test_half_a_result_is_no_proof(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer())
+        destination.send(parcels[:1])
+        proof = destination.prove(parcels)
+        assert proof.value == "missing"
+        assert "measurements.dcm" in proof.text
+
+    def test_says_who_answers(self, kind: str, make: Made) -> None:
+        assert make(kind, Peer()).reach()
+
+
+@pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
+class TestServers:
+    @pytest.mark.parametrize(
+        ("status", "answer"),
+        [
+            (0xA700, "transient"),
+            (0xC000, "permanent"),
+            (0xA900, "permanent"),
+            (0x0110, "transient"),
+        ],
+    )
+    def test_answers_per_object(
+        self, kind: str, status: int, answer: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer(refuse={UIDS["measurements.dcm"]: status}))
+        outcomes = destination.send(parcels)
+        assert [o.answer for o in outcomes] == ["accepted", answer]
+        assert outcomes[1].status == f"0x{status:04X}"
+
+    def test_sends_the_very_bytes_of_the_data_set(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        peer = Peer()
+        make(kind, peer).send(parcels)
+        raw = parcels[0].path.read_bytes()
+        assert raw.endswith(peer.held[UIDS["seg.dcm"]][-200:])
+
+    def test_a_peer_without_query_offers_no_proof(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer(), query=False)
+        destination.send(parcels)
+        assert destination.prove(parcels).value == "not_offered"
+
+
+def _unused_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# pynetdicom drops the socket of a refused connection without closing it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
+def test_nobody_there_is_transient_and_says_what_to_check(
+    kind: str, parcels: tuple[Parcel, ...]
+) -> None:
+    port = _unused_port()
+    destination: Destination = (
+        Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 2.0)
+        if kind == "dicom"
+        else DicomwebServer("web", f"http://127.0.0.1:{port}/dicom-web", 2.0)
+    )
+    outcomes = destination.send(parcels)
+    assert {o.answer for o in outcomes} == {"transient"}
+    assert str(port) in outcomes[0].text
+    assert "check that it runs" in outcomes[0].text
+    assert destination.prove(parcels).value == "missing"
+    with pytest.raises(PeerUnreachable, match="check") as refused:
+        destination.reach()
+    assert refused.value.exit_code == 5
+
+
+def test_wrong_called_title_is_named(parcels: tuple[Parcel, ...]) -> None:
+    with pacs(Peer()) as port:
+        destination = Pacs("pacs", "OTHER", "127.0.0.1", port, "NODE", 5.0)
+        assert "rejects NODE" in destination.send(parcels)[0].text
+
+
+def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
+    folder = tmp_path / "abc"
+    folder.mkdir()
+    _write(folder / "seg.dcm", SegmentationStorage, "2.25.11")
+    _write(folder / "volumes.dcm", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.13")
+    with pacs(Peer()) as port:
+        destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
+        outcomes = destination.send(parcels_in(folder, ["seg.dcm", "volumes.dcm"]))
+    assert [o.answer for o in outcomes] == ["accepted", "permanent"]
+
+
+def test_folder_repairs_a_damaged_file(tmp_path: Path, parcels: tuple[Parcel, ...]) -> None:
+    destination = Folder("folder", tmp_path / "out")
+    destination.send(parcels)
+    copy = tmp_path / "out" / "0123456789abcdef" / "seg.dcm"
+    copy.write_bytes(b"damaged")
+    assert destination.prove(parcels).value == "missing"
+    destination.send(parcels)
+    assert destination.prove(parcels).value == "found"
+    assert sorted(p.name for p in copy.parent.iterdir()) == sorted(FILES)
+
+
+def test_folder_that_cannot_be_made_is_transient(
+    tmp_path: Path, parcels: tuple[Parcel, ...]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    destination = Folder("folder", tmp_path / "file" / "out")
+    assert {o.answer for o in destination.send(parcels)} == {"transient"}
+    with pytest.raises(PeerUnreachable):
+        destination.reach()
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (0x0000, "accepted"),
+        (0xB000, "accepted"),
+        (0xB007, "accepted"),
+        (0x0111, "accepted"),
+        (0xA700, "transient"),
+        (0xA701, "transient"),
+        (0x0110, "transient"),
+        (0xA900, "permanent"),
+        (0xC211, "permanent"),
+        (0x0122, "permanent"),
+        (0x0124, "permanent"),
+    ],
+)
+def test_store_status(status: int, answer: str) -> None:
+    assert judge_status(status) == answer
