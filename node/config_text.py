@@ -108,6 +108,8 @@ def line_of(text: str, where: Where) -> int:
             here = table
         elif key:
             here = (*table, key[1])
+        if header and len(here) == len(where) + 1:
+            here = here[:-1]  # the array itself was meant: its first table stands for it
         if here and here == where[: len(here)] and len(here) > depth:
             best, depth = number, len(here)
     return best
