@@ -1,0 +1,25 @@
+"""What can be wrong with a model bundle, an engine or the window."""
+
+from __future__ import annotations
+
+from dicomseg.errors import InputRefused, LumbarError
+
+
+class BundleError(LumbarError):
+    """The model bundle cannot be used; see the message for the file and the rule."""
+
+    code = "bundle-refused"
+    exit_code = 6
+
+
+class EngineError(LumbarError):
+    """The engine asked for is not available on this machine; choose another in [model]."""
+
+    code = "engine-unavailable"
+    exit_code = 6
+
+
+class WindowRefused(InputRefused):
+    """The window at L4/5 holds nothing to segment: constant or non-finite voxels."""
+
+    code = "window-refused"

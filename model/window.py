@@ -1,0 +1,255 @@
+"""The window at L4/5: canonical grid, the paper's crop and z-score, and their exact undo.
+
+One object does it for training and for service. The paper (Wang et al. 2023, §2.2): axial volume of
+320 × 320 pixels, crop rows H/4−40 … 3H/4+40 and columns W/4−10 … 3W/4+10 (240 × 180), z-score of the
+crop, zero padding to 128 × 240 × 180. Only the part that holds data is computed; the rest of that grid
+is padding by definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dicomseg.segmentation import Labels, Level, Scores
+from dicomseg.volume import AXIAL, Array, Points, Volume, affine_of
+from model.errors import WindowRefused
+
+SPACING_MM: Final = (0.8, 0.75, 0.75)
+"""Slices, rows, columns of the canonical grid."""
+MATRIX: Final = (128, 320, 320)
+MULTIPLE: Final = 4
+"""The network halves its grid twice."""
+SPACING_TOLERANCE: Final = 0.01
+"""Relative; below it a source counts as being on the canonical spacing already."""
+OBLIQUITY_DEG: Final = 20.0
+"""An axial acquisition tilted by up to this much is used as it is: training turns by ±15°, and
+interpolation costs sharpness."""
+CENTRE_OFFSET_MM: Final = (0.0, 0.0, 0.0)
+"""Window centre minus disc centre along slices, rows and columns. Zero: vessels reach 60 mm in front
+of the disc centre, the spinous process 75 mm behind it, psoas 70 mm to each side; the crop of
+180 × 135 mm about the disc holds them all but the outermost rim of a large psoas."""
+
+Interpolation = Literal["linear", "nearest"]
+
+
+def paper_crop(rows: int, columns: int) -> tuple[slice, slice]:
+    """Return the paper's crop of an image matrix."""
+    return slice(rows // 4 - 40, 3 * rows // 4 + 40), slice(columns // 4 - 10, 3 * columns // 4 + 10)
+
+
+_ROWS, _COLUMNS = paper_crop(MATRIX[1], MATRIX[2])
+PAPER_SHAPE: Final = (MATRIX[0], _ROWS.stop - _ROWS.start, _COLUMNS.stop - _COLUMNS.start)
+"""128 × 240 × 180."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Where the network looks: a box of the paper's grid that holds data.
+
+    affine: index of the box to LPS mm. shape: multiples of 4. start: index of the box in the paper's
+    128 × 240 × 180 grid. turned: the source in axial axis order. offset: for a source on the canonical
+    grid, index of the box's first voxel in `turned`; None when the source has to be resampled.
+    """
+
+    affine: Points
+    shape: tuple[int, int, int]
+    start: tuple[int, int, int]
+    turned: Volume
+    offset: tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """What an engine gets: z-scored values (d, h, w) float32, 0 where nothing is; mean and sd undo it."""
+
+    values: Array
+    valid: Array
+    affine: Points
+    mean: float
+    sd: float
+
+    def raw(self) -> Array:
+        """Grey values before the z-score, 0 outside the data."""
+        return np.where(self.valid, self.values.astype(np.float64) * self.sd + self.mean, 0.0)
+
+
+def _is_canonical(turned: Volume) -> bool:
+    spacing = np.array(turned.spacing_mm)
+    cosines = np.sum(turned.directions * AXIAL, axis=0)
+    return bool(
+        np.all(np.abs(spacing / SPACING_MM - 1) <= SPACING_TOLERANCE)
+        and np.all(cosines >= np.cos(np.deg2rad(OBLIQUITY_DEG)))
+    )
+
+
+def _tight(low: Array, high: Array) -> tuple[Array, Array]:
+    """Clip a box to the paper's grid and round its size up to multiples of 4 inside it."""
+    limit = np.array(PAPER_SHAPE)
+    start, stop = np.clip(low, 0, limit), np.clip(high, 0, limit)
+    size = -(-(stop - start) // MULTIPLE) * MULTIPLE
+    start = np.minimum(start, limit - size)
+    return start, start + size
+
+
+def place(volume: Volume, level: Level) -> Window:
+    """Place the paper's window about the L4/5 disc of a volume of any orientation."""
+    turned = volume.oriented(AXIAL)
+    if _is_canonical(turned):
+        steps = np.array(CENTRE_OFFSET_MM) / turned.spacing_mm
+        centre = np.round(turned.to_index(np.array(level.centre_lps)) + steps).astype(int)
+        first = centre - np.array(PAPER_SHAPE) // 2
+        start, stop = _tight(-first, np.array(turned.shape) - first)
+        offset = first + start
+        affine = turned.affine.copy()
+        affine[:3, 3] = turned.to_patient(offset)
+        i, j, k = (int(v) for v in offset)
+        return Window(affine, _three(stop - start), _three(start), turned, (i, j, k))
+    half = (np.array(PAPER_SHAPE) // 2) * SPACING_MM
+    origin = np.array(level.centre_lps) + AXIAL @ (np.array(CENTRE_OFFSET_MM) - half)
+    grid = affine_of(AXIAL, SPACING_MM, tuple(origin))
+    corners = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in turned.shape), indexing="ij")).reshape(3, -1).T
+    index = Volume(np.zeros((1, 1, 1), np.uint8), grid).to_index(turned.to_patient(corners))
+    start, stop = _tight(np.ceil(index.min(0)).astype(int), np.floor(index.max(0)).astype(int) + 1)
+    grid[:3, 3] += grid[:3, :3] @ start
+    return Window(grid, _three(stop - start), _three(start), turned, None)
+
+
+def _three(values: Array) -> tuple[int, int, int]:
+    i, j, k = (int(v) for v in values)
+    return i, j, k
+
+
+def _view(window: Window) -> tuple[Array, Array]:
+    """Integer-voxel view of a source that is on the canonical grid already."""
+    assert window.offset is not None  # noqa: S101 - the caller chose this path by it
+    values, valid = np.zeros(window.shape, np.float32), np.zeros(window.shape, bool)
+    inside = [
+        (max(0, o), min(n, o + s)) for o, s, n in zip(window.offset, window.shape, window.turned.shape, strict=True)
+    ]
+    there = tuple(slice(a, b) for a, b in inside)
+    here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
+    values[here], valid[here] = window.turned.array[there], True
+    return values, valid
+
+
+def _sampled(source: Array, ijk: Array, interpolation: Interpolation, padding: str = "border") -> Array:
+    """Values (channels, …) of `source` (channels, i, j, k) at fractional indices (…, 3)."""
+    size = np.array(source.shape[1:], dtype=np.float32)
+    unit = ((ijk.astype(np.float32) + 0.5) / size * 2 - 1)[..., ::-1].reshape(1, 1, 1, -1, 3)
+    mode = "bilinear" if interpolation == "linear" else "nearest"
+    out = functional.grid_sample(
+        torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None],
+        torch.from_numpy(np.ascontiguousarray(unit)),
+        mode=mode,
+        padding_mode=padding,
+        align_corners=False,
+    )
+    return np.asarray(out.numpy().reshape(source.shape[0], *ijk.shape[:-1]))
+
+
+def _slices(shape: tuple[int, ...], first: int, last: int) -> Array:
+    """Index triplets (n, j, k, 3) of slices first … last−1 of a grid."""
+    return np.stack(np.meshgrid(np.arange(first, last), *(np.arange(n) for n in shape[1:]), indexing="ij"), -1)
+
+
+def _resampled(window: Window, interpolation: Interpolation) -> tuple[Array, Array]:
+    grid = Volume(np.zeros(window.shape, np.uint8), window.affine)
+    values, valid = np.zeros(window.shape, np.float32), np.zeros(window.shape, bool)
+    source = window.turned.array[None]
+    limit = np.array(window.turned.shape)
+    for i in range(0, window.shape[0], 16):
+        last = min(i + 16, window.shape[0])
+        ijk = window.turned.to_index(grid.to_patient(_slices(window.shape, i, last)))
+        values[i:last] = _sampled(source, ijk, interpolation)[0]
+        valid[i:last] = np.all((ijk >= -0.5) & (ijk <= limit - 0.5), axis=-1)
+    return values, valid
+
+
+def cut(window: Window, interpolation: Interpolation = "linear") -> Patch:
+    """Cut the window out of its source and z-score it over the voxels that hold data.
+
+    Raises:
+        WindowRefused: the window lies outside the image or its voxels are constant or not finite.
+    """
+    values, valid = _view(window) if window.offset is not None else _resampled(window, interpolation)
+    inside = values[valid]
+    if inside.size == 0:
+        raise WindowRefused("the window at L4/5 lies outside the image; send a series that shows the level")
+    mean, sd = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
+    if not np.isfinite(sd) or sd < 1e-6:
+        raise WindowRefused(f"the voxels at L4/5 are constant or not finite (mean {mean:.3g}, SD {sd:.3g}); resend the series")
+    scored = ((values - mean) / sd).astype(np.float32)
+    scored[~valid] = 0.0
+    return Patch(scored, valid, window.affine, mean, sd)
+
+
+def scores_of(patch: Patch, logits: Array) -> Scores:
+    """Give logits (channels, d/f, h/f, w/f) the affine of their own grid; f is 1 or 2.
+
+    A coarse voxel n is centred at fine index f·n + (f − 1)/2.
+    """
+    factor = np.array(patch.values.shape) // np.array(logits.shape[1:])
+    affine = patch.affine.copy()
+    affine[:3, :3] = patch.affine[:3, :3] * factor
+    affine[:3, 3] = patch.affine[:3, :3] @ ((factor - 1) / 2) + patch.affine[:3, 3]
+    return Scores(logits, affine)
+
+
+def paper_grid(patch: Patch, window: Window) -> Array:
+    """The paper's zero-padded 128 × 240 × 180 array."""
+    out = np.zeros(PAPER_SHAPE, np.float32)
+    out[tuple(slice(s, s + n) for s, n in zip(window.start, window.shape, strict=True))] = patch.values
+    return out
+
+
+def _argmax_on_patch(logits: Array, shape: tuple[int, int, int]) -> Array:
+    if logits.shape[1:] == shape:
+        return np.asarray(logits.argmax(0), dtype=np.uint8)
+    up = functional.interpolate(torch.from_numpy(logits)[None], size=shape, mode="trilinear", align_corners=False)
+    return np.asarray(up[0].argmax(0).numpy(), dtype=np.uint8)
+
+
+def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Labels:
+    """Labels on the source grid: argmax of the interpolated logits; `looked_at` is the window.
+
+    volume: the source as it was given. Voxels outside the window are 0 and not looked at.
+    """
+    if window.offset is not None:
+        return _restore_view(volume, window, patch, scores)
+    grid = Volume(np.zeros(window.shape, np.uint8), window.affine, volume.frame_of_reference_uid)
+    corners = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in window.shape), indexing="ij")).reshape(3, -1).T
+    index = volume.to_index(grid.to_patient(corners))
+    start = np.clip(np.floor(index.min(0)).astype(int), 0, volume.shape)
+    stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, 0, volume.shape)
+    found, seen = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, bool)
+    box = volume.box(start, stop)
+    coarse = Volume(np.zeros(scores.logits.shape[1:], np.uint8), scores.affine)
+    for i in range(0, box.shape[0], 8):
+        last = min(i + 8, box.shape[0])
+        lps = box.to_patient(_slices(box.shape, i, last))
+        here = (slice(start[0] + i, start[0] + last), slice(start[1], stop[1]), slice(start[2], stop[2]))
+        at = grid.to_index(lps)
+        inside = np.all((at >= -0.5) & (at <= np.array(window.shape) - 0.5), axis=-1)
+        best = _sampled(scores.logits, coarse.to_index(lps), "linear").argmax(0)
+        found[here], seen[here] = np.where(inside, best, 0), inside
+    return Labels(volume.with_array(found), seen)
+
+
+def _restore_view(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Labels:
+    assert window.offset is not None  # noqa: S101 - the caller chose this path by it
+    best = _argmax_on_patch(scores.logits, window.shape)
+    shape = window.turned.shape
+    found, seen = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+    inside = [(max(0, o), min(n, o + s)) for o, s, n in zip(window.offset, window.shape, shape, strict=True)]
+    there = tuple(slice(a, b) for a, b in inside)
+    here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
+    found[there], seen[there] = best[here], patch.valid[here]
+    back = volume.directions
+    turned = Volume(found, window.turned.affine).oriented(back)
+    mask = Volume(seen, window.turned.affine).oriented(back)
+    return Labels(volume.with_array(np.ascontiguousarray(turned.array)), np.ascontiguousarray(mask.array))
