@@ -132,10 +132,13 @@ def save_case(case: Case, folder: Path) -> Path:
     """Write `<case_id>.npz` and `<case_id>.json`; the card holds a digest of the arrays."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{case.case_id}.npz"
-    with path.open("wb") as out:
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as out:
         np.savez(out, image=case.image, labels=case.labels, affine=case.affine)
+    unfinished.replace(path)
     text = json.dumps(_card(case), indent=1, sort_keys=True)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path.with_suffix(".json"))  # the card last: with it the case exists
     return path
 
 

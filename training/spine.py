@@ -86,6 +86,13 @@ def body_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
             (0.6, 1.0, 1.0),
         )
         out.append(Stroke(vein, (Coat(0, "basivertebral", KEEP),)))
+        if name in ("l4", "l5") and disease.modic:
+            edge = -1.0 if name == "l4" else 1.0
+            band = f.at(
+                float(rng.normal(0, 4)), float(rng.normal(-2, 3)), edge * (body.height_mm / 2 - 4.4)
+            )
+            half = (body.half_width_mm * 0.6, body.half_depth_mm * 0.6, 2.4)
+            out.append(Stroke(Ellipsoid(band, half), (Coat(0, "modic", KEEP),)))
         if name == "l4" and disease.haemangioma:
             spot = f.at(*(rng.uniform(-0.4, 0.4, 3) * [body.half_width_mm, body.half_depth_mm, 20]))
             out.append(

@@ -40,6 +40,7 @@ TISSUES: Final[Mapping[str, Tissue]] = MappingProxyType(
         "erector": Tissue(0.8, 950, 36, 0.14, 0.12, 0.14),
         "multifidus": Tissue(0.8, 950, 36, 0.15, 0.14, 0.20),
         "marrow": Tissue(0.62, 560, 76, 0.16, 0.12, 0.04),
+        "modic": Tissue(0.8, 700, 120, 0.15, 0.2),
         "haemangioma": Tissue(0.9, 700, 130, 0.15, 0.1),
         "cortex": Tissue(0.06, 600, 20, 0.1, 0.0),
         "basivertebral": Tissue(0.8, 1200, 110, 0.1, 0.1),

@@ -81,7 +81,7 @@ def test_oblique_grid_shows_the_same_person() -> None:
     assert np.abs(oblique.affine[:3, :3] - straight.affine[:3, :3]).max() > 0.1
     for value in (1, 2, 3):  # the others are cut at another place
         a, b = (centroid(p, p.labels == value) for p in (straight, oblique))
-        assert np.linalg.norm(a - b) < 0.4
+        assert np.linalg.norm(a - b) < 0.8  # voxels of 3.2 × 2.5 mm
 
 
 def test_sagittal_slab_shows_the_whole_lumbar_spine() -> None:
