@@ -13,7 +13,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-package torch --no-header --no-annotate --quiet
 PIP := $(BIN)/python -m pip
-HASHED := $(PIP) install --quiet --progress-bar on --require-hashes --no-deps
+HASHED := $(PIP) install -qq --require-hashes --no-deps
 
 .PHONY: help install demo test lint fmt lock clean
 
@@ -29,10 +29,10 @@ $(BIN)/python:
 		{ echo "python3-venv is missing: apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 
 $(VENV)/.base: requirements/base.lock requirements/accelerators.txt requirements/torch.sh pyproject.toml | $(BIN)/python
-	@echo "== packages of the service (a few hundred MB once)"
+	@echo "== packages of the service, checked by hash (about 150 MB and torch, once; a minute or two)"
 	$(HASHED) -r requirements/base.lock
 	TORCH_INDEX="$(TORCH_INDEX)" sh requirements/torch.sh $(BIN)/python
-	$(PIP) install --quiet --no-deps --editable .
+	$(PIP) install -qq --no-deps --editable .
 	@touch $@
 
 $(VENV)/.train: requirements/train.lock $(VENV)/.base

@@ -7,7 +7,7 @@ set -eu
 python=$1
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 version=2.13.0
-install() { "$python" -m pip install --quiet --progress-bar on -c "$here/accelerators.txt" "$@"; }
+install() { "$python" -m pip install --quiet -c "$here/accelerators.txt" "$@"; }
 
 if "$python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$version')" 2>/dev/null; then
     exit 0

@@ -1,0 +1,1 @@
+"""The demonstration: synthetic studies through a real PACS, the node, and back into the viewer."""

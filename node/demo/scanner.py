@@ -1,0 +1,175 @@
+"""The scanner of the demonstration: makes synthetic studies and sends them as a modality would."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dicomseg.errors import LumbarError
+from node.demo.cast import Role
+from node.demo.servers import LOOPBACK, SCANNER_AET, command, dcmtk_environment
+
+_PAINT_TIMEOUT_S: Final = 600.0
+_SEND_TIMEOUT_S: Final = 300.0
+BETWEEN_ASSOCIATIONS_S: Final = 3.0
+"""Longer than the PACS waits before it routes (StableAge), so that the parts travel separately."""
+_FILES_PER_CALL: Final = 512
+"""Keeps one argument list well below the system's limit."""
+
+
+class StudyNotMade(LumbarError):
+    """A synthetic study could not be written; the last lines of `lumbar-train phantom` say why."""
+
+    code = "demo-phantom"
+
+
+class NotSent(LumbarError):
+    """The PACS or the node did not take a study; the sender's last lines say why."""
+
+    code = "demo-send"
+    exit_code = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """One patient's files and truth."""
+
+    role: Role
+    folder: Path
+    truth: dict[str, Any]
+
+    @property
+    def uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.truth["study_uid"])
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID of the T2 SPACE series."""
+        return str(self.truth["series_uid"])
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is sent, in the order of sending: the T2 SPACE series last."""
+        chosen = self.role.send or tuple(
+            sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+        )
+        ordered = sorted(chosen, key=lambda name: name == "t2_space")
+        return tuple(
+            file for name in ordered for file in sorted((self.folder / name).glob("*.dcm"))
+        )
+
+    @property
+    def parts(self) -> tuple[tuple[Path, ...], ...]:
+        """The files of each association."""
+        n, files = self.role.associations, self.files
+        return tuple(files[len(files) * k // n : len(files) * (k + 1) // n] for k in range(n))
+
+
+def make_studies(
+    cast: Sequence[Role], folder: Path, done: Callable[[Role], None], workers: int = 2
+) -> tuple[Study, ...]:
+    """Write every study below `folder`, several at a time; those that exist are taken as they are.
+
+    Raises:
+        StudyNotMade: a study could not be written.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = {pool.submit(_make, role, folder): role for role in cast}
+        for future in as_completed(waiting):
+            future.result()
+            done(waiting[future])
+    return tuple(_read(role, folder) for role in cast)
+
+
+def _make(role: Role, folder: Path) -> None:
+    if (folder / role.case / "truth.json").exists():  # written last
+        return
+    shutil.rmtree(folder / role.case, ignore_errors=True)
+    arguments = [command("lumbar-train"), "phantom", "--out", str(folder), "--cases", "1"]
+    arguments += ["--seed", str(role.seed), *role.options]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=_PAINT_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        raise StudyNotMade(f"{role.case}: {_last(done.stderr)}")
+
+
+def _read(role: Role, folder: Path) -> Study:
+    here = folder / role.case
+    return Study(role, here, json.loads((here / "truth.json").read_text(encoding="utf-8")))
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One study as the scanner saw it: images, seconds, and when the last one was acknowledged."""
+
+    images: int
+    seconds: float
+    acknowledged_at: float
+
+
+def send(
+    study: Study, called_aet: str, port: int, sleep: Callable[[float], None] = time.sleep
+) -> Sent:
+    """Send a study, in one association for each of its parts. Raises `NotSent`."""
+    sender = _storescu if shutil.which("storescu") else _pynetdicom
+    seconds = 0.0
+    for number, part in enumerate(study.parts):
+        if number:
+            sleep(BETWEEN_ASSOCIATIONS_S)
+        began = time.monotonic()
+        for some in _chunks(part):
+            sender(some, called_aet, port)
+        seconds += time.monotonic() - began
+    return Sent(len(study.files), seconds, time.time())
+
+
+def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(files), _FILES_PER_CALL):
+        yield files[start : start + _FILES_PER_CALL]
+
+
+def _storescu(files: Sequence[Path], called_aet: str, port: int) -> None:
+    arguments = ["storescu", "-aet", SCANNER_AET, "-aec", called_aet, LOOPBACK, str(port)]
+    done = subprocess.run(
+        [*arguments, *map(str, files)],
+        capture_output=True,
+        text=True,
+        timeout=_SEND_TIMEOUT_S,
+        env=dcmtk_environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise NotSent(f"storescu to {called_aet} on port {port}: {_last(done.stderr)}")
+
+
+def _pynetdicom(files: Sequence[Path], called_aet: str, port: int) -> None:
+    """Send without DCMTK."""
+    from pynetdicom.ae import ApplicationEntity
+    from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
+
+    entity = ApplicationEntity(SCANNER_AET)
+    entity.add_requested_context(MRImageStorage)
+    association = entity.associate(LOOPBACK, port, ae_title=called_aet)
+    if not association.is_established:
+        raise NotSent(f"{called_aet} on port {port} takes no association; is it running?")
+    try:
+        for file in files:
+            answer = association.send_c_store(file)
+            if "Status" not in answer or answer.Status != 0:
+                raise NotSent(f"{called_aet} on port {port} did not take {file.name}")
+    finally:
+        association.release()
