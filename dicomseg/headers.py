@@ -12,16 +12,33 @@ from typing import Any, Final
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from dicomseg import elements
 from dicomseg.errors import Unreadable
 from dicomseg.facts import facts
 from dicomseg.instance import Instance
-from dicomseg.predicates import PREDICATES, Answer, distortion_rank
+from dicomseg.predicates import MR_CLASSES, PREDICATES, Answer, distortion_rank
 
 __all__ = ["PREDICATES", "Answer", "Instance", "distortion_rank", "from_dataset", "read", "split"]
 
 _UID: Final = re.compile(r"[0-9.]{1,64}")
+
+_NATIVE: Final = frozenset(
+    {
+        "",
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    }
+)
+"""Transfer syntaxes whose pixel data has the length that the header says; "" without file meta."""
 
 _PARSE_ERRORS: Final = (
     InvalidDicomError,
@@ -81,10 +98,11 @@ def read(path: Path) -> Instance:
 
 
 def _check_pixel_length(ds: Dataset, instance: Instance) -> None:
-    """Refuse native pixel data shorter than its header says: pydicom does not notice."""
+    """Refuse an MR object without, or with too few, native pixels: pydicom does not notice."""
+    if not instance.has_pixels and instance.sop_class_uid in MR_CLASSES:
+        raise Unreadable(f"{instance.path.name}: an MR image without pixel data; send it again")
     value = elements.raw(ds, "PixelData")
-    syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
-    if not isinstance(value, bytes) or (syntax is not None and syntax.is_compressed):
+    if not isinstance(value, bytes) or instance.transfer_syntax_uid not in _NATIVE:
         return
     bits = (elements.integer(ds, "BitsAllocated") or 0) * (
         elements.integer(ds, "SamplesPerPixel") or 1

@@ -111,10 +111,11 @@ def _decode(instance: Instance, grid: Grid) -> tuple[Dataset, list[Array]]:
             del ds[keyword]
     if frames.dtype.kind in "iu" and all(scale == (1.0, 0.0) for scale in scales):
         return ds, [frames[n] for n in order]
-    return ds, [
-        frames[n].astype(np.float32) * np.float32(slope) + np.float32(intercept)
-        for n, (slope, intercept) in zip(order, scales, strict=True)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are refused below
+        return ds, [
+            frames[n].astype(np.float32) * np.float32(slope) + np.float32(intercept)
+            for n, (slope, intercept) in zip(order, scales, strict=True)
+        ]
 
 
 def _stored(instance: Instance) -> tuple[Dataset, Array]:

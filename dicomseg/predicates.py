@@ -22,7 +22,7 @@ class Answer:
     reason: str
 
 
-_MR_CLASSES: Final = {
+MR_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.4": "MR Image",
     "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image",
     "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image",
@@ -55,7 +55,7 @@ _ELSEWHERE: Final = re.compile(
 
 def is_mr(instance: Instance) -> Answer:
     """MR Image, Enhanced MR or Legacy Converted Enhanced MR by SOP class."""
-    name = _MR_CLASSES.get(instance.sop_class_uid)
+    name = MR_CLASSES.get(instance.sop_class_uid)
     if name is None:
         return Answer("no", f"SOP class {instance.sop_class_uid} is no MR image")
     return Answer("yes", name)

@@ -57,6 +57,12 @@ MIN_SLICES: Final = 12
 MIN_EXTENT_MM: Final = 10.0
 """Smallest volume in which a disc can be found: about one disc height."""
 
+FARTHEST_MM: Final = 10_000.0
+"""No image plane lies farther from the scanner's centre, and no spacing is larger: a hostile header."""
+
+MOST_SLICES: Final = 10_000
+"""A gap that would need more slices than this is no gap of missing slices."""
+
 _NAMED: Final = 8
 """Slices named one by one in a message before it says how many more."""
 
@@ -222,7 +228,7 @@ def _slice(instance: Instance, index: int) -> _Slice | None:
     position, row, column = instance.position_lps, instance.row_lps, instance.column_lps
     if position is None or row is None or column is None or instance.spacing_mm is None:
         return None
-    if not _is_plane(row, column):
+    if not _is_plane(row, column) or not _is_near(position, instance.spacing_mm):
         return None
     echo = (instance.echo_time_ms, instance.echo_number)
     return _Slice(_name(instance), index, position, row, column, instance.spacing_mm, echo)
@@ -232,17 +238,25 @@ def _frame(instance: Instance, n: int) -> _Slice | None:
     orientations, spacings = instance.frame_orientations_lps, instance.frame_spacings_mm
     row, column = orientations[n] if orientations else (instance.row_lps, instance.column_lps)
     spacing = spacings[n] if spacings else instance.spacing_mm
-    if row is None or column is None or spacing is None or not _is_plane(row, column):
+    position = instance.frame_positions_lps[n]
+    if row is None or column is None or spacing is None:
+        return None
+    if not _is_plane(row, column) or not _is_near(position, spacing):
         return None
     echoes = instance.frame_echo_times_ms
     echo = (echoes[n] if echoes else instance.echo_time_ms, None)
-    position = instance.frame_positions_lps[n]
     return _Slice(f"frame {n + 1}", n, position, row, column, spacing, echo)
 
 
 def _is_plane(row: Point, column: Point) -> bool:
+    if max(abs(v) for v in (*row, *column)) > 1 + SQUARE_TOLERANCE:
+        return False
     gram = np.array([row, column]) @ np.array([row, column]).T
     return bool(np.all(np.abs(gram - np.eye(2)) <= SQUARE_TOLERANCE))
+
+
+def _is_near(position: Point, spacing: tuple[float, float]) -> bool:
+    return max(abs(v) for v in (*position, *spacing)) <= FARTHEST_MM
 
 
 def _mixed_planes(slices: Sequence[_Slice]) -> Gaps | None:
@@ -291,7 +305,8 @@ def _uneven(ordered: Sequence[_Slice], normal: Points) -> Gaps | None:
     allowed = min(SPACING_TOLERANCE * spacing, GAP_TOLERANCE_MM)
     off = np.abs(gaps - steps * spacing)
     grid = along[0] + spacing * np.concatenate(([0], np.cumsum(steps)))
-    if off.max() > allowed or np.abs(along - grid).max() > DRIFT_TOLERANCE_MM:
+    regular = steps.sum() <= MOST_SLICES and off.max() <= allowed
+    if not regular or np.abs(along - grid).max() > DRIFT_TOLERANCE_MM:
         n = int(off.argmax())
         usual = float(np.median(gaps))
         return Gaps(
