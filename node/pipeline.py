@@ -1,0 +1,118 @@
+"""The way of one series from slices to files, as `process` and the worker both run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from typing import Final
+
+from dicomseg.identity import Identity, ResultKey, result_key
+from dicomseg.measure import measure
+from dicomseg.objects import Run, build_result, encode_all
+from dicomseg.pixels import load
+from dicomseg.result import Result
+from dicomseg.segmentation import EngineInfo, NotInView
+from dicomseg.series import Grid
+from model.bundle import LoadedModel
+from model.segment import segment
+from node.config import NodeConfig, ResultsConfig
+
+DISTRIBUTION: Final = "lumbar-node"
+
+Clock = Callable[[], datetime]
+"""Now, with its zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What of the configuration reaches the objects; `attempt` is above 0 only for `--force`."""
+
+    identity: Identity
+    attempt: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything here that changes bytes, for the UIDs."""
+        told = asdict(self.identity)
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Processed:
+    """The files of one result, by name, and how long each stage took in seconds."""
+
+    key: ResultKey
+    files: dict[str, bytes]
+    result: Result
+    timings_s: dict[str, float]
+
+
+def settings_of(node: NodeConfig, results: ResultsConfig, attempt: int = 0) -> Settings:
+    """Take from the configuration what the objects carry."""
+    identity = Identity(
+        manufacturer=results.manufacturer,
+        model_name=results.model_name,
+        software_version=version(DISTRIBUTION),
+        device_serial_number=results.device_serial_number,
+        station_name=node.station,
+    )
+    return Settings(identity, attempt)
+
+
+def key_of(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
+    """Return the identity of the result, known before any pixel is read."""
+    identity = settings.identity
+    return result_key(
+        grid.instances, engine, settings.digest, identity.software_version, settings.attempt
+    )
+
+
+def process_series(
+    grid: Grid,
+    model: LoadedModel,
+    settings: Settings,
+    clock: Clock,
+    progress: Callable[[str], None] | None = None,
+) -> Processed | NotInView:
+    """Segment, measure and encode one series. Raises `SeriesRefused` and the model's errors."""
+    watch = _Watch()
+    source = load(grid)
+    watch.lap("load")
+    segmentation = segment(source.volume, model, progress)
+    watch.lap("segment")
+    if isinstance(segmentation, NotInView):
+        return segmentation
+    measurements = measure(segmentation)
+    watch.lap("measure")
+    key = key_of(grid, model.info, settings)
+    created = clock()
+    timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
+    result = build_result(source, segmentation, measurements, key, created, timings)
+    before = key_of(grid, model.info, _earlier(settings)) if settings.attempt else None
+    files = encode_all(
+        Run(result, source, segmentation, key, settings.identity, created, predecessor=before)
+    )
+    watch.lap("encode")
+    return Processed(key, files, result, timings | watch.laps_s)
+
+
+def _earlier(settings: Settings) -> Settings:
+    return Settings(settings.identity, settings.attempt - 1)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Seconds between laps by the monotonic clock."""
+
+    laps_s: dict[str, float] = field(default_factory=dict)
+    last_s: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now_s = time.perf_counter()
+        self.laps_s[stage] = now_s - self.last_s
+        self.last_s = now_s

@@ -1,0 +1,90 @@
+"""Which complete series is worked on: the rules' verdict, and one of twins.
+
+Twins are one acquisition reconstructed twice, with and without distortion correction: same study,
+frame of reference, grid, TE and TR. The corrected one is chosen; its distances are the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dicomseg.headers import Instance, distortion_rank
+from dicomseg.series import Gaps, Grid, assemble, same_geometry
+from node.rules import Rule, Verdict, judge
+
+TWIN_TIME_TOLERANCE_MS: Final = 0.5
+"""TE and TR of twins come from one acquisition; exports round them."""
+
+_CORRECTION: Final = ("without distortion correction", "corrected in 2D", "corrected in 3D")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One series as selection sees it."""
+
+    series: str
+    instances: tuple[Instance, ...]
+    grid: Grid | Gaps
+    verdict: Verdict
+
+    @property
+    def rank(self) -> int:
+        """How well distortion is corrected: 0 not, 1 in 2D, 2 in 3D."""
+        return distortion_rank(self.instances[0])
+
+    @property
+    def name(self) -> str:
+        """What people call the series."""
+        first = self.instances[0]
+        number = "?" if first.series_number is None else str(first.series_number)
+        return f"series {number} {first.series_description!r}"
+
+
+def candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
+    """Assemble and judge one series by itself."""
+    grid = assemble(instances)
+    return Candidate(series, tuple(instances), grid, judge(instances, grid, rules))
+
+
+def choose(study: Sequence[Candidate]) -> Mapping[str, Verdict]:
+    """Return the verdicts of one study's series: as judged, but only the better of twins is accepted."""
+    return {c.series: _with_twins(c, study) for c in study}
+
+
+def _with_twins(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
+    if mine.verdict.value != "yes":
+        return mine.verdict
+    better = [c for c in study if is_better_twin(c, mine)]
+    if not better:
+        return mine.verdict
+    chosen = max(better, key=lambda c: c.rank)
+    reason = f"twin of {chosen.name}, which is {_CORRECTION[chosen.rank]} and was chosen; this one is {_CORRECTION[mine.rank]}"
+    return Verdict("no", mine.verdict.rule, (reason,))
+
+
+def is_better_twin(other: Candidate, mine: Candidate) -> bool:
+    """Whether `other` is the same acquisition as `mine`, eligible and better corrected."""
+    if other.series == mine.series or other.rank <= mine.rank or other.verdict.value != "yes":
+        return False
+    if isinstance(other.grid, Gaps) or isinstance(mine.grid, Gaps):
+        return False
+    a, b = other.instances[0], mine.instances[0]
+    return (
+        a.study_uid == b.study_uid
+        and _alike(a.echo_time_ms, b.echo_time_ms)
+        and _alike(a.repetition_time_ms, b.repetition_time_ms)
+        and same_geometry(other.grid, mine.grid)
+    )
+
+
+def _alike(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= TWIN_TIME_TOLERANCE_MS
+
+
+def may_have_a_twin(mine: Candidate) -> bool:
+    """Whether a better corrected twin may still come: the scanner says it did not correct (ND)."""
+    return mine.rank == 0 and "ND" in mine.instances[0].image_type
