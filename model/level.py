@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -66,7 +66,11 @@ class LevelNet(nn.Module):
         b = architecture.width
         self.enter, self.mid, self.deep = _double(1, b), _double(b, 2 * b), _double(2 * b, 4 * b)
         self.deepest = _double(4 * b, 4 * b)
-        self.up2, self.up1, self.up0 = _double(8 * b, 4 * b), _double(6 * b, 2 * b), _double(3 * b, b)
+        self.up2, self.up1, self.up0 = (
+            _double(8 * b, 4 * b),
+            _double(6 * b, 2 * b),
+            _double(3 * b, b),
+        )
         self.head = nn.Conv3d(b, architecture.discs, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -93,7 +97,10 @@ class LevelFinder(Protocol):
 def coarse(volume: Volume, grid_mm: tuple[float, float, float] = GRID_MM) -> Volume:
     """Average a volume onto the search grid along its own axes, axial order; grey values robustly z-scored."""
     turned = volume.oriented(AXIAL)
-    size = [max(1, round(n * s / g)) for n, s, g in zip(turned.shape, turned.spacing_mm, grid_mm, strict=True)]
+    size = [
+        max(1, round(n * s / g))
+        for n, s, g in zip(turned.shape, turned.spacing_mm, grid_mm, strict=True)
+    ]
     array = torch.from_numpy(np.array(turned.array, dtype=np.float32))[None, None]
     small = functional.interpolate(array, size=size, mode="area")[0, 0].numpy()
     affine = turned.affine.copy()
@@ -107,7 +114,9 @@ def scored(array: np.ndarray) -> np.ndarray:
     """Clip to the 1st–99th percentile and z-score."""
     low, high = np.percentile(array, [1, 99])
     clipped = np.clip(array, low, max(high, low + 1e-6))
-    return np.asarray((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6), dtype=np.float32)
+    return np.asarray(
+        (clipped - clipped.mean()) / max(float(clipped.std()), 1e-6), dtype=np.float32
+    )
 
 
 def _peaks(heat: np.ndarray, grid: Volume) -> list[tuple[float, Points]]:
@@ -118,7 +127,13 @@ def _peaks(heat: np.ndarray, grid: Volume) -> list[tuple[float, Points]]:
     for peak in found:
         box = tuple(slice(max(0, int(p) - 2), int(p) + 3) for p in peak)
         weight = heat[box]
-        index = np.stack(np.meshgrid(*(np.arange(s.start, s.start + n) for s, n in zip(box, weight.shape, strict=True)), indexing="ij"), -1)
+        index = np.stack(
+            np.meshgrid(
+                *(np.arange(s.start, s.start + n) for s, n in zip(box, weight.shape, strict=True)),
+                indexing="ij",
+            ),
+            -1,
+        )
         centre = (index * weight[..., None]).sum((0, 1, 2)) / weight.sum()
         out.append((float(heat[peak]), grid.to_patient(centre)))
     return out
@@ -137,9 +152,9 @@ def best_chain(peaks: list[list[tuple[float, Points]]]) -> dict[str, tuple[float
     for choice in product(*([None, *p] for p in peaks)):
         chain = [(name, c) for name, c in zip(DISCS, choice, strict=True) if c is not None]
         places = [DISCS.index(name) for name, _ in chain]
-        if any(b - a != 1 for a, b in zip(places, places[1:], strict=False)):
+        if any(b - a != 1 for a, b in pairwise(places)):
             continue
-        if not all(_consistent(a[1][1], b[1][1]) for a, b in zip(chain, chain[1:], strict=False)):
+        if not all(_consistent(a[1][1], b[1][1]) for a, b in pairwise(chain)):
             continue
         score = sum(c[0] for _, c in chain)
         if score > best_score:
@@ -166,7 +181,9 @@ def level_from(chain: Mapping[str, tuple[float, Points]]) -> Level | NotInView:
     neighbours = sum(name in chain for name in ("l5s1", "l34"))
     confidence = min(1.0, peak) * (0.6 + 0.2 * neighbours)
     if confidence < LEAST_CONFIDENCE:
-        return NotInView(f"L4/5 not in the field of view (best candidate has confidence {confidence:.2f}, {LEAST_CONFIDENCE} is needed)")
+        return NotInView(
+            f"L4/5 not in the field of view (best candidate has confidence {confidence:.2f}, {LEAST_CONFIDENCE} is needed)"
+        )
     warnings = []
     if confidence < DOUBTFUL:
         warnings.append(f"the level is uncertain (confidence {confidence:.2f}): check the counting")
@@ -174,7 +191,12 @@ def level_from(chain: Mapping[str, tuple[float, Points]]) -> Level | NotInView:
         warnings.append("L5/S1 is not seen: the level was not counted from the sacrum")
     x, y, z = centre
     a, b, c = _normal(chain)
-    return Level((float(x), float(y), float(z)), (float(a), float(b), float(c)), round(confidence, 3), tuple(warnings))
+    return Level(
+        (float(x), float(y), float(z)),
+        (float(a), float(b), float(c)),
+        round(confidence, 3),
+        tuple(warnings),
+    )
 
 
 class NetworkFinder:

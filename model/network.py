@@ -52,7 +52,9 @@ def _norm(architecture: Architecture, channels: int) -> nn.Module:
 class _Conv(nn.Sequential):
     """Dense 3³ convolution, norm, ReLU."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(
+        self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1
+    ) -> None:
         super().__init__(
             nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
             _norm(architecture, outputs),
@@ -63,9 +65,25 @@ class _Conv(nn.Sequential):
 class SeConv(nn.Sequential):
     """Depthwise separable convolution: depthwise 3³, norm, pointwise, norm, ReLU."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        inputs: int,
+        outputs: int,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
         super().__init__(
-            nn.Conv3d(inputs, inputs, 3, stride=stride, padding=dilation, dilation=dilation, groups=inputs, bias=False),
+            nn.Conv3d(
+                inputs,
+                inputs,
+                3,
+                stride=stride,
+                padding=dilation,
+                dilation=dilation,
+                groups=inputs,
+                bias=False,
+            ),
             _norm(architecture, inputs),
             nn.Conv3d(inputs, outputs, 1, bias=False),
             _norm(architecture, outputs),
@@ -76,7 +94,14 @@ class SeConv(nn.Sequential):
 class _Block(nn.Module):
     """Three separable convolutions with a shortcut; the last one carries stride or dilation."""
 
-    def __init__(self, architecture: Architecture, inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        inputs: int,
+        outputs: int,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
             SeConv(architecture, inputs, outputs),
@@ -96,7 +121,9 @@ class _Pyramid(nn.Module):
     def __init__(self, architecture: Architecture, inputs: int, outputs: int) -> None:
         super().__init__()
         point = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 1, bias=False), _norm(architecture, outputs), nn.ReLU(inplace=True)
+            nn.Conv3d(inputs, outputs, 1, bias=False),
+            _norm(architecture, outputs),
+            nn.ReLU(inplace=True),
         )
         atrous = (SeConv(architecture, inputs, outputs, dilation=d) for d in architecture.dilations)
         self.branches = nn.ModuleList([point, *atrous])
@@ -122,8 +149,14 @@ class DeepLabV3Plus3D(nn.Module):
         super().__init__()
         b, head = architecture.width, architecture.width * architecture.decoder
         self.architecture = architecture
-        self.stem = nn.Sequential(_Conv(architecture, 1, b, stride=2), SeConv(architecture, b, 2 * b))
-        self.low = nn.Sequential(nn.Conv3d(2 * b, 3 * b, 1, bias=False), _norm(architecture, 3 * b), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            _Conv(architecture, 1, b, stride=2), SeConv(architecture, b, 2 * b)
+        )
+        self.low = nn.Sequential(
+            nn.Conv3d(2 * b, 3 * b, 1, bias=False),
+            _norm(architecture, 3 * b),
+            nn.ReLU(inplace=True),
+        )
         self.encoder = nn.Sequential(
             _Block(architecture, 2 * b, 4 * b, stride=2),
             _Block(architecture, 4 * b, 8 * b),

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from dicomseg.segmentation import Level, NotInView
-from dicomseg.structures import BY_ID, CHANNELS
+from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from dicomseg.volume import Array, Volume
 
 STEPS: Final = 64
@@ -48,7 +48,10 @@ def decode(coded: Array) -> Array:
 
 def labels(coded: Array) -> Array:
     """Best class per voxel, uint8."""
-    return np.asarray(np.clip(np.round(coded).astype(np.int64) // STEPS // CHANNELS, 0, CHANNELS - 1), dtype=np.uint8)
+    return np.asarray(
+        np.clip(np.round(coded).astype(np.int64) // STEPS // CHANNELS, 0, CHANNELS - 1),
+        dtype=np.uint8,
+    )
 
 
 class OracleFinder:
@@ -58,8 +61,9 @@ class OracleFinder:
         """Answer for one coded volume; the normal runs from the decoded L5 to L4."""
         decoded = labels(volume.array)
         centres = {}
-        for name in ("l4", "ivd", "l5"):
-            index = np.argwhere(decoded == BY_ID[name].value)  # type: ignore[index]
+        names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
+        for name in names:
+            index = np.argwhere(decoded == BY_ID[name].value)
             if len(index) == 0:
                 return NotInView()
             centres[name] = volume.to_patient(index.mean(axis=0))
@@ -75,5 +79,7 @@ def write_bundle(folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     card = {"schema": SCHEMA, "name": "oracle", "version": "1", "architecture": {"name": "oracle"}}
-    (folder / "card.json").write_text(json.dumps(seal(card, folder), indent=1) + "\n", encoding="utf-8")
+    (folder / "card.json").write_text(
+        json.dumps(seal(card, folder), indent=1) + "\n", encoding="utf-8"
+    )
     return folder

@@ -39,7 +39,9 @@ Interpolation = Literal["linear", "nearest"]
 
 def paper_crop(rows: int, columns: int) -> tuple[slice, slice]:
     """Return the paper's crop of an image matrix."""
-    return slice(rows // 4 - 40, 3 * rows // 4 + 40), slice(columns // 4 - 10, 3 * columns // 4 + 10)
+    return slice(rows // 4 - 40, 3 * rows // 4 + 40), slice(
+        columns // 4 - 10, 3 * columns // 4 + 10
+    )
 
 
 _ROWS, _COLUMNS = paper_crop(MATRIX[1], MATRIX[2])
@@ -112,7 +114,11 @@ def place(volume: Volume, level: Level) -> Window:
     half = (np.array(PAPER_SHAPE) // 2) * SPACING_MM
     origin = np.array(level.centre_lps) + AXIAL @ (np.array(CENTRE_OFFSET_MM) - half)
     grid = affine_of(AXIAL, SPACING_MM, tuple(origin))
-    corners = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in turned.shape), indexing="ij")).reshape(3, -1).T
+    corners = (
+        np.array(np.meshgrid(*((-0.5, n - 0.5) for n in turned.shape), indexing="ij"))
+        .reshape(3, -1)
+        .T
+    )
     index = Volume(np.zeros((1, 1, 1), np.uint8), grid).to_index(turned.to_patient(corners))
     start, stop = _tight(np.ceil(index.min(0)).astype(int), np.floor(index.max(0)).astype(int) + 1)
     grid[:3, 3] += grid[:3, :3] @ start
@@ -129,7 +135,8 @@ def _view(window: Window) -> tuple[Array, Array]:
     assert window.offset is not None  # noqa: S101 - the caller chose this path by it
     values, valid = np.zeros(window.shape, np.float32), np.zeros(window.shape, bool)
     inside = [
-        (max(0, o), min(n, o + s)) for o, s, n in zip(window.offset, window.shape, window.turned.shape, strict=True)
+        (max(0, o), min(n, o + s))
+        for o, s, n in zip(window.offset, window.shape, window.turned.shape, strict=True)
     ]
     there = tuple(slice(a, b) for a, b in inside)
     here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
@@ -137,7 +144,9 @@ def _view(window: Window) -> tuple[Array, Array]:
     return values, valid
 
 
-def _sampled(source: Array, ijk: Array, interpolation: Interpolation, padding: str = "border") -> Array:
+def _sampled(
+    source: Array, ijk: Array, interpolation: Interpolation, padding: str = "border"
+) -> Array:
     """Values (channels, …) of `source` (channels, i, j, k) at fractional indices (…, 3)."""
     size = np.array(source.shape[1:], dtype=np.float32)
     unit = ((ijk.astype(np.float32) + 0.5) / size * 2 - 1)[..., ::-1].reshape(1, 1, 1, -1, 3)
@@ -154,7 +163,9 @@ def _sampled(source: Array, ijk: Array, interpolation: Interpolation, padding: s
 
 def _slices(shape: tuple[int, ...], first: int, last: int) -> Array:
     """Index triplets (n, j, k, 3) of slices first … last−1 of a grid."""
-    return np.stack(np.meshgrid(np.arange(first, last), *(np.arange(n) for n in shape[1:]), indexing="ij"), -1)
+    return np.stack(
+        np.meshgrid(np.arange(first, last), *(np.arange(n) for n in shape[1:]), indexing="ij"), -1
+    )
 
 
 def _resampled(window: Window, interpolation: Interpolation) -> tuple[Array, Array]:
@@ -176,13 +187,19 @@ def cut(window: Window, interpolation: Interpolation = "linear") -> Patch:
     Raises:
         WindowRefused: the window lies outside the image or its voxels are constant or not finite.
     """
-    values, valid = _view(window) if window.offset is not None else _resampled(window, interpolation)
+    values, valid = (
+        _view(window) if window.offset is not None else _resampled(window, interpolation)
+    )
     inside = values[valid]
     if inside.size == 0:
-        raise WindowRefused("the window at L4/5 lies outside the image; send a series that shows the level")
+        raise WindowRefused(
+            "the window at L4/5 lies outside the image; send a series that shows the level"
+        )
     mean, sd = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     if not np.isfinite(sd) or sd < 1e-6:
-        raise WindowRefused(f"the voxels at L4/5 are constant or not finite (mean {mean:.3g}, SD {sd:.3g}); resend the series")
+        raise WindowRefused(
+            f"the voxels at L4/5 are constant or not finite (mean {mean:.3g}, SD {sd:.3g}); resend the series"
+        )
     scored = ((values - mean) / sd).astype(np.float32)
     scored[~valid] = 0.0
     return Patch(scored, valid, window.affine, mean, sd)
@@ -203,14 +220,18 @@ def scores_of(patch: Patch, logits: Array) -> Scores:
 def paper_grid(patch: Patch, window: Window) -> Array:
     """The paper's zero-padded 128 × 240 × 180 array."""
     out = np.zeros(PAPER_SHAPE, np.float32)
-    out[tuple(slice(s, s + n) for s, n in zip(window.start, window.shape, strict=True))] = patch.values
+    out[tuple(slice(s, s + n) for s, n in zip(window.start, window.shape, strict=True))] = (
+        patch.values
+    )
     return out
 
 
 def _argmax_on_patch(logits: Array, shape: tuple[int, int, int]) -> Array:
     if logits.shape[1:] == shape:
         return np.asarray(logits.argmax(0), dtype=np.uint8)
-    up = functional.interpolate(torch.from_numpy(logits)[None], size=shape, mode="trilinear", align_corners=False)
+    up = functional.interpolate(
+        torch.from_numpy(logits)[None], size=shape, mode="trilinear", align_corners=False
+    )
     return np.asarray(up[0].argmax(0).numpy(), dtype=np.uint8)
 
 
@@ -222,7 +243,11 @@ def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Lab
     if window.offset is not None:
         return _restore_view(volume, window, patch, scores)
     grid = Volume(np.zeros(window.shape, np.uint8), window.affine, volume.frame_of_reference_uid)
-    corners = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in window.shape), indexing="ij")).reshape(3, -1).T
+    corners = (
+        np.array(np.meshgrid(*((-0.5, n - 0.5) for n in window.shape), indexing="ij"))
+        .reshape(3, -1)
+        .T
+    )
     index = volume.to_index(grid.to_patient(corners))
     start = np.clip(np.floor(index.min(0)).astype(int), 0, volume.shape)
     stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, 0, volume.shape)
@@ -232,7 +257,11 @@ def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Lab
     for i in range(0, box.shape[0], 8):
         last = min(i + 8, box.shape[0])
         lps = box.to_patient(_slices(box.shape, i, last))
-        here = (slice(start[0] + i, start[0] + last), slice(start[1], stop[1]), slice(start[2], stop[2]))
+        here = (
+            slice(start[0] + i, start[0] + last),
+            slice(start[1], stop[1]),
+            slice(start[2], stop[2]),
+        )
         at = grid.to_index(lps)
         inside = np.all((at >= -0.5) & (at <= np.array(window.shape) - 0.5), axis=-1)
         best = _sampled(scores.logits, coarse.to_index(lps), "linear").argmax(0)
@@ -245,11 +274,16 @@ def _restore_view(volume: Volume, window: Window, patch: Patch, scores: Scores) 
     best = _argmax_on_patch(scores.logits, window.shape)
     shape = window.turned.shape
     found, seen = np.zeros(shape, np.uint8), np.zeros(shape, bool)
-    inside = [(max(0, o), min(n, o + s)) for o, s, n in zip(window.offset, window.shape, shape, strict=True)]
+    inside = [
+        (max(0, o), min(n, o + s))
+        for o, s, n in zip(window.offset, window.shape, shape, strict=True)
+    ]
     there = tuple(slice(a, b) for a, b in inside)
     here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
     found[there], seen[there] = best[here], patch.valid[here]
     back = volume.directions
     turned = Volume(found, window.turned.affine).oriented(back)
     mask = Volume(seen, window.turned.affine).oriented(back)
-    return Labels(volume.with_array(np.ascontiguousarray(turned.array)), np.ascontiguousarray(mask.array))
+    return Labels(
+        volume.with_array(np.ascontiguousarray(turned.array)), np.ascontiguousarray(mask.array)
+    )

@@ -1,0 +1,121 @@
+"""Does the answer look like a spine? Findings with a code and a sentence; a refusal blocks measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from dicomseg.segmentation import Finding, Labels, Level
+from dicomseg.structures import BY_ID, STRUCTURES, StructureId
+from dicomseg.volume import Points
+
+EXPECTED_LPS: Final[Mapping[StructureId, tuple[tuple[float, float, float], ...]]] = {
+    "l4": ((0, 0, 18),),
+    "ivd": ((0, 0, 0),),
+    "l5": ((0, 4, -17),),
+    "dura": ((0, 26, 0),),
+    "n4": ((22, 20, 5), (-22, 20, 5)),
+    "aa": ((8, -28, 2), (20, -24, 0)),
+    "pm": ((42, 2, 0), (-42, 2, 0)),
+    "ivc": ((-16, -27, 0),),
+}
+"""Where a structure is expected, in mm from the disc centre: mean shapes of `facts` §1 (body depth 36,
+vessels in front, psoas 42 lateral). All its points have to lie inside the image to call it in view."""
+
+VOLUME_ML: Final[Mapping[StructureId, tuple[float, float]]] = {
+    "l4": (8, 90),
+    "ivd": (2, 35),
+    "l5": (8, 90),
+    "dura": (1, 40),
+    "n4": (0.1, 15),
+    "aa": (1, 80),
+    "pm": (20, 500),
+    "ivc": (1, 110),
+}
+"""Broad limits for a whole window; a structure cut by the image is not judged."""
+
+
+def _centre(labels: Labels, name: StructureId) -> Points | None:
+    index = np.argwhere(labels.volume.array == BY_ID[name].value)
+    return labels.volume.to_patient(index.mean(axis=0)) if len(index) else None
+
+
+def outside_view(labels: Labels, level: Level) -> frozenset[StructureId]:
+    """Structures whose expected place at this level was not looked at."""
+    missing: set[StructureId] = set()
+    shape = np.array(labels.volume.shape)
+    for name, offsets in EXPECTED_LPS.items():
+        index = np.round(
+            labels.volume.to_index(np.array(level.centre_lps) + np.array(offsets))
+        ).astype(int)
+        inside = np.all((index >= 0) & (index < shape), axis=1)
+        if not inside.all() or not labels.looked_at[tuple(index.T)].all():
+            missing.add(name)
+    return frozenset(missing)
+
+
+def _order(centres: Mapping[StructureId, Points]) -> list[Finding]:
+    rules: tuple[tuple[StructureId, StructureId, int, float, str], ...] = (
+        ("l4", "ivd", 2, 1.0, "L4 is not above the disc"),
+        ("ivd", "l5", 2, 1.0, "the disc is not above L5"),
+        ("dura", "ivd", 1, 1.0, "the dural sac is not behind the disc"),
+        ("aa", "ivd", 1, -1.0, "the artery is not in front of the disc"),
+        ("ivc", "ivd", 1, -1.0, "the vein is not in front of the disc"),
+    )
+    found = []
+    for first, second, axis, sign, text in rules:
+        if (
+            first in centres
+            and second in centres
+            and sign * (centres[first][axis] - centres[second][axis]) <= 0
+        ):
+            found.append(
+                Finding(
+                    "orientation_unexpected",
+                    f"{text}: orientation or anatomy unexpected",
+                    "refusal",
+                    first,
+                )
+            )
+    if "aa" in centres and "ivc" in centres and centres["aa"][0] <= centres["ivc"][0]:
+        text = "the cava does not lie right of the aorta: orientation, situs or a left-sided cava"
+        found += [
+            Finding("orientation_unexpected", text, "refusal", name) for name in ("aa", "ivc")
+        ]
+    return found
+
+
+def check(labels: Labels, level: Level, outside: frozenset[StructureId]) -> tuple[Finding, ...]:
+    """All findings about one answer."""
+    centres: dict[StructureId, Points] = {}
+    found: list[Finding] = []
+    for structure in STRUCTURES:
+        name = structure.id
+        centre = _centre(labels, name)
+        if centre is None:
+            if name in outside:
+                found.append(
+                    Finding(
+                        "outside_image",
+                        f"{structure.label} lies outside the image",
+                        "warning",
+                        name,
+                    )
+                )
+            else:
+                found.append(
+                    Finding("missing", f"{structure.label} was not found", "refusal", name)
+                )
+            continue
+        centres[name] = centre
+        volume = (
+            float(np.count_nonzero(labels.volume.array == structure.value)) * labels.volume.voxel_ml
+        )
+        low, high = VOLUME_ML[name]
+        if name not in outside and not low <= volume <= high:
+            text = f"{structure.label} has {volume:.1f} ml, expected are {low:g} to {high:g} ml"
+            found.append(Finding("volume_unexpected", text, "warning", name))
+    found += [Finding("level", text, "warning") for text in level.warnings]
+    return (*found, *_order(centres))

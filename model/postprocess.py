@@ -1,0 +1,90 @@
+"""Largest parts and sides: what is kept of the network's answer, and which half is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from dicomseg.segmentation import Scores
+from dicomseg.structures import BY_ID, SEGMENTS, STRUCTURES, StructureId
+from dicomseg.volume import Array, Volume
+
+KEPT_PARTS: Final[Mapping[StructureId, int]] = {
+    "l4": 1,
+    "ivd": 1,
+    "l5": 1,
+    "dura": 1,
+    "n4": 6,
+    "aa": 2,
+    "pm": 2,
+    "ivc": 2,
+}
+"""Most parts of each structure: two limbs below a bifurcation, two muscles, a root that may be seen in pieces."""
+LEAST_SHARE: Final = 0.08
+"""A part smaller than this share of the structure's largest one is a stray."""
+_NEIGHBOURS: Final = np.ones((3, 3, 3), bool)
+
+
+def keep_parts(scores: Scores) -> Scores:
+    """Silence stray parts in the logits, so that labels and measurements agree on what is there."""
+    logits = scores.logits
+    best = logits.argmax(0)
+    changed: Array | None = None
+    for structure in STRUCTURES:
+        parts, count = ndimage.label(best == structure.value, structure=_NEIGHBOURS)
+        if count < 2:
+            continue
+        sizes = np.bincount(parts.ravel())[1:]
+        order = np.argsort(-sizes)
+        kept = [
+            n
+            for n in order[: KEPT_PARTS[structure.id]]
+            if sizes[n] >= LEAST_SHARE * sizes[order[0]]
+        ]
+        if len(kept) == count:
+            continue
+        stray = (parts > 0) & ~np.isin(parts, np.array(kept) + 1)
+        grown = ndimage.binary_dilation(stray, _NEIGHBOURS) & ~np.isin(parts, np.array(kept) + 1)
+        changed = logits.copy() if changed is None else changed
+        others = np.delete(changed, structure.value, axis=0)[:, grown].max(0)
+        changed[structure.value, grown] = np.minimum(changed[structure.value, grown], others - 1.0)
+    return scores if changed is None else Scores(changed, scores.affine)
+
+
+def spine_x(labels: Volume) -> tuple[float, float]:
+    """Patient x of the spine's midline as (x at z = 0, slope per mm of z), from the bodies and the disc.
+
+    One centroid per structure; with a single one the slope is 0, with none the volume's centre counts.
+    """
+    points = []
+    names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
+    for name in names:
+        index = np.argwhere(labels.array == BY_ID[name].value)
+        if len(index):
+            points.append(labels.to_patient(index.mean(axis=0)))
+    if not points:
+        return float(labels.to_patient((np.array(labels.shape) - 1) / 2)[0]), 0.0
+    if len(points) == 1:
+        return float(points[0][0]), 0.0
+    x, z = np.array(points)[:, 0], np.array(points)[:, 2]
+    slope, start = np.polyfit(z, x, 1) if np.ptp(z) > 5.0 else (0.0, float(x.mean()))
+    return float(start), float(slope)
+
+
+def split_sides(labels: Volume) -> Volume:
+    """Segment numbers 1…10 from label values; left is +x of the spine's midline in the patient."""
+    start, slope = spine_x(labels)
+    out = np.zeros(labels.shape, np.uint8)
+    for segment in SEGMENTS:
+        index = np.argwhere(labels.array == segment.structure.value)
+        if len(index) == 0:
+            continue
+        if segment.side is not None:
+            lps = labels.to_patient(index)
+            is_left = lps[:, 0] > start + slope * lps[:, 2]
+            index = index[is_left if segment.side == "left" else ~is_left]
+        out[tuple(index.T)] = segment.number
+    return labels.with_array(out)

@@ -1,0 +1,72 @@
+"""The one call: a volume in, the segmentation or "not in view" out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import softmax
+
+from dicomseg.segmentation import NotInView, Scores, Segmentation
+from dicomseg.structures import STRUCTURES, StructureId
+from dicomseg.volume import Volume
+from model import level, plausibility, postprocess, window
+from model.bundle import LoadedModel
+
+
+def confidence_of(scores: Scores) -> dict[StructureId, float]:
+    """Mean softmax probability of each structure over the voxels where it is best."""
+    best = scores.logits.argmax(0)
+    out: dict[StructureId, float] = {}
+    for structure in STRUCTURES:
+        chosen = best == structure.value
+        if chosen.any():
+            out[structure.id] = round(
+                float(softmax(scores.logits[:, chosen], axis=0)[structure.value].mean()), 3
+            )
+    return out
+
+
+def segment(
+    volume: Volume, model: LoadedModel, progress: Callable[[str], None] | None = None
+) -> Segmentation | NotInView:
+    """Find L4/5, run the network on the paper's window there, bring the answer back to the source grid.
+
+    Raises:
+        WindowRefused: the voxels at the level are constant or not finite.
+    """
+    say = progress or (lambda _: None)
+    timings: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def done(stage: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        timings[stage] = now - last
+        last = now
+
+    say("level")
+    found = level.find(volume, model.finder)
+    done("level")
+    if isinstance(found, NotInView):
+        return found
+    say("window")
+    place = window.place(volume, found)
+    patch = window.cut(place, model.engine.interpolation)
+    done("window")
+    say("network")
+    logits = model.engine.run(patch)
+    done("network")
+    say("labels")
+    scores = postprocess.keep_parts(window.scores_of(patch, np.ascontiguousarray(logits)))
+    labels = window.restore(volume, place, patch, scores)
+    sides = postprocess.split_sides(labels.volume)
+    done("labels")
+    outside = plausibility.outside_view(labels, found)
+    findings = plausibility.check(labels, found, outside)
+    confidence = confidence_of(scores)
+    done("plausibility")
+    return Segmentation(
+        found, labels, sides, scores, model.info, findings, confidence, outside, timings
+    )
