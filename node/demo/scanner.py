@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
+
 from dicomseg.errors import LumbarError
 from node.demo.cast import Role
 from node.demo.servers import LOOPBACK, SCANNER_AET, command, dcmtk_environment
@@ -158,9 +161,6 @@ def _storescu(files: Sequence[Path], called_aet: str, port: int) -> None:
 
 def _pynetdicom(files: Sequence[Path], called_aet: str, port: int) -> None:
     """Send without DCMTK."""
-    from pynetdicom.ae import ApplicationEntity
-    from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
-
     entity = ApplicationEntity(SCANNER_AET)
     entity.add_requested_context(MRImageStorage)
     association = entity.associate(LOOPBACK, port, ae_title=called_aet)

@@ -1,0 +1,98 @@
+"""The lock files, docs/dependencies.md and pyproject.toml say the same."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCKS = ("base", "train", "dev")
+ACCELERATOR = re.compile(r"(nvidia|cuda|triton)", re.IGNORECASE)
+
+
+def bare(requirement: str) -> str:
+    return re.split(r"[<>=!~;\s\[]", requirement, maxsplit=1)[0].lower()
+
+
+def plain(requirement: str) -> str:
+    return re.sub(r"\s", "", requirement).lower()
+
+
+def declared(lock: str) -> set[str]:
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = list(PROJECT["project"]["dependencies"])
+    wanted += extras["train"] if lock != "base" else []
+    wanted += extras["dev"] if lock == "dev" else []
+    return {bare(name) for name in wanted} - {"torch"}
+
+
+def pins(lock: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_declared_package_is_locked(lock: str) -> None:
+    assert declared(lock) <= set(pins(lock))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_hashes_and_no_address(lock: str) -> None:
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=[a-z0-9])", text.strip())
+    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
+    assert "://" not in text
+    assert "file:" not in text
+    assert " @ " not in text
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_accelerator_and_no_torch_is_locked(lock: str) -> None:
+    assert not [name for name in pins(lock) if ACCELERATOR.match(name) or name == "torch"]
+
+
+def test_one_package_has_one_version_in_all_lock_files() -> None:
+    base, train, dev = (pins(lock) for lock in LOCKS)
+    assert base.items() <= train.items() <= dev.items()
+
+
+def test_accelerators_are_constraints_of_packages_that_only_torch_needs() -> None:
+    text = (ROOT / "requirements/accelerators.txt").read_text(encoding="utf-8")
+    names = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
+    assert len(names) >= 15
+    assert all(ACCELERATOR.match(name) for name in names)
+
+
+def test_torch_override_lists_what_the_installed_torch_declares() -> None:
+    (override,) = PROJECT["tool"]["uv"]["dependency-metadata"]
+    assert f"torch=={override['version']}" in PROJECT["project"]["dependencies"]
+    said = [r for r in requires("torch") or [] if "extra ==" not in r and not ACCELERATOR.match(r)]
+    assert {plain(r.split(";")[0]) for r in said} == {plain(r) for r in override["requires-dist"]}
+
+
+def test_the_install_script_names_the_same_torch() -> None:
+    script = (ROOT / "requirements/torch.sh").read_text(encoding="utf-8")
+    assert f"torch=={version_in(script)}" in PROJECT["project"]["dependencies"]
+
+
+def version_in(script: str) -> str:
+    found = re.search(r"^version=([0-9.]+)$", script, re.MULTILINE)
+    assert found
+    return found.group(1)
+
+
+def test_every_dependency_earns_its_line() -> None:
+    text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    rows = {m.lower() for m in re.findall(r"^\| ([A-Za-z0-9-]+) \|", text, re.MULTILINE)}
+    assert sorted((declared("dev") | {"torch"}) - rows) == []
+
+
+def test_the_viewer_in_the_documents_is_the_one_that_is_fetched() -> None:
+    script = (ROOT / "orthanc/ohif.sh").read_text(encoding="utf-8")
+    text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    assert f"`@ohif/app` {version_in(script)}" in text
