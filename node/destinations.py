@@ -7,17 +7,16 @@ A destination never raises for what a peer or a disk does: it answers per object
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydicom import dcmread
 
 from dicomseg.errors import LumbarError
 from node.config import DestinationConfig, DicomDestination, FolderDestination
+from node.folder import PART, publish, replace_durably
 
 Answer = Literal["accepted", "transient", "permanent"]
 
@@ -120,8 +119,6 @@ def all_alike(
 
 # ---- folder --------------------------------------------------------------------------------------
 
-_PART: Final = ".part"
-
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -141,25 +138,13 @@ class Folder:
         return all_alike(parcels, "accepted", "")
 
     def _place(self, result_id: str, parcels: Sequence[Parcel]) -> None:
-        target = self.path / result_id
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            part = self.path / f".{result_id}{_PART}"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            for parcel in parcels:
-                _write_durably(part / parcel.file, parcel.path.read_bytes())
-            _sync_folder(part)
-            part.rename(target)
-            _sync_folder(self.path)
+        if not (self.path / result_id).exists():
+            publish(self.path, result_id, {p.file: p.path.read_bytes() for p in parcels})
             return
         for parcel in parcels:
-            file = target / parcel.file
+            file = self.path / result_id / parcel.file
             if not file.exists() or _digest(file) != parcel.sha256:
-                part = target / f".{parcel.file}{_PART}"
-                _write_durably(part, parcel.path.read_bytes())
-                part.replace(file)
-        _sync_folder(target)
+                replace_durably(file, parcel.path.read_bytes())
 
     def prove(self, parcels: Sequence[Parcel]) -> Proof:
         """Read every file back and compare its digest."""
@@ -177,7 +162,7 @@ class Folder:
 
     def reach(self) -> str:
         """Write and remove a file."""
-        probe = self.path / f".probe{_PART}"
+        probe = self.path / f".probe{PART}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
@@ -192,21 +177,6 @@ class Folder:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ---- the fake ------------------------------------------------------------------------------------

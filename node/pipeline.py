@@ -87,7 +87,7 @@ def process_series(
     watch.lap("segment")
     if isinstance(segmentation, NotInView):
         return segmentation
-    measurements = measure(segmentation)
+    measurements = measure(segmentation, model.model_sd_mm or None)
     watch.lap("measure")
     key = key_of(grid, model.info, settings)
     created = clock()
