@@ -190,7 +190,7 @@ def _window(count: int, share: float, *, half: bool = False) -> Array:
     edge = 0.5 * share
     if share >= 0.995:
         return np.ones(len(frequency), dtype=np.float32)
-    return np.clip((edge - frequency) / 0.05 + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((edge - frequency) / 0.05 + 0.5, 0, 1).astype(np.float32))
 
 
 def _gain(

@@ -25,11 +25,11 @@ _DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t1
 
 def _axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
-    size = image.GetSize()
+    size = image.GetSize()  # type: ignore[no-untyped-call]
     ends = [(-0.5, n - 0.5) for n in size]
     corners = np.array(
         [
-            image.TransformContinuousIndexToPhysicalPoint((x, y, z))
+            image.TransformContinuousIndexToPhysicalPoint((x, y, z))  # type: ignore[no-untyped-call]
             for x in ends[0]
             for y in ends[1]
             for z in ends[2]
@@ -39,17 +39,16 @@ def _axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     spacing = np.array(CANONICAL_SPACING_MM[::-1])
     count = np.maximum(1, np.floor((high - low) / spacing + 1e-3)).astype(int)
     origin = (low + high) / 2 - spacing * (count - 1) / 2
-    grid = SimpleITK.Image([int(n) for n in count], SimpleITK.sitkUInt8)
-    grid.SetSpacing(spacing.tolist())
-    grid.SetOrigin(origin.tolist())
+    grid = SimpleITK.Image([int(n) for n in count], SimpleITK.sitkUInt8)  # type: ignore[no-untyped-call]
+    grid.SetSpacing(spacing.tolist())  # type: ignore[no-untyped-call]
+    grid.SetOrigin(origin.tolist())  # type: ignore[no-untyped-call]
     return grid
 
 
 def _resampled(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
     """Linear resampling to (slice, row, column) float32."""
-    moved = SimpleITK.Resample(
-        image, grid, SimpleITK.Transform(), SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
-    )
+    still = SimpleITK.Transform()  # type: ignore[no-untyped-call]
+    moved = SimpleITK.Resample(image, grid, still, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
     return np.asarray(SimpleITK.GetArrayFromImage(moved))
 
 
@@ -57,9 +56,10 @@ def _resampled_labels(
     labels: SimpleITK.Image, grid: SimpleITK.Image, values: dict[int, int]
 ) -> Array:
     """Each label resampled as a soft mask; the strongest wins where it exceeds one half in sum."""
-    masks = [
-        _resampled(SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32), grid) for old in values
-    ]
+    masks = []
+    for old in values:
+        mask = SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32)  # type: ignore[no-untyped-call]
+        masks.append(_resampled(mask, grid))
     soft = np.stack([1.0 - np.sum(masks, axis=0), *masks])
     table = np.array([0, *values.values()], dtype=np.uint8)
     return np.asarray(table[np.argmax(soft, axis=0)])
@@ -67,9 +67,9 @@ def _resampled_labels(
 
 def _affine(grid: SimpleITK.Image) -> Points:
     affine = np.eye(4)
-    x, y, z = grid.GetSpacing()
+    x, y, z = grid.GetSpacing()  # type: ignore[no-untyped-call]
     affine[:3, :3] = np.array([[0, 0, x], [0, y, 0], [z, 0, 0]])
-    affine[:3, 3] = grid.GetOrigin()
+    affine[:3, 3] = grid.GetOrigin()  # type: ignore[no-untyped-call]
     return affine
 
 
@@ -109,7 +109,7 @@ def spider_case(folder: Path, subject: str) -> Case:
     affine = _affine(grid)
     labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
     found = SimpleITK.GetArrayFromImage(
-        SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)
+        SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)  # type: ignore[no-untyped-call]
     )
     centres = {
         name: _centre(found == 201 + n, affine)

@@ -112,7 +112,7 @@ def sections(anatomy: Anatomy, plane: Plane, raster_mm: float = RASTER_MM) -> Se
     start = np.array([a[0, 0], b[0, 0]])
     for structure in STRUCTURES:
         f = np.pad(np.clip(levels[structure.value], -5, 5), 1, constant_values=5.0)
-        found = [(c - 1) * raster_mm + start for c in find_contours(f, 0.0)]
+        found = [(c - 1) * raster_mm + start for c in find_contours(f, 0.0)]  # type: ignore[no-untyped-call]
         kept = [c for c in found if len(c) > 3 and _area(c) >= _SMALLEST_MM2]
         outlines[structure.id] = sorted(_outer(kept), key=_area, reverse=True)
     return Sections(plane, {k: tuple(v) for k, v in outlines.items()})

@@ -104,7 +104,7 @@ class Slice:
     def contours(self, shape: Shape) -> list[Points]:
         """Outlines of a shape as (n, 2) points in mm of this raster, largest first."""
         f = shape.field(self.x, self.y, self.z)
-        found = [c * _RASTER_MM for c in find_contours(np.pad(f, 1, constant_values=9.0), 0.0)]
+        found = [c * _RASTER_MM for c in find_contours(np.pad(f, 1, constant_values=9.0), 0.0)]  # type: ignore[no-untyped-call]
         return sorted((c for c in found if len(c) > 8), key=len, reverse=True)
 
 
