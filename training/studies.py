@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dicomseg.volume import AXIAL, Array, Points, affine_of
+from model import oracle
 from training import study, truth
 from training.anatomy import Anatomy
 from training.errors import OptionsRefused
@@ -29,8 +30,6 @@ from training.study import Patient, Protocol, Stack
 
 SOFTNESS_MM: Final = 0.4
 """Coded phantoms: millimetres of signed distance per logit."""
-_LEVELS: Final = 63
-_TOP_LOGIT: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +67,9 @@ def coded(levels: Array, labels: Array) -> Array:
 
 
 def code(best: Array, runner_up: Array, margin: Array) -> Array:
-    """Code values of `model.oracle`, with at least one step of margin."""
-    floor = _TOP_LOGIT / _LEVELS
-    margin = np.maximum(margin, floor)
-    try:
-        from model.oracle import code as encode  # noqa: PLC0415 - the codec's home, when installed
-    except ImportError:
-        step = np.rint(np.clip(margin, 0, _TOP_LOGIT) / _TOP_LOGIT * _LEVELS)
-        pair = best.astype(np.uint16) * 9 + runner_up
-        return (pair * 64 + step.astype(np.uint16)).astype(np.uint16)
-    return np.asarray(encode(best, runner_up, margin.astype(np.float32)))
+    """Code values of `model.oracle`, with at least one step of margin so that nothing ties."""
+    floor = oracle.MOST_MARGIN / (oracle.STEPS - 1)
+    return oracle.code(best, runner_up, np.maximum(margin, floor))
 
 
 def write_study(
