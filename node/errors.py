@@ -1,0 +1,57 @@
+"""What can go wrong in the service: one class per reason, with its exit code and a remedy."""
+
+from __future__ import annotations
+
+from dicomseg.errors import LumbarError
+
+
+class StateRefused(LumbarError):
+    """The state folder cannot be used; see the message."""
+
+    code = "state-refused"
+    exit_code = 2
+
+
+class JournalTooNew(StateRefused):
+    """The journal was written by a newer version; install that version or restore a backup."""
+
+    code = "journal-too-new"
+
+
+class AlreadyRunning(StateRefused):
+    """Another node runs on this state folder; stop it or configure another [node] state."""
+
+    code = "already-running"
+
+
+class PortBusy(LumbarError):
+    """The port is in use; stop the program that holds it or configure another [node] port."""
+
+    code = "port-busy"
+    exit_code = 2
+
+
+class UnknownUid(LumbarError):
+    """The journal has no such study, series, instance or result."""
+
+    code = "unknown-uid"
+    exit_code = 3
+
+
+class IllegalTransition(LumbarError):
+    """The state table has no such transition; something acts on an outdated view."""
+
+    code = "illegal-transition"
+
+
+class ClaimLost(LumbarError):
+    """The series was taken away meanwhile (late slice, time limit, restart); its result is dropped."""
+
+    code = "claim-lost"
+
+
+class DiskFull(LumbarError):
+    """The state folder's disk is too full to keep another object; free space or move [node] state."""
+
+    code = "disk-full"
+    exit_code = 2
