@@ -132,13 +132,13 @@ def left_out_lines(gathered: Gathered) -> tuple[str, ...]:
     return (*lines, f"and {more} more files") if more > 0 else lines
 
 
-def only_series(judged: Sequence[Judged], uid: str | None) -> tuple[Judged, ...]:
+def only_series(gathered: Gathered, uid: str | None) -> Gathered:
     """Keep the one series that was asked for. Raises `NothingEligible` when it is not there."""
     if uid is None:
-        return tuple(judged)
-    kept = tuple(j for j in judged if j.candidate.series == uid)
+        return gathered
+    kept = {key: instances for key, instances in gathered.series.items() if key[1] == uid}
     if not kept:
         raise NothingEligible(
             f"series {uid} is not under the given paths; see `lumbar-node select`"
         )
-    return kept
+    return Gathered(kept, gathered.left_out)

@@ -6,13 +6,19 @@ frame of reference, grid, TE and TR. The corrected one is chosen; its distances 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dicomseg import headers
+from dicomseg.errors import InputRefused
 from dicomseg.headers import Instance, distortion_rank
 from dicomseg.series import Gaps, Grid, assemble, same_geometry
+from node.errors import IllegalTransition
+from node.journal import Journal
+from node.records import SeriesKey, SeriesRow
 from node.rules import Rule, Verdict, judge
+from node.states import SeriesEvent, SeriesState
 
 TWIN_TIME_TOLERANCE_MS: Final = 0.5
 """TE and TR of twins come from one acquisition; exports round them."""
@@ -88,3 +94,72 @@ def _alike(a: float | None, b: float | None) -> bool:
 def may_have_a_twin(mine: Candidate) -> bool:
     """Whether a better corrected twin may still come: the scanner says it did not correct (ND)."""
     return mine.rank == 0 and "ND" in mine.instances[0].image_type
+
+
+# ---- the step ------------------------------------------------------------------------------------
+
+_RIVALS: Final = (
+    SeriesState.COMPLETE,
+    SeriesState.SELECTED,
+    SeriesState.PROCESSING,
+    SeriesState.ENCODED,
+    SeriesState.DELIVERED,
+)
+"""States of series that may be the better twin of one that is judged now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Takes every complete series to *selected* or *skipped*. Times in seconds."""
+
+    journal: Journal
+    rules: tuple[Rule, ...]
+    settle_s: float
+    quiet_s: float
+    now: Callable[[], float]
+
+    def run_once(self) -> int:
+        """Judge what is complete; returns how many series moved."""
+        return sum(self._judge(row) for row in self.journal.series_in(SeriesState.COMPLETE))
+
+    def _judge(self, row: SeriesRow) -> bool:
+        try:
+            mine = self._candidate(row.key)
+            verdict = mine.verdict
+            if verdict.value == "yes":
+                if may_have_a_twin(mine) and self._study_is_arriving(row):
+                    return False
+                verdict = choose([mine, *self._rivals(row, mine)])[mine.series]
+        except InputRefused as error:
+            verdict = Verdict("no", None, (str(error),))
+        event = SeriesEvent.RULES_ACCEPT if verdict.value == "yes" else SeriesEvent.RULES_REJECT
+        detail: dict[str, object] = {
+            "verdict": verdict.value,
+            "rule": verdict.rule,
+            "reason": "; ".join(verdict.reasons),
+        }
+        try:
+            self.journal.advance(row.key, event, detail=detail, seen=row.instances)
+        except IllegalTransition:
+            return False  # a slice came meanwhile; the tracker has the series again
+        return True
+
+    def _candidate(self, key: SeriesKey) -> Candidate:
+        found = [headers.read(row.path) for row in self.journal.instances_of(key)]
+        return candidate(key.series, found, self.rules)
+
+    def _study_is_arriving(self, row: SeriesRow) -> bool:
+        """Whether a twin may still be on its way: bounded by `quiet_s` since the series was complete."""
+        now = self.now()
+        if now - row.state_at >= self.quiet_s:
+            return False
+        study = self.journal.study_series(row.key.study)
+        receiving = any(s.state is SeriesState.RECEIVING for s in study)
+        return receiving or now - max(s.last_at for s in study) < self.settle_s
+
+    def _rivals(self, row: SeriesRow, mine: Candidate) -> list[Candidate]:
+        """Other series of the study that could be twins of an uncorrected or 2D-corrected one."""
+        if mine.rank == len(_CORRECTION) - 1:
+            return []
+        study = self.journal.study_series(row.key.study)
+        return [self._candidate(s.key) for s in study if s.id != row.id and s.state in _RIVALS]

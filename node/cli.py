@@ -1,0 +1,400 @@
+"""`lumbar-node`: parses, calls, prints, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from typer.exceptions import TyperException
+
+from dicomseg.errors import LumbarError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from node.config import Config
+    from node.destinations import Destination
+
+CONFIG_FILE: Final = Path("config.toml")
+
+app = typer.Typer(
+    name="lumbar-node",
+    help=(
+        "A DICOM node that segments and measures L4/5 on 3D T2 SPACE. Research use only.\n\n"
+        "\b\nExit status of every command:\n"
+        "  0  done\n  1  unexpected, with where the log is\n  2  usage or configuration\n"
+        "  3  nothing to do\n  4  input refused\n  5  peer unreachable or refused\n"
+        "  6  model or bundle"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Model bundles.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; default: config.toml here."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+PathsArgument = Annotated[list[Path], typer.Argument(help="DICOM files and folders of them.")]
+SeriesOption = Annotated[
+    str | None, typer.Option("--series", help="Only the series with this UID.")
+]
+AnyOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-sequence", help="Leave the rules aside: any regular MR volume is eligible."
+    ),
+]
+
+
+def main() -> None:
+    """Entry point of the script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; never raises. Returns the exit code."""
+    from node.check import packages_together
+
+    try:
+        packages_together(Path(__file__).resolve().parents[1])
+        command = typer.main.get_command(app)
+        code = command.main(list(arguments), prog_name="lumbar-node", standalone_mode=False)
+    except TyperException as error:
+        return _fail(f"{error.format_message()}; see lumbar-node --help", 2)
+    except LumbarError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    except Exception as error:  # noqa: BLE001 - the last place that can tell the user
+        return _fail(f"unexpected {type(error).__name__}; the log is {_log(arguments)}", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"lumbar-node: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _log(arguments: Sequence[str]) -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="lumbar-node-", suffix=".log", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(f"{datetime.now(UTC).isoformat()} lumbar-node {' '.join(arguments)}\n")
+        file.write(traceback.format_exc())
+    return file.name
+
+
+# ---- shared --------------------------------------------------------------------------------------
+
+
+def _config(path: Path | None, *, needed: bool = True) -> Config:
+    from node import config
+
+    if path is None and not CONFIG_FILE.exists() and not needed:
+        return config.defaults()
+    return config.load(path or CONFIG_FILE)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # In a pipe nothing is folded: a row stays a line.
+    return Console(width=None if sys.stdout.isatty() else 400, highlight=False, soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _say(text: str) -> None:
+    """Progress, for people only."""
+    if sys.stderr.isatty():
+        print(f"  … {text}", file=sys.stderr)
+
+
+def _leave_with(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+# ---- by hand -------------------------------------------------------------------------------------
+
+
+@app.command()
+def select(
+    paths: PathsArgument,
+    config: ConfigOption = None,
+    series: SeriesOption = None,
+    any_sequence: AnyOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would be processed: each series, the verdict of the rules, and why.
+
+    \b
+    Examples:
+      lumbar-node select study/
+      lumbar-node select study/ --json
+
+    \b
+    Exit status: 0 when a series is eligible, 2 wrong path, 3 nothing eligible.
+    """
+    from node import batch, tables
+
+    gathered = batch.only_series(batch.gather(paths), series)
+    rules = batch.ANY_SEQUENCE if any_sequence else _config(config, needed=False).rules
+    judged = batch.judge_all(gathered, rules)
+    if as_json:
+        _print_json([tables.judged_json(one) for one in judged])
+    elif judged:
+        _console().print(tables.judged_table(judged))
+    _tell_left_out(batch.left_out_lines(gathered))
+    if not any(one.status == "eligible" for one in judged):
+        raise batch.NothingEligible(
+            "no series is eligible; the reasons stand above"
+            if judged
+            else "no DICOM objects under the given paths"
+        )
+
+
+def _tell_left_out(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"left out: {line}", file=sys.stderr)
+
+
+@app.command()
+def process(  # noqa: PLR0913, PLR0917 - one argument per option
+    paths: PathsArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path(
+        "results"
+    ),
+    send: Annotated[bool, typer.Option("--send", help="Send them to every destination.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make a new result that names its predecessor.")
+    ] = False,
+    series: SeriesOption = None,
+    any_sequence: AnyOption = False,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Model bundle instead of the configured one.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment, measure and write result folders from files, without a server.
+
+    \b
+    The same input finds the result it already has in the folder.
+
+    \b
+    Examples:
+      lumbar-node process study/
+      lumbar-node process study/ --out results --send
+      lumbar-node process tse/ --any-sequence --series 1.2.840.1
+
+    \b
+    Exit status: 0 results are there, 2 usage, 3 nothing eligible, 4 a series was refused,
+    5 a destination did not take them, 6 model or bundle.
+
+    \b
+    Files: OUT/RESULT_ID/{seg,midplane,measurements,volumes}.dcm, result.json
+    """
+    from node import batch
+
+    settings = _config(config, needed=send)
+    gathered = batch.only_series(batch.gather(paths), series)
+    judged = batch.judge_all(gathered, batch.ANY_SEQUENCE if any_sequence else settings.rules)
+    _tell_left_out(batch.left_out_lines(gathered))
+    if not judged:
+        raise batch.NothingEligible("no DICOM objects under the given paths")
+    _leave_with(_process(judged, settings, bundle, out, force=force, send=send, as_json=as_json))
+
+
+def _process(
+    judged: Sequence[Any],
+    config: Config,
+    bundle: Path | None,
+    out: Path,
+    *,
+    force: bool,
+    send: bool,
+    as_json: bool,
+) -> int:
+    from node import process, tables
+
+    eligible = [one for one in judged if one.status == "eligible"]
+    shop = _workshop(config, bundle, out, force=force) if eligible else None
+    rows = []
+    for one in judged:
+        if shop is None or one.status != "eligible":
+            rows.append(process.not_worked_on(one))
+            continue
+        _say(one.candidate.name)
+        rows.append(process.work_on(one, shop, _say))
+    sent = []
+    if send:
+        destinations = [(c, d) for c, d in zip(config.destinations, _built(config), strict=True)]
+        sent = list(process.send_all([r.folder for r in rows if r.folder], destinations))
+    if as_json:
+        _print_json(
+            {
+                "series": [tables.done_json(r) for r in rows],
+                "sent": [tables.sent_json(s) for s in sent],
+            }
+        )
+    else:
+        console = _console()
+        console.print(tables.done_table(rows))
+        for line in [*tables.refusals(rows), *(x for s in sent for x in tables.sent_lines(s))]:
+            console.print(line, markup=False)
+    return process.exit_code_of(rows) or (0 if all(s.accepted for s in sent) else 5)
+
+
+def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) -> Any:
+    _say("loading the model")
+    from model import bundle as bundles
+    from node.pipeline import settings_of
+    from node.process import Workshop
+
+    given = config.model
+    path = bundle or (Path(given.bundle) if given.bundle else bundles.default_path())
+    model = bundles.load(path, engine=given.engine, device=given.device, threads=given.threads)
+    return Workshop(model, settings_of(config.node, config.results), out, _now, force)
+
+
+# ---- destinations and configuration --------------------------------------------------------------
+
+
+def _built(config: Config) -> list[Destination]:
+    from node.destinations import build_all
+
+    return list(build_all(config.destinations, config.node.ae_title).values())
+
+
+@app.command()
+def echo(
+    name: Annotated[str | None, typer.Argument(help="Destination; default: all.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask destinations whether they answer: C-ECHO, QIDO-RS, or a file in the folder.
+
+    \b
+    Examples:
+      lumbar-node echo
+      lumbar-node echo pacs --json
+
+    \b
+    Exit status: 0 all answer, 2 unknown name, 5 one does not answer.
+    """
+    from node.check import UnknownDestination
+    from node.config_text import nearest
+
+    destinations = _built(_config(config))
+    names = [d.name for d in destinations]
+    if name is not None and name not in names:
+        told = nearest(name, names) if names else "; none is configured"
+        raise UnknownDestination(f'no destination "{name}"{told}')
+    _leave_with(_reach([d for d in destinations if name in {None, d.name}], as_json=as_json))
+
+
+def _reach(destinations: Sequence[Destination], *, as_json: bool) -> int:
+    from node.check import reach_all
+
+    found = reach_all(destinations)
+    if as_json:
+        _print_json([{"name": r.name, "answers": r.answers, "text": r.text} for r in found])
+    for one in found:
+        if not as_json and one.answers:
+            print(f"{one.name}: {one.text}")
+        elif not one.answers:
+            print(f"lumbar-node: {one.text}", file=sys.stderr)
+    return 0 if all(r.answers for r in found) else 5
+
+
+@app.command("check-config")
+def check_config(
+    config: ConfigOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no destination.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the effective configuration and try every destination.
+
+    \b
+    Examples:
+      lumbar-node check-config
+      lumbar-node check-config --offline --config /etc/lumbar-node/config.toml
+
+    \b
+    Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination does not answer.
+    """
+    from node.config_text import render
+
+    found = _config(config)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        print(render(found, comments=False))
+    if not found.destinations:
+        print("lumbar-node: no destination is configured; results stay here", file=sys.stderr)
+    if not offline:
+        _leave_with(_reach_quietly(found, as_json=as_json))
+
+
+def _reach_quietly(config: Config, *, as_json: bool) -> int:
+    """Try the destinations; with --json the configuration alone is on standard output."""
+    from node.check import reach_all
+
+    found = reach_all(_built(config))
+    for one in found:
+        line = f"{one.name}: {one.text}" if one.answers else f"lumbar-node: {one.text}"
+        print(line, file=sys.stderr if as_json or not one.answers else sys.stdout)
+    return 0 if all(r.answers for r in found) else 5
+
+
+@models_app.command("show")
+def models_show(
+    path: Annotated[Path | None, typer.Argument(help="Bundle; default: configured.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a model bundle and print its card.
+
+    \b
+    Examples:
+      lumbar-node models show
+      lumbar-node models show model/bundles/lumbar-l45 --json
+
+    \b
+    Exit status: 0 the bundle is whole, 6 it is not.
+    """
+    from model import bundle
+
+    configured = _config(config, needed=False).model.bundle
+    folder = path or (Path(configured) if configured else bundle.default_path())
+    card = bundle.read_card(folder)
+    if as_json:
+        _print_json(card)
+        return
+    for key, value in card.items():
+        if not isinstance(value, list | dict):
+            print(f"{key}: {value}")
+    print(f"folder: {folder}")
+
+
+if __name__ == "__main__":
+    main()

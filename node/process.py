@@ -1,0 +1,127 @@
+"""Work on series given by hand: result folders, and sending them at once when asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dicomseg.errors import InputRefused
+from dicomseg.segmentation import NotInView
+from dicomseg.series import Grid
+from model.bundle import LoadedModel
+from node import folder
+from node.batch import Judged
+from node.config import DestinationConfig
+from node.destinations import Destination, Outcome, parcels_in
+from node.pipeline import Clock, Settings, key_of, process_series
+
+RESULT_FILE: Final = "result.json"
+_MOST_ATTEMPTS: Final = 1000
+"""More forced attempts at one series than anybody makes."""
+
+Did = Literal["written", "already there", "not in view", "refused", "skipped", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one series; `result` is the content of its `result.json`."""
+
+    study: str
+    series: str
+    name: str
+    did: Did
+    text: str = ""
+    folder: Path | None = None
+    seconds: float = 0.0
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workshop:
+    """What processing needs: the model, what the objects carry, where they go, and the time."""
+
+    model: LoadedModel
+    settings: Settings
+    out: Path
+    clock: Clock
+    force: bool = False
+
+
+def not_worked_on(judged: Judged) -> Done:
+    """A series that the verdict leaves alone, as a row of the table."""
+    did: Did = "skipped" if judged.status == "eligible" else judged.status
+    text = "; ".join(judged.verdict.reasons)
+    return Done(judged.study, judged.candidate.series, judged.candidate.name, did, text)
+
+
+def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
+    """Process one eligible series into its result folder; the same input finds its first result."""
+    started_s = time.perf_counter()
+    one = judged.candidate
+
+    def done(did: Did, text: str = "", place: Path | None = None) -> Done:
+        result = json.loads((place / RESULT_FILE).read_text("utf-8")) if place else {}
+        seconds = time.perf_counter() - started_s
+        return Done(judged.study, one.series, one.name, did, text, place, seconds, result)
+
+    settings = _settings(judged.grid, shop)
+    place = shop.out / key_of(judged.grid, shop.model.info, settings).result_id
+    if place.exists():
+        return done("already there", place=place)
+    try:
+        processed = process_series(judged.grid, shop.model, settings, shop.clock, say)
+    except InputRefused as error:
+        return done("refused", str(error))
+    if isinstance(processed, NotInView):
+        return done("not in view", processed.reason)
+    return done("written", place=folder.publish(shop.out, place.name, processed.files))
+
+
+def _settings(grid: Grid, shop: Workshop) -> Settings:
+    """The next attempt that has no folder yet when a new result is forced, else the first."""
+    if not shop.force:
+        return shop.settings
+    for attempt in range(1, _MOST_ATTEMPTS):
+        settings = Settings(shop.settings.identity, attempt)
+        if not (shop.out / key_of(grid, shop.model.info, settings).result_id).exists():
+            return settings
+    raise InputRefused(f"{_MOST_ATTEMPTS} results of one series in {shop.out}; use another --out")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one destination answered for one result."""
+
+    destination: str
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+    proof: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every object was taken."""
+        return all(o.answer == "accepted" for o in self.outcomes)
+
+
+def send_all(
+    places: Sequence[Path], destinations: Sequence[tuple[DestinationConfig, Destination]]
+) -> Iterator[Sent]:
+    """Send every result to every destination, once, and ask for proof."""
+    for place in places:
+        for config, destination in destinations:
+            parcels = parcels_in(place, config.objects)
+            outcomes = destination.send(parcels)
+            taken = all(o.answer == "accepted" for o in outcomes)
+            proof = destination.prove(parcels).value if taken else "missing"
+            yield Sent(destination.name, place, outcomes, proof)
+
+
+def exit_code_of(rows: Sequence[Done]) -> int:
+    """0 when there are results, 4 when a series was refused, 3 when nothing was eligible."""
+    if any(row.did in {"refused", "incomplete"} for row in rows):
+        return 4
+    return 0 if any(row.folder is not None for row in rows) else 3
