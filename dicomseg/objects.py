@@ -1,0 +1,128 @@
+"""All objects of one result: `build_result` gathers what was found, `encode_all` writes the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from io import BytesIO
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import Dataset
+from scipy import ndimage
+
+from dicomseg import measurements_sr, midplane_image, seg, volumes_sr
+from dicomseg.context import Run
+from dicomseg.identity import ResultKey
+from dicomseg.pixels import Source
+from dicomseg.result import (
+    Measurements,
+    Result,
+    ResultObject,
+    SourceFacts,
+    StructureResult,
+    to_json,
+)
+from dicomseg.segmentation import Segmentation
+from dicomseg.structures import STRUCTURES, Structure, StructureId
+
+Encoder = Callable[[Run, Mapping[str, Dataset]], Dataset]
+
+ENCODERS: Final[Mapping[str, Encoder]] = MappingProxyType(
+    {
+        "seg.dcm": lambda run, _: seg.encode(run),
+        "midplane.dcm": lambda run, _: midplane_image.encode(run),
+        "measurements.dcm": measurements_sr.encode,
+        "volumes.dcm": volumes_sr.encode,
+    }
+)
+"""File name to encoder, in order: later objects refer to earlier ones."""
+
+RESULT_FILE: Final = "result.json"
+
+
+def _structure(structure: Structure, segmentation: Segmentation) -> StructureResult:
+    labels = segmentation.labels
+    mask = labels.volume.array == structure.value
+    voxels = int(np.count_nonzero(mask))
+    components, border = 0, False
+    if voxels:
+        box = ndimage.find_objects(mask.astype(np.uint8))[0]
+        components = int(ndimage.label(mask[box], structure=np.ones((3, 3, 3)))[1])
+        grown = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        edge = any(s.start == 0 or s.stop == n for s, n in zip(box, mask.shape, strict=True))
+        near = ndimage.binary_dilation(mask[grown], structure=np.ones((3, 3, 3)))
+        border = edge or bool((near & ~labels.looked_at[grown]).any())
+    return StructureResult(
+        present=voxels > 0,
+        volume_ml=voxels * labels.volume.voxel_ml,
+        components=components,
+        touches_border=border,
+        outside_view=structure.id in segmentation.outside_view,
+        confidence=segmentation.confidence.get(structure.id),
+    )
+
+
+def build_result(
+    source: Source,
+    segmentation: Segmentation,
+    measurements: Measurements,
+    key: ResultKey,
+    created: datetime,
+    timings_s: Mapping[str, float],
+) -> Result:
+    """Gather one run's findings; objects are filled in by `encode_all`."""
+    first = source.grid.instances[0]
+    structures: dict[StructureId, StructureResult] = {
+        s.id: _structure(s, segmentation) for s in STRUCTURES
+    }
+    return Result(
+        result_id=key.result_id,
+        created=created.isoformat(),
+        source=SourceFacts(
+            study=first.study_uid,
+            series=first.series_uid,
+            frame_of_reference=source.grid.frame_of_reference_uid,
+            instances=len(source.grid.instances),
+            description=first.series_description,
+            orientation=source.grid.orientation,
+            spacing_mm=source.volume.spacing_mm,
+            shape=source.volume.shape,
+        ),
+        model=segmentation.engine,
+        level=segmentation.level,
+        structures=structures,
+        measurements=measurements,
+        warnings=(*segmentation.findings, *measurements.findings),
+        timings_s=dict(timings_s),
+    )
+
+
+def _bytes(ds: Dataset) -> bytes:
+    out = BytesIO()
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def encode_all(run: Run) -> dict[str, bytes]:
+    """Encode every object of a result; the last file, `result.json`, lists the others with digests."""
+    made: dict[str, Dataset] = {}
+    files: dict[str, bytes] = {}
+    listed: list[ResultObject] = []
+    for name, encode in ENCODERS.items():
+        ds = made[name] = encode(run, made)
+        content = files[name] = _bytes(ds)
+        digest = hashlib.sha256(content).hexdigest()
+        listed.append(
+            ResultObject(name, str(ds.SOPClassUID), str(ds.SOPInstanceUID), len(content), digest)
+        )
+    told = to_json(replace(run.result, objects=tuple(listed)))
+    files[RESULT_FILE] = (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+    return files
+
+
+__all__ = ["ENCODERS", "RESULT_FILE", "Run", "build_result", "encode_all"]
