@@ -7,7 +7,7 @@ absent and says why; it is never 0 and never a guess.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ import numpy as np
 from dicomseg import midplane
 from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, unexpected
 from dicomseg.contours import COARSE_MM, Field, Raster, lps_of, moved, outlines, search
+from dicomseg.disc import disc_heights
 from dicomseg.lengths import max_feret, min_feret, solidity
 from dicomseg.midplane import MidPlane
 from dicomseg.quantities import QUANTITIES, Quantity
@@ -49,9 +50,6 @@ ROUND: Final = 0.6
 
 GRADE_MM: Final = (10.0, 20.0)
 """Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""
-
-DISC_DEPTHS: Final = {"anterior": 0.15, "middle": 0.5, "posterior": 0.85}
-"""Where disc heights are taken, as shares of the disc's depth from its front."""
 
 _VESSELS: Final[dict[str, StructureId]] = {
     "DAA": "aa",
@@ -98,7 +96,9 @@ def measure(seg: Segmentation, model_sd_mm: Mapping[str, float] | None = None) -
         return _all_refused(scene, middle.plane)
     lines = {q.name: _measurement(q, scene) for q in QUANTITIES}
     main = {name: lines.pop(name) for name in MAIN_MEASUREMENTS}
-    return Measurements(middle.plane, main, lines | _disc_heights(scene), _findings(scene))
+    return Measurements(
+        middle.plane, main, lines | disc_heights(middle, scene.flags), _findings(scene)
+    )
 
 
 def _all_refused(refusal: Refusal, plane: Plane | None) -> Measurements:
@@ -269,43 +269,6 @@ def _grade(value_mm: float, unsure_mm: float | None) -> tuple[str, bool]:
     near = [limit for limit in GRADE_MM if abs(value_mm - limit) < 2 * (unsure_mm or 0.0)]
     names = ("none", "up to 10 mm", "10 to 20 mm", "above 20 mm")
     return f"grade {grade} ({names[grade]}; Ng 2020)" + (" borderline" if near else ""), bool(near)
-
-
-def _disc_heights(scene: _Scene) -> dict[str, Measurement]:
-    """Height of the disc along the plane's normal at three depths of its middle third."""
-    plane, upper, lower = scene.middle.plane, scene.middle.upper_lps, scene.middle.lower_lps
-    both = np.isfinite(upper[:, 0]) & np.isfinite(lower[:, 0])
-    axes = np.array([plane.e_left, plane.e_back])
-    ab = ((upper + lower) / 2 - np.array(plane.point_lps)) @ axes.T
-    method = "distance of the disc's end-plate faces along the normal of the mid-disc plane"
-    lines: dict[str, Measurement] = {}
-    for place, share in DISC_DEPTHS.items():
-        name = f"disc_height_{place}"
-        if not both.any():
-            none = Refusal("plane_undetermined", "no line crosses both faces of the disc")
-            lines[name] = Measurement(name, method, refusal=none)
-            continue
-        front, back = ab[both, 1].min(), ab[both, 1].max()
-        centre = (ab[both, 0].min() + ab[both, 0].max()) / 2
-        away = np.hypot(ab[:, 0] - centre, ab[:, 1] - (front + share * (back - front)))
-        n = int(np.where(both, away, np.inf).argmin())
-        points = _triple(lower[n]), _triple(upper[n])
-        lines[name] = Measurement(
-            name,
-            method,
-            value_mm=math.dist(*points),
-            start="disc face towards L5",
-            end="disc face towards L4",
-            points_lps=points,
-            note=f"{share:.0%} of the disc's depth from its front; faces at {scene.middle.wedge_deg:.1f}°",
-            flags=scene.flags,
-        )
-    return lines
-
-
-def _triple(point: Sequence[float]) -> Point:
-    x, y, z = (float(v) for v in point)
-    return x, y, z
 
 
 def _findings(scene: _Scene) -> tuple[Finding, ...]:

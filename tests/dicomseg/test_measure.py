@@ -1,0 +1,321 @@
+"""OC, DAA, DIVC and PI of shapes of known size, in any pose; and why a value is absent."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from shapely import shortest_line
+
+from dicomseg.measure import measure
+from dicomseg.result import MAIN_MEASUREMENTS
+from dicomseg.segmentation import Finding
+
+TOLERANCE_MM = 0.1
+
+
+def posed(shapes, seed, **more):
+    """A disc that lies obliquely in the patient on a grid that fits neither; seed 0 is straight."""
+    rng = np.random.default_rng(seed)
+    if seed == 0:
+        return shapes.pose(**more)
+    disc = shapes.rotation(rng.uniform(-20, 20), np.array([1.0, 0, 0])) @ shapes.rotation(
+        rng.uniform(-8, 8), np.array([0, 1.0, 0])
+    )
+    return shapes.pose(
+        disc=disc,
+        centre_lps=tuple(rng.uniform(-40, 40, 3)),
+        grid=shapes.rotation(rng.uniform(-15, 15), rng.normal(size=3)) @ disc,
+        order=tuple(int(v) for v in rng.permutation(3)),
+        flips=tuple(axis for axis in range(3) if rng.random() < 0.5),
+        **more,
+    )
+
+
+def truths(tubes):
+    """Values and end points (a, b) in the disc's frame, from the closed form of the shapes."""
+    arteries = [t.polygon() for t in tubes["aa"]]
+    veins = [t.polygon() for t in tubes["ivc"]]
+    left, right = (t.polygon() for t in tubes["pm"])
+    oc = min((shortest_line(left, p) for p in arteries), key=lambda line: line.length)
+    pi = min((shortest_line(right, p) for p in veins), key=lambda line: line.length)
+    values = {
+        "OC": oc.length,
+        "PI": pi.length,
+        "DAA": max(t.diameters()[0] for t in tubes["aa"]),
+        "DIVC": max(t.diameters()[0] for t in tubes["ivc"]),
+    }
+    return values, {"OC": np.array(oc.coords), "PI": np.array(pi.coords)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_values_and_end_points_are_true_in_any_pose(shapes, seed):
+    tubes, pose = shapes.spine(), posed(shapes, seed)
+    values, ends = truths(tubes)
+    found = measure(shapes.segmentation(tubes, pose))
+    for name, true in values.items():
+        line = found.main[name]
+        assert line.value_mm == pytest.approx(true, abs=TOLERANCE_MM), name
+        assert line.value_mm == math.dist(*line.points_lps)
+    for name, true in ends.items():
+        expected = pose.to_lps(np.column_stack([true, np.zeros(2)]))
+        # along a nearly parallel gap the foot may slide; across it, it may not
+        assert np.allclose(np.array(found.main[name].points_lps), expected, atol=1.0)
+        across = (expected[1] - expected[0]) / np.linalg.norm(expected[1] - expected[0])
+        slip = (np.array(found.main[name].points_lps) - expected) @ across
+        assert np.abs(slip).max() < TOLERANCE_MM
+    assert not found.findings
+
+
+def test_the_ends_of_a_diameter_are_true(shapes):
+    tubes, pose = shapes.spine(), posed(shapes, 3)
+    centre, form = tubes["ivc"][0].section()
+    lengths, axes = np.linalg.eigh(form)
+    half = axes[:, 0] / np.sqrt(lengths[0])
+    expected = pose.to_lps(np.array([[*(centre + half), 0.0], [*(centre - half), 0.0]]))
+    ends = np.array(measure(shapes.segmentation(tubes, pose)).main["DIVC"].points_lps)
+    wrong = min(np.abs(ends - expected).max(), np.abs(ends[::-1] - expected).max())
+    assert wrong < 0.5
+    along = (expected[0] - expected[1]) / np.linalg.norm(expected[0] - expected[1])
+    assert sorted(ends @ along) == pytest.approx(sorted(expected @ along), abs=TOLERANCE_MM)
+
+
+def test_half_resolution_scores_reach_the_same_values(shapes):
+    tubes = shapes.spine()
+    values, _ = truths(tubes)
+    seg = shapes.segmentation(tubes, posed(shapes, 2, spacing_mm=(1.6, 1.6, 1.6)), tau_mm=0.8)
+    found = measure(seg)
+    for name, true in values.items():
+        assert found.main[name].value_mm == pytest.approx(true, abs=TOLERANCE_MM), name
+
+
+def test_every_line_has_names_method_and_uncertainty(shapes):
+    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 1)))
+    oc, daa = found.main["OC"], found.main["DAA"]
+    assert (oc.start, oc.end, oc.side) == ("left psoas major", "left common iliac artery", "left")
+    assert (found.main["PI"].start, found.main["PI"].end) == (
+        "right psoas major",
+        "inferior vena cava",
+    )
+    assert daa.start == daa.end == "left common iliac artery"
+    assert "right common iliac artery: 11." in daa.note
+    assert oc.points_lps[0][0] > oc.points_lps[1][0], "the left psoas lies left of the artery"
+    assert "grade 2" in oc.note
+    for line in found.main.values():
+        assert 0 < line.uncertainty_mm < 0.5
+        assert "model uncertainty not known" in line.uncertainty_note
+        assert line.method
+
+
+def test_the_models_own_uncertainty_is_added(shapes):
+    seg = shapes.segmentation(shapes.spine(), posed(shapes, 1))
+    without = measure(seg).main["OC"].uncertainty_mm
+    found = measure(seg, {"OC": 1.12}).main["OC"]
+    assert found.uncertainty_mm == pytest.approx(math.hypot(without, 1.12))
+    assert "model 1.12" in found.uncertainty_note
+
+
+def test_extras_are_measured(shapes):
+    tubes = shapes.spine()
+    found = measure(shapes.segmentation(tubes, posed(shapes, 4))).extra
+    left, right = (t.polygon() for t in tubes["pm"])
+    vein = tubes["ivc"][0]
+    artery = max(tubes["aa"], key=lambda t: t.diameters()[0])
+    arteries = [t.polygon() for t in tubes["aa"]]
+    true = {
+        "OC_any": min(left.distance(p) for p in [*arteries, vein.polygon()]),
+        "OC_right": min(right.distance(p) for p in [*arteries, vein.polygon()]),
+        "psoas_vein_left": left.distance(vein.polygon()),
+        "DAA_min": artery.diameters()[1],
+        "DIVC_min": vein.diameters()[1],
+        "dural_sac_ap": 12.0,
+    }
+    for name, value in true.items():
+        assert found[name].value_mm == pytest.approx(value, abs=TOLERANCE_MM), name
+    assert "area 151 mm²" in found["dural_sac_ap"].note
+
+
+def test_disc_heights_follow_the_wedge(shapes):
+    pose = posed(shapes, 5)
+    found = measure(shapes.segmentation(shapes.spine(), pose)).extra
+    for place in ("anterior", "middle", "posterior"):
+        line = found[f"disc_height_{place}"]
+        _, back, _ = ((np.array(line.points_lps).mean(axis=0)) - pose.centre_lps) @ pose.disc
+        true = 10 - 2 * np.tan(np.deg2rad(4.0)) * back
+        assert line.value_mm == pytest.approx(true, abs=TOLERANCE_MM), place
+    assert found["disc_height_anterior"].value_mm > found["disc_height_posterior"].value_mm + 2
+
+
+def mirrored(seg, axis):
+    """The arrays turned round, the affine kept: the error that must never pass unnoticed."""
+    volume = seg.labels.volume
+    return replace(
+        seg,
+        labels=replace(seg.labels, volume=volume.with_array(np.flip(volume.array, axis).copy())),
+        sides=seg.sides.with_array(np.flip(seg.sides.array, axis).copy()),
+        scores=replace(seg.scores, logits=np.flip(seg.scores.logits, axis + 1).copy()),
+    )
+
+
+SYMMETRIC = {"low_mm": (-64.0, -48.0, -17.0), "high_mm": (64.0, 44.0, 17.0)}
+
+
+def test_a_mirrored_image_is_refused(shapes):
+    seg = shapes.segmentation(shapes.spine(), shapes.pose(**SYMMETRIC))
+    refusals = [m.refusal for m in measure(mirrored(seg, 2)).main.values()]
+    assert {r.code for r in refusals} == {"orientation_unexpected"}
+    assert "left-sided vena cava" in refusals[0].text
+
+
+@pytest.mark.parametrize(("gone", "name"), [("ivc", "OC"), ("aa", "PI")])
+def test_a_mirrored_image_changes_oc_and_pi_even_without_the_other_vessel(shapes, gone, name):
+    tubes = {k: v for k, v in shapes.spine().items() if k != gone}
+    seg = shapes.segmentation(tubes, shapes.pose(**SYMMETRIC))
+    true, false = measure(seg).main[name], measure(mirrored(seg, 2)).main[name]
+    assert abs(false.value_mm - true.value_mm) > 1.0
+
+
+def test_an_upside_down_image_is_refused(shapes):
+    found = measure(mirrored(shapes.segmentation(shapes.spine(), posed(shapes, 0)), 0))
+    assert {m.refusal.code for m in found.main.values()} == {"orientation_unexpected"}
+
+
+def test_a_touch_is_exactly_zero_at_one_point(shapes):
+    tubes = shapes.spine()
+    tubes["ivc"] = (replace(tubes["ivc"][0], centre=(-26.0, -15.0, 0.0)),)
+    found = measure(shapes.segmentation(tubes, posed(shapes, 2))).main["PI"]
+    assert found.value_mm == 0.0
+    assert found.points_lps[0] == found.points_lps[1]
+
+
+@pytest.mark.parametrize(
+    ("high", "refused", "measured"),
+    [((38.0, 44.0, 17.0), "none", ("OC", "DAA")), ((22.5, 44.0, 17.0), "missing", ("DAA", "PI"))],
+)
+def test_a_cut_psoas_is_refused_only_where_it_matters(shapes, high, refused, measured):
+    """The image ends at 38 mm: the corridor's line is seen. At 22.5 mm there is no left psoas at all."""
+    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0, high_mm=high))).main
+    for name in measured:
+        assert found[name].value_mm is not None, found[name].refusal
+    if refused != "none":
+        assert found["OC"].refusal.code == refused
+
+
+def test_a_cut_that_could_hide_a_shorter_line_is_refused(shapes):
+    """The image ends just outside the psoas' inner edge: more of it may lie beyond."""
+    pose = posed(shapes, 0, high_mm=(29.5, 44.0, 17.0))
+    found = measure(shapes.segmentation(shapes.spine(), pose)).main
+    assert found["OC"].refusal.code == "cut_by_image"
+    assert "upper bound" in found["OC"].refusal.text
+
+
+def test_a_cut_vessel_has_no_diameter(shapes):
+    pose = posed(shapes, 0, low_mm=(-62.0, -28.0, -17.0))
+    found = measure(shapes.segmentation(shapes.spine(), pose)).main
+    assert found["DAA"].refusal.code == "cut_by_image"
+    assert found["DIVC"].refusal.code == "cut_by_image"
+
+
+@pytest.mark.parametrize(
+    ("gone", "needs"), [("aa", {"OC", "DAA"}), ("ivc", {"DIVC", "PI"}), ("pm", {"OC", "PI"})]
+)
+def test_a_missing_structure_refuses_what_needs_it(shapes, gone, needs):
+    tubes = {k: v for k, v in shapes.spine().items() if k != gone}
+    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    assert {n for n in MAIN_MEASUREMENTS if found[n].refusal is not None} == needs
+    assert {found[n].refusal.code for n in needs} == {"missing"}
+
+
+def test_a_structure_outside_the_image_is_refused_as_such(shapes):
+    tubes = {k: v for k, v in shapes.spine().items() if k != "pm"}
+    seg = shapes.segmentation(tubes, posed(shapes, 0), outside_view=frozenset({"pm"}))
+    found = measure(seg).main
+    assert {n for n in MAIN_MEASUREMENTS if found[n].refusal is not None} == {"OC", "PI"}
+    assert found["OC"].refusal.code == "outside_image"
+    assert found["OC"].refusal.text == "Psoas major lies outside the image"
+
+
+def test_a_refusing_finding_is_handed_on_with_its_sentence(shapes):
+    finding = Finding("artery_broken", "the artery ends inside the image", "refusal", "aa")
+    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0), findings=(finding,))).main
+    assert found["DAA"].refusal.text == "the artery ends inside the image"
+    assert found["OC"].refusal.code == "artery_broken"
+    assert found["PI"].value_mm is not None
+
+
+def test_a_general_refusal_refuses_everything(shapes):
+    finding = Finding("implausible", "L4 and L5 overlap", "refusal")
+    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0), findings=(finding,)))
+    assert {m.refusal.code for m in (*found.main.values(), *found.extra.values())} == {
+        "implausible"
+    }
+
+
+def test_a_structure_that_misses_the_plane_is_refused(shapes):
+    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0))
+    volume = seg.labels.volume
+    z = volume.to_patient(np.stack(np.indices(volume.shape), axis=-1))[..., 2]
+    logits = seg.scores.logits.copy()
+    logits[6][np.abs(z) < 6] = -20
+    found = measure(shapes.answer(logits, volume.affine, posed(shapes, 0))).main
+    assert found["DAA"].refusal.code == "no_section"
+
+
+def test_three_arteries_are_refused(shapes):
+    tubes = shapes.spine()
+    tubes["aa"] = (*tubes["aa"], shapes.tube((3.0, -45.0, 0.0), (4.0, 4.0)))
+    found = measure(shapes.segmentation(tubes, posed(shapes, 0, low_mm=(-62.0, -56.0, -17.0)))).main
+    assert found["DAA"].refusal.code == found["OC"].refusal.code == "too_many_components"
+    assert "3 sections" in found["OC"].refusal.text
+
+
+def test_two_psoas_parts_on_one_side_are_refused(shapes):
+    tubes = shapes.spine()
+    tubes["pm"] = (*tubes["pm"], shapes.tube((40.0, 25.0, 0.0), (8.0, 8.0)))
+    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    assert found["OC"].refusal.code == "psoas_sides_unclear"
+    assert found["PI"].value_mm is not None
+
+
+def test_a_psoas_across_the_spine_is_refused(shapes):
+    tubes = {**shapes.spine(), "pm": (shapes.tube((0.0, 38.0, 0.0), (40.0, 5.0)),)}
+    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    assert found["OC"].refusal.code == found["PI"].refusal.code == "psoas_sides_unclear"
+
+
+def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
+    """Two limbs that join 3 mm above the plane."""
+    tubes = shapes.spine()
+    tubes["aa"] = (
+        shapes.tube((9.0, -30.0, 0.0), (5.5, 5.5), tilt_deg=28.0, turn_deg=90.0),
+        shapes.tube((-5.0, -30.0, 0.0), (5.5, 5.5), tilt_deg=-28.0, turn_deg=90.0),
+    )
+    pose = posed(shapes, 0)
+    up = measure(shapes.segmentation(tubes, pose)).main["DAA"]
+    assert up.value_mm is not None
+    assert "at_bifurcation" in up.flags
+    assert "at a bifurcation: 2 sections here" in up.note
+
+
+def test_thick_slices_are_flagged(shapes):
+    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0, spacing_mm=(0.8, 0.8, 2.5)))
+    found = measure(seg)
+    assert "thick_slices" in found.main["OC"].flags
+    assert found.findings[0].code == "thick_slices"
+
+
+def test_no_disc_means_no_value_and_no_plane(shapes):
+    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0))
+    logits = seg.scores.logits.copy()
+    logits[2] = -30
+    found = measure(shapes.answer(logits, seg.scores.affine, posed(shapes, 0)))
+    assert found.plane is None
+    assert {m.refusal.code for m in found.main.values()} == {"plane_undetermined"}
+
+
+def test_measuring_takes_about_a_second(shapes):
+    seg = shapes.segmentation(shapes.spine(), posed(shapes, 1))
+    start = time.process_time()
+    measure(seg)
+    assert time.process_time() - start < 2.0
