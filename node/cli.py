@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
+from node import cli_service
+from node.cli_shared import (
+    AnyOption,
+    ConfigOption,
+    JsonOption,
+    PathsArgument,
+    SeriesOption,
+    built,
+    complain,
+    config_of,
+    leave_with,
+    now,
+    say_json,
+    say_line,
+    say_progress,
+    say_table,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from node.config import Config
     from node.destinations import Destination
-
-CONFIG_FILE: Final = Path("config.toml")
 
 app = typer.Typer(
     name="lumbar-node",
@@ -39,23 +52,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="Model bundles.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cli_service.app)
 app.add_typer(models_app, name="models")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: config.toml here."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-PathsArgument = Annotated[list[Path], typer.Argument(help="DICOM files and folders of them.")]
-SeriesOption = Annotated[
-    str | None, typer.Option("--series", help="Only the series with this UID.")
-]
-AnyOption = Annotated[
-    bool,
-    typer.Option(
-        "--any-sequence", help="Leave the rules aside: any regular MR volume is eligible."
-    ),
-]
 
 
 def main() -> None:
@@ -83,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"lumbar-node: {' '.join(message.split())}", file=sys.stderr)
+    complain(f"lumbar-node: {message}")
     return code
 
 
@@ -94,43 +92,6 @@ def _log(arguments: Sequence[str]) -> str:
         file.write(f"{datetime.now(UTC).isoformat()} lumbar-node {' '.join(arguments)}\n")
         file.write(traceback.format_exc())
     return file.name
-
-
-# ---- shared --------------------------------------------------------------------------------------
-
-
-def _config(path: Path | None, *, needed: bool = True) -> Config:
-    from node import config
-
-    if path is None and not CONFIG_FILE.exists() and not needed:
-        return config.defaults()
-    return config.load(path or CONFIG_FILE)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # In a pipe nothing is folded: a row stays a line.
-    return Console(width=None if sys.stdout.isatty() else 400, highlight=False, soft_wrap=True)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
-
-
-def _say(text: str) -> None:
-    """Progress, for people only."""
-    if sys.stderr.isatty():
-        print(f"  … {text}", file=sys.stderr)
-
-
-def _leave_with(code: int) -> None:
-    if code:
-        raise typer.Exit(code)
-
-
-def _now() -> datetime:
-    return datetime.now().astimezone()
 
 
 # ---- by hand -------------------------------------------------------------------------------------
@@ -157,24 +118,19 @@ def select(
     from node import batch, tables
 
     gathered = batch.only_series(batch.gather(paths), series)
-    rules = batch.ANY_SEQUENCE if any_sequence else _config(config, needed=False).rules
+    rules = batch.ANY_SEQUENCE if any_sequence else config_of(config, needed=False).rules
     judged = batch.judge_all(gathered, rules)
     if as_json:
-        _print_json([tables.judged_json(one) for one in judged])
+        say_json([tables.judged_json(one) for one in judged])
     elif judged:
-        _console().print(tables.judged_table(judged))
-    _tell_left_out(batch.left_out_lines(gathered))
+        say_table(tables.judged_table(judged))
+    tell_left_out(batch.left_out_lines(gathered))
     if not any(one.status == "eligible" for one in judged):
         raise batch.NothingEligible(
             "no series is eligible; the reasons stand above"
             if judged
             else "no DICOM objects under the given paths"
         )
-
-
-def _tell_left_out(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(f"left out: {line}", file=sys.stderr)
 
 
 @app.command()
@@ -215,13 +171,13 @@ def process(  # noqa: PLR0913, PLR0917 - one argument per option
     """
     from node import batch
 
-    settings = _config(config, needed=send)
+    settings = config_of(config, needed=send)
     gathered = batch.only_series(batch.gather(paths), series)
     judged = batch.judge_all(gathered, batch.ANY_SEQUENCE if any_sequence else settings.rules)
-    _tell_left_out(batch.left_out_lines(gathered))
+    tell_left_out(batch.left_out_lines(gathered))
     if not judged:
         raise batch.NothingEligible("no DICOM objects under the given paths")
-    _leave_with(_process(judged, settings, bundle, out, force=force, send=send, as_json=as_json))
+    leave_with(_process(judged, settings, bundle, out, force=force, send=send, as_json=as_json))
 
 
 def _process(
@@ -243,29 +199,28 @@ def _process(
         if shop is None or one.status != "eligible":
             rows.append(process.not_worked_on(one))
             continue
-        _say(one.candidate.name)
-        rows.append(process.work_on(one, shop, _say))
+        say_progress(one.candidate.name)
+        rows.append(process.work_on(one, shop, say_progress))
     sent = []
     if send:
-        destinations = [(c, d) for c, d in zip(config.destinations, _built(config), strict=True)]
+        destinations = [(c, d) for c, d in zip(config.destinations, built(config), strict=True)]
         sent = list(process.send_all([r.folder for r in rows if r.folder], destinations))
     if as_json:
-        _print_json(
+        say_json(
             {
                 "series": [tables.done_json(r) for r in rows],
                 "sent": [tables.sent_json(s) for s in sent],
             }
         )
     else:
-        console = _console()
-        console.print(tables.done_table(rows))
+        say_table(tables.done_table(rows))
         for line in [*tables.refusals(rows), *(x for s in sent for x in tables.sent_lines(s))]:
-            console.print(line, markup=False)
+            say_line(line)
     return process.exit_code_of(rows) or (0 if all(s.accepted for s in sent) else 5)
 
 
 def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) -> Any:
-    _say("loading the model")
+    say_progress("loading the model")
     from model import bundle as bundles
     from node.pipeline import settings_of
     from node.process import Workshop
@@ -273,16 +228,10 @@ def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) ->
     given = config.model
     path = bundle or (Path(given.bundle) if given.bundle else bundles.default_path())
     model = bundles.load(path, engine=given.engine, device=given.device, threads=given.threads)
-    return Workshop(model, settings_of(config.node, config.results), out, _now, force)
+    return Workshop(model, settings_of(config.node, config.results), out, now, force)
 
 
 # ---- destinations and configuration --------------------------------------------------------------
-
-
-def _built(config: Config) -> list[Destination]:
-    from node.destinations import build_all
-
-    return list(build_all(config.destinations, config.node.ae_title).values())
 
 
 @app.command()
@@ -304,12 +253,12 @@ def echo(
     from node.check import UnknownDestination
     from node.config_text import nearest
 
-    destinations = _built(_config(config))
+    destinations = built(config_of(config))
     names = [d.name for d in destinations]
     if name is not None and name not in names:
         told = nearest(name, names) if names else "; none is configured"
         raise UnknownDestination(f'no destination "{name}"{told}')
-    _leave_with(_reach([d for d in destinations if name in {None, d.name}], as_json=as_json))
+    leave_with(_reach([d for d in destinations if name in {None, d.name}], as_json=as_json))
 
 
 def _reach(destinations: Sequence[Destination], *, as_json: bool) -> int:
@@ -317,7 +266,7 @@ def _reach(destinations: Sequence[Destination], *, as_json: bool) -> int:
 
     found = reach_all(destinations)
     if as_json:
-        _print_json([{"name": r.name, "answers": r.answers, "text": r.text} for r in found])
+        say_json([{"name": r.name, "answers": r.answers, "text": r.text} for r in found])
     for one in found:
         if not as_json and one.answers:
             print(f"{one.name}: {one.text}")
@@ -327,7 +276,7 @@ def _reach(destinations: Sequence[Destination], *, as_json: bool) -> int:
 
 
 @app.command("check-config")
-def check_config(
+def checkconfig_of(
     config: ConfigOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no destination.")] = False,
     as_json: JsonOption = False,
@@ -344,22 +293,22 @@ def check_config(
     """
     from node.config_text import render
 
-    found = _config(config)
+    found = config_of(config)
     if as_json:
-        _print_json(found.model_dump(mode="json"))
+        say_json(found.model_dump(mode="json"))
     else:
         print(render(found, comments=False))
     if not found.destinations:
         print("lumbar-node: no destination is configured; results stay here", file=sys.stderr)
     if not offline:
-        _leave_with(_reach_quietly(found, as_json=as_json))
+        leave_with(_reach_quietly(found, as_json=as_json))
 
 
 def _reach_quietly(config: Config, *, as_json: bool) -> int:
     """Try the destinations; with --json the configuration alone is on standard output."""
     from node.check import reach_all
 
-    found = reach_all(_built(config))
+    found = reach_all(built(config))
     for one in found:
         line = f"{one.name}: {one.text}" if one.answers else f"lumbar-node: {one.text}"
         print(line, file=sys.stderr if as_json or not one.answers else sys.stdout)
@@ -384,11 +333,11 @@ def models_show(
     """
     from model import bundle
 
-    configured = _config(config, needed=False).model.bundle
+    configured = config_of(config, needed=False).model.bundle
     folder = path or (Path(configured) if configured else bundle.default_path())
     card = bundle.read_card(folder)
     if as_json:
-        _print_json(card)
+        say_json(card)
         return
     for key, value in card.items():
         if not isinstance(value, list | dict):

@@ -6,7 +6,7 @@ between sending and recording sends again, which is harmless, because UIDs are f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,7 +76,7 @@ class Deliver:
         """Send; True when the peer took every object."""
         outcomes = self.destination.send(parcels)
         bad = [o for o in outcomes if o.answer != "accepted"]
-        detail = {"reason": _reason(bad), "objects": len(parcels)}
+        detail: dict[str, object] = {"reason": _reason(bad), "objects": len(parcels)}
         if not bad:
             self.journal.advance_delivery(
                 row.id, _E.PEER_ACCEPTED, detail={"objects": len(parcels)}
@@ -100,7 +100,7 @@ class Deliver:
             self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
 
     def _wait(
-        self, row: DeliveryRow, event: DeliveryEvent, detail: dict[str, object], limit: int
+        self, row: DeliveryRow, event: DeliveryEvent, detail: Mapping[str, object], limit: int
     ) -> None:
         tries = row.tries + 1
         next_try_at = self.now() + self._wait_s(tries)

@@ -1,0 +1,258 @@
+"""Commands about the running service: `serve`, `demo`, and the journal's view."""
+
+# ruff: noqa: PLC0415 - imports stand inside functions, so that --help is quick
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli_shared import (
+    CONFIG_FILE,
+    ConfigOption,
+    JsonOption,
+    complain,
+    config_of,
+    leave_with,
+    say_json,
+    say_line,
+    say_table,
+)
+
+if TYPE_CHECKING:
+    from node.config import Config
+    from node.journal import Journal
+
+app = typer.Typer(rich_markup_mode=None)
+
+UidArgument = Annotated[str, typer.Argument(help="Study, series, instance or result.")]
+
+
+def _journal(config: Config) -> Journal:
+    from node.errors import StateRefused
+    from node.journal import Journal
+
+    path = config.node.state / "journal.sqlite"
+    if not path.exists():
+        raise StateRefused(
+            f"{path}: no journal; start `lumbar-node serve`, or give the configuration with --config"
+        )
+    return Journal.open(path, time.time)
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the service until SIGTERM or Ctrl+C.
+
+    \b
+    Examples:
+      lumbar-node serve
+      lumbar-node serve --config /etc/lumbar-node/config.toml
+
+    \b
+    Exit status: 0 stopped in order, 2 configuration, port or state folder, 6 model or bundle.
+
+    \b
+    Files, under [node] state: spool/, results/, quarantine/, journal.sqlite
+    """
+    from node import supervise
+
+    found = config_of(config)
+    leave_with(supervise.serve(found, (config or CONFIG_FILE).resolve()))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers up at the end.")] = False,
+    patients: Annotated[int, typer.Option("--patients", help="Patients with results.")] = 3,
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything.")] = Path("demo-out"),
+    no_servers: Annotated[
+        bool, typer.Option("--no-servers", help="A plain folder instead of a PACS.")
+    ] = False,
+) -> None:
+    """Send synthetic studies through a real PACS and this node, and compare with the truth.
+
+    \b
+    Examples:
+      lumbar-node demo
+      lumbar-node demo --keep --patients 2
+
+    \b
+    Exit status: 0 every step went as it should, else the code of the step that did not.
+    """
+    from node.demo import run
+
+    leave_with(run.main(keep=keep, patients=patients, out=out, no_servers=no_servers))
+
+
+@app.command()
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show how many series and deliveries are in which state, and what needs a person.
+
+    \b
+    Examples:
+      lumbar-node status
+      lumbar-node status --json
+
+    \b
+    Exit status: 0, 2 configuration or no journal.
+    """
+    import shutil
+
+    from node.explain import delivery_json
+    from node.states import DeliveryState
+
+    found = config_of(config)
+    journal = _journal(found)
+    open_states = (DeliveryState.WAITING, DeliveryState.DEAD)
+    told = {
+        "node": found.node.name,
+        "ae_title": found.node.ae_title,
+        "state": str(found.node.state),
+        "disk_free_mb": shutil.disk_usage(found.node.state).free // 1_000_000,
+        "counts": journal.counts(),
+        "attention": [
+            delivery_json(d)
+            for d in journal.deliveries_in(*open_states)
+            if d.detail != "superseded"
+        ],
+    }
+    if as_json:
+        say_json(told)
+        return
+    say_line(f"{told['node']} ({told['ae_title']}), state in {told['state']}")
+    say_line(f"free disk space: {told['disk_free_mb']} MB")
+    for name, count in sorted(journal.counts().items()):
+        say_line(f"  {count:6d}  {name if '.' in name else f'series.{name}'}")
+    for row in journal.deliveries_in(*open_states):
+        if row.detail != "superseded":
+            say_line(f"  {row.result_id} → {row.destination} {row.state}: {row.detail}")
+
+
+@app.command("list")
+def list_series(
+    config: ConfigOption = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only series in this state.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every series with its state and the reason for it.
+
+    \b
+    Examples:
+      lumbar-node list
+      lumbar-node list --state incomplete --json
+
+    \b
+    Exit status: 0, 2 configuration, unknown state or no journal.
+    """
+    from node.config_text import nearest
+    from node.explain import series_json
+    from node.states import SeriesState
+    from node.tables import coloured, table
+
+    known = [s.value for s in SeriesState]
+    if state is not None and state not in known:
+        raise typer.BadParameter(f'no state "{state}"{nearest(state, known)}')
+    wanted = () if state is None else (SeriesState(state),)
+    rows = [series_json(r) for r in _journal(config_of(config)).series_in(*wanted)]
+    if as_json:
+        say_json(rows)
+    elif rows:
+        cells = [
+            (r["since"], r["series"], str(r["instances"]), coloured(r["state"]), r["reason"])
+            for r in rows
+        ]
+        say_table(table(("since", "series", "objects", "state", "reason"), cells))
+
+
+@app.command()
+def why(uid: UidArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Tell the whole story of a study, series, instance or result, and what comes next.
+
+    \b
+    Examples:
+      lumbar-node why 1.2.840.113619.2.1
+      lumbar-node why 1.2.840.113619.2.1 --json
+
+    \b
+    Exit status: 0, 2 configuration or no journal, 3 unknown UID.
+    """
+    from node import explain
+
+    told = explain.why(_journal(config_of(config)), uid)
+    if as_json:
+        say_json(told)
+        return
+    for one in told:
+        for line in explain.why_lines(one):
+            say_line(line)
+
+
+@app.command()
+def retry(
+    uids: Annotated[list[str], typer.Argument(help="Studies, series, instances or results.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Make a new result that names its predecessor.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send dead deliveries again; else judge and process the series again.
+
+    \b
+    Examples:
+      lumbar-node retry 1.2.840.113619.2.1
+      lumbar-node retry 1.2.840.113619.2.1 --force
+
+    \b
+    Exit status: 0, 2 configuration or no journal, 3 unknown UID or nothing to retry.
+    """
+    from node.errors import IllegalTransition, UnknownUid
+
+    journal = _journal(config_of(config))
+    moved: list[dict[str, str]] = []
+    code = 0
+    for uid in uids:
+        try:
+            keys = journal.request_retry(uid, force=force)
+            moved += [{"study": key.study, "series": key.series} for key in keys]
+        except (UnknownUid, IllegalTransition) as error:
+            complain(f"lumbar-node: {error}")
+            code = 3
+    if as_json:
+        say_json(moved)
+    else:
+        for one in moved:
+            say_line(f"series {one['series']}: again")
+    leave_with(code)
+
+
+@app.command()
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Compare the journal with what lies on disk. Changes nothing.
+
+    \b
+    Examples:
+      lumbar-node doctor
+      lumbar-node doctor --json
+
+    \b
+    Exit status: 0 all in order, 1 something to look at, 2 configuration or no journal.
+    """
+    from dataclasses import asdict
+
+    from node.doctor import examine
+
+    found = config_of(config)
+    findings = examine(_journal(found), found.node.state)
+    if as_json:
+        say_json([asdict(f) for f in findings])
+    else:
+        for one in findings:
+            say_line(f"{one.kind}: {one.path}: {one.remedy}")
+        if not findings:
+            say_line("journal and disk agree")
+    leave_with(1 if findings else 0)

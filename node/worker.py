@@ -1,0 +1,178 @@
+"""The worker process: loads the model once, then claim → process → publish, one series after another.
+
+A kill at any line is safe: the result folder appears whole or not at all, result and deliveries are
+one transaction, and the same input finds the folder that is already there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from dicomseg import headers
+from dicomseg.errors import LumbarError, SeriesRefused
+from dicomseg.segmentation import NotInView
+from dicomseg.series import Gaps, Grid, assemble, too_small
+from model import bundle
+from model.bundle import LoadedModel
+from node import config as configuration
+from node import folder
+from node.config import Config, ModelConfig
+from node.errors import ClaimLost, IllegalTransition
+from node.journal import Journal
+from node.pipeline import Settings, key_of, process_series, settings_of
+from node.records import ResultRow, SeriesRow
+from node.states import SeriesEvent, SeriesState
+from node.work import READY, Heartbeat, give_back
+
+POLL_S: Final = 0.1
+"""How soon a selected series is seen."""
+
+FAULT_WAIT_S: Final = 5.0
+"""Wait after a fault of the machine (disk full), so that its attempts are not used up in a second."""
+
+RESULTS: Final = "results"
+JOURNAL: Final = "journal.sqlite"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worker:
+    """One worker with its model; `token` starts every claim's token."""
+
+    config: Config
+    journal: Journal
+    model: LoadedModel
+    token: str
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work on selected series until asked to stop; a series that was begun is finished."""
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            row = self._claim(f"{self.token}/{number}")
+            if row is None:
+                stopping.wait(POLL_S)
+            else:
+                self.work_on(row, stopping)
+
+    def _claim(self, token: str) -> SeriesRow | None:
+        # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
+        if not self.journal.series_in(SeriesState.SELECTED):
+            return None
+        return self.journal.claim(token)
+
+    def work_on(self, row: SeriesRow, stopping: threading.Event) -> None:
+        """Take one claimed series to *encoded*, *skipped* or *failed*."""
+        token = row.token or ""
+        try:
+            with Heartbeat(self.journal, row.key, token, self.config.work.heartbeat_seconds):
+                answer = self._result_of(row)
+            if isinstance(answer, NotInView):
+                detail: dict[str, object] = {"reason": answer.reason}
+                self.journal.advance(row.key, SeriesEvent.NOT_IN_VIEW, expect=token, detail=detail)
+            else:
+                names = [d.name for d in self.config.destinations]
+                self.journal.publish(row.key, token, answer, names)
+        except (ClaimLost, IllegalTransition) as error:
+            _log(f"{error}")
+        except LumbarError as error:
+            self._fail(row, str(error), error.code)
+        except OSError as error:
+            _log(traceback.format_exc())
+            stopping.wait(FAULT_WAIT_S)
+            why = f"{error.filename}: {error.strerror}"
+            give_back(self.journal, row, self.config.work.max_attempts, why)
+        except Exception as error:  # noqa: BLE001 - one series must not end the service
+            _log(traceback.format_exc())
+            self._fail(row, f"unexpected {type(error).__name__}; see the log", "unexpected")
+
+    def _fail(self, row: SeriesRow, reason: str, code: str) -> None:
+        detail: dict[str, object] = {"reason": reason, "code": code}
+        try:
+            self.journal.advance(row.key, SeriesEvent.REFUSED, expect=row.token, detail=detail)
+        except (ClaimLost, IllegalTransition) as error:
+            _log(f"{error}")
+
+    def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
+        """Find the result folder of this input, or make it. Raises `InputRefused`."""
+        grid = self._grid(row)
+        base = settings_of(self.config.node, self.config.results)
+        settings = Settings(base.identity, row.forced)
+        key = key_of(grid, self.model.info, settings)
+        results = self.config.node.state / RESULTS
+        place = results / key.result_id
+        if not place.exists():
+            processed = process_series(grid, self.model, settings, _now)
+            if isinstance(processed, NotInView):
+                return processed
+            place = folder.publish(results, key.result_id, processed.files)
+        return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
+
+    def _grid(self, row: SeriesRow) -> Grid:
+        instances = [headers.read(i.path) for i in self.journal.instances_of(row.key)]
+        grid = assemble(instances)
+        if isinstance(grid, Gaps):
+            raise SeriesRefused(grid.text)
+        small = too_small(grid)
+        if small is not None:
+            raise SeriesRefused(small)
+        return grid
+
+
+def load_model(config: ModelConfig) -> LoadedModel:
+    """Load the configured bundle. Raises `BundleError` and `EngineError`."""
+    path = Path(config.bundle) if config.bundle else bundle.default_path()
+    return bundle.load(path, engine=config.engine, device=config.device, threads=config.threads)
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def _log(text: str) -> None:
+    stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sys.stderr.write(f"{stamp} worker {text.rstrip()}\n")
+
+
+def _end_with_parent() -> None:
+    """End this process when standard input does: the supervisor is gone, and its claims with it."""
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m node.worker`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m node.worker", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
+    given = parser.parse_args(arguments)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    try:
+        config = configuration.load(given.config)
+        model = load_model(config.model)
+        journal = Journal.open(config.node.state / JOURNAL, time.time)
+    except LumbarError as error:
+        _log(f"cannot start: {error}")
+        return error.exit_code
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    Worker(config, journal, model, given.token).run(stopping)
+    journal.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
