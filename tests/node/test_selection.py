@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicomseg import headers
+from node.journal import Journal
+from node.records import InstanceFacts, SeriesKey
+from node.rules import DEFAULT_RULES
+from node.selection import Selection, candidate, choose
+from node.states import SeriesEvent, SeriesState
+
+CORRECTED = ["ORIGINAL", "PRIMARY", "M", "DIS3D"]
+IN_PLANE = ["ORIGINAL", "PRIMARY", "M", "DIS2D"]
+SETTLE_S, QUIET_S = 2.0, 30.0
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: Callable[[], float]) -> Iterator[Journal]:
+    opened = Journal.open(tmp_path / "journal.sqlite", clock)
+    yield opened
+    opened.close()
+
+
+def _receive(journal: Journal, paths: list[Path]) -> SeriesKey:
+    key = SeriesKey("", "")
+    for path in paths:
+        one = headers.read(path)
+        key = SeriesKey(one.study_uid, one.series_uid)
+        facts = InstanceFacts(
+            one.sop_instance_uid,
+            one.sop_class_uid,
+            one.study_uid,
+            one.series_uid,
+            one.digest,
+            one.transfer_syntax_uid,
+            path,
+            path.stat().st_size,
+        )
+        assert journal.add_instance(facts) == "stored"
+    return key
+
+
+def _step(journal: Journal, clock: Callable[[], float]) -> Selection:
+    return Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock)
+
+
+def _complete(journal: Journal, paths: list[Path]) -> SeriesKey:
+    key = _receive(journal, paths)
+    journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+    return key
+
+
+def _state(journal: Journal, key: SeriesKey) -> SeriesState:
+    return journal.series(key).state
+
+
+def test_corrected_series_is_selected_at_once(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a", ImageType=CORRECTED))
+    assert _step(journal, clock).run_once() == 1
+    assert _state(journal, key) is SeriesState.SELECTED
+    assert journal.events_of(key)[-1].detail["rule"] == "t2-space"
+
+
+def test_flair_is_skipped_with_its_reason(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a", InversionTime=1800.0))
+    _step(journal, clock).run_once()
+    row = journal.series(key)
+    assert row.state is SeriesState.SKIPPED
+    assert "TI 1800 ms (a FLAIR)" in row.reason
+
+
+def test_uncorrected_series_waits_for_the_study_to_settle(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a"))
+    step = _step(journal, clock)
+    assert step.run_once() == 0
+    clock.pass_s(SETTLE_S)
+    assert step.run_once() == 1
+    assert _state(journal, key) is SeriesState.SELECTED
+
+
+def test_uncorrected_series_waits_while_another_is_arriving_but_not_for_ever(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a"))
+    _receive(journal, write_series(tmp_path / "b", series="1.2.4", slices=3))
+    step = _step(journal, clock)
+    clock.pass_s(QUIET_S - 1)
+    assert step.run_once() == 0
+    clock.pass_s(1)
+    assert step.run_once() == 1
+    assert _state(journal, key) is SeriesState.SELECTED
+
+
+def test_of_twins_the_corrected_one_is_chosen_and_named(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    plain = _complete(journal, write_series(tmp_path / "a"))
+    better = _complete(
+        journal,
+        write_series(
+            tmp_path / "b",
+            series="1.2.4",
+            ImageType=CORRECTED,
+            SeriesNumber=4,
+            SeriesDescription="t2_spc_DIS3D",
+        ),
+    )
+    clock.pass_s(SETTLE_S)
+    assert _step(journal, clock).run_once() == 2
+    assert _state(journal, better) is SeriesState.SELECTED
+    row = journal.series(plain)
+    assert row.state is SeriesState.SKIPPED
+    assert "twin of series 4 't2_spc_DIS3D', which is corrected in 3D and was chosen" in row.reason
+
+
+def test_late_slice_between_reading_and_writing_wins(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    paths = write_series(tmp_path / "a", slices=15, ImageType=CORRECTED)
+    key = _complete(journal, paths[:-1])
+    read = headers.read
+
+    def arrives_meanwhile(path: Path) -> Any:
+        if path == paths[13] and _state(journal, key) is SeriesState.COMPLETE:
+            _receive(journal, paths[-1:])
+        return read(path)
+
+    monkeypatch.setattr(headers, "read", arrives_meanwhile)
+    assert _step(journal, clock).run_once() == 0
+    assert _state(journal, key) is SeriesState.RECEIVING
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({"ImageType": CORRECTED}, {"1.2.4"}),
+        ({"ImageType": IN_PLANE}, {"1.2.4"}),
+        ({}, {"1.2.3", "1.2.4"}),
+        ({"ImageType": CORRECTED, "EchoTime": 120.0}, {"1.2.3", "1.2.4"}),
+        ({"ImageType": CORRECTED, "RepetitionTime": 1500.0}, {"1.2.3", "1.2.4"}),
+        ({"ImageType": CORRECTED, "FrameOfReferenceUID": "1.2.8"}, {"1.2.3", "1.2.4"}),
+        ({"ImageType": CORRECTED, "PixelSpacing": [1.1, 1.1]}, {"1.2.3", "1.2.4"}),
+        ({"ImageType": CORRECTED, "InversionTime": 1800.0}, {"1.2.3"}),
+    ],
+)
+def test_what_makes_twins(
+    changes: dict[str, Any], chosen: set[str], tmp_path: Path, write_series: Any
+) -> None:
+    series = {
+        "1.2.3": write_series(tmp_path / "a"),
+        "1.2.4": write_series(tmp_path / "b", series="1.2.4", **changes),
+    }
+    study = [
+        candidate(uid, [headers.read(p) for p in paths], DEFAULT_RULES)
+        for uid, paths in series.items()
+    ]
+    verdicts = choose(study)
+    assert {uid for uid, verdict in verdicts.items() if verdict.value == "yes"} == chosen
