@@ -1,0 +1,120 @@
+"""What the service logs: one frozen class per event, never a sentence, never patient data.
+
+UIDs, AE titles, counts and durations only. JSON in service, readable lines on a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, TextIO
+
+import structlog
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """The node listens."""
+
+    ae_title: str
+    host: str
+    port: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReady:
+    """Every worker has its model."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStopped:
+    """The ordered stop is done."""
+
+    open_associations: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationRefused:
+    """Somebody was not let in."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationEnded:
+    """An association is over; outcome released or aborted."""
+
+    peer: str
+    calling_ae: str
+    stored: int
+    same: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectQuarantined:
+    """An object was kept but not used: somebody has to look."""
+
+    sop_instance: str
+    reason: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRefused:
+    """An object was refused before it was acknowledged."""
+
+    reason: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesTracked:
+    """A series is complete, incomplete, or can be judged without being regular."""
+
+    series: str
+    instances: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSwept:
+    """What the start found in the spool."""
+
+    removed_parts: int
+    adopted: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step met a fault and goes on."""
+
+    step: str
+    error: str
+
+
+class EventLog:
+    """Writes events as lines: JSON, or for people when the stream is a terminal."""
+
+    def __init__(self, name: str, stream: TextIO | None = None) -> None:
+        out = stream or sys.stderr
+        renderer: Any = (
+            structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
+        )
+        self._log = structlog.wrap_logger(
+            structlog.PrintLogger(out),
+            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
+            node=name,
+        )
+
+    def event(self, event: object) -> None:
+        """Write one event."""
+        if not is_dataclass(event) or isinstance(event, type):
+            raise TypeError("events are dataclass instances")
+        self._log.msg(type(event).__name__, **asdict(event))

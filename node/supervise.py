@@ -1,0 +1,151 @@
+"""The composition root and the life of `serve`: builds every step from the configuration, runs, stops.
+
+Threads: listener and associations (receive), track with selection, one per destination (deliver),
+watch over the worker processes. Each step reads rows in its state and acts; a kill of any of them, or
+of all, is the same as a restart.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, Protocol
+
+from dicomseg import headers
+from dicomseg.errors import InputRefused
+from node import deliver
+from node.config import Config
+from node.errors import AlreadyRunning, StateRefused
+from node.events import EventLog, NodeReady, NodeStarted, NodeStopped, SpoolSwept, StepFailed
+from node.journal import Journal
+from node.receive import Receiver, free_bytes
+from node.records import InstanceFacts
+from node.selection import Selection
+from node.spool import Spool
+from node.track import Track
+from node.work import Workers
+
+JOURNAL: Final = "journal.sqlite"
+LOCK: Final = "lock"
+TICK_S: Final = 0.1
+"""How soon a step sees what the one before it did."""
+STOP_S: Final = 20.0
+"""Time that open associations and the series in work get to end."""
+
+
+class Step(Protocol):
+    """Something that acts on what is in its state, once."""
+
+    def run_once(self) -> int:
+        """Act; returns how many things moved."""
+        ...
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Hold the state folder for this process. Raises `AlreadyRunning` and `StateRefused`."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StateRefused(
+            f"[node] state {state}: {error.strerror}; make it writable or configure another folder"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise AlreadyRunning(
+            f"another node runs on {state}; stop it or configure another [node] state"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
+    """Bring spool and journal together after a kill.
+
+    A file without a row was never acknowledged; its sender will send again, and then it is the same
+    object. It is adopted when it can be read, else dropped.
+    """
+    parts, adopted, dropped = spool.sweep(), 0, 0
+    for path in spool.orphans(journal.paths()):
+        try:
+            instance = headers.read(path)
+        except InputRefused:
+            path.unlink()
+            dropped += 1
+            continue
+        facts = InstanceFacts(
+            instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
+            instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
+        )  # fmt: skip
+        if journal.add_instance(facts) == "stored":
+            adopted += 1
+    return SpoolSwept(parts, adopted, dropped)
+
+
+@dataclass(slots=True)
+class _Loop:
+    """Runs steps until asked to stop; a fault is logged and the next round tries again."""
+
+    name: str
+    steps: tuple[Step, ...]
+    stopping: threading.Event
+    log: EventLog
+    journal: Journal
+
+    def start(self) -> threading.Thread:
+        """Run in a thread of its own."""
+        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        last = ""
+        while not self.stopping.is_set():
+            moved = 0
+            for step in self.steps:
+                try:
+                    moved += step.run_once()
+                    last = ""
+                except Exception as error:  # noqa: BLE001 - a step that dies silently would stop the service
+                    told = f"{type(error).__name__}: {error}"
+                    if told != last:
+                        self.log.event(StepFailed(self.name, told))
+                        last = told
+            self.stopping.wait(0 if moved else TICK_S)
+        self.journal.close()
+
+
+@dataclass(slots=True)
+class Node:
+    """The running service."""
+
+    config: Config
+    config_path: Path
+    log: EventLog
+    now: Callable[[], float] = time.time
+
+    def serve(config: Config, config_path: Path) -> int:
+    """Run the service until SIGTERM or Ctrl-C; returns 0 after the ordered stop."""
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    Node(config, config_path, EventLog(config.node.name)).serve(stopping)
+    return 0
