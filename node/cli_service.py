@@ -59,9 +59,10 @@ def serve(config: ConfigOption = None) -> None:
     Files, under [node] state: spool/, results/, quarantine/, journal.sqlite
     """
     from node import supervise
+    from node.events import EventLog
 
     found = config_of(config)
-    leave_with(supervise.serve(found, (config or CONFIG_FILE).resolve()))
+    supervise.serve(found, (config or CONFIG_FILE).resolve(), EventLog(found.node.name))
 
 
 @app.command()

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from node import config as configuration
 from node import folder
 from node.config import Config, ModelConfig
 from node.errors import ClaimLost, IllegalTransition
+from node.events import EventLog, StepFailed
 from node.journal import Journal
 from node.pipeline import Settings, key_of, process_series, settings_of
 from node.records import ResultRow, SeriesRow
@@ -53,6 +54,7 @@ class Worker:
     journal: Journal
     model: LoadedModel
     token: str
+    log: EventLog
 
     def run(self, stopping: threading.Event) -> None:
         """Work on selected series until asked to stop; a series that was begun is finished."""
@@ -84,16 +86,16 @@ class Worker:
                 names = [d.name for d in self.config.destinations]
                 self.journal.publish(row.key, token, answer, names)
         except (ClaimLost, IllegalTransition) as error:
-            _log(f"{error}")
+            self.log.event(StepFailed("work", str(error)))
         except LumbarError as error:
             self._fail(row, str(error), error.code)
         except OSError as error:
-            _log(traceback.format_exc())
+            self.log.event(StepFailed("work", traceback.format_exc()))
             stopping.wait(FAULT_WAIT_S)
             why = f"{error.filename}: {error.strerror}"
             give_back(self.journal, row, self.config.work.max_attempts, why)
         except Exception as error:  # noqa: BLE001 - one series must not end the service
-            _log(traceback.format_exc())
+            self.log.event(StepFailed("work", traceback.format_exc()))
             self._fail(row, f"unexpected {type(error).__name__}; see the log", "unexpected")
 
     def _fail(self, row: SeriesRow, reason: str, code: str) -> None:
@@ -101,7 +103,7 @@ class Worker:
         try:
             self.journal.advance(row.key, SeriesEvent.REFUSED, expect=row.token, detail=detail)
         except (ClaimLost, IllegalTransition) as error:
-            _log(f"{error}")
+            self.log.event(StepFailed("work", str(error)))
 
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
@@ -139,14 +141,10 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-def _log(text: str) -> None:
-    stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stderr.write(f"{stamp} worker {text.rstrip()}\n")
-
-
 def _end_with_parent() -> None:
     """End this process when standard input does: the supervisor is gone, and its claims with it."""
-    while sys.stdin.buffer.read(1):
+    # Not sys.stdin: its lock, held here, would abort the interpreter's own end.
+    while os.read(0, 1):
         pass
     os._exit(1)
 
@@ -165,11 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = load_model(config.model)
         journal = Journal.open(config.node.state / JOURNAL, time.time)
     except LumbarError as error:
-        _log(f"cannot start: {error}")
+        sys.stderr.write(f"worker: {error}\n")
         return error.exit_code
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    Worker(config, journal, model, given.token).run(stopping)
+    Worker(config, journal, model, given.token, EventLog(config.node.name)).run(stopping)
     journal.close()
     return 0
 
