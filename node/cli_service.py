@@ -59,10 +59,9 @@ def serve(config: ConfigOption = None) -> None:
     Files, under [node] state: spool/, results/, quarantine/, journal.sqlite
     """
     from node import supervise
-    from node.events import EventLog
 
     found = config_of(config)
-    supervise.serve(found, (config or CONFIG_FILE).resolve(), EventLog(found.node.name))
+    leave_with(supervise.serve(found, (config or CONFIG_FILE).resolve()))
 
 
 @app.command()
