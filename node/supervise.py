@@ -138,8 +138,67 @@ class Node:
     log: EventLog
     now: Callable[[], float] = time.time
 
-    def serve(config: Config, config_path: Path) -> int:
-    """Run the service until SIGTERM or Ctrl-C; returns 0 after the ordered stop."""
+    def serve(
+        self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Run until `stopping` is set, then stop in order. `ready` hears the port once it listens.
+
+        Raises:
+            AlreadyRunning, StateRefused, JournalTooNew, PortBusy: before anything was received.
+        """
+        node = self.config.node
+        with locked(node.state):
+            spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.now)
+            self.log.event(adopt(spool, journal))
+            receiver = Receiver(
+                self.config.receive,
+                node.ae_title,
+                node.host,
+                node.port,
+                spool,
+                journal,
+                self.log,
+                lambda: free_bytes(node.state),
+            )
+            workers = Workers.of(self.config_path, self.config.work, journal, self.now)
+            port = receiver.start()
+            self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
+            ready(port)
+            threads = [loop.start() for loop in self._loops(journal, workers, stopping)]
+            self._announce(workers, stopping)
+            stopping.wait()
+            left = receiver.stop(STOP_S)
+            for thread in threads:
+                thread.join(STOP_S)
+            workers.stop(STOP_S)
+            self.log.event(NodeStopped(left))
+
+    def _announce(self, workers: Workers, stopping: threading.Event) -> None:
+        def watch() -> None:
+            while not stopping.wait(TICK_S):
+                if workers.ready:
+                    self.log.event(NodeReady(len(workers.processes)))
+                    return
+
+        threading.Thread(target=watch, name="announce", daemon=True).start()
+
+    def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[_Loop]:
+        rules = tuple(r.rule() for r in self.config.select.rule)
+        track = self.config.track
+        tracker = Track(journal, track, rules, self.now, self.log, self.now())
+        selection = Selection(journal, rules, track.settle_seconds, track.quiet_seconds, self.now)
+        loops = [
+            _Loop("track", (tracker, selection), stopping, self.log, journal),
+            _Loop("work", (workers,), stopping, self.log, journal),
+        ]
+        deliveries = deliver.steps(self.config, journal, self.now, random.random)
+        names = [f"deliver {d.config.name}" for d in deliveries]
+        pairs = zip(names, deliveries, strict=True)
+        return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]
+
+
+def serve(config: Config, config_path: Path, log: EventLog) -> None:
+    """Run the service until SIGTERM or Ctrl-C; returns after the ordered stop."""
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -147,5 +206,4 @@ class Node:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    Node(config, config_path, EventLog(config.node.name)).serve(stopping)
-    return 0
+    Node(config, config_path, log).serve(stopping)
