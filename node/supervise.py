@@ -197,8 +197,8 @@ class Node:
         return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]
 
 
-def serve(config: Config, config_path: Path, log: EventLog) -> None:
-    """Run the service until SIGTERM or Ctrl-C; returns after the ordered stop."""
+def serve(config: Config, config_path: Path) -> int:
+    """Run the service until SIGTERM or Ctrl-C; returns 0 after the ordered stop."""
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -206,4 +206,5 @@ def serve(config: Config, config_path: Path, log: EventLog) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    Node(config, config_path, log).serve(stopping)
+    Node(config, config_path, EventLog(config.node.name)).serve(stopping)
+    return 0
