@@ -130,7 +130,7 @@ class Track:
             )
         except IllegalTransition:
             return False  # another slice came meanwhile
-        self.log.event(SeriesTracked(row.key.series, row.instances, state, decision.reason))
+        self.log.event(SeriesTracked(row.key.series, len(stored), state, decision.reason))
         for instance in stored:
             self._headers.pop(instance.digest, None)
         return True
