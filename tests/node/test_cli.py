@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import cli, cli_service, packages
+from node.cli import run
+from node.journal import Journal
+from node.records import InstanceFacts, SeriesKey
+from node.states import SeriesEvent
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+COMMANDS = (
+    "serve", "demo", "process", "select", "status", "list", "why", "retry", "echo", "check-config",
+    "models", "doctor",
+)  # fmt: skip
+Said = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Said:
+    """Run a command in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return call
+
+
+def _config(tmp_path: Path, more: str = "") -> None:
+    (tmp_path / "config.toml").write_text(f'[node]\nae_title = "NODE"\n{more}')
+
+
+def _journal(tmp_path: Path) -> Journal:
+    _config(tmp_path)
+    journal = Journal.open(tmp_path / "state" / "journal.sqlite", lambda: 1_700_000_000.0)
+    spool = tmp_path / "state" / "spool"
+    spool.mkdir()
+    (spool / "a.dcm").write_bytes(b"x")
+    journal.add_instance(InstanceFacts("1.2.3.4", "1.2", *KEY, "d", "", spool / "a.dcm", 1))
+    return journal
+
+
+# ---- usage and configuration ---------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_exit_code(said: Said) -> None:
+    code, out, _ = said("--help")
+    assert code == 0
+    assert all(f"\n  {name}" in out for name in COMMANDS)
+    assert "5  peer unreachable or refused" in out
+
+
+@pytest.mark.parametrize("command", [*(c for c in COMMANDS if c != "models"), "models show"])
+def test_every_help_has_examples_and_exit_status(said: Said, command: str) -> None:
+    code, out, _ = said(*command.split(), "--help")
+    assert code == 0
+    assert "Examples:" in out
+    assert f"lumbar-node {command}" in out
+    assert "Exit status:" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("selct",), "Did you mean 'select'"),
+        (("select",), "Missing argument"),
+        (("list", "--state", "recieving"), 'did you mean "receiving"'),
+        (("select", "nowhere"), "nowhere: no such file or folder"),
+        (("check-config",), "config.toml: cannot be read"),
+        (("status",), "config.toml: cannot be read"),
+        (("process", "nowhere", "--send"), "config.toml: cannot be read"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(
+    said: Said, arguments: tuple[str, ...], told: str
+) -> None:
+    code, _, err = said(*arguments)
+    assert code == 2
+    assert told in err
+    assert err.startswith("lumbar-node: ")
+    assert err.count("\n") == 1
+
+
+def test_unknown_key_is_named_with_its_line(said: Said, tmp_path: Path) -> None:
+    _config(tmp_path, "prot = 1\n")
+    code, _, err = said("check-config")
+    assert code == 2
+    assert 'config.toml:3: unknown key "node.prot"; did you mean "port"?' in err
+
+
+def test_check_config_prints_the_effective_file_and_tries_destinations(
+    said: Said, tmp_path: Path
+) -> None:
+    _config(
+        tmp_path,
+        '[[node.destination]]\nname = "out"\nkind = "folder"\npath = "out"\n'
+        '[[node.destination]]\nname = "web"\nkind = "dicomweb"\nurl = "http://127.0.0.1:9/d"\n',
+    )
+    code, out, err = said("check-config")
+    assert code == 5
+    assert "quiet_seconds = 30.0" in out
+    assert f"out: folder {tmp_path / 'out'} can be written" in out
+    assert "destination web: http://127.0.0.1:9/d does not answer" in err
+    assert said("check-config", "--offline")[0] == 0
+
+
+def test_echo_names_the_nearest_destination(said: Said, tmp_path: Path) -> None:
+    _config(tmp_path, '[[node.destination]]\nname = "pacs"\nkind = "folder"\npath = "o"\n')
+    code, _, err = said("echo", "pasc")
+    assert code == 2
+    assert 'no destination "pasc"; did you mean "pacs"?' in err
+    code, out, _ = said("echo", "pacs", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["answers"] is True
+
+
+def test_unexpected_error_is_one_line_with_the_log(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "config_of", broken)
+    (tmp_path / "x").mkdir()
+    code, _, err = said("select", tmp_path / "x")
+    assert code == 1
+    log = Path(err.strip().rsplit(" ", 1)[1])
+    assert "a bug" in log.read_text()
+    log.unlink()
+
+
+def test_another_package_of_our_name_is_refused(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "PACKAGES", ("dicomseg", "json"))
+    code, _, err = said("select", tmp_path)
+    assert code == 2
+    assert "package json comes from" in err
+    assert "use a fresh environment" in err
+
+
+# ---- select and process --------------------------------------------------------------------------
+
+
+def test_select_tells_verdict_and_reasons(said: Said, tmp_path: Path, write_series: Any) -> None:
+    write_series(tmp_path / "study")
+    write_series(tmp_path / "study", series="1.2.4", InversionTime=1800.0, SeriesNumber=4)
+    (tmp_path / "study" / "notes.txt").write_text("no DICOM")
+    code, out, err = said("select", "study", "--json")
+    rows = {r["series"]: r for r in json.loads(out)}
+    assert code == 0
+    assert rows["1.2.3"]["verdict"] == "eligible"
+    assert rows["1.2.4"]["verdict"] == "skipped"
+    assert "TI 1800 ms (a FLAIR)" in rows["1.2.4"]["reasons"][0]
+    assert "left out: notes.txt: not a DICOM object" in err
+    code, out, _ = said("select", "study")
+    assert "a FLAIR" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "slices", "verdict", "told"),
+    [
+        ({}, 3, "refused", "3 slices; at least 12 are needed"),
+        ({"EchoTime": 30.0}, 14, "skipped", "TE 30 ms is below 60 ms"),
+        ({"MRAcquisitionType": "2D"}, 14, "skipped", "MR Acquisition Type 2D"),
+    ],
+)
+def test_nothing_eligible_is_exit_3_with_the_reason(
+    said: Said, tmp_path: Path, write_series: Any, changes: dict[str, Any], slices: int, verdict: str, told: str
+) -> None:  # fmt: skip
+    write_series(tmp_path / "s", slices=slices, **changes)
+    code, out, err = said("select", "s", "--json")
+    (row,) = json.loads(out)
+    assert code == 3
+    assert row["verdict"] == verdict
+    assert any(told in r for r in row["reasons"])
+    assert "no series is eligible" in err
+
+
+def _other_echo(paths: list[Path]) -> None:
+    _change(paths[4], EchoTime=100.0)
+
+
+def _other_frame(paths: list[Path]) -> None:
+    _change(paths[4], FrameOfReferenceUID="1.2.77")
+
+
+def _lost_slice(paths: list[Path]) -> None:
+    paths[4].unlink()
+
+
+def _change(path: Path, **changes: object) -> None:
+    from pydicom import dcmread
+
+    ds = dcmread(path)
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    ds.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_other_echo, "echo times from 100 to 189 ms in one series"),
+        (_other_frame, "instance 5: other frame of reference than the rest (1.2.9)"),
+        (_lost_slice, "1 slice is missing of 14"),
+    ],
+)
+def test_broken_series_is_incomplete_and_process_refuses_it(
+    said: Said, tmp_path: Path, write_series: Any, spoil: Any, told: str
+) -> None:
+    spoil(write_series(tmp_path / "s"))
+    code, out, _ = said("select", "s", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["verdict"]) == (3, "incomplete")
+    assert told in row["reasons"][0]
+    code, out, _ = said("process", "s")
+    assert code == 4
+    assert told in out
+
+
+def test_any_sequence_leaves_the_rules_aside_but_not_geometry(
+    said: Said, tmp_path: Path, write_series: Any
+) -> None:
+    write_series(tmp_path / "tse", MRAcquisitionType="2D", EchoTime=100.0)
+    write_series(tmp_path / "small", series="1.2.4", slices=3)
+    assert said("select", "tse", "--any-sequence")[0] == 0
+    assert said("select", "small", "--any-sequence")[0] == 3
+
+
+def test_series_that_is_not_there_is_exit_3(said: Said, tmp_path: Path, write_series: Any) -> None:
+    write_series(tmp_path / "s")
+    code, _, err = said("select", "s", "--series", "9.9")
+    assert code == 3
+    assert "series 9.9 is not under the given paths" in err
+
+
+def test_folder_without_dicom_is_exit_3(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.txt").write_text("text")
+    code, _, err = said("process", "s")
+    assert code == 3
+    assert "no DICOM objects under the given paths" in err
+    assert "a.txt: not a DICOM object" in err
+
+
+def test_process_without_a_bundle_is_exit_6(said: Said, tmp_path: Path, write_series: Any) -> None:
+    write_series(tmp_path / "s")
+    code, _, err = said("process", "s", "--bundle", tmp_path / "no-bundle")
+    assert code == 6
+    assert "card.json" in err
+
+
+# ---- the journal's view --------------------------------------------------------------------------
+
+
+def test_no_journal_says_what_to_do(said: Said, tmp_path: Path) -> None:
+    _config(tmp_path)
+    code, _, err = said("list")
+    assert code == 2
+    assert "no journal; start `lumbar-node serve`" in err
+
+
+def test_status_list_and_why_tell_one_story(said: Said, tmp_path: Path) -> None:
+    journal = _journal(tmp_path)
+    journal.advance(KEY, SeriesEvent.WENT_QUIET, detail={"reason": "1 slice is missing of 9"})
+    code, out, _ = said("status", "--json")
+    assert code == 0
+    assert json.loads(out)["counts"] == {"incomplete": 1, "instance.stored": 1}
+    code, out, _ = said("list", "--state", "incomplete", "--json")
+    assert [r["reason"] for r in json.loads(out)] == ["1 slice is missing of 9"]
+    assert said("list", "--state", "failed", "--json")[1].strip() == "[]"
+    for uid in ("1.2.1", "1.2.3", "1.2.3.4"):
+        code, out, _ = said("why", uid, "--json")
+        assert code == 0
+        assert json.loads(out)[0]["state"] == "incomplete"
+    code, out, _ = said("why", "1.2.3")
+    assert "incomplete since" in out
+    assert "send the missing slices" in out
+    journal.close()
+
+
+def test_unknown_uid_is_exit_3(said: Said, tmp_path: Path) -> None:
+    _journal(tmp_path).close()
+    for command in ("why", "retry"):
+        code, _, err = said(command, "9.9")
+        assert code == 3
+        assert "9.9 is not in the journal" in err
+
+
+def test_retry_brings_back_what_can_be_and_names_what_cannot(said: Said, tmp_path: Path) -> None:
+    journal = _journal(tmp_path)
+    code, _, err = said("retry", "1.2.3")
+    assert code == 3
+    assert "nothing to retry, the series is receiving" in err
+    journal.advance(KEY, SeriesEvent.WENT_QUIET)
+    code, out, err = said("retry", "9.9", "1.2.3", "--json")
+    assert code == 3
+    assert json.loads(out) == [{"study": "1.2.1", "series": "1.2.3"}]
+    assert journal.series(KEY).state == "complete"
+    journal.close()
+
+
+def test_doctor_finds_what_is_missing_and_what_nobody_knows(said: Said, tmp_path: Path) -> None:
+    _journal(tmp_path).close()
+    assert said("doctor")[:2] == (0, "journal and disk agree\n")
+    spool = tmp_path / "state" / "spool"
+    (spool / "a.dcm").rename(spool / "b.dcm")
+    code, out, _ = said("doctor", "--json")
+    assert code == 1
+    assert [f["kind"] for f in json.loads(out)] == ["object-missing", "object-unknown"]
+
+
+def test_serve_and_demo_hand_over(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node import supervise
+
+    _config(tmp_path)
+    given = []
+    monkeypatch.setattr(supervise, "serve", lambda *a: given.append(a) or 0)
+    assert said("serve")[0] == 0
+    assert given[0][1] == tmp_path / "config.toml"
+    assert cli_service.serve.__doc__ is not None
+
+
+def test_module_runs_and_help_is_quick(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "node", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert loaded.isdisjoint({"torch", "pydicom", "pynetdicom", "highdicom", "numpy", "httpx"})
