@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import threading
+
+from node.check import Reached, reach_all
+from node.destinations import InMemory, PeerUnreachable
+
+
+class Silent(InMemory):
+    """A destination that does not answer."""
+
+    def reach(self) -> str:
+        raise PeerUnreachable(f"destination {self.name}: nobody there; check that it runs")
+
+
+def test_every_destination_is_told_in_order() -> None:
+    found = reach_all([InMemory("a"), Silent("b"), InMemory("c")])
+    assert [(r.name, r.answers) for r in found] == [("a", True), ("b", False), ("c", True)]
+    assert found[1] == Reached("b", False, "destination b: nobody there; check that it runs")
+
+
+def test_they_are_tried_side_by_side() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    class Meets(InMemory):
+        def reach(self) -> str:
+            meeting.wait()
+            return "met"
+
+    assert all(r.answers for r in reach_all([Meets("a"), Meets("b")]))
+
+
+def test_no_destination_is_nothing_to_do() -> None:
+    assert reach_all([]) == ()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from node.config import DicomDestination, DicomwebDestination, FolderDestination
+from node.destination_dicom import Pacs
+from node.destination_dicomweb import DicomwebServer
+from node.destinations import Folder, PeerUnreachable, build_all
+from node.folder import publish
+
+
+def test_each_kind_is_built_from_its_section() -> None:
+    configs = (
+        FolderDestination(name="f", kind="folder", path=Path("/x")),
+        DicomDestination(name="d", kind="dicom", ae_title="PACS", host="h", port=104),
+        DicomDestination(
+            name="e", kind="dicom", ae_title="PACS", host="h", port=104, calling_ae_title="OTHER"
+        ),
+        DicomwebDestination(name="w", kind="dicomweb", url="http://h/dicom-web/"),
+    )
+    built = build_all(configs, "NODE")
+    assert built["f"] == Folder("f", Path("/x"))
+    assert built["d"] == Pacs("d", "PACS", "h", 104, "NODE", 30.0)
+    other, web = built["e"], built["w"]
+    assert isinstance(other, Pacs)
+    assert other.calling_ae_title == "OTHER"
+    assert isinstance(web, DicomwebServer)
+    assert web.url == "http://h/dicom-web"
+
+
+def test_authorization_is_read_from_its_file_at_each_request(tmp_path: Path) -> None:
+    secret = tmp_path / "authorization"
+    secret.write_text("Bearer abc\n")
+    server = DicomwebServer("w", "http://127.0.0.1:9", 1.0, str(secret))
+    with server._client() as client:
+        assert client.headers["Authorization"] == "Bearer abc"
+    secret.unlink()
+    with pytest.raises(PeerUnreachable, match="check authorization_file"):
+        server.reach()
+
+
+def test_published_folder_is_whole_and_the_first_wins(tmp_path: Path) -> None:
+    first = publish(tmp_path / "out", "r", {"a": b"1", "b": b"2"})
+    assert {p.name: p.read_bytes() for p in first.iterdir()} == {"a": b"1", "b": b"2"}
+    assert publish(tmp_path / "out", "r", {"a": b"other"}) == first
+    assert (first / "a").read_bytes() == b"1"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["r"]
+
+
+def test_left_over_part_of_a_kill_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path, "r", {"a": b"1"})
+    monkeypatch.undo()
+    assert not (tmp_path / "r").exists()
+    publish(tmp_path, "r", {"a": b"2"})
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
