@@ -30,6 +30,9 @@ unlabelled end-plate does not hide it."""
 MIN_FACE_MM2: Final = 128.0
 """Smallest area of a face that determines a plane: 200 voxels of 0.8 mm."""
 
+CORE: Final = 0.8
+"""Share of a face's radius that its plane is fitted to: rims are rounded, torn and grown over."""
+
 WARN_DEG: Final = 3.0
 REFUSE_DEG: Final = 8.0
 """Angles between the bisector and the main axes of the disc that are warned of and refused."""
@@ -172,8 +175,8 @@ def _exits(logits: Array, t: Array, bone: int) -> Points:
 
 
 def _fit(face: Points, towards: Points) -> tuple[Points, Points]:
-    """Plane by total least squares, refitted without outliers: (centroid, unit normal)."""
-    points = face[np.isfinite(face[:, 0])]
+    """Plane of a face's core by total least squares without outliers: (centroid, unit normal)."""
+    points = _core(face[np.isfinite(face[:, 0])])
     kept = points
     centre, normal = points.mean(axis=0), towards
     for _ in range(4):
@@ -184,3 +187,13 @@ def _fit(face: Points, towards: Points) -> tuple[Points, Points]:
         if len(kept) < 3:
             break
     return centre, normal
+
+
+def _core(points: Points) -> Points:
+    """Return the points within `CORE` of the rim of an ellipse that has their spread."""
+    away = points - points.mean(axis=0)
+    values, axes = np.linalg.eigh(np.cov(away.T))
+    # the variance along a semi-axis r of an evenly covered ellipse is r²/4
+    share = ((away @ axes[:, 1:]) ** 2 / (4 * values[1:])).sum(axis=1)
+    core: Points = points[share <= CORE**2]
+    return core
