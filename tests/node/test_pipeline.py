@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dicomseg import headers
+from dicomseg.segmentation import EngineInfo, NotInView
+from dicomseg.series import Grid, assemble
+from node import pipeline
+from node.config import NodeConfig, ResultsConfig
+from node.pipeline import Processed, key_of, process_series, settings_of
+
+INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")
+NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+SETTINGS = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
+
+
+@pytest.fixture
+def grid(tmp_path: Path, write_series: Any) -> Grid:
+    found = assemble([headers.read(p) for p in write_series(tmp_path / "s")])
+    assert isinstance(found, Grid)
+    return found
+
+
+@pytest.fixture
+def science(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stubs of the five stages that write down who called them with what."""
+    seen = SimpleNamespace(calls=[], run=None, view=SimpleNamespace(timings_s={"network": 1.5}))
+
+    def stage(name: str, answer: Any) -> Any:
+        def call(*given: Any) -> Any:
+            seen.calls.append(name)
+            if name == "encode":
+                seen.run = given[0]
+            if name == "build":
+                seen.timings_s = given[-1]
+            return seen.view if name == "segment" else answer
+
+        return call
+
+    source = SimpleNamespace(volume="volume")
+    monkeypatch.setattr(pipeline, "load", stage("load", source))
+    monkeypatch.setattr(pipeline, "segment", stage("segment", None))
+    monkeypatch.setattr(pipeline, "measure", stage("measure", "measurements"))
+    monkeypatch.setattr(pipeline, "build_result", stage("build", "result"))
+    monkeypatch.setattr(pipeline, "encode_all", stage("encode", {"result.json": b"{}"}))
+    return seen
+
+
+def _process(grid: Grid, settings: Any = SETTINGS) -> Processed | NotInView:
+    model: Any = SimpleNamespace(info=INFO, model_sd_mm={})
+    return process_series(grid, model, settings, lambda: NOW)
+
+
+def test_five_stages_in_order_with_their_times(grid: Grid, science: Any) -> None:
+    done = _process(grid)
+    assert isinstance(done, Processed)
+    assert science.calls == ["load", "segment", "measure", "build", "encode"]
+    assert list(science.timings_s) == ["load", "segment", "measure", "segment.network"]
+    assert set(done.timings_s) == {"load", "segment", "measure", "encode", "segment.network"}
+    assert science.run.created == NOW
+    assert done.files == {"result.json": b"{}"}
+
+
+def test_no_level_in_view_ends_the_way(grid: Grid, science: Any) -> None:
+    science.view = NotInView("L4/5 not in the field of view")
+    assert _process(grid) == NotInView("L4/5 not in the field of view")
+    assert science.calls == ["load", "segment"]
+
+
+def test_key_is_known_before_and_the_same_afterwards(grid: Grid, science: Any) -> None:
+    done = _process(grid)
+    assert isinstance(done, Processed)
+    assert done.key == key_of(grid, INFO, SETTINGS)
+    assert science.run.predecessor is None
+
+
+def test_forced_attempt_names_its_predecessor(grid: Grid, science: Any) -> None:
+    forced = replace(SETTINGS, attempt=1)
+    _process(grid, forced)
+    assert science.run.key == key_of(grid, INFO, forced) != key_of(grid, INFO, SETTINGS)
+    assert science.run.predecessor == key_of(grid, INFO, SETTINGS)
+
+
+def test_what_changes_bytes_changes_the_key(grid: Grid) -> None:
+    first = key_of(grid, INFO, SETTINGS)
+    other_name = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig(model_name="other"))
+    other_station = settings_of(NodeConfig(ae_title="NODE", station="S"), ResultsConfig())
+    other_port = settings_of(NodeConfig(ae_title="X", port=1), ResultsConfig())
+    assert key_of(grid, INFO, other_name) != first
+    assert key_of(grid, INFO, other_station) != first
+    assert key_of(grid, replace(INFO, precision="bfloat16"), SETTINGS) != first
+    assert key_of(grid, INFO, other_port) == first
+
+
+def test_order_of_the_files_does_not_matter(grid: Grid) -> None:
+    turned = replace(grid, instances=grid.instances[::-1])
+    assert key_of(turned, INFO, SETTINGS) == key_of(grid, INFO, SETTINGS)
