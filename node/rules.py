@@ -108,9 +108,11 @@ def _judge_one(instances: Sequence[Instance], grid: Grid | Gaps | None, rule: Ru
     if options and all(answer.value != "yes" for _, answer in options):
         answers += _best(options)
     for value in ("no", "unknown"):
-        reasons = [_sentence(name, a) for name, a in answers if a.value == value]
-        if reasons:
-            return Verdict(value, rule.name, tuple(reasons))
+        found = [(name, a) for name, a in answers if a.value == value]
+        # What the slices lack is of no interest where the header already says no.
+        told = [f for f in found if f[0] != HAS_ENOUGH_SLICES] or found
+        if told:
+            return Verdict(value, rule.name, tuple(_sentence(name, a) for name, a in told))
     return Verdict("yes", rule.name, (_accepted(instances[0], rule),))
 
 

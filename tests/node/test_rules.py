@@ -149,3 +149,8 @@ def test_gaps_value_is_passed_on() -> None:
         [SPACE], Gaps("two-echoes", "echo times from 20 to 90 ms in one series"), DEFAULT_RULES
     )
     assert verdict.reasons == ("no usable volume: echo times from 20 to 90 ms in one series",)
+
+
+def test_slices_are_not_told_where_the_header_already_says_no() -> None:
+    verdict = _judge(_series(3, body_part="HEAD"))
+    assert verdict.reasons == ("not the lumbar spine: body part HEAD",)
