@@ -33,6 +33,11 @@ def posed(shapes, seed, **more):
     )
 
 
+def straight(shapes, **more):
+    """A straight disc on a coarse grid: quick, for what is refused or flagged."""
+    return shapes.pose(**{"spacing_mm": (1.2, 1.2, 1.2)} | more)
+
+
 def truths(tubes):
     """Values and end points (a, b) in the disc's frame, from the closed form of the shapes."""
     arteries = [t.polygon() for t in tubes["aa"]]
@@ -49,7 +54,7 @@ def truths(tubes):
     return values, {"OC": np.array(oc.coords), "PI": np.array(pi.coords)}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_values_and_end_points_are_true_in_any_pose(shapes, seed):
     tubes, pose = shapes.spine(), posed(shapes, seed)
     values, ends = truths(tubes)
@@ -158,7 +163,11 @@ def mirrored(seg, axis):
     )
 
 
-SYMMETRIC = {"low_mm": (-64.0, -48.0, -17.0), "high_mm": (64.0, 44.0, 17.0)}
+SYMMETRIC = {
+    "spacing_mm": (1.0, 1.0, 1.0),
+    "low_mm": (-64.0, -48.0, -17.0),
+    "high_mm": (64.0, 44.0, 17.0),
+}
 
 
 def test_a_mirrored_image_is_refused(shapes):
@@ -177,7 +186,7 @@ def test_a_mirrored_image_changes_oc_and_pi_even_without_the_other_vessel(shapes
 
 
 def test_an_upside_down_image_is_refused(shapes):
-    found = measure(mirrored(shapes.segmentation(shapes.spine(), posed(shapes, 0)), 0))
+    found = measure(mirrored(shapes.segmentation(shapes.spine(), straight(shapes)), 0))
     assert {m.refusal.code for m in found.main.values()} == {"orientation_unexpected"}
 
 
@@ -195,7 +204,7 @@ def test_a_touch_is_exactly_zero_at_one_point(shapes):
 )
 def test_a_cut_psoas_is_refused_only_where_it_matters(shapes, high, refused, measured):
     """The image ends at 38 mm: the corridor's line is seen. At 22.5 mm there is no left psoas at all."""
-    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0, high_mm=high))).main
+    found = measure(shapes.segmentation(shapes.spine(), straight(shapes, high_mm=high))).main
     for name in measured:
         assert found[name].value_mm is not None, found[name].refusal
     if refused != "none":
@@ -204,14 +213,14 @@ def test_a_cut_psoas_is_refused_only_where_it_matters(shapes, high, refused, mea
 
 def test_a_cut_that_could_hide_a_shorter_line_is_refused(shapes):
     """The image ends just outside the psoas' inner edge: more of it may lie beyond."""
-    pose = posed(shapes, 0, high_mm=(29.5, 44.0, 17.0))
+    pose = straight(shapes, high_mm=(29.5, 44.0, 17.0))
     found = measure(shapes.segmentation(shapes.spine(), pose)).main
     assert found["OC"].refusal.code == "cut_by_image"
     assert "upper bound" in found["OC"].refusal.text
 
 
 def test_a_cut_vessel_has_no_diameter(shapes):
-    pose = posed(shapes, 0, low_mm=(-62.0, -28.0, -17.0))
+    pose = straight(shapes, low_mm=(-62.0, -28.0, -17.0))
     found = measure(shapes.segmentation(shapes.spine(), pose)).main
     assert found["DAA"].refusal.code == "cut_by_image"
     assert found["DIVC"].refusal.code == "cut_by_image"
@@ -222,14 +231,14 @@ def test_a_cut_vessel_has_no_diameter(shapes):
 )
 def test_a_missing_structure_refuses_what_needs_it(shapes, gone, needs):
     tubes = {k: v for k, v in shapes.spine().items() if k != gone}
-    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
     assert {n for n in MAIN_MEASUREMENTS if found[n].refusal is not None} == needs
     assert {found[n].refusal.code for n in needs} == {"missing"}
 
 
 def test_a_structure_outside_the_image_is_refused_as_such(shapes):
     tubes = {k: v for k, v in shapes.spine().items() if k != "pm"}
-    seg = shapes.segmentation(tubes, posed(shapes, 0), outside_view=frozenset({"pm"}))
+    seg = shapes.segmentation(tubes, straight(shapes), outside_view=frozenset({"pm"}))
     found = measure(seg).main
     assert {n for n in MAIN_MEASUREMENTS if found[n].refusal is not None} == {"OC", "PI"}
     assert found["OC"].refusal.code == "outside_image"
@@ -238,7 +247,7 @@ def test_a_structure_outside_the_image_is_refused_as_such(shapes):
 
 def test_a_refusing_finding_is_handed_on_with_its_sentence(shapes):
     finding = Finding("artery_broken", "the artery ends inside the image", "refusal", "aa")
-    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0), findings=(finding,))).main
+    found = measure(shapes.segmentation(shapes.spine(), straight(shapes), findings=(finding,))).main
     assert found["DAA"].refusal.text == "the artery ends inside the image"
     assert found["OC"].refusal.code == "artery_broken"
     assert found["PI"].value_mm is not None
@@ -246,26 +255,26 @@ def test_a_refusing_finding_is_handed_on_with_its_sentence(shapes):
 
 def test_a_general_refusal_refuses_everything(shapes):
     finding = Finding("implausible", "L4 and L5 overlap", "refusal")
-    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 0), findings=(finding,)))
+    found = measure(shapes.segmentation(shapes.spine(), straight(shapes), findings=(finding,)))
     assert {m.refusal.code for m in (*found.main.values(), *found.extra.values())} == {
         "implausible"
     }
 
 
 def test_a_structure_that_misses_the_plane_is_refused(shapes):
-    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0))
+    seg = shapes.segmentation(shapes.spine(), straight(shapes))
     volume = seg.labels.volume
     z = volume.to_patient(np.stack(np.indices(volume.shape), axis=-1))[..., 2]
     logits = seg.scores.logits.copy()
     logits[6][np.abs(z) < 6] = -20
-    found = measure(shapes.answer(logits, volume.affine, posed(shapes, 0))).main
+    found = measure(shapes.answer(logits, volume.affine, straight(shapes))).main
     assert found["DAA"].refusal.code == "no_section"
 
 
 def test_three_arteries_are_refused(shapes):
     tubes = shapes.spine()
     tubes["aa"] = (*tubes["aa"], shapes.tube((3.0, -45.0, 0.0), (4.0, 4.0)))
-    found = measure(shapes.segmentation(tubes, posed(shapes, 0, low_mm=(-62.0, -56.0, -17.0)))).main
+    found = measure(shapes.segmentation(tubes, straight(shapes, low_mm=(-62.0, -56.0, -17.0)))).main
     assert found["DAA"].refusal.code == found["OC"].refusal.code == "too_many_components"
     assert "3 sections" in found["OC"].refusal.text
 
@@ -273,14 +282,14 @@ def test_three_arteries_are_refused(shapes):
 def test_two_psoas_parts_on_one_side_are_refused(shapes):
     tubes = shapes.spine()
     tubes["pm"] = (*tubes["pm"], shapes.tube((40.0, 25.0, 0.0), (8.0, 8.0)))
-    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
     assert found["OC"].refusal.code == "psoas_sides_unclear"
     assert found["PI"].value_mm is not None
 
 
 def test_a_psoas_across_the_spine_is_refused(shapes):
     tubes = {**shapes.spine(), "pm": (shapes.tube((0.0, 38.0, 0.0), (40.0, 5.0)),)}
-    found = measure(shapes.segmentation(tubes, posed(shapes, 0))).main
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
     assert found["OC"].refusal.code == found["PI"].refusal.code == "psoas_sides_unclear"
 
 
@@ -291,7 +300,7 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
         shapes.tube((9.0, -30.0, 0.0), (5.5, 5.5), tilt_deg=28.0, turn_deg=90.0),
         shapes.tube((-5.0, -30.0, 0.0), (5.5, 5.5), tilt_deg=-28.0, turn_deg=90.0),
     )
-    pose = posed(shapes, 0)
+    pose = straight(shapes)
     up = measure(shapes.segmentation(tubes, pose)).main["DAA"]
     assert up.value_mm is not None
     assert "at_bifurcation" in up.flags
@@ -299,17 +308,17 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
 
 
 def test_thick_slices_are_flagged(shapes):
-    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0, spacing_mm=(0.8, 0.8, 2.5)))
+    seg = shapes.segmentation(shapes.spine(), straight(shapes, spacing_mm=(0.8, 0.8, 2.5)))
     found = measure(seg)
     assert "thick_slices" in found.main["OC"].flags
     assert found.findings[0].code == "thick_slices"
 
 
 def test_no_disc_means_no_value_and_no_plane(shapes):
-    seg = shapes.segmentation(shapes.spine(), posed(shapes, 0))
+    seg = shapes.segmentation(shapes.spine(), straight(shapes))
     logits = seg.scores.logits.copy()
     logits[2] = -30
-    found = measure(shapes.answer(logits, seg.scores.affine, posed(shapes, 0)))
+    found = measure(shapes.answer(logits, seg.scores.affine, straight(shapes)))
     assert found.plane is None
     assert {m.refusal.code for m in found.main.values()} == {"plane_undetermined"}
 
