@@ -1,14 +1,15 @@
-"""Find the L4/5 disc: heat maps of five lumbar discs on a coarse grid, then the best consistent chain.
+"""Find the L4/5 disc: heat maps of the discs on a coarse grid, then the best consistent chain.
 
 Counting from the sacrum is a convention (`dicomseg.segmentation.COUNTING_RULE`). All discs are placed
-together, because the likely error is not a few millimetres but a whole level.
+together, because the likely error is not a few millimetres but a whole level: every disc looks like
+its neighbour, and only the chain says which one is which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,21 +19,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.segmentation import Level, NotInView
-from dicomseg.volume import AXIAL, Points, Volume
+from dicomseg.volume import AXIAL, Array, Points, Volume
 
 DISCS: Final = ("l5s1", "l45", "l34", "l23", "l12")
-"""Channels, from the sacrum upwards."""
+"""Named channels, from the sacrum upwards; one more channel holds all discs above."""
+ABOVE: Final = len(DISCS)
+L45: Final = DISCS.index("l45")
 GRID_MM: Final = (3.0, 3.0, 4.0)
 """Slices, rows, columns of the search grid; a 14 mm slab still has four columns."""
+HEAT_FACTOR: Final = (2, 2, 1)
+"""Search-grid voxels per heat-map voxel."""
 HEAT_SIGMA_MM: Final = 6.0
-DISC_SPACING_MM: Final = (24.0, 50.0)
+MOST_WIDTH_MM: Final = 144.0
+"""Columns searched, about the middle of the image: a spine lies nearer to it than this half width."""
+DISC_SPACING_MM: Final = (22.0, 50.0)
 """Distance between neighbouring disc centres: 35.4–36.6 ± 2.5 mm in 24 SPIDER subjects, generous ends."""
 LEAST_PEAK: Final = 0.25
 """A heat-map peak below this is no disc."""
-LEAST_CONFIDENCE: Final = 0.35
+COST: Final = 0.3
+"""What a disc costs in a chain: a weaker identity than this is better left out."""
+GAP_COST: Final = 0.25
+"""Price of passing over one disc that was not seen."""
+FULL_MARGIN: Final = 0.6
+"""Lead over the best chain with another L4/5 at which the counting counts as certain."""
+LEAST_CONFIDENCE: Final = 0.25
 """Below this the answer is "not in the field of view"."""
-DOUBTFUL: Final = 0.55
-CANDIDATES: Final = 3
+DOUBTFUL: Final = 0.5
+CANDIDATES: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +53,43 @@ class LevelArchitecture:
     """Sizes of the level network; written into the bundle's card."""
 
     width: int = 16
-    discs: int = len(DISCS)
+    discs: int = len(DISCS) + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
-        return {"name": "level-unet", **asdict(self)}
+        return {"name": "level-unet-2", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A place that looks like a disc: LPS mm and the probability of each channel there."""
+
+    centre_lps: Points
+    identity: Array
+
+
+Named = tuple[tuple[int, Candidate], ...]
+"""Discs with their channel, from below upwards."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeatMaps:
+    """One map per channel, (channels, i, j, k) in 0…1, and the grid they lie on."""
+
+    maps: Array
+    grid: Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its L4/5."""
+
+    discs: Named
+    margin: float = 0.0
+
+    def find(self, channel: int) -> Candidate | None:
+        """The candidate that carries `channel`."""
+        return next((c for n, c in self.discs if n == channel), None)
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
@@ -59,29 +104,30 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class LevelNet(nn.Module):
-    """Small U-Net, (N, 1, D, H, W) to heat-map logits (N, 5, D, H, W); strides (2, 2, 1) first, for thin slabs."""
+    """Small U-Net, (N, 1, D, H, W) to heat-map logits (N, discs, D/2, H/2, W) rounded up.
+
+    The first two strides are (2, 2, 1) for thin slabs; the deepest step sees 100 mm at once, so that
+    the sacrum helps to name a disc far above it.
+    """
 
     def __init__(self, architecture: LevelArchitecture) -> None:
         super().__init__()
         b = architecture.width
         self.enter, self.mid, self.deep = _double(1, b), _double(b, 2 * b), _double(2 * b, 4 * b)
-        self.deepest = _double(4 * b, 4 * b)
-        self.up2, self.up1, self.up0 = (
-            _double(8 * b, 4 * b),
-            _double(6 * b, 2 * b),
-            _double(3 * b, b),
-        )
-        self.head = nn.Conv3d(b, architecture.discs, 1)
+        self.deepest, self.context = _double(4 * b, 4 * b), _double(4 * b, 4 * b)
+        self.up2, self.up1 = _double(8 * b, 4 * b), _double(6 * b, 2 * b)
+        self.head = nn.Conv3d(2 * b, architecture.discs, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return heat-map logits on the input grid."""
+        """Return heat-map logits on the half grid."""
         a = self.enter(image)
-        b = self.mid(functional.max_pool3d(a, (2, 2, 1), ceil_mode=True))
+        b = self.mid(functional.max_pool3d(a, HEAT_FACTOR, ceil_mode=True))
         c = self.deep(functional.max_pool3d(b, (2, 2, 1), ceil_mode=True))
         d = self.deepest(functional.max_pool3d(c, (2, 2, 2), ceil_mode=True))
+        far = self.context(functional.max_pool3d(d, (2, 2, 2), ceil_mode=True))
+        d = d + functional.interpolate(far, size=d.shape[2:])
         x = self.up2(torch.cat([functional.interpolate(d, size=c.shape[2:]), c], 1))
         x = self.up1(torch.cat([functional.interpolate(x, size=b.shape[2:]), b], 1))
-        x = self.up0(torch.cat([functional.interpolate(x, size=a.shape[2:]), a], 1))
         heat: Tensor = self.head(x)
         return heat
 
@@ -110,7 +156,15 @@ def coarse(volume: Volume, grid_mm: tuple[float, float, float] = GRID_MM) -> Vol
     return Volume(scored(small), affine, volume.frame_of_reference_uid)
 
 
-def scored(array: np.ndarray) -> np.ndarray:
+def middle_columns(grid: Volume, most_mm: float = MOST_WIDTH_MM) -> Volume:
+    """Keep at most `most_mm` about the middle column."""
+    width = grid.shape[2]
+    kept = min(width, round(most_mm / grid.spacing_mm[2]))
+    first = (width - kept) // 2
+    return grid.box((0, 0, first), (*grid.shape[:2], first + kept))
+
+
+def scored(array: Array) -> Array:
     """Clip to the 1st–99th percentile and z-score."""
     low, high = np.percentile(array, [1, 99])
     clipped = np.clip(array, low, max(high, low + 1e-6))
@@ -119,67 +173,91 @@ def scored(array: np.ndarray) -> np.ndarray:
     )
 
 
-def _peaks(heat: np.ndarray, grid: Volume) -> list[tuple[float, Points]]:
-    """Best local maxima of one heat map: value and sub-voxel LPS centre."""
-    local = (heat == maximum_filter(heat, size=(5, 5, 3))) & (heat >= LEAST_PEAK)
-    found = sorted(zip(*np.nonzero(local), strict=True), key=lambda p: -heat[p])[:CANDIDATES]
-    out = []
-    for peak in found:
+def candidates(heat: Array, grid: Volume) -> list[Candidate]:
+    """Places that look like any disc, from below upwards; `grid` is the grid of the heat maps."""
+    best = heat.max(axis=0)
+    local = (best == maximum_filter(best, size=(3, 3, 3))) & (best >= LEAST_PEAK)
+    peaks = sorted(zip(*np.nonzero(local), strict=True), key=lambda p: -best[p])[:CANDIDATES]
+    found = []
+    for peak in peaks:
         box = tuple(slice(max(0, int(p) - 2), int(p) + 3) for p in peak)
-        weight = heat[box]
+        weight = best[box] ** 2
         index = np.stack(
             np.meshgrid(
                 *(np.arange(s.start, s.start + n) for s, n in zip(box, weight.shape, strict=True)),
                 indexing="ij",
             ),
-            -1,
+            axis=-1,
         )
         centre = (index * weight[..., None]).sum((0, 1, 2)) / weight.sum()
-        out.append((float(heat[peak]), grid.to_patient(centre)))
-    return out
+        near = tuple(slice(max(0, int(p) - 1), int(p) + 2) for p in peak)
+        found.append(
+            Candidate(grid.to_patient(centre), heat[(slice(None), *near)].max(axis=(1, 2, 3)))
+        )
+    return sorted(found, key=lambda c: float(c.centre_lps[2]))
 
 
-def _consistent(lower: Points, upper: Points) -> bool:
-    step = upper - lower
+def _step_price(
+    lower: Candidate, upper: Candidate, from_channel: int, to_channel: int
+) -> float | None:
+    """Price of going from one disc to the next, None when they cannot be neighbours in a chain."""
+    step = upper.centre_lps - lower.centre_lps
     distance = float(np.linalg.norm(step))
-    return DISC_SPACING_MM[0] <= distance <= DISC_SPACING_MM[1] and step[2] > 0.5 * distance
+    if step[2] <= 0.5 * distance:
+        return None
+    low, high = DISC_SPACING_MM
+    count = to_channel - from_channel
+    if count == 1 or from_channel == to_channel == ABOVE:
+        return 0.0 if low <= distance <= high else None
+    if count == 2:
+        return GAP_COST if 1.5 * low <= distance <= 2 * high else None
+    return None
 
 
-def best_chain(peaks: list[list[tuple[float, Points]]]) -> dict[str, tuple[float, Points]]:
-    """Choose one peak or none per disc so that neighbours fit and the sum of peaks is largest."""
-    best: dict[str, tuple[float, Points]] = {}
-    best_score = 0.0
-    for choice in product(*([None, *p] for p in peaks)):
-        chain = [(name, c) for name, c in zip(DISCS, choice, strict=True) if c is not None]
-        places = [DISCS.index(name) for name, _ in chain]
-        if any(b - a != 1 for a, b in pairwise(places)):
-            continue
-        if not all(_consistent(a[1][1], b[1][1]) for a, b in pairwise(chain)):
-            continue
-        score = sum(c[0] for _, c in chain)
-        if score > best_score:
-            best, best_score = dict(chain), score
-    return best
+def _best_path(found: Sequence[Candidate], barred: Candidate | None = None) -> tuple[float, Named]:
+    """Highest-scoring chain; `barred` may not be L4/5."""
+    best: dict[tuple[int, int], tuple[float, Named]] = {}
+    for n, candidate in enumerate(found):
+        for channel in range(ABOVE + 1):
+            if candidate is barred and channel == L45:
+                continue
+            gain = float(candidate.identity[channel]) - COST
+            score = gain
+            path: Named = ((channel, candidate),)
+            for (m, before), (sum_before, path_before) in best.items():
+                price = None if m == n else _step_price(found[m], candidate, before, channel)
+                if price is not None and sum_before + gain - price > score:
+                    score, path = sum_before + gain - price, (*path_before, (channel, candidate))
+            best[n, channel] = score, path
+    return max(best.values(), key=lambda item: item[0], default=(0.0, ()))
 
 
-def _normal(chain: Mapping[str, tuple[float, Points]]) -> Points:
+def best_chain(found: Sequence[Candidate]) -> Chain:
+    """Name the discs so that neighbours fit and the sum of identities is largest."""
+    score, path = _best_path(found)
+    chain = Chain(path)
+    here = chain.find(L45)
+    return chain if here is None else Chain(path, score - max(0.0, _best_path(found, here)[0]))
+
+
+def _normal(chain: Chain) -> Points:
     """Unit spine tangent at L4/5 from the neighbours in view, towards the head."""
-    above, below, here = chain.get("l34"), chain.get("l5s1"), chain["l45"][1]
-    steps = [above[1] - here] if above else []
-    steps += [here - below[1]] if below else []
+    places = [c.centre_lps for n, c in chain.discs if abs(n - L45) <= 1]
+    steps = [b - a for a, b in pairwise(places)]
     if not steps:
         return np.array([0.0, 0.0, 1.0])
     total = np.sum([s / np.linalg.norm(s) for s in steps], axis=0)
     return np.asarray(total / np.linalg.norm(total))
 
 
-def level_from(chain: Mapping[str, tuple[float, Points]]) -> Level | NotInView:
-    """Turn a chain into the answer, with its confidence and warnings."""
-    if "l45" not in chain:
+def level_from(chain: Chain) -> Level | NotInView:
+    """Turn a chain into the answer: confidence = peak × lead over another counting × neighbours seen."""
+    here = chain.find(L45)
+    if here is None:
         return NotInView()
-    peak, centre = chain["l45"]
-    neighbours = sum(name in chain for name in ("l5s1", "l34"))
-    confidence = min(1.0, peak) * (0.6 + 0.2 * neighbours)
+    neighbours = sum(chain.find(n) is not None for n in (L45 - 1, L45 + 1))
+    certainty = float(np.clip(chain.margin / FULL_MARGIN, 0.0, 1.0))
+    confidence = min(1.0, float(here.identity[L45])) * certainty * (0.7, 0.9, 1.0)[neighbours]
     if confidence < LEAST_CONFIDENCE:
         return NotInView(
             f"L4/5 not in the field of view (best candidate has confidence {confidence:.2f}, {LEAST_CONFIDENCE} is needed)"
@@ -187,16 +265,11 @@ def level_from(chain: Mapping[str, tuple[float, Points]]) -> Level | NotInView:
     warnings = []
     if confidence < DOUBTFUL:
         warnings.append(f"the level is uncertain (confidence {confidence:.2f}): check the counting")
-    if "l5s1" not in chain:
+    if chain.find(L45 - 1) is None:
         warnings.append("L5/S1 is not seen: the level was not counted from the sacrum")
-    x, y, z = centre
-    a, b, c = _normal(chain)
-    return Level(
-        (float(x), float(y), float(z)),
-        (float(a), float(b), float(c)),
-        round(confidence, 3),
-        tuple(warnings),
-    )
+    x, y, z = (float(v) for v in here.centre_lps)
+    a, b, c = (float(v) for v in _normal(chain))
+    return Level((x, y, z), (a, b, c), round(confidence, 3), tuple(warnings))
 
 
 class NetworkFinder:
@@ -205,16 +278,25 @@ class NetworkFinder:
     def __init__(self, network: LevelNet) -> None:
         self._network = network.eval()
 
-    def heat(self, grid: Volume) -> np.ndarray:
-        """Heat maps (5, i, j, k) on the search grid, 0…1."""
+    def heat(self, grid: Volume) -> HeatMaps:
+        """Heat maps 0…1 of a search grid, with their own geometry."""
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(np.array(grid.array))[None, None])
-        return np.asarray(torch.sigmoid(logits)[0].numpy())
+        maps = np.asarray(torch.sigmoid(logits)[0].numpy())
+        factor = np.array(HEAT_FACTOR)
+        affine = grid.affine.copy()
+        affine[:3, :3] = grid.affine[:3, :3] * factor
+        affine[:3, 3] = grid.to_patient((factor - 1) / 2)
+        return HeatMaps(maps, Volume(maps[0], affine))
+
+    def chain(self, volume: Volume) -> Chain:
+        """The named discs of a volume."""
+        heat = self.heat(middle_columns(coarse(volume)))
+        return best_chain(candidates(heat.maps, heat.grid))
 
     def locate(self, volume: Volume) -> Level | NotInView:
         """Answer for one volume."""
-        grid = coarse(volume)
-        return level_from(best_chain([_peaks(h, grid) for h in self.heat(grid)]))
+        return level_from(self.chain(volume))
 
 
 def load_finder(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> NetworkFinder:

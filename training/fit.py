@@ -6,13 +6,15 @@ samples as one that was never stopped.
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,16 +22,21 @@ from torch.nn import functional
 
 from dicomseg.structures import STRUCTURES
 from model.network import DeepLabV3Plus3D
+from model.window import MULTIPLE, PAPER_SHAPE
 from training import checkpoint
 from training.augment import Sample, Strength, draw
 from training.cases import Case, cases_in, load_case
 from training.errors import SourceMissing
 from training.loss import marginal_loss
-from training.recipe import Recipe
+from training.recipe import Recipe, read
 
-CHECKPOINT_EVERY_S = 180.0
-VALIDATE_EVERY = 200
-VALIDATION_SHAPE = (64, 160, 160)
+CHECKPOINT: Final = "checkpoint.pt"
+CHECKPOINT_EVERY_S: Final = 180.0
+VALIDATE_EVERY: Final = 200
+REPORT_EVERY: Final = 20
+PHANTOM_SLABS: Final = 0.12
+"""Share of phantom draws that are cut to a sagittal slab."""
+Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +63,36 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator) -> Shape:
+    """Draw the sample's shape; a slab keeps its own width, rounded up, as in the service's window."""
+    if narrow:
+        deep, high, _ = recipe.narrow
+        return deep, high, -(-case.image.shape[2] // MULTIPLE) * MULTIPLE
+    if recipe.wide_share and rng.random() < recipe.wide_share:
+        return recipe.wide[int(rng.integers(len(recipe.wide)))]
+    return recipe.crops[int(rng.integers(len(recipe.crops)))]
+
+
+def _as_slab(case: Case, rng: np.random.Generator) -> Case:
+    """A phantom seen as a sagittal slab, or the gap between the two kinds is also a gap of shape."""
+    middle = case.image.shape[2] // 2 + int(rng.integers(-6, 7))
+    half = int(rng.integers(10, 17))
+    deep, high = case.image.shape[:2]
+    return case.cropped((0, 0, max(0, middle - half)), (deep, high, middle + half))
+
+
 def sample_of(
-    recipe: Recipe, phantoms: Sequence[Path], slabs: Sequence[Path], step: int
+    recipe: Recipe, phantoms: Sequence[Path], slabs: Sequence[Path], number: int
 ) -> tuple[Case, Sample]:
-    """Draw the sample of one step."""
-    rng = np.random.default_rng((recipe.seed, step))
+    """Draw the sample with this number; the same number gives the same sample."""
+    rng = np.random.default_rng((recipe.seed, number))
     from_phantom = bool(phantoms) and (not slabs or rng.random() < recipe.phantom_share)
     case = _cached(_pick(phantoms if from_phantom else slabs, rng))
-    narrow = not from_phantom or rng.random() < 0.12
-    shape = recipe.narrow if narrow else recipe.crops[int(rng.integers(len(recipe.crops)))]
-    if (
-        from_phantom and narrow
-    ):  # a phantom seen as a sagittal slab, or the domain gap is also a gap of shape
-        middle = case.image.shape[2] // 2 + int(rng.integers(-6, 7))
-        half = int(rng.integers(10, 17))
-        case = case.cropped(
-            (0, 0, middle - half), (case.image.shape[0], case.image.shape[1], middle + half)
-        )
-    return case, draw(case, shape, (recipe.seed, step, 7), recipe.strength)
+    narrow = not from_phantom or rng.random() < PHANTOM_SLABS
+    if from_phantom and narrow:
+        case = _as_slab(case, rng)
+    shape = _shape(recipe, case, narrow=narrow, rng=rng)
+    return case, draw(case, shape, (recipe.seed, number, 7), recipe.strength)
 
 
 def _pick(paths: Sequence[Path], rng: np.random.Generator) -> Path:
@@ -85,16 +104,24 @@ def upsampled(logits: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(logits, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
+def service_shape(case: Case) -> Shape:
+    """What the service's window would hold of this case: at most the paper's grid, multiples of 4."""
+    i, j, k = (
+        min(n // MULTIPLE * MULTIPLE, most)
+        for n, most in zip(case.image.shape, PAPER_SHAPE, strict=True)
+    )
+    return i, j, k
+
+
 @torch.no_grad()
 def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, float]:
-    """Dice per structure about the level, averaged over the cases that label it; not augmented."""
+    """Dice per structure in the service's window, averaged over the cases that label it; not augmented."""
     still = Strength(0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0)
     scores: dict[str, list[float]] = {}
     network.eval()
     for path in paths:
-        case = _cached(path)
-        shape = VALIDATION_SHAPE if case.image.shape[2] >= 64 else (64, 160, 32)
-        sample = draw(case, shape, (0,), still)
+        case = load_case(path)
+        sample = draw(case, service_shape(case), (0,), still)
         found = upsampled(network(sample.image)).argmax(1)
         for structure in STRUCTURES:
             if structure.id not in case.labelled:
@@ -116,7 +143,8 @@ class Fit:
             raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
         torch.manual_seed(recipe.seed)
         self.recipe, self.phantoms, self.slabs, self.step = recipe, list(phantoms), list(slabs), 0
-        self.network = DeepLabV3Plus3D(recipe.architecture).to(memory_format=torch.channels_last_3d)
+        self.network = DeepLabV3Plus3D(recipe.architecture)
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = DeepLabV3Plus3D(recipe.architecture)
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(
@@ -144,11 +172,15 @@ class Fit:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
-        case, sample = sample_of(recipe, self.phantoms, self.slabs, self.step)
-        logits = self.network(sample.image.to(memory_format=torch.channels_last_3d))
-        loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, case.labelled)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = 0.0
+        for draw_number in range(recipe.accumulate):
+            number = self.step * recipe.accumulate + draw_number
+            case, sample = sample_of(recipe, self.phantoms, self.slabs, number)
+            logits = self.network(sample.image.to(memory_format=torch.channels_last_3d))
+            loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, case.labelled)
+            (loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach()) / recipe.accumulate
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
         decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
@@ -158,7 +190,7 @@ class Fit:
             ):
                 mean.lerp_(now, 1 - decay)
         self.step += 1
-        return float(loss.detach())
+        return total
 
 
 def run(
@@ -169,27 +201,21 @@ def run(
     validation: Sequence[Path] = (),
     report: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
-    """Train until the recipe's last step or the time is over; True when the recipe is finished."""
-    file = out / "checkpoint.pt"
+    """Train until the recipe's last step or the time is over; True when the recipe is finished.
+
+    A checkpoint is written every few minutes and at the end; a run that is killed loses no more.
+    """
+    file = out / CHECKPOINT
     start = saved = time.monotonic()
     losses: list[float] = []
     while fit.step < fit.recipe.steps and time.monotonic() - start < max_minutes * 60:
-        losses.append(fit.advance())
-        if fit.step % 20 == 0 or fit.step == 1:
-            dice = (
-                quick_dice(fit.average, validation)
-                if validation and fit.step % VALIDATE_EVERY == 0
-                else None
-            )
-            report(
-                Progress(
-                    fit.step,
-                    float(np.mean(losses[-20:])),
-                    learning_rate(fit.recipe, fit.step),
-                    time.monotonic() - start,
-                    dice,
-                )
-            )
+        losses = [*losses[1 - REPORT_EVERY :], fit.advance()]
+        if fit.step % REPORT_EVERY == 0 or fit.step == 1:
+            due = bool(validation) and fit.step % VALIDATE_EVERY == 0
+            dice = quick_dice(fit.average, validation) if due else None
+            seconds = time.monotonic() - start
+            rate = learning_rate(fit.recipe, fit.step)
+            report(Progress(fit.step, float(np.mean(losses)), rate, seconds, dice))
         if time.monotonic() - saved > CHECKPOINT_EVERY_S:
             checkpoint.save(file, fit.state())
             saved = time.monotonic()
@@ -210,3 +236,46 @@ def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Pat
         else:
             slabs.append(path)
     return phantoms, slabs, held
+
+
+def fit_command(
+    cases: Path = Path("cases"),
+    out: Path = Path("run"),
+    recipe: Path | None = None,
+    steps: int = 0,
+    max_minutes: float = 0.0,
+    threads: int = 0,
+    resume: bool = False,
+) -> None:
+    """Train the segmentation network on prepared cases.
+
+    CASES holds folders of .npz and .json from `lumbar-train prepare`; OUT gets checkpoint.pt and
+    progress.jsonl. RECIPE is a TOML file; --steps overrides its length. --max-minutes ends cleanly and
+    --resume goes on to the same result, on the same machine with the same number of threads; a run
+    that is killed loses three minutes. Exit status: 0 done or time over, 4 no cases or an unreadable checkpoint.
+    """
+    chosen = Recipe() if recipe is None else read(recipe)
+    chosen = chosen if steps <= 0 else replace(chosen, steps=steps)
+    phantoms, slabs, held = split(cases, chosen) if cases.is_dir() else ([], [], [])
+    if not phantoms and not slabs:
+        raise SourceMissing(f"{cases}: no prepared cases; make some with `lumbar-train prepare`")
+    if threads > 0:
+        torch.set_num_threads(threads)
+    fit = Fit(chosen, phantoms, slabs)
+    if resume:
+        fit.restore(checkpoint.load(out / CHECKPOINT))
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / "progress.jsonl"
+
+    def report(progress: Progress) -> None:
+        line = json.dumps(asdict(progress))
+        with log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    most = max_minutes if max_minutes > 0 else math.inf
+    finished = run(fit, out, max_minutes=most, validation=held, report=report)
+    sys.stdout.write(
+        f"{out / CHECKPOINT}: step {fit.step}, {'finished' if finished else 'to be resumed'}\n"
+    )

@@ -6,37 +6,53 @@ which is what a cervical spine looks like to a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomseg.volume import Volume
-from model.level import DISCS, GRID_MM, HEAT_SIGMA_MM, LevelArchitecture, LevelNet, NetworkFinder, coarse, scored
+from dicomseg.volume import Array, Points, Volume
+from model.level import (
+    ABOVE,
+    DISCS,
+    GRID_MM,
+    HEAT_FACTOR,
+    HEAT_SIGMA_MM,
+    LevelArchitecture,
+    LevelNet,
+    NetworkFinder,
+    coarse,
+    scored,
+)
 from training.cases import Case, load_case
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
 LEAST_HEIGHT_MM: Final = 60.0
+SLAB_SHARE: Final = 0.75
+"""Share of draws from whole-lumbar slabs; the rest are full-width slabs of L4/5."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Small:
-    """One case on a fine search grid: image, affine and known disc centres in fractional indices."""
+    """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
 
     image: Tensor
-    discs: dict[str, np.ndarray]
+    discs: tuple[tuple[int, Points], ...]
     name: str
 
 
 def small_of(case: Case) -> Small:
     """Average one case to `FINE_MM`."""
     grid = coarse(Volume(case.image, case.affine), FINE_MM)
-    discs = {n: grid.to_index(np.array(p)) for n, p in case.disc_centres.items() if n in DISCS}
+    discs = tuple(
+        (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
+        for n, p in case.disc_centres.items()
+    )
     return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
 
 
@@ -62,23 +78,30 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
         [[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]]
     )
-    axes = [(torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g for n, g in zip(shape, GRID_MM, strict=True)]
+    axes = [
+        (torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g
+        for n, g in zip(shape, GRID_MM, strict=True)
+    ]
     mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) / float(scale)
     flip = float(rng.choice([-1.0, 1.0]))
     mm = mm * torch.tensor([1.0, 1.0, flip])
-    moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(centre, dtype=torch.float32)
+    moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(
+        centre, dtype=torch.float32
+    )
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
-    image = functional.grid_sample(small.image[None, None], grid, padding_mode="border", align_corners=False)[0]
-    heat = torch.zeros(len(DISCS), *(int(n) for n in shape))
-    if not negative:
-        for n, name in enumerate(DISCS):
-            if name in small.discs:
-                at = torch.tensor((small.discs[name] + 0.5) * np.array(FINE_MM), dtype=torch.float32)
-                heat[n] = torch.exp(-((moved - at) ** 2).sum(-1) / (2 * HEAT_SIGMA_MM**2))
-    return torch.from_numpy(_disturb(image.numpy(), rng)), heat
+    image = functional.grid_sample(
+        small.image[None, None], grid, padding_mode="border", align_corners=False
+    )[0]
+    heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
+    for channel, index in () if negative else small.discs:
+        at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
+        bump = torch.exp(-((moved - at) ** 2).sum(-1) / (2 * HEAT_SIGMA_MM**2))
+        heat[channel] = torch.maximum(heat[channel], bump)
+    heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
+    return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
 
 
-def _disturb(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _disturb(image: Array, rng: np.random.Generator) -> Array:
     low, high = image.min(), image.max()
     unit = ((image - low) / max(float(high - low), 1e-6)) ** float(np.exp(rng.uniform(-0.6, 0.6)))
     if rng.random() < 0.4:
@@ -90,42 +113,67 @@ def _disturb(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
-    """Squared error of the heat maps, peaks weighted up."""
-    weight = 1 + 60 * heat
+    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss."""
+    weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
+def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
+    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed."""
+    own = network.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict({**own, **fitting})
+    if "context.4.weight" not in fitting:
+        nn.init.zeros_(cast("Tensor", network.context[4].weight))
+    return network
+
+
+def _mean_towards(average: nn.Module, network: nn.Module, share: float) -> None:
+    with torch.no_grad():
+        for mean, now in zip(
+            average.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            mean.lerp_(now, share)
+
+
 def fit_level(
-    cases: Sequence[Path], steps: int, seed: int = 1, report: Callable[[int, float], None] = lambda _n, _l: None
+    smalls: Sequence[Small],
+    steps: int,
+    *,
+    seed: int = 1,
+    start: Mapping[str, Tensor] | None = None,
+    report: Callable[[int, float, LevelNet], None] = lambda _n, _l, _w: None,
 ) -> LevelNet:
-    """Train from scratch; the averaged weights are returned."""
+    """Train on `smalls`, two draws a step; the averaged weights are returned.
+
+    start: weights to begin with. report: called every 100 steps with step, loss, averaged network.
+    """
     torch.manual_seed(seed)
-    smalls = [small_of(load_case(p)) for p in cases]
-    slabs = [s for s in smalls if not s.name.startswith("phantom")] or smalls
-    network = LevelNet(LevelArchitecture()).to(memory_format=torch.channels_last_3d)
+    slabs = [s for s in smalls if not s.name.startswith("phantom")] or list(smalls)
+    network = warm(LevelNet(LevelArchitecture()), start or {})
     average = LevelNet(LevelArchitecture())
     average.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=steps, pct_start=0.1
+    )
     running = 0.0
     for step in range(steps):
         rng = np.random.default_rng((seed, step))
         loss = torch.zeros(())
         for _ in range(2):
-            pool = slabs if rng.random() < 0.7 else smalls
+            pool = slabs if rng.random() < SLAB_SHARE else smalls
             image, heat = draw(pool[int(rng.integers(len(pool)))], rng)
-            loss = loss + loss_of(network(image[None].to(memory_format=torch.channels_last_3d)), heat[None]) / 2
+            loss = loss + loss_of(network(image[None]), heat[None]) / 2
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                mean.lerp_(now, 0.01)
-        running = 0.98 * running + 0.02 * float(loss.detach())
-        if step % 100 == 0:
-            report(step, running)
+        _mean_towards(average, network, max(0.01, 1 / (step + 2)))
+        running = 0.98 * running + 0.02 * float(loss.detach()) if step else float(loss.detach())
+        if step % 100 == 99:
+            report(step + 1, running, average)
     return average
 
 
@@ -137,5 +185,9 @@ def errors_mm(network: LevelNet, cases: Sequence[Path]) -> dict[str, float]:
         case = load_case(path)
         level = finder.locate(Volume(case.image, case.affine))
         centre = getattr(level, "centre_lps", None)
-        out[case.case_id] = float("nan") if centre is None else float(np.linalg.norm(np.array(centre) - case.level_centre_lps))
+        out[case.case_id] = (
+            float("nan")
+            if centre is None
+            else float(np.linalg.norm(np.array(centre) - case.level_centre_lps))
+        )
     return out

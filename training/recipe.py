@@ -15,17 +15,22 @@ from training.augment import Strength
 class Recipe:
     """How the network is trained.
 
-    crops: sample shapes (slices, rows, columns), multiples of 4, drawn in turn; narrow: the shape for
-    sagittal slabs. phantom_share: share of draws from phantoms. warm_up: steps of rising learning
-    rate, then cosine to zero at `steps`. ema: decay of the averaged weights that are shipped.
-    held_out: patients never drawn.
+    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random; narrow: the shape for
+    sagittal slabs. wide: shapes as large as the service's window and their share of draws, because
+    instance normalisation answers differently when it sees more of the body. phantom_share: share of
+    draws from phantoms. accumulate: draws per step. warm_up: steps of rising learning rate, then
+    cosine to zero at `steps`. ema: decay of the averaged weights that are shipped. held_out: case ids
+    never drawn.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
     strength: Strength = field(default_factory=Strength)
     crops: tuple[tuple[int, int, int], ...] = ((40, 112, 112), (32, 128, 128), (28, 128, 144))
     narrow: tuple[int, int, int] = (80, 144, 32)
+    wide: tuple[tuple[int, int, int], ...] = ((40, 240, 180), (128, 160, 120))
+    wide_share: float = 0.0
     phantom_share: float = 0.6
+    accumulate: int = 1
     steps: int = 2400
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
@@ -47,13 +52,13 @@ def read(path: Path) -> Recipe:
     unknown = set(values) - known
     if unknown:
         raise TypeError(
-            f"{path}: unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}"
+            f"{path}: unknown key {min(unknown)!r}; known are {', '.join(sorted(known))}"
         )
     if "architecture" in values:
         values["architecture"] = Architecture.from_dict(values["architecture"])
     if "strength" in values:
         values["strength"] = Strength(**values["strength"])
-    for name in ("crops", "narrow", "held_out"):
+    for name in ("crops", "wide", "narrow", "held_out"):
         if name in values:
             values[name] = tuple(tuple(v) if isinstance(v, list) else v for v in values[name])
     return Recipe(**values)
