@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from node.errors import ClaimLost, IllegalTransition, UnknownUid
+from node.errors import ClaimLost, IllegalTransition, StateRefused, UnknownUid
 from node.records import (
     DeliveryRow,
     EventRow,
@@ -36,6 +36,8 @@ from node.states import (
 )
 
 BUSY_TIMEOUT_S: Final = 30.0
+SUPERSEDED: Final = "superseded"
+"""Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
 _SERIES: Final = "id, study, series, state, reason, token, token_at, attempts, forced, instances, first_at, last_at, state_at"
 _DELIVERY: Final = (
     "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at, s.study, s.series"
@@ -48,34 +50,40 @@ def _series_row(row: Sequence[Any]) -> SeriesRow:
     return SeriesRow(row[0], SeriesKey(row[1], row[2]), SeriesState(row[3]), *row[4:])
 
 
-def _delivery_row(row: Sequence[Any]) -> DeliveryRow:
-    return DeliveryRow(
-        row[0],
-        row[1],
-        Path(row[2]),
-        row[3],
-        DeliveryState(row[4]),
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        SeriesKey(row[9], row[10]),
-    )
-
-
 class Journal:
-    """All that is known of every object, series, result and delivery."""
+    """All that is known of every object, series, result and delivery.
+
+    Paths below the journal's own folder are kept relative to it, so that the folder may be moved.
+    """
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path, self._now, self._local = path, now, threading.local()
 
     @classmethod
     def open(cls, path: Path, now: Callable[[], float]) -> Journal:
-        """Open or create; `now` gives seconds since 1970. Raises `JournalTooNew`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open or create; `now` gives seconds since 1970. Raises `JournalTooNew`, `StateRefused`."""
         journal = cls(path, now)
-        migrate(journal._connection)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            migrate(journal._connection)
+        except (OSError, sqlite3.Error) as error:
+            raise StateRefused(
+                f"{path}: the journal cannot be opened ({error}); check permissions and disk, or restore a backup"
+            ) from error
         return journal
+
+    def _kept(self, path: Path) -> str:
+        root = self._path.parent
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def _place(self, kept: str) -> Path:
+        return self._path.parent / kept
+
+    def _delivery_row(self, row: Sequence[Any]) -> DeliveryRow:
+        return DeliveryRow(
+            row[0], row[1], self._place(row[2]), row[3], DeliveryState(row[4]), *row[5:9],
+            SeriesKey(row[9], row[10]),
+        )  # fmt: skip
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -147,7 +155,7 @@ class Journal:
             "INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 facts.sop_instance_uid, facts.digest, series_id, facts.sop_class_uid, facts.transfer_syntax_uid,
-                str(facts.path), facts.bytes, facts.calling_ae, state, reason, now,
+                self._kept(facts.path), facts.bytes, facts.calling_ae, state, reason, now,
             ),
         )  # fmt: skip
 
@@ -197,7 +205,9 @@ class Journal:
 
     def paths(self) -> set[str]:
         """Every path an instance row names, for comparing journal and disk."""
-        return {r[0] for r in self._connection.execute("SELECT path FROM instance")}
+        return {
+            str(self._place(r[0])) for r in self._connection.execute("SELECT path FROM instance")
+        }
 
     def stored_digest(self, sop_instance_uid: str) -> tuple[str, Path] | None:
         """Digest and path of the stored object with this UID."""
@@ -205,13 +215,10 @@ class Journal:
             "SELECT digest, path FROM instance WHERE sop_instance = ? AND state = 'stored'",
             (sop_instance_uid,),
         ).fetchone()
-        return None if row is None else (row[0], Path(row[1]))
+        return None if row is None else (row[0], self._place(row[1]))
 
-    @staticmethod
-    def _instance_row(r: Sequence[Any]) -> InstanceRow:
-        return InstanceRow(
-            r[0], r[1], r[2], r[3], Path(r[4]), r[5], r[6], InstanceState(r[7]), r[8], r[9]
-        )
+    def _instance_row(self, r: Sequence[Any]) -> InstanceRow:
+        return InstanceRow(*r[:4], self._place(r[4]), r[5], r[6], InstanceState(r[7]), r[8], r[9])
 
     # --- series ---
 
@@ -393,7 +400,7 @@ class Journal:
                 (
                     result.result_id,
                     row.id,
-                    str(result.folder),
+                    self._kept(result.folder),
                     result.model_digest,
                     result.attempt,
                     now,
@@ -404,9 +411,8 @@ class Journal:
                 (row.id, result.result_id),
             ).fetchall()
             for (delivery_id,) in older:
-                self._move_delivery(
-                    db, delivery_id, DeliveryEvent.SUPERSEDED, {"by": result.result_id}, None
-                )
+                detail: dict[str, object] = {"reason": SUPERSEDED, "by": result.result_id}
+                self._move_delivery(db, delivery_id, DeliveryEvent.SUPERSEDED, detail, None)
             for name in destinations:
                 cursor = db.execute(
                     "INSERT OR IGNORE INTO delivery (result_id, destination, state, state_at) VALUES (?, ?, ?, ?)",
@@ -430,7 +436,7 @@ class Journal:
             " WHERE s.study = ? AND s.series = ? ORDER BY r.created_at, r.attempt",
             key,
         )
-        return [ResultRow(r[0], Path(r[1]), r[2], r[3], r[4]) for r in rows]
+        return [ResultRow(r[0], self._place(r[1]), r[2], r[3], r[4]) for r in rows]
 
     # --- deliveries ---
 
@@ -438,7 +444,7 @@ class Journal:
         """Deliveries in these states, oldest first."""
         marks = ", ".join("?" * len(states))
         return [
-            _delivery_row(r)
+            self._delivery_row(r)
             for r in self._connection.execute(
                 f"{_DELIVERY} WHERE d.state IN ({marks}) ORDER BY d.id", states
             )
@@ -447,7 +453,7 @@ class Journal:
     def deliveries_of(self, key: SeriesKey) -> list[DeliveryRow]:
         """Deliveries of a series' results."""
         return [
-            _delivery_row(r)
+            self._delivery_row(r)
             for r in self._connection.execute(
                 f"{_DELIVERY} WHERE s.study = ? AND s.series = ? ORDER BY d.id", key
             )
@@ -456,7 +462,7 @@ class Journal:
     def deliveries_due(self, now: float) -> list[DeliveryRow]:
         """Pending and sent deliveries, and waiting ones whose time has come."""
         query = f"{_DELIVERY} WHERE d.state IN ('pending', 'sent') OR (d.state = 'waiting' AND d.next_try_at <= ?) ORDER BY d.id"
-        return [_delivery_row(r) for r in self._connection.execute(query, (now,))]
+        return [self._delivery_row(r) for r in self._connection.execute(query, (now,))]
 
     def advance_delivery(
         self,
@@ -545,8 +551,8 @@ class Journal:
         with self._writing() as db:
             for row in rows:
                 dead = db.execute(
-                    "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> 'superseded'",
-                    (row.id,),
+                    "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> ?",
+                    (row.id, SUPERSEDED),
                 ).fetchall()
                 for (delivery_id,) in dead:
                     self._move_delivery(db, delivery_id, DeliveryEvent.RETRY_REQUESTED, {}, None)

@@ -26,13 +26,42 @@ def migrate(connection: sqlite3.Connection) -> None:
         JournalTooNew: the database is ahead of this program.
     """
     steps = migrations()
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > steps[-1][0]:
+    newest = steps[-1][0]
+    version = _version(connection)
+    if version > newest:
         raise JournalTooNew(
-            f"journal version {version}, this program knows {steps[-1][0]}; install the newer version or restore a backup"
+            f"journal version {version}, this program knows {newest}; install the newer version or restore a backup"
         )
     for number, script in steps:
         if number > version:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
+            _apply(connection, number, script)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
+    """Apply one migration, unless another process did so while this one waited for the lock."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(connection) < number:
+            for statement in statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def statements(script: str) -> list[str]:
+    """Split a script at the semicolons that end a statement."""
+    # Not executescript: it commits the open transaction first, and with it gives up the lock.
+    found, begun = [], ""
+    for line in script.splitlines(keepends=True):
+        begun += line
+        if sqlite3.complete_statement(begun):
+            found.append(begun)
+            begun = ""
+    return found
