@@ -73,11 +73,11 @@ def barred(seg: Segmentation) -> dict[StructureId, Refusal]:
             (f for f in seg.findings if f.severity == "refusal" and f.structure == structure), None
         )
         if structure in seg.outside_view:
-            out[structure] = Refusal("outside_image", f"{label} lies outside the image")
+            out[structure] = Refusal("outside_image", f"{label}: outside the image")
         elif finding is not None:
             out[structure] = Refusal(finding.code, finding.text)
         elif present[BY_ID[structure].value] == 0:
-            out[structure] = Refusal("missing", f"{label} was not found")
+            out[structure] = Refusal("missing", f"{label}: not found")
     return out
 
 
@@ -97,7 +97,7 @@ def interpret(
 
 
 def _no_section(label: str) -> Refusal:
-    return Refusal("no_section", f"{label} does not cross the mid-disc plane")
+    return Refusal("no_section", f"{label}: no section in the mid-disc plane")
 
 
 def _vessels(
@@ -142,8 +142,8 @@ def _one_psoas(side: Side, sections: tuple[Section, ...], seg: Segmentation) -> 
     if not sections:
         number = next(s.number for s in SEGMENTS if s.structure.id == "pm" and s.side == side)
         if not (seg.sides.array == number).any():
-            return Refusal("missing", f"Psoas major, {side}, was not found")
-        return _no_section(f"Psoas major, {side},")
+            return Refusal("missing", f"Psoas major, {side}: not found")
+        return _no_section(f"Psoas major, {side}")
     if len(sections) > 1 and sections[1].polygon.area > SECOND_PSOAS * sections[0].polygon.area:
         areas = ", ".join(f"{s.polygon.area:.0f}" for s in sections)
         return Refusal("psoas_sides_unclear", f"several psoas sections on the {side}: {areas} mm²")

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.contours import ab_of, lps_of
 from dicomseg.midplane import MidPlane
+from dicomseg.plane import ab_of, lps_of
 from dicomseg.result import Measurement, Point, Refusal
 from dicomseg.volume import Array
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from dicomseg import midplane
 from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, unexpected
-from dicomseg.contours import COARSE_MM, Field, Raster, lps_of, moved, outlines, search
+from dicomseg.contours import COARSE_MM, outlines, search
 from dicomseg.disc import disc_heights
+from dicomseg.field import Field
 from dicomseg.lengths import max_feret, min_feret, solidity
 from dicomseg.midplane import MidPlane
+from dicomseg.plane import Raster, lps_of, moved
 from dicomseg.quantities import QUANTITIES, Quantity
 from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Plane, Point, Refusal
 from dicomseg.segmentation import Finding, Segmentation

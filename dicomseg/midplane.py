@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.contours import Field
+from dicomseg.field import Field
 from dicomseg.result import Plane, Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, StructureId
@@ -62,7 +62,7 @@ def find(seg: Segmentation) -> MidPlane | Refusal:
         cloud = _voxels_lps(seg, structure)
         if len(cloud) < MIN_DISC_VOXELS:
             name = BY_ID[structure].label
-            return Refusal("plane_undetermined", f"disc plane not determined: {name} was not found")
+            return Refusal("plane_undetermined", f"disc plane not determined: {name} not found")
         clouds[structure] = cloud
     disc = clouds["ivd"]
     upwards = clouds["l4"].mean(axis=0) - clouds["l5"].mean(axis=0)

@@ -7,15 +7,17 @@ import pytest
 from shapely.geometry import Polygon
 
 from dicomseg import contours, lengths
-from dicomseg.contours import Field, Raster, outlines
+from dicomseg.contours import outlines
+from dicomseg.field import Field
 from dicomseg.midplane import plane_at
+from dicomseg.plane import Raster, ab_of, lps_of, moved
 
 RASTER = Raster(-60.0, -50.0, contours.FINE_MM, (401, 321))
 FLAT = plane_at(np.zeros(3), np.array([0.0, 0.0, 1.0]))
 
 
 def drawn(seg, structures=("aa", "ivc", "pm"), plane=FLAT):
-    corners = contours.lps_of(plane, RASTER.corners_ab)
+    corners = lps_of(plane, RASTER.corners_ab)
     return outlines(Field.around(seg, corners, 5.0), plane, RASTER, structures)
 
 
@@ -87,7 +89,7 @@ def test_a_section_where_nobody_looked_is_cut(shapes):
 
 
 def test_a_moved_plane_keeps_its_axes_square(shapes):
-    plane = contours.moved(FLAT, 3.0, 5.0, -4.0)
+    plane = moved(FLAT, 3.0, 5.0, -4.0)
     axes = np.array([plane.e_left, plane.e_back, plane.normal])
     assert np.allclose(axes @ axes.T, np.eye(3))
     assert np.allclose(np.cross(axes[2], axes[0]), axes[1])
@@ -95,9 +97,9 @@ def test_a_moved_plane_keeps_its_axes_square(shapes):
 
 
 def test_in_plane_points_go_to_the_patient_and_back():
-    plane = contours.moved(FLAT, 3.0, 5.0, -4.0)
+    plane = moved(FLAT, 3.0, 5.0, -4.0)
     points = np.array([[1.0, 2.0], [-30.0, 7.5]])
-    assert np.allclose(contours.ab_of(plane, contours.lps_of(plane, points)), points)
+    assert np.allclose(ab_of(plane, lps_of(plane, points)), points)
 
 
 def test_lengths_of_a_known_polygon():

@@ -118,7 +118,7 @@ def test_a_missing_bone_is_refused_by_name(shapes):
 
     found = midplane.find(changed(shapes, lying(shapes, 0), without_l5))
     assert found == Refusal(
-        "plane_undetermined", "disc plane not determined: L5 vertebral body was not found"
+        "plane_undetermined", "disc plane not determined: L5 vertebral body not found"
     )
 
 
