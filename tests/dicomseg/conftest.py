@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from shapely.geometry import Polygon
 
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
@@ -215,6 +215,36 @@ class Scan:
 
     def datasets(self) -> list[Dataset]:
         return [self.dataset(n) for n in range(self.shape[0])]
+
+    def enhanced(self) -> Dataset:
+        """The same volume as one Enhanced MR object, frames in reverse order."""
+        ds = self.dataset(0)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime",
+                        "ScanningSequence", "EchoTrainLength", "RepetitionTime"):  # fmt: skip
+            del ds[keyword]
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+        ds.NumberOfFrames = self.shape[0]
+        ds.EchoPulseSequence = "SPIN"
+        shared, measures, plane, echo, timing = (Dataset() for _ in range(5))
+        measures.PixelSpacing, measures.SliceThickness = (
+            list(self.spacing_mm[1:]),
+            self.spacing_mm[0],
+        )
+        plane.ImageOrientationPatient = [*self.row, *self.column]
+        echo.EffectiveEchoTime = 130.0
+        timing.RepetitionTime, timing.RFEchoTrainLength = 1500.0, 76
+        shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+        shared.MREchoSequence, shared.MRTimingAndRelatedParametersSequence = [echo], [timing]
+        ds.SharedFunctionalGroupsSequence = [shared]
+        frames = []
+        for n in reversed(range(self.shape[0])):
+            frame, position = Dataset(), Dataset()
+            position.ImagePositionPatient = self.position(n)
+            frame.PlanePositionSequence = [position]
+            frames.append(frame)
+        ds.PerFrameFunctionalGroupsSequence = frames
+        ds.PixelData = self.pixels()[::-1].tobytes()
+        return ds
 
 
 SCANS = {

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage
 
 from dicomseg.errors import Unreadable
 from dicomseg.headers import PREDICATES, Instance, distortion_rank, from_dataset, read, split
@@ -138,35 +137,8 @@ def test_any_damage_is_read_or_refused(scan, tmp_path, damage, share):
         read(path)
 
 
-def enhanced(scan):
-    """The same volume as one Enhanced MR object, frames in reverse order."""
-    ds = scan.dataset(0)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "EchoTime",
-                    "ScanningSequence", "EchoTrainLength", "RepetitionTime"):  # fmt: skip
-        del ds[keyword]
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    ds.NumberOfFrames = scan.shape[0]
-    ds.EchoPulseSequence = "SPIN"
-    shared, measures, plane, echo, timing = (Dataset() for _ in range(5))
-    measures.PixelSpacing, measures.SliceThickness = list(scan.spacing_mm[1:]), scan.spacing_mm[0]
-    plane.ImageOrientationPatient = [*scan.row, *scan.column]
-    echo.EffectiveEchoTime = 130.0
-    timing.RepetitionTime, timing.RFEchoTrainLength = 1500.0, 76
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    shared.MREchoSequence, shared.MRTimingAndRelatedParametersSequence = [echo], [timing]
-    ds.SharedFunctionalGroupsSequence = [shared]
-    frames = []
-    for n in reversed(range(scan.shape[0])):
-        frame, position = Dataset(), Dataset()
-        position.ImagePositionPatient = scan.position(n)
-        frame.PlanePositionSequence = [position]
-        frames.append(frame)
-    ds.PerFrameFunctionalGroupsSequence = frames
-    return ds
-
-
 def test_enhanced_mr_is_read_from_its_functional_groups(scan):
-    found = from_dataset(enhanced(scan), Path("x.dcm"), "")
+    found = from_dataset(scan.enhanced(), Path("x.dcm"), "")
     assert found.frames == 14
     assert found.frame_positions_lps[0] == pytest.approx(scan.position(13))
     assert found.spacing_mm == (0.7, 0.6)

@@ -11,8 +11,10 @@ import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
+from dicomseg import pixels
 from dicomseg.errors import SeriesRefused, Unreadable
 from dicomseg.headers import read
 from dicomseg.pixels import load
@@ -89,6 +91,27 @@ def test_compressed_slices_decode_to_the_same_voxels(scan, save, syntax):
     assert np.array_equal(loaded(save(packed)).volume.array, plain)
 
 
+def test_enhanced_frames_lie_where_their_positions_say(any_scan, save):
+    """The frames come in descending order; the slices ascend along the normal."""
+    source = loaded(save([any_scan.enhanced()]))
+    assert source.grid.frame_order == tuple(range(13, -1, -1))
+    assert len(source.datasets) == 1
+    volume = source.volume
+    for index in np.ndindex(volume.shape):
+        assert volume.array[index] == truth_at(any_scan, volume.to_patient(np.array(index)))
+
+
+def test_frames_may_have_a_rescale_of_their_own(scan, save):
+    ds = scan.enhanced()
+    for n, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        scale = Dataset()
+        scale.RescaleSlope, scale.RescaleIntercept = "2", str(n)
+        frame.PixelValueTransformationSequence = [scale]
+    array = loaded(save([ds])).volume.array
+    shift = np.arange(13, -1, -1)[:, None, None]
+    assert np.array_equal(array, scan.pixels() * 2.0 + shift)
+
+
 def test_rescale_gives_float32(scan, save):
     datasets = scan.datasets()
     for ds in datasets:
@@ -162,6 +185,16 @@ def test_every_real_grid_decodes(shared):
         "pydicom-mr2-j2ki",
         "siemens-xa30-enhanced-dwi",
     } <= decoded
+
+
+@pytest.mark.shared
+def test_one_object_decodes_equally_from_five_transfer_syntaxes(shared):
+    folders = sorted((shared / "data/dicom").glob("pydicom-emri-small*"))
+    assert len(folders) == 5
+    arrays = [pixels._stored(read(folder / "IM0001.dcm"))[1] for folder in folders]
+    for array in arrays:
+        assert array.shape == (10, 64, 64)
+        assert np.array_equal(array, arrays[0])
 
 
 @pytest.mark.shared
