@@ -30,6 +30,13 @@ class NodeReady:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerRefused:
+    """A worker ended before it was ready; its own line says why. The node stops."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStopped:
     """The ordered stop is done."""
 
@@ -88,7 +95,7 @@ class SpoolSwept:
 
     removed_parts: int
     adopted: int
-    dropped: int
+    set_aside: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Journal:
 
     def _delivery_row(self, row: Sequence[Any]) -> DeliveryRow:
         return DeliveryRow(
-            row[0], row[1], self._place(row[2]), row[3], DeliveryState(row[4]), *row[5:9],
+            row[0], row[1], self._place(row[2]), row[3], DeliveryState(row[4]), row[5], row[6], row[7], row[8],
             SeriesKey(row[9], row[10]),
         )  # fmt: skip
 
@@ -218,7 +218,9 @@ class Journal:
         return None if row is None else (row[0], self._place(row[1]))
 
     def _instance_row(self, r: Sequence[Any]) -> InstanceRow:
-        return InstanceRow(*r[:4], self._place(r[4]), r[5], r[6], InstanceState(r[7]), r[8], r[9])
+        return InstanceRow(
+            r[0], r[1], r[2], r[3], self._place(r[4]), r[5], r[6], InstanceState(r[7]), r[8], r[9]
+        )
 
     # --- series ---
 

@@ -7,36 +7,22 @@ disk refuses associations before it refuses objects. Nothing here looks at pixel
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from socketserver import BaseServer
 from typing import Any, Final, cast
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-from pynetdicom import AE, _config, evt, transport
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from dicomseg.errors import LumbarError
-from node import content
+from node import content, wire
 from node.admission import MB, DiskGate, called_allowed, calling_allowed, peer_allowed
 from node.config import ReceiveConfig
 from node.content import Received
@@ -54,36 +40,11 @@ from node.spool import Spool, Stored, digest_of, file_meta
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
-MAX_PDU: Final = 131_072
-LARGEST_READ: Final = 1 << 20
-"""A PDU longer than this is nobody's: the negotiated maximum is 128 kB."""
-BACKLOG: Final = 64
+FIRST_WORD_S: Final = 10.0
+"""Time for a new connection to say who it is; silent ones would fill `max_associations`."""
 CONFLICT: Final = "the same SOP Instance UID came with other content; the first one is used"
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
-TRANSFER_SYNTAXES: Final = (
-    ExplicitVRLittleEndian, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLossless, RLELossless,
-    DeflatedExplicitVRLittleEndian, JPEGLSNearLossless, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit,
-    ExplicitVRBigEndian, ImplicitVRLittleEndian,
-)  # fmt: skip
-"""In our order of preference, which decides: explicit first, since implicit loses private VRs."""
-
-
-class _Server(transport.ThreadedAssociationServer):
-    """The association server with a time limit on every read and a backlog for bursts."""
-
-    request_queue_size = BACKLOG
-    idle_s = 30.0
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept one connection; its reads time out, also inside a PDU."""
-        accepted, peer = cast("socket.socket", self.socket).accept()
-        accepted.settimeout(self.idle_s)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return accepted, peer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is the association's end, logged there; nothing to print."""
 
 
 @dataclass(slots=True)
@@ -105,7 +66,7 @@ class Receiver:
     log: EventLog
     free_bytes: Callable[[], int]
     _gate: DiskGate = field(init=False)
-    _server: _Server | None = None
+    _server: wire.Server | None = None
     _ae: AE | None = None
     _counts: dict[int, _Count] = field(default_factory=dict)
 
@@ -116,19 +77,20 @@ class Receiver:
         """Listen; returns the port. Raises `PortBusy`."""
         _config.LOG_HANDLER_LEVEL = "none"
         ae = AE(ae_title=self.ae_title)
-        ae.maximum_pdu_size = MAX_PDU
+        ae.maximum_pdu_size = wire.MAX_PDU
         ae.maximum_associations = self.config.max_associations
-        ae.network_timeout = ae.acse_timeout = ae.dimse_timeout = self.config.idle_seconds
-        syntaxes = [UID(s) for s in TRANSFER_SYNTAXES]
+        ae.network_timeout = ae.dimse_timeout = self.config.idle_seconds
+        ae.acse_timeout = min(FIRST_WORD_S, self.config.idle_seconds)
+        syntaxes = [UID(s) for s in wire.TRANSFER_SYNTAXES]
         for context in AllStoragePresentationContexts:
             ae.add_supported_context(cast("str", context.abstract_syntax), syntaxes)
         ae.add_supported_context(VERIFICATION)
-        server_class = type("Server", (_Server,), {"idle_s": self.config.idle_seconds})
+        server_class = type("Server", (wire.Server,), {"idle_s": self.config.idle_seconds})
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_RELEASED, self._ended, ["released"]),
             (evt.EVT_ABORTED, self._ended, ["aborted"]),
             (evt.EVT_CONN_CLOSE, self._ended, ["closed"]),
@@ -142,7 +104,7 @@ class Receiver:
                 f"cannot listen on {self.host}:{self.port}: {error.strerror}; stop the program that holds it or set another [node] port"
             ) from error
         ae._servers.append(server)  # noqa: SLF001 - AE.shutdown() takes its servers from there
-        self._ae, self._server = ae, cast("_Server", server)
+        self._ae, self._server = ae, cast("wire.Server", server)
         threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener", daemon=True
         ).start()
@@ -167,19 +129,11 @@ class Receiver:
 
     def _opened(self, event: Any) -> None:
         address = str(event.address[0])
-        wire: Any = event.assoc.dul.socket
         if not peer_allowed(address, self.config.peers):
             self.log.event(AssociationRefused(address, "address not in [receive] peers"))
-            wire.close()
+            event.assoc.dul.socket.close()
             return
-        read = wire.recv
-
-        def bounded(size: int) -> bytes:
-            if size > LARGEST_READ:
-                raise OSError(f"PDU of {size} bytes")
-            return cast("bytes", read(size))
-
-        wire.recv = bounded
+        wire.guard(event, self.config.max_object_mb * MB)
 
     def _requested(self, event: evt.Event) -> None:
         request: Any = event.assoc.requestor.primitive
@@ -224,7 +178,15 @@ class Receiver:
         except LumbarError as error:
             return self._refused(str(error))
         except Exception as error:  # noqa: BLE001 - any other answer tells the sender to give up
-            return self._refused(f"{type(error).__name__}: {error}")
+            # Its text might quote the data set; where it happened tells enough.
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            return self._refused(f"{type(error).__name__} in {frame.name}, line {frame.lineno}")
+        finally:
+            wire.message_done(event)
+
+    def _echo(self, event: evt.Event) -> int:
+        wire.message_done(event)
+        return SUCCESS
 
     def _refused(self, reason: str) -> Dataset:
         status = Dataset()
@@ -240,7 +202,7 @@ class Receiver:
             return self._refused(
                 f"object of {len(got.data) // MB} MB, [receive] max_object_mb is {limit}"
             )
-        told = content.identifiers(got.meta, got.data)
+        told = content.identifiers(got.stream, got.transfer_syntax)
         reason = content.why_unusable(told, got.sop_instance)
         if reason:
             return self._quarantine(got, told, reason)
@@ -250,8 +212,11 @@ class Receiver:
                 self._tally(event, "same")
                 return SUCCESS
             return self._quarantine(got, told, CONFLICT)
-        stored = self.spool.put(got.meta, got.data)
-        self._tally(event, self.journal.add_instance(_facts(got, told, stored)))
+        stored = self.spool.put(got.meta, got.data, got.digest)
+        added = self.journal.add_instance(_facts(got, told, stored))
+        if added == "conflict":  # two associations at once, each with other bytes
+            self._alarm(got, CONFLICT, stored)
+        self._tally(event, added)
         return SUCCESS
 
     def _tally(self, event: evt.Event, added: str) -> None:
@@ -261,20 +226,25 @@ class Receiver:
             count.same += added == "same"
 
     def _quarantine(self, got: Received, told: dict[str, str], reason: str) -> int:
-        stored = self.spool.quarantine(got.meta, got.data)
+        stored = self.spool.quarantine(got.meta, got.data, got.digest)
         self.journal.quarantine(_facts(got, told, stored), reason)
-        self.log.event(ObjectQuarantined(got.sop_instance, reason, str(stored.path)))
+        self._alarm(got, reason, stored)
         return SUCCESS
+
+    def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
+        uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
+        self.log.event(ObjectQuarantined(uid, reason, str(stored.path)))
 
 
 def _received(event: evt.Event) -> Received:
     request: Any = event.request
-    data = request.DataSet.getbuffer()
+    stream = cast("BytesIO", request.DataSet)
+    data = stream.getbuffer()
     sop_class, sop_instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
     syntax = str(event.context.transfer_syntax)
     calling = str(event.assoc.requestor.ae_title).strip()
     meta = file_meta(sop_class, sop_instance, syntax, calling)
-    return Received(meta, data, digest_of(data), sop_class, sop_instance, syntax, calling)
+    return Received(meta, data, stream, digest_of(data), sop_class, sop_instance, syntax, calling)
 
 
 def _facts(got: Received, told: dict[str, str], stored: Stored) -> InstanceFacts:

@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +26,26 @@ from dicomseg.errors import InputRefused
 from node import deliver
 from node.config import Config
 from node.errors import AlreadyRunning, StateRefused
-from node.events import EventLog, NodeReady, NodeStarted, NodeStopped, SpoolSwept, StepFailed
+from node.events import (
+    EventLog,
+    NodeReady,
+    NodeStarted,
+    NodeStopped,
+    SpoolSwept,
+    StepFailed,
+    WorkerRefused,
+)
 from node.journal import Journal
 from node.receive import Receiver, free_bytes
 from node.records import InstanceFacts
 from node.selection import Selection
 from node.spool import Spool
 from node.track import Track
-from node.work import Workers
+from node.work import Workers, give_back
 
 JOURNAL: Final = "journal.sqlite"
 LOCK: Final = "lock"
+WORK: Final = "work"
 TICK_S: Final = 0.1
 """How soon a step sees what the one before it did."""
 STOP_S: Final = 20.0
@@ -77,15 +87,15 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     """Bring spool and journal together after a kill.
 
     A file without a row was never acknowledged; its sender will send again, and then it is the same
-    object. It is adopted when it can be read, else dropped.
+    object. It is adopted when it can be read, else kept in the quarantine.
     """
-    parts, adopted, dropped = spool.sweep(), 0, 0
+    parts, adopted, set_aside = spool.sweep(), 0, 0
     for path in spool.orphans(journal.paths()):
         try:
             instance = headers.read(path)
         except InputRefused:
-            path.unlink()
-            dropped += 1
+            spool.set_aside(path)
+            set_aside += 1
             continue
         facts = InstanceFacts(
             instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
@@ -93,7 +103,7 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
         )  # fmt: skip
         if journal.add_instance(facts) == "stored":
             adopted += 1
-    return SpoolSwept(parts, adopted, dropped)
+    return SpoolSwept(parts, adopted, set_aside)
 
 
 @dataclass(slots=True)
@@ -140,8 +150,10 @@ class Node:
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
-    ) -> None:
+    ) -> int:
         """Run until `stopping` is set, then stop in order. `ready` hears the port once it listens.
+
+        Returns 0, or the exit code of a worker that refused to start (6: model or bundle).
 
         Raises:
             AlreadyRunning, StateRefused, JournalTooNew, PortBusy: before anything was received.
@@ -150,37 +162,38 @@ class Node:
         with locked(node.state):
             spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.now)
             self.log.event(adopt(spool, journal))
-            receiver = Receiver(
-                self.config.receive,
-                node.ae_title,
-                node.host,
-                node.port,
-                spool,
-                journal,
-                self.log,
-                lambda: free_bytes(node.state),
-            )
+            for row in journal.claims():  # of an earlier life: the lock is ours
+                give_back(journal, row, self.config.work.max_attempts, "the node was restarted")
             workers = Workers.of(self.config_path, self.config.work, journal, self.now)
+            loops = self._loops(journal, workers, stopping)
+            receiver = Receiver(
+                self.config.receive, node.ae_title, node.host, node.port, spool, journal,
+                self.log, lambda: free_bytes(node.state),
+            )  # fmt: skip
             port = receiver.start()
-            self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
-            ready(port)
-            threads = [loop.start() for loop in self._loops(journal, workers, stopping)]
-            self._announce(workers, stopping)
-            stopping.wait()
-            left = receiver.stop(STOP_S)
-            for thread in threads:
-                thread.join(STOP_S)
-            workers.stop(STOP_S)
-            self.log.event(NodeStopped(left))
+            threads: list[threading.Thread] = []
+            try:
+                self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
+                ready(port)
+                threads = [loop.start() for loop in loops]
+                return self._watch(workers, stopping)
+            finally:
+                stopping.set()
+                self.log.event(NodeStopped(_stop(receiver, workers, threads)))
+                journal.close()
 
-    def _announce(self, workers: Workers, stopping: threading.Event) -> None:
-        def watch() -> None:
-            while not stopping.wait(TICK_S):
-                if workers.ready:
-                    self.log.event(NodeReady(len(workers.processes)))
-                    return
-
-        threading.Thread(target=watch, name="announce", daemon=True).start()
+    def _watch(self, workers: Workers, stopping: threading.Event) -> int:
+        """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
+        while not stopping.wait(TICK_S):
+            codes = [p.poll() for p in workers.processes]
+            refused = next((c for c in codes if c is not None and c > 1), 0)
+            if refused:
+                self.log.event(WorkerRefused(refused))
+                return refused
+            if workers.ready:
+                self.log.event(NodeReady(len(workers.processes)))
+                stopping.wait()
+        return 0
 
     def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[_Loop]:
         rules = tuple(r.rule() for r in self.config.select.rule)
@@ -189,7 +202,7 @@ class Node:
         selection = Selection(journal, rules, track.settle_seconds, track.quiet_seconds, self.now)
         loops = [
             _Loop("track", (tracker, selection), stopping, self.log, journal),
-            _Loop("work", (workers,), stopping, self.log, journal),
+            _Loop(WORK, (workers,), stopping, self.log, journal),
         ]
         deliveries = deliver.steps(self.config, journal, self.now, random.random)
         names = [f"deliver {d.config.name}" for d in deliveries]
@@ -197,8 +210,23 @@ class Node:
         return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]
 
 
+def _stop(receiver: Receiver, workers: Workers, threads: list[threading.Thread]) -> int:
+    """Let open associations and series in work end, side by side; returns associations cut off."""
+    ends_at = time.monotonic() + STOP_S
+    with ThreadPoolExecutor(2, "stop") as pool:
+        left = pool.submit(receiver.stop, STOP_S)
+        # The loop that starts workers has ended before they are stopped.
+        for thread in threads:
+            if thread.name == WORK:
+                thread.join()
+        pool.submit(workers.stop, STOP_S)
+        for thread in threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+    return left.result()
+
+
 def serve(config: Config, config_path: Path) -> int:
-    """Run the service until SIGTERM or Ctrl-C; returns 0 after the ordered stop."""
+    """Run the service until SIGTERM or Ctrl-C; returns the exit code, 0 after the ordered stop."""
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -206,5 +234,4 @@ def serve(config: Config, config_path: Path) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    Node(config, config_path, EventLog(config.node.name)).serve(stopping)
-    return 0
+    return Node(config, config_path, EventLog(config.node.name)).serve(stopping)
