@@ -35,3 +35,9 @@ class CheckpointUnreadable(InputRefused):
     """A checkpoint is truncated or of another kind; delete it to start again."""
 
     code = "checkpoint-unreadable"
+
+
+class RecipeRefused(OptionsRefused):
+    """The recipe cannot be read or holds an unknown key; see the message for the known ones."""
+
+    code = "recipe-refused"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from model.network import Architecture
 from training.augment import Strength
+from training.errors import RecipeRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +43,53 @@ class Recipe:
     held_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the card and for TOML."""
+        """Plain values for the card, for `recipe.json` and for TOML."""
         return {**asdict(self), "architecture": self.architecture.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Inverse of `to_dict`; what is left out keeps its default.
+
+        Raises:
+            RecipeRefused: a key that is not known.
+        """
+        _only(values, cls)
+        given = {k: _tuples(v) for k, v in values.items()}
+        if "architecture" in given:
+            _only({k: v for k, v in given["architecture"].items() if k != "name"}, Architecture)
+            given["architecture"] = Architecture.from_dict(
+                {**Architecture().to_dict(), **given["architecture"]}
+            )
+        if "strength" in given:
+            _only(given["strength"], Strength)
+            given["strength"] = Strength(**given["strength"])
+        return cls(**given)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, also nested and inside tables, as tuples."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _only(values: Mapping[str, Any], kind: type[Any]) -> None:
+    known = {f.name for f in fields(kind)}
+    unknown = set(values) - known
+    if unknown:
+        names = ", ".join(sorted(known))
+        raise RecipeRefused(f"unknown key {min(unknown)!r} of {kind.__name__}; known are {names}")
 
 
 def read(path: Path) -> Recipe:
-    """Read the scalar settings of a recipe from TOML; unknown keys raise TypeError."""
-    values = tomllib.loads(path.read_text(encoding="utf-8"))
-    known = {f.name for f in fields(Recipe)}
-    unknown = set(values) - known
-    if unknown:
-        raise TypeError(
-            f"{path}: unknown key {min(unknown)!r}; known are {', '.join(sorted(known))}"
-        )
-    if "architecture" in values:
-        values["architecture"] = Architecture.from_dict(values["architecture"])
-    if "strength" in values:
-        values["strength"] = Strength(**values["strength"])
-    for name in ("crops", "wide", "narrow", "held_out"):
-        if name in values:
-            values[name] = tuple(tuple(v) if isinstance(v, list) else v for v in values[name])
-    return Recipe(**values)
+    """Read a recipe from TOML; what is left out keeps its default.
+
+    Raises:
+        RecipeRefused: no such file, no TOML, or an unknown key.
+    """
+    try:
+        return Recipe.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RecipeRefused(f"{path}: {error}; correct the recipe") from error
+    except RecipeRefused as error:
+        raise RecipeRefused(f"{path}: {error}") from error
