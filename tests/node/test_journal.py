@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import schema
+from node.errors import ClaimLost, IllegalTransition, JournalTooNew, StateRefused, UnknownUid
+from node.journal import Journal
+from node.records import InstanceFacts, ResultRow, SeriesKey
+from node.states import DeliveryEvent, DeliveryState, InstanceState, SeriesEvent, SeriesState
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+E, S, V, D = SeriesEvent, SeriesState, DeliveryEvent, DeliveryState
+TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: Any) -> Iterator[Journal]:
+    opened = Journal.open(tmp_path / "journal.sqlite", clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Callable[..., InstanceFacts]:
+    def make(number: int, digest: str = "", **changes: Any) -> InstanceFacts:
+        name = digest or f"d{number}"
+        path = tmp_path / "spool" / f"{name}.dcm"
+        made = InstanceFacts(f"1.2.3.{number}", "1.2", *KEY, name, "1.2.840", path, 7, "MR1")
+        return replace(made, **changes)
+
+    return make
+
+
+def _to(journal: Journal, facts: Any, *events: SeriesEvent) -> None:
+    journal.add_instance(facts(1))
+    for event in events:
+        if event is E.CLAIMED:
+            assert journal.claim(TOKEN) is not None
+        else:
+            journal.advance(KEY, event)
+
+
+def _result(tmp_path: Path, name: str = "r1", attempt: int = 0) -> ResultRow:
+    return ResultRow(name, tmp_path / "results" / name, "m" * 8, attempt)
+
+
+ON_THE_WAY = (E.GEOMETRY_COMPLETE, E.RULES_ACCEPT, E.CLAIMED)
+
+
+# ---- objects -------------------------------------------------------------------------------------
+
+
+def test_first_object_opens_its_series(journal: Journal, facts: Any) -> None:
+    assert journal.add_instance(facts(1)) == "stored"
+    row = journal.series(KEY)
+    assert (row.state, row.instances) == (S.RECEIVING, 1)
+    (instance,) = journal.instances_of(KEY)
+    assert (instance.path, instance.calling_ae) == (facts(1).path, "MR1")
+    assert [e.event for e in journal.events_of(KEY)] == ["instance_stored"]
+
+
+def test_same_bytes_again_change_nothing(journal: Journal, facts: Any, clock: Any) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    before = journal.series(KEY), journal.events_of(KEY)
+    clock.pass_s(5)
+    assert journal.add_instance(facts(1)) == "same"
+    assert (journal.series(KEY), journal.events_of(KEY)) == before
+
+
+def test_other_bytes_under_a_known_uid_are_quarantined_and_leave_the_series_alone(
+    journal: Journal, facts: Any
+) -> None:
+    journal.add_instance(facts(1))
+    before = journal.series(KEY)
+    assert journal.add_instance(facts(1, "other")) == "conflict"
+    assert journal.add_instance(facts(1, "other")) == "same"
+    assert journal.series(KEY) == before
+    (kept,) = journal.quarantined()
+    assert (kept.digest, kept.state, kept.reason) == (
+        "other", InstanceState.QUARANTINED, "conflicting",
+    )  # fmt: skip
+    assert journal.stored_digest("1.2.3.1") == ("d1", facts(1).path)
+
+
+def test_good_bytes_are_stored_after_quarantined_ones(journal: Journal, facts: Any) -> None:
+    journal.quarantine(facts(1, "broken"), "cannot be read")
+    assert journal.add_instance(facts(1)) == "stored"
+    assert journal.series(KEY).instances == 1
+
+
+def test_late_slice_reopens_and_takes_the_claim_away(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.add_instance(facts(2))
+    row = journal.series(KEY)
+    assert (row.state, row.token, row.instances, row.attempts) == (S.RECEIVING, None, 2, 0)
+    assert journal.heartbeat(KEY, TOKEN) is False
+    with pytest.raises(ClaimLost):
+        journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs"])
+    assert journal.results_of(KEY) == []
+
+
+def test_many_senders_at_once_lose_nothing(journal: Journal, facts: Any) -> None:
+    def send(first: int) -> None:
+        for number in range(first, first + 10):
+            journal.add_instance(facts(number))
+        journal.close()
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in (0, 5, 10, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert journal.series(KEY).instances == len(journal.instances_of(KEY)) == 30
+
+
+# ---- transitions ---------------------------------------------------------------------------------
+
+
+def test_event_outside_the_table_is_refused_and_writes_nothing(
+    journal: Journal, facts: Any
+) -> None:
+    _to(journal, facts)
+    before = journal.series(KEY), journal.events_of(KEY)
+    with pytest.raises(IllegalTransition, match="rules_accept does not fit receiving"):
+        journal.advance(KEY, E.RULES_ACCEPT)
+    assert (journal.series(KEY), journal.events_of(KEY)) == before
+
+
+def test_decision_on_fewer_slices_than_there_are_is_refused(journal: Journal, facts: Any) -> None:
+    _to(journal, facts)
+    journal.add_instance(facts(2))
+    with pytest.raises(IllegalTransition):
+        journal.advance(KEY, E.GEOMETRY_COMPLETE, seen=1)
+    assert journal.advance(KEY, E.GEOMETRY_COMPLETE, seen=2) is S.COMPLETE
+
+
+def test_event_row_has_state_reason_and_time(journal: Journal, facts: Any, clock: Any) -> None:
+    _to(journal, facts)
+    clock.pass_s(30)
+    journal.advance(KEY, E.WENT_QUIET, detail={"reason": "slice 7 is missing"})
+    event = journal.events_of(KEY)[-1]
+    assert (event.event, event.state, event.at) == ("went_quiet", "incomplete", clock())
+    assert event.detail == {"reason": "slice 7 is missing"}
+    assert journal.series(KEY).reason == "slice 7 is missing"
+
+
+def test_unknown_series_is_unknown(journal: Journal) -> None:
+    for ask in (
+        lambda: journal.series(KEY),
+        lambda: journal.advance(KEY, E.WENT_QUIET),
+        lambda: journal.find("1.9"),
+        lambda: journal.request_retry("1.9"),
+    ):
+        with pytest.raises(UnknownUid):
+            ask()
+
+
+# ---- claims --------------------------------------------------------------------------------------
+
+
+def test_one_series_is_claimed_once(journal: Journal, facts: Any) -> None:
+    _to(journal, facts, E.GEOMETRY_COMPLETE, E.RULES_ACCEPT)
+    row = journal.claim(TOKEN)
+    assert row is not None
+    assert (row.state, row.token, row.attempts) == (S.PROCESSING, TOKEN, 1)
+    assert journal.claim("w2.7.1/1") is None
+
+
+def test_lost_claim_cannot_speak(journal: Journal, facts: Any, tmp_path: Path) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.advance(KEY, E.CLAIM_LOST, expect=TOKEN)
+    assert journal.claim("w2.7.1/1") is not None
+    for speak in (
+        lambda: journal.advance(KEY, E.REFUSED, expect=TOKEN),
+        lambda: journal.advance(KEY, E.CLAIM_LOST, expect=TOKEN),
+        lambda: journal.publish(KEY, TOKEN, _result(tmp_path), []),
+    ):
+        with pytest.raises(ClaimLost):
+            speak()
+    assert journal.series(KEY).attempts == 2
+
+
+def test_new_slice_gives_the_attempts_back(journal: Journal, facts: Any) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.advance(KEY, E.CRASHED_OUT, expect=TOKEN)
+    journal.add_instance(facts(2))
+    assert journal.series(KEY).attempts == 0
+
+
+# ---- results and deliveries ----------------------------------------------------------------------
+
+
+def test_result_and_its_deliveries_appear_together(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs", "web"])
+    assert journal.series(KEY).state is S.ENCODED
+    assert [(d.destination, d.state) for d in journal.deliveries_of(KEY)] == [
+        ("pacs", D.PENDING),
+        ("web", D.PENDING),
+    ]
+    (result,) = journal.results_of(KEY)
+    assert result.folder == tmp_path / "results" / "r1"
+
+
+def test_series_is_delivered_when_the_last_destination_confirms(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs", "web"])
+    first, second = journal.deliveries_of(KEY)
+    for delivery in (first, second):
+        assert journal.series(KEY).state is S.ENCODED
+        journal.advance_delivery(delivery.id, V.PEER_ACCEPTED)
+        journal.advance_delivery(delivery.id, V.PROOF_FOUND)
+    assert journal.series(KEY).state is S.DELIVERED
+
+
+def test_waiting_delivery_is_due_at_its_time(
+    journal: Journal, facts: Any, tmp_path: Path, clock: Any
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs"])
+    (delivery,) = journal.deliveries_due(clock())
+    journal.advance_delivery(delivery.id, V.TRANSIENT_FAILURE, next_try_at=clock() + 60)
+    assert journal.deliveries_due(clock() + 59) == []
+    (due,) = journal.deliveries_due(clock() + 60)
+    assert (due.state, due.tries) == (D.WAITING, 1)
+    with pytest.raises(IllegalTransition):
+        journal.advance_delivery(delivery.id, V.PEER_ACCEPTED)
+
+
+def test_same_result_again_keeps_its_confirmed_deliveries(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs"])
+    (delivery,) = journal.deliveries_of(KEY)
+    journal.advance_delivery(delivery.id, V.PEER_ACCEPTED)
+    journal.advance_delivery(delivery.id, V.PROOF_FOUND)
+    journal.request_retry(KEY.series)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    journal.claim("w1.7.1/2")
+    journal.publish(KEY, "w1.7.1/2", _result(tmp_path), ["pacs"])
+    assert journal.series(KEY).state is S.DELIVERED
+    assert [d.state for d in journal.deliveries_of(KEY)] == [D.CONFIRMED]
+
+
+def test_newer_result_supersedes_for_good(journal: Journal, facts: Any, tmp_path: Path) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs"])
+    journal.request_retry(KEY.series, force=True)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    journal.claim("w1.7.1/2")
+    journal.publish(KEY, "w1.7.1/2", _result(tmp_path, "r2", 1), ["pacs"])
+    old, new = journal.deliveries_of(KEY)
+    assert (old.state, old.detail, new.state) == (D.DEAD, "superseded", D.PENDING)
+    journal.request_retry(KEY.series)
+    assert journal.deliveries_of(KEY)[0].state is D.DEAD
+
+
+@pytest.mark.parametrize("uid", [KEY.study, KEY.series, "1.2.3.1", "r1"])
+def test_retry_revives_dead_deliveries_without_new_inference(
+    journal: Journal, facts: Any, tmp_path: Path, uid: str
+) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    journal.publish(KEY, TOKEN, _result(tmp_path), ["pacs"])
+    (delivery,) = journal.deliveries_of(KEY)
+    journal.advance_delivery(delivery.id, V.PERMANENT_FAILURE, detail={"reason": "refused"})
+    assert journal.request_retry(uid) == [KEY]
+    (delivery,) = journal.deliveries_of(KEY)
+    assert (delivery.state, delivery.tries) == (D.PENDING, 0)
+    assert journal.series(KEY).state is S.ENCODED
+
+
+def test_series_on_its_way_cannot_be_retried(journal: Journal, facts: Any) -> None:
+    _to(journal, facts, *ON_THE_WAY)
+    with pytest.raises(IllegalTransition, match="the series is processing"):
+        journal.request_retry(KEY.series)
+
+
+def test_counts_by_state(journal: Journal, facts: Any) -> None:
+    journal.add_instance(facts(1))
+    journal.quarantine(facts(2, "x"), "no UID")
+    assert journal.counts() == {
+        "receiving": 1, "instance.stored": 1, "instance.quarantined": 1,
+    }  # fmt: skip
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
+
+def test_moved_state_folder_keeps_its_paths(tmp_path: Path, facts: Any, clock: Any) -> None:
+    before = Journal.open(tmp_path / "old" / "journal.sqlite", clock)
+    path = tmp_path / "old" / "spool" / "a.dcm"
+    _to(before, lambda n: facts(n, path=path), *ON_THE_WAY)
+    before.publish(KEY, TOKEN, ResultRow("r", tmp_path / "old" / "results" / "r", "m"), ["pacs"])
+    before.close()
+    (tmp_path / "old").rename(tmp_path / "new")
+    after = Journal.open(tmp_path / "new" / "journal.sqlite", clock)
+    assert after.paths() == {str(tmp_path / "new" / "spool" / "a.dcm")}
+    assert after.instances_of(KEY)[0].path == tmp_path / "new" / "spool" / "a.dcm"
+    assert after.results_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    assert after.deliveries_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    after.close()
+
+
+def test_journal_of_a_newer_version_is_refused(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(JournalTooNew, match="version 999"):
+        Journal.open(path, clock)
+
+
+def test_file_that_is_no_database_is_refused_with_its_path(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StateRefused, match=r"journal\.sqlite"):
+        Journal.open(path, clock)
+
+
+def test_failed_migration_leaves_the_version_and_no_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    monkeypatch.setattr(
+        schema, "migrations", lambda: [(1, "CREATE TABLE a (b);\nCREATE TABLE a (b);\n")]
+    )
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(connection)
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+def test_two_openers_at_once_migrate_once(tmp_path: Path, clock: Any) -> None:
+    failed: list[Exception] = []
+    gate = threading.Barrier(6)
+
+    def begin() -> None:
+        gate.wait(10)
+        try:
+            Journal.open(tmp_path / "journal.sqlite", clock).close()
+        except StateRefused as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
+
+
+_WRITER = """
+import sys, time
+from pathlib import Path
+from node.journal import Journal
+from node.records import InstanceFacts
+journal = Journal.open(Path(sys.argv[1]), time.time)
+for n in range(100000):
+    journal.add_instance(InstanceFacts(f"1.2.3.{n}", "1", "1.2.1", "1.2.3", f"d{n}", "1", Path("x"), 1))
+    print(n, flush=True)
+"""
+
+
+def test_what_was_said_before_a_kill_is_there_after_it(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    child = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    said = [int(child.stdout.readline()) for _ in range(20)]
+    os.kill(child.pid, signal.SIGKILL)
+    said += [int(line) for line in child.stdout]
+    child.wait(10)
+    child.stdout.close()
+    journal = Journal.open(path, clock)
+    kept = len(journal.instances_of(KEY))
+    assert kept in {len(said), len(said) + 1}
+    assert journal.series(KEY).instances == kept
+    journal.close()

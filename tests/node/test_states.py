@@ -1,0 +1,119 @@
+"""The state tables against two lists written by hand: what may happen, and what must not."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from node.states import (
+    DELIVERY_TRANSITIONS,
+    SERIES_TRANSITIONS,
+    DeliveryEvent,
+    DeliveryState,
+    SeriesEvent,
+    SeriesState,
+)
+
+SERIES_ALLOWED = """
+receiving   instance_stored     receiving
+complete    instance_stored     receiving
+incomplete  instance_stored     receiving
+selected    instance_stored     receiving
+skipped     instance_stored     receiving
+processing  instance_stored     receiving
+encoded     instance_stored     receiving
+delivered   instance_stored     receiving
+failed      instance_stored     receiving
+receiving   geometry_complete   complete
+receiving   settled_ineligible  complete
+receiving   went_quiet          incomplete
+complete    rules_accept        selected
+complete    rules_reject        skipped
+selected    claimed             processing
+processing  results_published   encoded
+processing  not_in_view         skipped
+processing  refused             failed
+processing  claim_lost          selected
+processing  crashed_out         failed
+encoded     all_confirmed       delivered
+incomplete  retry_requested     complete
+skipped     retry_requested     complete
+failed      retry_requested     complete
+encoded     retry_requested     complete
+delivered   retry_requested     complete
+"""
+SERIES_FORBIDDEN = {
+    "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
+    "complete": "geometry_complete settled_ineligible went_quiet claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
+    "incomplete": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+    "selected": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
+    "skipped": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+    "processing": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed all_confirmed retry_requested",
+    "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out",
+    "delivered": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+    "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+}
+DELIVERY_ALLOWED = """
+pending  peer_accepted      sent
+pending  transient_failure  waiting
+pending  permanent_failure  dead
+pending  superseded         dead
+waiting  due                pending
+waiting  tries_exhausted    dead
+waiting  superseded         dead
+sent     proof_found        confirmed
+sent     proof_missing      waiting
+sent     no_proof_offered   confirmed
+dead     retry_requested    pending
+"""
+DELIVERY_FORBIDDEN = {
+    "pending": "due tries_exhausted proof_found proof_missing no_proof_offered retry_requested",
+    "waiting": "peer_accepted transient_failure permanent_failure proof_found proof_missing no_proof_offered retry_requested",
+    "sent": "peer_accepted transient_failure permanent_failure due tries_exhausted retry_requested superseded",
+    "confirmed": "peer_accepted transient_failure permanent_failure due tries_exhausted proof_found proof_missing no_proof_offered retry_requested superseded",
+    "dead": "peer_accepted transient_failure permanent_failure due tries_exhausted proof_found proof_missing no_proof_offered superseded",
+}
+
+
+def _allowed(table: str) -> dict[tuple[str, str], str]:
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {(state, event): target for state, event, target in rows}
+
+
+def _forbidden(table: dict[str, str]) -> set[tuple[str, str]]:
+    return {(state, event) for state, events in table.items() for event in events.split()}
+
+
+SERIES = (SERIES_TRANSITIONS, SERIES_ALLOWED, SERIES_FORBIDDEN, SeriesState, SeriesEvent)
+DELIVERY = (
+    DELIVERY_TRANSITIONS,
+    DELIVERY_ALLOWED,
+    DELIVERY_FORBIDDEN,
+    DeliveryState,
+    DeliveryEvent,
+)
+
+
+@pytest.mark.parametrize(
+    ("transitions", "allowed", "forbidden", "states", "events"), [SERIES, DELIVERY]
+)
+def test_every_pair_is_allowed_or_forbidden_as_written_by_hand(
+    transitions: dict[tuple[str, str], str],
+    allowed: str,
+    forbidden: dict[str, str],
+    states: type[SeriesState],
+    events: type[SeriesEvent],
+) -> None:
+    assert dict(transitions) == _allowed(allowed)
+    assert not transitions.keys() & _forbidden(forbidden)
+    assert transitions.keys() | _forbidden(forbidden) == set(product(states, events))
+
+
+def test_confirmed_delivery_is_the_end() -> None:
+    assert all(state is not DeliveryState.CONFIRMED for state, _ in DELIVERY_TRANSITIONS)
+
+
+def test_late_slice_reopens_a_series_in_any_state() -> None:
+    reopened = {s for s in SeriesState if (s, SeriesEvent.INSTANCE_STORED) in SERIES_TRANSITIONS}
+    assert reopened == set(SeriesState)
