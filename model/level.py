@@ -34,6 +34,8 @@ MOST_WIDTH_MM: Final = 144.0
 """Columns searched, about the middle of the image: a spine lies nearer to it than this half width."""
 DISC_SPACING_MM: Final = (22.0, 50.0)
 """Distance between neighbouring disc centres: 35.4–36.6 ± 2.5 mm in 24 SPIDER subjects, generous ends."""
+SAME_LEVEL_MM: Final = 14.0
+"""Candidates within this height of each other are no two countings."""
 LEAST_PEAK: Final = 0.25
 """A heat-map peak below this is no disc."""
 COST: Final = 0.3
@@ -214,12 +216,12 @@ def _step_price(
     return None
 
 
-def _best_path(found: Sequence[Candidate], barred: Candidate | None = None) -> tuple[float, Named]:
-    """Highest-scoring chain; `barred` may not be L4/5."""
+def _best_path(found: Sequence[Candidate], barred: Sequence[Candidate] = ()) -> tuple[float, Named]:
+    """Highest-scoring chain; none of `barred` may be L4/5."""
     best: dict[tuple[int, int], tuple[float, Named]] = {}
     for n, candidate in enumerate(found):
         for channel in range(ABOVE + 1):
-            if candidate is barred and channel == L45:
+            if channel == L45 and any(candidate is c for c in barred):
                 continue
             gain = float(candidate.identity[channel]) - COST
             score = gain
@@ -237,7 +239,11 @@ def best_chain(found: Sequence[Candidate]) -> Chain:
     score, path = _best_path(found)
     chain = Chain(path)
     here = chain.find(L45)
-    return chain if here is None else Chain(path, score - max(0.0, _best_path(found, here)[0]))
+    if here is None:
+        return chain
+    height = float(here.centre_lps[2])
+    same = [c for c in found if abs(float(c.centre_lps[2]) - height) < SAME_LEVEL_MM]
+    return Chain(path, score - max(0.0, _best_path(found, same)[0]))
 
 
 def _normal(chain: Chain) -> Points:

@@ -23,6 +23,7 @@ from model.level import (
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
+    MOST_WIDTH_MM,
     LevelArchitecture,
     LevelNet,
     NetworkFinder,
@@ -33,7 +34,7 @@ from training.cases import Case, load_case
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
 LEAST_HEIGHT_MM: Final = 60.0
-SLAB_SHARE: Final = 0.75
+SLAB_SHARE: Final = 0.5
 """Share of draws from whole-lumbar slabs; the rest are full-width slabs of L4/5."""
 
 
@@ -64,7 +65,8 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         height = rng.uniform(LEAST_HEIGHT_MM, max(LEAST_HEIGHT_MM + 1, size[0]))
         low = rng.uniform(0, max(0.0, size[0] - height))
         high = min(size[0], low + height)
-    width = size[2] if size[2] < 40 or rng.random() < 0.15 else rng.uniform(14, min(size[2], 90.0))
+    whole = size[2] < 40 or rng.random() < 0.3
+    width = min(size[2], MOST_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
     middle = size[2] / 2 + (rng.uniform(-6, 6) if width < size[2] else 0.0)
     depth = size[1] * rng.uniform(0.7, 1.0)
     front = rng.uniform(0, size[1] - depth)
