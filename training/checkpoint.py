@@ -31,5 +31,6 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointUnreadable(f"{path}: {error}; delete it to start again") from error
+        reason = "it is not there" if not path.exists() else "not a whole checkpoint"
+        raise CheckpointUnreadable(f"{path}: {reason}; delete it to start again") from error
     return state

@@ -1,0 +1,189 @@
+"""The training loop: resumed runs equal unbroken ones, held-out cases stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dicomseg.volume import affine_of
+from model.network import Architecture
+from training import checkpoint
+from training.augment import SPACING_MM
+from training.cases import ALL_STRUCTURES, Case, save_case
+from training.errors import OptionsRefused, RecipeRefused, SourceMissing
+from training.fit import (
+    CHECKPOINT,
+    Fit,
+    Progress,
+    learning_rate,
+    prepare_fit,
+    quick_dice,
+    run,
+    sample_of,
+    split,
+)
+from training.recipe import Recipe, read
+
+TINY = Recipe(
+    architecture=Architecture(width=4, decoder=2, dilations=(1, 2)),
+    crops=((8, 16, 16),),
+    wide=((12, 24, 24),),
+    wide_share=0.3,
+    narrow=(16, 16, 8),
+    steps=6,
+    warm_up=2,
+    held_out=("phantom-000003",),
+)
+
+
+def write_case(folder: Path, name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spider = name.startswith("spider")
+    shape = (24, 32, 10) if spider else (24, 32, 40)
+    labels = np.zeros(shape, np.uint8)
+    labels[14:20, 8:20, 2:8], labels[10:14, 8:20, 2:8], labels[4:10, 8:20, 2:8] = 1, 2, 3
+    image = (labels * 40 + rng.normal(0, 5, shape)).astype(np.float32)
+    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ np.array([12.0, 14.0, 5.0]))
+    save_case(
+        Case(
+            name,
+            name,
+            "spider" if spider else "phantom",
+            image,
+            labels,
+            affine,
+            ("l4", "ivd", "l5", "dura") if spider else ALL_STRUCTURES,
+            (x, y, z),
+            (0.0, 0.0, 1.0),
+            {},
+        ),
+        folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cases")
+    for n in range(1, 4):
+        write_case(folder / "phantom", f"phantom-{n:06d}", n)
+    for n in range(1, 3):
+        write_case(folder / "spider", f"spider-{n:03d}", 10 + n)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def start(cases: Path, recipe: Recipe = TINY) -> Fit:
+    phantoms, slabs, _ = split(cases, recipe)
+    return Fit(recipe, phantoms, slabs)
+
+
+def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(cases: Path, tmp_path: Path) -> None:
+    whole = start(cases)
+    assert run(whole, tmp_path / "whole")
+
+    first = start(cases)
+    for _ in range(3):
+        first.advance()
+    checkpoint.save(tmp_path / "part" / CHECKPOINT, first.state())
+    second = start(cases)
+    second.restore(checkpoint.load(tmp_path / "part" / CHECKPOINT))
+    assert run(second, tmp_path / "part")
+
+    assert second.step == whole.step == TINY.steps
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, second.average.state_dict()[name]), name
+
+
+def test_time_over_ends_cleanly_with_a_checkpoint(cases: Path, tmp_path: Path) -> None:
+    fit = start(cases)
+    assert not run(fit, tmp_path, max_minutes=0.0)
+    assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 0
+
+
+def test_held_out_cases_are_never_drawn(cases: Path) -> None:
+    phantoms, slabs, held = split(cases, TINY)
+    assert [p.stem for p in held] == ["phantom-000003"]
+    drawn = {sample_of(TINY, phantoms, slabs, n)[0].case_id for n in range(60)}
+    assert drawn == {"phantom-000001", "phantom-000002", "spider-001", "spider-002"}
+
+
+def test_slabs_keep_their_own_width(cases: Path) -> None:
+    phantoms, slabs, _ = split(cases, TINY)
+    widths = {
+        sample.image.shape[4]
+        for case, sample in (sample_of(TINY, phantoms, slabs, n) for n in range(40))
+        if case.source == "spider"
+    }
+    assert widths == {12}  # ten columns, rounded up to a multiple of four
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    recipe = Recipe(steps=100, warm_up=10, learning_rate=1.0)
+    assert learning_rate(recipe, 0) == pytest.approx(0.1)
+    assert learning_rate(recipe, 10) == pytest.approx(1.0)
+    assert learning_rate(recipe, 55) == pytest.approx(0.5)
+    assert learning_rate(recipe, 100) == pytest.approx(0.0)
+
+
+def test_two_draws_a_step_are_averaged(cases: Path) -> None:
+    one = start(cases, replace(TINY, accumulate=2))
+    assert np.isfinite(one.advance())
+    assert one.step == 1
+
+
+def test_quick_dice_speaks_only_of_labelled_structures_in_view(cases: Path) -> None:
+    found = quick_dice(start(cases).average, [cases / "spider" / "spider-001.npz"])
+    assert set(found) == {"l4", "ivd", "l5"}
+    assert all(0.0 <= v <= 1.0 for v in found.values())
+
+
+def test_a_run_prepared_again_goes_on_where_it_stopped(cases: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first, held = prepare_fit(cases, out, TINY, resume=True)
+    assert [p.stem for p in held] == ["phantom-000003"]
+    first.advance()
+    checkpoint.save(out / CHECKPOINT, first.state())
+    assert prepare_fit(cases, out, TINY, resume=True)[0].step == 1
+    assert prepare_fit(cases, out, TINY, resume=False)[0].step == 0
+
+
+def test_a_run_is_not_resumed_with_another_recipe(cases: Path, tmp_path: Path) -> None:
+    first, _ = prepare_fit(cases, tmp_path, TINY, resume=True)
+    checkpoint.save(tmp_path / CHECKPOINT, first.state())
+    with pytest.raises(OptionsRefused, match="held_out"):
+        prepare_fit(cases, tmp_path, replace(TINY, held_out=()), resume=True)
+
+
+def test_a_folder_without_cases_and_an_unknown_held_out_case_are_refused(
+    cases: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceMissing, match="lumbar-train prepare"):
+        prepare_fit(tmp_path / "none", tmp_path / "run", TINY, resume=True)
+    with pytest.raises(SourceMissing, match="phantom-000099"):
+        prepare_fit(cases, tmp_path, replace(TINY, held_out=("phantom-000099",)), resume=True)
+
+
+def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("stepz = 4\n", encoding="utf-8")
+    with pytest.raises(RecipeRefused, match="stepz"):
+        read(path)
+
+
+def test_progress_is_plain_data() -> None:
+    assert Progress(1, 0.5, 1e-3, 2.0).dice is None

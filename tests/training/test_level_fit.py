@@ -1,0 +1,107 @@
+"""Training of the level finder: where the bumps lie, what a negative is, warm starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dicomseg.volume import affine_of
+from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet
+from training.augment import SPACING_MM
+from training.cases import ALL_STRUCTURES, Case, save_case
+from training.errors import CaseUnreadable
+from training.level_fit import draw, errors_mm, fit_level, loss_of, small_of, warm
+
+
+def slab() -> Case:
+    """A 130 mm high slab with three discs as dark plates."""
+    shape = (160, 90, 24)
+    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (-9.0, -34.0, -64.0))
+    image = np.random.default_rng(0).normal(100, 4, shape).astype(np.float32)
+    centres = {"l5s1": 30, "l45": 74, "l34": 118, "t12l1": 150}
+    places = {}
+    for name, slice_number in centres.items():
+        image[slice_number - 5 : slice_number + 6, 30:60] -= 70
+        x, y, z = (float(v) for v in affine[:3, :3] @ [slice_number, 44.5, 11.5] + affine[:3, 3])
+        places[name] = (x, y, z)
+    labels = np.zeros(shape, np.uint8)
+    return Case(
+        "spider-900",
+        "p",
+        "spider",
+        image,
+        labels,
+        affine,
+        ALL_STRUCTURES,
+        places["l45"],
+        (0.0, 0.0, 1.0),
+        places,
+    )
+
+
+def test_bumps_lie_on_the_discs_and_the_upper_ones_share_a_channel() -> None:
+    small = small_of(slab())
+    assert {channel for channel, _ in small.discs} == {0, 1, 2, ABOVE}
+    seen = 0
+    for seed in range(12):
+        image, heat = draw(small, np.random.default_rng(seed))
+        assert tuple(heat.shape[1:]) == tuple(
+            -(-n // f) for n, f in zip(image.shape[1:], HEAT_FACTOR, strict=True)
+        )
+        if float(heat[1].max()) < 0.6:
+            continue
+        i, j, k = np.unravel_index(int(heat[1].argmax()), heat[1].shape)
+        at = image[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, k]
+        assert float(at.mean()) < float(image.mean())  # discs are dark here
+        seen += 1
+    assert seen >= 6
+
+
+def test_some_draws_hold_no_disc_at_all() -> None:
+    small = small_of(slab())
+    peaks = [float(draw(small, np.random.default_rng(seed))[1].max()) for seed in range(60)]
+    assert 0 < sum(p == 0.0 for p in peaks) < 20
+
+
+def test_a_wrong_name_costs_as_much_as_a_miss() -> None:
+    heat = torch.zeros(1, 2, 3, 3, 3)
+    heat[0, 0, 1, 1, 1] = 1.0
+    right = torch.where(heat > 0, 12.0, -12.0)
+    missed, renamed = right.clone(), right.clone()
+    missed[0, 0, 1, 1, 1] = -12.0
+    renamed[0, 1, 1, 1, 1] = 12.0
+    assert float(loss_of(right, heat)) < 1e-6
+    assert float(loss_of(renamed, heat)) == pytest.approx(float(loss_of(missed, heat)), rel=1e-3)
+
+
+def test_a_warm_start_takes_what_fits_and_begins_with_a_silent_context() -> None:
+    old = LevelNet(LevelArchitecture()).state_dict()
+    del old["context.4.weight"]
+    old["head.bias"] = torch.zeros(3)
+    network = warm(LevelNet(LevelArchitecture()), old)
+    assert torch.equal(network.state_dict()["enter.0.weight"], old["enter.0.weight"])
+    assert bool((network.state_dict()["context.4.weight"] == 0).all())
+
+
+def test_training_lowers_the_loss_and_repeats_itself() -> None:
+    torch.set_num_threads(1)
+    smalls = [small_of(slab())]
+    first, second = fit_level(smalls, 3, seed=4), fit_level(smalls, 3, seed=4)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    image, heat = draw(smalls[0], np.random.default_rng(99))
+    before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4)
+    with torch.no_grad():
+        assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
+
+
+def test_a_level_that_is_not_found_is_not_a_number(tmp_path: Path) -> None:
+    path = save_case(slab(), tmp_path)
+    silent = LevelNet(LevelArchitecture(width=4))
+    torch.nn.init.constant_(silent.head.bias, -20.0)  # type: ignore[arg-type]
+    assert np.isnan(errors_mm(silent, [path])["spider-900"])
+    with pytest.raises(CaseUnreadable):
+        errors_mm(silent, [tmp_path / "absent.npz"])
