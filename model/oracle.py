@@ -21,8 +21,11 @@ STEPS: Final = 64
 """Levels of the coded margin."""
 MOST_MARGIN: Final = 8.0
 """Margin in logits at which the code saturates."""
+BEHIND: Final = 1.0
+"""How far every other class lies behind the runner-up: the code does not name the third, and a third
+that is far below would bend the outlines where two structures face each other across a narrow gap."""
 FAR: Final = -12.0
-"""Logit of every class that is neither best nor runner-up."""
+"""Logit of every structure where there is no data."""
 
 
 def code(best: Array, runner_up: Array, margin: Array) -> Array:
@@ -40,7 +43,7 @@ def decode(coded: Array) -> Array:
     pair, step = np.divmod(values, STEPS)
     best, runner_up = np.divmod(pair, CHANNELS)
     half = (step / (STEPS - 1) * MOST_MARGIN / 2).astype(np.float32)
-    logits = np.full((CHANNELS, *coded.shape), FAR, dtype=np.float32)
+    logits = np.repeat(-half[None] - BEHIND, CHANNELS, axis=0)
     np.put_along_axis(logits, runner_up[None], -half[None], axis=0)
     np.put_along_axis(logits, best[None], half[None], axis=0)
     return logits
