@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -60,6 +64,45 @@ Cases that exist are left as they are, so an interrupted run is continued by the
 """
 
 
+_FIT_HELP = """Train the segmentation network on prepared cases; stops and resumes at any step.
+
+[bold]OUT[/bold] gets checkpoint.pt, whole at any moment, and recipe.json. The same recipe and cases give the
+same weights on the same machine and number of threads, also when the run was stopped in between.
+
+[bold]Examples[/bold]
+
+  lumbar-train fit --cases cases --out run --held-out phantom-001091 --held-out spider-005
+
+  lumbar-train fit --cases cases --out run --recipe recipe.toml --max-minutes 90 --threads 2
+
+[bold]Exit status[/bold]: 0 done or time over, 2 recipe refused, 4 no cases or an unreadable checkpoint.
+"""
+
+_EXPORT_HELP = """Write a bundle from a run's averaged weights and a level finder, and load it once.
+
+[bold]Examples[/bold]
+
+  lumbar-train export --run run --level level.pt --out bundle --version 0.2.0
+
+  lumbar-train export --run run --level level.pt --out bundle --version 0.2.0 --card more.json
+
+[bold]Exit status[/bold]: 0 done, 2 card refused, 4 unreadable weights, 6 the bundle does not load.
+"""
+
+_EVALUATE_HELP = """Run the service's path on prepared cases: Dice per structure and level error in mm.
+
+Without --case the cases that the bundle's card names as held out are taken.
+
+[bold]Examples[/bold]
+
+  lumbar-train evaluate --cases cases --out figures.json
+
+  lumbar-train evaluate --cases cases --bundle bundle --case spider-005
+
+[bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
+"""
+
+
 def _progress(total: int, title: str) -> tuple[Any, Callable[[str], None], Callable[[], None]]:
     from rich.progress import (
         BarColumn,
@@ -80,6 +123,22 @@ def _progress(total: int, title: str) -> tuple[Any, Callable[[str], None], Calla
     )
     task = bar.add_task(title, total=total, step="")
     return bar, lambda step: bar.update(task, step=step), lambda: bar.advance(task)
+
+
+def _tables(rows: Sequence[Any], scores: Sequence[Any], unseen: frozenset[str]) -> tuple[Any, Any]:
+    """Dice per structure, and level errors per case, for people."""
+    from rich.table import Table
+
+    dice = Table("cases", "structure", "n", "Dice, mean", "median", "least")
+    for r in rows:
+        figures = (f"{v:.3f}" for v in (r.mean, r.median, r.least))
+        dice.add_row(r.source, r.structure, str(r.cases), *figures)
+    level = Table("case", "held out", "level error, mm", "confidence", "s")
+    for s in scores:
+        error = "not found" if s.level_error_mm is None else f"{s.level_error_mm:.1f}"
+        known = "yes" if s.case_id in unseen else "no"
+        level.add_row(s.case_id, known, error, f"{s.level_confidence:.2f}", f"{s.seconds:.1f}")
+    return dice, level
 
 
 @app.command(help=_PHANTOM_HELP)
@@ -150,28 +209,108 @@ def prepare(
     typer.echo(f"{total} cases in {out}")
 
 
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    },
-)
-def fit(context: typer.Context) -> None:
-    """Train a network on prepared cases (see `lumbar-train fit --help`)."""
-    from importlib import import_module
+@app.command(help=_FIT_HELP)
+def fit(
+    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint.pt, recipe.json.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe (TOML); without it, defaults.")
+    ] = None,
+    max_minutes: Annotated[float, typer.Option(min=0, help="Stop after this time.")] = math.inf,
+    resume: Annotated[bool, typer.Option(help="Continue the run in OUT, if there is one.")] = True,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Case id never trained on; repeat. Replaces the recipe's."),
+    ] = None,
+) -> None:
+    """Train the segmentation network on prepared cases."""
+    import torch
 
-    from training.errors import NothingTrained
+    from training import fit as fitting
+    from training.recipe import Recipe, read
+
+    chosen = Recipe() if recipe is None else read(recipe)
+    if held_out:
+        chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
+    if threads:
+        torch.set_num_threads(threads)
+    ready, validation = fitting.prepare_fit(cases, out, chosen, resume=resume)
+    bar, said, _ = _progress(chosen.steps, "fit")
+
+    def report(now: fitting.Progress) -> None:
+        bar.update(bar.task_ids[0], completed=now.step)
+        said(f"loss {now.loss:.4f}")
+        if now.dice is not None:
+            bar.console.print(now.step, *(f"{k} {v:.3f}" for k, v in now.dice.items()))
+
+    with bar:
+        bar.update(bar.task_ids[0], completed=ready.step)
+        done = fitting.run(
+            ready, out, max_minutes=max_minutes, validation=validation, report=report
+        )
+    typer.echo(f"{out}: step {ready.step} of {chosen.steps}, {'done' if done else 'time over'}")
+
+
+@app.command(help=_EXPORT_HELP)
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a training run.")],
+    level: Annotated[Path, typer.Option(help="Weights of the level finder (.pt, .safetensors).")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    version: Annotated[str, typer.Option(help="Version written into every result.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "lumbar-l45",
+    card: Annotated[Path | None, typer.Option(help="JSON file of further card fields.")] = None,
+) -> None:
+    """Write a bundle from a run's averaged weights and a level finder."""
+    from training import export as exporting
+    from training.errors import OptionsRefused
 
     try:
-        command = import_module("training.fit").fit_command
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise NothingTrained(
-            f"fit is not available here ({error}); install the train extra"
-        ) from error
-    nested = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    nested.command()(command)
-    nested(args=context.args or ["--help"], prog_name="lumbar-train fit", standalone_mode=False)
+        extra = {} if card is None else dict(json.loads(card.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise OptionsRefused(f"{card}: {error}; give a JSON object") from error
+    today = datetime.now(UTC).date().isoformat()
+    fields = exporting.CardFields(version, today, name, extra)
+    typer.echo(str(exporting.export(run, level, out, fields)))
+
+
+@app.command(help=_EVALUATE_HELP)
+def evaluate(
+    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; without it, the shipped one.")
+    ] = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="Case id; repeat. Without it, the card's held-out ones."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every case, trained on or not; the table says which.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+) -> None:
+    """Compare the service's answer with the prepared cases' labels."""
+    from rich.console import Console
+
+    from model.bundle import default_path, load
+    from training import evaluate as evaluating
+
+    model = load(bundle or default_path(), threads=threads)
+    paths = evaluating.chosen(cases, model, tuple(case or ()), every=every)
+    bar, said, advance = _progress(len(paths), "evaluate")
+
+    def report(score: evaluating.CaseScore) -> None:
+        said(score.case_id)
+        advance()
+
+    with bar:
+        scores = evaluating.evaluate(paths, model, report)
+    for shown in _tables(evaluating.table(scores), scores, evaluating.held_out(model)):
+        Console().print(shown)
+    if out is not None:
+        text = json.dumps(evaluating.report_of(scores, model), indent=1)
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:

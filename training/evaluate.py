@@ -1,6 +1,7 @@
 """Dice per structure on prepared cases by the way the service goes: level, window, network, labels.
 
-A level that is missed counts as Dice 0 for every structure of that case, so that a network cannot hide
+Counted are the voxels of the window that was looked at and of the one about the true level, so that
+what a displaced window misses counts as missed. A level that is missed counts as Dice 0 for every structure of that case, so that a network cannot hide
 behind its level finder.
 """
 
@@ -15,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from dicomseg.segmentation import NotInView, Segmentation
+from dicomseg.segmentation import Level, NotInView, Segmentation
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Volume
+from model import window
 from model.bundle import LoadedModel
 from model.segment import segment
 from training.cases import Case, load_case
+from training.errors import SourceMissing
+from training.fit import below
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,30 @@ def dice(a: Array, b: Array) -> float:
     return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
 
 
+def true_window(case: Case) -> Array:
+    """Where the service would look at the true level: bool, the case's shape."""
+    volume = Volume(case.image, case.affine)
+    place = window.place(volume, Level(case.level_centre_lps, case.level_normal, 1.0))
+    grid = Volume(np.zeros(place.shape, np.uint8), place.affine)
+    seen = np.zeros(volume.shape, bool)
+    for i in range(volume.shape[0]):
+        index = np.stack(
+            np.meshgrid([i], *(np.arange(n) for n in volume.shape[1:]), indexing="ij"), -1
+        )
+        at = grid.to_index(volume.to_patient(index))
+        seen[i] = np.all((at >= -0.5) & (at <= np.array(place.shape) - 0.5), axis=-1)[0]
+    return seen
+
+
 def structure_dice(case: Case, found: Segmentation) -> dict[StructureId, float]:
-    """Dice inside the window for each structure that the case labels and shows there."""
-    seen = found.labels.looked_at
+    """Dice in both windows for each structure that the case labels and shows there."""
+    counted = found.labels.looked_at | true_window(case)
     out: dict[StructureId, float] = {}
     for name in case.labelled:
         value = BY_ID[name].value
-        truth = (case.labels == value) & seen
+        truth = (case.labels == value) & counted
         if truth.any():
-            out[name] = dice((found.labels.volume.array == value) & seen, truth)
+            out[name] = dice((found.labels.volume.array == value) & counted, truth)
     return out
 
 
@@ -153,5 +172,57 @@ def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
             }
             for s in scores
         ],
-        "rule": "Dice inside the window on the service's path; a missed level counts 0",
+        "rule": "Dice inside the found and the true window on the service's path; a missed level counts 0",
+    }
+
+
+def held_out(model: LoadedModel) -> frozenset[str]:
+    """Case ids that the bundle's card names as never trained on."""
+    return frozenset(str(n) for n in model.card.get("training", {}).get("held_out", ()))
+
+
+def chosen(
+    cases: Path, model: LoadedModel, ids: Sequence[str] = (), *, every: bool = False
+) -> list[Path]:
+    """Cases to evaluate: the named ones, all, or those that the card names as held out.
+
+    Raises:
+        SourceMissing: one of them is not below `cases`, or there is nothing to evaluate.
+    """
+    paths = {p.stem: p for p in below(cases)}
+    wanted = sorted(paths) if every else sorted(set(ids) or held_out(model))
+    if not wanted:
+        raise SourceMissing(
+            "nothing to evaluate: the card names no held-out cases; give --case or --all"
+        )
+    absent = [name for name in wanted if name not in paths]
+    if absent:
+        raise SourceMissing(f"case {absent[0]} is not below {cases}; check the id")
+    return [paths[name] for name in wanted]
+
+
+def report_of(scores: Sequence[CaseScore], model: LoadedModel) -> dict[str, Any]:
+    """All figures as JSON values: the bundle, each case, the summary."""
+    unseen = held_out(model)
+    return {
+        "bundle": {
+            "name": model.info.name,
+            "version": model.info.version,
+            "digest": model.info.digest,
+            "engine": model.info.engine,
+            "precision": model.info.precision,
+        },
+        "cases": [
+            {
+                "case": s.case_id,
+                "source": s.source,
+                "held_out": s.case_id in unseen,
+                "level_error_mm": s.level_error_mm,
+                "level_confidence": s.level_confidence,
+                "seconds": round(s.seconds, 2),
+                "dice": dict(s.dice),
+            }
+            for s in scores
+        ],
+        "summary": summary(scores),
     }

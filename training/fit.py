@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +25,12 @@ from model.window import MULTIPLE, PAPER_SHAPE
 from training import checkpoint
 from training.augment import Sample, Strength, draw
 from training.cases import Case, cases_in, load_case
-from training.errors import SourceMissing
+from training.errors import OptionsRefused, SourceMissing
 from training.loss import marginal_loss
-from training.recipe import Recipe, read
+from training.recipe import Recipe
 
 CHECKPOINT: Final = "checkpoint.pt"
+RECIPE: Final = "recipe.json"
 CHECKPOINT_EVERY_S: Final = 180.0
 VALIDATE_EVERY: Final = 200
 REPORT_EVERY: Final = 20
@@ -168,7 +168,7 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def advance(self) -> float:
-        """Take one step; returns the loss."""
+        """Take one step of `recipe.accumulate` draws; returns their mean loss."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
@@ -183,14 +183,18 @@ class Fit:
             total += float(loss.detach()) / recipe.accumulate
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
-        decay = min(recipe.ema, (1 + self.step) / (10 + self.step))
+        self._average()
+        self.step += 1
+        return total
+
+    def _average(self) -> None:
+        """Move the averaged weights towards the present ones; quickly in the first steps."""
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, now in zip(
                 self.average.state_dict().values(), self.network.state_dict().values(), strict=True
             ):
                 mean.lerp_(now, 1 - decay)
-        self.step += 1
-        return total
 
 
 def run(
@@ -226,9 +230,7 @@ def run(
 def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Path]]:
     """Phantoms, slabs and held-out cases below a folder of prepared cases, by file name."""
     phantoms, slabs, held = [], [], []
-    for path in sorted(
-        {*cases_in(cases), *(p for d in cases.iterdir() if d.is_dir() for p in cases_in(d))}
-    ):
+    for path in below(cases):
         if path.stem in recipe.held_out:
             held.append(path)
         elif path.stem.startswith("phantom"):
@@ -238,44 +240,52 @@ def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Pat
     return phantoms, slabs, held
 
 
-def fit_command(
-    cases: Path = Path("cases"),
-    out: Path = Path("run"),
-    recipe: Path | None = None,
-    steps: int = 0,
-    max_minutes: float = 0.0,
-    threads: int = 0,
-    resume: bool = False,
-) -> None:
-    """Train the segmentation network on prepared cases.
+def below(cases: Path) -> list[Path]:
+    """Prepared cases of a folder and of the folders directly in it, by name.
 
-    CASES holds folders of .npz and .json from `lumbar-train prepare`; OUT gets checkpoint.pt and
-    progress.jsonl. RECIPE is a TOML file; --steps overrides its length. --max-minutes ends cleanly and
-    --resume goes on to the same result, on the same machine with the same number of threads; a run
-    that is killed loses three minutes. Exit status: 0 done or time over, 4 no cases or an unreadable checkpoint.
+    Raises:
+        SourceMissing: there is no such folder.
     """
-    chosen = Recipe() if recipe is None else read(recipe)
-    chosen = chosen if steps <= 0 else replace(chosen, steps=steps)
-    phantoms, slabs, held = split(cases, chosen) if cases.is_dir() else ([], [], [])
-    if not phantoms and not slabs:
-        raise SourceMissing(f"{cases}: no prepared cases; make some with `lumbar-train prepare`")
-    if threads > 0:
-        torch.set_num_threads(threads)
-    fit = Fit(chosen, phantoms, slabs)
-    if resume:
-        fit.restore(checkpoint.load(out / CHECKPOINT))
+    if not cases.is_dir():
+        raise SourceMissing(f"{cases} is no folder; run `lumbar-train prepare --out {cases}` first")
+    inner = (path for folder in cases.iterdir() if folder.is_dir() for path in cases_in(folder))
+    return sorted({*cases_in(cases), *inner})
+
+
+def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Write `recipe.json`; make sure that a run to resume has the same recipe, remove one not to resume.
+
+    A resumed run with fewer held-out cases would train on what it is tested with.
+    """
+    values = json.loads(json.dumps(recipe.to_dict()))
+    file = out / RECIPE
+    if resume and (out / CHECKPOINT).exists() and file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        other = sorted(k for k in {*before, *values} if before.get(k) != values.get(k))
+        if other:
+            raise OptionsRefused(
+                f"{out} holds a run with another recipe ({', '.join(other)}); use --no-resume or another --out"
+            )
     out.mkdir(parents=True, exist_ok=True)
-    log = out / "progress.jsonl"
+    if not resume:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
-    def report(progress: Progress) -> None:
-        line = json.dumps(asdict(progress))
-        with log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
 
-    most = max_minutes if max_minutes > 0 else math.inf
-    finished = run(fit, out, max_minutes=most, validation=held, report=report)
-    sys.stdout.write(
-        f"{out / CHECKPOINT}: step {fit.step}, {'finished' if finished else 'to be resumed'}\n"
-    )
+def prepare_fit(cases: Path, out: Path, recipe: Recipe, *, resume: bool) -> tuple[Fit, list[Path]]:
+    """Make a run ready in `out`, resumed where its checkpoint stands; also the held-out cases.
+
+    Raises:
+        SourceMissing: no cases to train on, or a held-out id that is not among them.
+        OptionsRefused: the run to resume has another recipe.
+        CheckpointUnreadable: its checkpoint is truncated.
+    """
+    phantoms, slabs, held = split(cases, recipe)
+    absent = sorted(set(recipe.held_out) - {p.stem for p in held})
+    if absent:
+        raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
+    fit = Fit(recipe, phantoms, slabs)
+    _claim(out, recipe, resume=resume)
+    if resume and (out / CHECKPOINT).exists():
+        fit.restore(checkpoint.load(out / CHECKPOINT))
+    return fit, held
