@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.segmentation import Labels, Level, Scores
@@ -34,7 +35,14 @@ CENTRE_OFFSET_MM: Final = (0.0, 0.0, 0.0)
 of the disc centre, the spinous process 75 mm behind it, psoas 70 mm to each side; the crop of
 180 × 135 mm about the disc holds them all but the outermost rim of a large psoas."""
 
+LEAST_SD: Final = 1e-6
+"""Below this share of the mean the voxels count as constant: rounding of 32-bit numbers."""
+SLAB: Final = 8
+"""Slices resampled at once; nine channels of a whole volume are never held at full size."""
+
 Interpolation = Literal["linear", "nearest"]
+Index = tuple[int, int, int]
+Slices = tuple[slice, ...]
 
 
 def paper_crop(rows: int, columns: int) -> tuple[slice, slice]:
@@ -59,10 +67,10 @@ class Window:
     """
 
     affine: Points
-    shape: tuple[int, int, int]
-    start: tuple[int, int, int]
+    shape: Index
+    start: Index
     turned: Volume
-    offset: tuple[int, int, int] | None
+    offset: Index | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,48 +122,71 @@ def place(volume: Volume, level: Level) -> Window:
     half = (np.array(PAPER_SHAPE) // 2) * SPACING_MM
     origin = np.array(level.centre_lps) + AXIAL @ (np.array(CENTRE_OFFSET_MM) - half)
     grid = affine_of(AXIAL, SPACING_MM, tuple(origin))
-    corners = (
-        np.array(np.meshgrid(*((-0.5, n - 0.5) for n in turned.shape), indexing="ij"))
-        .reshape(3, -1)
-        .T
+    corners = _mapped(_corners(turned.shape), turned.affine, grid)
+    start, stop = _tight(
+        np.ceil(corners.min(0)).astype(int), np.floor(corners.max(0)).astype(int) + 1
     )
-    index = Volume(np.zeros((1, 1, 1), np.uint8), grid).to_index(turned.to_patient(corners))
-    start, stop = _tight(np.ceil(index.min(0)).astype(int), np.floor(index.max(0)).astype(int) + 1)
     grid[:3, 3] += grid[:3, :3] @ start
     return Window(grid, _three(stop - start), _three(start), turned, None)
 
 
-def _three(values: Array) -> tuple[int, int, int]:
+def _corners(shape: tuple[int, ...]) -> Array:
+    """Index of the eight outer corners of a grid's voxels, (8, 3)."""
+    ends = np.meshgrid(*((-0.5, n - 0.5) for n in shape), indexing="ij")
+    return np.stack(ends, axis=-1).reshape(8, 3)
+
+
+def _mapped(ijk: Array, source: Points, target: Points) -> Points:
+    """Index points (..., 3) of the grid with affine `source` as index points of `target`."""
+    between = np.linalg.inv(target) @ source
+    return np.asarray(ijk @ between[:3, :3].T + between[:3, 3])
+
+
+def _around(volume: Volume, shape: Index, affine: Points) -> tuple[Index, Index]:
+    """Start and stop of the index box of `volume` that covers another grid, with a voxel to spare."""
+    index = _mapped(_corners(shape), affine, volume.affine)
+    start = np.clip(np.floor(index.min(0)).astype(int) - 1, 0, volume.shape)
+    stop = np.clip(np.ceil(index.max(0)).astype(int) + 2, 0, volume.shape)
+    return _three(start), _three(stop)
+
+
+def _three(values: Array) -> Index:
     i, j, k = (int(v) for v in values)
     return i, j, k
 
 
-def _view(window: Window) -> tuple[Array, Array]:
+def _view(window: Window, offset: Index) -> tuple[Array, Array]:
     """Integer-voxel view of a source that is on the canonical grid already."""
-    assert window.offset is not None  # noqa: S101 - the caller chose this path by it
     values, valid = np.zeros(window.shape, np.float32), np.zeros(window.shape, bool)
-    inside = [
-        (max(0, o), min(n, o + s))
-        for o, s, n in zip(window.offset, window.shape, window.turned.shape, strict=True)
-    ]
-    there = tuple(slice(a, b) for a, b in inside)
-    here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
+    there, here = _overlap(offset, window.shape, window.turned.shape)
     values[here], valid[here] = window.turned.array[there], True
     return values, valid
 
 
-def _sampled(
-    source: Array, ijk: Array, interpolation: Interpolation, padding: str = "border"
-) -> Array:
-    """Values (channels, …) of `source` (channels, i, j, k) at fractional indices (…, 3)."""
+def _overlap(offset: Index, shape: Index, source: Index) -> tuple[Slices, Slices]:
+    """Where a box at `offset` and its source overlap: slices into the source, slices into the box."""
+    there = [(max(0, o), min(n, o + s)) for o, s, n in zip(offset, shape, source, strict=True)]
+    here = [slice(a - o, b - o) for (a, b), o in zip(there, offset, strict=True)]
+    return tuple(slice(a, b) for a, b in there), tuple(here)
+
+
+def _tensor(array: Array) -> Tensor:
+    """The array itself where torch can take it, else a copy: torch wants writable, contiguous float32."""
+    return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+
+
+def _sampled(source: Tensor, ijk: Array, interpolation: Interpolation) -> Array:
+    """Values (channels, …) of `source` (channels, i, j, k) at fractional indices (…, 3); the outermost
+    half voxel repeats the border.
+    """
     size = np.array(source.shape[1:], dtype=np.float32)
     unit = ((ijk.astype(np.float32) + 0.5) / size * 2 - 1)[..., ::-1].reshape(1, 1, 1, -1, 3)
     mode = "bilinear" if interpolation == "linear" else "nearest"
     out = functional.grid_sample(
-        torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None],
+        source[None],
         torch.from_numpy(np.ascontiguousarray(unit)),
         mode=mode,
-        padding_mode=padding,
+        padding_mode="border",
         align_corners=False,
     )
     return np.asarray(out.numpy().reshape(source.shape[0], *ijk.shape[:-1]))
@@ -169,15 +200,18 @@ def _slices(shape: tuple[int, ...], first: int, last: int) -> Array:
 
 
 def _resampled(window: Window, interpolation: Interpolation) -> tuple[Array, Array]:
-    grid = Volume(np.zeros(window.shape, np.uint8), window.affine)
     values, valid = np.zeros(window.shape, np.float32), np.zeros(window.shape, bool)
-    source = window.turned.array[None]
-    limit = np.array(window.turned.shape)
-    for i in range(0, window.shape[0], 16):
-        last = min(i + 16, window.shape[0])
-        ijk = window.turned.to_index(grid.to_patient(_slices(window.shape, i, last)))
-        values[i:last] = _sampled(source, ijk, interpolation)[0]
-        valid[i:last] = np.all((ijk >= -0.5) & (ijk <= limit - 0.5), axis=-1)
+    box = window.turned.box(*_around(window.turned, window.shape, window.affine))
+    if 0 in (*window.shape, *box.shape):
+        return values, valid
+    source = _tensor(box.array)[None]
+    limit = np.array(box.shape) - 0.5
+    for i in range(0, window.shape[0], SLAB):
+        last = min(i + SLAB, window.shape[0])
+        ijk = _mapped(_slices(window.shape, i, last), window.affine, box.affine)
+        inside = np.all((ijk >= -0.5) & (ijk <= limit), axis=-1)
+        valid[i:last] = inside
+        values[i:last] = np.where(inside, _sampled(source, ijk, interpolation)[0], 0.0)
     return values, valid
 
 
@@ -188,20 +222,20 @@ def cut(window: Window, interpolation: Interpolation = "linear") -> Patch:
         WindowRefused: the window lies outside the image or its voxels are constant or not finite.
     """
     values, valid = (
-        _view(window) if window.offset is not None else _resampled(window, interpolation)
+        _resampled(window, interpolation) if window.offset is None else _view(window, window.offset)
     )
     inside = values[valid]
     if inside.size == 0:
         raise WindowRefused(
             "the window at L4/5 lies outside the image; send a series that shows the level"
         )
+    bad = inside.size - int(np.count_nonzero(np.isfinite(inside)))
+    if bad:
+        raise WindowRefused(f"{bad} voxels at L4/5 are not finite numbers; resend the series")
     mean, sd = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
-    if not np.isfinite(sd) or sd < 1e-6:
-        raise WindowRefused(
-            f"the voxels at L4/5 are constant or not finite (mean {mean:.3g}, SD {sd:.3g}); resend the series"
-        )
-    scored = ((values - mean) / sd).astype(np.float32)
-    scored[~valid] = 0.0
+    if sd < LEAST_SD * max(1.0, abs(mean)):
+        raise WindowRefused(f"the voxels at L4/5 are constant ({mean:.3g}); resend the series")
+    scored = np.where(valid, (values - np.float32(mean)) / np.float32(sd), np.float32(0.0))
     return Patch(scored, valid, window.affine, mean, sd)
 
 
@@ -226,13 +260,16 @@ def paper_grid(patch: Patch, window: Window) -> Array:
     return out
 
 
-def _argmax_on_patch(logits: Array, shape: tuple[int, int, int]) -> Array:
-    if logits.shape[1:] == shape:
-        return np.asarray(logits.argmax(0), dtype=np.uint8)
-    up = functional.interpolate(
-        torch.from_numpy(logits)[None], size=shape, mode="trilinear", align_corners=False
-    )
-    return np.asarray(up[0].argmax(0).numpy(), dtype=np.uint8)
+def _best_on_patch(logits: Array, shape: Index) -> Array:
+    """Best class of every voxel of the box, one channel at a time; the first of equals wins."""
+    most, best = torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.uint8)
+    for channel, plane in enumerate(_tensor(logits)):
+        full = functional.interpolate(
+            plane[None, None], size=shape, mode="trilinear", align_corners=False
+        )[0, 0]
+        best.masked_fill_(full > most, channel)
+        torch.maximum(most, full, out=most)
+    return np.asarray(best.numpy())
 
 
 def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Labels:
@@ -241,49 +278,37 @@ def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Lab
     volume: the source as it was given. Voxels outside the window are 0 and not looked at.
     """
     if window.offset is not None:
-        return _restore_view(volume, window, patch, scores)
-    grid = Volume(np.zeros(window.shape, np.uint8), window.affine, volume.frame_of_reference_uid)
-    corners = (
-        np.array(np.meshgrid(*((-0.5, n - 0.5) for n in window.shape), indexing="ij"))
-        .reshape(3, -1)
-        .T
-    )
-    index = volume.to_index(grid.to_patient(corners))
-    start = np.clip(np.floor(index.min(0)).astype(int), 0, volume.shape)
-    stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, 0, volume.shape)
-    found, seen = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, bool)
+        return _restore_view(volume, window, window.offset, patch, scores)
+    start, stop = _around(volume, window.shape, window.affine)
     box = volume.box(start, stop)
-    coarse = Volume(np.zeros(scores.logits.shape[1:], np.uint8), scores.affine)
-    for i in range(0, box.shape[0], 8):
-        last = min(i + 8, box.shape[0])
-        lps = box.to_patient(_slices(box.shape, i, last))
-        here = (
-            slice(start[0] + i, start[0] + last),
-            slice(start[1], stop[1]),
-            slice(start[2], stop[2]),
-        )
-        at = grid.to_index(lps)
-        inside = np.all((at >= -0.5) & (at <= np.array(window.shape) - 0.5), axis=-1)
-        best = _sampled(scores.logits, coarse.to_index(lps), "linear").argmax(0)
-        found[here], seen[here] = np.where(inside, best, 0), inside
+    found, seen = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, bool)
+    limit = np.array(window.shape) - 0.5
+    logits = _tensor(scores.logits)
+    for i in range(0, box.shape[0], SLAB):
+        last = min(i + SLAB, box.shape[0])
+        ijk = _slices(box.shape, i, last)
+        at = _mapped(ijk, box.affine, window.affine)
+        inside = np.all((at >= -0.5) & (at <= limit), axis=-1)
+        coarse = _mapped(ijk[inside], box.affine, scores.affine)
+        best = np.zeros(inside.shape, np.uint8)
+        if len(coarse):
+            best[inside] = _sampled(logits, coarse, "linear").argmax(0)
+        first = slice(start[0] + i, start[0] + last)
+        here = (first, slice(start[1], stop[1]), slice(start[2], stop[2]))
+        found[here], seen[here] = best, inside
     return Labels(volume.with_array(found), seen)
 
 
-def _restore_view(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Labels:
-    assert window.offset is not None  # noqa: S101 - the caller chose this path by it
-    best = _argmax_on_patch(scores.logits, window.shape)
+def _restore_view(
+    volume: Volume, window: Window, offset: Index, patch: Patch, scores: Scores
+) -> Labels:
+    best = _best_on_patch(scores.logits, window.shape)
     shape = window.turned.shape
     found, seen = np.zeros(shape, np.uint8), np.zeros(shape, bool)
-    inside = [
-        (max(0, o), min(n, o + s))
-        for o, s, n in zip(window.offset, window.shape, shape, strict=True)
-    ]
-    there = tuple(slice(a, b) for a, b in inside)
-    here = tuple(slice(a - o, b - o) for (a, b), o in zip(inside, window.offset, strict=True))
+    there, here = _overlap(offset, window.shape, shape)
     found[there], seen[there] = best[here], patch.valid[here]
-    back = volume.directions
-    turned = Volume(found, window.turned.affine).oriented(back)
-    mask = Volume(seen, window.turned.affine).oriented(back)
+    turned = Volume(found, window.turned.affine).oriented(volume.directions)
+    mask = Volume(seen, window.turned.affine).oriented(volume.directions)
     return Labels(
         volume.with_array(np.ascontiguousarray(turned.array)), np.ascontiguousarray(mask.array)
     )
