@@ -11,15 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors import torch as tensors_of
 from torch import nn
 
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import STRUCTURES
-from model import level, oracle
+from model import level, oracle, window
 from model.engines import Engine, OracleEngine, torch_engine
 from model.errors import BundleError
 from model.network import Architecture, DeepLabV3Plus3D
@@ -28,6 +30,10 @@ SCHEMA: Final = 1
 WEIGHTS: Final = "weights.safetensors"
 LEVEL_WEIGHTS: Final = "level.safetensors"
 CARD: Final = "card.json"
+TABLES: Final = MappingProxyType({"structures": "structure table", "grid": "grid"})
+"""What has to be equal in the card and in this version, by the word of the message."""
+NEEDED: Final = ("name", "version", "architecture")
+"""What every card says beside schema, grid, structures, files and digest, which `seal` fills in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,33 +61,48 @@ def structure_table() -> list[dict[str, Any]]:
     return [{"value": s.value, "id": s.id} for s in STRUCTURES]
 
 
+def grid_table() -> dict[str, Any]:
+    """Return the grid a bundle's network was trained on and has to be run on."""
+    return {
+        "spacing_mm": list(window.SPACING_MM),
+        "window": list(window.PAPER_SHAPE),
+        "padding": "at the end of each axis",
+    }
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """sha256 of each file of weights in the folder."""
+    there = [folder / name for name in (WEIGHTS, LEVEL_WEIGHTS) if (folder / name).exists()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in there}
+
+
 def digest_of(card: Mapping[str, Any], folder: Path) -> str:
     """sha256 over the card without its digest and over the weights that lie beside it."""
     body = {k: v for k, v in card.items() if k != "digest"}
     total = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
-    for name in (WEIGHTS, LEVEL_WEIGHTS):
-        if (folder / name).exists():
-            total.update(name.encode() + hashlib.sha256((folder / name).read_bytes()).digest())
+    for name, digest in _files(folder).items():
+        total.update(name.encode() + bytes.fromhex(digest))
     return total.hexdigest()
 
 
 def seal(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the card with structure table and digest filled in."""
-    full = {**card, "structures": structure_table()}
+    """Return the card with grid, structure table, files and digest filled in."""
+    made = {"grid": grid_table(), "structures": structure_table(), "files": _files(folder)}
+    full = {**card, **made}
     return {**full, "digest": digest_of(full, folder)}
 
 
 def write_bundle(
     folder: Path, card: Mapping[str, Any], network: nn.Module, level_network: nn.Module
 ) -> Path:
-    """Write weights and sealed card; returns the folder. `card` needs name and version."""
+    """Write weights and sealed card; returns the folder. `card` needs what `NEEDED` names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in ((WEIGHTS, network), (LEVEL_WEIGHTS, level_network)):
         tensors = {
             k: v.detach().to(memory_format=torch.contiguous_format).contiguous()
             for k, v in module.state_dict().items()
         }
-        save_file(tensors, folder / name)
+        (folder / name).write_bytes(tensors_of.save(tensors))
     text = json.dumps(seal({"schema": SCHEMA, **card}, folder), indent=1)
     (folder / CARD).write_text(text + "\n", encoding="utf-8")
     return folder
@@ -91,7 +112,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     """Read and verify a bundle's card.
 
     Raises:
-        BundleError: no card, not JSON, another schema, another structure table, or another digest.
+        BundleError: no card, not JSON, another schema, a key missing, another structure table or
+            grid, a file of weights missing or changed, or another digest.
     """
     path = folder / CARD
     try:
@@ -104,23 +126,38 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{path}: schema {card.get('schema') if isinstance(card, dict) else None!r}, this version reads {SCHEMA}; export the bundle again"
         )
-    if card.get("structures") != structure_table():
-        raise BundleError(
-            f"{path}: the structure table differs from this version's; retrain or use the version that wrote it"
-        )
+    missing = next((key for key in NEEDED if key not in card), None)
+    if missing:
+        raise BundleError(f"{path}: {missing} is missing; export the bundle again")
+    for key, table in (("structures", structure_table()), ("grid", grid_table())):
+        if card.get(key) != table:
+            raise BundleError(
+                f"{path}: the {TABLES[key]} differs from this version's; retrain or use the version that wrote it"
+            )
+    _verify(card, folder)
+    return card
+
+
+def _verify(card: Mapping[str, Any], folder: Path) -> None:
+    """Compare files and digest with the card; the file that differs is named."""
+    there = _files(folder)
+    for name, digest in card.get("files", {}).items():
+        if there.get(name) != digest:
+            state = "has changed" if name in there else "is missing"
+            raise BundleError(f"{folder / name} {state}; restore the bundle from its source")
     if card.get("digest") != digest_of(card, folder):
         raise BundleError(
-            f"{path}: the digest does not match the files; restore the bundle from its source"
+            f"{folder / CARD}: the digest does not match the files; restore the bundle from its source"
         )
-    return card
 
 
 def _networks(folder: Path, card: Mapping[str, Any]) -> tuple[DeepLabV3Plus3D, level.LevelFinder]:
     try:
         network = DeepLabV3Plus3D(Architecture.from_dict(dict(card["architecture"])))
-        network.load_state_dict(load_file(folder / WEIGHTS))
-        finder = level.load_finder(card["level_architecture"], load_file(folder / LEVEL_WEIGHTS))
-    except (KeyError, TypeError, RuntimeError, OSError) as error:
+        network.load_state_dict(tensors_of.load((folder / WEIGHTS).read_bytes()))
+        weights = tensors_of.load((folder / LEVEL_WEIGHTS).read_bytes())
+        finder = level.load_finder(card["level_architecture"], weights)
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise BundleError(
             f"{folder}: weights and card do not fit ({first}); export the bundle again"

@@ -61,8 +61,8 @@ PAPER_SHAPE: Final = (MATRIX[0], _ROWS.stop - _ROWS.start, _COLUMNS.stop - _COLU
 class Window:
     """Where the network looks: a box of the paper's grid that holds data.
 
-    affine: index of the box to LPS mm. shape: multiples of 4. start: index of the box in the paper's
-    128 × 240 × 180 grid. turned: the source in axial axis order. offset: for a source on the canonical
+    affine: index of the box to LPS mm. shape: multiples of 4. start: index of the box in a grid of
+    128 × 240 × 180 about the level. turned: the source in axial axis order. offset: for a source on the canonical
     grid, index of the box's first voxel in `turned`; None when the source has to be resampled.
     """
 
@@ -251,12 +251,10 @@ def scores_of(patch: Patch, logits: Array) -> Scores:
     return Scores(logits, affine)
 
 
-def paper_grid(patch: Patch, window: Window) -> Array:
-    """The paper's zero-padded 128 × 240 × 180 array."""
+def paper_grid(patch: Patch) -> Array:
+    """The paper's 128 × 240 × 180 array: the patch first, zero padding at the end of each axis."""
     out = np.zeros(PAPER_SHAPE, np.float32)
-    out[tuple(slice(s, s + n) for s, n in zip(window.start, window.shape, strict=True))] = (
-        patch.values
-    )
+    out[tuple(slice(n) for n in patch.values.shape)] = patch.values
     return out
 
 

@@ -1,0 +1,130 @@
+"""A bundle is loaded as it was written or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model import bundle
+from model.errors import BundleError
+from model.level import LevelArchitecture, LevelNet, NetworkFinder
+from model.network import Architecture, DeepLabV3Plus3D
+from model.window import Patch
+
+TINY = Architecture(width=4, dilations=(1,), decoder=2)
+LEVEL = LevelArchitecture(width=4)
+CARD = {
+    "name": "tiny",
+    "version": "3.1",
+    "architecture": TINY.to_dict(),
+    "level_architecture": LEVEL.to_dict(),
+    "model_sd_mm": {"OC_LEFT": 1.5},
+}
+
+
+@pytest.fixture
+def network() -> DeepLabV3Plus3D:
+    torch.manual_seed(9)
+    return DeepLabV3Plus3D(TINY).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, network: DeepLabV3Plus3D) -> Path:
+    return bundle.write_bundle(tmp_path / "tiny", CARD, network, LevelNet(LEVEL))
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Change the card as someone would who also computes the digest."""
+    card = {**json.loads((folder / bundle.CARD).read_text()), **changes}
+    card = {k: v for k, v in card.items() if v is not None and k != "digest"}
+    card["digest"] = bundle.digest_of(card, folder)
+    (folder / bundle.CARD).write_text(json.dumps(card))
+
+
+def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV3Plus3D) -> None:
+    model = bundle.load(folder, device="cpu")
+    values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
+    patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(values)[None, None])[0].numpy()
+    np.testing.assert_allclose(model.engine.run(patch), expected, atol=1e-4)
+    assert isinstance(model.finder, NetworkFinder)
+    assert model.model_sd_mm == {"OC_LEFT": 1.5}
+    assert (model.info.name, model.info.version) == ("tiny", "3.1")
+    assert (model.info.engine, model.info.precision) == ("torch-cpu", "float32")
+
+
+def test_the_digest_names_the_weights(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(10)
+    other = bundle.write_bundle(tmp_path / "other", CARD, DeepLabV3Plus3D(TINY), LevelNet(LEVEL))
+    assert bundle.load(folder).info.digest != bundle.load(other).info.digest
+
+
+@pytest.mark.parametrize("name", [bundle.WEIGHTS, bundle.LEVEL_WEIGHTS])
+def test_a_changed_byte_is_refused_by_the_file_s_name(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[-5] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(BundleError, match=name) as refusal:
+        bundle.load(folder)
+    assert refusal.value.exit_code == 6
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / bundle.LEVEL_WEIGHTS).unlink()
+    with pytest.raises(BundleError, match=r"level\.safetensors"):
+        bundle.load(folder)
+
+
+def test_a_changed_card_is_refused(folder: Path) -> None:
+    path = folder / bundle.CARD
+    path.write_text(path.read_text().replace('"3.1"', '"3.2"'))
+    with pytest.raises(BundleError, match="digest"):
+        bundle.load(folder)
+
+
+def test_another_structure_table_is_refused(folder: Path) -> None:
+    table = bundle.structure_table()
+    table[0], table[2] = {**table[0], "id": "l5"}, {**table[2], "id": "l4"}
+    reseal(folder, structures=table)
+    with pytest.raises(BundleError, match="structure table"):
+        bundle.load(folder)
+
+
+def test_another_schema_is_refused(folder: Path) -> None:
+    reseal(folder, schema=bundle.SCHEMA + 1)
+    with pytest.raises(BundleError, match=f"schema {bundle.SCHEMA + 1}"):
+        bundle.load(folder)
+
+
+@pytest.mark.parametrize("key", ["architecture", "name", "version", "level_architecture"])
+def test_a_card_without_a_needed_key_is_refused(folder: Path, key: str) -> None:
+    reseal(folder, **{key: None})
+    with pytest.raises(BundleError, match=key):
+        bundle.load(folder)
+
+
+def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
+    reseal(folder, architecture=Architecture(width=8).to_dict())
+    with pytest.raises(BundleError, match="do not fit"):
+        bundle.load(folder)
+
+
+def test_weights_that_are_no_tensors_are_refused(folder: Path) -> None:
+    (folder / bundle.WEIGHTS).write_bytes(b"no tensors")
+    reseal(folder, files=None)
+    with pytest.raises(BundleError, match="do not fit"):
+        bundle.load(folder)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{"])
+def test_a_folder_without_a_card_is_refused(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / bundle.CARD).write_text(text)
+    with pytest.raises(BundleError, match=r"card\.json"):
+        bundle.load(tmp_path)
