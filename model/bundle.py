@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -30,8 +29,6 @@ SCHEMA: Final = 1
 WEIGHTS: Final = "weights.safetensors"
 LEVEL_WEIGHTS: Final = "level.safetensors"
 CARD: Final = "card.json"
-TABLES: Final = MappingProxyType({"structures": "structure table", "grid": "grid"})
-"""What has to be equal in the card and in this version, by the word of the message."""
 NEEDED: Final = ("name", "version", "architecture")
 """What every card says beside schema, grid, structures, files and digest, which `seal` fills in."""
 
@@ -129,13 +126,22 @@ def read_card(folder: Path) -> dict[str, Any]:
     missing = next((key for key in NEEDED if key not in card), None)
     if missing:
         raise BundleError(f"{path}: {missing} is missing; export the bundle again")
-    for key, table in (("structures", structure_table()), ("grid", grid_table())):
-        if card.get(key) != table:
-            raise BundleError(
-                f"{path}: the {TABLES[key]} differs from this version's; retrain or use the version that wrote it"
-            )
+    differs = _difference(card)
+    if differs:
+        raise BundleError(
+            f"{path}: the {differs} differs from this version's; retrain or use the version that wrote it"
+        )
     _verify(card, folder)
     return card
+
+
+def _difference(card: Mapping[str, Any]) -> str | None:
+    """Name the table of the card that is not this version's; how the padding is told does not count."""
+    if card.get("structures") != structure_table():
+        return "structure table"
+    grid, ours = card.get("grid"), grid_table()
+    same = isinstance(grid, dict) and all(grid.get(k) == ours[k] for k in ("spacing_mm", "window"))
+    return None if same else "grid"
 
 
 def _verify(card: Mapping[str, Any], folder: Path) -> None:

@@ -96,6 +96,21 @@ def test_another_structure_table_is_refused(folder: Path) -> None:
         bundle.load(folder)
 
 
+@pytest.mark.parametrize(
+    "grid", [None, {"spacing_mm": [0.8, 0.8, 0.8], "window": [128, 240, 180]}, "paper"]
+)
+def test_another_grid_is_refused(folder: Path, grid: Any) -> None:
+    reseal(folder, grid=grid)
+    with pytest.raises(BundleError, match="the grid differs"):
+        bundle.load(folder)
+
+
+def test_weights_are_readable_by_others(folder: Path) -> None:
+    """A service that runs under its own user reads what another one exported."""
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(modes) == 1
+
+
 def test_another_schema_is_refused(folder: Path) -> None:
     reseal(folder, schema=bundle.SCHEMA + 1)
     with pytest.raises(BundleError, match=f"schema {bundle.SCHEMA + 1}"):
