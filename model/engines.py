@@ -10,7 +10,7 @@ from torch import nn
 
 from dicomseg.volume import Array
 from model import oracle
-from model.errors import EngineError
+from model.errors import EngineError, EngineFailed
 from model.window import Interpolation, Patch
 
 
@@ -22,7 +22,7 @@ class Engine(Protocol):
     interpolation: Interpolation
 
     def run(self, patch: Patch) -> Array:
-        """Logits (channels, d/f, h/f, w/f) float32, f = 1 or 2."""
+        """Logits (channels, d/f, h/f, w/f) float32, contiguous and finite, f = 1 or 2."""
         ...
 
 
@@ -39,15 +39,24 @@ class TorchEngine:
         self.precision = "float16" if device == "cuda" else "float32"
 
     def run(self, patch: Patch) -> Array:
-        """Logits at half resolution."""
+        """Logits at half resolution.
+
+        Raises:
+            EngineFailed: logits that are not finite, as from 16-bit numbers that ran over.
+        """
         image = torch.from_numpy(np.ascontiguousarray(patch.values))[None, None].to(self._device)
         image = image.to(memory_format=torch.channels_last_3d)
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, torch.float16, enabled=self.precision == "float16"),
         ):
-            logits = self._network(image)[0]
-        return np.ascontiguousarray(logits.float().cpu().numpy())
+            logits = self._network(image)[0].float()
+            finite = bool(torch.isfinite(logits).all())
+        if not finite:
+            raise EngineFailed(
+                f"{self.name} ({self.precision}) gave values that are not finite; set [model] device to cpu or check the bundle"
+            )
+        return np.ascontiguousarray(logits.cpu().numpy())
 
 
 class OracleEngine:

@@ -19,6 +19,12 @@ class EngineError(LumbarError):
     exit_code = 6
 
 
+class EngineFailed(EngineError):
+    """The engine answered with values that are not finite; set [model] device to cpu or check the bundle."""
+
+    code = "engine-failed"
+
+
 class WindowRefused(InputRefused):
     """The window at L4/5 holds nothing to segment: constant or non-finite voxels."""
 

@@ -24,6 +24,8 @@ MOST_MARGIN: Final = 8.0
 BEHIND: Final = 1.0
 """How far every other class lies behind the runner-up: the code does not name the third, and a third
 that is far below would bend the outlines where two structures face each other across a narrow gap."""
+LEAST_MARGIN: Final = 1e-3
+"""Lead that a margin of zero decodes to: on a tie the best class is still the one that was coded."""
 FAR: Final = -12.0
 """Logit of every structure where there is no data."""
 
@@ -42,7 +44,8 @@ def decode(coded: Array) -> Array:
     values = np.where(bad, STEPS - 1, values)
     pair, step = np.divmod(values, STEPS)
     best, runner_up = np.divmod(pair, CHANNELS)
-    half = (step / (STEPS - 1) * MOST_MARGIN / 2).astype(np.float32)
+    margin = np.maximum(step / (STEPS - 1) * MOST_MARGIN, LEAST_MARGIN)
+    half = (margin / 2).astype(np.float32)
     logits = np.repeat(-half[None] - BEHIND, CHANNELS, axis=0)
     np.put_along_axis(logits, runner_up[None], -half[None], axis=0)
     np.put_along_axis(logits, best[None], half[None], axis=0)
