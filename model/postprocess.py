@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomseg.segmentation import Scores
-from dicomseg.structures import BY_ID, SEGMENTS, STRUCTURES, StructureId
+from dicomseg.structures import BY_ID, SEGMENTS, STRUCTURES, Structure, StructureId
 from dicomseg.volume import Array, Volume
 
 KEPT_PARTS: Final[Mapping[StructureId, int]] = {
@@ -25,33 +25,48 @@ KEPT_PARTS: Final[Mapping[StructureId, int]] = {
 """Most parts of each structure: two limbs below a bifurcation, two muscles, a root that may be seen in pieces."""
 LEAST_SHARE: Final = 0.08
 """A part smaller than this share of the structure's largest one is a stray."""
+MOST_PASSES: Final = len(STRUCTURES)
 _NEIGHBOURS: Final = np.ones((3, 3, 3), bool)
 
 
+def _strays(best: Array, structure: Structure) -> tuple[Array, Array] | None:
+    """Masks of the stray parts of one structure and of the kept ones; None without strays."""
+    parts, count = ndimage.label(best == structure.value, structure=_NEIGHBOURS)
+    if count < 2:
+        return None
+    sizes = np.bincount(parts.ravel())[1:]
+    order = np.argsort(-sizes)
+    most = order[: KEPT_PARTS[structure.id]]
+    kept = [n + 1 for n in most if sizes[n] >= LEAST_SHARE * sizes[order[0]]]
+    if len(kept) == count:
+        return None
+    keep = np.isin(parts, kept)
+    return (parts > 0) & ~keep, keep
+
+
 def keep_parts(scores: Scores) -> Scores:
-    """Silence stray parts in the logits, so that labels and measurements agree on what is there."""
-    logits = scores.logits
-    best = logits.argmax(0)
-    changed: Array | None = None
-    for structure in STRUCTURES:
-        parts, count = ndimage.label(best == structure.value, structure=_NEIGHBOURS)
-        if count < 2:
-            continue
-        sizes = np.bincount(parts.ravel())[1:]
-        order = np.argsort(-sizes)
-        kept = [
-            n
-            for n in order[: KEPT_PARTS[structure.id]]
-            if sizes[n] >= LEAST_SHARE * sizes[order[0]]
-        ]
-        if len(kept) == count:
-            continue
-        stray = (parts > 0) & ~np.isin(parts, np.array(kept) + 1)
-        grown = ndimage.binary_dilation(stray, _NEIGHBOURS) & ~np.isin(parts, np.array(kept) + 1)
-        changed = logits.copy() if changed is None else changed
-        others = np.delete(changed, structure.value, axis=0)[:, grown].max(0)
-        changed[structure.value, grown] = np.minimum(changed[structure.value, grown], others - 1.0)
-    return scores if changed is None else Scores(changed, scores.affine)
+    """Silence stray parts in the logits, so that labels and measurements agree on what is there.
+
+    A silenced part belongs to its runner-up, of which it may be a stray part again: passes repeat
+    until nothing changes, `MOST_PASSES` at most.
+    """
+    logits = np.array(scores.logits)
+    changed = False
+    for _ in range(MOST_PASSES):
+        clean = True
+        for structure in STRUCTURES:
+            found = _strays(logits.argmax(0), structure)
+            if found is None:
+                continue
+            stray, keep = found
+            grown = ndimage.binary_dilation(stray, _NEIGHBOURS) & ~keep
+            others = np.delete(logits, structure.value, axis=0)[:, grown].max(0)
+            own = logits[structure.value, grown]
+            logits[structure.value, grown] = np.minimum(own, others - 1.0)
+            clean, changed = False, True
+        if clean:
+            break
+    return Scores(logits, scores.affine) if changed else scores
 
 
 def spine_x(labels: Volume) -> tuple[float, float]:

@@ -1,0 +1,53 @@
+"""The network's shapes, gradients and card."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dicomseg.structures import CHANNELS
+from model.network import Architecture, DeepLabV3Plus3D
+
+TINY = Architecture(width=4, dilations=(1, 2), decoder=2)
+
+
+@pytest.fixture
+def network() -> DeepLabV3Plus3D:
+    torch.manual_seed(3)
+    return DeepLabV3Plus3D(TINY).eval()
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 20), (12, 16, 40), (28, 20, 16)])
+def test_logits_have_half_the_grid(network: DeepLabV3Plus3D, shape: tuple[int, int, int]) -> None:
+    with torch.inference_mode():
+        logits = network(torch.randn(2, 1, *shape))
+    assert tuple(logits.shape) == (2, CHANNELS, *(n // 2 for n in shape))
+
+
+def test_the_default_network_has_the_size_of_the_paper_s_order() -> None:
+    count = sum(p.numel() for p in DeepLabV3Plus3D(Architecture()).parameters())
+    assert 100_000 < count < 2_000_000
+
+
+@pytest.mark.parametrize("groups", [0, 2])
+def test_either_norm_trains(groups: int) -> None:
+    network = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, groups=groups))
+    network(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(torch.isfinite(parameter.grad).all()), name
+
+
+def test_a_sample_is_answered_the_same_in_a_batch_and_alone(
+    network: DeepLabV3Plus3D,
+) -> None:
+    images = torch.randn(2, 1, 16, 20, 12)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images)[1:], network(images[1:]), atol=1e-5, rtol=1e-4)
+
+
+def test_the_card_s_architecture_comes_back() -> None:
+    wide = Architecture(width=12, dilations=(1, 3), decoder=4, groups=4)
+    assert Architecture.from_dict(wide.to_dict()) == wide
+    with pytest.raises(TypeError, match="strides"):
+        Architecture.from_dict({**wide.to_dict(), "strides": 2})

@@ -1,0 +1,71 @@
+"""Coded grey values say what they were told to say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dicomseg.segmentation import NotInView
+from dicomseg.structures import CHANNELS
+from dicomseg.volume import AXIAL, Volume, affine_of
+from model import bundle, oracle
+from model.engines import OracleEngine
+
+CLASSES = range(CHANNELS)
+
+
+def test_every_pair_of_classes_and_every_margin_comes_back() -> None:
+    pairs = [(a, b) for a in CLASSES for b in CLASSES if a != b]
+    best, runner_up = (np.array(x, np.uint8).reshape(-1, 1, 1) for x in zip(*pairs, strict=True))
+    margin = np.linspace(0.2, oracle.MOST_MARGIN, 25).reshape(1, 1, -1)
+    best, runner_up, margin = (
+        np.ascontiguousarray(x) for x in np.broadcast_arrays(best, runner_up, margin)
+    )
+    coded = oracle.code(best, runner_up, margin)
+    assert coded.dtype == np.uint16
+    logits = oracle.decode(coded)
+    order = np.argsort(-logits, axis=0, kind="stable")
+    np.testing.assert_array_equal(order[0], best)
+    np.testing.assert_array_equal(order[1], runner_up)
+    lead = np.sort(logits, axis=0)[-1] - np.sort(logits, axis=0)[-2]
+    step = oracle.MOST_MARGIN / (oracle.STEPS - 1)
+    assert np.abs(lead - margin).max() <= step / 2 + 1e-5
+    np.testing.assert_array_equal(oracle.labels(coded), best)
+
+
+def test_a_margin_of_zero_is_still_the_coded_class() -> None:
+    """A tie would go to the lower channel; the margin stays where the zero is."""
+    best, runner_up = np.full((1, 1, 1), 5, np.uint8), np.full((1, 1, 1), 2, np.uint8)
+    logits = oracle.decode(oracle.code(best, runner_up, np.zeros((1, 1, 1))))
+    assert logits[:, 0, 0, 0].argmax() == 5
+    assert 0 < logits[5, 0, 0, 0] - logits[2, 0, 0, 0] < 0.01
+
+
+def test_a_margin_beyond_the_code_saturates() -> None:
+    one = np.ones((1, 1, 1), np.uint8)
+    logits = oracle.decode(oracle.code(one, one * 2, np.full((1, 1, 1), 50.0)))
+    assert logits[1, 0, 0, 0] - logits[2, 0, 0, 0] == pytest.approx(oracle.MOST_MARGIN)
+
+
+def test_a_value_that_is_no_code_is_background() -> None:
+    values = np.array([-3.0, 9 * 9 * 64, 60000.0]).reshape(3, 1, 1)
+    assert (oracle.decode(values).argmax(0) == 0).all()
+
+
+def test_a_volume_without_the_disc_is_not_in_view() -> None:
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[4:], labels[:2] = 1, 3
+    coded = oracle.code(labels, np.zeros_like(labels), np.full(labels.shape, 3.0))
+    volume = Volume(coded, affine_of(AXIAL, (1, 1, 1), (0, 0, 0)))
+    assert isinstance(oracle.OracleFinder().locate(volume), NotInView)
+
+
+def test_the_oracle_is_a_bundle(tmp_path_factory: pytest.TempPathFactory) -> None:
+    model = bundle.load(oracle.write_bundle(tmp_path_factory.mktemp("oracle") / "new"))
+    assert isinstance(model.engine, OracleEngine)
+    assert (model.info.name, model.info.engine, model.info.precision) == (
+        "oracle",
+        "oracle",
+        "exact",
+    )
+    assert model.model_sd_mm == {}
