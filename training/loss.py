@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 
-CLASS_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.0, 2.5, 1.5, 1.0, 1.5)
+CLASS_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.0, 5.0, 1.5, 1.0, 2.0)
 """Cross-entropy weight per channel; thin structures count more, or the bulk of muscle decides."""
 
 

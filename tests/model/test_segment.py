@@ -1,0 +1,98 @@
+"""The one call: stages, findings, confidence, and what it may import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomseg.segmentation import NotInView, Segmentation
+from dicomseg.volume import AXIAL, Volume, affine_of
+from model import bundle, oracle, window
+from model.errors import WindowRefused
+from model.segment import segment
+
+FORBIDDEN = ("pydicom", "highdicom", "SimpleITK", "pynetdicom", "training", "node")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> bundle.LoadedModel:
+    return bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+
+
+def coded(margin: float = 4.0, *, disc: bool = True) -> Volume:
+    labels = np.zeros((40, 60, 56), np.uint8)
+    labels[25:35, 14:34, 16:40] = 1
+    if disc:
+        labels[16:25, 14:34, 17:39] = 2
+    labels[6:16, 16:36, 16:40] = 3
+    labels[3:38, 37:46, 22:34] = 4
+    labels[5:36, 15:40, 2:14] = 7
+    labels[5:36, 15:40, 43:54] = 7
+    runner_up = np.where(labels == 0, 1, 0).astype(np.uint8)
+    array = oracle.code(labels, runner_up, np.full(labels.shape, margin))
+    return Volume(array, affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0)), "1.2.3")
+
+
+def test_the_answer_carries_everything_that_is_written_later(model: bundle.LoadedModel) -> None:
+    stages: list[str] = []
+    volume = coded()
+    found = segment(volume, model, stages.append)
+    assert isinstance(found, Segmentation)
+    assert stages == ["level", "window", "network", "labels"]
+    assert set(found.timings_s) == {"level", "window", "network", "labels", "plausibility"}
+    assert found.engine == model.info
+    assert found.labels.volume.frame_of_reference_uid == "1.2.3"
+    assert found.sides.frame_of_reference_uid == "1.2.3"
+    assert {f.code for f in found.findings if f.structure == "n4"} == {"outside_image"}
+    left, right = (
+        found.sides.to_patient(np.argwhere(found.sides.array == number))[:, 0].mean()
+        for number in (8, 9)
+    )
+    assert left > right
+
+
+def test_confidence_is_the_softmax_of_the_margin(model: bundle.LoadedModel) -> None:
+    """Best at +h, runner-up at −h, seven others one below it."""
+    for margin in (2.0, 5.0):
+        found = segment(coded(margin), model)
+        assert isinstance(found, Segmentation)
+        lead = round(margin / 8 * 63) / 63 * 8
+        expected = 1 / (1 + np.exp(-lead) * (1 + 7 * np.exp(-oracle.BEHIND)))
+        assert found.confidence["l4"] == pytest.approx(expected, abs=6e-4)
+        assert set(found.confidence) == {"l4", "ivd", "l5", "dura", "pm"}
+
+
+def test_no_disc_means_not_in_view(model: bundle.LoadedModel) -> None:
+    assert isinstance(segment(coded(disc=False), model), NotInView)
+
+
+def test_a_value_that_is_no_number_is_refused(model: bundle.LoadedModel) -> None:
+    volume = coded()
+    array = volume.array.astype(np.float32)
+    array[0, 0, 0] = np.nan
+    with pytest.raises(WindowRefused):
+        segment(volume.with_array(array), model)
+
+
+def test_the_same_volume_gives_the_same_answer(model: bundle.LoadedModel) -> None:
+    first, second = (segment(coded(), model) for _ in range(2))
+    assert isinstance(first, Segmentation)
+    assert isinstance(second, Segmentation)
+    np.testing.assert_array_equal(first.labels.volume.array, second.labels.volume.array)
+    np.testing.assert_array_equal(first.scores.logits, second.scores.logits)
+    assert first.level == second.level
+
+
+def test_the_model_needs_no_dicom() -> None:
+    code = (
+        "import sys, model.segment, model.bundle\n"
+        f"print([m for m in {FORBIDDEN!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,588 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    JPEG2000,
+    EncapsulatedPDFStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom import AE
+from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    Verification,
+)
+
+from dicomseg import headers
+from node.config import ReceiveConfig
+from node.errors import PortBusy
+from node.events import EventLog
+from node.journal import Journal
+from node.receive import Receiver
+from node.records import SeriesKey
+from node.spool import Spool
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+MB = 1_000_000
+
+
+@dataclass
+class Listening:
+    """A receiver on a free port, and what it wrote."""
+
+    receiver: Receiver
+    journal: Journal
+    spool: Spool
+    port: int
+    log: StringIO
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+    def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        _until(lambda: len(self.events(name)) >= count)
+        return self.events(name)
+
+    def files(self) -> list[Path]:
+        return [
+            p for p in self.spool.state.rglob("*") if p.is_file() and p.suffix in {".dcm", ".part"}
+        ]
+
+
+def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
+    ends_at = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
+    started: list[Listening] = []
+
+    def start(*, free: Callable[[], int] = lambda: 1 << 60, **receive: Any) -> Listening:
+        spool, log = Spool(tmp_path / "state"), StringIO()
+        journal = Journal.open(tmp_path / "state" / "journal.sqlite", time.time)
+        receiver = Receiver(
+            ReceiveConfig(**receive),
+            "NODE",
+            "127.0.0.1",
+            0,
+            spool,
+            journal,
+            EventLog("t", log),
+            free,
+        )
+        started.append(Listening(receiver, journal, spool, receiver.start(), log))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.receiver.stop(1.0)
+        one.journal.close()
+
+
+def _associate(port: int, *contexts: Any, calling: str = "SCANNER", called: str = "NODE") -> Any:
+    ae = AE(ae_title=calling)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 8
+    for context in contexts or (MRImageStorage,):
+        uid, syntaxes = context if isinstance(context, tuple) else (context, ExplicitVRLittleEndian)
+        ae.add_requested_context(uid, syntaxes)
+    return ae.associate("127.0.0.1", port, ae_title=called)
+
+
+def _send(port: int, *objects: Dataset | Path) -> list[int]:
+    """Statuses of the objects sent in one association."""
+    assoc = _associate(port)
+    assert assoc.is_established
+    statuses = [int(assoc.send_c_store(o).get("Status", -1)) for o in objects]
+    assoc.release()
+    return statuses
+
+
+def _storescu(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["storescu", "-v", "-aec", "NODE", "127.0.0.1", str(port), *arguments],
+        env={**os.environ, "TCP_NODELAY": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+
+
+# ---- what is kept --------------------------------------------------------------------------------
+
+
+@pytest.mark.servers
+@needs_dcmtk
+def test_every_acknowledged_object_is_in_journal_and_spool(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in")
+    assert _storescu(node.port, *map(str, paths)).returncode == 0
+    rows = node.journal.instances_of(KEY)
+    assert {r.digest for r in rows} == {headers.read(p).digest for p in paths}
+    assert {headers.read(r.path).digest for r in rows} == {r.digest for r in rows}
+    assert {r.calling_ae for r in rows} == {"STORESCU"}
+    (ended,) = node.wait_for("AssociationEnded")
+    assert (ended["stored"], ended["same"], ended["outcome"]) == (14, 0, "released")
+
+
+def test_same_objects_again_are_acknowledged_and_change_nothing(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=3)
+    assert _send(node.port, *paths) == [0, 0, 0]
+    before = node.journal.series(KEY), node.journal.events_of(KEY), sorted(node.files())
+    assert _send(node.port, *paths) == [0, 0, 0]
+    assert (node.journal.series(KEY), node.journal.events_of(KEY), sorted(node.files())) == before
+    assert node.wait_for("AssociationEnded", 2)[1]["same"] == 3
+    assert node.events("ObjectQuarantined") == []
+
+
+def test_other_content_under_a_known_uid_is_kept_and_told(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    other = dcmread(path)
+    other.PixelData = other.PixelData[::-1]
+    assert _send(node.port, path, other) == [0, 0]
+    (alarm,) = node.wait_for("ObjectQuarantined")
+    assert alarm["sop_instance"] == "1.2.3.1"
+    kept = Path(alarm["path"])
+    assert kept.parent.parent == node.spool.state / "quarantine"
+    assert dcmread(kept).PixelData == other.PixelData
+    (stored,) = node.journal.instances_of(KEY)
+    assert dcmread(stored.path).PixelData == dcmread(path).PixelData
+    assert [r.path for r in node.journal.quarantined()] == [kept]
+
+
+def test_two_senders_with_other_content_at_once_lose_neither(
+    listen: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    other = dcmread(path)
+    other.PixelData = other.PixelData[::-1]
+    monkeypatch.setattr(
+        Journal, "stored_digest", lambda *_: None
+    )  # both looked before either wrote
+    assert _send(node.port, path, other) == [0, 0]
+    assert len(node.wait_for("ObjectQuarantined")) == 1
+    assert len(node.files()) == 2
+    assert len(node.journal.instances_of(KEY)) == len(node.journal.quarantined()) == 1
+
+
+@pytest.mark.servers
+@needs_dcmtk
+def test_same_content_in_another_syntax_is_no_alarm(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = [str(p) for p in write_series(tmp_path / "in", slices=2)]
+    for program in (["dcmcjpls"], ["dcmcrle"], ["dcmconv", "+ti"], ["dcmconv", "+td"]):
+        subprocess.run([*program, paths[0], f"{paths[0]}.{program[-1]}"], check=True, timeout=10)
+    for option, file in (
+        ("-xe", paths[0]), ("-xt", f"{paths[0]}.dcmcjpls"), ("-xr", f"{paths[0]}.dcmcrle"),
+        ("-xi", f"{paths[0]}.+ti"), ("-xd", f"{paths[0]}.+td"),
+    ):  # fmt: skip
+        sent = _storescu(node.port, option, file)
+        assert sent.returncode == 0, sent.stderr
+    assert sum(e["same"] for e in node.wait_for("AssociationEnded", 5)) == 4
+    assert node.events("ObjectQuarantined") == []
+    assert node.journal.series(KEY).instances == 1
+
+
+def _without_uid(ds: Dataset) -> None:
+    ds.StudyInstanceUID = ""
+
+
+def _path_as_uid(ds: Dataset) -> None:
+    ds.SeriesInstanceUID = "../../../../tmp/x"
+
+
+@pytest.mark.parametrize("spoil", [_without_uid, _path_as_uid])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.filterwarnings("ignore:Value .* contains")
+def test_object_that_cannot_be_tracked_is_kept_apart(
+    listen: Any, tmp_path: Path, write_series: Any, spoil: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    ds = dcmread(path)
+    spoil(ds)
+    assert _send(node.port, ds) == [0]
+    (alarm,) = node.wait_for("ObjectQuarantined")
+    assert "InstanceUID" in alarm["reason"]
+    assert node.journal.series_in() == []
+    assert [p.parent.parent.name for p in node.files()] == ["quarantine"]
+
+
+# ---- what is negotiated --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ([ImplicitVRLittleEndian, ExplicitVRLittleEndian], ExplicitVRLittleEndian),
+        ([ImplicitVRLittleEndian, JPEGLSLossless], JPEGLSLossless),
+        ([JPEG2000, JPEGBaseline8Bit, ImplicitVRLittleEndian], ImplicitVRLittleEndian),
+        ([JPEGBaseline8Bit], JPEGBaseline8Bit),
+    ],
+)
+def test_syntax_is_ours_to_choose_lossless_and_explicit_first(
+    listen: Any, offered: list[str], taken: str
+) -> None:
+    assoc = _associate(listen().port, (MRImageStorage, offered))
+    assert [c.transfer_syntax[0] for c in assoc.accepted_contexts] == [taken]
+    assoc.release()
+
+
+def test_everything_a_pacs_may_route_is_accepted(listen: Any) -> None:
+    classes = [
+        MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, CTImageStorage,
+        SegmentationStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage,
+        EncapsulatedPDFStorage, Verification,
+    ]  # fmt: skip
+    assoc = _associate(listen().port, *[(c, [ExplicitVRLittleEndian]) for c in classes])
+    assert {c.abstract_syntax for c in assoc.accepted_contexts} == set(classes)
+    assert assoc.send_c_echo().Status == 0
+    assoc.release()
+
+
+# ---- who and what is refused ---------------------------------------------------------------------
+
+
+def test_strangers_are_rejected_with_the_reason(listen: Any) -> None:
+    node = listen(calling_ae_titles=("SCANNER",))
+    for titles, reason in (
+        ({"called": "OTHER"}, "called AE title 'OTHER' is not ours"),
+        ({"calling": "STRANGER"}, "calling AE title 'STRANGER' is not in"),
+    ):
+        assoc = _associate(node.port, **titles)
+        assert assoc.is_rejected
+        assert reason in node.events("AssociationRefused")[-1]["reason"]
+    assert _associate(node.port).is_established
+
+
+def test_address_outside_the_peers_gets_no_word(listen: Any) -> None:
+    node = listen(peers=("10.0.0.0/8",))
+    assert not _associate(node.port).is_established
+    assert "peers" in node.wait_for("AssociationRefused")[0]["reason"]
+
+
+def test_full_disk_refuses_associations_until_there_is_space(listen: Any) -> None:
+    free = {"mb": 500}
+    node = listen(disk_low_mb=100, disk_high_mb=200, free=lambda: free["mb"] * MB)
+    taken = []
+    for free_mb in (500, 99, 150, 200):
+        free["mb"] = free_mb
+        assoc = _associate(node.port)
+        taken.append(assoc.is_established)
+        if assoc.is_established:
+            assoc.release()
+    assert taken == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(28, "No space left on device"), RuntimeError("Doe^Jane")]
+)
+def test_fault_while_writing_is_out_of_resources_and_the_association_goes_on(
+    listen: Any, tmp_path: Path, write_series: Any, monkeypatch: Any, fault: Exception
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=2)
+    sync = os.fdatasync
+    faults = iter([fault])
+
+    def fail_once(handle: int) -> None:
+        for error in faults:
+            raise error
+        sync(handle)
+
+    monkeypatch.setattr(os, "fdatasync", fail_once)
+    assert _send(node.port, *paths) == [0xA700, 0]
+    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.2"]
+    assert "Doe" not in node.log.getvalue()
+
+
+def test_journal_that_cannot_be_written_means_no_success(
+    listen: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add_instance", broken)
+        assert _send(node.port, path) == [0xA700]
+    assert _send(node.port, path) == [0]
+    assert node.journal.series(KEY).instances == 1
+
+
+def test_object_above_the_limit_is_refused_and_a_much_larger_one_cut_off(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen(max_object_mb=1)
+    (path,) = write_series(tmp_path / "in", slices=1)
+    ds = dcmread(path)
+    statuses = []
+    for size in (900_000, 1_200_000, 4_000_000):
+        ds.PixelData = bytes(size)
+        ds.SOPInstanceUID = f"1.2.3.{size}"
+        statuses += _send(node.port, ds)
+    assert statuses == [0, 0xA700, -1]
+    assert len(node.files()) == 1
+
+
+# ---- hostile and broken connections --------------------------------------------------------------
+
+
+def _request_bytes(port: int) -> bytes:
+    """An A-ASSOCIATE-RQ for MR images, as pynetdicom would send it."""
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(8)
+
+        def take() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(8)
+                seen.append(connection.recv(1 << 16))
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        _associate(listener.getsockname()[1])
+        thread.join(10)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\x01\x00\x00\x00",
+        b"\x01\x00\x00\x00\x01\x00half",
+        b"GET / HTTP/1.1\r\nHost: node\r\n\r\n",
+        b"\x01\x00\xff\xff\xff\xff" + bytes(4096),
+        b"\x99\x00\x00\x00\x00\x04oops",
+    ],
+    ids=["silent", "half a header", "half a PDU", "HTTP", "4 GiB PDU", "unknown PDU"],
+)
+def test_connection_that_makes_no_sense_is_closed_and_others_get_in(
+    listen: Any, said: bytes
+) -> None:
+    node = listen(idle_seconds=0.4)
+    with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
+        connection.sendall(said)
+        other = _associate(node.port)
+        assert other.is_established
+        other.release()
+        connection.settimeout(8)
+        with pytest.MonkeyPatch.context():
+            try:
+                while connection.recv(1 << 16):
+                    pass
+            except ConnectionResetError:
+                pass
+    began = time.monotonic()
+    node.receiver.stop(5.0)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x04\x00\x00\x00\x10\x00" + bytes(100),
+        b"\x04\x00\xff\xff\xff\xf0" + bytes(100),
+        b"\x04\x00\x00\x00\x00\x06\xff\xff\xff\xff\x01\x03",
+    ],
+    ids=["stalls in a PDU", "4 GiB PDU", "4 GiB item"],
+)
+def test_sender_that_stalls_or_lies_after_negotiation_is_closed(listen: Any, said: bytes) -> None:
+    node = listen(idle_seconds=0.4)
+    with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
+        connection.sendall(_request_bytes(node.port))
+        assert connection.recv(6)[:1] == b"\x02"
+        connection.sendall(said)
+        try:
+            while connection.recv(1 << 16):
+                pass
+        except ConnectionResetError:
+            pass
+    node.wait_for("AssociationEnded")
+    began = time.monotonic()
+    node.receiver.stop(5.0)
+    assert time.monotonic() - began < 3
+
+
+def test_sender_that_leaves_in_the_middle_of_an_object_leaves_nothing(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=2)
+    command = Dataset()
+    command.AffectedSOPClassUID, command.CommandField, command.MessageID = MRImageStorage, 1, 1
+    command.Priority, command.CommandDataSetType = 0, 1
+    command.AffectedSOPInstanceUID = "1.2.3.2"
+    from pynetdicom.dsutils import encode
+
+    body = encode(command, is_implicit_vr=True, is_little_endian=True)
+    assert body is not None
+    body = struct.pack("<HHII", 0, 0, 4, len(body)) + body
+    raw = paths[1].read_bytes()
+    half = raw[headers.split(raw)[0] :][:200]
+
+    def pdata(control: int, fragment: bytes) -> bytes:
+        item = struct.pack(">IBB", len(fragment) + 2, 1, control) + fragment
+        return struct.pack(">BBI", 4, 0, len(item)) + item
+
+    assert _send(node.port, paths[0]) == [0]
+    with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
+        connection.sendall(_request_bytes(node.port))
+        assert connection.recv(1 << 16)[:1] == b"\x02"
+        connection.sendall(pdata(3, body) + pdata(0, half))
+    ended = node.wait_for("AssociationEnded", 2)[1]
+    assert (ended["stored"], ended["outcome"] == "released") == (0, False)
+    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.1"]
+    assert len(node.files()) == 1
+
+
+# ---- life cycle ----------------------------------------------------------------------------------
+
+
+def test_busy_port_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        journal = Journal.open(tmp_path / "journal.sqlite", time.time)
+        receiver = Receiver(
+            ReceiveConfig(), "NODE", "127.0.0.1", port, Spool(tmp_path), journal,
+            EventLog("t", StringIO()), lambda: 1,
+        )  # fmt: skip
+        with pytest.raises(PortBusy, match=f"127.0.0.1:{port}: Address already in use") as caught:
+            receiver.start()
+        assert caught.value.exit_code == 2
+        journal.close()
+
+
+def test_stop_lets_an_open_association_finish(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=2)
+    assoc = _associate(node.port)
+    assert assoc.send_c_store(paths[0]).Status == 0
+    left: list[int] = []
+    stopping = threading.Thread(target=lambda: left.append(node.receiver.stop(5.0)))
+    stopping.start()
+
+    def closed() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", node.port)) != 0
+
+    _until(closed)
+    assert assoc.send_c_store(paths[1]).Status == 0
+    assoc.release()
+    stopping.join(8)
+    assert left == [0]
+    assert node.journal.series(KEY).instances == 2
+
+
+def test_stop_ends_an_association_that_does_not(listen: Any) -> None:
+    node = listen()
+    assoc = _associate(node.port)
+    assert node.receiver.stop(0.2) == 1
+    _until(lambda: not assoc.is_established)
+
+
+_NODE = """
+import sys, time, threading
+from pathlib import Path
+from node.config import ReceiveConfig
+from node.events import EventLog
+from node.journal import Journal
+from node.receive import Receiver
+from node.spool import Spool
+state = Path(sys.argv[1])
+spool, journal = Spool(state), Journal.open(state / "journal.sqlite", time.time)
+print(Receiver(ReceiveConfig(), "NODE", "127.0.0.1", 0, spool, journal, EventLog("t"), lambda: 1 << 60).start(), flush=True)
+threading.Event().wait(60)
+"""
+
+
+@pytest.mark.servers
+@needs_dcmtk
+@pytest.mark.parametrize("slices_before_the_kill", [1, 17])
+def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
+    tmp_path: Path, write_series: Any, slices_before_the_kill: int
+) -> None:
+    paths = write_series(tmp_path / "in", slices=200)
+    state = tmp_path / "state"
+    child = subprocess.Popen(
+        [sys.executable, "-c", _NODE, str(state)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    port = child.stdout.readline().strip()
+    sender = subprocess.Popen(
+        ["storescu", "-v", "-aec", "NODE", "127.0.0.1", port, *map(str, paths)],
+        env={**os.environ, "TCP_NODELAY": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert sender.stdout is not None
+    said = ""
+    for line in sender.stdout:
+        said += line
+        if said.count("Received Store Response (Success)") == slices_before_the_kill:
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    said += sender.stdout.read()
+    sender.wait(20)
+    child.wait(20)
+    child.stdout.close()
+    sender.stdout.close()
+    acknowledged = said.count("Received Store Response (Success)")
+    sent = re.findall(r"Sending file: (\S+)", said)[:acknowledged]
+    assert slices_before_the_kill <= acknowledged < 200
+    journal = Journal.open(state / "journal.sqlite", time.time)
+    kept = {headers.read(r.path).digest for r in journal.instances_of(KEY)}
+    assert {headers.read(Path(p)).digest for p in sent} <= kept
+    assert journal.series(KEY).instances == len(kept)
+    journal.close()

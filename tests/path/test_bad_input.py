@@ -1,0 +1,164 @@
+"""Bad input and bad surroundings: one clear message, the node stays up, nothing is lost."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from node.demo import servers
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A small T2 SPACE series of 24 slices, in order along the spine."""
+    out = tmp_path_factory.mktemp("small")
+    options = ["--cases", "1", "--seed", "3", "--slices", "24", "--matrix", "64"]
+    subprocess.run(
+        [servers.command("lumbar-train"), "phantom", "--out", str(out), *options],
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
+    files = next(out.iterdir()).glob("t2_space/*.dcm")
+    return sorted(files, key=lambda f: pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber)
+
+
+def _changed(
+    files: list[Path], out: Path, change: Callable[[int, pydicom.Dataset], None]
+) -> list[Path]:
+    out.mkdir()
+    made = []
+    for n, file in enumerate(files):
+        ds = pydicom.dcmread(file)
+        ds.StudyInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[out.name])
+        ds.SeriesInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[out.name, "series"])
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(
+            entropy_srcs=[out.name, str(n)]
+        )
+        ds.ImagesInAcquisition = len(files)
+        change(n, ds)
+        made.append(out / file.name)
+        ds.save_as(made[-1])
+    return made
+
+
+def _other_frame(n: int, ds: pydicom.Dataset) -> None:
+    if n == 7:
+        ds.FrameOfReferenceUID = "1.2.3.4"
+
+
+def _two_echoes(n: int, ds: pydicom.Dataset) -> None:
+    if n % 2:
+        ds.EchoTime, ds.EchoNumbers = "250", 2
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "change", "states", "words"),
+    [
+        ("three", 3, lambda _n, _d: None, {"skipped"}, "3 slices"),
+        ("echoes", 24, _two_echoes, {"incomplete"}, "echo"),
+        ("frames", 24, _other_frame, {"incomplete"}, "frame of reference"),
+    ],
+)
+def test_an_irregular_series_gets_one_clear_reason(
+    name: str,
+    keep: int,
+    change: Any,
+    states: set[str],
+    words: str,
+    slices: list[Path],
+    site: Callable[..., Any],
+    oracle_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    here = site(bundle=oracle_bundle)
+    here.send(_changed(slices[:keep], tmp_path / name, change))
+    (row,) = here.wait(1, seconds=60)
+    assert row.state in states
+    assert words in row.reason
+    assert row.instances == keep
+    assert here.running[0].alive
+
+
+def test_garbage_is_kept_aside_and_the_node_stays_up(
+    slices: list[Path], site: Callable[..., Any], oracle_bundle: Path, tmp_path: Path
+) -> None:
+    here = site(bundle=oracle_bundle)
+    truncated = tmp_path / "cut.dcm"
+    truncated.write_bytes(slices[0].read_bytes()[:1500])
+    text = tmp_path / "notes.txt"
+    text.write_text("this is no DICOM object", encoding="utf-8")
+    for file in (truncated, text):
+        here.send([file], check=False)
+    here.send(slices[:4])
+    (row,) = here.journal.series_in()
+    assert row.instances >= 4
+    done = subprocess.run(
+        [servers.command("lumbar-node"), "select", str(text), str(truncated), "--config", str(here.config)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "notes.txt" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_unreachable_destination_waits_and_an_unknown_key_is_named(
+    site: Callable[..., Any], coded: Any, oracle_bundle: Path, tmp_path: Path
+) -> None:
+    (port,) = servers.free_ports(1)
+    nowhere = f'[[node.destination]]\nname = "away"\nkind = "dicom"\nae_title = "AWAY"\nhost = "127.0.0.1"\nport = {port}\n'
+    here = site(bundle=oracle_bundle, extra=nowhere)
+    here.send(coded.files)
+    journal = here.journal
+    for _ in range(600):
+        waiting = [d for d in journal.deliveries_in("waiting") if d.destination == "away"]
+        if waiting:
+            break
+        socket.socket().close()
+        pytest.importorskip("time").sleep(0.2)
+    assert waiting
+    assert waiting[0].detail
+    assert here.running[0].alive
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('[node]\nae_title = "NODE"\nprot = 104\n', encoding="utf-8")
+    done = subprocess.run(
+        [servers.command("lumbar-node"), "serve", "--config", str(wrong)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "prot" in done.stderr
+    assert "port" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_busy_port_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        config = tmp_path / "config.toml"
+        port = holder.getsockname()[1]
+        config.write_text(
+            f'[node]\nae_title = "NODE"\nport = {port}\nstate = "{tmp_path / "state"}"\n',
+            encoding="utf-8",
+        )
+        done = subprocess.run(
+            [servers.command("lumbar-node"), "serve", "--config", str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr

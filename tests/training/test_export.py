@@ -1,0 +1,210 @@
+"""From a training run to a bundle, by functions and by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from dicomseg.volume import AXIAL, affine_of
+from model import bundle, oracle
+from model.errors import BundleError
+from model.level import LevelArchitecture, LevelNet
+from model.network import Architecture, DeepLabV3Plus3D
+from model.window import Patch
+from training import cli
+from training.cases import Case, save_case
+from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
+from training.evaluate import chosen, true_window
+from training.export import CardFields, export
+from training.fit import Fit, run
+from training.recipe import Recipe
+
+TINY = Recipe(
+    architecture=Architecture(width=4, dilations=(1,), decoder=2),
+    crops=((8, 16, 16),),
+    steps=2,
+    warm_up=1,
+    learning_rate=0.05,
+    held_out=("spider-b",),
+)
+FIELDS = CardFields("0.9", "2030-01-02", extra={"model_sd_mm": {"PI_LEFT": 0.7}})
+SHAPE = (40, 64, 48)
+
+
+def case_of(name: str) -> Case:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[26:36, 20:44, 12:36] = 1
+    labels[16:26, 20:44, 12:36] = 2
+    labels[6:16, 20:44, 12:36] = 3
+    coded = oracle.code(labels, np.zeros_like(labels), np.full(SHAPE, 4.0)).astype(np.float32)
+    affine = affine_of(AXIAL, (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
+    names = ("l4", "ivd", "l5")
+    centre = (x, y, z)
+    return Case(
+        name, name, "spider", coded, labels, affine, names, centre, (0.0, 0.0, 1.0), {"l45": centre}
+    )
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    for name in ("spider-a", "spider-b"):
+        save_case(case_of(name), tmp_path / "cases" / "spider")
+    return tmp_path / "cases"
+
+
+@pytest.fixture
+def trained(tmp_path: Path, cases: Path) -> Path:
+    fit = Fit(TINY, [cases / "spider" / "spider-a.npz"], [])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(TINY.to_dict()))
+    run(fit, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def level(tmp_path: Path) -> Path:
+    torch.manual_seed(2)
+    torch.save(LevelNet(LevelArchitecture(width=8)).state_dict(), tmp_path / "level.pt")
+    return tmp_path / "level.pt"
+
+
+def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: Path) -> None:
+    model = bundle.load(export(trained, level, tmp_path / "bundle", FIELDS), device="cpu")
+    state = torch.load(trained / "checkpoint.pt", weights_only=True)
+    values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
+    patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
+    answers = {}
+    for kind in ("average", "network"):
+        network = DeepLabV3Plus3D(TINY.architecture).eval()
+        network.load_state_dict(state[kind])
+        with torch.inference_mode():
+            answers[kind] = network(torch.from_numpy(values)[None, None])[0].numpy()
+    found = model.engine.run(patch)
+    np.testing.assert_allclose(found, answers["average"], atol=1e-4)
+    assert np.abs(found - answers["network"]).max() > 1e-3
+    assert model.model_sd_mm == {"PI_LEFT": 0.7}
+    assert model.card["training"]["held_out"] == ["spider-b"]
+    assert model.card["training"]["steps"] == 2
+    assert model.card["created"] == "2030-01-02"
+    assert model.card["level_architecture"]["width"] == 8
+
+
+def test_level_weights_may_be_safetensors(trained: Path, level: Path, tmp_path: Path) -> None:
+    tensors = torch.load(level, weights_only=True)
+    save_file(tensors, tmp_path / "level.safetensors")
+    one = bundle.load(export(trained, level, tmp_path / "one", FIELDS))
+    two = bundle.load(export(trained, tmp_path / "level.safetensors", tmp_path / "two", FIELDS))
+    assert one.info.digest == two.info.digest
+
+
+def test_what_does_not_fit_is_refused_by_name(trained: Path, level: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointUnreadable, match=r"recipe\.json"):
+        export(tmp_path, level, tmp_path / "bundle", FIELDS)
+    (tmp_path / "broken.pt").write_bytes(level.read_bytes()[:200])
+    for wrong in (tmp_path / "broken.pt", tmp_path / "none.safetensors", trained / "checkpoint.pt"):
+        with pytest.raises(CheckpointUnreadable, match=wrong.name):
+            export(trained, wrong, tmp_path / "bundle", FIELDS)
+    other = {**TINY.to_dict(), "architecture": Architecture(width=8).to_dict()}
+    (trained / "recipe.json").write_text(json.dumps(other))
+    with pytest.raises(CheckpointUnreadable, match="does not fit"):
+        export(trained, level, tmp_path / "bundle", FIELDS)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_card_field_of_the_export_may_not_be_replaced(
+    trained: Path, level: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionsRefused, match="'training'"):
+        export(trained, level, tmp_path / "bundle", CardFields("1", "", extra={"training": {}}))
+
+
+def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
+    case = case_of("spider-a")
+    assert true_window(case).all()
+    far = np.array(case.level_centre_lps) + (0.0, 0.0, 0.8 * 60)
+    moved = Case(
+        *(getattr(case, n) for n in ("case_id", "patient_id", "source", "image", "labels")),
+        case.affine,
+        case.labelled,
+        (float(far[0]), float(far[1]), float(far[2])),
+        case.level_normal,
+        {},
+    )
+    inside = true_window(moved).any(axis=(1, 2))
+    # centre at slice 20.5 + 60 rounds to 80: slices from 80 − 64 = 16
+    np.testing.assert_array_equal(np.flatnonzero(inside), np.arange(16, 40))
+
+
+def test_only_held_out_cases_are_evaluated_unless_told(
+    cases: Path, trained: Path, level: Path, tmp_path: Path
+) -> None:
+    model = bundle.load(export(trained, level, tmp_path / "bundle", FIELDS))
+    assert [p.stem for p in chosen(cases, model)] == ["spider-b"]
+    assert [p.stem for p in chosen(cases, model, every=True)] == ["spider-a", "spider-b"]
+    assert [p.stem for p in chosen(cases, model, ("spider-a",))] == ["spider-a"]
+    with pytest.raises(SourceMissing, match="spider-c"):
+        chosen(cases, model, ("spider-c",))
+    with pytest.raises(SourceMissing, match="no folder"):
+        chosen(tmp_path / "none", model)
+    blind = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+    with pytest.raises(SourceMissing, match="--all"):
+        chosen(cases, blind)
+
+
+def invoke(*arguments: str | Path) -> str:
+    done = CliRunner().invoke(cli.app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_fit_resume_export_by_the_command_line(cases: Path, level: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "trained"
+    recipe.write_text(
+        "steps = 2\nwarm_up = 1\ncrops = [[8, 16, 16]]\nnarrow = [8, 16, 16]\n"
+        "[architecture]\nwidth = 4\ndilations = [1]\ndecoder = 2\n"
+    )
+    options = ("--cases", cases, "--out", out, "--recipe", recipe, "--held-out", "spider-b")
+    text = invoke("fit", *options, "--max-minutes", "0")
+    assert "step 0 of 2, time over" in text
+    assert json.loads((out / "recipe.json").read_text())["held_out"] == ["spider-b"]
+    assert "step 2 of 2, done" in invoke("fit", *options)
+    with pytest.raises(OptionsRefused, match="held_out"):
+        invoke("fit", *options[:-2])
+    made = tmp_path / "bundle"
+    invoke("export", "--run", out, "--level", level, "--out", made, "--version", "7")
+    assert bundle.load(made).info.version == "7"
+
+
+def test_a_fresh_run_leaves_nothing_of_the_old_one(cases: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "trained"
+    recipe.write_text("steps = 9\n[architecture]\nwidth = 4\n")
+    options = ("fit", "--cases", cases, "--out", out, "--max-minutes", "0")
+    invoke(*options)
+    assert "step 0 of 9" in invoke(*options, "--recipe", recipe, "--no-resume")
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert state["network"]["stem.0.0.weight"].shape[0] == 4
+
+
+def test_evaluate_by_the_command_line(cases: Path, tmp_path: Path) -> None:
+    made = oracle.write_bundle(tmp_path / "oracle")
+    options = ("--cases", cases, "--bundle", made, "--out", tmp_path / "figures.json")
+    text = invoke("evaluate", *options, "--case", "spider-a")
+    assert "1.000" in text
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    (case,) = figures["cases"]
+    assert case["dice"] == {"l4": 1.0, "ivd": 1.0, "l5": 1.0}
+    assert case["level_error_mm"] == pytest.approx(0.0, abs=1e-6)
+    assert case["held_out"] is False
+    assert figures["bundle"]["digest"] == bundle.load(made).info.digest
+
+
+def test_a_broken_bundle_is_refused(cases: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        invoke("evaluate", "--cases", cases, "--bundle", tmp_path)

@@ -1,0 +1,78 @@
+"""Recipes as data: there and back, partly given, wrongly spelt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.network import Architecture
+from training.augment import Strength
+from training.errors import RecipeRefused
+from training.recipe import Recipe, read
+
+UNUSUAL = Recipe(
+    architecture=Architecture(width=12, dilations=(1, 5), decoder=3, groups=4),
+    strength=Strength(rotation_deg=7.5, shift_mm=(1.0, 2.0, 3.0)),
+    crops=((16, 24, 32), (32, 24, 16)),
+    narrow=(8, 12, 16),
+    wide=((64, 64, 64),),
+    wide_share=0.25,
+    accumulate=3,
+    steps=17,
+    learning_rate=1e-5,
+    held_out=("phantom-000001", "spider-001"),
+)
+
+
+def toml(values: Mapping[str, Any]) -> str:
+    """Numbers, strings and lists are the same in JSON and in TOML; tables come last."""
+    tables = {k: v for k, v in values.items() if isinstance(v, dict)}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in tables]
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), UNUSUAL])
+def test_a_recipe_comes_back_from_toml_and_json(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(toml(recipe.to_dict()))
+    assert read(path) == recipe
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("steps = 5\n[architecture]\nwidth = 4\n[strength]\nnoise = 0.5\n")
+    read_back = read(path)
+    assert read_back.steps == 5
+    assert read_back.architecture == Architecture(width=4)
+    assert read_back.strength == Strength(noise=0.5)
+    assert read_back.crops == Recipe().crops
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("learning_rat = 1.0", r"'learning_rat' of Recipe.*learning_rate"),
+        ("[architecture]\nwidht = 4", r"'widht' of Architecture.*width"),
+        ("[strength]\nflip = 1", r"'flip' of Strength"),
+        ("steps = = 5", "Invalid value"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeRefused, match=named) as refusal:
+        read(path)
+    assert "mine.toml" in str(refusal.value)
+    assert refusal.value.exit_code == 2
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeRefused, match=r"none\.toml"):
+        read(tmp_path / "none.toml")
