@@ -13,6 +13,7 @@ from dicomseg.structures import STRUCTURES, StructureId
 from dicomseg.volume import Volume
 from model import level, plausibility, postprocess, window
 from model.bundle import LoadedModel
+from model.errors import WindowRefused
 
 
 def confidence_of(scores: Scores) -> dict[StructureId, float]:
@@ -28,13 +29,22 @@ def confidence_of(scores: Scores) -> dict[StructureId, float]:
     return out
 
 
+def _check(volume: Volume) -> None:
+    """Refuse what no level can be found in; "not in view" would be the wrong answer to it."""
+    bad = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array)))
+    if bad:
+        raise WindowRefused(
+            f"{bad} of {volume.array.size} voxels are not finite numbers; resend the series"
+        )
+
+
 def segment(
     volume: Volume, model: LoadedModel, progress: Callable[[str], None] | None = None
 ) -> Segmentation | NotInView:
     """Find L4/5, run the network on the paper's window there, bring the answer back to the source grid.
 
     Raises:
-        WindowRefused: the voxels at the level are constant or not finite.
+        WindowRefused: voxels that are not finite, or constant ones at the level.
     """
     say = progress or (lambda _: None)
     timings: dict[str, float] = {}
@@ -46,6 +56,7 @@ def segment(
         timings[stage] = now - last
         last = now
 
+    _check(volume)
     say("level")
     found = level.find(volume, model.finder)
     done("level")

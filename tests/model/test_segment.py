@@ -74,7 +74,8 @@ def test_a_value_that_is_no_number_is_refused(model: bundle.LoadedModel) -> None
     volume = coded()
     array = volume.array.astype(np.float32)
     array[0, 0, 0] = np.nan
-    with pytest.raises(WindowRefused):
+    array[0, 0, 1] = -np.inf
+    with pytest.raises(WindowRefused, match="2 of 134400"):
         segment(volume.with_array(array), model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from dicomseg.structures import StructureId
 from dicomseg.volume import AXIAL, affine_of
 from model import bundle, oracle
 from model.errors import BundleError
@@ -45,7 +47,7 @@ def case_of(name: str) -> Case:
     coded = oracle.code(labels, np.zeros_like(labels), np.full(SHAPE, 4.0)).astype(np.float32)
     affine = affine_of(AXIAL, (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
-    names = ("l4", "ivd", "l5")
+    names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
     centre = (x, y, z)
     return Case(
         name, name, "spider", coded, labels, affine, names, centre, (0.0, 0.0, 1.0), {"l45": centre}
@@ -128,15 +130,8 @@ def test_a_card_field_of_the_export_may_not_be_replaced(
 def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
     case = case_of("spider-a")
     assert true_window(case).all()
-    far = np.array(case.level_centre_lps) + (0.0, 0.0, 0.8 * 60)
-    moved = Case(
-        *(getattr(case, n) for n in ("case_id", "patient_id", "source", "image", "labels")),
-        case.affine,
-        case.labelled,
-        (float(far[0]), float(far[1]), float(far[2])),
-        case.level_normal,
-        {},
-    )
+    far = np.array(case.level_centre_lps) + np.array([0.0, 0.0, 0.8 * 60])
+    moved = replace(case, level_centre_lps=(float(far[0]), float(far[1]), float(far[2])))
     inside = true_window(moved).any(axis=(1, 2))
     # centre at slice 20.5 + 60 rounds to 80: slices from 80 − 64 = 16
     np.testing.assert_array_equal(np.flatnonzero(inside), np.arange(16, 40))
