@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from dicomseg.segmentation import Finding, Labels, Level
-from dicomseg.structures import BY_ID, STRUCTURES, StructureId
+from dicomseg.structures import BY_ID, STRUCTURES, Structure, StructureId
 from dicomseg.volume import Points
 
 EXPECTED_LPS: Final[Mapping[StructureId, tuple[tuple[float, float, float], ...]]] = {
@@ -34,7 +34,10 @@ VOLUME_ML: Final[Mapping[StructureId, tuple[float, float]]] = {
     "pm": (20, 500),
     "ivc": (1, 110),
 }
-"""Broad limits for a whole window; a structure cut by the image is not judged."""
+"""Broad limits for a whole window; the lower one does not judge a structure that is cut."""
+
+WHOLE_IN_WINDOW: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5"})
+"""Structures of which the paper's window holds top and bottom."""
 
 
 def _centre(labels: Labels, name: StructureId) -> Points | None:
@@ -87,35 +90,74 @@ def _order(centres: Mapping[StructureId, Points]) -> list[Finding]:
     return found
 
 
+def cut(labels: Labels) -> frozenset[StructureId]:
+    """Structures that reach the edge of what was looked at.
+
+    Vessels, muscles, roots and the sac go on above and below every window: their ends do not count.
+    """
+    array = labels.volume.array
+    upright = int(np.argmax(np.abs(labels.volume.directions[2])))
+    sideways, ends = np.zeros(array.shape, bool), np.zeros(array.shape, bool)
+    for axis in range(3):
+        seen = np.pad(labels.looked_at, [(int(n == axis),) * 2 for n in range(3)])
+        both = np.take(seen, range(2, seen.shape[axis]), axis) & np.take(
+            seen, range(seen.shape[axis] - 2), axis
+        )
+        edge = ends if axis == upright else sideways
+        edge |= ~both
+    found = {int(v) for v in np.unique(array[sideways])}
+    found |= {int(v) for v in np.unique(array[ends])} & {BY_ID[n].value for n in WHOLE_IN_WINDOW}
+    return frozenset(s.id for s in STRUCTURES if s.value in found)
+
+
+def _absent(structure: Structure, outside: frozenset[StructureId]) -> Finding:
+    if structure.id in outside:
+        text = f"{structure.label} lies outside the image"
+        return Finding("outside_image", text, "warning", structure.id)
+    return Finding("missing", f"{structure.label} was not found", "refusal", structure.id)
+
+
+def _one_sided(labels: Labels, structure: Structure, level: Level) -> list[Finding]:
+    """Name the side of a paired structure on which nothing was found."""
+    x = labels.volume.to_patient(np.argwhere(labels.volume.array == structure.value))[:, 0]
+    is_left = x > level.centre_lps[0]
+    sides = (("left", is_left.any()), ("right", (~is_left).any()))
+    return [
+        Finding("side_missing", f"{structure.label}, {side} was not found", "warning", structure.id)
+        for side, there in sides
+        if not there
+    ]
+
+
+def _present(
+    labels: Labels, structure: Structure, level: Level, *, in_view: bool, is_cut: bool
+) -> list[Finding]:
+    found = _one_sided(labels, structure, level) if structure.paired and in_view else []
+    if is_cut:
+        text = f"{structure.label} is cut by the edge of the image or the window: its volume is not whole"
+        found.append(Finding("cut_by_image", text, "warning", structure.id))
+    voxels = np.count_nonzero(labels.volume.array == structure.value)
+    volume = float(voxels) * labels.volume.voxel_ml
+    low, high = VOLUME_ML[structure.id]
+    if in_view and (volume > high or (volume < low and not is_cut)):
+        text = f"{structure.label} has {volume:.1f} ml, expected are {low:g} to {high:g} ml"
+        found.append(Finding("volume_unexpected", text, "warning", structure.id))
+    return found
+
+
 def check(labels: Labels, level: Level, outside: frozenset[StructureId]) -> tuple[Finding, ...]:
-    """All findings about one answer."""
+    """All findings about one answer; `outside` as `outside_view` gives it."""
     centres: dict[StructureId, Points] = {}
     found: list[Finding] = []
+    cut_off = cut(labels)
     for structure in STRUCTURES:
         name = structure.id
         centre = _centre(labels, name)
         if centre is None:
-            if name in outside:
-                found.append(
-                    Finding(
-                        "outside_image",
-                        f"{structure.label} lies outside the image",
-                        "warning",
-                        name,
-                    )
-                )
-            else:
-                found.append(
-                    Finding("missing", f"{structure.label} was not found", "refusal", name)
-                )
+            found.append(_absent(structure, outside))
             continue
         centres[name] = centre
-        volume = (
-            float(np.count_nonzero(labels.volume.array == structure.value)) * labels.volume.voxel_ml
-        )
-        low, high = VOLUME_ML[name]
-        if name not in outside and not low <= volume <= high:
-            text = f"{structure.label} has {volume:.1f} ml, expected are {low:g} to {high:g} ml"
-            found.append(Finding("volume_unexpected", text, "warning", name))
+        in_view, is_cut = name not in outside, name in cut_off
+        found += _present(labels, structure, level, in_view=in_view, is_cut=is_cut)
     found += [Finding("level", text, "warning") for text in level.warnings]
     return (*found, *_order(centres))

@@ -17,27 +17,40 @@ KEPT_PARTS: Final[Mapping[StructureId, int]] = {
     "ivd": 1,
     "l5": 1,
     "dura": 1,
-    "n4": 6,
+    "n4": 3,
     "aa": 2,
-    "pm": 2,
+    "pm": 1,
     "ivc": 2,
 }
-"""Most parts of each structure: two limbs below a bifurcation, two muscles, a root that may be seen in pieces."""
+"""Most parts of each structure, of a paired one on each side: two limbs below a bifurcation, one muscle,
+a root that may be seen in pieces."""
 LEAST_SHARE: Final = 0.08
 """A part smaller than this share of the structure's largest one is a stray."""
 MOST_PASSES: Final = len(STRUCTURES)
 _NEIGHBOURS: Final = np.ones((3, 3, 3), bool)
 
 
-def _strays(best: Array, structure: Structure) -> tuple[Array, Array] | None:
+def _kept(parts: Array, count: int, structure: Structure, best: Volume) -> list[int]:
+    """Numbers of the parts that stay."""
+    sizes = np.bincount(parts.ravel())
+    order = [int(n) for n in np.argsort(-sizes[1:], kind="stable") + 1]
+    groups = [order]
+    if structure.paired:
+        centres = ndimage.center_of_mass(parts > 0, parts, range(1, count + 1))
+        lps = best.to_patient(np.array(centres))
+        start, slope = spine_x(best)
+        is_left = lps[:, 0] > start + slope * lps[:, 2]
+        groups = [[n for n in order if is_left[n - 1] == side] for side in (True, False)]
+    least = LEAST_SHARE * sizes[order[0]]
+    return [n for group in groups for n in group[: KEPT_PARTS[structure.id]] if sizes[n] >= least]
+
+
+def _strays(best: Volume, structure: Structure) -> tuple[Array, Array] | None:
     """Masks of the stray parts of one structure and of the kept ones; None without strays."""
-    parts, count = ndimage.label(best == structure.value, structure=_NEIGHBOURS)
+    parts, count = ndimage.label(best.array == structure.value, structure=_NEIGHBOURS)
     if count < 2:
         return None
-    sizes = np.bincount(parts.ravel())[1:]
-    order = np.argsort(-sizes)
-    most = order[: KEPT_PARTS[structure.id]]
-    kept = [n + 1 for n in most if sizes[n] >= LEAST_SHARE * sizes[order[0]]]
+    kept = _kept(parts, count, structure, best)
     if len(kept) == count:
         return None
     keep = np.isin(parts, kept)
@@ -50,23 +63,31 @@ def keep_parts(scores: Scores) -> Scores:
     A silenced part belongs to its runner-up, of which it may be a stray part again: passes repeat
     until nothing changes, `MOST_PASSES` at most.
     """
-    logits = np.array(scores.logits)
+    logits, best = scores.logits, scores.logits.argmax(0).astype(np.uint8)
     changed = False
     for _ in range(MOST_PASSES):
         clean = True
         for structure in STRUCTURES:
-            found = _strays(logits.argmax(0), structure)
+            found = _strays(Volume(best, scores.affine), structure)
             if found is None:
                 continue
+            if not changed:
+                logits = logits.copy()
             stray, keep = found
             grown = ndimage.binary_dilation(stray, _NEIGHBOURS) & ~keep
-            others = np.delete(logits, structure.value, axis=0)[:, grown].max(0)
-            own = logits[structure.value, grown]
-            logits[structure.value, grown] = np.minimum(own, others - 1.0)
+            _silence(logits, structure.value, grown)
+            best[grown] = logits[:, grown].argmax(0)
             clean, changed = False, True
         if clean:
             break
     return Scores(logits, scores.affine) if changed else scores
+
+
+def _silence(logits: Array, channel: int, where: Array) -> None:
+    """Let one channel lie at least 1 behind the best other one, in place."""
+    here = logits[:, where]
+    others = np.delete(here, channel, axis=0).max(0)
+    logits[channel, where] = np.minimum(here[channel], others - 1.0)
 
 
 def spine_x(labels: Volume) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import pytest
 from dicomseg.segmentation import Finding, Labels, Level
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model.plausibility import EXPECTED_LPS, check, outside_view
+from model.plausibility import EXPECTED_LPS, check, cut, outside_view
 
 SPACING = 2.0
 Box = tuple[float, float, float, float, float, float]
@@ -133,6 +133,45 @@ def test_a_volume_beyond_the_limits_is_told_with_its_millilitres() -> None:
         ("volume_unexpected", "warning", "ivd")
     ]
     assert "0.1 ml" in found[0].text
+
+
+@pytest.mark.parametrize(("side", "keeps"), [("left", -1), ("right", 1)])
+@pytest.mark.parametrize("name", ["pm", "n4"])
+def test_a_side_that_is_missing_is_named(name: StructureId, side: str, keeps: int) -> None:
+    labels = anatomy()
+    x = labels.volume.to_patient(
+        np.stack(np.meshgrid(*(np.arange(n) for n in labels.volume.shape), indexing="ij"), -1)
+    )[..., 0]
+    gone = (labels.volume.array == BY_ID[name].value) & (keeps * (x - CENTRE[0]) < 0)
+    array = np.where(gone, 0, labels.volume.array).astype(np.uint8)
+    found = findings(Labels(labels.volume.with_array(array), labels.looked_at))
+    assert [(f.code, f.severity, f.structure) for f in found] == [("side_missing", "warning", name)]
+    assert f"{BY_ID[name].label}, {side} " in found[0].text
+
+
+def test_a_slab_cuts_the_bodies_and_their_volume_is_not_judged() -> None:
+    labels = anatomy(width=14)
+    found = check(labels, LEVEL, outside_view(labels, LEVEL))
+    assert {f.structure for f in found if f.code == "cut_by_image"} >= {"l4", "ivd", "l5"}
+    assert "dura" not in {f.structure for f in found if f.code == "cut_by_image"}
+    assert not [f for f in found if f.code == "volume_unexpected"]
+
+
+@pytest.mark.parametrize("towards", [AXIAL, np.eye(3), -AXIAL])
+def test_tubes_may_leave_at_both_ends_and_a_body_may_not(towards: np.ndarray) -> None:
+    """The window ends 22 mm above and below the disc: inside the bodies and all that runs along them."""
+    whole = anatomy()
+    seen = np.zeros(whole.looked_at.shape, bool)
+    seen[14:36] = True
+    array = np.where(seen, whole.volume.array, 0).astype(np.uint8)
+    volume = whole.volume.with_array(array)
+    turned = volume.oriented(towards)
+    mask = Volume(seen.astype(np.uint8), volume.affine).oriented(towards)
+    assert cut(Labels(turned, mask.array.astype(bool))) == {"l4", "l5"}
+
+
+def test_nothing_is_cut_in_a_window_that_holds_everything() -> None:
+    assert cut(anatomy()) == frozenset()
 
 
 def test_warnings_of_the_level_are_passed_on() -> None:

@@ -55,6 +55,39 @@ def test_both_psoas_stay_and_a_third_part_goes() -> None:
     assert not best[:, 16:].any()
 
 
+def test_a_psoas_in_two_pieces_does_not_push_out_the_other_one() -> None:
+    """The left one is torn; its smaller piece is still larger than all of the right one."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 8:12, 12:15] = 1
+    labels[2:18, 10:20, 20:27] = 7
+    labels[2:10, 2:8, 18:27] = 7
+    labels[4:12, 8:13, 1:5] = 7
+    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    assert (best[4:12, 8:13, 1:5] == 7).all()
+    assert (best[2:18, 10:20, 20:27] == 7).all()
+    assert not best[:, :8].any()
+
+
+def test_a_spot_on_the_other_side_is_no_second_psoas() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 8:12, 12:15] = 1
+    labels[2:18, 4:14, 20:27] = 7
+    labels[8:10, 8:10, 3:5] = 7
+    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    assert not best[..., :8].any()
+
+
+def test_the_scores_given_are_not_touched() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:12, 2:12, 2:12] = 1
+    labels[16:18, 16:18, 20:22] = 1
+    logits = logits_of(labels)
+    before = logits.copy()
+    logits.flags.writeable = False
+    assert not keep_parts(Scores(logits, AFFINE)).logits.argmax(0)[14:].any()
+    np.testing.assert_array_equal(logits, before)
+
+
 def test_a_second_part_far_smaller_than_the_first_goes_too() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:18, 4:14, 1:9] = 6
