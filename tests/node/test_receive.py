@@ -22,23 +22,21 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     JPEG2000,
+    ComprehensiveSRStorage,
+    CTImageStorage,
     EncapsulatedPDFStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGLSLossless,
+    LegacyConvertedEnhancedMRImageStorage,
     MRImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
-)
-from pynetdicom import AE
-from pynetdicom.sop_class import (
-    ComprehensiveSRStorage,
-    CTImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
     Verification,
 )
+from pynetdicom import AE
 
 from dicomseg import headers
 from node.config import ReceiveConfig
