@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE
+
+from dicomseg import headers
+from node import config as configuration
+from node import supervise
+from node.errors import AlreadyRunning, PortBusy, StateRefused
+from node.events import EventLog
+from node.journal import Journal
+from node.records import InstanceFacts, SeriesKey
+from node.spool import Spool, digest_of
+from node.states import SeriesEvent, SeriesState
+from node.supervise import Node, adopt, locked
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+CONFIG = """
+[node]
+ae_title = "NODE"
+host = "127.0.0.1"
+port = {port}
+state = "state"
+[[node.destination]]
+name = "out"
+kind = "folder"
+path = "out"
+[track]
+settle_seconds = 0.3
+quiet_seconds = 0.6
+"""
+
+
+@dataclass
+class FakeWorkers:
+    """Workers that are ready at once and never work; `exit_code` is how the first one ended."""
+
+    exit_code: int | None = None
+    stopped: list[float] = field(default_factory=list)
+
+    @property
+    def processes(self) -> list[FakeWorkers]:
+        return [self]
+
+    @property
+    def ready(self) -> bool:
+        return self.exit_code is None
+
+    def poll(self) -> int | None:
+        return self.exit_code
+
+    def run_once(self) -> int:
+        return 0
+
+    def stop(self, timeout_s: float) -> None:
+        self.stopped.append(timeout_s)
+
+
+@dataclass
+class Running:
+    """A node in a thread of this process."""
+
+    path: Path
+    port: int
+    workers: FakeWorkers
+    log: StringIO = field(default_factory=StringIO)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    ended: list[int] = field(default_factory=list)
+
+    def start(self) -> Running:
+        node = Node(configuration.load(self.path), self.path, EventLog("t", self.log))
+        listens = threading.Event()
+
+        def run() -> None:
+            self.ended.append(node.serve(self.stopping, lambda _: listens.set()))
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        assert listens.wait(8)
+        return self
+
+    def stop(self) -> int:
+        self.stopping.set()
+        self.thread.join(8)
+        assert not self.thread.is_alive()
+        return self.ended[0]
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.log.getvalue().splitlines()]
+
+    @property
+    def state(self) -> Path:
+        return self.path.parent / "state"
+
+
+def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
+    ends_at = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: Any) -> Iterator[Running]:
+    port, workers = _free_port(), FakeWorkers()
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(port=port))
+    monkeypatch.setattr(supervise.Workers, "of", lambda *_: workers)
+    running = Running(path, port, workers)
+    yield running
+    running.stopping.set()
+
+
+def _send(port: int, paths: list[Path]) -> None:
+    ae = AE(ae_title="SCANNER")
+    ae.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
+    assoc = ae.associate("127.0.0.1", port, ae_title="NODE")
+    assert assoc.is_established
+    assert [assoc.send_c_store(p).Status for p in paths] == [0] * len(paths)
+    assoc.release()
+
+
+def _facts(path: Path) -> InstanceFacts:
+    one = headers.read(path)
+    return InstanceFacts(
+        one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
+        one.transfer_syntax_uid, path, 1,
+    )  # fmt: skip
+
+
+# ---- one node per state folder -------------------------------------------------------------------
+
+
+def test_second_node_on_a_state_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "state"),
+        pytest.raises(AlreadyRunning, match="another node runs on"),
+        locked(tmp_path / "state"),
+    ):
+        pass
+    with locked(tmp_path / "state"):
+        pass
+
+
+def test_state_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(StateRefused, match=r"state: File exists"), locked(tmp_path / "state"):
+        pass
+
+
+def test_busy_port_is_refused_before_anything_starts_and_frees_the_folder(node: Running) -> None:
+    with socket.create_server(("127.0.0.1", node.port)):
+        fresh = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+        with pytest.raises(PortBusy):
+            fresh.serve(threading.Event())
+    assert node.events() == ["SpoolSwept"]
+    node.start()
+    assert node.stop() == 0
+
+
+# ---- what a kill left over -----------------------------------------------------------------------
+
+
+def _orphan(spool: Spool, path: Path) -> Path:
+    raw = path.read_bytes()
+    at = headers.split(raw)[0]
+    return spool.put(raw[:at], raw[at:], digest_of(raw[at:])).path
+
+
+def test_object_killed_between_disk_and_journal_is_adopted(
+    tmp_path: Path, write_series: Any, clock: Any
+) -> None:
+    spool, journal = Spool(tmp_path), Journal.open(tmp_path / "journal.sqlite", clock)
+    first, second = write_series(tmp_path / "in", slices=2)
+    journal.add_instance(_facts(_orphan(spool, first)))
+    path = _orphan(spool, second)
+    (path.parent / "half.part").write_bytes(b"half")
+    swept = adopt(spool, journal)
+    assert (swept.removed_parts, swept.adopted, swept.set_aside) == (1, 1, 0)
+    assert journal.series(KEY).instances == 2
+    assert adopt(spool, journal) == type(swept)(0, 0, 0)
+    journal.close()
+
+
+def test_object_that_nobody_can_read_is_kept_apart(tmp_path: Path, clock: Any) -> None:
+    spool, journal = Spool(tmp_path), Journal.open(tmp_path / "journal.sqlite", clock)
+    spool.put(b"", b"nonsense", digest_of(b"nonsense"))
+    assert adopt(spool, journal).set_aside == 1
+    assert [p.read_bytes() for p in (tmp_path / "quarantine").rglob("*.dcm")] == [b"nonsense"]
+    journal.close()
+
+
+def test_lost_journal_is_built_again_from_the_spool(
+    tmp_path: Path, write_series: Any, clock: Any
+) -> None:
+    spool = Spool(tmp_path)
+    for path in write_series(tmp_path / "in", slices=5):
+        _orphan(spool, path)
+    journal = Journal.open(tmp_path / "journal.sqlite", clock)
+    assert adopt(spool, journal).adopted == 5
+    assert journal.series(KEY).state is SeriesState.RECEIVING
+    journal.close()
+
+
+def test_claim_of_an_earlier_life_is_given_back_at_once(
+    node: Running, tmp_path: Path, write_series: Any
+) -> None:
+    journal = Journal.open(node.state / supervise.JOURNAL, time.time)
+    for path in write_series(tmp_path / "in"):
+        journal.add_instance(_facts(path))
+    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    # In a container the process ids of every life are the same, and so are the tokens.
+    assert journal.claim(f"w1.{os.getpid()}.1/1") is not None
+    node.start()
+    _until(lambda: journal.series(KEY).state is SeriesState.SELECTED)
+    assert journal.series(KEY).reason == "the node was restarted, attempt 1 of 3"
+    node.stop()
+    journal.close()
+
+
+# ---- the life of a node --------------------------------------------------------------------------
+
+
+def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
+    node: Running, tmp_path: Path, write_series: Any
+) -> None:
+    node.start()
+    _send(node.port, write_series(tmp_path / "in"))
+    journal = Journal.open(node.state / supervise.JOURNAL, time.time)
+    _until(lambda: journal.series(KEY).state is SeriesState.SELECTED)
+    journal.close()
+    assert node.stop() == 0
+    assert len(node.workers.stopped) == 1
+    told = [e for e in node.events() if e.startswith(("Node", "Series", "Assoc"))]
+    assert sorted(told[:3]) == ["AssociationEnded", "NodeReady", "NodeStarted"]
+    assert told[3:] == ["SeriesTracked", "NodeStopped"]
+    assert node.events()[0] == "SpoolSwept"
+    assert "Test^Node" not in node.log.getvalue()
+
+
+def test_worker_that_refuses_its_model_ends_the_node_with_its_code(node: Running) -> None:
+    node.workers.exit_code = 6
+    node.start()
+    node.thread.join(8)
+    assert node.ended == [6]
+    assert node.events()[-2:] == ["WorkerRefused", "NodeStopped"]
+
+
+def test_worker_that_crashes_does_not_end_the_node(node: Running) -> None:
+    node.workers.exit_code = -9
+    node.start()
+    time.sleep(0.3)
+    assert node.thread.is_alive()
+    assert node.stop() == 0
+
+
+def test_step_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: Any) -> None:
+    journal, log, stopping = (
+        Journal.open(tmp_path / "j.sqlite", clock),
+        StringIO(),
+        threading.Event(),
+    )
+
+    class Faulty:
+        rounds = 0
+
+        def run_once(self) -> int:
+            self.rounds += 1
+            if self.rounds < 4:
+                raise RuntimeError("disk")
+            return 0
+
+    step = Faulty()
+    thread = supervise._Loop("x", (step,), stopping, EventLog("t", log), journal).start()
+    _until(lambda: step.rounds >= 5)
+    stopping.set()
+    thread.join(8)
+    (line,) = log.getvalue().splitlines()
+    assert json.loads(line)["error"] == "RuntimeError: disk"
+    journal.close()
+
+
+_SERVE = """
+import sys
+from pathlib import Path
+from node import config, supervise
+class Workers:
+    processes, ready = (), True
+    def run_once(self): return 0
+    def stop(self, timeout_s): pass
+supervise.Workers.of = lambda *_: Workers()
+path = Path(sys.argv[1])
+sys.exit(supervise.serve(config.load(path), path))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_in_order_and_a_second_node_is_told_so(
+    node: Running, number: signal.Signals
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SERVE, str(node.path)], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    try:
+        for line in child.stderr:
+            if '"NodeReady"' in line:
+                break
+        second = subprocess.run(
+            [sys.executable, "-m", "node", "serve", "--config", str(node.path)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert second.returncode == 2
+        assert "another node runs on" in second.stderr
+        assert len(second.stderr.strip().splitlines()) == 1
+        child.send_signal(number)
+        assert '"NodeStopped"' in child.stderr.read()
+        assert child.wait(8) == 0
+    finally:
+        child.kill()
+        child.wait(8)
+        child.stderr.close()
