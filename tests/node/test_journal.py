@@ -396,3 +396,20 @@ def test_what_was_said_before_a_kill_is_there_after_it(tmp_path: Path, clock: An
     assert kept in {len(said), len(said) + 1}
     assert journal.series(KEY).instances == kept
     journal.close()
+
+
+@pytest.mark.parametrize("ended_by_sqlite", [False, True], ids=["a fault", "a full disk"])
+def test_fault_in_a_transaction_leaves_nothing_and_the_journal_usable(
+    journal: Journal, facts: Any, monkeypatch: Any, ended_by_sqlite: bool
+) -> None:
+    def fault(_self: Journal, db: sqlite3.Connection, *_: Any) -> None:
+        if ended_by_sqlite:
+            db.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_event", fault)
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            journal.add_instance(facts(1))
+    assert journal.series_in() == []
+    assert journal.add_instance(facts(1)) == "stored"

@@ -34,7 +34,6 @@ from pydicom.uid import (
     MRImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
-    Verification,
 )
 from pynetdicom import AE
 
@@ -43,7 +42,7 @@ from node.config import ReceiveConfig
 from node.errors import PortBusy
 from node.events import EventLog
 from node.journal import Journal
-from node.receive import Receiver
+from node.receive import VERIFICATION, Receiver
 from node.records import SeriesKey
 from node.spool import Spool
 
@@ -284,7 +283,7 @@ def test_everything_a_pacs_may_route_is_accepted(listen: Any) -> None:
     classes = [
         MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, CTImageStorage,
         SegmentationStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage,
-        EncapsulatedPDFStorage, Verification,
+        EncapsulatedPDFStorage, VERIFICATION,
     ]  # fmt: skip
     assoc = _associate(listen().port, *[(c, [ExplicitVRLittleEndian]) for c in classes])
     assert {c.abstract_syntax for c in assoc.accepted_contexts} == set(classes)
