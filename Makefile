@@ -48,6 +48,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.train
 demo: ## synthetic studies through a real Orthanc and the node; KEEP=1 leaves them up
 	sh orthanc/packages.sh demo
 	@$(MAKE) --no-print-directory install
+	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: no viewer this time"
 	$(BIN)/lumbar-node demo $(if $(KEEP),--keep) $(if $(OUT),--out "$(OUT)")
 
 test: ## every test that can run here; TESTS=tests/node chooses some

@@ -5,7 +5,7 @@
 # Debian's orthanc package brings a service on ports 4242 and 8042. It is kept from starting; one
 # that was installed before is never started, stopped or changed.
 set -eu
-POLICY=/usr/sbin/policy-rc.d
+POLICY=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 case "${1:-}" in
     demo) wanted="orthanc orthanc-dicomweb dcmtk dicom3tools" ;;
     test) wanted="orthanc orthanc-dicomweb dcmtk dicom3tools chromium" ;;

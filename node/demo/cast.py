@@ -45,9 +45,3 @@ CAST: Final[tuple[Role, ...]] = (
     ),
     Role(15, "slice 31 lost on the way", "incomplete", ("--drop-slice", "30", *_LIGHT)),
 )
-
-SMALL_CAST: Final[tuple[Role, ...]] = (
-    Role(11, "quick", "delivered", _LIGHT),
-    Role(15, "slice 31 lost on the way", "incomplete", ("--drop-slice", "30", *_LIGHT)),
-)
-"""For the tests of the demonstration itself."""

@@ -2,248 +2,215 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console
 
 from dicomseg import headers
 from dicomseg.errors import InputRefused, LumbarError
-from node.demo import ohif, scanner, servers, table
+from node.demo import scanner, servers, table
 from node.demo.cast import CAST, Role
-from node.demo.pacs import Pacs
-from node.demo.scanner import Study
-from node.explain import Timeline, timeline
+from node.demo.hospital import Site, bring_up
+from node.demo.scanner import Sent, Study
+from node.demo.stage import Stage, short
+from node.explain import timeline
 from node.journal import Journal
-from node.records import SeriesKey
+from node.records import SeriesKey, SeriesRow
 from node.states import SeriesState
 
-OHIF: Final = Path(".cache/ohif")
-END_TIMEOUT_S: Final = 420.0
-"""For all patients together; a patient takes about ten seconds on two idle cores."""
+END_TIMEOUT_S: Final = 300.0
+"""For one patient after its last image; about ten seconds on two idle cores."""
+_POLL_S: Final = 0.2
 ENDED: Final = (
     SeriesState.DELIVERED,
     SeriesState.SKIPPED,
     SeriesState.INCOMPLETE,
     SeriesState.FAILED,
 )
-OBJECTS: Final = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
+INTERRUPTED: Final = 130
+"""What a shell reports for a program that Ctrl-C ended."""
 
 
 class NotAsExpected(LumbarError):
-    """A study did not end as it must; `lumbar-node why` with its series says what happened."""
+    """A study did not end as it must; `lumbar-node why` with its study says what happened."""
 
     code = "demo-ending"
 
 
-@dataclass(slots=True)
-class _Stage:
-    """Where everything of this run is."""
+class NotRouted(LumbarError):
+    """The PACS could not forward a series to the node; its log and the node's say why."""
 
-    console: Console
-    out: Path
-    began: float = field(default_factory=time.monotonic)
-
-    def say(self, text: str) -> None:
-        self.console.print(
-            f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {text}", highlight=False
-        )
-
-    @contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        with self.console.status(text):
-            began = time.monotonic()
-            yield
-        self.say(f"{text} ({time.monotonic() - began:.1f} s)")
-
-
-def config_text(state: Path, port: int, destination: str) -> str:
-    """Return the node's configuration for the demonstration."""
-    return f"""[node]
-ae_title = "{servers.NODE_AET}"
-port = {port}
-state = {json.dumps(str(state))}
-station = "DEMO"
-
-[receive]
-calling_ae_titles = ["{servers.PACS_AET}", "{servers.SCANNER_AET}"]
-disk_low_mb = 200
-disk_high_mb = 400
-
-[track]
-quiet_seconds = 8
-
-{destination}
-"""
-
-
-def _pacs_destination(ports: servers.Ports) -> str:
-    return f"""[[node.destination]]
-name = "pacs"
-kind = "dicom"
-ae_title = "{servers.PACS_AET}"
-host = "{servers.LOOPBACK}"
-port = {ports.pacs_dicom}
-"""
-
-
-def _folder_destination(folder: Path) -> str:
-    return f"""[[node.destination]]
-name = "folder"
-kind = "folder"
-path = {json.dumps(str(folder))}
-"""
+    code = "demo-routing"
+    exit_code = 5
 
 
 def main(
     *, keep: bool, patients: int, out: Path, no_servers: bool, cast: Sequence[Role] = CAST
 ) -> int:
-    """Run the demonstration; returns 0, or the exit code of the step that failed."""
-    stage = _Stage(Console(), out.resolve())
-    chosen = [r for n, r in enumerate(r for r in cast if r.ending == "delivered") if n < patients]
-    chosen += [r for r in cast if r.ending != "delivered"]
-    with ExitStack() as stack:
-        try:
+    """Run the demonstration; returns 0, or the exit code of the step that failed.
+
+    keep: leave the servers up until Ctrl-C. patients: how many that get a result. no_servers: a
+    plain folder takes the PACS's place.
+    """
+    stage = Stage(Console(), out.resolve())
+    with_result = [role for role in cast if role.ending == "delivered"][:patients]
+    chosen = [*(role for role in cast if role.ending != "delivered"), *with_result]
+    try:
+        with _ordered_end(), ExitStack() as stack:
             _run(stage, chosen, stack, keep=keep, with_pacs=not no_servers)
-        except LumbarError as error:
-            stage.console.print(f"[red]demo:[/red] {error}", highlight=False)
-            return error.exit_code
+    except LumbarError as error:
+        stage.show(f"[red]demo:[/red] {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        stage.say("stopped before the end; every server is down")
+        return INTERRUPTED
     return 0
 
 
+@contextmanager
+def _ordered_end() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that no server outlives the demonstration."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(
-    stage: _Stage, cast: Sequence[Role], stack: ExitStack, *, keep: bool, with_pacs: bool
+    stage: Stage, cast: Sequence[Role], stack: ExitStack, *, keep: bool, with_pacs: bool
 ) -> None:
     if with_pacs and servers.find_orthanc() is None:
-        stage.say(
-            "Orthanc with its DICOMweb plugin is missing (apt install orthanc-dicomweb): a folder takes its place"
-        )
+        stage.say("Orthanc or its DICOMweb plugin is missing (apt install orthanc-dicomweb):")
+        stage.say("the scanner sends to the node itself, and a plain folder takes the results")
         with_pacs = False
-    run = stage.out / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    run.mkdir(parents=True)
+    shutil.rmtree(stage.out / "run", ignore_errors=True)
+    (stage.out / "run").mkdir(parents=True)
     studies = _paint(stage, cast)
-    ports = servers.Ports(*servers.free_ports(4))
-    config = run / "config.toml"
-    destination = _pacs_destination(ports) if with_pacs else _folder_destination(run / "delivered")
-    config.write_text(config_text(run / "state", ports.node, destination), encoding="utf-8")
-
-    def up(running: servers.Running) -> None:
-        stack.callback(servers.stop, running)
-
-    with stage.step(
-        f"node {servers.NODE_AET} on port {ports.node}, log {_short(run / 'node.log')}"
-    ):
-        up(servers.start_node(config, run / "node.log", ports.node))
-    pacs: Pacs | None = None
-    if with_pacs:
-        with stage.step(f"Orthanc: DICOM port {ports.pacs_dicom}, REST {ports.pacs_url}"):
-            up(servers.start_orthanc(run / "orthanc", ports))
-            pacs = Pacs(ports.pacs_url)
-            stack.callback(pacs.close)
-        stage.say(
-            "reachable from other machines while this runs: Orthanc listens on every interface, answers HTTP"
-            " and DICOM from loopback's known modalities only; the node and the viewer are on loopback"
-        )
-    viewer = _viewer(stage, ports, stack) if with_pacs else None
-    journal = Journal.open(run / "state" / "journal.sqlite", time.time)
-    _send(stage, studies, ports, with_pacs=with_pacs)
-    endings = _wait(stage, studies, journal)
-    results = _tell(stage, studies, journal, endings)
-    if pacs is not None:
-        _check_pacs(stage, pacs, results)
-    _where(stage, run, viewer, results)
-    _judge(studies, journal, endings)
+    site = bring_up(stage, stack, with_pacs=with_pacs)
+    sent = _send_and_wait(stage, site, studies)
+    results = _tell(stage, site, sent)
+    _check_pacs(stage, site, results)
+    _where(stage, site, results, keep=keep)
+    wrong = check_endings(studies, site.journal)
+    if wrong:
+        raise NotAsExpected(f"{'; '.join(wrong)}; see {short(site.run / 'node.log')}")
     if keep:
         _stay(stage)
 
 
-def _paint(stage: _Stage, cast: Sequence[Role]) -> tuple[Study, ...]:
-    with stage.step(f"{len(cast)} synthetic patients"):
-        return scanner.make_studies(
-            cast, stage.out / "studies", lambda r: stage.say(f"painted {r.case}: {r.title}")
-        )
+def _paint(stage: Stage, cast: Sequence[Role]) -> tuple[Study, ...]:
+    def done(role: Role) -> None:
+        stage.say(f"  {role.case}: {role.title}")
+
+    with stage.step(f"painted {len(cast)} synthetic patients"):
+        return scanner.make_studies(cast, stage.out / "studies", done)
 
 
-def _viewer(stage: _Stage, ports: servers.Ports, stack: ExitStack) -> ohif.Viewer | None:
-    dist = ohif.built(OHIF)
-    if dist is None:
-        stage.say(f"OHIF is not in {OHIF} (sh orthanc/ohif.sh {OHIF}): no viewer link")
-        return None
-    (port,) = servers.free_ports(1)
-    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", ports.pacs_url), port)
-    stack.callback(viewer.stop)
-    stage.say(f"OHIF on {viewer.url}")
-    return viewer
+# ---- sending and waiting -------------------------------------------------------------------------
 
 
-def _send(
-    stage: _Stage, studies: Sequence[Study], ports: servers.Ports, *, with_pacs: bool
-) -> None:
-    called, port = (
-        (servers.PACS_AET, ports.pacs_dicom) if with_pacs else (servers.NODE_AET, ports.node)
-    )
+def _send_and_wait(stage: Stage, site: Site, studies: Sequence[Study]) -> list[tuple[Study, Sent]]:
+    """Send one patient after the other; the next one comes when the one before has its result."""
+    sent: list[tuple[Study, Sent]] = []
+    called, port = site.target
     for study in studies:
-        with stage.step(f"scanner sends {study.role.case} to {called}: {len(study.files)} images"):
-            scanner.send(study, called, port)
+        parts = len(study.parts)
+        how = f"in {parts} associations" if parts > 1 else "in one association"
+        text = f"scanner sends {study.role.case} to {called}: {len(study.files)} images {how}"
+        with stage.step(text):
+            sent.append((study, scanner.send(study, called, port)))
+        if study.role.ending == "delivered":
+            _wait(stage, site, study)
+    for study in studies:
+        if study.role.ending != "delivered":
+            _wait(stage, site, study)
+    return sent
+
+
+def _wait(stage: Stage, site: Site, study: Study) -> None:
+    deadline = time.monotonic() + END_TIMEOUT_S
+    with stage.console.status(f"{study.role.case}: on its way") as status:
+        while not _ended(study, site.journal):
+            _check_routing(site)
+            if time.monotonic() > deadline:
+                log = short(site.run / "node.log")
+                raise NotAsExpected(
+                    f"{study.role.case} did not come to an end in {END_TIMEOUT_S:.0f} s; see {log}"
+                )
+            status.update(f"{study.role.case}: {_now(study, site.journal)}")
+            time.sleep(_POLL_S)
+    stage.say(f"  {study.role.case} ({study.role.title}): {_now(study, site.journal)}")
+
+
+def _series_of_interest(study: Study, journal: Journal) -> list[SeriesRow]:
+    """The T2 SPACE series; every series of a study that was sent without it."""
+    rows = journal.study_series(study.uid)
+    return [r for r in rows if r.key.series == study.series_uid] or rows
+
+
+def _now(study: Study, journal: Journal) -> str:
+    rows = _series_of_interest(study, journal)
+    if not rows:
+        return "the PACS has not routed it yet"
+    states = list(dict.fromkeys(str(row.state) for row in rows))
+    return " and ".join(states)
 
 
 def _ended(study: Study, journal: Journal) -> bool:
     rows = journal.study_series(study.uid)
-    wanted = {study.series_uid} if not study.role.send else None
-    there = {r.key.series for r in rows}
-    if wanted is not None and not wanted <= there:
-        return False
-    sent = {p.parent.name for p in study.files}
-    return len(rows) >= len(sent) and all(r.state in ENDED for r in rows)
+    folders = {file.parent.name for file in study.files}
+    return len(rows) >= len(folders) and all(row.state in ENDED for row in rows)
 
 
-def _wait(stage: _Stage, studies: Sequence[Study], journal: Journal) -> dict[str, bool]:
-    deadline = time.monotonic() + END_TIMEOUT_S
-    endings: dict[str, bool] = {}
-    with stage.console.status("the PACS routes, the node works"):
-        while len(endings) < len(studies) and time.monotonic() < deadline:
-            for study in studies:
-                if study.role.case not in endings and _ended(study, journal):
-                    endings[study.role.case] = True
-                    stage.say(f"{study.role.case} has ended ({study.role.title})")
-            time.sleep(0.2)
-    return endings
+def _check_routing(site: Site) -> None:
+    for job in site.pacs.sent() if site.pacs else ():
+        if job["State"] == "Failure":
+            raise NotRouted(
+                f"Orthanc could not forward a series: {job.get('ErrorDescription', 'no reason given')};"
+                f" see {short(site.run / 'orthanc' / 'orthanc.log')}"
+            )
 
 
-def _tell(
-    stage: _Stage, studies: Sequence[Study], journal: Journal, endings: dict[str, bool]
-) -> list[tuple[Study, dict[str, Any]]]:
-    results: list[tuple[Study, dict[str, Any]]] = []
-    lines: list[tuple[Study, Timeline]] = []
+# ---- telling -------------------------------------------------------------------------------------
+
+Results = list[tuple[Study, dict[str, Any]]]
+
+
+def _tell(stage: Stage, site: Site, sent: Sequence[tuple[Study, Sent]]) -> Results:
+    results: Results = []
+    times: list[table.Way] = []
     others: list[tuple[str, str, str, str]] = []
-    for study in studies:
-        for row in journal.study_series(study.uid):
-            found = journal.results_of(row.key)
+    for study, order in sent:
+        for row in site.journal.study_series(study.uid):
+            found = site.journal.results_of(row.key)
             if found:
                 results.append((study, table.read_result(found[-1].folder)))
-                lines.append((study, timeline(journal, row.key)))
+                routed_s = max(0.0, row.last_at - order.acknowledged_at)
+                times.append(table.Way(study, timeline(site.journal, row.key), routed_s))
             else:
-                others.append(
-                    (study.role.case, _description(journal, row.key), row.state, row.reason)
-                )
-    say: Callable[..., None] = stage.console.print
-    say()
-    say(table.measurements(results))
+                name = _description(site.journal, row.key)
+                others.append((study.role.case, name, str(row.state), row.reason))
+    stage.show("")
+    stage.show(table.measurements(results))
     for sentence in table.refused(results):
-        say(f"  {sentence}", highlight=False)
-    say(table.times(lines))
-    say(table.inside(lines))
-    say(table.not_processed(others))
-    missing = [s.role.case for s in studies if s.role.case not in endings]
-    if missing:
-        say(f"[red]not at an end after {END_TIMEOUT_S:.0f} s: {', '.join(missing)}[/red]")
+        stage.show(f"  {sentence}")
+    stage.show("")
+    stage.show(table.times(times, with_pacs=site.pacs is not None))
+    stage.show(table.inside(times))
+    stage.show(table.not_processed(others))
     return results
 
 
@@ -255,63 +222,46 @@ def _description(journal: Journal, key: SeriesKey) -> str:
         return key.series
 
 
-def _check_pacs(stage: _Stage, pacs: Pacs, results: Sequence[tuple[Study, dict[str, Any]]]) -> None:
+def _check_pacs(stage: Stage, site: Site, results: Results) -> None:
+    if site.pacs is None:
+        return
     for study, result in results:
         for item in result["objects"]:
-            if not pacs.holds(item["sop_instance"]):
+            if not site.pacs.holds(item["sop_instance"]):
                 raise NotAsExpected(
-                    f"{study.role.case}: {item['file']} is not in Orthanc; see node.log"
+                    f"{study.role.case}: {item['file']} is not in Orthanc; see {site.run / 'node.log'}"
                 )
-    stage.say(f"Orthanc holds every object of {len(results)} results: {', '.join(OBJECTS)}")
+    count = sum(len(result["objects"]) for _, result in results)
+    stage.say(f"Orthanc holds all {count} objects of the results")
 
 
-def _where(
-    stage: _Stage,
-    run: Path,
-    viewer: ohif.Viewer | None,
-    results: Sequence[tuple[Study, dict[str, Any]]],
-) -> None:
-    stage.say(f"files: {_short(run / 'state' / 'results')}, one folder per result")
-    stage.say(f"ask the journal: lumbar-node list --config {_short(run / 'config.toml')}")
-    if viewer is not None:
-        for study, result in results:
-            stage.say(f"{study.role.case}: {viewer.link(result['source']['study'])}")
-
-
-def _judge(studies: Sequence[Study], journal: Journal, endings: dict[str, bool]) -> None:
-    wrong = [f"{s.role.case} did not come to an end" for s in studies if s.role.case not in endings]
-    wrong = wrong or check_endings(studies, journal)
-    if wrong:
-        raise NotAsExpected(f"{'; '.join(wrong)}; see node.log")
+def _where(stage: Stage, site: Site, results: Results, *, keep: bool) -> None:
+    stage.say(f"results as files: {short(site.run / 'state' / 'results')}, one folder for each")
+    if site.pacs is None:
+        stage.say(f"delivered to the folder {short(site.delivered)}")
+    command = short(Path(sys.executable).with_name("lumbar-node"))
+    stage.say(f"what the node knows: {command} list --config {short(site.config)}")
+    if site.viewer is None or not results:
+        return
+    stage.say("open in OHIF:" if keep else "open in OHIF (only while the servers are up: KEEP=1):")
+    for study, _ in results:
+        stage.say(f"  {study.role.case}: {site.viewer.link(study.uid)}")
 
 
 def check_endings(studies: Sequence[Study], journal: Journal) -> list[str]:
     """One sentence per study whose T2 SPACE series ended in another state than its role says."""
     wrong = []
     for study in studies:
-        rows = {r.key.series: r for r in journal.study_series(study.uid)}
-        chosen = rows.get(study.series_uid)
-        states = (
-            [chosen.state] if chosen and not study.role.send else [r.state for r in rows.values()]
-        )
-        if any(s != study.role.ending for s in states):
-            wrong.append(
-                f"{study.role.case} ended as {', '.join(states)} instead of {study.role.ending}"
-            )
+        states = [str(row.state) for row in _series_of_interest(study, journal)]
+        if any(state != study.role.ending for state in states) or not states:
+            ended = ", ".join(states) or "never seen by the node"
+            wrong.append(f"{study.role.case} ended as {ended} instead of {study.role.ending}")
     return wrong
 
 
-def _stay(stage: _Stage) -> None:
-    stage.console.print("\nThe servers stay up. Ctrl-C ends them.")
+def _stay(stage: Stage) -> None:
+    stage.show("\nThe servers stay up. Ctrl-C ends them.")
     try:
-        while True:
-            time.sleep(1.0)
+        signal.pause()
     except KeyboardInterrupt:
-        stage.say("stopping")
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+        stage.say("stopping the servers")
