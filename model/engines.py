@@ -26,14 +26,33 @@ class Engine(Protocol):
         ...
 
 
+def _with_group_norms(network: nn.Module) -> nn.Module:
+    """Replace, in place, each instance norm by the group norm with one channel per group.
+
+    The same function of the same weights, but torch runs it without leaving the channels-last layout:
+    with two threads on a shared host the full window took 6.7 instead of 18.1 CPU seconds. Its sums are
+    less exact: logits of the full window moved by 0.0025 at most, below 0.001 mm of any outline.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.InstanceNorm3d):
+                norm = nn.GroupNorm(child.num_features, child.num_features, eps=child.eps)
+                norm.load_state_dict(child.state_dict())
+                setattr(module, name, norm)
+    return network
+
+
 class TorchEngine:
-    """Plain torch: float32 with channels last on the CPU, automatic mixed precision on CUDA."""
+    """Plain torch: float32 with channels last on the CPU, automatic mixed precision on CUDA.
+
+    The network given becomes the engine's own: its norms, layout and device are changed.
+    """
 
     interpolation: Interpolation = "linear"
 
     def __init__(self, network: nn.Module, device: str) -> None:
         self._device = torch.device(device)
-        self._network = network.eval().to(self._device)
+        self._network = _with_group_norms(network).eval().to(self._device)
         self._network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.name = f"torch-{device}"
         self.precision = "float16" if device == "cuda" else "float32"

@@ -74,6 +74,21 @@ def test_the_oracle_undoes_the_z_score_exactly() -> None:
     assert not found[~given.valid].any()
 
 
+def test_the_engine_s_quicker_norms_answer_as_the_network_does() -> None:
+    """Against the network itself in 64-bit numbers, with norms that do scale and shift."""
+    plain = network().double().eval()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            if parameter.ndim == 1 and not name.startswith("decoder.2"):
+                parameter.add_(torch.linspace(-0.5, 0.5, len(parameter), dtype=torch.float64))
+    given = patch()
+    with torch.inference_mode():
+        expected = plain(torch.from_numpy(given.values).double()[None, None])[0].numpy()
+    engine = torch_engine(plain.float(), engine="torch", device="cpu", threads=0)
+    np.testing.assert_allclose(engine.run(given), expected, atol=1e-4)
+    assert np.abs(expected).max() > 0.1
+
+
 def test_an_answer_that_is_not_finite_is_an_error_and_not_background() -> None:
     broken = network()
     with torch.no_grad():
