@@ -31,7 +31,8 @@ def _with_group_norms(network: nn.Module) -> nn.Module:
 
     The same function of the same weights, but torch runs it without leaving the channels-last layout:
     with two threads on a shared host the full window took 6.7 instead of 18.1 CPU seconds. Its sums are
-    less exact: logits of the full window moved by 0.0025 at most, below 0.001 mm of any outline.
+    less exact: on noise the logits of the full window moved by 0.0025 at most, on 4 of 100,000 voxels
+    the best class changed.
     """
     for module in list(network.modules()):
         for name, child in module.named_children():

@@ -28,7 +28,7 @@ class Architecture:
     width: channels of the first convolution. dilations: of the pyramid at stride 4, in voxels there.
     decoder: decoder channels as a multiple of `width`. groups: 0 for instance normalisation, else
     the groups of a group normalisation, a divisor of `width`. separable_stem: False makes the second
-    convolution dense, for about a tenth more work.
+    convolution dense, which then is about an eighth of all work.
     """
 
     width: int = 8
