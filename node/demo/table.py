@@ -124,11 +124,13 @@ def inside(ways: Sequence[Way]) -> Table:
     every = dict.fromkeys(name for way in ways for name in way.line.inside_s)
     parents = {name.rsplit(".", 1)[0] for name in every if "." in name}
     names = [name for name in every if name not in parents]
-    table = _table("process, in parts", *(name.rsplit(".", 1)[-1] for name in names))
+    headings = [name.rsplit(".", 1)[-1] for name in names]
+    table = _table("process, in parts", *headings, "rest", caption="rest: encode and write")
     for way in ways:
         told = way.line.inside_s
         cells = [f"{told[n]:.1f}" if n in told else "–" for n in names]
-        table.add_row(way.study.role.case, *cells)
+        rest_s = way.line.stages_s.get("process", 0.0) - sum(told.get(n, 0.0) for n in names)
+        table.add_row(way.study.role.case, *cells, f"{max(0.0, rest_s):.1f}")
     return table
 
 
