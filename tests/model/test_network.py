@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,3 +53,22 @@ def test_the_card_s_architecture_comes_back() -> None:
     assert Architecture.from_dict(wide.to_dict()) == wide
     with pytest.raises(TypeError, match="strides"):
         Architecture.from_dict({**wide.to_dict(), "strides": 2})
+
+
+def test_another_architecture_is_not_taken_for_this_one() -> None:
+    with pytest.raises(ValueError, match="'unet'"):
+        Architecture.from_dict({**TINY.to_dict(), "name": "unet"})
+
+
+def test_a_card_from_before_an_option_has_its_default() -> None:
+    old = {k: v for k, v in TINY.to_dict().items() if k != "separable_stem"}
+    assert Architecture.from_dict(old) == TINY
+
+
+def test_a_dense_stem_has_more_weights_and_the_same_grid() -> None:
+    dense = DeepLabV3Plus3D(replace(TINY, separable_stem=False))
+    assert sum(p.numel() for p in dense.stem.parameters()) > sum(
+        p.numel() for p in DeepLabV3Plus3D(TINY).stem.parameters()
+    )
+    with torch.inference_mode():
+        assert tuple(dense(torch.randn(1, 1, 16, 16, 16)).shape) == (1, CHANNELS, 8, 8, 8)
