@@ -26,7 +26,7 @@ class Strength:
     rotation_deg: float = 15.0
     scale: float = 0.12
     elastic_mm: float = 3.0
-    shift_mm: tuple[float, float, float] = (24.0, 24.0, 16.0)
+    shift_mm: tuple[float, float, float] = (32.0, 14.0, 12.0)
     gamma: float = 0.35
     noise: float = 0.15
 

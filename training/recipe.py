@@ -17,8 +17,10 @@ from training.errors import RecipeRefused
 class Recipe:
     """How the network is trained.
 
-    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random; narrow: the shape for
-    sagittal slabs. wide: shapes as large as the service's window and their share of draws, because
+    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. Each reaches as far
+    as the service's window in some axis: with crops of 112 to 144 voxels alone, L4 had Dice 0.7 in the
+    crop and 0.1 in the whole window, because instance normalisation and the far abdomen were new to
+    the network. narrow: slices and rows for sagittal slabs, which keep their own width. wide: shapes as large as the service's window and their share of draws, because
     instance normalisation answers differently when it sees more of the body. phantom_share: share of
     draws from phantoms. accumulate: draws per step. warm_up: steps of rising learning rate, then
     cosine to zero at `steps`. ema: decay of the averaged weights that are shipped. held_out: case ids
@@ -27,8 +29,13 @@ class Recipe:
 
     architecture: Architecture = field(default_factory=Architecture)
     strength: Strength = field(default_factory=Strength)
-    crops: tuple[tuple[int, int, int], ...] = ((40, 112, 112), (32, 128, 128), (28, 128, 144))
-    narrow: tuple[int, int, int] = (80, 144, 32)
+    crops: tuple[tuple[int, int, int], ...] = (
+        (24, 240, 180),
+        (112, 112, 112),
+        (28, 208, 180),
+        (112, 96, 136),
+    )
+    narrow: tuple[int, int, int] = (128, 200, 32)
     wide: tuple[tuple[int, int, int], ...] = ((40, 240, 180), (128, 160, 120))
     wide_share: float = 0.0
     phantom_share: float = 0.6
