@@ -20,11 +20,10 @@ class Recipe:
     crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. Each reaches as far
     as the service's window in some axis: with crops of 112 to 144 voxels alone, L4 had Dice 0.7 in the
     crop and 0.1 in the whole window, because instance normalisation and the far abdomen were new to
-    the network. narrow: slices and rows for sagittal slabs, which keep their own width. wide: shapes as large as the service's window and their share of draws, because
-    instance normalisation answers differently when it sees more of the body. phantom_share: share of
-    draws from phantoms. accumulate: draws per step. warm_up: steps of rising learning rate, then
-    cosine to zero at `steps`. ema: decay of the averaged weights that are shipped. held_out: case ids
-    never drawn.
+    the network. narrow: slices and rows for sagittal slabs, which keep their own width. wide, with its
+    share of draws: further, larger shapes. phantom_share: share of draws from phantoms. accumulate:
+    draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`. ema: decay
+    of the averaged weights that are shipped. held_out: case ids never drawn.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
