@@ -16,6 +16,7 @@ from node.demo.scanner import Study
 from node.explain import Timeline
 
 NAMES: Final = ("OC", "DAA", "DIVC", "PI")
+_SHORT: Final = {"segment.plausibility": "checks"}
 _PADDING: Final = (0, 1, 0, 0)
 """Narrow, so that every table fits into 80 columns."""
 STAGES: Final = ("complete", "select", "queue", "process", "deliver")
@@ -124,7 +125,7 @@ def inside(ways: Sequence[Way]) -> Table:
     every = dict.fromkeys(name for way in ways for name in way.line.inside_s)
     parents = {name.rsplit(".", 1)[0] for name in every if "." in name}
     names = [name for name in every if name not in parents]
-    headings = [name.rsplit(".", 1)[-1] for name in names]
+    headings = [_SHORT.get(name, name.rsplit(".", 1)[-1]) for name in names]
     table = _table("process, in parts", *headings, "rest", caption="rest: encode and write")
     for way in ways:
         told = way.line.inside_s

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pynetdicom import AE, _config
 
 from dicomseg import headers, series
-from dicomseg.errors import Unreadable
 from node.demo import servers
 
 pytestmark = [pytest.mark.shared, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -86,27 +86,69 @@ def test_sagittal_and_axial_real_series_go_the_whole_way(
     assert np.abs(np.array(centres[0]) - centres[1]).max() < 4.0
 
 
+REASONS = {
+    "ge-epi-axial": "MR Acquisition Type 2D",
+    "pydicom-emri-small": "Scanning Sequence GR is no pure spin echo",
+    "pydicom-mr-siemens-dicom-withoverlays": "derived, not acquired",
+    "pydicom-mr2-j2ki": "derived, not acquired",
+    "siemens-aa-scout-phantom": "body part HEAD",
+    "siemens-epi-jpeg": "Scanning Sequence EP is no pure spin echo",
+    "siemens-epi-jpeg2000": "Scanning Sequence EP is no pure spin echo",
+    "siemens-epi-sag-mosaic": "body part BRAIN",
+    "siemens-gre-field-map-sag": "TE 2.46 ms is below 60 ms",
+    "siemens-localizer": "TE 1.37 ms is below 60 ms",
+    "siemens-phoenix-report": "no MR image",
+    "siemens-scout-mpr-cor": "derived, not acquired",
+    "siemens-t1-fl2d-sag-decubitus": "MR Acquisition Type 2D",
+    "siemens-xa30-enhanced-dwi": "derived, not acquired",
+}
+"""Folder of `shared/data/dicom` → what must stand in the reason why its series has no result."""
+
+SAME_OBJECT = "pydicom-emri-small-"
+"""The same instance in other transfer syntaxes: one UID, other bytes."""
+
+WITHOUT_UIDS = "siemens-ct-empty-uids"
+
+
+def _send_as_it_is(site: Any, file: Path) -> int:
+    """One C-STORE of a file's own bytes in their own transfer syntax; the status, -1 without one.
+
+    In chunks, since a sender that does so reads nothing but the file meta.
+    """
+    meta = pydicom.filereader.read_file_meta_info(file)
+    entity = AE("SCANNER")
+    entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", site.ports.node, ae_title=servers.NODE_AET)
+    assert association.is_established
+    try:
+        return int(association.send_c_store(file).get("Status", -1))
+    finally:
+        association.release()
+
+
 def test_every_real_series_is_received_and_skipped_with_its_reason(
-    site: Callable[..., Any], shared: Path
+    site: Callable[..., Any], shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
     here = site()
-    folder = shared / "data" / "dicom"
-    sent, unreadable = 0, 0
-    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"):
-        try:
-            headers.read(file)
-        except Unreadable:
-            unreadable += 1
-        done = here.send(
-            ["-xv", file] if "2k" in str(file) or "j2k" in str(file) else [file], check=False
-        )
-        sent += done.returncode == 0
-    assert sent > 20
-    assert unreadable < sent
-    rows = here.wait(1, seconds=60)
-    assert all(r.state in {"skipped", "incomplete"} for r in rows)
-    assert all(r.reason for r in rows)
-    assert not any("error" in r.reason.lower() for r in rows)
+    folders = {p.name: sorted(p.glob("*.dcm")) for p in (shared / "data/dicom").iterdir()}
+    empty = folders.pop(WITHOUT_UIDS)
+    expected: dict[str, str] = {}
+    for name in sorted(n for n in folders if folders[n]):
+        for file in folders[name]:
+            assert _send_as_it_is(here, file) == 0, file
+        series_uid = headers.read(folders[name][0]).series_uid
+        if not name.startswith(SAME_OBJECT):
+            expected[series_uid] = REASONS[name]
+    for file in empty:
+        assert _send_as_it_is(here, file) != -1  # kept aside or refused, but answered
+    rows = {r.key.series: r for r in here.wait(len(expected), seconds=90)}
+    assert set(rows) == set(expected)
+    for series_uid, words in expected.items():
+        assert rows[series_uid].state == "skipped", rows[series_uid].reason
+        assert words in rows[series_uid].reason
+    kept = sum(p.is_file() for p in (here.folder / "state/quarantine").rglob("*"))
+    assert kept == len(empty) + sum(name.startswith(SAME_OBJECT) for name in folders)
     assert here.running[0].alive
 
 
