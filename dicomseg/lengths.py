@@ -7,13 +7,23 @@ from typing import Final
 
 import numpy as np
 from scipy.spatial import ConvexHull
-from shapely import shortest_line
+from shapely import get_coordinates, line_interpolate_point, shortest_line
 from shapely.geometry import MultiPoint, Polygon
+from shapely.geometry import Point as ShapelyPoint
 
 from dicomseg.volume import Points
 
 TOUCH_MM: Final = 0.05
 """Outlines nearer than this touch: twice the error of an outline from soft scores."""
+
+SMOOTH_MM: Final = 4.0
+"""Shortest wave of the outline that has a say in the direction of its largest diameter. That direction
+is ill-conditioned: errors of 0.02 mm of a nearly round outline turn it by several degrees. On three
+coded phantoms the end points of the artery were up to 0.47 mm off without it, 0.11 mm with it; waves
+of 3 and 5 mm gave 0.54 and 0.19 mm."""
+SMOOTH_POINTS: Final = 512
+SAME_MM: Final = 0.1
+"""Diameters that differ by less are the same; a real corner of the outline counts for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +49,25 @@ def gap(one: Polygon, other: Polygon) -> Span:
 
 
 def max_feret(polygon: Polygon) -> Span:
-    """Return the farthest pair of outline points."""
-    hull = _hull(polygon)
+    """Return the farthest pair of outline points.
+
+    Where the outline's finest waves decide its direction and hardly its length, the pair is the one of
+    the outline without them.
+    """
+    farthest = _farthest(_hull(polygon))
+    smooth = _smooth(polygon)
+    pair = _farthest(smooth[ConvexHull(smooth).vertices])
+    ring = polygon.exterior
+    ends = [ring.interpolate(ring.project(ShapelyPoint(end))).coords[0] for end in pair]
+    steady = _span(np.array(ends[0]), np.array(ends[1]))
+    exact = _span(*farthest)
+    return steady if exact.length_mm - steady.length_mm < SAME_MM else exact
+
+
+def _farthest(hull: Points) -> tuple[Points, Points]:
     squared = ((hull[:, None, :] - hull[None, :, :]) ** 2).sum(axis=-1)
     i, j = np.unravel_index(int(squared.argmax()), squared.shape)
-    return _span(hull[i], hull[j])
+    return hull[i], hull[j]
 
 
 def min_feret(polygon: Polygon) -> Span:
@@ -79,6 +103,18 @@ def nearest_mm(polygon: Polygon, points_ab: Points) -> float:
 def solidity(polygon: Polygon) -> float:
     """Area by area of the convex hull."""
     return float(polygon.area / polygon.convex_hull.area)
+
+
+def _smooth(polygon: Polygon) -> Points:
+    """Outline (SMOOTH_POINTS, 2) of the waves along its length that are not shorter than SMOOTH_MM."""
+    ring = polygon.exterior
+    even = line_interpolate_point(ring, np.linspace(0, ring.length, SMOOTH_POINTS, endpoint=False))
+    points = get_coordinates(even)
+    waves = np.fft.fft(points[:, 0] + 1j * points[:, 1])
+    number = np.abs(np.fft.fftfreq(SMOOTH_POINTS, 1 / SMOOTH_POINTS))
+    waves[number > max(3.0, ring.length / SMOOTH_MM)] = 0
+    kept = np.fft.ifft(waves)
+    return np.stack([kept.real, kept.imag], axis=1)
 
 
 def _hull(polygon: Polygon) -> Points:

@@ -313,14 +313,13 @@ def _line_differences(truth: Truth, found: Found) -> list[str]:
             wrong.append(f"{name}: the stored value is not the length of the line")
         true = np.array(told["points_lps"])
         off = min(np.abs(points - order).max() for order in (true, true[::-1]))
-        if off > END_POINT_MM[name]:
+        if off > END_POINT_MM:
             wrong.append(f"{name}: end points are {off:.2f} mm off")
     return wrong
 
 
-END_POINT_MM = {"OC": 0.1, "PI": 0.1, "DAA": 0.5, "DIVC": 0.5}
-"""Per axis. A longest diameter of a nearly round section turns by degrees at no cost in length, so its
-ends are known less well than its value."""
+END_POINT_MM = 0.1
+"""Per axis."""
 
 
 @pytest.fixture(scope="session")
