@@ -8,6 +8,7 @@ the worker ends when its standard input does, and says `ready` on its standard o
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -28,6 +29,10 @@ READY: Final = b"ready\n"
 SILENT_BEATS: Final = 15
 """Heartbeats that may fail to come before a worker is taken for dead; one that waits for a busy disk
 or holds the interpreter in native code misses some."""
+
+PATIENT: Final = {"OMP_WAIT_POLICY": "passive"}
+"""Threads of torch that wait sleep: spinning ones made the network twenty times slower beside any other
+load, and it is no faster with them on an idle machine. Read when torch is loaded; what is set stays."""
 
 RESTART_FIRST_S: Final = 1.0
 RESTART_LONGEST_S: Final = 60.0
@@ -84,7 +89,8 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process. Its standard error is ours."""
         self.starts += 1
-        self.token = f"{self.name}.{os.getpid()}.{self.starts}"
+        # Process ids come again after a restart of the machine, and a claim must not pass for ours then.
+        self.token = f"{self.name}.{os.getpid()}.{self.starts}.{secrets.token_hex(4)}"
         self._said = b""
         self._child = subprocess.Popen(
             [
@@ -98,6 +104,7 @@ class WorkerProcess:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**PATIENT, **os.environ},
             start_new_session=True,  # Ctrl+C is for the supervisor, which stops us in order
         )
         if self._child.stdout is not None:
