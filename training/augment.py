@@ -2,33 +2,51 @@
 
 Every draw is a function of (seed, step), so that a resumed run continues with the same samples.
 Rotation and elastic deformation as in the paper (±15°), sampled by one `grid_sample`. No left–right
-flip: the aorta lies left and the cava right.
+flip: the aorta lies left and the cava right. A draw lies in the service's window about the level, and
+its grey values are scored by that window's mean and deviation, as the service does, not by its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.cases import Case
+from dicomseg.volume import Array, Points
+from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
+from training.cases import CANONICAL_SPACING_MM, Case
 
-SPACING_MM = (0.8, 0.75, 0.75)
+SPACING_MM: Final = CANONICAL_SPACING_MM
+SLAB_COLUMNS: Final = 64
+"""A case with fewer columns is a sagittal slab: a draw is centred across it."""
+LONG_SLICES: Final = 112
+"""A draw of at least so many slices is centred on the level, give or take `level_mm`: the network may
+use where the window ends to tell one vertebra from the next."""
+STATISTICS_STEP: Final = (5, 5, 3)
+"""Every n-th voxel of the window gives its mean and deviation."""
+Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How much a draw may disturb: degrees, mm, relative factors."""
+    """How much a draw may disturb: degrees, mm, relative factors.
+
+    focus: share of draws that are centred on a voxel of a labelled structure, each structure as often.
+    level_mm: error of the level finder that the network has to live with.
+    """
 
     rotation_deg: float = 15.0
     scale: float = 0.12
     elastic_mm: float = 3.0
-    shift_mm: tuple[float, float, float] = (32.0, 14.0, 12.0)
+    level_mm: float = 8.0
     gamma: float = 0.35
     noise: float = 0.15
+    bias: float = 0.15
+    focus: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +58,28 @@ class Sample:
     valid: Tensor
 
 
-def _rotation(rng: np.random.Generator, most_deg: float) -> np.ndarray:
+def window_of(case: Case) -> tuple[slice, slice, slice]:
+    """Return the index box of the service's window about the case's level, inside the case, multiples of 4."""
+    inverse = np.linalg.inv(case.affine)
+    level = inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3]
+    centre = level + np.array(CENTRE_OFFSET_MM) / SPACING_MM
+    start = np.clip(np.round(centre - np.array(PAPER_SHAPE) / 2), 0, None).astype(int)
+    stop = np.minimum(start + np.array(PAPER_SHAPE), case.image.shape)
+    size = np.maximum((stop - start) // MULTIPLE, 1) * MULTIPLE
+    i, j, k = (slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+    return i, j, k
+
+
+def window_sample(case: Case) -> Sample:
+    """Return the service's window as it is: scored, not disturbed."""
+    box = window_of(case)
+    image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
+    labels = torch.from_numpy(np.array(case.labels[box])).long()
+    scored = (image - image.mean()) / image.std().clamp(min=1e-6)
+    return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None])
+
+
+def _rotation(rng: np.random.Generator, most_deg: float) -> Array:
     a, b, c = np.deg2rad(rng.uniform(-most_deg, most_deg, 3) * np.array([0.6, 0.4, 1.0]))
     about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     about_j = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
@@ -48,80 +87,98 @@ def _rotation(rng: np.random.Generator, most_deg: float) -> np.ndarray:
     return np.asarray(about_k @ about_j @ about_i)
 
 
-def _grid(
-    case: Case, shape: tuple[int, int, int], rng: np.random.Generator, strength: Strength
-) -> Tensor:
-    """Sampling positions for `grid_sample`, (1, D, H, W, 3) in its x, y, z order."""
-    inverse = np.linalg.inv(case.affine)
-    level = inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3]
-    spacing = np.array(SPACING_MM)
-    slack = np.maximum(np.array(case.image.shape) - np.array(shape), 0) / 2 * spacing
-    most = np.minimum(np.array(strength.shift_mm), slack + 4.0)
-    centre = level + rng.uniform(-1, 1, 3) * most / spacing
-    if case.image.shape[2] < 64:
-        centre[2] = (case.image.shape[2] - 1) / 2 + rng.uniform(-2, 2)
-    matrix = _rotation(rng, strength.rotation_deg) * rng.uniform(
+def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Strength) -> Points:
+    """Index point that the draw is centred on."""
+    box = window_of(case)
+    start, stop = np.array([b.start for b in box]), np.array([b.stop for b in box])
+    middle, half = (start + stop - 1) / 2, np.array(shape) / 2
+    low, high = np.minimum(start + half, middle), np.maximum(stop - 1 - half, middle)
+    centre = rng.uniform(low, high)
+    coarse = case.labels[box][::2, ::2, ::2]
+    there = np.unique(coarse)
+    if rng.random() < strength.focus and there.any():
+        found = np.argwhere(coarse == rng.choice(there[there > 0]))
+        centre = start + 2 * found[rng.integers(len(found))] + rng.uniform(-10, 10, 3)
+        centre = np.clip(centre, low, high)
+    if shape[0] >= LONG_SLICES:
+        centre[0] = middle[0] + rng.uniform(-1, 1) * strength.level_mm / SPACING_MM[0]
+    if case.image.shape[2] < SLAB_COLUMNS:
+        centre[2] = (case.image.shape[2] - 1) / 2 + rng.uniform(-2, 2) * (strength.level_mm > 0)
+    return np.asarray(centre, dtype=np.float64)
+
+
+def _places(case: Case, shape: Shape, rng: np.random.Generator, strength: Strength) -> Tensor:
+    """Index points (D, H, W, 3) of the case that the draw's voxels lie at."""
+    spacing = torch.tensor(SPACING_MM)
+    centre = torch.from_numpy(_centre(case, shape, rng, strength).astype(np.float32))
+    turn = _rotation(rng, strength.rotation_deg) * rng.uniform(
         1 - strength.scale, 1 + strength.scale
     )
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
-    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) * torch.tensor(
-        spacing, dtype=torch.float32
-    )
-    coarse = torch.from_numpy(
-        rng.normal(0, strength.elastic_mm, (1, 3, 4, 6, 6)).astype(np.float32)
-    )
-    bend = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[
-        0
-    ].movedim(0, -1)
-    moved = mm @ torch.tensor(matrix.T, dtype=torch.float32) + bend * float(rng.uniform(0, 1))
-    index = moved / torch.tensor(spacing, dtype=torch.float32) + torch.tensor(
-        centre, dtype=torch.float32
-    )
-    size = torch.tensor(case.image.shape, dtype=torch.float32)
-    return ((index + 0.5) / size * 2 - 1).flip(-1)[None]
+    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) * spacing
+    bend = _smooth(rng.normal(0, strength.elastic_mm, (1, 3, 4, 6, 6)), shape)[0].movedim(0, -1)
+    moved = mm @ torch.from_numpy(turn.T.astype(np.float32)) + bend * float(rng.uniform(0, 1))
+    return moved / spacing + centre
 
 
-def _disturb(image: Tensor, valid: Tensor, rng: np.random.Generator, strength: Strength) -> Tensor:
-    """Gamma, bias field, clipping and noise on z-scored values; result z-scored again over valid."""
-    inside = valid > 0
-    low, high = image[inside].min(), image[inside].max()
-    unit = ((image - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
-    unit = unit ** float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
-    coarse = torch.from_numpy(np.exp(rng.normal(0, 0.15, (1, 1, 3, 3, 3))).astype(np.float32))
-    unit = unit * functional.interpolate(
-        coarse, size=image.shape[2:], mode="trilinear", align_corners=True
-    )
-    if rng.random() < 0.3:
-        unit = unit.clamp(
-            max=float(np.quantile(unit[inside].numpy()[::17], rng.uniform(0.9, 0.995)))
-        )
-    mean, sd = unit[inside].mean(), unit[inside].std().clamp(min=1e-6)
-    scored = (unit - mean) / sd
+def _smooth(coarse: Array, shape: Shape) -> Tensor:
+    values = torch.from_numpy(coarse.astype(np.float32))
+    return functional.interpolate(values, size=shape, mode="trilinear", align_corners=True)
+
+
+def _nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels at index points, 0 outside the case, and whether a point lies inside."""
+    size = torch.tensor(labels.shape)
+    index = (places + 0.5).floor().long()
+    inside = ((index >= 0) & (index < size)).all(-1)
+    i, j, k = torch.minimum(index.clamp(min=0), size - 1).unbind(-1)
+    flat = (i * labels.shape[1] + j) * labels.shape[2] + k
+    values = torch.from_numpy(labels).reshape(-1)[flat.reshape(-1)].view(flat.shape)
+    return torch.where(inside, values, 0).long(), inside
+
+
+def _linear(image: Array, places: Tensor) -> Tensor:
+    size = torch.tensor(image.shape, dtype=torch.float32)
+    grid = ((places + 0.5) / size * 2 - 1).flip(-1)[None]
+    source = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
+    return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
+
+
+def _disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
+    """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
+    window = torch.from_numpy(np.array(case.image[window_of(case)], dtype=np.float32))
+    a, b, c = STATISTICS_STEP
+    few = window[::a, ::b, ::c].reshape(-1)
+    low, high = float(few.min()), float(few.max())
+    gamma = float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
+
+    def mapped(values: Tensor) -> Tensor:
+        unit = (values - low) / max(high - low, 1e-6)
+        return unit.clamp(0, 1.3) ** gamma
+
+    top = float("inf")
+    if strength.gamma > 0 and rng.random() < 0.3:
+        top = float(np.quantile(mapped(few).numpy(), rng.uniform(0.9, 0.995)))
+    few = mapped(few).clamp(max=top)
+    shape: Shape = (image.shape[0], image.shape[1], image.shape[2])
+    bias = _smooth(np.exp(rng.normal(0, strength.bias, (1, 1, 3, 3, 3))), shape)[0, 0]
+    scored = ((mapped(image) * bias).clamp(max=top) - few.mean()) / few.std().clamp(min=1e-6)
     if rng.random() < 0.5:
-        seed = int(rng.integers(2**31))
-        generator = torch.Generator().manual_seed(seed)
-        scored = scored + torch.randn(scored.shape, generator=generator) * float(
-            rng.uniform(0, strength.noise)
-        )
-    scored = scored * float(rng.uniform(0.85, 1.15)) + float(rng.uniform(-0.15, 0.15))
-    return scored * valid
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        noise = torch.randn(scored.shape, generator=generator)
+        scored = scored + noise * float(rng.uniform(0, strength.noise))
+    if strength.gamma > 0:
+        scored = scored * float(rng.uniform(0.85, 1.15)) + float(rng.uniform(-0.15, 0.15))
+    return scored
 
 
 def draw(
-    case: Case, shape: tuple[int, int, int], seed: tuple[int, ...], strength: Strength | None = None
+    case: Case, shape: Shape, seed: tuple[int, ...], strength: Strength | None = None
 ) -> Sample:
     """Cut one augmented sample of `shape` (multiples of 4) from a prepared case."""
     strength = strength or Strength()
     rng = np.random.default_rng(seed)
-    grid = _grid(case, shape, rng, strength)
-    image = torch.from_numpy(np.ascontiguousarray(case.image, dtype=np.float32))[None, None]
-    labels = torch.from_numpy(np.ascontiguousarray(case.labels)).float()[None, None]
-    picture = functional.grid_sample(
-        image, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    values = functional.grid_sample(
-        labels, grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
-    valid = (grid.abs() <= 1).all(-1).float()
-    picture = _disturb(picture, valid[:, None], rng, strength)
-    return Sample(picture, values[:, 0].round().long(), valid)
+    places = _places(case, shape, rng, strength)
+    labels, inside = _nearest(case.labels, places)
+    image = _disturbed(_linear(case.image, places), case, rng, strength) * inside
+    return Sample(image[None, None], labels[None], inside.float()[None])

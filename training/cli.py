@@ -15,6 +15,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from dicomseg.errors import LumbarError
+from training import commands_import
 
 app = typer.Typer(
     name="lumbar-train",
@@ -74,6 +75,8 @@ same weights on the same machine and number of threads, also when the run was st
   lumbar-train fit --cases cases --out run --held-out phantom-001091 --held-out spider-005
 
   lumbar-train fit --cases cases --out run --recipe recipe.toml --max-minutes 90 --threads 2
+
+  lumbar-train fit --cases cases --out run --start model/bundles/lumbar-l45
 
 [bold]Exit status[/bold]: 0 done or time over, 2 recipe refused, 4 no cases or an unreadable checkpoint.
 """
@@ -210,7 +213,7 @@ def prepare(
 
 
 @app.command(help=_FIT_HELP)
-def fit(
+def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint.pt, recipe.json.")],
     recipe: Annotated[
@@ -222,6 +225,9 @@ def fit(
     held_out: Annotated[
         list[str] | None,
         typer.Option(help="Case id never trained on; repeat. Replaces the recipe's."),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Bundle whose weights a new run begins with.")
     ] = None,
 ) -> None:
     """Train the segmentation network on prepared cases."""
@@ -235,7 +241,7 @@ def fit(
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
     if threads:
         torch.set_num_threads(threads)
-    ready, validation = fitting.prepare_fit(cases, out, chosen, resume=resume)
+    ready, validation = fitting.prepare_fit(cases, out, chosen, resume=resume, start=start)
     bar, said, _ = _progress(chosen.steps, "fit")
 
     def report(now: fitting.Progress) -> None:
@@ -311,6 +317,9 @@ def evaluate(
     if out is not None:
         text = json.dumps(evaluating.report_of(scores, model), indent=1)
         out.write_text(text + "\n", encoding="utf-8")
+
+
+commands_import.register(app)
 
 
 def main() -> None:

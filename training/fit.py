@@ -21,13 +21,14 @@ from torch.nn import functional
 
 from dicomseg.structures import STRUCTURES
 from model.network import DeepLabV3Plus3D
-from model.window import MULTIPLE, PAPER_SHAPE
+from model.window import MULTIPLE
 from training import checkpoint
-from training.augment import Sample, Strength, draw
+from training.augment import Sample, draw, window_sample
 from training.cases import Case, cases_in, load_case
 from training.errors import OptionsRefused, SourceMissing
 from training.loss import marginal_loss
 from training.recipe import Recipe
+from training.start import starting_network
 
 CHECKPOINT: Final = "checkpoint.pt"
 RECIPE: Final = "recipe.json"
@@ -68,8 +69,6 @@ def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator
     if narrow:
         deep, high, _ = recipe.narrow
         return deep, high, -(-case.image.shape[2] // MULTIPLE) * MULTIPLE
-    if recipe.wide_share and rng.random() < recipe.wide_share:
-        return recipe.wide[int(rng.integers(len(recipe.wide)))]
     return recipe.crops[int(rng.integers(len(recipe.crops)))]
 
 
@@ -104,46 +103,43 @@ def upsampled(logits: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(logits, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
-def service_shape(case: Case) -> Shape:
-    """What the service's window would hold of this case: at most the paper's grid, multiples of 4."""
-    i, j, k = (
-        min(n // MULTIPLE * MULTIPLE, most)
-        for n, most in zip(case.image.shape, PAPER_SHAPE, strict=True)
-    )
-    return i, j, k
-
-
 @torch.no_grad()
 def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, float]:
     """Dice per structure in the service's window, averaged over the cases that label it; not augmented."""
-    still = Strength(0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0)
     scores: dict[str, list[float]] = {}
     network.eval()
     for path in paths:
         case = load_case(path)
-        sample = draw(case, service_shape(case), (0,), still)
+        sample = window_sample(case)
         found = upsampled(network(sample.image)).argmax(1)
         for structure in STRUCTURES:
             if structure.id not in case.labelled:
                 continue
-            a, b = (found == structure.value) & (sample.valid > 0), sample.labels == structure.value
+            a, b = found == structure.value, sample.labels == structure.value
             if bool(b.any()):
                 scores.setdefault(structure.id, []).append(
                     float(2 * (a & b).sum() / (a.sum() + b.sum()))
                 )
-    network.train()
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 class Fit:
     """One run: network, averaged weights, optimizer and step; `advance` does one step."""
 
-    def __init__(self, recipe: Recipe, phantoms: Sequence[Path], slabs: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        phantoms: Sequence[Path],
+        slabs: Sequence[Path],
+        network: DeepLabV3Plus3D | None = None,
+    ) -> None:
         if not phantoms and not slabs:
             raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
         torch.manual_seed(recipe.seed)
         self.recipe, self.phantoms, self.slabs, self.step = recipe, list(phantoms), list(slabs), 0
-        self.network = DeepLabV3Plus3D(recipe.architecture)
+        # A trained network keeps its statistics from the first step.
+        self.norm_steps = recipe.norm_steps if network is None else 0
+        self.network = network or DeepLabV3Plus3D(recipe.architecture)
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = DeepLabV3Plus3D(recipe.architecture)
         self.average.load_state_dict(self.network.state_dict())
@@ -155,6 +151,7 @@ class Fit:
         """Everything a resumed run needs."""
         return {
             "step": self.step,
+            "norm_steps": self.norm_steps,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -162,7 +159,7 @@ class Fit:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.step = int(state["step"])
+        self.step, self.norm_steps = int(state["step"]), int(state["norm_steps"])
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -170,6 +167,7 @@ class Fit:
     def advance(self) -> float:
         """Take one step of `recipe.accumulate` draws; returns their mean loss."""
         recipe = self.recipe
+        self.network.train(self.step < self.norm_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -194,7 +192,10 @@ class Fit:
             for mean, now in zip(
                 self.average.state_dict().values(), self.network.state_dict().values(), strict=True
             ):
-                mean.lerp_(now, 1 - decay)
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+                else:
+                    mean.copy_(now)
 
 
 def run(
@@ -272,20 +273,29 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
     file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def prepare_fit(cases: Path, out: Path, recipe: Recipe, *, resume: bool) -> tuple[Fit, list[Path]]:
+def prepare_fit(
+    cases: Path, out: Path, recipe: Recipe, *, resume: bool, start: Path | None = None
+) -> tuple[Fit, list[Path]]:
     """Make a run ready in `out`, resumed where its checkpoint stands; also the held-out cases.
+
+    start: bundle whose weights a new run begins with.
 
     Raises:
         SourceMissing: no cases to train on, or a held-out id that is not among them.
         OptionsRefused: the run to resume has another recipe.
         CheckpointUnreadable: its checkpoint is truncated.
+        BundleError, OptionsRefused: the bundle to start from is damaged, or of another architecture.
     """
     phantoms, slabs, held = split(cases, recipe)
     absent = sorted(set(recipe.held_out) - {p.stem for p in held})
     if absent:
         raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
-    fit = Fit(recipe, phantoms, slabs)
+    resumed = resume and (out / CHECKPOINT).exists()
+    begin = None
+    if start is not None and not resumed:
+        begin = starting_network(start, recipe.architecture, [*phantoms, *slabs])
+    fit = Fit(recipe, phantoms, slabs, begin)
     _claim(out, recipe, resume=resume)
-    if resume and (out / CHECKPOINT).exists():
+    if resumed:
         fit.restore(checkpoint.load(out / CHECKPOINT))
     return fit, held

@@ -17,34 +17,33 @@ from training.errors import RecipeRefused
 class Recipe:
     """How the network is trained.
 
-    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. Each reaches as far
-    as the service's window in some axis: with crops of 112 to 144 voxels alone, L4 had Dice 0.7 in the
-    crop and 0.1 in the whole window, because instance normalisation and the far abdomen were new to
-    the network. narrow: slices and rows for sagittal slabs, which keep their own width. wide, with its
-    share of draws: further, larger shapes. phantom_share: share of draws from phantoms. accumulate:
-    draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`. ema: decay
-    of the averaged weights that are shipped. held_out: case ids never drawn.
+    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. narrow: slices and
+    rows for sagittal slabs, which keep their own width. phantom_share: share of draws from phantoms.
+    accumulate: draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`.
+    norm_steps: first steps, after which batch normalisation keeps its statistics; later steps train
+    the very function that the service runs. ema: decay of the averaged weights that are shipped.
+    held_out: case ids never drawn.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
     strength: Strength = field(default_factory=Strength)
     crops: tuple[tuple[int, int, int], ...] = (
-        (24, 240, 180),
-        (112, 112, 112),
-        (28, 208, 180),
-        (112, 96, 136),
+        (128, 96, 88),
+        (128, 72, 112),
+        (104, 112, 96),
+        (128, 128, 64),
+        (64, 144, 112),
     )
     narrow: tuple[int, int, int] = (128, 200, 32)
-    wide: tuple[tuple[int, int, int], ...] = ((40, 240, 180), (128, 160, 120))
-    wide_share: float = 0.0
     phantom_share: float = 0.6
-    accumulate: int = 1
-    steps: int = 2400
-    learning_rate: float = 3e-3
+    accumulate: int = 2
+    steps: int = 4000
+    learning_rate: float = 1.2e-3
     weight_decay: float = 1e-4
-    warm_up: int = 60
+    warm_up: int = 100
+    norm_steps: int = 300
     clip: float = 3.0
-    ema: float = 0.995
+    ema: float = 0.998
     seed: int = 1
     held_out: tuple[str, ...] = ()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.network import Architecture, DeepLabV3Plus3D
+from model.network import Architecture, DeepLabV3Plus3D, Norm
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2)
 
@@ -31,9 +32,9 @@ def test_the_default_network_has_the_size_of_the_paper_s_order() -> None:
     assert 100_000 < count < 2_000_000
 
 
-@pytest.mark.parametrize("groups", [0, 2])
-def test_either_norm_trains(groups: int) -> None:
-    network = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, groups=groups))
+@pytest.mark.parametrize("norm", get_args(Norm))
+def test_either_norm_trains(norm: Norm) -> None:
+    network = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, norm=norm))
     network(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -49,7 +50,7 @@ def test_a_sample_is_answered_the_same_in_a_batch_and_alone(
 
 
 def test_the_card_s_architecture_comes_back() -> None:
-    wide = Architecture(width=12, dilations=(1, 3), decoder=4, groups=4)
+    wide = Architecture(width=12, dilations=(1, 3), decoder=4, norm="instance")
     assert Architecture.from_dict(wide.to_dict()) == wide
     with pytest.raises(TypeError, match="strides"):
         Architecture.from_dict({**wide.to_dict(), "strides": 2})
@@ -63,6 +64,25 @@ def test_another_architecture_is_not_taken_for_this_one() -> None:
 def test_a_card_from_before_an_option_has_its_default() -> None:
     old = {k: v for k, v in TINY.to_dict().items() if k != "separable_stem"}
     assert Architecture.from_dict(old) == TINY
+
+
+def test_a_card_of_the_first_versions_normalises_each_image() -> None:
+    old = {k: v for k, v in TINY.to_dict().items() if k != "norm"}
+    assert Architecture.from_dict({**old, "groups": 0}) == replace(TINY, norm="instance")
+    with pytest.raises(TypeError):
+        Architecture.from_dict({**TINY.to_dict(), "groups": 4})
+    with pytest.raises(ValueError, match="layer"):
+        Architecture.from_dict({**TINY.to_dict(), "norm": "layer"})
+
+
+def test_with_fixed_statistics_a_crop_is_answered_like_the_whole(
+    network: DeepLabV3Plus3D,
+) -> None:
+    image = torch.randn(1, 1, 64, 16, 16)
+    with torch.inference_mode():
+        whole, part = network(image), network(image[:, :, :48])
+    # the pyramid reaches 8 + 1 voxels of stride 4 from either end
+    torch.testing.assert_close(whole[:, :, :4], part[:, :, :4], atol=1e-5, rtol=1e-4)
 
 
 def test_a_dense_stem_has_more_weights_and_the_same_grid() -> None:

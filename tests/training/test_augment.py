@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dicomseg.volume import affine_of
 from model.window import MULTIPLE
-from training.augment import SPACING_MM, Strength, draw
+from training.augment import SPACING_MM, Strength, draw, window_of, window_sample
 from training.cases import ALL_STRUCTURES, Case
 
-STILL = Strength(0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0, 0.0)
+STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SHAPE = (24, 40, 36)
 
 
@@ -36,15 +38,12 @@ def test_the_same_seed_gives_the_same_sample_and_another_one_another() -> None:
     assert not torch.equal(a.image, c.image)
 
 
-def test_an_unmoved_draw_is_the_crop_about_the_level() -> None:
+def test_an_unmoved_draw_as_large_as_the_window_is_the_window() -> None:
     case = case_of((32, 56, 72))
-    sample = draw(case, SHAPE, (0,), STILL)
-    start = [(n - m) // 2 for n, m in zip(case.image.shape, SHAPE, strict=True)]
-    box = tuple(slice(s, s + m) for s, m in zip(start, SHAPE, strict=True))
-    np.testing.assert_array_equal(sample.labels[0].numpy(), case.labels[box])
+    sample = draw(case, (32, 56, 72), (0,), STILL)
+    np.testing.assert_array_equal(sample.labels[0].numpy(), case.labels)
     assert bool((sample.valid == 1).all())
-    inside = sample.image[0, 0].numpy()
-    assert np.corrcoef(inside.ravel(), case.image[box].ravel())[0, 1] > 0.9
+    torch.testing.assert_close(sample.image, window_sample(case).image, atol=0.1, rtol=0.05)
 
 
 def test_left_stays_left_whatever_the_seed() -> None:
@@ -67,8 +66,41 @@ def test_what_lies_outside_a_narrow_slab_is_marked_and_zero() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_grey_values_stay_near_a_z_score(seed: int) -> None:
-    sample = draw(case_of(), SHAPE, (seed,))
+    case = case_of()
+    sample = draw(case, window_shape(case), (seed,))
     inside = sample.image[0][sample.valid > 0]
-    assert abs(float(inside.mean())) < 0.3
-    assert 0.8 < float(inside.std()) < 1.25
+    assert abs(float(inside.mean())) < 0.4
+    assert 0.7 < float(inside.std()) < 1.35
     assert all(n % MULTIPLE == 0 for n in sample.image.shape[2:])
+
+
+def window_shape(case: Case) -> tuple[int, int, int]:
+    i, j, k = (b.stop - b.start for b in window_of(case))
+    return i, j, k
+
+
+def test_a_crop_is_scored_by_its_window_as_the_service_does() -> None:
+    case = case_of()
+    whole = window_sample(case)
+    assert float(whole.image.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(whole.image.std()) == pytest.approx(1.0, abs=1e-3)
+    small = draw(case, (8, 8, 8), (3,), replace(STILL, focus=1.0))
+    # one of three grey levels, at the place that it has in the whole window
+    levels = [float(whole.image[0][whole.labels == v].mean()) for v in (0, 1, 6)]
+    for value, level in zip((0, 1, 6), levels, strict=True):
+        here = small.image[0][small.labels == value]
+        if here.numel() > 8:
+            assert float(here.mean()) == pytest.approx(level, abs=0.15)
+
+
+def test_every_labelled_structure_is_drawn_as_often() -> None:
+    case = case_of((32, 240, 180))
+    case.labels[:] = 0
+    case.labels[10:12, 20:24, 20:24] = 5
+    case.labels[20:28, 100:220, 100:170] = 7
+    seen = [
+        {int(v) for v in draw(case, (8, 24, 24), (n,), replace(STILL, focus=1.0)).labels.unique()}
+        for n in range(40)
+    ]
+    assert 10 <= sum(5 in s for s in seen) <= 30
+    assert 10 <= sum(7 in s for s in seen) <= 30

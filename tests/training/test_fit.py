@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,11 @@ from training.recipe import Recipe, read
 TINY = Recipe(
     architecture=Architecture(width=4, decoder=2, dilations=(1, 2)),
     crops=((8, 16, 16),),
-    wide=((12, 24, 24),),
-    wide_share=0.3,
     narrow=(16, 16, 8),
+    accumulate=1,
     steps=6,
     warm_up=2,
+    norm_steps=4,
     held_out=("phantom-000003",),
 )
 
@@ -187,3 +188,32 @@ def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path) -> None:
 
 def test_progress_is_plain_data() -> None:
     assert Progress(1, 0.5, 1e-3, 2.0).dice is None
+
+
+def test_a_run_begun_from_a_trained_network_keeps_its_statistics(
+    cases: Path, tmp_path: Path
+) -> None:
+    trained = start(cases)
+    for _ in range(TINY.norm_steps):
+        trained.advance()
+    phantoms, slabs, _ = split(cases, TINY)
+    before = {k: v.clone() for k, v in trained.network.state_dict().items() if "running" in k}
+    again = Fit(TINY, phantoms, slabs, trained.network)
+    again.advance()
+    for name, value in before.items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+    restored = Fit(TINY, phantoms, slabs)
+    restored.restore(again.state())
+    assert restored.norm_steps == 0
+
+
+def test_statistics_move_in_the_first_steps_only(cases: Path) -> None:
+    fit = start(cases)
+    seen = []
+    for _ in range(TINY.steps):
+        fit.advance()
+        seen.append(
+            [v.clone() for k, v in fit.network.state_dict().items() if k.endswith("running_mean")]
+        )
+    same = [all(torch.equal(a, b) for a, b in zip(x, y, strict=True)) for x, y in pairwise(seen)]
+    assert same == [False] * (TINY.norm_steps - 1) + [True] * (TINY.steps - TINY.norm_steps)

@@ -15,12 +15,11 @@ from training.errors import RecipeRefused
 from training.recipe import Recipe, read
 
 UNUSUAL = Recipe(
-    architecture=Architecture(width=12, dilations=(1, 5), decoder=3, groups=4),
-    strength=Strength(rotation_deg=7.5, shift_mm=(1.0, 2.0, 3.0)),
+    architecture=Architecture(width=12, dilations=(1, 5), decoder=3, norm="instance"),
+    strength=Strength(rotation_deg=7.5, focus=0.25),
     crops=((16, 24, 32), (32, 24, 16)),
     narrow=(8, 12, 16),
-    wide=((64, 64, 64),),
-    wide_share=0.25,
+    norm_steps=3,
     accumulate=3,
     steps=17,
     learning_rate=1e-5,

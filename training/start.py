@@ -1,0 +1,86 @@
+"""Weights to start a run from: those of a bundle, its normalisation converted where it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as tensors_of
+from torch import Tensor, nn
+
+from model.bundle import WEIGHTS, read_card
+from model.network import Architecture, DeepLabV3Plus3D
+from training.augment import window_sample
+from training.cases import load_case
+from training.errors import OptionsRefused
+
+CALIBRATED_ON: Final = 12
+"""Windows whose mean statistics an instance-normalised network is given when they are to be fixed."""
+
+
+def starting_network(
+    bundle: Path, architecture: Architecture, paths: Sequence[Path]
+) -> DeepLabV3Plus3D:
+    """Return a bundle's network in the wanted architecture, which may differ in its normalisation.
+
+    paths: prepared cases to take the statistics from when instance normalisation becomes batch
+    normalisation; some of them, evenly spread, are used.
+
+    Raises:
+        BundleError: the bundle is not what its card says.
+        OptionsRefused: another architecture, or weights that do not fit it.
+    """
+    card = read_card(bundle)
+    try:
+        given = Architecture.from_dict(dict(card["architecture"]))
+        network = DeepLabV3Plus3D(given)
+        network.load_state_dict(tensors_of.load((bundle / WEIGHTS).read_bytes()))
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise OptionsRefused(f"{bundle}: no network to start from ({first})") from error
+    if given == architecture:
+        return network
+    if replace(given, norm="batch") != architecture:
+        raise OptionsRefused(
+            f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
+        )
+    spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
+    return with_fixed_statistics(network, (window_sample(load_case(p)).image for p in spread))
+
+
+@torch.no_grad()
+def with_fixed_statistics(network: DeepLabV3Plus3D, images: Iterable[Tensor]) -> DeepLabV3Plus3D:
+    """Return an instance-normalised network with the mean statistics of these images, fixed.
+
+    images: (1, 1, D, H, W), scored. On one image that is the only one given, both answer the same.
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    hooks = [
+        module.register_forward_pre_hook(_note(seen.setdefault(name, [])))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.InstanceNorm3d)
+    ]
+    network.eval()
+    for image in images:
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    fixed = DeepLabV3Plus3D(replace(network.architecture, norm="batch"))
+    state = {**fixed.state_dict(), **network.state_dict()}
+    for name, noted in seen.items():
+        state[f"{name}.running_mean"] = torch.stack([mean for mean, _ in noted]).mean(0)
+        state[f"{name}.running_var"] = torch.stack([var for _, var in noted]).mean(0)
+    fixed.load_state_dict(state)
+    return fixed.eval()
+
+
+def _note(into: list[tuple[Tensor, Tensor]]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].transpose(0, 1).flatten(1)
+        into.append((values.mean(1), values.var(1, unbiased=False)))
+
+    return hook
