@@ -41,3 +41,28 @@ class RecipeRefused(OptionsRefused):
     """The recipe cannot be read or holds an unknown key; see the message for the known ones."""
 
     code = "recipe-refused"
+
+
+class ImportRefused(InputRefused):
+    """A file of a cohort to import breaks a rule; the message names the file, the rule and the remedy."""
+
+    code = "import-refused"
+
+
+class LabelTableRefused(OptionsRefused):
+    """The table of labels cannot be used; see the message for the entry and the known structures."""
+
+    code = "label-table-refused"
+
+
+class SecretRefused(OptionsRefused):
+    """The project's secret is unreadable, malformed or open to others; see the message."""
+
+    code = "secret-refused"
+
+
+class PeerFailed(LumbarError):
+    """The DICOMweb server gave no usable answer; check address, rights and network."""
+
+    code = "peer-failed"
+    exit_code = 5

@@ -1,0 +1,93 @@
+"""A study's SEG objects and the MR series they segment, fetched by QIDO-RS and WADO-RS."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+
+from dicomseg import elements
+from training.errors import ImportRefused, PeerFailed, SourceMissing
+
+TIMEOUT_S: Final = 60.0
+_PREFIX: Final = ".incoming-"
+
+
+@contextmanager
+def fetched(
+    url: str,
+    studies: list[str],
+    out: Path,
+    authorization: str = "",
+    said: Callable[[str], None] = lambda _: None,
+) -> Iterator[Path]:
+    """Fetch the studies into a folder of their own, readable by its owner, and remove it afterwards.
+
+    What an import that was killed left behind is removed first: it holds identifiers.
+
+    Raises:
+        PeerFailed: no connection, no rights, or an answer that is none.
+        SourceMissing: a study without SEG.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
+    try:
+        headers = {"Authorization": authorization} if authorization else None
+        client = DICOMwebClient(url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
+        client.set_http_retry_params(retry=True, max_attempts=3, wait_exponential_multiplier=200)
+        for number, study in enumerate(studies):
+            _study(client, study, folder / f"{number:04d}", said)
+        yield folder
+    except (requests.RequestException, ConnectionError) as error:
+        answer = getattr(error, "response", None)
+        told = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
+        raise PeerFailed(f"{url}: {told}; check address, rights and that it runs") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _study(client: Any, study: str, folder: Path, said: Callable[[str], None]) -> None:
+    try:
+        found = [Dataset.from_json(s) for s in client.search_for_series(study)]
+        kinds = {elements.text(s, "SeriesInstanceUID"): elements.text(s, "Modality") for s in found}
+        wanted: set[str] = set()
+        for number, series in enumerate(u for u, kind in kinds.items() if kind == "SEG"):
+            said(f"SEG series {number + 1}")
+            for seg in _series(client, study, series, folder / f"seg-{number}"):
+                wanted |= {
+                    elements.text(i, "SeriesInstanceUID")
+                    for i in elements.items(seg, "ReferencedSeriesSequence")
+                }
+        if "SEG" not in kinds.values():
+            raise SourceMissing(f"the study holds no SEG ({len(found)} series); segment it first")
+        images = [u for u, kind in kinds.items() if kind == "MR" and (u in wanted or not wanted)]
+        for number, series in enumerate(images):
+            said(f"MR series {number + 1} of {len(images)}")
+            _series(client, study, series, folder / f"mr-{number}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PeerFailed(
+            f"{client.base_url}: an answer that is no DICOMweb ({type(error).__name__}); check the address"
+        ) from error
+
+
+def _series(client: Any, study: str, series: str, folder: Path) -> list[Dataset]:
+    """Fetch a series and write it as files; its data sets."""
+    folder.mkdir(parents=True)
+    objects = list(client.retrieve_series(study, series))
+    for number, dataset in enumerate(objects):
+        try:
+            dataset.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            raise ImportRefused(
+                f"object {number + 1} of a series cannot be kept ({type(error).__name__}); is the disk full?"
+            ) from error
+    return objects

@@ -1,0 +1,84 @@
+"""The table that says which label or segment is which structure, and what a set of labels covers."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast, get_args
+
+from dicomseg.structures import BY_ID, STRUCTURES, Side, StructureId
+from training.errors import LabelTableRefused
+
+BACKGROUND: Final = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a label stands for: a structure, or one side of it; no structure is background."""
+
+    structure: StructureId | None
+    side: Side | None = None
+
+    @property
+    def text(self) -> str:
+        """As the table writes it, e.g. ``pm.left``."""
+        return ".".join(part for part in (self.structure or BACKGROUND, self.side) if part)
+
+
+Table = Mapping[str, Target]
+"""Label value, segment number or segment label, as text, to its target."""
+
+
+def read(file: Path) -> Table:
+    """Read the table `[labels]` of a TOML file.
+
+    Raises:
+        LabelTableRefused: unreadable, without `[labels]`, or an entry that names no structure.
+    """
+    try:
+        with file.open("rb") as opened:
+            labels = tomllib.load(opened).get("labels")
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LabelTableRefused(f"{file}: {error}; give a TOML file with [labels]") from error
+    if not isinstance(labels, dict) or not labels:
+        raise LabelTableRefused(f'{file}: no table [labels]; write lines such as 1 = "l4" under it')
+    table = {key: _target(file, key, value) for key, value in labels.items()}
+    if all(target.structure is None for target in table.values()):
+        raise LabelTableRefused(f"{file}: every label is background; name at least the disc, ivd")
+    return table
+
+
+def _target(file: Path, key: str, value: object) -> Target:
+    name, _, side = str(value).partition(".")
+    if value == BACKGROUND:
+        return Target(None)
+    known = name in BY_ID and side in {"", *get_args(Side)}
+    if (
+        not isinstance(value, str)
+        or not known
+        or (side and not BY_ID[cast("StructureId", name)].paired)
+    ):
+        paired = ", ".join(f"{s.id}.left, {s.id}.right" for s in STRUCTURES if s.paired)
+        raise LabelTableRefused(
+            f"{file}: {key} = {value!r} is no structure; known: {', '.join(BY_ID)}, {paired}, {BACKGROUND}"
+        )
+    return Target(cast("StructureId", name), cast("Side", side) if side else None)
+
+
+def covered(targets: Iterable[Target]) -> tuple[StructureId, ...]:
+    """Structures whose absence means background: labelled as one, or on both sides."""
+    given = set(targets)
+    return tuple(
+        s.id
+        for s in STRUCTURES
+        if Target(s.id) in given or {Target(s.id, "left"), Target(s.id, "right")} <= given
+    )
+
+
+def half_covered(targets: Iterable[Target]) -> tuple[str, ...]:
+    """Sides given without the other one; the network has one channel, so they cannot be used."""
+    given = list(targets)
+    whole = covered(given)
+    return tuple(t.text for t in given if t.structure is not None and t.structure not in whole)
