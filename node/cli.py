@@ -32,6 +32,7 @@ from node.cli_shared import (
     say_table,
     tell_left_out,
 )
+from node.events import quiet_libraries
 from node.packages import packages_together
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; never raises. Returns the exit code."""
+    quiet_libraries()
     try:
         packages_together(Path(__file__).resolve().parents[1])
         command = typer.main.get_command(app)

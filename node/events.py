@@ -5,7 +5,9 @@ UIDs, AE titles, counts and durations only. JSON in service, readable lines on a
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, TextIO
 
@@ -104,6 +106,15 @@ class StepFailed:
 
     step: str
     error: str
+
+
+def quiet_libraries() -> None:
+    """Keep the DICOM libraries from logging and warning: what they complain of they quote, names too."""
+    for name in ("pydicom", "highdicom"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
 
 
 class EventLog:

@@ -29,7 +29,7 @@ from node import config as configuration
 from node import folder
 from node.config import Config, ModelConfig
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, StepFailed
+from node.events import EventLog, StepFailed, quiet_libraries
 from node.journal import Journal
 from node.pipeline import Settings, key_of, process_series, settings_of
 from node.records import ResultRow, SeriesRow
@@ -155,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
     given = parser.parse_args(arguments)
+    quiet_libraries()
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
