@@ -14,9 +14,10 @@ from node.backoff import wait_s
 from node.config import Config, DestinationConfig
 from node.destinations import Destination, Outcome, Parcel, build, parcels_in
 from node.errors import IllegalTransition
+from node.events import SeriesEnded, unheard
 from node.journal import Journal
 from node.records import DeliveryRow
-from node.states import DeliveryEvent, DeliveryState
+from node.states import DeliveryEvent, DeliveryState, SeriesState
 
 RESOURCE_TRIES: Final = 5
 """Tries when the peer itself answers "out of resources" (0xA7nn): Orthanc says so for a full disk,
@@ -40,6 +41,7 @@ class Deliver:
     now: Callable[[], float]
     spread: Callable[[], float]
     hold_until: float = 0.0
+    told: Callable[[object], None] = unheard
 
     def run_once(self) -> int:
         """Act on every due delivery once; returns how many moved."""
@@ -98,6 +100,11 @@ class Deliver:
             self.journal.advance_delivery(row.id, _E.NO_PROOF_OFFERED, detail=detail)
         else:
             self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
+            return
+        series = self.journal.series(row.series)
+        if series.state is SeriesState.DELIVERED:
+            seconds = round(self.now() - series.last_at, 2)
+            self.told(SeriesEnded(row.series.series, series.state, "", seconds))
 
     def _wait(
         self, row: DeliveryRow, event: DeliveryEvent, detail: Mapping[str, object], limit: int
@@ -128,12 +135,16 @@ def _reason(bad: Sequence[Outcome]) -> str:
 
 
 def steps(
-    config: Config, journal: Journal, now: Callable[[], float], spread: Callable[[], float]
+    config: Config,
+    journal: Journal,
+    now: Callable[[], float],
+    spread: Callable[[], float],
+    told: Callable[[object], None] = unheard,
 ) -> tuple[Deliver, ...]:
     """One `Deliver` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
     return tuple(
-        Deliver(journal, d, build(d, config.node.ae_title), now, spread)
+        Deliver(journal, d, build(d, config.node.ae_title), now, spread, told=told)
         for d in config.destinations
     )
 

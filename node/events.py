@@ -92,6 +92,19 @@ class SeriesTracked:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesEnded:
+    """A series came to its end here: skipped, failed, or its results delivered everywhere.
+
+    seconds: since its last object came.
+    """
+
+    series: str
+    state: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolSwept:
     """What the start found in the spool."""
 
@@ -115,6 +128,10 @@ def quiet_libraries() -> None:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+
+
+def unheard(_: object) -> None:
+    """Take an event and do nothing: for steps that run without a log."""
 
 
 class EventLog:

@@ -15,6 +15,7 @@ from dicomseg.errors import InputRefused
 from dicomseg.headers import Instance, distortion_rank
 from dicomseg.series import Gaps, Grid, assemble, same_geometry
 from node.errors import IllegalTransition
+from node.events import SeriesEnded, unheard
 from node.journal import Journal
 from node.records import SeriesKey, SeriesRow
 from node.rules import Rule, Verdict, judge
@@ -117,6 +118,7 @@ class Selection:
     settle_s: float
     quiet_s: float
     now: Callable[[], float]
+    told: Callable[[object], None] = unheard
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""
@@ -142,6 +144,10 @@ class Selection:
             self.journal.advance(row.key, event, detail=detail, seen=row.instances)
         except IllegalTransition:
             return False  # a slice came meanwhile; the tracker has the series again
+        if event is SeriesEvent.RULES_REJECT:
+            seconds = round(self.now() - row.last_at, 2)
+            reason = "; ".join(verdict.reasons)
+            self.told(SeriesEnded(row.key.series, SeriesState.SKIPPED, reason, seconds))
         return True
 
     def _candidate(self, key: SeriesKey) -> Candidate:

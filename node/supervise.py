@@ -199,12 +199,14 @@ class Node:
         rules = tuple(r.rule() for r in self.config.select.rule)
         track = self.config.track
         tracker = Track(journal, track, rules, self.now, self.log, self.now())
-        selection = Selection(journal, rules, track.settle_seconds, track.quiet_seconds, self.now)
+        selection = Selection(
+            journal, rules, track.settle_seconds, track.quiet_seconds, self.now, self.log.event
+        )
         loops = [
             _Loop("track", (tracker, selection), stopping, self.log, journal),
             _Loop(WORK, (workers,), stopping, self.log, journal),
         ]
-        deliveries = deliver.steps(self.config, journal, self.now, random.random)
+        deliveries = deliver.steps(self.config, journal, self.now, random.random, self.log.event)
         names = [f"deliver {d.config.name}" for d in deliveries]
         pairs = zip(names, deliveries, strict=True)
         return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]

@@ -29,7 +29,7 @@ from node import config as configuration
 from node import folder
 from node.config import Config, ModelConfig
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, StepFailed, quiet_libraries
+from node.events import EventLog, SeriesEnded, StepFailed, quiet_libraries
 from node.journal import Journal
 from node.pipeline import Settings, key_of, process_series, settings_of
 from node.records import ResultRow, SeriesRow
@@ -82,6 +82,7 @@ class Worker:
             if isinstance(answer, NotInView):
                 detail: dict[str, object] = {"reason": answer.reason}
                 self.journal.advance(row.key, SeriesEvent.NOT_IN_VIEW, expect=token, detail=detail)
+                self._ended(row, SeriesState.SKIPPED, answer.reason)
             else:
                 names = [d.name for d in self.config.destinations]
                 self.journal.publish(row.key, token, answer, names)
@@ -102,8 +103,13 @@ class Worker:
         detail: dict[str, object] = {"reason": reason, "code": code}
         try:
             self.journal.advance(row.key, SeriesEvent.REFUSED, expect=row.token, detail=detail)
+            self._ended(row, SeriesState.FAILED, reason)
         except (ClaimLost, IllegalTransition) as error:
             self.log.event(StepFailed("work", str(error)))
+
+    def _ended(self, row: SeriesRow, state: SeriesState, reason: str) -> None:
+        seconds = round(time.time() - row.last_at, 2)
+        self.log.event(SeriesEnded(row.key.series, state, reason, seconds))
 
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""

@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from node.config import FolderDestination
 from node.deliver import RESOURCE_TRIES, Deliver, close_unconfigured
 from node.destinations import InMemory, Outcome, Proof
+from node.events import SeriesEnded
 from node.journal import Journal
 from node.records import DeliveryRow, InstanceFacts, ResultRow, SeriesKey
 from node.states import DeliveryState, SeriesEvent, SeriesState
@@ -255,3 +256,15 @@ def test_destination_no_longer_configured_is_given_up(
     assert close_unconfigured(journal, ["other"]) == 1
     assert 'destination "pacs" is no longer configured' in _only(journal).detail
     assert _only(journal).state is DeliveryState.DEAD
+
+
+def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path, names=("pacs", "copy"))
+    clock.pass_s(7.5)
+    heard: list[object] = []
+    for name in ("pacs", "copy"):
+        config = CONFIG.model_copy(update={"name": name})
+        Deliver(journal, config, InMemory(name), clock, lambda: 0.0, told=heard.append).run_once()
+    assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]

@@ -71,10 +71,13 @@ def test_flair_is_skipped_with_its_reason(
     journal: Journal, clock: Any, tmp_path: Path, write_series: Any
 ) -> None:
     key = _complete(journal, write_series(tmp_path / "a", InversionTime=1800.0))
-    _step(journal, clock).run_once()
+    heard: list[Any] = []
+    Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append).run_once()
     row = journal.series(key)
     assert row.state is SeriesState.SKIPPED
     assert "TI 1800 ms (a FLAIR)" in row.reason
+    (ended,) = heard
+    assert (ended.series, ended.state, ended.reason) == (key.series, "skipped", row.reason)
 
 
 def test_uncorrected_series_waits_for_the_study_to_settle(
