@@ -1,6 +1,6 @@
 """Who is imaged: the draws of body size, degeneration, disease, pose and measurement targets.
 
-Sources of the distributions: `docs` of the phantom; where a number is a guess it is a guess.
+Where a number has no source it is a guess; see docs/cohort.md for what varies.
 Every organ draws from its own named stream, so that a new organ leaves the others as they were.
 """
 
