@@ -157,7 +157,8 @@ def _renew_meta(kept: Dataset, dataset: Dataset) -> None:
 @lru_cache(maxsize=1)
 def _rules() -> Mapping[Tag, Action]:
     """Tag, or (group, element, two masks) for repeating groups, to the library's action."""
-    from dicomanonymizer import simpledicomanonymizer as library  # noqa: PLC0415 - an extra
+    # An extra, without type hints.
+    from dicomanonymizer import simpledicomanonymizer as library  # type: ignore[import-untyped]  # noqa: PLC0415
 
     found: Mapping[Tag, Action] = library.initialize_actions(TABLE_EDITION)
     # X/Z/U*: of these sequences the contained UIDs are replaced, or a SEG would lose its images.
@@ -193,9 +194,10 @@ def _apply(dataset: Dataset, tag: tuple[int, int], action: Action, secret: Secre
         del dataset[tag]
         return
     if element.VR == "UI":
-        many = element.VM > 1
-        new = [secret.uid(str(old)) for old in (element.value if many else [element.value]) if old]
-        element.value = new if many else (new or [""])[0]
+        if element.VM > 1:
+            element.value = [secret.uid(str(old)) for old in element.value]
+        elif element.value:
+            element.value = secret.uid(str(element.value))
         return
     try:
         action(dataset, tag)

@@ -23,7 +23,7 @@ from dicomseg.predicates import MR_CLASSES
 from dicomseg.series import Gaps, assemble, too_small
 from training import import_seg
 from training.errors import ImportRefused, SourceMissing
-from training.importing import Labelled, Pending
+from training.importing import Labelled, Pending, image_of
 from training.label_table import Table, Target
 
 SEG_CLASSES: Final = {
@@ -165,22 +165,7 @@ def _load(
     if small is not None:
         raise ImportRefused(f"rule large-enough: {small}")
     source = pixels.load(grid)
-    masks: list[tuple[Target, SimpleITK.Image]] = []
-    drawn: dict[Target, str] = {}
-    by: set[str] = set()
-    for seg in segs:
-        opened = import_seg.opened(seg.path)
-        targets = import_seg.targets_of(opened, table, seg.path.name)
-        for target in set(targets.values()):
-            if (
-                target.structure is not None
-                and drawn.setdefault(target, seg.path.name) != seg.path.name
-            ):
-                raise ImportRefused(
-                    f"rule one-label: {drawn[target]} and {seg.path.name} both hold {target.text}; leave one out"
-                )
-        masks += import_seg.masks_of(opened, targets, seg.path.name)
-        by |= {str(opened.get_segment_description(n).SegmentAlgorithmType).lower() for n in targets}
+    masks, labels_by = _labels(segs, table)
     told = {
         "source_shape": list(grid.shape),
         "source_spacing_mm": [round(v, 4) for v in grid.spacing_mm],
@@ -188,7 +173,26 @@ def _load(
         "repetition_time_ms": images[0].repetition_time_ms,
         "echo_time_ms": images[0].echo_time_ms,
     }
-    image = import_seg.image_of(source.volume.array.astype(np.float32), source.volume.affine)
-    labels_by = by.pop() if len(by) == 1 else "mixed"
+    image = image_of(source.volume.array.astype(np.float32), source.volume.affine)
     files = [i.path for i in (*grid.instances, *segs)]
     return Labelled(image, masks, told, labels_by, lambda: map(dcmread, files))
+
+
+def _labels(
+    segs: Sequence[Instance], table: Table | None
+) -> tuple[list[tuple[Target, SimpleITK.Image]], str]:
+    """Masks of all segments of all SEGs, and by whom they were made: manual, semiautomatic, …"""
+    masks: list[tuple[Target, SimpleITK.Image]] = []
+    drawn: dict[Target, Path] = {}
+    by: set[str] = set()
+    for seg in segs:
+        opened, name = import_seg.opened(seg.path), seg.path.name
+        targets = import_seg.targets_of(opened, table, name)
+        for target in set(targets.values()) - {Target(None)}:
+            if drawn.setdefault(target, seg.path) != seg.path:
+                raise ImportRefused(
+                    f"rule one-label: {drawn[target].name} and {name} both hold {target.text}; leave one out"
+                )
+        masks += import_seg.masks_of(opened, targets, name)
+        by |= {str(opened.get_segment_description(n).SegmentAlgorithmType).lower() for n in targets}
+    return masks, by.pop() if len(by) == 1 else "mixed"

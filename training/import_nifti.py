@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import nibabel
 import numpy as np
-import SimpleITK
 
+from dicomseg.volume import Array, Points, Volume
 from training.errors import ImportRefused, OptionsRefused, SourceMissing
-from training.importing import SAME_GRID_MM, Labelled, Pending
-from training.label_table import Table
+from training.importing import SAME_GRID_MM, Labelled, Pending, image_of
+from training.label_table import Table, Target
 from training.manifest import sha256_of
 
 _ENDS: Final = (".nii.gz", ".nii")
@@ -24,6 +27,17 @@ _BIDS: Final = re.compile(r"sub-([0-9A-Za-z]+)")
 _CHANNEL: Final = "_0000"
 """nnU-Net's ending of the first channel; its label maps go without."""
 _SHOWN: Final = 12
+_SMALLEST_MM3: Final = 1e-6
+"""Below it an affine is singular, or in metres."""
+_LPS_FROM_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+_DAMAGE: Final = (
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,78 +136,77 @@ def _load(pair: Pair, table: Table) -> Labelled:
     """
     if pair.labels is None:
         raise ImportRefused(f"rule pair: no label map is called {pair.name}; add or rename it")
-    image, labels = _read(pair.image), _read(pair.labels)
-    _same_grid(image, labels, pair)
-    values = _values(labels, pair.labels, table)
-    whole = SimpleITK.Cast(labels, SimpleITK.sitkInt32)  # type: ignore[no-untyped-call]
+    image, labels = volume_of(pair.image), volume_of(pair.labels)
+    _same_grid(image, labels, f"{pair.image.name} and {pair.labels.name}")
     masks = [
-        (target, SimpleITK.Cast(whole == value, SimpleITK.sitkFloat32))  # type: ignore[no-untyped-call]
-        for value, target in values.items()
+        (target, image_of((labels.array == value).astype(np.float32), labels.affine))
+        for value, target in _values(labels.array, pair.labels, table).items()
         if target.structure is not None
     ]
-    size, spacing = image.GetSize(), image.GetSpacing()  # type: ignore[no-untyped-call]
-    told: dict[str, Any] = {"source_size_xyz": list(size)}
-    told["source_spacing_xyz_mm"] = [round(v, 4) for v in spacing]
-    return Labelled(SimpleITK.Cast(image, SimpleITK.sitkFloat32), masks, told)  # type: ignore[no-untyped-call]
+    told: dict[str, Any] = {"source_shape": list(image.shape)}
+    told["source_spacing_mm"] = [round(v, 4) for v in image.spacing_mm]
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        grey = image.array.astype(np.float32)
+    return Labelled(image_of(grey, image.affine), masks, told)
 
 
-def _read(file: Path) -> SimpleITK.Image:
-    """Read a volume in LPS mm; SimpleITK turns NIfTI's RAS."""
+def volume_of(file: Path) -> Volume:
+    """Read a NIfTI volume, axes as stored, RAS turned into LPS.
+
+    nibabel, because ITK reads NaN as 0, fills a truncated file with 0, and says neither.
+
+    Raises:
+        ImportRefused: damaged, not one volume, or without a place in the patient.
+    """
     try:
-        image = SimpleITK.ReadImage(str(file))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1][:160]
-        raise ImportRefused(f"{file.name}: rule readable: {reason}") from error
-    many = image.GetNumberOfComponentsPerPixel()  # type: ignore[no-untyped-call]
-    axes = image.GetDimension()  # type: ignore[no-untyped-call]
-    if axes != 3 or many != 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read = nibabel.nifti1.Nifti1Image.from_filename(file)
+            array = np.asanyarray(read.dataobj)
+    except (OSError, ValueError, EOFError, zlib.error, *_DAMAGE) as error:
         raise ImportRefused(
-            f"{file.name}: rule one-volume: {axes} axes, {many} values per voxel; give one 3-D volume"
+            f"{file.name}: rule readable: no whole NIfTI file ({type(error).__name__}); export it again"
+        ) from error
+    array = array.reshape(array.shape[:3]) if array.shape[3:] == (1,) * (array.ndim - 3) else array
+    if array.ndim != 3 or array.dtype.kind not in "iuf":
+        raise ImportRefused(
+            f"{file.name}: rule one-volume: shape {array.shape} of {array.dtype}; give one 3-D volume"
         )
-    placed = [
-        image.GetMetaData(key)  # type: ignore[no-untyped-call]
-        for key in ("qform_code", "sform_code")
-        if image.HasMetaDataKey(key)  # type: ignore[no-untyped-call]
-    ]
-    if placed and all(code.strip() == "0" for code in placed):
+    header, affine = read.header, np.asarray(read.affine, dtype=float)
+    if int(header["qform_code"]) == int(header["sform_code"]) == 0:
         raise ImportRefused(
             f"{file.name}: rule orientation: qform_code and sform_code are 0, so left and right are"
             " not told; convert it again from its source"
         )
-    return image
-
-
-def _corners(image: SimpleITK.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    ends = [(0, n - 1) for n in image.GetSize()]  # type: ignore[no-untyped-call]
-    return np.array(
-        [
-            image.TransformIndexToPhysicalPoint((x, y, z))  # type: ignore[no-untyped-call]
-            for x in ends[0]
-            for y in ends[1]
-            for z in ends[2]
-        ]
-    )
-
-
-def _same_grid(image: SimpleITK.Image, labels: SimpleITK.Image, pair: Pair) -> None:
-    both = f"{pair.image.name} and {pair.labels.name if pair.labels else ''}"
-    sizes = image.GetSize(), labels.GetSize()  # type: ignore[no-untyped-call]
-    if sizes[0] != sizes[1]:
+    unit = header.get_xyzt_units()[0]  # type: ignore[no-untyped-call]
+    if unit not in {"mm", "unknown"} or not _is_place(affine):
         raise ImportRefused(
-            f"rule same-grid: {both} have {sizes[0]} and {sizes[1]} voxels; resample the labels"
+            f"{file.name}: rule millimetres: its affine is no grid in mm; convert it again"
         )
-    apart = float(np.abs(_corners(image) - _corners(labels)).max())
+    return Volume(array, _LPS_FROM_RAS @ affine)
+
+
+def _is_place(affine: Points) -> bool:
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > _SMALLEST_MM3)
+
+
+def _same_grid(image: Volume, labels: Volume, both: str) -> None:
+    if image.shape != labels.shape:
+        raise ImportRefused(
+            f"rule same-grid: {both} have {image.shape} and {labels.shape} voxels; resample the labels"
+        )
+    corners = np.stack(np.meshgrid(*((0, n - 1) for n in image.shape)), axis=-1)
+    apart = float(np.abs(image.to_patient(corners) - labels.to_patient(corners)).max())
     if apart > SAME_GRID_MM:
         raise ImportRefused(
             f"rule same-grid: corners of {both} lie {apart:.1f} mm apart; resample the labels"
         )
 
 
-def _values(labels: SimpleITK.Image, file: Path, table: Table) -> dict[int, Any]:
+def _values(labels: Array, file: Path, table: Table) -> dict[int, Target]:
     """Label value to target, for every value of the table; refuses values that it does not name."""
-    found = np.unique(SimpleITK.GetArrayViewFromImage(labels))
     numbers = {int(k): t for k, t in table.items() if re.fullmatch(r"-?\d+", k)}
-    odd = [v for v in found.tolist() if v != 0 and v not in numbers]  # NaN is in no table
+    odd = [v for v in np.unique(labels).tolist() if v != 0 and v not in numbers]  # NaN is in none
     if odd:
         more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         shown = ", ".join(f"{v:g}" for v in odd[:_SHOWN])

@@ -15,8 +15,8 @@ from pydicom.sr.coding import Code
 
 from dicomseg import elements
 from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
-from dicomseg.volume import Array, Points, Volume
 from training.errors import ImportRefused
+from training.importing import image_of
 from training.label_table import Table, Target
 
 _PARTS: Final[Mapping[str, StructureId]] = {"73634005": "aa", "46027005": "ivc"}
@@ -35,6 +35,7 @@ _DAMAGE: Final = (
 
 
 def opened(file: Path) -> hd.seg.Segmentation:
+    """Read a SEG; raises `ImportRefused`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -121,13 +122,3 @@ def masks_of(
             ) from error
         out.append((targets[number], image_of(volume.array[..., 0], volume.affine)))
     return out
-
-
-def image_of(array: Array, affine: Points) -> SimpleITK.Image:
-    """Array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
-    volume = Volume(array, affine)
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
-    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
-    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
-    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
-    return image

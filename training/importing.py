@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, Side, StructureId
-from dicomseg.volume import Array, Points
+from dicomseg.volume import Array, Points, Volume
 from training import manifest
 from training.cases import Case, CaseSource, Point, save_case
 from training.deidentify import Secret, basic_profile
@@ -205,6 +205,16 @@ def prepared(
     discs = {"l45": centre}
     made = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
     return made, notes
+
+
+def image_of(array: Array, affine: Points) -> SimpleITK.Image:
+    """Array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
+    volume = Volume(array, affine)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
+    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
+    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
+    return image
 
 
 def check_voxels(image: SimpleITK.Image) -> None:
