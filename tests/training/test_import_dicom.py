@@ -46,6 +46,7 @@ BLOBS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]
     "pm.right": ((-25, 4, -2), (6, 8, 14)),
     "ivc": ((-11, -20, 0), (5, 5, 16)),
 }
+SPINE = ("l4", "ivd", "l5")
 ORIGIN = np.array([7.0, -11.0, 123.0])
 AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
 SAGITTAL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -152,7 +153,7 @@ def write_seg(
         manufacturer="Reader",
         manufacturer_model_name="Drawing",
         software_versions="1",
-        device_serial_number="4711",
+        device_serial_number="SN-4711",
         content_creator_name="Doe^Jane",
         omit_empty_frames=True,
     )
@@ -237,7 +238,7 @@ def test_nothing_of_the_patient_is_left(exported: Path, tmp_path: Path) -> None:
     done, _ = imported(exported, out, keep_dicom=True)
     source = dcmread(next((exported / "mr").iterdir()))
     found = re.compile(
-        rb"PHANTOM-000001|Phantom\^|SYN000001|Doe|20240110|Synthetic|SIEMENS CSA|4711|reader"
+        rb"PHANTOM-000001|Phantom\^|SYN000001|Doe\^Jane|20240110|Synthetic|SIEMENS CSA|SN-4711|reader"
     )
     uids = [
         str(source[k].value).encode()
@@ -290,7 +291,7 @@ def test_the_same_patient_has_one_pseudonym_and_another_secret_another(
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     for n, seed in enumerate((1, 2, 3)):
         images = write_mr(tmp_path / "in" / str(n), grid, seed, PatientID="A" if n < 2 else "B")
-        write_seg(tmp_path / "in" / str(n) / "seg.dcm", images, all_masks(grid), grid)
+        write_seg(tmp_path / "in" / str(n) / "seg.dcm", images, all_masks(grid, SPINE), grid)
     imported(tmp_path / "in", tmp_path / "one")
     imported(tmp_path / "in", tmp_path / "two")
     names = [
@@ -330,7 +331,7 @@ def test_the_same_image_under_other_uids_is_refused_as_a_duplicate(
         ds = dcmread(file)
         ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = hd.UID()
         ds.save_as(file, enforce_file_format=True)
-    write_seg(tmp_path / "in" / "seg.dcm", copy, all_masks(grid), grid)
+    write_seg(tmp_path / "in" / "seg.dcm", copy, all_masks(grid, SPINE), grid)
     first, _ = imported(exported, tmp_path / "out")
     second, _ = imported(tmp_path / "in", tmp_path / "out")
     assert second.made == ()
@@ -362,7 +363,7 @@ def test_a_seg_of_something_else_is_refused(
 ) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid)
-    write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid), grid, change=change)
+    write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid, SPINE), grid, change=change)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
     assert done.made == ()
     assert re.match(rf"seg\.dcm: {rule}", done.refused[0])
@@ -372,7 +373,7 @@ def test_a_seg_of_something_else_is_refused(
 def test_a_case_without_patient_id_is_refused(tmp_path: Path, patient: str) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid, PatientID=patient)
-    write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid), grid)
+    write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid, SPINE), grid)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
     assert done.refused[0].startswith("seg.dcm: rule patient-id")
 
@@ -392,7 +393,7 @@ def test_mirrored_and_upside_down_labels_are_refused(tmp_path: Path) -> None:
 def test_foreign_segments_need_the_table(tmp_path: Path) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid)
-    masks = all_masks(grid, ("l4", "ivd", "l5"))
+    masks = all_masks(grid, SPINE)
     masks["kidney"], masks["sac"] = blob(grid, "pm.left"), blob(grid, "dura")
     write_seg(tmp_path / "in" / "seg.dcm", images, masks, grid)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
@@ -433,7 +434,7 @@ def test_segs_of_one_series_are_put_together_unless_they_repeat(tmp_path: Path) 
 def test_who_drew_the_labels_is_told(tmp_path: Path) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid)
-    write_seg(tmp_path / "in/seg.dcm", images, all_masks(grid), grid, by="AUTOMATIC")
+    write_seg(tmp_path / "in/seg.dcm", images, all_masks(grid, SPINE), grid, by="AUTOMATIC")
     _, said = imported(tmp_path / "in", tmp_path / "out")
     assert "made by an algorithm" in said[0]
     assert load_case(cases_in(tmp_path / "out")[0]).card["labels_by"] == "automatic"
@@ -452,7 +453,7 @@ def test_a_segment_without_voxels_is_known_to_be_empty(tmp_path: Path) -> None:
 def test_fractional_segments_are_taken_as_they_are(tmp_path: Path) -> None:
     grid = grid_of(AXIAL, (2.0, 1.5, 1.5))
     images = write_mr(tmp_path / "in", grid)
-    masks = {k: 0.9 * v for k, v in all_masks(grid, ("l4", "ivd", "l5")).items()}
+    masks = {k: 0.9 * v for k, v in all_masks(grid, SPINE).items()}
     write_seg(tmp_path / "in/seg.dcm", images, masks, grid, kind="FRACTIONAL")
     imported(tmp_path / "in", tmp_path / "out")
     case = load_case(cases_in(tmp_path / "out")[0])
@@ -463,7 +464,7 @@ def test_fractional_segments_are_taken_as_they_are(tmp_path: Path) -> None:
 def test_damaged_input_is_refused_by_name_and_the_rest_imported(tmp_path: Path, rule: str) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in" / "bad", grid, seed=9)
-    seg = write_seg(tmp_path / "in/bad/seg.dcm", images, all_masks(grid), grid)
+    seg = write_seg(tmp_path / "in/bad/seg.dcm", images, all_masks(grid, SPINE), grid)
     if rule == "not-constant":
         for file in images:
             ds = dcmread(file)
@@ -475,7 +476,7 @@ def test_damaged_input_is_refused_by_name_and_the_rest_imported(tmp_path: Path, 
         seg.write_bytes(seg.read_bytes()[:900])
     grid = grid_of(SAGITTAL)
     good = write_mr(tmp_path / "in" / "fine", grid)
-    write_seg(tmp_path / "in/fine/seg.dcm", good, all_masks(grid), grid)
+    write_seg(tmp_path / "in/fine/seg.dcm", good, all_masks(grid, SPINE), grid)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
     assert len(done.made) == 1
     assert len(done.refused) == 1
