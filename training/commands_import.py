@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,11 +17,14 @@ import typer
 from training.errors import ImportRefused, OptionsRefused
 
 if TYPE_CHECKING:
-    from training.importing import Pending
+    from training.importing import Options, Pending, Summary
     from training.label_table import Table
 
 AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
+
+Given = tuple[Path | None, str | None, tuple[Path, Path] | None]
+"""--dicom, --dicomweb, --nifti; one of them is given."""
 
 _HELP: Final = r"""Import other people's labelled images as prepared cases, under pseudonyms.
 
@@ -79,16 +83,31 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
 
     source = _source(dicom, dicomweb, nifti)
     _check_options(source, licence, study, labels, patients, keep_dicom=keep_dicom)
+    if keep_dicom:
+        _needs("dicomanonymizer", "--keep-dicom")
     table = None if labels is None else label_table.read(labels)
     key = secret_in(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
     options = importing.Options(out, source, licence.strip(), key, today, keep_dicom)
-    with _pairs(out, (dicom, dicomweb, nifti), study or [], table, patients) as pairs:
-        done = importing.import_all(pairs, options, lambda line: typer.echo(line, err=True))
+    try:
+        done = _run(options, (dicom, dicomweb, nifti), study or [], table, patients)
+    except OSError as error:
+        raise ImportRefused(
+            f"{error.filename or out}: {error.strerror}; put it right and run the command again"
+        ) from error
     typer.echo(f"{out}: {len(done.made)} imported, {len(done.standing)} there already")
     if done.refused:
         count = len(done.refused)
         raise ImportRefused(f"{count} refused, see above; put them right and run the command again")
+
+
+def _run(
+    options: Options, given: Given, study: list[str], table: Table | None, patients: Path | None
+) -> Summary:
+    from training import importing
+
+    with _pairs(options.out, given, study, table, patients) as pairs:
+        return importing.import_all(pairs, options, lambda line: typer.echo(line, err=True))
 
 
 def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] | None) -> str:
@@ -97,6 +116,11 @@ def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] |
     if len(named) != 1:
         raise OptionsRefused("give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS")
     return named[0]
+
+
+def _needs(package: str, option: str) -> None:
+    if find_spec(package) is None:
+        raise OptionsRefused(f"{option} needs {package}; install the train extra")
 
 
 def _check_options(
@@ -125,7 +149,7 @@ def _check_options(
 @contextmanager
 def _pairs(
     out: Path,
-    given: tuple[Path | None, str | None, tuple[Path, Path] | None],
+    given: Given,
     study: list[str],
     table: Table | None,
     patients: Path | None,
@@ -134,6 +158,7 @@ def _pairs(
     dicom, dicomweb, nifti = given
     say: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
     if nifti is not None:
+        _needs("nibabel", "--nifti")
         from training import import_nifti
 
         told = None if patients is None else import_nifti.patients_of(patients)

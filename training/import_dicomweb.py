@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from dicomseg import elements
-from training.errors import ImportRefused, PeerFailed, SourceMissing
+from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
 
 TIMEOUT_S: Final = 60.0
 _PREFIX: Final = ".incoming-"
+_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 @contextmanager
@@ -33,13 +37,16 @@ def fetched(
     What an import that was killed left behind is removed first: it holds identifiers.
 
     Raises:
+        OptionsRefused: an address with a password in it, or a study that is no UID.
         PeerFailed: no connection, no rights, or an answer that is none.
         SourceMissing: a study without SEG.
     """
+    _check(url, studies)
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(f"{_PREFIX}*"):
-        shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
+        if not _is_running(left.name.removeprefix(_PREFIX).partition("-")[0]):
+            shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=out))
     try:
         headers = {"Authorization": authorization} if authorization else None
         client = DICOMwebClient(url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
@@ -53,6 +60,20 @@ def fetched(
         raise PeerFailed(f"{url}: {told}; check address, rights and that it runs") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(url: str, studies: list[str]) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise OptionsRefused("--dicomweb: no address; give http://HOST:PORT/PATH")
+    if parts.username or parts.password:
+        raise OptionsRefused("--dicomweb: no user or password in the address; see docs/import.md")
+    if not all(_UID.fullmatch(study) for study in studies):
+        raise OptionsRefused("--study: no UID; give the Study Instance UID, digits and dots")
+
+
+def _is_running(pid: str) -> bool:
+    return pid.isdigit() and Path("/proc", pid).exists()
 
 
 def _study(client: Any, study: str, folder: Path, said: Callable[[str], None]) -> None:

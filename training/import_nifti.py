@@ -139,7 +139,7 @@ def _load(pair: Pair, table: Table) -> Labelled:
     image, labels = volume_of(pair.image), volume_of(pair.labels)
     _same_grid(image, labels, f"{pair.image.name} and {pair.labels.name}")
     masks = [
-        (target, image_of((labels.array == value).astype(np.float32), labels.affine))
+        (target, image_of((labels.array == value).astype(np.uint8), labels.affine))
         for value, target in _values(labels.array, pair.labels, table).items()
         if target.structure is not None
     ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import highdicom as hd
-import numpy as np
 import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -107,14 +106,14 @@ def _side(concept: Dataset, described: Dataset) -> Side | None:
 def masks_of(
     seg: hd.seg.Segmentation, targets: Mapping[int, Target], name: str
 ) -> list[tuple[Target, SimpleITK.Image]]:
-    """One float32 mask per segment on the grid of the SEG; a segment without frames is empty."""
+    """One mask in [0, 1] per segment on the grid of the SEG; a segment without frames is empty."""
     wanted = [n for n, target in targets.items() if target.structure is not None]
     out = []
     for number in wanted:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                volume = seg.get_volume(segment_numbers=[number], dtype=np.float32)
+                volume = seg.get_volume(segment_numbers=[number])
         except _DAMAGE as error:
             reason = " ".join(str(error).split())[:160]
             raise ImportRefused(

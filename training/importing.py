@@ -18,6 +18,7 @@ import SimpleITK
 from pydicom.dataset import Dataset
 
 from dicomseg.errors import InputRefused
+from dicomseg.series import MIN_EXTENT_MM
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points, Volume
 from training import manifest
@@ -30,6 +31,8 @@ from training.prepare import _affine, _axial_like, _centre, _normal, _resampled
 
 SAME_GRID_MM: Final = 0.1
 """How far the corners of image and label map may lie apart: a tenth of the finest voxel in use."""
+MAX_EXTENT_MM: Final = 700.0
+"""Longer than any series of the lumbar spine."""
 DICOM_FOLDER: Final = "dicom"
 
 __all__ = ["Labelled", "Options", "Pending", "Summary", "import_all", "prepared"]
@@ -39,8 +42,8 @@ __all__ = ["Labelled", "Options", "Pending", "Summary", "import_all", "prepared"
 class Labelled:
     """An image with its labels, as a source hands them over.
 
-    image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, on any grid
-    of the same space. told: facts for the card, without identifiers. labels_by: manual, automatic, …
+    image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, uint8 or float32,
+    on any grid of the same space. told: facts for the card, without identifiers. labels_by: manual, automatic, …
     objects: DICOM data sets to be kept, if asked for.
     """
 
@@ -179,14 +182,14 @@ def prepared(
         ImportRefused: voxels or labels break a rule.
     """
     check_voxels(labelled.image)
+    check_extent(labelled.image)
     targets = [target for target, _ in labelled.masks]
     known = covered(targets)
     if "ivd" not in known:
         raise ImportRefused("rule level: no label is the L4/5 disc (ivd); it places the window")
     grid = _axial_like(labelled.image)
     affine = _affine(grid)
-    soft, sides = _soft_masks(labelled.masks, grid, known)
-    labels = _strongest(soft)
+    labels, sides = _labels_on(labelled.masks, grid, known)
     _check_anatomy(labels, sides, affine)
     notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
@@ -227,35 +230,45 @@ def check_voxels(image: SimpleITK.Image) -> None:
         raise ImportRefused(f"rule not-constant: all {array.size} voxels are {array.min():g}")
 
 
-def _soft_masks(
+def check_extent(image: SimpleITK.Image) -> None:
+    """Refuse a volume that no patient fills: a hostile header must not ask for all memory."""
+    sizes = image.GetSize(), image.GetSpacing()  # type: ignore[no-untyped-call]
+    extent = [n * mm for n, mm in zip(*sizes, strict=True)]
+    if not all(MIN_EXTENT_MM <= mm <= MAX_EXTENT_MM for mm in extent):
+        shown = " × ".join(f"{mm:.0f}" for mm in extent)
+        raise ImportRefused(
+            f"rule large-enough: the volume is {shown} mm; each has to be {MIN_EXTENT_MM:g} to"
+            f" {MAX_EXTENT_MM:g} mm"
+        )
+
+
+def _labels_on(
     masks: Sequence[tuple[Target, SimpleITK.Image]],
     grid: SimpleITK.Image,
     known: Sequence[StructureId],
-) -> tuple[dict[StructureId, Array], dict[tuple[StructureId, Side], float]]:
-    """Soft mask per covered structure on the grid, and the x in LPS mm of the centre of each side."""
-    soft: dict[StructureId, Array] = {}
+) -> tuple[Array, dict[tuple[StructureId, Side], float]]:
+    """Label of the strongest mask, background where their sum leaves more than any of them.
+
+    Also the x in LPS mm of the centre of each side that is told. One mask at a time is in memory.
+    """
     sides: dict[tuple[StructureId, Side], float] = {}
-    affine = _affine(grid)
-    for target, mask in masks:
-        if target.structure not in known:
-            continue
-        structure = cast("StructureId", target.structure)
-        here = _resampled(mask, grid)
-        if target.side is not None and (here > 0.5).any():
-            sides[structure, target.side] = _centre(here > 0.5, affine)[0]
-        soft[structure] = np.maximum(soft[structure], here) if structure in soft else here
-    return soft, sides
-
-
-def _strongest(soft: Mapping[StructureId, Array]) -> Array:
-    """Label of the strongest mask, background where their sum leaves more than any of them."""
-    best = np.maximum(1.0 - np.sum(list(soft.values()), axis=0), 0.0)
-    labels = np.zeros(best.shape, dtype=np.uint8)
-    for structure, mask in soft.items():
-        stronger = mask > best
+    affine, shape = _affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
+    for structure in known:
+        soft = np.zeros(shape, np.float32)
+        for target, mask in masks:
+            if target.structure != structure:
+                continue
+            here = _resampled(mask, grid)
+            if target.side is not None and (here > 0.5).any():
+                sides[structure, target.side] = _centre(here > 0.5, affine)[0]
+            soft = np.maximum(soft, here)
+        stronger = soft > best
         labels[stronger] = BY_ID[structure].value
-        np.copyto(best, mask, where=stronger)
-    return labels
+        np.copyto(best, soft, where=stronger)
+        total += soft
+    labels[best <= 1.0 - total] = 0
+    return labels, sides
 
 
 def _check_anatomy(

@@ -26,7 +26,7 @@ from training import study
 from training.cases import Case, cases_in, load_case
 from training.cli import app
 from training.deidentify import secret_in
-from training.errors import ImportRefused, PeerFailed, SourceMissing
+from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
 from training.import_dicom import pending
 from training.import_dicomweb import fetched
 from training.importing import Options, Summary, import_all
@@ -572,6 +572,23 @@ def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str
     with pytest.raises(PeerFailed, match=r"127\.0\.0\.1:9"), fetched(nowhere, ["1.2.3"], tmp_path):
         pass
     assert not list(tmp_path.glob(".incoming*"))
+
+
+@pytest.mark.parametrize(
+    ("url", "study"),
+    [
+        ("ftp://host/x", "1.2"),
+        ("host:8042", "1.2"),
+        ("http://me:secret@host/x", "1.2"),
+        ("http://host/x", "../1"),
+    ],
+)
+def test_addresses_and_uids_are_checked_before_anything_is_asked(
+    tmp_path: Path, url: str, study: str
+) -> None:
+    with pytest.raises(OptionsRefused) as refused, fetched(url, [study], tmp_path):
+        pass
+    assert "secret" not in str(refused.value)
 
 
 # The command

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import SimpleITK
 from typer.testing import CliRunner
 
 from dicomseg.structures import BY_ID
+from training import manifest
 from training.cases import Case, cases_in, load_case
 from training.cli import app
 from training.deidentify import secret_in
@@ -18,6 +20,7 @@ from training.errors import ImportRefused, LabelTableRefused, OptionsRefused, So
 from training.import_nifti import patient_of, patients_of, pending
 from training.importing import Options, Summary, import_all
 from training.label_table import Table, Target, covered, half_covered, read
+from training.prepare import spider_case
 
 # Label value: structure, centre and half size in LPS mm; nothing is symmetrical.
 BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, float]]] = {
@@ -313,6 +316,51 @@ def test_a_manifest_of_another_kind_is_refused(tmp_path: Path) -> None:
         (tmp_path / "out" / "manifest.json").write_text(text)
         with pytest.raises(ImportRefused, match=r"manifest\.json"):
             imported(tmp_path)
+
+
+def test_a_volume_that_no_patient_fills_is_refused_before_it_is_resampled(tmp_path: Path) -> None:
+    image, labels = painted(grid())
+    for volume in (image, labels):
+        volume.SetSpacing((200.0, 200.0, 200.0))
+    write(tmp_path, "a", image, labels)
+    assert "rule large-enough: the volume is 10000 × 9200" in imported(tmp_path)[0].refused[0]
+
+
+def test_a_full_disk_ends_with_one_line_and_a_second_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", *painted(grid()))
+    lines = "".join(f"{key} = '{target.text}'\n" for key, target in TABLE.items())
+    (tmp_path / "table.toml").write_text("[labels]\n" + lines)
+    given = ["import", "--out", str(tmp_path / "out"), "--licence", "CC0", "--nifti"]
+    given += [str(tmp_path / "images"), str(tmp_path / "labels")]
+    given += ["--labels", str(tmp_path / "table.toml")]
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/x.npz")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(manifest, "save", full)
+        done = CliRunner().invoke(app, given)
+    assert str(done.exception).startswith("out/x.npz: No space left on device")
+    assert getattr(done.exception, "exit_code", None) == 4
+    assert "1 imported" in CliRunner().invoke(app, given).output
+
+
+@pytest.mark.shared
+def test_a_spider_patient_becomes_the_case_that_prepare_makes(tmp_path: Path, shared: Path) -> None:
+    folder = shared / "data" / "spider"
+    files = (folder / "5.image.nii.gz", folder / "5.l45_labels.nii.gz")
+    table: Table = {
+        str(n): Target(name)  # type: ignore[arg-type]
+        for n, name in enumerate(("l4", "ivd", "l5", "dura"), start=1)
+    }
+    options = Options(tmp_path, "nifti", "CC BY 4.0", secret_in(tmp_path / "key"), "2026-11-23")
+    import_all(pending(*files, table), options)
+    ours, theirs = load_case(cases_in(tmp_path)[0]), spider_case(folder, "5")
+    assert np.array_equal(ours.labels, theirs.labels)
+    assert np.allclose(ours.image, theirs.image, atol=1e-3)
+    assert np.allclose(ours.affine, theirs.affine)
 
 
 def test_the_command_names_what_it_refuses_and_ends_with_4(tmp_path: Path) -> None:
