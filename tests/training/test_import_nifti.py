@@ -323,7 +323,10 @@ def test_a_volume_that_no_patient_fills_is_refused_before_it_is_resampled(tmp_pa
     for volume in (image, labels):
         volume.SetSpacing((200.0, 200.0, 200.0))
     write(tmp_path, "a", image, labels)
-    assert "rule large-enough: the volume is 10000 × 9200" in imported(tmp_path)[0].refused[0]
+    assert (
+        "rule large-enough: the volume is 7200 × 9200 × 10000 mm"
+        in imported(tmp_path)[0].refused[0]
+    )
 
 
 def test_a_full_disk_ends_with_one_line_and_a_second_run_goes_on(
