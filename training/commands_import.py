@@ -1,7 +1,5 @@
 """`lumbar-train import`: parses, calls, prints."""
 
-# ruff: noqa: PLC0415 - commands import late so that --help is quick
-
 from __future__ import annotations
 
 import os

@@ -10,8 +10,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +21,14 @@ from torch.nn import functional
 
 from dicomseg.structures import STRUCTURES
 from model.network import DeepLabV3Plus3D
-from model.window import MULTIPLE
 from training import checkpoint
-from training.augment import Sample, draw, window_sample
-from training.cases import Case, cases_in, load_case
+from training.augment import window_sample
+from training.cases import cases_in, load_case
+from training.cpu import network as kernels
 from training.errors import OptionsRefused, SourceMissing
 from training.loss import marginal_loss
 from training.recipe import Recipe
+from training.sampling import sample_of
 from training.start import starting_network
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -35,9 +36,6 @@ RECIPE: Final = "recipe.json"
 CHECKPOINT_EVERY_S: Final = 180.0
 VALIDATE_EVERY: Final = 200
 REPORT_EVERY: Final = 20
-PHANTOM_SLABS: Final = 0.12
-"""Share of phantom draws that are cut to a sagittal slab."""
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +49,12 @@ class Progress:
     dice: dict[str, float] | None = None
 
 
-@lru_cache(maxsize=96)
-def _cached(path: Path) -> Case:
-    return load_case(path)
-
-
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Linear warm-up, then cosine to zero at `recipe.steps`."""
     if step < recipe.warm_up:
         return recipe.learning_rate * (step + 1) / recipe.warm_up
     done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator) -> Shape:
-    """Draw the sample's shape; a slab keeps its own width, rounded up, as in the service's window."""
-    if narrow:
-        deep, high, _ = recipe.narrow
-        return deep, high, -(-case.image.shape[2] // MULTIPLE) * MULTIPLE
-    return recipe.crops[int(rng.integers(len(recipe.crops)))]
-
-
-def _as_slab(case: Case, rng: np.random.Generator) -> Case:
-    """A phantom seen as a sagittal slab, or the gap between the two kinds is also a gap of shape."""
-    middle = case.image.shape[2] // 2 + int(rng.integers(-6, 7))
-    half = int(rng.integers(10, 17))
-    deep, high = case.image.shape[:2]
-    return case.cropped((0, 0, max(0, middle - half)), (deep, high, middle + half))
-
-
-def sample_of(
-    recipe: Recipe, phantoms: Sequence[Path], slabs: Sequence[Path], number: int
-) -> tuple[Case, Sample]:
-    """Draw the sample with this number; the same number gives the same sample."""
-    rng = np.random.default_rng((recipe.seed, number))
-    from_phantom = bool(phantoms) and (not slabs or rng.random() < recipe.phantom_share)
-    case = _cached(_pick(phantoms if from_phantom else slabs, rng))
-    narrow = not from_phantom or rng.random() < PHANTOM_SLABS
-    if from_phantom and narrow:
-        case = _as_slab(case, rng)
-    shape = _shape(recipe, case, narrow=narrow, rng=rng)
-    return case, draw(case, shape, (recipe.seed, number, 7), recipe.strength)
-
-
-def _pick(paths: Sequence[Path], rng: np.random.Generator) -> Path:
-    return paths[int(rng.integers(len(paths)))]
 
 
 def upsampled(logits: torch.Tensor) -> torch.Tensor:
@@ -121,6 +80,15 @@ def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, flo
                     float(2 * (a & b).sum() / (a.sum() + b.sum()))
                 )
     return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def _side_by_side(recipe: Recipe) -> int:
+    return max(1, min(recipe.accumulate, torch.get_num_threads()))
+
+
+def _one_core() -> None:
+    """Draws stand side by side, so each keeps to its core; waiting for each other costs more."""
+    torch.set_num_threads(1)
 
 
 class Fit:
@@ -165,25 +133,39 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def advance(self) -> float:
-        """Take one step of `recipe.accumulate` draws; returns their mean loss."""
+        """Take one step of `recipe.accumulate` draws; returns their mean loss.
+
+        Draws side by side give the same sums as one after the other.
+        """
         recipe = self.recipe
         self.network.train(self.step < self.norm_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for draw_number in range(recipe.accumulate):
-            number = self.step * recipe.accumulate + draw_number
-            case, sample = sample_of(recipe, self.phantoms, self.slabs, number)
-            logits = self.network(sample.image.to(memory_format=torch.channels_last_3d))
-            loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, case.labelled)
-            (loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach()) / recipe.accumulate
+        numbers = range(self.step * recipe.accumulate, (self.step + 1) * recipe.accumulate)
+        if kernels.suits(self.network):
+            with ThreadPoolExecutor(_side_by_side(recipe), initializer=_one_core) as pool:
+                done = list(pool.map(self._by_kernels, numbers))
+        else:
+            done = [self._by_torch(number) for number in numbers]
+        for parameter, *parts in zip(
+            self.network.parameters(), *(gradients for _, gradients in done), strict=True
+        ):
+            parameter.grad = torch.stack(parts).mean(0)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
         self._average()
         self.step += 1
-        return total
+        return float(np.mean([loss for loss, _ in done]))
+
+    def _by_kernels(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
+        case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
+        return kernels.gradients(self.network, sample, case.labelled)
+
+    def _by_torch(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
+        case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
+        logits = self.network(sample.image.to(memory_format=torch.channels_last_3d))
+        loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, case.labelled)
+        return float(loss.detach()), torch.autograd.grad(loss, list(self.network.parameters()))
 
     def _average(self) -> None:
         """Move the averaged weights towards the present ones; quickly in the first steps."""

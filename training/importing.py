@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK
@@ -27,7 +27,7 @@ from training.deidentify import Secret, basic_profile
 from training.errors import ImportRefused
 from training.label_table import Target, covered, half_covered
 from training.manifest import Entry, Manifest
-from training.prepare import _affine, _axial_like, _centre, _normal, _resampled
+from training.prepare import affine_of_grid, axial_like, centre_of, fitted_normal, resampled
 
 SAME_GRID_MM: Final = 0.1
 """How far the corners of image and label map may lie apart: a tenth of the finest voxel in use."""
@@ -187,14 +187,14 @@ def prepared(
     known = covered(targets)
     if "ivd" not in known:
         raise ImportRefused("rule level: no label is the L4/5 disc (ivd); it places the window")
-    grid = _axial_like(labelled.image)
-    affine = _affine(grid)
+    grid = axial_like(labelled.image)
+    affine = affine_of_grid(grid)
     labels, sides = _labels_on(labelled.masks, grid, known)
     _check_anatomy(labels, sides, affine)
     notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; nobody is said to have drawn them")
-    centre, normal = _centre(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
+    centre, normal = centre_of(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
     card = {
         "licence": options.licence,
         "left_right_known": True,
@@ -203,8 +203,8 @@ def prepared(
         "labels_by": labelled.labels_by,
         **labelled.told,
     }
-    image = _resampled(labelled.image, grid)
-    source = cast("CaseSource", "imported")
+    image = resampled(labelled.image, grid)
+    source: CaseSource = "imported"
     discs = {"l45": centre}
     made = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
     return made, notes
@@ -252,16 +252,16 @@ def _labels_on(
     Also the x in LPS mm of the centre of each side that is told. One mask at a time is in memory.
     """
     sides: dict[tuple[StructureId, Side], float] = {}
-    affine, shape = _affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    affine, shape = affine_of_grid(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
     labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
     for structure in known:
         soft = np.zeros(shape, np.float32)
         for target, mask in masks:
             if target.structure != structure:
                 continue
-            here = _resampled(mask, grid)
+            here = resampled(mask, grid)
             if target.side is not None and (here > 0.5).any():
-                sides[structure, target.side] = _centre(here > 0.5, affine)[0]
+                sides[structure, target.side] = centre_of(here > 0.5, affine)[0]
             soft = np.maximum(soft, here)
         stronger = soft > best
         labels[stronger] = BY_ID[structure].value
@@ -285,11 +285,11 @@ def _check_anatomy(
                 f" {right:.1f} mm (LPS); the geometry or the labels are mirrored"
             )
     l4, l5 = (labels == BY_ID["l4"].value, labels == BY_ID["l5"].value)
-    if l4.any() and l5.any() and _centre(l4, affine)[2] <= _centre(l5, affine)[2]:
+    if l4.any() and l5.any() and centre_of(l4, affine)[2] <= centre_of(l5, affine)[2]:
         raise ImportRefused("rule order: L4 lies below L5; geometry or table are upside down")
 
 
 def _level_normal(labels: Array, affine: Points) -> Point:
     """Normal of the disc towards the head; straight up where a vertebra is missing to tell it."""
     both = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
-    return _normal(labels, affine) if both else (0.0, 0.0, 1.0)
+    return fitted_normal(labels, affine) if both else (0.0, 0.0, 1.0)

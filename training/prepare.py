@@ -23,7 +23,7 @@ _DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t1
 """SPIDER's 201, 202, …: counted from below."""
 
 
-def _axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
+def axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
     size = image.GetSize()  # type: ignore[no-untyped-call]
     ends = [(-0.5, n - 0.5) for n in size]
@@ -45,7 +45,7 @@ def _axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     return grid
 
 
-def _resampled(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
+def resampled(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
     """Linear resampling to (slice, row, column) float32."""
     still = SimpleITK.Transform()  # type: ignore[no-untyped-call]
     moved = SimpleITK.Resample(image, grid, still, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
@@ -59,13 +59,14 @@ def _resampled_labels(
     masks = []
     for old in values:
         mask = SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32)  # type: ignore[no-untyped-call]
-        masks.append(_resampled(mask, grid))
+        masks.append(resampled(mask, grid))
     soft = np.stack([1.0 - np.sum(masks, axis=0), *masks])
     table = np.array([0, *values.values()], dtype=np.uint8)
     return np.asarray(table[np.argmax(soft, axis=0)])
 
 
-def _affine(grid: SimpleITK.Image) -> Points:
+def affine_of_grid(grid: SimpleITK.Image) -> Points:
+    """Index (i, j, k) of the array to LPS mm, (4, 4)."""
     affine = np.eye(4)
     x, y, z = grid.GetSpacing()  # type: ignore[no-untyped-call]
     affine[:3, :3] = np.array([[0, 0, x], [0, y, 0], [z, 0, 0]])
@@ -73,17 +74,18 @@ def _affine(grid: SimpleITK.Image) -> Points:
     return affine
 
 
-def _centre(mask: Array, affine: Points) -> Point:
+def centre_of(mask: Array, affine: Points) -> Point:
+    """Centroid of a mask in LPS mm."""
     ijk = np.argwhere(mask).mean(axis=0)
     x, y, z = affine[:3, :3] @ ijk + affine[:3, 3]
     return float(x), float(y), float(z)
 
 
-def _normal(labels: Array, affine: Points) -> Point:
+def fitted_normal(labels: Array, affine: Points) -> Point:
     """Normal of the L4/5 disc: least-variance axis of its voxels, or the line L5–L4 if that is off."""
     points = np.argwhere(labels == 2) @ affine[:3, :3].T
     axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
-    up = np.subtract(_centre(labels == 1, affine), _centre(labels == 3, affine))
+    up = np.subtract(centre_of(labels == 1, affine), centre_of(labels == 3, affine))
     up /= np.linalg.norm(up)
     axis = axis if axis @ up > 0 else -axis
     axis[0] = 0.0  # a slab of 14 to 24 mm says nothing about the sideways tilt
@@ -105,14 +107,14 @@ def spider_case(folder: Path, subject: str) -> Case:
             f"{folder}: {', '.join(absent)} missing; give the folder of SPIDER volumes"
         )
     image, l45, discs = (SimpleITK.ReadImage(str(p)) for p in names)  # SimpleITK turns RAS into LPS
-    grid = _axial_like(image)
-    affine = _affine(grid)
+    grid = axial_like(image)
+    affine = affine_of_grid(grid)
     labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
     found = SimpleITK.GetArrayFromImage(
         SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)  # type: ignore[no-untyped-call]
     )
     centres = {
-        name: _centre(found == 201 + n, affine)
+        name: centre_of(found == 201 + n, affine)
         for n, name in enumerate(_DISC_NAMES)
         if (found == 201 + n).any()
     }
@@ -120,12 +122,12 @@ def spider_case(folder: Path, subject: str) -> Case:
         f"spider-{int(subject):03d}",
         f"SPIDER-{int(subject):03d}",
         "spider",
-        _resampled(image, grid),
+        resampled(image, grid),
         labels,
         affine,
         SPIDER_STRUCTURES,
-        _centre(labels == 2, affine),
-        _normal(labels, affine),
+        centre_of(labels == 2, affine),
+        fitted_normal(labels, affine),
         centres,
         {"licence": SPIDER_LICENCE, "left_right_known": False, "interpolation": "linear"},
     )

@@ -13,7 +13,8 @@ import torch
 
 from dicomseg.volume import affine_of
 from model.network import Architecture
-from training import checkpoint
+from training import checkpoint, cpu
+from training import fit as fitting
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import OptionsRefused, RecipeRefused, SourceMissing
@@ -25,10 +26,10 @@ from training.fit import (
     prepare_fit,
     quick_dice,
     run,
-    sample_of,
     split,
 )
 from training.recipe import Recipe, read
+from training.sampling import sample_of
 
 TINY = Recipe(
     architecture=Architecture(width=4, decoder=2, dilations=(1, 2)),
@@ -217,3 +218,28 @@ def test_statistics_move_in_the_first_steps_only(cases: Path) -> None:
         )
     same = [all(torch.equal(a, b) for a, b in zip(x, y, strict=True)) for x, y in pairwise(seen)]
     assert same == [False] * (TINY.norm_steps - 1) + [True] * (TINY.steps - TINY.norm_steps)
+
+
+def test_steps_by_the_kernels_are_those_of_torch_and_draws_may_stand_side_by_side(
+    cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cpu.kernels() is None:
+        pytest.skip("needs a C compiler")
+    recipe = replace(TINY, architecture=Architecture(width=8, decoder=2, dilations=(1,)), accumulate=2, norm_steps=0)  # fmt: skip
+
+    def three_steps(*, suits: bool, threads: int) -> tuple[list[float], list[torch.Tensor]]:
+        torch.set_num_threads(threads)
+        with monkeypatch.context() as patched:
+            if not suits:
+                patched.setattr(fitting.kernels, "suits", lambda _: False)
+            fit = start(cases, recipe)
+            losses = [fit.advance() for _ in range(3)]
+        return losses, list(fit.network.parameters())
+
+    plain = three_steps(suits=False, threads=1)
+    one = three_steps(suits=True, threads=1)
+    two = three_steps(suits=True, threads=2)
+    assert one[0] == pytest.approx(plain[0], rel=1e-3)
+    assert two[0] == pytest.approx(one[0], rel=1e-5)
+    for a, b in zip(one[1], two[1], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)

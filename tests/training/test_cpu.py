@@ -1,0 +1,96 @@
+"""The kernels compute what torch computes: logits, loss and every gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dicomseg.structures import StructureId
+from model.network import Architecture, DeepLabV3Plus3D
+from training import cpu
+from training.augment import Sample
+from training.cases import ALL_STRUCTURES
+from training.cpu import network as kernels
+from training.fit import upsampled
+from training.loss import marginal_loss
+
+SPINE: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
+
+
+@pytest.fixture(autouse=True)
+def compiler() -> None:
+    if cpu.kernels() is None:
+        pytest.skip("needs a C compiler")
+
+
+@pytest.fixture
+def network() -> DeepLabV3Plus3D:
+    torch.manual_seed(5)
+    made = DeepLabV3Plus3D(Architecture(width=8, dilations=(1, 2), decoder=3))
+    with torch.no_grad():
+        for _ in range(3):
+            made(torch.randn(2, 1, 16, 20, 24))
+    return made.eval()
+
+
+def sample_of(seed: int = 1) -> Sample:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, 16, 20, 28)
+    return Sample(
+        torch.randn((1, *shape), generator=generator),
+        torch.randint(0, 9, shape, generator=generator),
+        (torch.rand(shape, generator=generator) > 0.2).float(),
+    )
+
+
+@pytest.mark.parametrize("labelled", [ALL_STRUCTURES, SPINE])
+def test_loss_and_every_gradient_are_those_of_torch(
+    network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...]
+) -> None:
+    sample = sample_of()
+    logits = network(sample.image)
+    loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled)
+    truth = torch.autograd.grad(loss, list(network.parameters()))
+    value, found = kernels.gradients(network, sample, labelled)
+    ours = kernels.forward(network, sample.image).permute(3, 0, 1, 2)
+    torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
+    assert value == pytest.approx(float(loss.detach()), rel=1e-5)
+    for name, a, b in zip(dict(network.named_parameters()), truth, found, strict=True):
+        assert float((a - b).abs().max()) <= 1e-4 * float(a.abs().max()) + 1e-7, name
+
+
+def test_the_same_draw_gives_the_same_bits(network: DeepLabV3Plus3D) -> None:
+    first = kernels.gradients(network, sample_of(), SPINE)
+    second = kernels.gradients(network, sample_of(), SPINE)
+    assert first[0] == second[0]
+    assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+
+
+def test_a_network_that_they_do_not_compute_is_left_to_torch(network: DeepLabV3Plus3D) -> None:
+    assert kernels.suits(network)
+    assert not kernels.suits(network.train())
+    assert not kernels.suits(DeepLabV3Plus3D(Architecture(norm="instance")).eval())
+    assert not kernels.suits(DeepLabV3Plus3D(Architecture(width=4)).eval())
+    assert not kernels.suits(DeepLabV3Plus3D(Architecture(separable_stem=False)).eval())
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    cpu.kernels.cache_clear()
+    yield
+    cpu.kernels.cache_clear()
+
+
+def test_without_a_compiler_there_are_no_kernels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fresh: None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert cpu.kernels() is None
+    cpu.kernels.cache_clear()
+    monkeypatch.setenv("CC", "false")  # there, and fails
+    assert cpu.kernels() is None
+    assert list((tmp_path / "lumbar-node").iterdir()) == []

@@ -1,0 +1,168 @@
+"""One draw's loss and gradients by the kernels. Tensors are (D, H, W, C) inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dicomseg.structures import BY_ID, CHANNELS, StructureId
+from model.network import DeepLabV3Plus3D
+from training.augment import Sample
+from training.cpu import kernels
+from training.loss import CLASS_WEIGHTS
+
+LANES = 8
+"""Channels that the kernels take at a time; every depthwise convolution must have a multiple."""
+
+
+def suits(network: nn.Module) -> bool:
+    """Whether the kernels are there and the network, with fixed statistics, is one that they compute."""
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.groups > 1]
+    norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm3d)]
+    separable = isinstance(network, DeepLabV3Plus3D) and network.architecture.separable_stem
+    whole = all(c.in_channels % LANES == 0 for c in convolutions)
+    return separable and whole and not norms and not network.training and kernels() is not None
+
+
+def gradients(
+    network: DeepLabV3Plus3D, sample: Sample, labelled: Sequence[StructureId]
+) -> tuple[float, tuple[Tensor, ...]]:
+    """Loss of one sample and its gradients by the network's parameters, in their order."""
+    logits = forward(network, sample.image)
+    loss = cast("Tensor", _Loss.apply(logits, sample, labelled))  # type: ignore[no-untyped-call]
+    return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
+
+
+def forward(network: DeepLabV3Plus3D, image: Tensor) -> Tensor:
+    """Image (1, 1, D, H, W) to logits (D/2, H/2, W/2, 9) of a network with fixed statistics."""
+    first: Any = network.stem[0]
+    scale, shift = _folded(first[1])
+    x = functional.conv3d(
+        image, first[0].weight * scale.view(-1, 1, 1, 1, 1), shift, stride=2, padding=1
+    )
+    low = _seconv(network.stem[1], x.relu_()[0].permute(1, 2, 3, 0))
+    high = low
+    for block in network.encoder:
+        high = _block(block, high)
+    branches: Any = network.pyramid.branches
+    parts = [_point(branches[0], high), *(_seconv(b, high) for b in branches[1:])]
+    high = _upsampled(_point(network.pyramid.join, torch.cat(parts, -1)))
+    high = torch.cat([high, _point(network.low, low)], -1)
+    decoder: Any = network.decoder
+    high = _seconv(decoder[1], _seconv(decoder[0], high))
+    return functional.linear(high, _matrix(decoder[2]), decoder[2].bias)
+
+
+def _folded(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return a fixed normalisation as one factor and one summand per channel."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _matrix(convolution: Any) -> Tensor:
+    weight: Tensor = convolution.weight
+    return weight.reshape(weight.shape[0], -1)
+
+
+def _seconv(module: Any, x: Tensor) -> Tensor:
+    depthwise, first, pointwise, second = module[0], module[1], module[2], module[3]
+    scale, shift = _folded(first)
+    taps = _matrix(depthwise).t() * scale
+    moved = _Depthwise.apply(x, taps, depthwise.stride[0], depthwise.dilation[0])  # type: ignore[no-untyped-call]
+    scale, last = _folded(second)
+    matrix = _matrix(pointwise) * scale[:, None]
+    return _rectified(moved, matrix, torch.mv(matrix, shift) + last)
+
+
+def _point(module: Any, x: Tensor) -> Tensor:
+    scale, shift = _folded(module[1])
+    return _rectified(x, _matrix(module[0]) * scale[:, None], shift)
+
+
+def _block(block: Any, x: Tensor) -> Tensor:
+    y = x
+    for part in block.body:
+        y = _seconv(part, y)
+    stride = block.shortcut.stride[0]
+    return y + functional.linear(x[::stride, ::stride, ::stride], _matrix(block.shortcut))
+
+
+def _upsampled(x: Tensor) -> Tensor:
+    planes = x.permute(3, 0, 1, 2)[None]
+    twice = functional.interpolate(planes, scale_factor=2.0, mode="trilinear", align_corners=False)
+    return twice[0].permute(1, 2, 3, 0)
+
+
+def _rectified(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    y = cast("Tensor", _Rectified.apply(rows, matrix, shift))  # type: ignore[no-untyped-call]
+    return y.view(*x.shape[:-1], -1)
+
+
+class _Rectified(torch.autograd.Function):
+    """max(x · matrixᵀ + shift, 0), keeping no more than its result for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+        y = torch.addmm(shift, x, matrix.t()).clamp_(min=0)
+        ctx.save_for_backward(x, matrix, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, matrix, y = ctx.saved_tensors
+        by = torch.where(y > 0, given[0], 0.0)
+        return by @ matrix, by.t() @ x, by.sum(0)
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, stride: int, dilation: int) -> Tensor:
+        x, taps = x.contiguous(), taps.contiguous()
+        y = torch.empty(*((n - 1) // stride + 1 for n in x.shape[:3]), x.shape[3])
+        _run("depthwise", (x, taps, y), (*x.shape, stride, dilation))
+        ctx.save_for_backward(x, taps)
+        ctx.steps = (stride, dilation)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, taps = ctx.saved_tensors
+        by, sizes = given[0].contiguous(), (*x.shape, *ctx.steps)
+        by_taps, by_x = torch.empty_like(taps), torch.empty_like(x)
+        _run("depthwise_weight_gradient", (x, by, by_taps), sizes)
+        if ctx.steps[0] == 1:
+            _run("depthwise", (by, taps.flip(0).contiguous(), by_x), sizes)
+        else:
+            _run("depthwise_input_gradient", (by, taps, by_x), sizes)
+        return by_x, by_taps, None, None
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, sample: Sample, labelled: Sequence[StructureId]
+    ) -> Tensor:
+        logits = logits.contiguous()
+        labels = sample.labels[0].to(torch.uint8).contiguous()
+        valid = (sample.valid[0] > 0).to(torch.uint8).contiguous()
+        kept = torch.zeros(CHANNELS, dtype=torch.int32)
+        kept[[0, *(BY_ID[name].value for name in labelled)]] = 1
+        by, value = torch.empty_like(logits), torch.zeros((), dtype=torch.float64)
+        arrays = (logits, labels, valid, kept, torch.tensor(CLASS_WEIGHTS), by, value)
+        _run("marginal_loss", arrays, logits.shape[:3])
+        ctx.save_for_backward(by)
+        return value.float()
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * given[0], None, None
+
+
+def _run(name: str, arrays: Sequence[Tensor], sizes: Sequence[int]) -> None:
+    if getattr(kernels(), name)(*(a.data_ptr() for a in arrays), *sizes):
+        raise MemoryError(f"{name}: no memory for {tuple(sizes)}")
