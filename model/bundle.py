@@ -21,7 +21,7 @@ from torch import nn
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import STRUCTURES
 from model import level, oracle, window
-from model.engines import Engine, OracleEngine, torch_engine
+from model.engines import Engine, EngineOptions, OracleEngine, choose
 from model.errors import BundleError
 from model.network import Architecture, DeepLabV3Plus3D
 
@@ -38,7 +38,7 @@ class LoadedModel:
     """A verified bundle with its engine and level finder ready to run.
 
     model_sd_mm: standard deviation of (automatic − reference) per measurement on the bundle's test
-    cases; empty when no evaluation is on file.
+    cases; empty when no evaluation is on file. note: one line about an engine that could not be had.
     """
 
     info: EngineInfo
@@ -46,6 +46,7 @@ class LoadedModel:
     finder: level.LevelFinder
     card: Mapping[str, Any]
     model_sd_mm: Mapping[str, float]
+    note: str = ""
 
 
 def default_path() -> Path:
@@ -171,12 +172,31 @@ def _networks(folder: Path, card: Mapping[str, Any]) -> tuple[DeepLabV3Plus3D, l
     return network.eval(), finder
 
 
+def load_network(path: Path) -> DeepLabV3Plus3D:
+    """Verify a bundle and return its network as it was trained, without an engine.
+
+    Raises:
+        BundleError: the bundle is not what its card says, or holds no network.
+    """
+    card = read_card(path)
+    if card["architecture"].get("name") == "oracle":
+        raise BundleError(f"{path}: holds no network; give a trained bundle")
+    return _networks(path, card)[0]
+
+
 def load(
-    path: Path, *, engine: str = "auto", device: str = "auto", threads: int = 0
+    path: Path,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    precision: str = "auto",
+    cache: Path | None = None,
 ) -> LoadedModel:
     """Verify a bundle and make it ready.
 
-    engine: auto or torch. device: auto, cpu or cuda. threads: 0 leaves the choice to torch.
+    engine: auto, torch or openvino. device: auto, cpu or cuda. threads: 0 leaves the choice to torch.
+    precision: auto or float32. cache: folder of converted networks; None converts each time.
 
     Raises:
         BundleError: the bundle is not what its card says.
@@ -186,9 +206,10 @@ def load(
     ready: Engine
     finder: level.LevelFinder
     if card["architecture"].get("name") == "oracle":
-        ready, finder = OracleEngine(), oracle.OracleFinder()
+        ready, finder, note = OracleEngine(), oracle.OracleFinder(), ""
     else:
         network, finder = _networks(path, card)
-        ready = torch_engine(network, engine=engine, device=device, threads=threads)
+        options = EngineOptions(engine, device, threads, precision, cache)
+        ready, note = choose(network, options, card["digest"])
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
-    return LoadedModel(info, ready, finder, card, dict(card.get("model_sd_mm", {})))
+    return LoadedModel(info, ready, finder, card, dict(card.get("model_sd_mm", {})), note)

@@ -1,8 +1,11 @@
-"""Engines: one patch in, class logits out, behind one protocol."""
+"""Engines: one patch in, class logits out, behind one protocol, and the choice among them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +14,28 @@ from torch import nn
 from dicomseg.volume import Array
 from model import oracle
 from model.errors import EngineError, EngineFailed
+from model.openvino_engine import OpenVinoEngine
 from model.window import Interpolation, Patch
+
+ENGINES: Final = ("auto", "torch", "openvino")
+DEVICES: Final = ("auto", "cpu", "cuda")
+PRECISIONS: Final = ("auto", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What may be asked for, in the words of `[model]`.
+
+    engine: auto is torch where there is CUDA, else OpenVINO, else torch. threads: 0 leaves the choice to
+    torch. precision: auto is 16-bit floats where they pay (CUDA), else float32. cache: folder of
+    converted networks; None keeps none.
+    """
+
+    engine: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    precision: str = "auto"
+    cache: Path | None = None
 
 
 class Engine(Protocol):
@@ -20,6 +44,10 @@ class Engine(Protocol):
     name: str
     precision: str
     interpolation: Interpolation
+
+    def warm(self, shape: Sequence[int]) -> None:
+        """Get ready for patches of this shape, so that the first one does not wait for it."""
+        ...
 
     def run(self, patch: Patch) -> Array:
         """Logits (channels, d/f, h/f, w/f) float32, contiguous and finite, f = 1 or 2."""
@@ -51,12 +79,21 @@ class TorchEngine:
 
     interpolation: Interpolation = "linear"
 
-    def __init__(self, network: nn.Module, device: str) -> None:
+    def __init__(self, network: nn.Module, device: str, precision: str = "auto") -> None:
         self._device = torch.device(device)
         self._network = _with_group_norms(network).eval().to(self._device)
         self._network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.name = f"torch-{device}"
-        self.precision = "float16" if device == "cuda" else "float32"
+        self.precision = "float16" if device == "cuda" and precision == "auto" else "float32"
+        if device == "cuda" and self.precision == "float32":
+            # By default CUDA's convolutions round float32 to 10 bits (TF32); it holds for the process.
+            torch.backends.cudnn.allow_tf32 = False
+
+    def warm(self, shape: Sequence[int]) -> None:
+        """Load CUDA's kernels for this shape; the CPU has nothing to prepare."""
+        if self._device.type == "cuda":
+            empty = np.zeros(tuple(shape), np.float32)
+            self.run(Patch(empty, np.ones(empty.shape, bool), np.eye(4), 0.0, 1.0))
 
     def run(self, patch: Patch) -> Array:
         """Logits at half resolution.
@@ -86,6 +123,9 @@ class OracleEngine:
     precision = "exact"
     interpolation: Interpolation = "nearest"
 
+    def warm(self, shape: Sequence[int]) -> None:
+        """Nothing to prepare."""
+
     def run(self, patch: Patch) -> Array:
         """Logits at full resolution; background where the patch holds no data."""
         logits = oracle.decode(patch.raw())
@@ -94,19 +134,45 @@ class OracleEngine:
         return logits
 
 
-def torch_engine(network: nn.Module, *, engine: str, device: str, threads: int) -> TorchEngine:
-    """Choose the torch engine for this machine.
+def choose(network: nn.Module, options: EngineOptions, digest: str) -> tuple[Engine, str]:
+    """Make the engine for this machine; the network becomes its own.
+
+    digest: of the bundle, under which the converted network is cached.
+    Returns the engine and one line about what could not be had, empty when nothing is amiss.
 
     Raises:
-        EngineError: an unknown engine, or CUDA asked for where there is none.
+        EngineError: an unknown word, CUDA where there is none, or OpenVINO asked for and not usable.
     """
-    if engine not in {"auto", "torch"}:
-        raise EngineError(f"engine {engine!r} is not built in; set [model] engine to auto or torch")
-    if device == "cuda" and not torch.cuda.is_available():
+    _check(options)
+    if options.threads > 0:
+        torch.set_num_threads(options.threads)
+    cuda = options.device != "cpu" and torch.cuda.is_available()
+    if options.engine == "torch" or (options.engine == "auto" and cuda):
+        return TorchEngine(network, "cuda" if cuda else "cpu", options.precision), ""
+    try:
+        engine = OpenVinoEngine(
+            network, digest=digest, cache=options.cache, threads=options.threads
+        )
+    except EngineError as error:
+        if options.engine == "openvino":
+            raise
+        return TorchEngine(network, "cpu"), f"plain torch, several times slower: {error}"
+    return engine, engine.note
+
+
+def _check(options: EngineOptions) -> None:
+    for key, value, known in (
+        ("engine", options.engine, ENGINES),
+        ("device", options.device, DEVICES),
+        ("precision", options.precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise EngineError(
+                f"{key} {value!r} is unknown; set [model] {key} to {', '.join(known[:-1])} or {known[-1]}"
+            )
+    if options.device != "cuda":
+        return
+    if options.engine == "openvino":
+        raise EngineError("engine openvino runs on the CPU; set [model] device to auto or cpu")
+    if not torch.cuda.is_available():
         raise EngineError("device cuda: no CUDA device here; set [model] device to auto or cpu")
-    if device not in {"auto", "cpu", "cuda"}:
-        raise EngineError(f"device {device!r} is unknown; set [model] device to auto, cpu or cuda")
-    if threads > 0:
-        torch.set_num_threads(threads)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return TorchEngine(network, chosen)

@@ -47,7 +47,7 @@ def reseal(folder: Path, **changes: Any) -> None:
 
 
 def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV3Plus3D) -> None:
-    model = bundle.load(folder, device="cpu")
+    model = bundle.load(folder, engine="torch", device="cpu")
     values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
     patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
     with torch.inference_mode():
@@ -62,7 +62,8 @@ def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV
 def test_the_digest_names_the_weights(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(10)
     other = bundle.write_bundle(tmp_path / "other", CARD, DeepLabV3Plus3D(TINY), LevelNet(LEVEL))
-    assert bundle.load(folder).info.digest != bundle.load(other).info.digest
+    digests = {bundle.load(each, engine="torch").info.digest for each in (folder, other)}
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("name", [bundle.WEIGHTS, bundle.LEVEL_WEIGHTS])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model import oracle
-from model.engines import Engine, OracleEngine, torch_engine
+from model import engines, oracle
+from model.engines import Engine, EngineOptions, OracleEngine, TorchEngine, choose
 from model.errors import EngineError, EngineFailed
 from model.network import Architecture, DeepLabV3Plus3D
 from model.window import Patch
@@ -37,14 +40,25 @@ def patch() -> Patch:
 def engine_of(name: str) -> Engine:
     if name == "oracle":
         return OracleEngine()
-    return torch_engine(network(), engine="torch", device=name, threads=0)
+    if name == "openvino":
+        pytest.importorskip("openvino")
+        return chosen(engine="openvino")
+    return chosen(engine="torch", device=name)
+
+
+def chosen(
+    of: DeepLabV3Plus3D | None = None, *, engine: str = "auto", device: str = "cpu", **more: Any
+) -> Engine:
+    return choose(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
 
 
 @pytest.mark.parametrize(
-    "name", ["cpu", "oracle", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])]
+    "name",
+    ["cpu", "openvino", "oracle", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])],
 )
 def test_contract(name: str) -> None:
     engine = engine_of(name)
+    engine.warm(SHAPE)
     logits = engine.run(patch())
     factor = SHAPE[0] // logits.shape[1]
     assert factor in {1, 2}
@@ -84,7 +98,7 @@ def test_the_engine_s_quicker_norms_answer_as_the_network_does() -> None:
     given = patch()
     with torch.inference_mode():
         expected = plain(torch.from_numpy(given.values).double()[None, None])[0].numpy()
-    engine = torch_engine(plain.float(), engine="torch", device="cpu", threads=0)
+    engine = TorchEngine(plain.float(), "cpu")
     np.testing.assert_allclose(engine.run(given), expected, atol=1e-4)
     assert np.abs(expected).max() > 0.1
 
@@ -93,36 +107,65 @@ def test_an_answer_that_is_not_finite_is_an_error_and_not_background() -> None:
     broken = network()
     with torch.no_grad():
         next(iter(broken.decoder[-1].parameters())).fill_(torch.nan)
-    engine = torch_engine(broken, engine="auto", device="cpu", threads=0)
+    engine = TorchEngine(broken, "cpu")
     with pytest.raises(EngineFailed, match=r"torch-cpu .* not finite") as failure:
         engine.run(patch())
     assert failure.value.exit_code == 6
 
 
-def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(EngineError, match="'openvino'") as refusal:
-        torch_engine(network(), engine="openvino", device="cpu", threads=0)
+@pytest.mark.parametrize(
+    ("key", "value"), [("engine", "onnx"), ("device", "tpu"), ("precision", "int8")]
+)
+def test_an_unknown_word_is_refused(key: str, value: str) -> None:
+    with pytest.raises(EngineError, match=f"{key} '{value}' is unknown") as refusal:
+        chosen(**{key: value})
     assert refusal.value.exit_code == 6
-
-
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(EngineError, match="'tpu'"):
-        torch_engine(network(), engine="auto", device="tpu", threads=0)
 
 
 def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match="no CUDA device"):
-        torch_engine(network(), engine="auto", device="cuda", threads=0)
-    assert torch_engine(network(), engine="auto", device="auto", threads=0).name == "torch-cpu"
+        chosen(device="cuda")
+    assert chosen(engine="torch", device="auto").name == "torch-cpu"
 
 
-def test_threads_are_set_only_when_asked_for() -> None:
+def test_openvino_on_cuda_is_refused() -> None:
+    with pytest.raises(EngineError, match="openvino runs on the CPU"):
+        chosen(engine="openvino", device="cuda")
+
+
+def test_auto_takes_cuda_where_it_is_and_openvino_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[str, str]] = []
+
+    def torch_engine(_: Any, device: str, precision: str = "auto") -> str:
+        made.append((device, precision))
+        return "torch"
+
+    monkeypatch.setattr(engines, "TorchEngine", torch_engine)
+    monkeypatch.setattr(
+        engines, "OpenVinoEngine", lambda *_, **__: SimpleNamespace(name="ov", note="")
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert chosen(device="auto", precision="float32") == "torch"
+    assert chosen(device="cpu").name == "ov"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert chosen(device="auto").name == "ov"
+    assert made == [("cuda", "float32")]
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_threads_are_set_only_when_asked_for(engine: str) -> None:
+    """Conversion included, which runs the network once."""
+    if engine == "openvino":
+        pytest.importorskip("openvino")
     before = torch.get_num_threads()
+    made = network()
     try:
-        torch_engine(network(), engine="auto", device="cpu", threads=0)
+        chosen(made, engine=engine).run(patch())
         assert torch.get_num_threads() == before
-        torch_engine(network(), engine="auto", device="cpu", threads=2)
+        chosen(made, engine=engine, threads=2)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
