@@ -222,13 +222,12 @@ def _process(
 
 def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) -> Any:
     say_progress("loading the model")
-    from model import bundle as bundles
-    from node.pipeline import settings_of
+    from node.pipeline import load_model, settings_of
     from node.process import Workshop
 
-    given = config.model
-    path = bundle or (Path(given.bundle) if given.bundle else bundles.default_path())
-    model = bundles.load(path, engine=given.engine, device=given.device, threads=given.threads)
+    model = load_model(config.model, path=bundle)
+    if model.note:
+        complain(f"lumbar-node: {model.note}")
     return Workshop(model, settings_of(config.node, config.results), out, now, force)
 
 

@@ -196,9 +196,24 @@ class ModelConfig(_Section):
     bundle: str = Field(
         default="", description="Folder of the model bundle; empty is the shipped one."
     )
-    engine: str = Field(default="auto", description='Inference engine: "auto" or "torch".')
-    device: str = Field(default="auto", description='"auto", "cpu" or "cuda".')
-    threads: int = Field(default=0, ge=0, description="CPU threads of the engine; 0 is every core.")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description='"auto" is torch on a GPU and OpenVINO on the CPU; else "torch" or "openvino".',
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description='"auto" is the GPU where there is one; else "cpu" or "cuda".'
+    )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads of the engine; 0 is what torch takes, every core."
+    )
+    precision: Literal["auto", "float32"] = Field(
+        default="auto",
+        description='"auto" is 16-bit floats on a GPU and 32-bit on the CPU; "float32" is 32-bit on both.',
+    )
+    cache: str = Field(
+        default="",
+        description="Folder of converted networks; empty is engines in the service's state folder.",
+    )
 
 
 class ResultsConfig(_Section):
@@ -352,7 +367,8 @@ def _resolved(config: Config, folder: Path) -> Config:
         }
     )
     bundle = str(folder / config.model.bundle) if config.model.bundle else ""
-    model = config.model.model_copy(update={"bundle": bundle})
+    cache = str(folder / config.model.cache) if config.model.cache else ""
+    model = config.model.model_copy(update={"bundle": bundle, "cache": cache})
     return config.model_copy(update={"node": node, "model": model})
 
 

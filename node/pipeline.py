@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from dicomseg.identity import Identity, ResultKey, result_key
@@ -18,11 +20,14 @@ from dicomseg.pixels import load
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
 from dicomseg.series import Grid
+from model import bundle
 from model.bundle import LoadedModel
 from model.segment import segment
-from node.config import NodeConfig, ResultsConfig
+from node.config import ModelConfig, NodeConfig, ResultsConfig
 
 DISTRIBUTION: Final = "lumbar-node"
+ENGINES: Final = "engines"
+"""Folder of converted networks."""
 
 Clock = Callable[[], datetime]
 """Now, with its zone."""
@@ -70,6 +75,38 @@ def key_of(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
     return result_key(
         grid.instances, engine, settings.digest, identity.software_version, settings.attempt
     )
+
+
+def load_model(
+    config: ModelConfig, *, state: Path | None = None, path: Path | None = None
+) -> LoadedModel:
+    """Load the configured bundle with its engine.
+
+    state: the service's folder, which keeps the converted network; by hand it is the user's cache.
+    path: another bundle than the configured one. Raises `BundleError` and `EngineError`.
+    """
+    chosen = path or (Path(config.bundle) if config.bundle else bundle.default_path())
+    near = state or _user_cache()
+    kept = Path(config.cache) if config.cache else near / ENGINES if near else None
+    return bundle.load(
+        chosen,
+        engine=config.engine,
+        device=config.device,
+        threads=config.threads,
+        precision=config.precision,
+        cache=kept,
+    )
+
+
+def _user_cache() -> Path | None:
+    """Folder of this program in the user's cache (XDG Base Directory); None for a user without a home."""
+    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if told.is_absolute():  # the specification ignores a relative one
+        return told / DISTRIBUTION
+    try:
+        return Path("~/.cache").expanduser() / DISTRIBUTION
+    except RuntimeError:
+        return None
 
 
 def process_series(

@@ -23,15 +23,15 @@ from dicomseg import headers
 from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.segmentation import NotInView
 from dicomseg.series import Gaps, Grid, assemble, too_small
-from model import bundle
 from model.bundle import LoadedModel
+from model.window import PAPER_SHAPE
 from node import config as configuration
 from node import folder
-from node.config import Config, ModelConfig
+from node.config import Config
 from node.errors import ClaimLost, IllegalTransition
 from node.events import EventLog, SeriesEnded, StepFailed, quiet_libraries
 from node.journal import Journal
-from node.pipeline import Settings, key_of, process_series, settings_of
+from node.pipeline import Settings, key_of, load_model, process_series, settings_of
 from node.records import ResultRow, SeriesRow
 from node.states import SeriesEvent, SeriesState
 from node.work import READY, Heartbeat, give_back
@@ -137,12 +137,6 @@ class Worker:
         return grid
 
 
-def load_model(config: ModelConfig) -> LoadedModel:
-    """Load the configured bundle. Raises `BundleError` and `EngineError`."""
-    path = Path(config.bundle) if config.bundle else bundle.default_path()
-    return bundle.load(path, engine=config.engine, device=config.device, threads=config.threads)
-
-
 def _now() -> datetime:
     return datetime.now().astimezone()
 
@@ -167,14 +161,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         config = configuration.load(given.config)
-        model = load_model(config.model)
+        model = load_model(config.model, state=config.node.state)
+        model.engine.warm(PAPER_SHAPE)
         journal = Journal.open(config.node.state / JOURNAL, time.time)
     except LumbarError as error:
         sys.stderr.write(f"worker: {error}\n")
         return error.exit_code
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    Worker(config, journal, model, given.token, EventLog(config.node.name)).run(stopping)
+    log = EventLog(config.node.name)
+    if model.note:
+        log.event(StepFailed("engine", model.note))
+    Worker(config, journal, model, given.token, log).run(stopping)
     journal.close()
     return 0
 
