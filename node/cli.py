@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
-from node import cli_service
+from node import cli_service, commands_bench
 from node.cli_shared import (
     AnyOption,
     ConfigOption,
@@ -56,6 +56,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="Model bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cli_service.app)
 app.add_typer(models_app, name="models")
+commands_bench.register(app)
 
 
 def main() -> None:

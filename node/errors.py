@@ -55,3 +55,17 @@ class DiskFull(LumbarError):
 
     code = "disk-full"
     exit_code = 2
+
+
+class BenchRefused(LumbarError):
+    """Nothing can be measured with these options; see the message for the one to change."""
+
+    code = "bench-refused"
+    exit_code = 2
+
+
+class BenchFailed(LumbarError):
+    """The engine that the others are measured by did not run; see the message."""
+
+    code = "bench-failed"
+    exit_code = 6
