@@ -9,9 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PyTorch's own index of CPU builds, asked only without an NVIDIA driver and without a local wheel.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# uv finds the same versions everywhere: hashes, every platform, no host names, no accelerators.
+# uv finds the same versions everywhere: hashes, every platform, no host names, no accelerators, and
+# nothing that reports from a hospital to anybody (OpenVINO works without its telemetry).
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
-	--generate-hashes --no-emit-package torch --no-header --no-annotate --quiet
+	--generate-hashes --no-emit-package torch --no-emit-package openvino-telemetry --no-header --no-annotate --quiet
 PIP := $(BIN)/python -m pip
 HASHED := $(PIP) install -qq --require-hashes --no-deps
 
