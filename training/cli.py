@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from dicomseg.errors import LumbarError
-from training import commands_import
+from training import commands_fit, commands_import
+from training.commands_shared import progress
 
 app = typer.Typer(
     name="lumbar-train",
@@ -65,22 +64,6 @@ Cases that exist are left as they are, so an interrupted run is continued by the
 """
 
 
-_FIT_HELP = """Train the segmentation network on prepared cases; stops and resumes at any step.
-
-[bold]OUT[/bold] gets checkpoint.pt, whole at any moment, and recipe.json. The same recipe and cases give the
-same weights on the same machine and number of threads, also when the run was stopped in between.
-
-[bold]Examples[/bold]
-
-  lumbar-train fit --cases cases --out run --held-out phantom-001091 --held-out spider-005
-
-  lumbar-train fit --cases cases --out run --recipe recipe.toml --max-minutes 90 --threads 2
-
-  lumbar-train fit --cases cases --out run --start model/bundles/lumbar-l45
-
-[bold]Exit status[/bold]: 0 done or time over, 2 recipe refused, 4 no cases or an unreadable checkpoint.
-"""
-
 _EXPORT_HELP = """Write a bundle from a run's averaged weights and a level finder, and load it once.
 
 [bold]Examples[/bold]
@@ -104,28 +87,6 @@ Without --case the cases that the bundle's card names as held out are taken.
 
 [bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
 """
-
-
-def _progress(total: int, title: str) -> tuple[Any, Callable[[str], None], Callable[[], None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[step]}"),
-    )
-    task = bar.add_task(title, total=total, step="")
-    return bar, lambda step: bar.update(task, step=step), lambda: bar.advance(task)
 
 
 def _tables(rows: Sequence[Any], scores: Sequence[Any], unseen: frozenset[str]) -> tuple[Any, Any]:
@@ -173,7 +134,7 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     options = Options(
         cast("Any", fov.value), slices, matrix, oblique, coded, distractors, drop_slice
     )
-    bar, said, advance = _progress(cases, "phantom")
+    bar, said, advance = progress(cases, "phantom")
     written = []
     with bar:
         for number in range(cases):
@@ -199,7 +160,7 @@ def prepare(
     if not phantoms and spider is None:
         raise OptionsRefused("nothing to prepare: give --phantoms N or --spider FOLDER")
     total = phantoms + (len(preparing.spider_subjects(spider)) if spider else 0)
-    bar, said, advance = _progress(total, "prepare")
+    bar, said, advance = progress(total, "prepare")
 
     def done(name: str) -> None:
         said(name)
@@ -210,52 +171,6 @@ def prepare(
             preparing.prepare_spider(spider, out, done)
         preparing.prepare_phantoms(seed, phantoms, out, done, slices=slices, matrix=matrix)
     typer.echo(f"{total} cases in {out}")
-
-
-@app.command(help=_FIT_HELP)
-def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint.pt, recipe.json.")],
-    recipe: Annotated[
-        Path | None, typer.Option(help="Recipe (TOML); without it, defaults.")
-    ] = None,
-    max_minutes: Annotated[float, typer.Option(min=0, help="Stop after this time.")] = math.inf,
-    resume: Annotated[bool, typer.Option(help="Continue the run in OUT, if there is one.")] = True,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
-    held_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Case id never trained on; repeat. Replaces the recipe's."),
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Bundle whose weights a new run begins with.")
-    ] = None,
-) -> None:
-    """Train the segmentation network on prepared cases."""
-    import torch
-
-    from training import fit as fitting
-    from training.recipe import Recipe, read
-
-    chosen = Recipe() if recipe is None else read(recipe)
-    if held_out:
-        chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
-    if threads:
-        torch.set_num_threads(threads)
-    ready, validation = fitting.prepare_fit(cases, out, chosen, resume=resume, start=start)
-    bar, said, _ = _progress(chosen.steps, "fit")
-
-    def report(now: fitting.Progress) -> None:
-        bar.update(bar.task_ids[0], completed=now.step)
-        said(f"loss {now.loss:.4f}")
-        if now.dice is not None:
-            bar.console.print(now.step, *(f"{k} {v:.3f}" for k, v in now.dice.items()))
-
-    with bar:
-        bar.update(bar.task_ids[0], completed=ready.step)
-        done = fitting.run(
-            ready, out, max_minutes=max_minutes, validation=validation, report=report
-        )
-    typer.echo(f"{out}: step {ready.step} of {chosen.steps}, {'done' if done else 'time over'}")
 
 
 @app.command(help=_EXPORT_HELP)
@@ -304,7 +219,7 @@ def evaluate(
 
     model = load(bundle or default_path(), threads=threads)
     paths = evaluating.chosen(cases, model, tuple(case or ()), every=every)
-    bar, said, advance = _progress(len(paths), "evaluate")
+    bar, said, advance = progress(len(paths), "evaluate")
 
     def report(score: evaluating.CaseScore) -> None:
         said(score.case_id)
@@ -319,6 +234,7 @@ def evaluate(
         out.write_text(text + "\n", encoding="utf-8")
 
 
+commands_fit.register(app)
 commands_import.register(app)
 
 

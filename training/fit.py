@@ -27,6 +27,7 @@ from training.cases import cases_in, load_case
 from training.cpu import network as kernels
 from training.errors import OptionsRefused, SourceMissing
 from training.loss import marginal_loss
+from training.ranks import Ranks
 from training.recipe import Recipe
 from training.sampling import sample_of
 from training.start import starting_network
@@ -70,7 +71,8 @@ def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, flo
     for path in paths:
         case = load_case(path)
         sample = window_sample(case)
-        found = upsampled(network(sample.image)).argmax(1)
+        device = next(network.parameters()).device
+        found = upsampled(network(sample.image.to(device))).argmax(1).cpu()
         for structure in STRUCTURES:
             if structure.id not in case.labelled:
                 continue
@@ -100,16 +102,19 @@ class Fit:
         phantoms: Sequence[Path],
         slabs: Sequence[Path],
         network: DeepLabV3Plus3D | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if not phantoms and not slabs:
             raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
         torch.manual_seed(recipe.seed)
         self.recipe, self.phantoms, self.slabs, self.step = recipe, list(phantoms), list(slabs), 0
+        self.ranks = ranks or Ranks()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # A trained network keeps its statistics from the first step.
         self.norm_steps = recipe.norm_steps if network is None else 0
         self.network = network or DeepLabV3Plus3D(recipe.architecture)
-        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = DeepLabV3Plus3D(recipe.architecture)
+        self.network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = DeepLabV3Plus3D(recipe.architecture).to(self.device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -141,7 +146,8 @@ class Fit:
         self.network.train(self.step < self.norm_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, self.step)
-        numbers = range(self.step * recipe.accumulate, (self.step + 1) * recipe.accumulate)
+        first = self.step * recipe.accumulate
+        numbers = self.ranks.share(range(first, first + recipe.accumulate))
         if kernels.suits(self.network):
             with ThreadPoolExecutor(_side_by_side(recipe), initializer=_one_core) as pool:
                 done = list(pool.map(self._by_kernels, numbers))
@@ -151,6 +157,9 @@ class Fit:
             self.network.parameters(), *(gradients for _, gradients in done), strict=True
         ):
             parameter.grad = torch.stack(parts).mean(0)
+        self.ranks.mean_(p.grad for p in self.network.parameters() if p.grad is not None)
+        if self.network.training:
+            self.ranks.mean_(self.network.buffers())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimizer.step()
         self._average()
@@ -163,8 +172,11 @@ class Fit:
 
     def _by_torch(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
-        logits = self.network(sample.image.to(memory_format=torch.channels_last_3d))
-        loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, case.labelled)
+        image = sample.image.to(self.device, memory_format=torch.channels_last_3d)
+        labels, valid = sample.labels.to(self.device), sample.valid.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.network(image)
+        loss = marginal_loss(upsampled(logits.float()), labels, valid, case.labelled)
         return float(loss.detach()), torch.autograd.grad(loss, list(self.network.parameters()))
 
     def _average(self) -> None:
@@ -195,18 +207,21 @@ def run(
     file = out / CHECKPOINT
     start = saved = time.monotonic()
     losses: list[float] = []
-    while fit.step < fit.recipe.steps and time.monotonic() - start < max_minutes * 60:
+    while fit.step < fit.recipe.steps:
+        if fit.ranks.agree(stop=time.monotonic() - start >= max_minutes * 60):
+            break
         losses = [*losses[1 - REPORT_EVERY :], fit.advance()]
         if fit.step % REPORT_EVERY == 0 or fit.step == 1:
-            due = bool(validation) and fit.step % VALIDATE_EVERY == 0
+            due = fit.ranks.first and bool(validation) and fit.step % VALIDATE_EVERY == 0
             dice = quick_dice(fit.average, validation) if due else None
             seconds = time.monotonic() - start
             rate = learning_rate(fit.recipe, fit.step)
             report(Progress(fit.step, float(np.mean(losses)), rate, seconds, dice))
-        if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+        if fit.ranks.first and time.monotonic() - saved > CHECKPOINT_EVERY_S:
             checkpoint.save(file, fit.state())
             saved = time.monotonic()
-    checkpoint.save(file, fit.state())
+    if fit.ranks.first:
+        checkpoint.save(file, fit.state())
     return fit.step >= fit.recipe.steps
 
 
@@ -256,11 +271,17 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
 
 
 def prepare_fit(
-    cases: Path, out: Path, recipe: Recipe, *, resume: bool, start: Path | None = None
+    cases: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool,
+    start: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Fit, list[Path]]:
     """Make a run ready in `out`, resumed where its checkpoint stands; also the held-out cases.
 
-    start: bundle whose weights a new run begins with.
+    start: bundle whose weights a new run begins with. ranks: this process's place among several.
 
     Raises:
         SourceMissing: no cases to train on, or a held-out id that is not among them.
@@ -276,8 +297,9 @@ def prepare_fit(
     begin = None
     if start is not None and not resumed:
         begin = starting_network(start, recipe.architecture, [*phantoms, *slabs])
-    fit = Fit(recipe, phantoms, slabs, begin)
-    _claim(out, recipe, resume=resume)
+    fit = Fit(recipe, phantoms, slabs, begin, ranks)
+    if fit.ranks.first:
+        _claim(out, recipe, resume=resume)
     if resumed:
         fit.restore(checkpoint.load(out / CHECKPOINT))
     return fit, held

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from dicomseg.volume import affine_of
 from model.network import Architecture
 from training import checkpoint, cpu
 from training import fit as fitting
-from training.augment import SPACING_MM
-from training.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import OptionsRefused, RecipeRefused, SourceMissing
 from training.fit import (
     CHECKPOINT,
@@ -43,40 +40,9 @@ TINY = Recipe(
 )
 
 
-def write_case(folder: Path, name: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    spider = name.startswith("spider")
-    shape = (24, 32, 10) if spider else (24, 32, 40)
-    labels = np.zeros(shape, np.uint8)
-    labels[14:20, 8:20, 2:8], labels[10:14, 8:20, 2:8], labels[4:10, 8:20, 2:8] = 1, 2, 3
-    image = (labels * 40 + rng.normal(0, 5, shape)).astype(np.float32)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
-    x, y, z = (float(v) for v in affine[:3, :3] @ np.array([12.0, 14.0, 5.0]))
-    save_case(
-        Case(
-            name,
-            name,
-            "spider" if spider else "phantom",
-            image,
-            labels,
-            affine,
-            ("l4", "ivd", "l5", "dura") if spider else ALL_STRUCTURES,
-            (x, y, z),
-            (0.0, 0.0, 1.0),
-            {},
-        ),
-        folder,
-    )
-
-
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cases")
-    for n in range(1, 4):
-        write_case(folder / "phantom", f"phantom-{n:06d}", n)
-    for n in range(1, 3):
-        write_case(folder / "spider", f"spider-{n:03d}", 10 + n)
-    return folder
+def cases(tiny_cases: Path) -> Path:
+    return tiny_cases
 
 
 @pytest.fixture(autouse=True)

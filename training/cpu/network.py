@@ -25,7 +25,9 @@ def suits(network: nn.Module) -> bool:
     norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm3d)]
     separable = isinstance(network, DeepLabV3Plus3D) and network.architecture.separable_stem
     whole = all(c.in_channels % LANES == 0 for c in convolutions)
-    return separable and whole and not norms and not network.training and kernels() is not None
+    here = next(network.parameters()).device.type == "cpu"
+    fixed = not norms and not network.training
+    return separable and whole and fixed and here and kernels() is not None
 
 
 def gradients(
