@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from dicomseg import headers
@@ -119,6 +120,7 @@ class Selection:
     quiet_s: float
     now: Callable[[], float]
     told: Callable[[object], None] = unheard
+    read: Callable[[Path], Instance] = headers.read
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""
@@ -151,7 +153,7 @@ class Selection:
         return True
 
     def _candidate(self, key: SeriesKey) -> Candidate:
-        found = [headers.read(row.path) for row in self.journal.instances_of(key)]
+        found = [self.read(row.path) for row in self.journal.instances_of(key)]
         return candidate(key.series, found, self.rules)
 
     def _study_is_arriving(self, row: SeriesRow) -> bool:

@@ -40,7 +40,7 @@ from node.receive import Receiver, free_bytes
 from node.records import InstanceFacts
 from node.selection import Selection
 from node.spool import Spool
-from node.track import Track
+from node.track import Track, remembering
 from node.work import Workers, give_back
 
 JOURNAL: Final = "journal.sqlite"
@@ -198,10 +198,10 @@ class Node:
     def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[_Loop]:
         rules = tuple(r.rule() for r in self.config.select.rule)
         track = self.config.track
-        tracker = Track(journal, track, rules, self.now, self.log, self.now())
-        selection = Selection(
-            journal, rules, track.settle_seconds, track.quiet_seconds, self.now, self.log.event
-        )
+        read = remembering()
+        tracker = Track(journal, track, rules, self.now, self.log, self.now(), read)
+        times = (track.settle_seconds, track.quiet_seconds)
+        selection = Selection(journal, rules, *times, self.now, self.log.event, read)
         loops = [
             _Loop("track", (tracker, selection), stopping, self.log, journal),
             _Loop(WORK, (workers,), stopping, self.log, journal),

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
 
 from dicomseg import headers
 from dicomseg.errors import InputRefused
@@ -21,6 +24,9 @@ from node.journal import Journal
 from node.records import InstanceRow, SeriesRow
 from node.rules import Rule, could_accept
 from node.states import SeriesEvent, SeriesState
+
+REMEMBERED: Final = 8192
+"""Headers that are kept in memory, a few kilobytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +91,22 @@ def _missing(grid: Grid | Gaps, have: int, count: int | None, problems: Sequence
     return "; ".join(told)
 
 
+def remembering(size: int = REMEMBERED) -> Callable[[Path], Instance]:
+    """Return `headers.read` that reads a file once: what lies in the spool never changes."""
+
+    @lru_cache(size)
+    def read(path: Path) -> Instance:
+        return headers.read(path)
+
+    return read
+
+
 @dataclass(slots=True)
 class Track:
     """Takes receiving series to *complete* or *incomplete*. `now` gives seconds since 1970.
 
-    A restart waits anew: what is left over from before is not complete because it is old.
+    A restart waits anew: what is left over from before is not complete because it is old. Every
+    look at a series asks for all of its headers, so `read` remembers.
     """
 
     journal: Journal
@@ -98,7 +115,7 @@ class Track:
     now: Callable[[], float]
     log: EventLog
     started_at: float
-    _headers: dict[str, Instance | str] = field(default_factory=dict)
+    read: Callable[[Path], Instance] = field(default_factory=remembering)
     _waits: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def run_once(self) -> int:
@@ -107,8 +124,6 @@ class Track:
         gone = set(self._waits) - {r.id for r in rows}
         for series_id in gone:
             del self._waits[series_id]
-        if not rows:
-            self._headers.clear()
         return sum(self._look(row) for row in rows)
 
     def _look(self, row: SeriesRow) -> bool:
@@ -131,8 +146,6 @@ class Track:
         except IllegalTransition:
             return False  # another slice came meanwhile
         self.log.event(SeriesTracked(row.key.series, len(stored), state, decision.reason))
-        for instance in stored:
-            self._headers.pop(instance.digest, None)
         return True
 
     def _next_look(self, quiet_s: float) -> float:
@@ -143,12 +156,8 @@ class Track:
         return self.now() + self.config.settle_seconds
 
     def _read(self, row: InstanceRow) -> Instance | str:
-        """Header of one object, read once; a sentence when it cannot be read."""
-        known = self._headers.get(row.digest)
-        if known is None:
-            try:
-                known = headers.read(row.path)
-            except InputRefused as error:
-                known = str(error)
-            self._headers[row.digest] = known
-        return known
+        """Header of one object; a sentence when it cannot be read."""
+        try:
+            return self.read(row.path)
+        except InputRefused as error:
+            return str(error)

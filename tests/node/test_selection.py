@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_of_twins_the_corrected_one_is_chosen_and_named(
 
 
 def test_late_slice_between_reading_and_writing_wins(
-    journal: Journal, clock: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
 ) -> None:
     paths = write_series(tmp_path / "a", slices=15, ImageType=CORRECTED)
     key = _complete(journal, paths[:-1])
@@ -138,8 +139,7 @@ def test_late_slice_between_reading_and_writing_wins(
             _receive(journal, paths[-1:])
         return read(path)
 
-    monkeypatch.setattr(headers, "read", arrives_meanwhile)
-    assert _step(journal, clock).run_once() == 0
+    assert replace(_step(journal, clock), read=arrives_meanwhile).run_once() == 0
     assert _state(journal, key) is SeriesState.RECEIVING
 
 

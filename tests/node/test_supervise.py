@@ -341,3 +341,19 @@ def test_signal_stops_in_order_and_a_second_node_is_told_so(
         child.kill()
         child.wait(8)
         child.stderr.close()
+
+
+def test_tracker_and_selection_read_a_header_once_between_them(
+    node: Running, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    ready = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+    journal = Journal.open(tmp_path / "journal.sqlite", time.time)
+    loops = ready._loops(journal, Any, threading.Event())
+    tracker, selection = loops[0].steps
+    (path, *_) = write_series(tmp_path / "a")
+    reads: list[Path] = []
+    read = headers.read
+    monkeypatch.setattr(headers, "read", lambda p: (reads.append(p), read(p))[1])
+    assert tracker.read(path) == selection.read(path)  # type: ignore[attr-defined]
+    assert reads == [path]
+    journal.close()
