@@ -76,8 +76,7 @@ def find(seg: Segmentation) -> MidPlane | Refusal:
 
 def _voxels_lps(seg: Segmentation, structure: StructureId) -> Points:
     volume = seg.labels.volume
-    flat = np.flatnonzero(volume.array == BY_ID[structure].value)
-    return volume.to_patient(np.stack(np.unravel_index(flat, volume.shape), axis=-1))
+    return volume.to_patient(volume.where(BY_ID[structure].value))
 
 
 def _least_axis(points: Points, towards: Points) -> Points:

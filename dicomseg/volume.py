@@ -76,6 +76,22 @@ class Volume:
         inverse = np.linalg.inv(self.affine[:3, :3])
         return (np.asarray(lps, dtype=np.float64) - self.affine[:3, 3]) @ inverse.T
 
+    def where(self, value: int) -> Array:
+        """Index points (n, 3) of the voxels with this value, in the array's order.
+
+        Sought inside their bounding box only: a structure fills a hundredth of a volume.
+        """
+        mask = self.array == value
+        start = [0, 0, 0]
+        for axis in range(3):
+            others = tuple(n for n in range(3) if n != axis)
+            there = np.flatnonzero(mask.any(axis=others))
+            if len(there) == 0:
+                return np.empty((0, 3), np.intp)
+            start[axis] = int(there[0])
+            mask = mask[(slice(None),) * axis + (slice(there[0], there[-1] + 1),)]
+        return np.argwhere(mask) + start
+
     def with_array(self, array: Array) -> Volume:
         """Return the same geometry with another array of the same shape."""
         if array.shape != self.array.shape:

@@ -41,7 +41,7 @@ WHOLE_IN_WINDOW: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5"})
 
 
 def _centre(labels: Labels, name: StructureId) -> Points | None:
-    index = np.argwhere(labels.volume.array == BY_ID[name].value)
+    index = labels.volume.where(BY_ID[name].value)
     return labels.volume.to_patient(index.mean(axis=0)) if len(index) else None
 
 
@@ -119,7 +119,7 @@ def _absent(structure: Structure, outside: frozenset[StructureId]) -> Finding:
 
 def _one_sided(labels: Labels, structure: Structure, level: Level) -> list[Finding]:
     """Name the side of a paired structure on which nothing was found."""
-    x = labels.volume.to_patient(np.argwhere(labels.volume.array == structure.value))[:, 0]
+    x = labels.volume.to_patient(labels.volume.where(structure.value))[:, 0]
     is_left = x > level.centre_lps[0]
     sides = (("left", is_left.any()), ("right", (~is_left).any()))
     return [

@@ -98,7 +98,7 @@ def spine_x(labels: Volume) -> tuple[float, float]:
     points = []
     names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
     for name in names:
-        index = np.argwhere(labels.array == BY_ID[name].value)
+        index = labels.where(BY_ID[name].value)
         if len(index):
             points.append(labels.to_patient(index.mean(axis=0)))
     if not points:
@@ -115,7 +115,7 @@ def split_sides(labels: Volume) -> Volume:
     start, slope = spine_x(labels)
     out = np.zeros(labels.shape, np.uint8)
     for segment in SEGMENTS:
-        index = np.argwhere(labels.array == segment.structure.value)
+        index = labels.where(segment.structure.value)
         if len(index) == 0:
             continue
         if segment.side is not None:

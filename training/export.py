@@ -131,5 +131,5 @@ def export(run: Path, level_weights: Path, out: Path, fields: CardFields) -> Pat
     network, step = averaged_network(run, recipe)
     level, architecture = level_network(level_weights)
     bundle.write_bundle(out, card_of(recipe, step, architecture, fields), network, level)
-    bundle.load(out, device="cpu")
+    bundle.load(out, engine="torch", device="cpu")
     return out

@@ -95,3 +95,13 @@ def test_ras_negates_left_and_back_once():
 def test_any_point_survives_the_round_trip(point):
     v = volume(TILT)
     assert np.allclose(v.to_patient(v.to_index(np.array(point))), point)
+
+
+@pytest.mark.parametrize("value", [0, 3, 7, 9])
+def test_where_finds_what_a_search_of_every_voxel_finds(value: int) -> None:
+    rng = np.random.default_rng(1)
+    array = np.zeros((9, 12, 10), np.uint8)
+    array[2:5, 3:7, 4:9] = rng.integers(0, 5, (3, 4, 5))
+    array[8, 11, 9] = 7
+    found = Volume(array, np.eye(4)).where(value)
+    np.testing.assert_array_equal(found, np.argwhere(array == value))
