@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomseg.structures import SEGMENTS
-from node.states import DELIVERY_TRANSITIONS, SERIES_TRANSITIONS
+from node.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +32,7 @@ def states() -> str:
     rows = [
         *_transitions("series", SERIES_TRANSITIONS),
         *_transitions("delivery", DELIVERY_TRANSITIONS),
+        *_transitions("job", JOB_TRANSITIONS),
     ]
     return "\n".join(["| thing | from | event | to |", "|---|---|---|---|", *rows])
 

@@ -69,3 +69,24 @@ class BenchFailed(LumbarError):
 
     code = "bench-failed"
     exit_code = 6
+
+
+class UnknownJob(LumbarError):
+    """The journal has no such job; `lumbar-node jobs list` shows what there is."""
+
+    code = "unknown-job"
+    exit_code = 3
+
+
+class JobRefused(LumbarError):
+    """The job is in a state, or has options, that do not allow this; see the message."""
+
+    code = "job-refused"
+    exit_code = 3
+
+
+class PromotionRefused(LumbarError):
+    """The bundle may not be put into service; see the message for the reason and the remedy."""
+
+    code = "promotion-refused"
+    exit_code = 6

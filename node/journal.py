@@ -1,7 +1,7 @@
 """The journal: results, deliveries and requests, on top of objects and series.
 
 State and event are written in one transaction, or not at all. SQL stands here, in `series_table`,
-`database` and `schema` only.
+`journal_jobs`, `database` and `schema` only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from node.errors import IllegalTransition, UnknownUid
+from node.journal_jobs import JobTable
 from node.records import DeliveryRow, ResultRow, SeriesKey
 from node.series_table import SeriesTable
 from node.states import (
@@ -30,8 +31,8 @@ _DELIVERY: Final = (
 )
 
 
-class Journal(SeriesTable):
-    """All that is known of every object, series, result and delivery.
+class Journal(SeriesTable, JobTable):
+    """All that is known of every object, series, result and delivery, of jobs and the bundle in service.
 
     What a method has returned from survives a power cut. One connection per thread; several processes
     may use the file at the same time. Open it with `Journal.open`.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from node.states import DeliveryState, InstanceState, SeriesState
+from node.states import DeliveryState, InstanceState, JobState, SeriesState
 
 
 class SeriesKey(NamedTuple):
@@ -102,3 +102,75 @@ class EventRow:
     state: str
     detail: dict[str, Any]
     delivery_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What a retraining is asked to do; kept in the journal as it was at the time of asking.
+
+    cases: digest of each prepared case by its id, as found in `data`. bundle, recipe: empty is the
+    bundle in service when the job starts, and the default recipe. margin: in Dice.
+    """
+
+    data: str
+    held_out: str
+    recipe: str = ""
+    bundle: str = ""
+    margin: float = 0.01
+    max_hours: float = 12.0
+    cases: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One retraining in the journal.
+
+    pid, started: the running process and when the machine says it began, so that a process id that
+    came again is not taken for it. outcome: what the comparison answered.
+    """
+
+    id: int
+    state: JobState
+    reason: str
+    asked_by: str
+    plan: JobPlan
+    outcome: dict[str, Any]
+    pid: int | None
+    started: str
+    starts: int
+    created_at: float
+    state_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobEventRow:
+    """One event of a job, or of the schedule when `job_id` is None."""
+
+    id: int
+    at: float
+    job_id: int | None
+    event: str
+    state: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One change of the bundle in service, never altered; `folder` None is the configured bundle.
+
+    replaced: digest of the bundle in service until then. before_id: the row a rollback returns to, None
+    the configured bundle.
+    """
+
+    id: int
+    at: float
+    event: str
+    folder: Path | None
+    name: str
+    version: str
+    digest: str
+    replaced: str
+    before_id: int | None
+    job_id: int | None
+    asked_by: str
+    reason: str

@@ -41,6 +41,18 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
+class JobState(StrEnum):
+    """One retraining."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROPOSED = "proposed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PROMOTED = "promoted"
+
+
 class SeriesEvent(StrEnum):
     """What can happen to a series."""
 
@@ -73,6 +85,19 @@ class DeliveryEvent(StrEnum):
     NO_PROOF_OFFERED = "no_proof_offered"
     RETRY_REQUESTED = "retry_requested"
     SUPERSEDED = "superseded"
+
+
+class JobEvent(StrEnum):
+    """What can happen to a retraining job."""
+
+    STARTED = "started"
+    NODE_STOPPED = "node_stopped"
+    COMPARISON_PASSED = "comparison_passed"
+    COMPARISON_FAILED = "comparison_failed"
+    FAULT = "fault"
+    CANCEL_REQUESTED = "cancel_requested"
+    ENQUEUED_AGAIN = "enqueued_again"
+    PROMOTE_REQUESTED = "promote_requested"
 
 
 _S, _E = SeriesState, SeriesEvent
@@ -123,5 +148,24 @@ DELIVERY_TRANSITIONS: Final = MappingProxyType(
         (_D.SENT, _V.PROOF_MISSING): _D.WAITING,
         (_D.SENT, _V.NO_PROOF_OFFERED): _D.CONFIRMED,
         (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,
+    }
+)
+
+_J, _A = JobState, JobEvent
+JOB_TRANSITIONS: Final = MappingProxyType(
+    {
+        (_J.QUEUED, _A.STARTED): _J.RUNNING,
+        (_J.QUEUED, _A.CANCEL_REQUESTED): _J.CANCELLED,
+        # A job that cannot even be started, e.g. on a full disk.
+        (_J.QUEUED, _A.FAULT): _J.FAILED,
+        # An ordered stop is no fault of the training: the next start goes on from its checkpoint.
+        (_J.RUNNING, _A.NODE_STOPPED): _J.QUEUED,
+        (_J.RUNNING, _A.COMPARISON_PASSED): _J.PROPOSED,
+        (_J.RUNNING, _A.COMPARISON_FAILED): _J.REJECTED,
+        (_J.RUNNING, _A.FAULT): _J.FAILED,
+        (_J.RUNNING, _A.CANCEL_REQUESTED): _J.CANCELLED,
+        (_J.FAILED, _A.ENQUEUED_AGAIN): _J.QUEUED,
+        (_J.CANCELLED, _A.ENQUEUED_AGAIN): _J.QUEUED,
+        (_J.PROPOSED, _A.PROMOTE_REQUESTED): _J.PROMOTED,
     }
 )
