@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -47,6 +47,9 @@ class ConfigRefused(LumbarError):
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=_Section)
 
 
 class NodeConfig(_Section):
@@ -228,6 +231,58 @@ class ResultsConfig(_Section):
     )
 
 
+class ScheduleConfig(_Section):
+    """`[training.schedule]`: when a retraining is enqueued, and with what. Nothing is promoted by itself."""
+
+    cron: str = Field(
+        default="",
+        description='Times in UTC as minute, hour, day, month, weekday: "0 3 * * sun"; empty is never.',
+    )
+    data: str = Field(default="", description="Folder of prepared cases.")
+    held_out: str = Field(
+        default="", description="JSON file of the fixed held-out cases (`lumbar-train held-out`)."
+    )
+    recipe: str = Field(default="", description="Recipe (TOML); empty is the default one.")
+    minimum_new_cases: int = Field(
+        default=10,
+        ge=0,
+        description="Cases that came or changed since the last comparison, below which nothing is enqueued.",
+    )
+    margin: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Dice by which no structure's mean may be worse than that of the model in service.",
+    )
+    max_hours: float = Field(
+        default=12.0,
+        gt=0,
+        description="Hours of training per start; it goes on when enqueued again.",
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _times(cls, value: str) -> str:
+        if value:
+            from node.schedule import trigger_of  # noqa: PLC0415 - only where there is a schedule
+
+            trigger_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> ScheduleConfig:
+        missing = next((k for k in ("data", "held_out") if self.cron and not getattr(self, k)), "")
+        if missing:
+            raise ValueError(f"cron needs {missing}; give both, or leave cron empty")
+        return self
+
+
+class TrainingConfig(_Section):
+    """`[training]`: holds the schedule."""
+
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
 class _Destination(_Section):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the destination."
@@ -313,6 +368,7 @@ class Config(_Section):
     work: WorkConfig = WorkConfig()
     model: ModelConfig = ModelConfig()
     results: ResultsConfig = ResultsConfig()
+    training: TrainingConfig = TrainingConfig()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -366,10 +422,16 @@ def _resolved(config: Config, folder: Path) -> Config:
             "destination": tuple(place(d) for d in config.node.destination),
         }
     )
-    bundle = str(folder / config.model.bundle) if config.model.bundle else ""
-    cache = str(folder / config.model.cache) if config.model.cache else ""
-    model = config.model.model_copy(update={"bundle": bundle, "cache": cache})
-    return config.model_copy(update={"node": node, "model": model})
+    model = _placed(config.model, folder, "bundle", "cache")
+    schedule = _placed(config.training.schedule, folder, "data", "held_out", "recipe")
+    training = config.training.model_copy(update={"schedule": schedule})
+    return config.model_copy(update={"node": node, "model": model, "training": training})
+
+
+def _placed(section: S, folder: Path, *keys: str) -> S:
+    """Make these paths of a section absolute; an empty one stays empty."""
+    told = {key: getattr(section, key) for key in keys}
+    return section.model_copy(update={k: str(folder / v) for k, v in told.items() if v})
 
 
 _EXAMPLES: Final = (

@@ -117,13 +117,18 @@ def line_of(text: str, where: Where) -> int:
 
 def render(config: BaseModel, *, comments: bool = True, path: str = "") -> str:
     """Write tables as TOML: every key with its value and, as comments, its sentence."""
+    return "\n".join(_tables(config, path, comments=comments)).strip() + "\n"
+
+
+def _tables(config: BaseModel, path: str, *, comments: bool) -> list[str]:
     lines: list[str] = []
     for name, section in config:
         inner = f"{path}{name}"
         if isinstance(section, BaseModel):
             lines += table(section, f"[{inner}]", comments=comments)
             lines += _arrays(section, inner, comments=comments)
-    return "\n".join(lines).strip() + "\n"
+            lines += _tables(section, f"{inner}.", comments=comments)
+    return lines
 
 
 def _arrays(section: BaseModel, path: str, *, comments: bool) -> list[str]:
