@@ -29,6 +29,10 @@ def _job_row(r: Sequence[Any]) -> JobRow:
     return JobRow(r[0], JobState(r[1]), r[2], r[3], plan, json.loads(r[5]), *r[6:])
 
 
+def _event_row(r: Sequence[Any]) -> JobEventRow:
+    return JobEventRow(r[0], r[1], r[2], r[3], r[4], json.loads(r[5]))
+
+
 class JobTable(Database):
     """All that is known of retraining, and which bundle is in service."""
 
@@ -99,7 +103,7 @@ class JobTable(Database):
     def job_events(self, job_id: int) -> list[JobEventRow]:
         """History of a job, oldest first."""
         rows = self._connection.execute(_EVENT + "WHERE job_id = ? ORDER BY id", (job_id,))
-        return [JobEventRow(*r[:5], json.loads(r[5])) for r in rows]
+        return [_event_row(r) for r in rows]
 
     def _job(self, db: sqlite3.Connection, job_id: int) -> JobRow:
         row = db.execute(_JOB + "WHERE id = ?", (job_id,)).fetchone()
@@ -157,7 +161,7 @@ class JobTable(Database):
         rows = self._connection.execute(
             _EVENT + "WHERE state = 'schedule' ORDER BY id DESC LIMIT ?", (newest,)
         )
-        return [JobEventRow(*r[:5], json.loads(r[5])) for r in rows]
+        return [_event_row(r) for r in rows]
 
     # --- the bundle in service ---
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from dicomseg.errors import LumbarError
-from training import commands_fit, commands_import
+from training import commands_fit, commands_import, commands_retrain
 from training.commands_shared import progress
 
 app = typer.Typer(
@@ -236,6 +236,7 @@ def evaluate(
 
 commands_fit.register(app)
 commands_import.register(app)
+commands_retrain.register(app)
 
 
 def main() -> None:

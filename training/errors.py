@@ -66,3 +66,15 @@ class PeerFailed(LumbarError):
 
     code = "peer-failed"
     exit_code = 5
+
+
+class HeldOutRefused(OptionsRefused):
+    """The file of fixed held-out cases cannot be used; the message names the case and the rule."""
+
+    code = "held-out-refused"
+
+
+class DiskFull(LumbarError):
+    """The disk has no room for the run; free space and give the same command again, it goes on."""
+
+    code = "disk-full"

@@ -1,0 +1,100 @@
+"""The rule by which a candidate is proposed, on scores whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dicomseg.structures import STRUCTURES
+from training.cases import ALL_STRUCTURES
+from training.compare import Comparison, compare, p_worse
+from training.evaluate import CaseScore
+
+N = 8
+
+
+def scores(of: Callable[[int, str], float], cases: int = N) -> list[CaseScore]:
+    return [
+        CaseScore(f"c{n}", "phantom", {s: of(n, s) for s in ALL_STRUCTURES}, 1.0, 0.9, 1.0)
+        for n in range(cases)
+    ]
+
+
+def old(cases: int = N) -> list[CaseScore]:
+    return scores(lambda n, _: 0.80 + 0.01 * n, cases)
+
+
+def judged(change: Callable[[int, str], float], cases: int = N) -> Comparison:
+    new = scores(lambda n, s: 0.80 + 0.01 * n + change(n, s), cases)
+    return compare(old(cases), new, 0.01)
+
+
+def test_better_everywhere_is_proposed_with_its_figures() -> None:
+    found = judged(lambda *_: 0.02)
+    assert (found.verdict, found.reasons, found.notes) == ("proposed", (), ())
+    assert [r.structure for r in found.rows] == [s.id for s in STRUCTURES]
+    row = found.rows[0]
+    assert row.pairs == N
+    assert row.in_service == pytest.approx(0.835)
+    assert row.candidate == pytest.approx(0.855)
+    assert row.difference == pytest.approx(0.02)
+    assert row.p_worse == pytest.approx(1.0)
+
+
+def test_one_structure_worse_by_more_than_the_margin_rejects() -> None:
+    # Large and of both signs, so that the test alone would let it pass.
+    found = judged(lambda n, s: (0.10 if n % 2 else -0.15) if s == "ivd" else 0.02)
+    assert found.verdict == "rejected"
+    assert found.reasons == ("ivd: mean Dice 0.8100 is worse than 0.8350 by more than 0.01",)
+
+
+def test_small_but_significant_loss_rejects_inside_the_margin() -> None:
+    found = judged(lambda n, s: -0.004 - 0.0001 * n if s == "aa" else 0.02)
+    (reason,) = found.reasons
+    # All eight differences are negative: p is 2⁻⁸.
+    assert reason == "aa: significantly worse by 0.0043 (p = 0.0039)"
+
+
+def test_small_loss_that_chance_explains_is_no_reason() -> None:
+    found = judged(lambda n, s: (0.004 if n % 2 else -0.006) if s == "aa" else 0.02)
+    assert found.verdict == "proposed"
+
+
+def test_loss_of_just_the_margin_is_allowed_and_a_little_more_is_not() -> None:
+    def shifted(by: float) -> Comparison:
+        return judged(lambda n, s: (by + (0.05 if n % 2 else -0.05)) if s == "l4" else 0.02)
+
+    assert shifted(-0.0099).verdict == "proposed"
+    assert shifted(-0.0101).verdict == "rejected"
+
+
+def test_same_model_again_is_rejected_because_nothing_is_better() -> None:
+    found = judged(lambda *_: 0.0)
+    assert found.reasons == ("no structure's mean is better",)
+    assert {r.p_worse for r in found.rows} == {1.0}
+
+
+def test_few_cases_are_decided_by_the_margin_and_say_so() -> None:
+    found = judged(lambda _, s: -0.005 if s == "l5" else 0.01, cases=4)
+    assert found.verdict == "proposed"
+    assert found.notes[0] == "l4: 4 cases are too few for the test, the margin alone decided"
+    assert all(r.p_worse is None for r in found.rows)
+
+
+def test_structure_that_no_case_shows_rejects_and_unpaired_cases_do_not_count() -> None:
+    before = [CaseScore("a", "spider", {"l4": 0.8}, 1, 1, 1), CaseScore("b", "spider", {"l4": 0.2}, 1, 1, 1)]  # fmt: skip
+    after = [CaseScore("a", "spider", {"l4": 0.9}, 1, 1, 1)]
+    found = compare(before, after)
+    assert found.rows[0].pairs == 1
+    assert found.rows[0].in_service == 0.8
+    assert "ivd: no held-out case shows it, so it was not compared" in found.reasons
+    assert not any(r.startswith("l4") for r in found.reasons)
+
+
+def test_p_is_the_exact_one_of_wilcoxons_table() -> None:
+    assert p_worse([-1, -2, -3, -4, -5]) == pytest.approx(1 / 32)
+    assert p_worse([-1, -2, -3, -4, 5]) == pytest.approx(10 / 32)  # rank sum 5 or less: 10 of 32
+    assert p_worse([0.0] * 6) == 1.0
+    assert p_worse([0.0, 0.0, -1.0, -1.0, -1.0]) is not None
+    assert p_worse([-1.0] * 4) is None

@@ -1,0 +1,272 @@
+"""A retraining from cases to verdict, on tiny cases; scores come from a stub where the verdict matters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from model import bundle
+from model.level import LevelArchitecture, LevelNet
+from model.network import Architecture, DeepLabV3Plus3D
+from training import checkpoint, commands_retrain, held_out, retrain
+from training.cases import ALL_STRUCTURES
+from training.cli import app
+from training.errors import DiskFull, HeldOutRefused, OptionsRefused
+from training.evaluate import CaseScore
+from training.fit import CHECKPOINT
+from training.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
+
+RECIPE = """
+crops = [[8, 16, 16]]
+narrow = [8, 16, 8]
+accumulate = 1
+steps = 3
+warm_up = 1
+norm_steps = 0
+[architecture]
+width = 4
+decoder = 2
+dilations = [1]
+"""
+ARCHITECTURE = Architecture(width=4, decoder=2, dilations=(1,))
+HELD = ["phantom-000001", "spider-001"]
+AT = datetime(2030, 5, 6, 7, 8, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def in_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    level = LevelArchitecture(width=4)
+    card: dict[str, Any] = {
+        "name": "tiny",
+        "version": "0.3.0+203001010000",
+        "architecture": ARCHITECTURE.to_dict(),
+        "level_architecture": level.to_dict(),
+        "licence": "Apache-2.0",
+        "training": {"held_out": ["phantom-000001"]},
+    }
+    folder = tmp_path_factory.mktemp("bundle") / "in-service"
+    return bundle.write_bundle(folder, card, DeepLabV3Plus3D(ARCHITECTURE), LevelNet(level))
+
+
+@pytest.fixture
+def task(tiny_cases: Path, in_service: Path, tmp_path: Path) -> Task:
+    held_out.write(tmp_path / "fixed.json", tiny_cases, HELD)
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return Task(
+        tiny_cases, tmp_path / "fixed.json", in_service, tmp_path / "out", tmp_path / "recipe.toml"
+    )
+
+
+class Scores:
+    """Every structure the same Dice: `before` for the model in service, `after` for any other."""
+
+    def __init__(self, in_service: Path, before: float, after: float) -> None:
+        self.in_service, self.before, self.after = in_service, before, after
+        self.asked: list[tuple[list[str], str]] = []
+
+    def __call__(self, paths: Sequence[Path], folder: Path) -> list[CaseScore]:
+        digest = bundle.read_card(folder)["digest"]  # what is scored is a whole bundle
+        self.asked.append(([p.stem for p in paths], digest))
+        value = self.before if folder == self.in_service else self.after
+        dice = dict.fromkeys(ALL_STRUCTURES, value)
+        return [CaseScore(p.stem, "phantom", dice, 1.0, 0.9, 0.1) for p in paths]
+
+
+def run(task: Task, scores: Scores, **options: Any) -> Any:
+    return retrain.retrain(task, scores, now=lambda: AT, **options)
+
+
+def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
+    scores = Scores(task.bundle, 0.70, 0.75)
+    found = run(task, scores)
+    assert found.verdict == "proposed"
+    card = bundle.read_card(task.out / CANDIDATE)
+    assert card["version"] == "0.3.0+203005060708"
+    assert card["name"] == "tiny"
+    assert card["licence"] == "Apache-2.0"
+    assert card["retrained_from"]["digest"] == bundle.read_card(task.bundle)["digest"]
+    assert card["training"]["steps"] == 3
+    assert card["evaluation"]["dice"][0]["mean"] == 0.75
+    told = json.loads((task.out / COMPARISON).read_text())
+    assert told["verdict"] == "proposed"
+    assert told["candidate"]["digest"] == card["digest"]
+    assert told["cases"] == HELD
+    assert len(told["table"]) == 8
+    assert told["in_service"]["scores"][1]["dice"]["l4"] == 0.70
+    assert [names for names, _ in scores.asked] == [HELD, HELD]
+    assert not (task.out / "candidate.part").exists()
+
+
+def test_training_begins_with_the_weights_in_service_unless_fresh(
+    task: Task, tmp_path: Path
+) -> None:
+    def first_weights(fresh: bool) -> torch.Tensor:
+        one = Task(task.cases, task.fixed, task.bundle, tmp_path / str(fresh), task.recipe, fresh=fresh)  # fmt: skip
+        assert run(one, Scores(task.bundle, 0, 0), max_minutes=0) == Unfinished(0, 3)
+        state = checkpoint.load(one.out / RUN / CHECKPOINT)["network"]
+        return next(iter(state.values()))
+
+    served = next(iter(bundle.load_network(task.bundle).state_dict().values()))
+    assert torch.equal(first_weights(False), served)
+    assert not torch.equal(first_weights(True), served)
+
+
+def test_worse_candidate_is_rejected_and_still_there_to_look_at(task: Task) -> None:
+    found = run(task, Scores(task.bundle, 0.70, 0.65))
+    assert found.verdict == "rejected"
+    assert len(found.reasons) == 9
+    assert json.loads((task.out / COMPARISON).read_text())["reasons"] == list(found.reasons)
+    assert bundle.read_card(task.out / CANDIDATE)
+
+
+def test_time_over_leaves_no_comparison_and_the_same_call_goes_on(task: Task) -> None:
+    task.out.mkdir()
+    (task.out / COMPARISON).write_text('{"verdict": "proposed"}')  # of an earlier run
+    scores = Scores(task.bundle, 0.5, 0.6)
+    assert run(task, scores, max_minutes=0) == Unfinished(0, 3)
+    assert not (task.out / COMPARISON).exists()
+    assert scores.asked == []
+    assert run(task, scores).verdict == "proposed"
+
+
+def test_killed_while_scoring_goes_on_without_training_again(task: Task) -> None:
+    def killed(*_: object) -> list[CaseScore]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain.retrain(task, killed)
+    steps: list[int] = []
+    found = run(task, Scores(task.bundle, 0.5, 0.6), report=lambda p, _: steps.append(p.step))
+    assert found.verdict == "proposed"
+    assert steps == []
+
+
+def test_same_seed_gives_the_same_candidate_after_a_stop(task: Task, tmp_path: Path) -> None:
+    other = Task(task.cases, task.fixed, task.bundle, tmp_path / "other", task.recipe)
+    run(task, Scores(task.bundle, 0.5, 0.6))
+    run(other, Scores(task.bundle, 0.5, 0.6), max_minutes=0)
+    run(other, Scores(task.bundle, 0.5, 0.6))
+    digests = {bundle.read_card(t.out / CANDIDATE)["digest"] for t in (task, other)}
+    assert len(digests) == 1
+
+
+def test_cases_the_model_in_service_may_have_seen_are_told(task: Task) -> None:
+    found = run(task, Scores(task.bundle, 0.5, 0.6))
+    assert "1 of 2 cases, the first spider-001, are not named as held out" in found.notes[-1]
+
+
+def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> None:
+    cases = shutil.copytree(task.cases, tmp_path / "cases")
+    card = cases / "phantom" / "phantom-000002.json"
+    told = json.loads(card.read_text())
+    card.write_text(json.dumps({**told, "patient_id": "phantom-000001"}))
+    one = Task(cases, task.fixed, task.bundle, task.out, task.recipe)
+    recipe = retrain.recipe_of(one, bundle.read_card(task.bundle), held_out.read(task.fixed, cases))
+    assert recipe.held_out == ("phantom-000001", "phantom-000002", "spider-001")
+
+
+def test_without_a_recipe_the_architecture_is_that_in_service(task: Task) -> None:
+    one = Task(task.cases, task.fixed, task.bundle, task.out)
+    held = held_out.read(task.fixed, task.cases)
+    assert retrain.recipe_of(one, bundle.read_card(task.bundle), held).architecture == ARCHITECTURE
+    with pytest.raises(OptionsRefused, match="holds no network of this version"):
+        retrain.recipe_of(one, {"architecture": {"name": "oracle"}}, held)
+
+
+# ---- the held-out set ----------------------------------------------------------------------------
+
+
+def test_held_out_case_that_changed_or_is_gone_is_refused(task: Task, tmp_path: Path) -> None:
+    cases = shutil.copytree(task.cases, tmp_path / "cases")
+    shutil.copy(cases / "spider" / "spider-002.npz", cases / "spider" / "spider-001.npz")
+    with pytest.raises(HeldOutRefused, match="spider-001 has changed since the set was fixed"):
+        held_out.read(task.fixed, cases)
+    (cases / "spider" / "spider-001.npz").unlink()
+    with pytest.raises(HeldOutRefused, match="spider-001 is not below"):
+        held_out.read(task.fixed, cases)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cases": {}}', '{"schema": 1, "cases": {}}'])
+def test_file_that_is_no_held_out_set_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text(text)
+    with pytest.raises(HeldOutRefused, match="lumbar-train held-out"):
+        held_out.read(tmp_path / "f.json", tmp_path)
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def _call(task: Task, *more: str) -> list[str]:
+    return [
+        "retrain", "--cases", str(task.cases), "--held-out", str(task.fixed), "--bundle", str(task.bundle),
+        "--out", str(task.out), "--recipe", str(task.recipe), *more,
+    ]  # fmt: skip
+
+
+def test_command_says_time_over_then_rejected_with_code_3(task: Task) -> None:
+    first = CliRunner().invoke(app, _call(task, "--max-minutes", "0"))
+    assert (first.exit_code, first.output.strip()) == (
+        3,
+        "time over at step 0 of 3; the same command goes on",
+    )
+    second = CliRunner().invoke(app, _call(task))  # scored in truth: neither finds the level
+    assert second.exit_code == 3, second.output
+    assert "scored spider-001" in second.output
+    assert "no structure's mean is better" in second.output
+    assert f"rejected: {task.out / COMPARISON}" in second.output
+
+
+def test_command_exits_0_when_it_proposes(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "scored", lambda *_: Scores(task.bundle, 0.5, 0.6))
+    done = CliRunner().invoke(app, _call(task))
+    assert done.exit_code == 0, done.output
+    assert f"proposed: {task.out / COMPARISON}" in done.output
+
+
+def test_held_out_command_fixes_the_named_cases(task: Task, tmp_path: Path) -> None:
+    file = tmp_path / "new.json"
+    call = ["held-out", "--cases", str(task.cases), "--out", str(file)]
+    done = CliRunner().invoke(app, [*call, "--bundle", str(task.bundle)])
+    assert f"{file}: 1 cases held out" in done.output
+    assert [p.stem for p in held_out.read(file, task.cases)] == ["phantom-000001"]
+
+
+# ---- a full disk ---------------------------------------------------------------------------------
+
+
+def test_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(task: Task) -> None:
+    task.out.mkdir()
+    run_folder = task.out / RUN
+    run_folder.mkdir()
+    full = run_folder / "checkpoint.tmp"
+    full.symlink_to("/dev/full")  # a device that answers every write with ENOSPC
+    done = CliRunner().invoke(app, _call(task))
+    assert isinstance(done.exception, DiskFull), done.exception
+    assert "no space left on the disk" in str(done.exception)
+    assert done.exception.exit_code == 1
+    full.unlink()
+    assert run(task, Scores(task.bundle, 0.5, 0.6)).verdict == "proposed"
+
+
+def test_other_faults_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="other"), commands_retrain._full_disk_told(tmp_path):
+        raise RuntimeError("other")
+    with pytest.raises(PermissionError), commands_retrain._full_disk_told(tmp_path):
+        raise PermissionError(13, "no")
