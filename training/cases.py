@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -112,6 +112,11 @@ def make_case(
     chosen = bool(seed % 2) if randomised is None else randomised
     made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
     plane = truth.disc_plane(made.anatomy)
+    values = truth.measure_truth(made.anatomy, plane)
+    known = {
+        "generator": phantom.GENERATOR_VERSION,
+        "measurements": {name: asdict(value) for name, value in values.items()},
+    }
     case = Case(
         f"phantom-{seed:06d}" if fov == "axial" else f"lumbar-{seed:06d}",
         f"PHANTOM-{seed:06d}",
@@ -123,7 +128,7 @@ def make_case(
         plane.point_lps,
         plane.normal,
         truth.disc_centres(made.anatomy),
-        dict(made.card) | {"generator": phantom.GENERATOR_VERSION},
+        dict(made.card) | known,
     )
     return case if whole or fov == "lumbar" else crop_to_window(case)
 

@@ -64,6 +64,11 @@ def test_cropping_moves_the_affine_with_the_voxels(case: Case) -> None:
 def test_every_second_phantom_has_random_contrast() -> None:
     even, odd = (make_case(seed, slices=8, matrix=48) for seed in (72, 73))
     assert even.card["contrast"]["randomised"] is False
+    told = even.card["measurements"]
+    assert set(told) == {"OC", "DAA", "DIVC", "PI"}
+    assert np.linalg.norm(np.subtract(*told["DAA"]["points_lps"])) == pytest.approx(
+        told["DAA"]["value_mm"], abs=1e-6
+    )
     assert odd.card["contrast"]["randomised"] is True
 
 
