@@ -105,6 +105,31 @@ class SeriesEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class JobStarted:
+    """A retraining runs, for the how manieth time."""
+
+    job: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A retraining came to its end, or was put back into the queue."""
+
+    job: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """Another bundle was put into service: the worker ends and starts again with it."""
+
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolSwept:
     """What the start found in the spool."""
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from node.database import Database
@@ -169,6 +170,11 @@ class JobTable(Database):
         """The newest change of the bundle in service; None while it is the configured one."""
         row = self._connection.execute(_PROMOTION + "ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else self._promotion_row(row)
+
+    def folder_in_service(self, configured: Path | None) -> Path | None:
+        """Folder of the bundle in service: the promoted one, else the configured one; None is the shipped."""
+        newest = self.promotion()
+        return configured if newest is None or newest.folder is None else newest.folder
 
     def promotions(self) -> list[Promotion]:
         """Every change of the bundle in service, oldest first."""

@@ -162,8 +162,8 @@ class Schedule:
         self.due({"missed": missed.isoformat()})
         return missed
 
-    def start(self) -> BackgroundScheduler:
-        """Catch up, then keep time in a thread until `shutdown`."""
+    def start(self) -> Callable[[], None]:
+        """Catch up, then keep time in a thread; returns what ends it."""
         self.catch_up()
         scheduler = BackgroundScheduler(timezone=UTC, job_defaults=DEFAULTS)
         scheduler.add_listener(
@@ -173,7 +173,11 @@ class Schedule:
             self.run, trigger_of(self.config.cron), id="retrain", replace_existing=True
         )
         scheduler.start()
-        return scheduler
+
+        def end() -> None:
+            scheduler.shutdown()  # waits for a run, which only asks the journal
+
+        return end
 
     def _fault(self, event: Any) -> None:
         error = getattr(event, "exception", None)

@@ -24,6 +24,7 @@ from typing import Final, Protocol
 from dicomseg import headers
 from dicomseg.errors import InputRefused
 from node import deliver
+from node.admission import MB
 from node.config import Config
 from node.errors import AlreadyRunning, StateRefused
 from node.events import (
@@ -35,9 +36,11 @@ from node.events import (
     StepFailed,
     WorkerRefused,
 )
+from node.jobs import JobRunner
 from node.journal import Journal
 from node.receive import Receiver, free_bytes
 from node.records import InstanceFacts
+from node.schedule import Schedule
 from node.selection import Selection
 from node.spool import Spool
 from node.track import Track, remembering
@@ -165,22 +168,44 @@ class Node:
             for row in journal.claims():  # of an earlier life: the lock is ours
                 give_back(journal, row, self.config.work.max_attempts, "the node was restarted")
             workers = Workers.of(self.config_path, self.config.work, journal, self.now)
+            jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
+            loops.append(_Loop("jobs", (jobs,), stopping, self.log, journal))
             receiver = Receiver(
                 self.config.receive, node.ae_title, node.host, node.port, spool, journal,
                 self.log, lambda: free_bytes(node.state),
             )  # fmt: skip
             port = receiver.start()
             threads: list[threading.Thread] = []
+            end_schedule: Callable[[], None] = _nothing
             try:
                 self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
                 ready(port)
                 threads = [loop.start() for loop in loops]
+                end_schedule = self._schedule(journal)
                 return self._watch(workers, stopping)
             finally:
                 stopping.set()
-                self.log.event(NodeStopped(_stop(receiver, workers, threads)))
+                end_schedule()
+                left = _stop(receiver, workers, threads)
+                jobs.stop()
+                self.log.event(NodeStopped(left))
                 journal.close()
+
+    def _job_runner(self, journal: Journal) -> JobRunner:
+        """Build the runner of retrainings, which leaves the reception its disk space."""
+        node, model = self.config.node, self.config.model
+        return JobRunner(
+            node.state, journal, Path(model.bundle) if model.bundle else None,
+            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.now, self.log.event,
+        )  # fmt: skip
+
+    def _schedule(self, journal: Journal) -> Callable[[], None]:
+        """Start the schedule where one is configured; returns what ends it."""
+        config = self.config.training.schedule
+        if not config.cron:
+            return _nothing
+        return Schedule(config, journal, self.now, self.log.event).start()
 
     def _watch(self, workers: Workers, stopping: threading.Event) -> int:
         """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
@@ -210,6 +235,10 @@ class Node:
         names = [f"deliver {d.config.name}" for d in deliveries]
         pairs = zip(names, deliveries, strict=True)
         return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _stop(receiver: Receiver, workers: Workers, threads: list[threading.Thread]) -> int:

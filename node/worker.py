@@ -29,7 +29,7 @@ from node import config as configuration
 from node import folder
 from node.config import Config
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, SeriesEnded, StepFailed, quiet_libraries
+from node.events import EventLog, ModelChanged, SeriesEnded, StepFailed, quiet_libraries
 from node.journal import Journal
 from node.pipeline import Settings, key_of, load_model, process_series, settings_of
 from node.records import ResultRow, SeriesRow
@@ -48,24 +48,39 @@ JOURNAL: Final = "journal.sqlite"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Worker:
-    """One worker with its model; `token` starts every claim's token."""
+    """One worker with its model; `token` starts every claim's token.
+
+    promotion: the journal's newest row about the bundle in service when the model was loaded, 0 none.
+    """
 
     config: Config
     journal: Journal
     model: LoadedModel
     token: str
     log: EventLog
+    promotion: int = 0
 
     def run(self, stopping: threading.Event) -> None:
-        """Work on selected series until asked to stop; a series that was begun is finished."""
+        """Work on selected series until asked to stop; a series that was begun is finished.
+
+        It also ends, between two series, when another bundle was put into service: the supervisor
+        starts it again, and the new process loads that one.
+        """
         number = 0
-        while not stopping.is_set():
+        while not stopping.is_set() and self._up_to_date():
             number += 1
             row = self._claim(f"{self.token}/{number}")
             if row is None:
                 stopping.wait(POLL_S)
             else:
                 self.work_on(row, stopping)
+
+    def _up_to_date(self) -> bool:
+        newest = self.journal.promotion()
+        if newest is None or newest.id == self.promotion:
+            return True
+        self.log.event(ModelChanged(newest.version, newest.digest))
+        return False
 
     def _claim(self, token: str) -> SeriesRow | None:
         # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
@@ -161,9 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         config = configuration.load(given.config)
-        model = load_model(config.model, state=config.node.state)
-        model.engine.warm(PAPER_SHAPE)
         journal = Journal.open(config.node.state / JOURNAL, time.time)
+        newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
+        chosen = journal.folder_in_service(None)
+        model = load_model(config.model, state=config.node.state, path=chosen)
+        model.engine.warm(PAPER_SHAPE)
     except LumbarError as error:
         sys.stderr.write(f"worker: {error}\n")
         return error.exit_code
@@ -172,7 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = EventLog(config.node.name)
     if model.note:
         log.event(StepFailed("engine", model.note))
-    Worker(config, journal, model, given.token, log).run(stopping)
+    promotion = 0 if newest is None else newest.id
+    Worker(config, journal, model, given.token, log, promotion).run(stopping)
     journal.close()
     return 0
 
