@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
-from node import cli_service, commands_bench
+from node import cli_service, commands_bench, commands_jobs, commands_models
 from node.cli_shared import (
     AnyOption,
     ConfigOption,
@@ -53,10 +53,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="Model bundles.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cli_service.app)
-app.add_typer(models_app, name="models")
 commands_bench.register(app)
+commands_jobs.register(app)
+commands_models.register(app)
 
 
 def main() -> None:
@@ -314,36 +314,6 @@ def _reach_quietly(config: Config, *, as_json: bool) -> int:
         line = f"{one.name}: {one.text}" if one.answers else f"lumbar-node: {one.text}"
         print(line, file=sys.stderr if as_json or not one.answers else sys.stdout)
     return 0 if all(r.answers for r in found) else 5
-
-
-@models_app.command("show")
-def models_show(
-    path: Annotated[Path | None, typer.Argument(help="Bundle; default: configured.")] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Verify a model bundle and print its card.
-
-    \b
-    Examples:
-      lumbar-node models show
-      lumbar-node models show model/bundles/lumbar-l45 --json
-
-    \b
-    Exit status: 0 the bundle is whole, 6 it is not.
-    """
-    from model import bundle
-
-    configured = config_of(config, needed=False).model.bundle
-    folder = path or (Path(configured) if configured else bundle.default_path())
-    card = bundle.read_card(folder)
-    if as_json:
-        say_json(card)
-        return
-    for key, value in card.items():
-        if not isinstance(value, list | dict):
-            print(f"{key}: {value}")
-    print(f"folder: {folder}")
 
 
 if __name__ == "__main__":

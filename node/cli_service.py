@@ -31,7 +31,8 @@ app = typer.Typer(rich_markup_mode=None)
 UidArgument = Annotated[str, typer.Argument(help="Study, series, instance or result.")]
 
 
-def _journal(config: Config) -> Journal:
+def journal_of(config: Config) -> Journal:
+    """Open the configured state's journal. Raises `StateRefused` when there is none."""
     from node.errors import StateRefused
     from node.journal import Journal
 
@@ -106,7 +107,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from node.states import DeliveryState
 
     found = config_of(config)
-    journal = _journal(found)
+    journal = journal_of(found)
     open_states = (DeliveryState.WAITING, DeliveryState.DEAD)
     told = {
         "node": found.node.name,
@@ -157,7 +158,7 @@ def list_series(
     if state is not None and state not in known:
         raise typer.BadParameter(f'no state "{state}"{nearest(state, known)}')
     wanted = () if state is None else (SeriesState(state),)
-    rows = [series_json(r) for r in _journal(config_of(config)).series_in(*wanted)]
+    rows = [series_json(r) for r in journal_of(config_of(config)).series_in(*wanted)]
     if as_json:
         say_json(rows)
     elif rows:
@@ -182,7 +183,7 @@ def why(uid: UidArgument, config: ConfigOption = None, as_json: JsonOption = Fal
     """
     from node import explain
 
-    told = explain.why(_journal(config_of(config)), uid)
+    told = explain.why(journal_of(config_of(config)), uid)
     if as_json:
         say_json(told)
         return
@@ -212,7 +213,7 @@ def retry(
     """
     from node.errors import IllegalTransition, UnknownUid
 
-    journal = _journal(config_of(config))
+    journal = journal_of(config_of(config))
     moved: list[dict[str, str]] = []
     code = 0
     for uid in uids:
@@ -247,7 +248,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from node.doctor import examine
 
     found = config_of(config)
-    findings = examine(_journal(found), found.node.state)
+    findings = examine(journal_of(found), found.node.state)
     if as_json:
         say_json([asdict(f) for f in findings])
     else:

@@ -141,9 +141,7 @@ def rollback(shelf: Shelf, request: Request) -> Promotion:
     """
     seen = shelf.journal.promotion()
     if seen is None or seen.folder is None:
-        raise PromotionRefused(
-            "the configured bundle is in service; there is nothing to roll back to"
-        )
+        raise nothing_before()
     target = shelf.journal.promotion_before(seen)
     folder = None if target is None else target.folder
     card = bundle.read_card(folder or shelf.fallback)
@@ -153,6 +151,11 @@ def rollback(shelf: Shelf, request: Request) -> Promotion:
     row = _row(ROLLED_BACK, folder, card, seen.digest, request)
     before_id = None if target is None else target.before_id
     return shelf.journal.record_promotion(replace(row, before_id=before_id), seen.id)
+
+
+def nothing_before() -> PromotionRefused:
+    """Say that no bundle was promoted."""
+    return PromotionRefused("the configured bundle is in service; there is nothing to return to")
 
 
 def candidate_of(state: Path, job: JobRow) -> Path:
