@@ -76,6 +76,19 @@ def start(arguments: Sequence[str], log: Path, lock: int) -> subprocess.Popen[by
     return child
 
 
+def code_of(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit code of a child that has ended, None while it runs; what is left of its group is ended.
+
+    The group is killed before the child is waited for: until then its number is nobody else's.
+    """
+    if process.returncode is None:
+        seen = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if seen is None:
+            return None
+        kill_group(process.pid)
+    return process.poll()
+
+
 def end(pid: int, began: str, lock: Path) -> bool:
     """Kill the process group that began then, if it is still that one; whether a signal was sent."""
     return held(lock) and identity(pid) == began and kill_group(pid)

@@ -201,10 +201,8 @@ class JobRunner:
         place = Place.of(self.state, row.id)
         code: int | None = None
         if self._child is not None:
-            code = self._child.poll()
+            code = child.code_of(self._child)
             alive = code is None
-            if not alive and child.held(place.lock):  # somebody of its group is left
-                child.kill_group(self._child.pid)
         else:
             alive = place.folder.is_dir() and child.held(place.lock)
         why = self._limit(row) if alive else ""
@@ -264,7 +262,7 @@ class JobRunner:
     def _end_child(self) -> None:
         """Kill our child's group. It has not been waited for, so the number is still its own."""
         if self._child is not None:
-            if self._child.poll() is None:
+            if child.code_of(self._child) is None:
                 child.kill_group(self._child.pid)
             self._child.wait()
             self._child = None
