@@ -37,6 +37,7 @@ RECIPE: Final = "recipe.json"
 CHECKPOINT_EVERY_S: Final = 180.0
 VALIDATE_EVERY: Final = 200
 REPORT_EVERY: Final = 20
+MILESTONE_FACTOR: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,11 @@ class Progress:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then cosine to zero at `recipe.steps`."""
+    """Linear warm-up, then cosine to zero at `recipe.steps`, or a fifth at each milestone."""
     if step < recipe.warm_up:
         return recipe.learning_rate * (step + 1) / recipe.warm_up
+    if recipe.milestones:
+        return recipe.learning_rate * MILESTONE_FACTOR ** sum(step >= m for m in recipe.milestones)
     done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
@@ -168,7 +171,7 @@ class Fit:
 
     def _by_kernels(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
-        return kernels.gradients(self.network, sample, case.labelled)
+        return kernels.gradients(self.network, sample, case.labelled, self.recipe.objective)
 
     def _by_torch(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
@@ -176,7 +179,9 @@ class Fit:
         labels, valid = sample.labels.to(self.device), sample.valid.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.network(image)
-        loss = marginal_loss(upsampled(logits.float()), labels, valid, case.labelled)
+        loss = marginal_loss(
+            upsampled(logits.float()), labels, valid, case.labelled, self.recipe.objective
+        )
         return float(loss.detach()), torch.autograd.grad(loss, list(self.network.parameters()))
 
     def _average(self) -> None:

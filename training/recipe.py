@@ -11,6 +11,7 @@ from typing import Any
 from model.network import Architecture
 from training.augment import Strength
 from training.errors import RecipeRefused
+from training.loss import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Recipe:
 
     crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. narrow: slices and
     rows for sagittal slabs, which keep their own width. phantom_share: share of draws from phantoms.
-    accumulate: draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`.
+    accumulate: draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`,
+    or, where there are milestones, a fifth at each of these steps.
     norm_steps: first steps, after which batch normalisation keeps its statistics; later steps train
     the very function that the service runs. ema: decay of the averaged weights that are shipped.
     held_out: case ids never drawn.
@@ -27,6 +29,7 @@ class Recipe:
 
     architecture: Architecture = field(default_factory=Architecture)
     strength: Strength = field(default_factory=Strength)
+    objective: Objective = field(default_factory=Objective)
     crops: tuple[tuple[int, int, int], ...] = (
         (128, 96, 88),
         (128, 72, 112),
@@ -41,6 +44,7 @@ class Recipe:
     learning_rate: float = 1.2e-3
     weight_decay: float = 1e-4
     warm_up: int = 100
+    milestones: tuple[int, ...] = ()
     norm_steps: int = 300
     clip: float = 3.0
     ema: float = 0.998
@@ -65,9 +69,10 @@ class Recipe:
             given["architecture"] = Architecture.from_dict(
                 {**Architecture().to_dict(), **given["architecture"]}
             )
-        if "strength" in given:
-            _only(given["strength"], Strength)
-            given["strength"] = Strength(**given["strength"])
+        for name, kind in (("strength", Strength), ("objective", Objective)):
+            if name in given:
+                _only(given[name], kind)
+                given[name] = kind(**given[name])
         return cls(**given)
 
 

@@ -15,7 +15,7 @@ from training.augment import Sample
 from training.cases import ALL_STRUCTURES
 from training.cpu import network as kernels
 from training.fit import upsampled
-from training.loss import marginal_loss
+from training.loss import Objective, marginal_loss
 
 SPINE: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
 
@@ -46,15 +46,18 @@ def sample_of(seed: int = 1) -> Sample:
     )
 
 
+@pytest.mark.parametrize(
+    "objective", [Objective(), Objective(0.15, (1.0,) * 9), Objective(0.0)], ids=str
+)
 @pytest.mark.parametrize("labelled", [ALL_STRUCTURES, SPINE])
 def test_loss_and_every_gradient_are_those_of_torch(
-    network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...]
+    network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...], objective: Objective
 ) -> None:
     sample = sample_of()
     logits = network(sample.image)
-    loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled)
+    loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled, objective)
     truth = torch.autograd.grad(loss, list(network.parameters()))
-    value, found = kernels.gradients(network, sample, labelled)
+    value, found = kernels.gradients(network, sample, labelled, objective)
     ours = kernels.forward(network, sample.image).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
     assert value == pytest.approx(float(loss.detach()), rel=1e-5)

@@ -12,14 +12,19 @@ import pytest
 from model.network import Architecture
 from training.augment import Strength
 from training.errors import RecipeRefused
+from training.fit import learning_rate
+from training.loss import Objective
 from training.recipe import Recipe, read
 
+RECIPES = Path(__file__).parents[2] / "training/recipes"
 UNUSUAL = Recipe(
     architecture=Architecture(width=12, dilations=(1, 5), decoder=3, norm="instance"),
     strength=Strength(rotation_deg=7.5, focus=0.25),
     crops=((16, 24, 32), (32, 24, 16)),
     narrow=(8, 12, 16),
     norm_steps=3,
+    milestones=(5, 11),
+    objective=Objective(dice=0.25, class_weights=(2.0,) * 9),
     accumulate=3,
     steps=17,
     learning_rate=1e-5,
@@ -60,6 +65,7 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
         ("learning_rat = 1.0", r"'learning_rat' of Recipe.*learning_rate"),
         ("[architecture]\nwidht = 4", r"'widht' of Architecture.*width"),
         ("[strength]\nflip = 1", r"'flip' of Strength"),
+        ("[objective]\nfocal = 1", r"'focal' of Objective.*dice"),
         ("steps = = 5", "Invalid value"),
     ],
 )
@@ -75,3 +81,14 @@ def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path, text: str, 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeRefused, match=r"none\.toml"):
         read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_of_the_project_is_one(path: Path) -> None:
+    assert read(path).steps > 0
+
+
+def test_the_paper_s_learning_rate_is_divided_by_five_twice() -> None:
+    paper = read(RECIPES / "paper.toml")
+    rates = [learning_rate(paper, 16 * epoch) for epoch in (0, 65, 66, 132, 133, 199)]
+    assert rates == pytest.approx([5e-3, 5e-3, 1e-3, 1e-3, 2e-4, 2e-4])

@@ -132,10 +132,10 @@ typedef struct { double overlap[CLASSES], total[CLASSES], truth[CLASSES], entrop
 
 /* Marginal cross entropy and Dice of x2 upsampled logits, as training/loss.py, with the gradient by the
    logits. logits, gradient: (d, h, w, 9). labels, valid: uint8 (2d, 2h, 2w). kept: 1 for background and
-   each labelled class. weights: (9). */
+   each labelled class. weights: (9). share: weight of the Dice loss. */
 int marginal_loss(const float *logits, const unsigned char *labels, const unsigned char *valid,
                   const int *kept, const float *weights, float *gradient, double *value, long d,
-                  long h, long w) {
+                  long h, long w, double share) {
   long n = d * h * w, D = 2 * d, H = 2 * h, W = 2 * w;
   float *z = zeros((size_t)n * WIDTH), *g = zeros((size_t)n * WIDTH);
   float *row = zeros((size_t)w * WIDTH), *back = zeros((size_t)w * WIDTH);
@@ -160,10 +160,10 @@ int marginal_loss(const float *logits, const unsigned char *labels, const unsign
       for (int c = 1; c < CLASSES; c++)
         if (kept[c] && all.truth[c] > 0) {
           double t = all.total[c] + 1;
-          hit[c] = (float)(-2.0 / t / present);
-          all_over[c] = (float)((2 * all.overlap[c] + 1) / (t * t) / present);
+          hit[c] = (float)(-2.0 / t / present * share);
+          all_over[c] = (float)((2 * all.overlap[c] + 1) / (t * t) / present * share);
         }
-      *value = all.entropy * scale + (present ? 1 - dice / present : 0);
+      *value = all.entropy * scale + (present ? share * (1 - dice / present) : 0);
     }
     for (long i = 0; i < D; i++) {
       between bi = places(i, d);

@@ -13,7 +13,7 @@ from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from model.network import DeepLabV3Plus3D
 from training.augment import Sample
 from training.cpu import kernels
-from training.loss import CLASS_WEIGHTS
+from training.loss import Objective
 
 LANES = 8
 """Channels that the kernels take at a time; every depthwise convolution must have a multiple."""
@@ -31,11 +31,14 @@ def suits(network: nn.Module) -> bool:
 
 
 def gradients(
-    network: DeepLabV3Plus3D, sample: Sample, labelled: Sequence[StructureId]
+    network: DeepLabV3Plus3D,
+    sample: Sample,
+    labelled: Sequence[StructureId],
+    objective: Objective | None = None,
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Loss of one sample and its gradients by the network's parameters, in their order."""
     logits = forward(network, sample.image)
-    loss = cast("Tensor", _Loss.apply(logits, sample, labelled))  # type: ignore[no-untyped-call]
+    loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
@@ -147,7 +150,11 @@ class _Depthwise(torch.autograd.Function):
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, sample: Sample, labelled: Sequence[StructureId]
+        ctx: Any,
+        logits: Tensor,
+        sample: Sample,
+        labelled: Sequence[StructureId],
+        objective: Objective,
     ) -> Tensor:
         logits = logits.contiguous()
         labels = sample.labels[0].to(torch.uint8).contiguous()
@@ -155,16 +162,17 @@ class _Loss(torch.autograd.Function):
         kept = torch.zeros(CHANNELS, dtype=torch.int32)
         kept[[0, *(BY_ID[name].value for name in labelled)]] = 1
         by, value = torch.empty_like(logits), torch.zeros((), dtype=torch.float64)
-        arrays = (logits, labels, valid, kept, torch.tensor(CLASS_WEIGHTS), by, value)
-        _run("marginal_loss", arrays, logits.shape[:3])
+        weights = torch.tensor(objective.class_weights)
+        arrays = (logits, labels, valid, kept, weights, by, value)
+        _run("marginal_loss", arrays, (*logits.shape[:3], objective.dice))
         ctx.save_for_backward(by)
         return value.float()
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.saved_tensors[0] * given[0], None, None
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.saved_tensors[0] * given[0], None, None, None
 
 
-def _run(name: str, arrays: Sequence[Tensor], sizes: Sequence[int]) -> None:
+def _run(name: str, arrays: Sequence[Tensor], sizes: Sequence[float]) -> None:
     if getattr(kernels(), name)(*(a.data_ptr() for a in arrays), *sizes):
         raise MemoryError(f"{name}: no memory for {tuple(sizes)}")
