@@ -175,24 +175,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        config = configuration.load(given.config)
-        journal = Journal.open(config.node.state / JOURNAL, time.time)
-        newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
-        chosen = journal.folder_in_service(None)
-        model = load_model(config.model, state=config.node.state, path=chosen)
-        model.engine.warm(PAPER_SHAPE)
+        worker = prepared(configuration.load(given.config), given.token)
     except LumbarError as error:
         sys.stderr.write(f"worker: {error}\n")
         return error.exit_code
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    log = EventLog(config.node.name)
+    worker.run(stopping)
+    worker.journal.close()
+    return 0
+
+
+def prepared(config: Config, token: str) -> Worker:
+    """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
+    journal, log = Journal.open(config.node.state / JOURNAL, time.time), EventLog(config.node.name)
+    newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
+    chosen = journal.folder_in_service(None)
+    model = load_model(config.model, state=config.node.state, path=chosen)
+    model.engine.warm(PAPER_SHAPE)
     if model.note:
         log.event(StepFailed("engine", model.note))
-    promotion = 0 if newest is None else newest.id
-    Worker(config, journal, model, given.token, log, promotion).run(stopping)
-    journal.close()
-    return 0
+    return Worker(config, journal, model, token, log, 0 if newest is None else newest.id)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,435 @@
+"""Installed bundles, promotion and the way back, with oracle bundles of two versions."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dicomseg import headers
+from model import bundle, oracle
+from model.errors import BundleError
+from node import config as configuration
+from node import models, worker
+from node.cli import run
+from node.errors import DiskFull, IllegalTransition, PromotionRefused
+from node.jobs import Place
+from node.journal import Journal
+from node.models import Request, Shelf, folder_name, install, promote, rollback
+from node.records import InstanceFacts, JobPlan, JobRow, SeriesKey
+from node.states import JobEvent, JobState, SeriesEvent
+from node.work import WorkerProcess, Workers
+
+WHY = Request("E. Miller", "because")
+
+
+def make(folder: Path, version: str, name: str = "oracle") -> Path:
+    """Write an oracle bundle of a version."""
+    oracle.write_bundle(folder)
+    card = {"schema": 1, "name": name, "version": version, "architecture": {"name": "oracle"}}
+    (folder / bundle.CARD).write_text(json.dumps(bundle.seal(card, folder)))
+    return folder
+
+
+def digest(folder: Path) -> str:
+    return str(bundle.read_card(folder)["digest"])
+
+
+@dataclass
+class Bench:
+    shelf: Shelf
+    first: Path
+    second: Path
+    third: Path
+
+    @property
+    def journal(self) -> Journal:
+        return self.shelf.journal
+
+    def serving(self) -> str:
+        return str(bundle.read_card(self.shelf.in_service)["version"])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    state = tmp_path / "state"
+    journal = Journal.open(state / "journal.sqlite", time.time)
+    first, second, third = (make(tmp_path / f"v{n}", str(n)) for n in (1, 2, 3))
+    yield Bench(Shelf(state, journal, first), first, second, third)
+    journal.close()
+
+
+# ---- install -------------------------------------------------------------------------------------
+
+
+def test_installed_bundle_is_a_verified_copy_named_by_its_card(bench: Bench) -> None:
+    place, card = install(bench.second, bench.shelf.models)
+    assert place.name == f"oracle-2-{card['digest'][:12]}"
+    assert digest(place) == digest(bench.second)
+    assert bench.shelf.installed() == [place]
+    shutil.rmtree(bench.second)  # the copy stands alone
+    assert install(place, bench.shelf.models)[0] == place
+
+
+def test_damaged_source_is_refused_and_nothing_is_left(bench: Bench) -> None:
+    card = json.loads((bench.second / "card.json").read_text())
+    (bench.second / "card.json").write_text(json.dumps({**card, "version": "9"}))
+    with pytest.raises(BundleError, match="the digest does not match"):
+        install(bench.second, bench.shelf.models)
+    assert bench.shelf.installed() == []
+
+
+def test_damaged_copy_is_replaced(bench: Bench) -> None:
+    place, _ = install(bench.second, bench.shelf.models)
+    (place / "card.json").write_text("{}")
+    assert install(bench.second, bench.shelf.models)[0] == place
+    assert digest(place) == digest(bench.second)
+
+
+def test_full_disk_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote(bench.shelf, bench.second, WHY)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(models.shutil, "copyfileobj", full)
+    with pytest.raises(DiskFull, match="nothing was changed"):
+        promote(bench.shelf, bench.third, WHY)
+    assert bench.serving() == "2"
+    assert sorted(p.name[:8] for p in bench.shelf.models.iterdir()) == ["oracle-2"]
+
+
+@pytest.mark.parametrize("word", ["../x", "a/b", "", ".hidden", "a" * 65, "ä"])
+def test_card_cannot_name_a_folder_elsewhere(word: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot name a folder"):
+        folder_name({"name": "x", "version": word, "digest": "d" * 64})
+    with pytest.raises(BundleError, match="cannot name a folder"):
+        install(make(tmp_path / "b", "1", name=word), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+# ---- promote and rollback ------------------------------------------------------------------------
+
+
+def test_configured_then_shipped_serves_without_a_promotion(bench: Bench) -> None:
+    assert bench.shelf.in_service == bench.first
+    assert Shelf(bench.shelf.state, bench.journal, None).in_service == bundle.default_path()
+
+
+def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench: Bench) -> None:
+    shelf, seen = bench.shelf, []
+    promote(shelf, bench.second, WHY)
+    promote(shelf, bench.third, WHY)
+    seen.append(bench.serving())
+    for _ in range(2):
+        rollback(shelf, WHY)
+        seen.append(bench.serving())
+    assert seen == ["3", "2", "1"]
+    with pytest.raises(PromotionRefused, match="nothing to return to"):
+        rollback(shelf, WHY)
+    promote(shelf, bench.third, WHY)
+    rollback(shelf, WHY)
+    assert bench.serving() == "1"
+    told = [(p.event, p.version) for p in bench.journal.promotions()]
+    assert told == [
+        ("promoted", "2"), ("promoted", "3"), ("rolled_back", "2"), ("rolled_back", "1"),
+        ("promoted", "3"), ("rolled_back", "1"),
+    ]  # fmt: skip
+    row = bench.journal.promotions()[1]
+    assert (row.asked_by, row.reason, row.replaced) == (*vars_of(WHY), digest(bench.second))
+
+
+def vars_of(request: Request) -> tuple[str, str]:
+    return request.by, request.reason
+
+
+def test_state_folder_may_be_moved(bench: Bench, tmp_path: Path) -> None:
+    promote(bench.shelf, bench.second, WHY)
+    bench.journal.close()
+    moved = bench.shelf.state.rename(tmp_path / "moved")
+    journal = Journal.open(moved / "journal.sqlite", time.time)
+    folder = journal.folder_in_service(None)
+    journal.close()
+    assert folder is not None
+    assert folder.is_relative_to(moved)
+    assert digest(folder) == digest(bench.second)
+
+
+def test_bundle_in_service_is_not_promoted_again_but_repaired(bench: Bench) -> None:
+    with pytest.raises(PromotionRefused, match="oracle 1 is in service already"):
+        promote(bench.shelf, bench.first, WHY)
+    promote(bench.shelf, bench.second, WHY)
+    (bench.shelf.in_service / "card.json").unlink()
+    promote(bench.shelf, bench.second, WHY)
+    assert bench.serving() == "2"
+
+
+def test_bundle_that_does_not_load_is_never_put_into_service(bench: Bench, tmp_path: Path) -> None:
+    card = {"schema": 1, "name": "x", "version": "1", "architecture": {"name": "deeplabv3plus3d"}}
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "card.json").write_text(json.dumps(bundle.seal(card, bad)))
+    with pytest.raises(BundleError, match="do not fit"):
+        promote(bench.shelf, bad, WHY)
+    assert bench.journal.promotion() is None
+
+
+def test_rollback_to_a_damaged_bundle_is_refused(bench: Bench) -> None:
+    promote(bench.shelf, bench.second, WHY)
+    second = bench.shelf.in_service
+    promote(bench.shelf, bench.third, WHY)
+    make(second, "2", name="another")  # whole, and not what was promoted
+    with pytest.raises(BundleError, match="another bundle than was promoted"):
+        rollback(bench.shelf, WHY)
+    shutil.rmtree(second)
+    with pytest.raises(BundleError, match=r"card\.json"):
+        rollback(bench.shelf, WHY)
+    assert bench.serving() == "3"
+
+
+def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = models._tried
+
+    def meanwhile(folder: Path) -> None:
+        monkeypatch.setattr(models, "_tried", tried)
+        promote(bench.shelf, bench.second, WHY)
+
+    monkeypatch.setattr(models, "_tried", meanwhile)
+    with pytest.raises(PromotionRefused, match="meanwhile"):
+        promote(bench.shelf, bench.third, WHY)
+    assert bench.serving() == "2"
+
+
+# ---- candidates of jobs --------------------------------------------------------------------------
+
+
+def _proposed(bench: Bench, candidate: Path) -> JobRow:
+    job = bench.journal.enqueue(JobPlan("c", "h"), "test")
+    place = Place.of(bench.shelf.state, job.id)
+    shutil.copytree(candidate, place.candidate)
+    outcome = {
+        "in_service": {"digest": digest(bench.shelf.in_service)},
+        "candidate": {"digest": digest(candidate)},
+    }
+    bench.journal.start_job(job.id, 1, "", job.plan)
+    bench.journal.advance_job(job.id, JobEvent.COMPARISON_PASSED, outcome=outcome)
+    return bench.journal.job(job.id)
+
+
+def _promote_job(bench: Bench, job_id: int) -> None:
+    job = bench.journal.job(job_id)
+    promote(bench.shelf, models.candidate_of(bench.shelf.state, job), WHY, job)
+
+
+def test_proposed_candidate_is_promoted_once_and_its_job_says_so(bench: Bench) -> None:
+    job = _proposed(bench, bench.second)
+    _promote_job(bench, job.id)
+    assert bench.journal.job(job.id).state is JobState.PROMOTED
+    assert bench.journal.job_events(job.id)[-1].detail == {"by": "E. Miller", "reason": "because"}
+    newest = bench.journal.promotion()
+    assert newest is not None
+    assert newest.job_id == job.id
+    rollback(bench.shelf, WHY)
+    with pytest.raises(PromotionRefused, match="job 1 is promoted; only a proposed"):
+        _promote_job(bench, job.id)
+
+
+def test_candidate_compared_with_another_model_is_refused(bench: Bench) -> None:
+    job = _proposed(bench, bench.second)
+    promote(bench.shelf, bench.third, WHY)
+    with pytest.raises(PromotionRefused, match="compared with another model than the one in"):
+        _promote_job(bench, job.id)
+    assert bench.journal.job(job.id).state is JobState.PROPOSED
+    assert bench.serving() == "3"
+
+
+def test_candidate_that_was_exchanged_is_refused(bench: Bench) -> None:
+    job = _proposed(bench, bench.second)
+    make(Place.of(bench.shelf.state, job.id).candidate, "9")
+    with pytest.raises(PromotionRefused, match="is not the bundle that was compared"):
+        _promote_job(bench, job.id)
+
+
+def test_rejected_job_puts_nothing_into_service_even_past_the_first_check(bench: Bench) -> None:
+    job = _proposed(bench, bench.second)
+    bench.journal._connection.execute("UPDATE job SET state = 'rejected'")
+    with pytest.raises(IllegalTransition):
+        promote(bench.shelf, bench.second, WHY, job)  # a stale row of a proposed job
+    assert bench.journal.promotion() is None
+
+
+# ---- the running service -------------------------------------------------------------------------
+
+CONFIG = '[node]\nae_title = "NODE"\nstate = "state"\n[model]\nbundle = "v1"\n'
+
+
+@pytest.fixture
+def config(bench: Bench, tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def _select(journal: Journal, paths: list[Path]) -> SeriesKey:
+    for path in paths:
+        one = headers.read(path)
+        journal.add_instance(
+            InstanceFacts(
+                one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
+                one.transfer_syntax_uid, path, 1,
+            )
+        )  # fmt: skip
+    key = SeriesKey(one.study_uid, one.series_uid)
+    journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.advance(key, SeriesEvent.RULES_ACCEPT)
+    return key
+
+
+def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
+    bench: Bench, config: Path, tmp_path: Path, write_series: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = bench.journal
+    keys = [
+        _select(journal, write_series(tmp_path / s, series=s)) for s in ("1.3.1", "1.3.2", "1.3.3")
+    ]
+    changes = iter(
+        [lambda: promote(bench.shelf, bench.second, WHY), lambda: rollback(bench.shelf, WHY)]
+    )
+    used: list[str] = []
+
+    def process_series(grid: Any, model: Any, *_: Any) -> Any:
+        used.append(model.info.version)
+        next(changes, stopping.set)()  # in the middle of a series
+        return SimpleNamespace(files={"result.json": b"{}"})
+
+    monkeypatch.setattr(worker, "process_series", process_series)
+    stopping, starts = threading.Event(), 0
+    while not stopping.is_set():
+        starts += 1
+        made = worker.prepared(configuration.load(config), f"w{starts}")
+        made.run(stopping)
+        made.journal.close()
+    assert used == ["1", "2", "1"]
+    assert starts == 3
+    found = [journal.results_of(key)[0].model_digest for key in keys]
+    assert found == [digest(bench.first), digest(bench.second), digest(bench.first)]
+    assert len({journal.results_of(key)[0].result_id for key in keys}) == 3
+
+
+def test_idle_worker_of_the_service_changes_its_model_without_being_told(
+    bench: Bench, config: Path
+) -> None:
+    found = configuration.load(config)
+    process = WorkerProcess(config, "w1")
+    workers = Workers((process,), found.work, bench.journal, time.time)
+
+    def until(true: Callable[[], bool]) -> None:
+        limit = time.monotonic() + 60
+        while not true():
+            if not process.running:
+                process._close()  # the pipes of an ended process are left to the garbage collector
+            workers.run_once()
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+
+    until(lambda: process.ready)
+    promote(bench.shelf, bench.second, WHY)
+    until(lambda: process.starts == 2 and process.ready)
+    workers.stop(20.0)
+    assert process.poll() == 0
+
+
+def test_promoted_bundle_that_is_gone_stops_the_worker_and_no_other_steps_in(
+    bench: Bench, config: Path
+) -> None:
+    promote(bench.shelf, bench.second, WHY)
+    shutil.rmtree(bench.shelf.in_service)
+    with pytest.raises(BundleError, match=r"oracle-2-.*card\.json"):
+        worker.prepared(configuration.load(config), "w1")
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., Any]:
+    monkeypatch.chdir(config.parent)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(["models", *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+BY = ("--by", "E. Miller", "--reason", "better")
+
+
+def test_commands_promote_list_show_verify_and_roll_back(bench: Bench, said: Any) -> None:
+    second = digest(bench.second)[:12]
+    assert said("promote", "v2", *BY) == (0, f"in service: oracle 2 {second} (promoted)\n", "")
+    assert "version: 2" in said("show")[1]
+    told = json.loads(said("list", "--json")[1])
+    assert [(b["kind"], b["version"], b["in_service"]) for b in told["bundles"]] == [
+        ("configured", "1", False),
+        ("installed", "2", True),
+    ]
+    assert told["changes"][0]["by"] == "E. Miller"
+    assert "promoted: oracle 2, by E. Miller: better" in said("list")[1]
+    assert said("verify")[:2] == (0, f"oracle 2 {second}: whole\n")
+    code, out, _ = said("rollback", *BY, "--json")
+    assert (code, json.loads(out)["version"]) == (0, "1")
+    name = f"oracle-2-{second}"
+    assert said("promote", name, *BY)[0] == 0  # an installed one, by its name
+    (bench.shelf.models / name / "card.json").write_text("{}")
+    code, _, err = said("verify", name)
+    assert (code, err.count("\n")) == (6, 1)
+    assert said("rollback", *BY)[0] == 0
+
+
+def test_job_is_promoted_by_its_number(bench: Bench, said: Any) -> None:
+    job = _proposed(bench, bench.second)
+    assert said("promote", str(job.id), *BY)[0] == 0
+    assert said("promote", str(job.id), *BY)[0] == 6
+    assert said("promote", "77", *BY)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("promote", "v2", "--by", "x"), 2, "Missing option '--reason'"),
+        (("rollback", "--reason", "x"), 2, "Missing option '--by'"),
+        (("promote", "v2", "--by", " ", "--reason", "x"), 2, "--by is empty"),
+        (("promote", "nowhere", *BY), 6, "nowhere/card.json"),
+        (("rollback", *BY), 6, "nothing to return to"),
+        (("show", "nowhere"), 6, "nowhere/card.json"),
+    ],
+)
+def test_wrong_asks_are_one_line_and_change_nothing(
+    bench: Bench, said: Any, words: tuple[str, ...], code: int, told: str
+) -> None:
+    found = said(*words)
+    assert found[0] == code, found
+    assert told in found[2]
+    assert found[2].count("\n") == 1
+    assert bench.journal.promotion() is None
+
+
+def test_looking_makes_no_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["models", "list"]) == run(["models", "show"]) == run(["models", "verify"]) == 0
+    assert "shipped" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
