@@ -6,19 +6,24 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node import child
+from node import child, jobs, supervise
+from node import config as configuration
 from node.cli import run
 from node.errors import IllegalTransition, JobRefused, UnknownJob
-from node.jobs import COMPARING_S, JobRunner, Place, arguments_of, cancel, fault_of
+from node.events import EventLog
+from node.jobs import COMPARING_S, TRAIN, JobRunner, Place, arguments_of, cancel, fault_of
 from node.journal import Journal
 from node.records import JobPlan, JobRow
 from node.states import JOB_TRANSITIONS, JobEvent, JobState
@@ -369,6 +374,74 @@ def test_job_waits_while_a_training_of_an_earlier_life_holds_its_folder(shop: Sh
     assert shop.journal.job(job).state is JobState.QUEUED
     child.release(lock)
     assert shop.ended(job).state is JobState.PROPOSED
+
+
+# ---- in the service ------------------------------------------------------------------------------
+
+CONFIG = """
+[node]
+ae_title = "N"
+port = {port}
+state = "."
+[receive]
+disk_low_mb = 0
+disk_high_mb = 0
+"""
+
+
+class _Workers:
+    processes, ready = (), True
+
+    def run_once(self) -> int:
+        return 0
+
+    def stop(self, _: float) -> None:
+        pass
+
+
+def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    path = shop.state / "config.toml"
+    path.write_text(CONFIG.format(port=port))
+    monkeypatch.setattr(supervise.Workers, "of", lambda *_: _Workers())
+    real = jobs.arguments_of
+    command = (sys.executable, str(shop.fake))
+    monkeypatch.setattr(jobs, "arguments_of", lambda _, *rest: real(command, *rest))
+    first = shop.enqueue("wait once")
+    stopping, log = threading.Event(), StringIO()
+    node = supervise.Node(configuration.load(path), path, EventLog("t", log))
+    thread = threading.Thread(target=node.serve, args=(stopping,))
+    thread.start()
+    ends_at = time.monotonic() + 10
+    while not (Place.of(shop.state, first).out / "starts").exists():
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
+    row = shop.journal.job(first)
+    stopping.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    _gone(row.pid or 0)
+    assert shop.journal.job(first).state is JobState.QUEUED
+    told = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert [e for e in told if e.startswith("Job")] == ["JobStarted", "JobEnded"]
+    assert told[-1] == "NodeStopped"
+
+
+def test_the_real_program_takes_these_arguments(shop: Shop) -> None:
+    shop.runner.command = TRAIN
+    shop.runner.configured = Path("/nowhere")
+    row = shop.enqueue("")
+    deadline = time.monotonic() + 60
+    while shop.journal.job(row).state in {"queued", "running"}:
+        shop.runner.run_once()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    found = shop.journal.job(row)
+    assert found.reason.startswith("/nowhere/card.json"), found.reason
+    assert shop.journal.job_events(row)[-1].detail["exit_code"] == 6
 
 
 # ---- a full disk ---------------------------------------------------------------------------------
