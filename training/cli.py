@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from dicomseg.errors import LumbarError
-from training import commands_fit, commands_import, commands_retrain
-from training.commands_shared import progress
+from training import commands_crossval, commands_fit, commands_import, commands_retrain
+from training.commands_shared import progress, tables
 
 app = typer.Typer(
     name="lumbar-train",
@@ -87,22 +86,6 @@ Without --case the cases that the bundle's card names as held out are taken.
 
 [bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
 """
-
-
-def _tables(rows: Sequence[Any], scores: Sequence[Any], unseen: frozenset[str]) -> tuple[Any, Any]:
-    """Dice per structure, and level errors per case, for people."""
-    from rich.table import Table
-
-    dice = Table("cases", "structure", "n", "Dice, mean", "median", "least")
-    for r in rows:
-        figures = (f"{v:.3f}" for v in (r.mean, r.median, r.least))
-        dice.add_row(r.source, r.structure, str(r.cases), *figures)
-    level = Table("case", "held out", "level error, mm", "confidence", "s")
-    for s in scores:
-        error = "not found" if s.level_error_mm is None else f"{s.level_error_mm:.1f}"
-        known = "yes" if s.case_id in unseen else "no"
-        level.add_row(s.case_id, known, error, f"{s.level_confidence:.2f}", f"{s.seconds:.1f}")
-    return dice, level
 
 
 @app.command(help=_PHANTOM_HELP)
@@ -227,13 +210,14 @@ def evaluate(
 
     with bar:
         scores = evaluating.evaluate(paths, model, report)
-    for shown in _tables(evaluating.table(scores), scores, evaluating.held_out(model)):
+    for shown in tables(evaluating.table(scores), scores, evaluating.held_out(model)):
         Console().print(shown)
     if out is not None:
         text = json.dumps(evaluating.report_of(scores, model), indent=1)
         out.write_text(text + "\n", encoding="utf-8")
 
 
+commands_crossval.register(app)
 commands_fit.register(app)
 commands_import.register(app)
 commands_retrain.register(app)

@@ -78,3 +78,9 @@ class DiskFull(LumbarError):
     """The disk has no room for the run; free space and give the same command again, it goes on."""
 
     code = "disk-full"
+
+
+class FoldsRefused(OptionsRefused):
+    """Folds that mix patients, or do not fit the cases."""
+
+    code = "folds-refused"

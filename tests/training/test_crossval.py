@@ -1,0 +1,106 @@
+"""Folds by patient, and a tiny cohort cross-validated to the end, stopped once on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from training import folds as folding
+from training.cli import app
+from training.errors import CaseUnreadable, FoldsRefused
+from training.folds import Fold
+
+RECIPE = """
+crops = [[8, 16, 16]]
+narrow = [8, 16, 8]
+accumulate = 1
+steps = 2
+warm_up = 1
+norm_steps = 1
+[architecture]
+width = 4
+decoder = 2
+dilations = [1]
+"""
+
+
+def cards(folder: Path, patients: dict[str, str]) -> list[Path]:
+    paths = []
+    for case, patient in patients.items():
+        (folder / f"{case}.json").write_text(json.dumps({"patient_id": patient}))
+        paths.append(folder / f"{case}.npz")
+    return paths
+
+
+def test_every_case_is_tested_once_and_a_patient_stays_together(tmp_path: Path) -> None:
+    patients = {f"c{n:02d}": f"p{n // 2:02d}" for n in range(50 * 2)}
+    folds = folding.draw(cards(tmp_path, patients), 5)
+    assert sorted(c for f in folds for c in f.test) == sorted(patients)
+    folding.check(folds, patients)
+    counts = [tuple(len(part) // 2 for part in (f.test, f.validation, f.train)) for f in folds]
+    assert counts == [(10, 8, 32)] * 5  # the paper's, of 50 patients
+
+
+def test_a_patient_in_two_parts_and_a_stranger_are_refused() -> None:
+    patients = {"a": "p1", "b": "p1", "c": "p2", "d": "p3"}
+    with pytest.raises(FoldsRefused, match="patient p1 is in test and in train"):
+        folding.check([Fold(("a",), ("c",), ("b", "d"))], patients)
+    with pytest.raises(FoldsRefused, match="case z is not there"):
+        folding.check([Fold(("z",), ("c",), ("d",))], patients)
+
+
+def test_stored_folds_are_kept_and_must_fit(tmp_path: Path) -> None:
+    paths = cards(tmp_path, {f"c{n}": f"p{n}" for n in range(6)})
+    file = tmp_path / "out" / "folds.json"
+    first = folding.stored(file, paths, 3)
+    assert folding.stored(file, paths, 3, seed=9) == first
+    with pytest.raises(FoldsRefused, match="holds 3 folds, asked for are 2"):
+        folding.stored(file, paths, 2)
+    with pytest.raises(FoldsRefused, match="case c6 is in no fold"):
+        folding.stored(file, [*paths, *cards(tmp_path, {"c6": "p6"})], 3)
+    file.write_text("{")
+    with pytest.raises(FoldsRefused, match="delete it"):
+        folding.stored(file, paths, 3)
+
+
+def test_too_few_patients_and_a_case_without_one_are_refused(tmp_path: Path) -> None:
+    few = cards(tmp_path, {"a": "p", "b": "p", "c": "q"})
+    with pytest.raises(FoldsRefused, match="2 patients"):
+        folding.draw(few, 2)
+    with pytest.raises(CaseUnreadable, match="a names no patient"):
+        folding.draw(cards(tmp_path, {"a": ""}), 2)
+
+
+def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path: Path) -> None:
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    call = ["crossval", "--cases", str(tiny_cases), "--out", str(out), "--folds", "2"]
+    call += ["--recipe", str(recipe), "--threads", "1", "--engine", "torch"]
+    before = torch.get_num_threads()
+    try:
+        stopped = CliRunner().invoke(app, [*call, "--max-minutes", "0"])
+        assert stopped.exit_code == 0, stopped.output
+        assert json.loads((out / "crossval.json").read_text())["finished"] == 0
+        one = CliRunner().invoke(app, [*call, "--only-fold", "2"])
+        assert one.exit_code == 0, one.output
+        assert json.loads((out / "crossval.json").read_text())["finished"] == 1
+        whole = CliRunner().invoke(app, call)
+        assert whole.exit_code == 0, whole.output
+    finally:
+        torch.set_num_threads(before)
+    told = json.loads((out / "crossval.json").read_text())
+    assert (told["folds"], told["finished"], told["level_by"]) == (2, 2, "given")
+    tested = sorted(case["case_id"] for case in told["cases"])
+    assert tested == sorted(p.stem for p in tiny_cases.rglob("*.npz"))
+    for number, fold in enumerate(json.loads((out / "folds.json").read_text())["folds"], start=1):
+        held = json.loads((out / f"fold-{number}" / "recipe.json").read_text())["held_out"]
+        assert held == sorted({*fold["test"], *fold["validation"]})
+
+
+def test_fold_is_plain_data() -> None:
+    assert replace(Fold(("a",), (), ()), train=("b",)).train == ("b",)
