@@ -234,7 +234,8 @@ class JobRunner:
             reason = fault_of(code, place.tail())
             return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
         event = VERDICTS[answer["verdict"]]
-        told = {"reason": "; ".join(answer.get("reasons", ()))}
+        first, *more = answer.get("reasons") or [""]
+        told = {"reason": f"{first} (and {len(more)} more)" if more else first}
         return self._record(row.id, event, told, answer)
 
     def _record(

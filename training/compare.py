@@ -108,11 +108,10 @@ def _reasons(rows: Sequence[Row], margin: float) -> list[str]:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    return [
-        f"{row.structure}: {row.pairs} cases are too few for the test, the margin alone decided"
-        for row in rows
-        if row.pairs and row.p_worse is None
-    ]
+    few = [row.structure for row in rows if row.pairs and row.p_worse is None]
+    if not few:
+        return []
+    return [f"{', '.join(few)}: fewer than {LEAST_PAIRS} cases, the margin alone decided"]
 
 
 def compare(

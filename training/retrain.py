@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,8 +42,8 @@ Score = Callable[[Sequence[Path], Path], list[CaseScore]]
 class Task:
     """What to train on, what to compare with, and where.
 
-    fixed: file of the held-out set. bundle: the model in service. recipe: its defaults with the
-    architecture of that model, if None. margin: in Dice. fresh: begin with random weights.
+    fixed: file of the held-out set. bundle: the model in service. recipe: defaults if None; what it
+    does not say of the architecture is that model's. margin: in Dice. fresh: begin with random weights.
     """
 
     cases: Path
@@ -74,17 +75,21 @@ def scored(report: Callable[[CaseScore], None] = lambda _: None, threads: int = 
 def recipe_of(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Recipe:
     """Return the recipe with the held-out set's patients left out of the training.
 
+    A recipe that says nothing of the architecture takes that of the model in service: weights that
+    are converted for another normalisation start far behind.
+
     Raises:
-        OptionsRefused: a recipe that cannot be read, or weights to start from that are no network's.
+        RecipeRefused: the recipe cannot be read.
+        OptionsRefused: neither recipe nor bundle names an architecture of this version.
     """
-    if task.recipe is not None:
-        chosen = read(task.recipe)
-    elif card["architecture"].get("name") != Architecture().to_dict()["name"]:
-        raise OptionsRefused(
-            f"{task.bundle} holds no network of this version; give --recipe and --fresh"
-        )
-    else:
-        chosen = Recipe(architecture=Architecture.from_dict(dict(card["architecture"])))
+    chosen = Recipe() if task.recipe is None else read(task.recipe)
+    if task.recipe is None or "architecture" not in tomllib.loads(task.recipe.read_text("utf-8")):
+        if card["architecture"].get("name") != chosen.architecture.to_dict()["name"]:
+            raise OptionsRefused(
+                f"{task.bundle} holds no network of this version; give --fresh and a --recipe with [architecture]"
+            )
+        architecture = Architecture.from_dict(dict(card["architecture"]))
+        chosen = replace(chosen, architecture=architecture)
     return replace(chosen, held_out=held_out.never_drawn(task.cases, held))
 
 

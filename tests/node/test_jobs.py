@@ -57,6 +57,7 @@ def answer(verdict, reasons=()):
         "in_service": side("a"), "candidate": side("b")}))
 if what == "propose": answer("proposed")
 if what == "reject": answer("rejected", ["ivd: worse"]); sys.exit(3)
+if what == "reject much": answer("rejected", ["ivd: worse", "l4: worse", "none better"]); sys.exit(3)
 if what == "over": print("time over at step 1 of 3; the same command goes on"); sys.exit(3)
 if what == "full": sys.exit("lumbar-train: out: no space left on the disk; free some")
 if what == "crash": raise ZeroDivisionError("oops")
@@ -212,6 +213,7 @@ def test_proposal_is_recorded_with_its_table_and_without_single_scores(shop: Sho
     ("what", "state", "reason"),
     [
         ("reject", "rejected", "ivd: worse"),
+        ("reject much", "rejected", "ivd: worse (and 2 more)"),
         ("over", "failed", "time over at step 1 of 3; the same command goes on"),
         ("full", "failed", "out: no space left on the disk; free some"),
         ("crash", "failed", "exit code 1: ZeroDivisionError: oops"),

@@ -78,7 +78,9 @@ def test_same_model_again_is_rejected_because_nothing_is_better() -> None:
 def test_few_cases_are_decided_by_the_margin_and_say_so() -> None:
     found = judged(lambda _, s: -0.005 if s == "l5" else 0.01, cases=4)
     assert found.verdict == "proposed"
-    assert found.notes[0] == "l4: 4 cases are too few for the test, the margin alone decided"
+    assert found.notes == (
+        "l4, ivd, l5, dura, n4, aa, pm, ivc: fewer than 5 cases, the margin alone decided",
+    )
     assert all(r.p_worse is None for r in found.rows)
 
 

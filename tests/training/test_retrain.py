@@ -22,6 +22,7 @@ from training.cli import app
 from training.errors import DiskFull, HeldOutRefused, OptionsRefused
 from training.evaluate import CaseScore
 from training.fit import CHECKPOINT
+from training.recipe import Recipe
 from training.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
 
 RECIPE = """
@@ -182,12 +183,21 @@ def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> N
     assert recipe.held_out == ("phantom-000001", "phantom-000002", "spider-001")
 
 
-def test_without_a_recipe_the_architecture_is_that_in_service(task: Task) -> None:
-    one = Task(task.cases, task.fixed, task.bundle, task.out)
+@pytest.mark.parametrize("text", [None, "steps = 2", "steps = 2\n[strength]\n"])
+def test_architecture_is_that_in_service_unless_the_recipe_names_one(
+    task: Task, tmp_path: Path, text: str | None
+) -> None:
+    recipe = None if text is None else tmp_path / "plain.toml"
+    if recipe is not None:
+        recipe.write_text(text or "")
+    one = Task(task.cases, task.fixed, task.bundle, task.out, recipe)
     held = held_out.read(task.fixed, task.cases)
-    assert retrain.recipe_of(one, bundle.read_card(task.bundle), held).architecture == ARCHITECTURE
+    found = retrain.recipe_of(one, bundle.read_card(task.bundle), held)
+    assert found.architecture == ARCHITECTURE != Recipe().architecture
     with pytest.raises(OptionsRefused, match="holds no network of this version"):
         retrain.recipe_of(one, {"architecture": {"name": "oracle"}}, held)
+    named = retrain.recipe_of(task, {"architecture": {"name": "oracle"}}, held)
+    assert named.architecture == ARCHITECTURE
 
 
 # ---- the held-out set ----------------------------------------------------------------------------
