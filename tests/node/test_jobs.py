@@ -562,7 +562,7 @@ def test_commands_tell_one_story(shop: Shop, said: Any, tmp_path: Path) -> None:
 def test_wrong_asks_are_one_line_with_their_code(said: Any) -> None:
     for words, code, told in (
         (["show", "7"], 3, "no job 7"),
-        (["list", "--state", "runing"], 2, 'did you mean "running"?'),
+        (["list", "--state", "runnin"], 2, 'did you mean "running"?'),
         (["enqueue"], 3, "[training.schedule] data '' is no folder of prepared cases"),
         (["enqueue", "7"], 3, "no job 7"),
     ):
