@@ -12,8 +12,14 @@ from typing import Annotated, Any, cast
 import typer
 
 from dicomseg.errors import LumbarError
-from training import commands_crossval, commands_fit, commands_import, commands_retrain
-from training.commands_shared import progress, tables
+from training import (
+    commands_crossval,
+    commands_evaluate,
+    commands_fit,
+    commands_import,
+    commands_retrain,
+)
+from training.commands_shared import progress
 
 app = typer.Typer(
     name="lumbar-train",
@@ -72,19 +78,6 @@ _EXPORT_HELP = """Write a bundle from a run's averaged weights and a level finde
   lumbar-train export --run run --level level.pt --out bundle --version 0.2.0 --card more.json
 
 [bold]Exit status[/bold]: 0 done, 2 card refused, 4 unreadable weights, 6 the bundle does not load.
-"""
-
-_EVALUATE_HELP = """Run the service's path on prepared cases: Dice per structure and level error in mm.
-
-Without --case the cases that the bundle's card names as held out are taken.
-
-[bold]Examples[/bold]
-
-  lumbar-train evaluate --cases cases --out figures.json
-
-  lumbar-train evaluate --cases cases --bundle bundle --case spider-005
-
-[bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
 """
 
 
@@ -178,46 +171,8 @@ def export(
     typer.echo(str(exporting.export(run, level, out, fields)))
 
 
-@app.command(help=_EVALUATE_HELP)
-def evaluate(
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; without it, the shipped one.")
-    ] = None,
-    case: Annotated[
-        list[str] | None,
-        typer.Option(help="Case id; repeat. Without it, the card's held-out ones."),
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every case, trained on or not; the table says which.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
-) -> None:
-    """Compare the service's answer with the prepared cases' labels."""
-    from rich.console import Console
-
-    from model.bundle import default_path, load
-    from training import evaluate as evaluating
-
-    model = load(bundle or default_path(), threads=threads)
-    paths = evaluating.chosen(cases, model, tuple(case or ()), every=every)
-    bar, said, advance = progress(len(paths), "evaluate")
-
-    def report(score: evaluating.CaseScore) -> None:
-        said(score.case_id)
-        advance()
-
-    with bar:
-        scores = evaluating.evaluate(paths, model, report)
-    for shown in tables(evaluating.table(scores), scores, evaluating.held_out(model)):
-        Console().print(shown)
-    if out is not None:
-        text = json.dumps(evaluating.report_of(scores, model), indent=1)
-        out.write_text(text + "\n", encoding="utf-8")
-
-
 commands_crossval.register(app)
+commands_evaluate.register(app)
 commands_fit.register(app)
 commands_import.register(app)
 commands_retrain.register(app)

@@ -1,8 +1,8 @@
-"""Dice per structure on prepared cases by the way the service goes: level, window, network, labels.
+"""Scores on prepared cases by the way the service goes: level, window, network, labels.
 
-Counted are the voxels of the window that was looked at and of the one about the true level, so that
-what a displaced window misses counts as missed. A level that is missed counts as Dice 0 for every structure of that case, so that a network cannot hide
-behind its level finder.
+Counted are the voxels of the window that was looked at and of the one about the true level, on the
+case's own grid, so that what a displaced window misses counts as missed. A level that is missed counts
+as Dice 0 for every structure of that case, so that a network cannot hide behind its level finder.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from dicomseg.segmentation import Level, NotInView, Segmentation
+from dicomseg.segmentation import Labels, Level, NotInView, Segmentation
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Volume
 from model import window
 from model.bundle import LoadedModel
+from model.errors import WindowRefused
 from model.segment import segment
+from training import metrics
 from training.cases import Case, load_case
 from training.errors import SourceMissing
 from training.fit import below
+from training.metrics import MISSED, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,6 @@ class Row:
     least: float
 
 
-def dice(a: Array, b: Array) -> float:
-    """Dice of two boolean arrays; 1 when both are empty."""
-    total = int(a.sum()) + int(b.sum())
-    return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
-
-
 def true_window(case: Case) -> Array:
     """Where the service would look at the true level: bool, the case's shape."""
     volume = Volume(case.image, case.affine)
@@ -72,36 +69,58 @@ def true_window(case: Case) -> Array:
     return seen
 
 
-def structure_dice(case: Case, found: Segmentation) -> dict[StructureId, float]:
-    """Dice in both windows for each structure that the case labels and shows there."""
-    counted = found.labels.looked_at | true_window(case)
-    out: dict[StructureId, float] = {}
+def structure_scores(case: Case, found: Labels) -> dict[StructureId, Score]:
+    """Score each structure that the case labels, in both windows; see `Score` for what is missing."""
+    counted = found.looked_at | true_window(case)
+    spacing = found.volume.spacing_mm
+    out: dict[StructureId, Score] = {}
     for name in case.labelled:
         value = BY_ID[name].value
         truth = (case.labels == value) & counted
-        if truth.any():
-            out[name] = dice((found.labels.volume.array == value) & counted, truth)
+        got = metrics.score((found.volume.array == value) & counted, truth, spacing)
+        if got is not None:
+            out[name] = got
     return out
 
 
-def evaluate_case(case: Case, model: LoadedModel) -> tuple[CaseScore, Segmentation | None]:
-    """Run the service's path on one case."""
+def missed_scores(case: Case) -> dict[StructureId, Score]:
+    """Scores of a case whose level was not found: every structure that it labels and shows is missed."""
+    return {name: MISSED for name in case.labelled if (case.labels == BY_ID[name].value).any()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the service's path says of one case. found: None with `why` when there is no answer."""
+
+    scores: Mapping[StructureId, Score]
+    found: Segmentation | None
+    why: str
+    level_error_mm: float | None
+    seconds: float
+
+
+def answer(case: Case, model: LoadedModel) -> Answer:
+    """Run the service's path on one case; a refused image counts as a missed level."""
     start = time.perf_counter()
-    found = segment(Volume(case.image, case.affine), model)
+    try:
+        found = segment(Volume(case.image, case.affine), model)
+    except WindowRefused as refused:
+        found = NotInView(refused.code)
     seconds = time.perf_counter() - start
     if isinstance(found, NotInView):
-        nothing = {name: 0.0 for name in case.labelled if (case.labels == BY_ID[name].value).any()}
-        return CaseScore(case.case_id, case.source, nothing, None, 0.0, seconds), None
+        return Answer(missed_scores(case), None, found.reason, None, seconds)
     error = float(np.linalg.norm(np.subtract(found.level.centre_lps, case.level_centre_lps)))
-    score = CaseScore(
-        case.case_id,
-        case.source,
-        structure_dice(case, found),
-        error,
-        found.level.confidence,
-        seconds,
-    )
-    return score, found
+    return Answer(structure_scores(case, found.labels), found, "", error, seconds)
+
+
+def evaluate_case(case: Case, model: LoadedModel) -> tuple[CaseScore, Segmentation | None]:
+    """Run the service's path on one case; Dice only."""
+    got = answer(case, model)
+    sure = 0.0 if got.found is None else got.found.level.confidence
+    dice = {name: score.dice for name, score in got.scores.items()}
+    return CaseScore(
+        case.case_id, case.source, dice, got.level_error_mm, sure, got.seconds
+    ), got.found
 
 
 def evaluate(
@@ -199,30 +218,3 @@ def chosen(
     if absent:
         raise SourceMissing(f"case {absent[0]} is not below {cases}; check the id")
     return [paths[name] for name in wanted]
-
-
-def report_of(scores: Sequence[CaseScore], model: LoadedModel) -> dict[str, Any]:
-    """All figures as JSON values: the bundle, each case, the summary."""
-    unseen = held_out(model)
-    return {
-        "bundle": {
-            "name": model.info.name,
-            "version": model.info.version,
-            "digest": model.info.digest,
-            "engine": model.info.engine,
-            "precision": model.info.precision,
-        },
-        "cases": [
-            {
-                "case": s.case_id,
-                "source": s.source,
-                "held_out": s.case_id in unseen,
-                "level_error_mm": s.level_error_mm,
-                "level_confidence": s.level_confidence,
-                "seconds": round(s.seconds, 2),
-                "dice": dict(s.dice),
-            }
-            for s in scores
-        ],
-        "summary": summary(scores),
-    }

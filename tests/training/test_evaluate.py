@@ -11,7 +11,7 @@ from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
 from model import bundle, oracle
 from training.cases import ALL_STRUCTURES, Case, save_case
-from training.evaluate import CaseScore, dice, evaluate, markdown, summary, table
+from training.evaluate import CaseScore, evaluate, markdown, summary, table
 
 SHAPE = (40, 64, 48)
 
@@ -49,14 +49,6 @@ def case_of(name: str, labels: np.ndarray, painted: np.ndarray) -> Case:
 @pytest.fixture
 def model(tmp_path: Path) -> bundle.LoadedModel:
     return bundle.load(oracle.write_bundle(tmp_path / "oracle"))
-
-
-def test_dice_of_known_overlap() -> None:
-    a, b = np.zeros(10, bool), np.zeros(10, bool)
-    a[:4] = True
-    b[2:8] = True
-    assert dice(a, b) == pytest.approx(2 * 2 / 10)
-    assert dice(np.zeros(3, bool), np.zeros(3, bool)) == 1.0
 
 
 def test_a_perfect_answer_scores_one_and_a_missed_level_zero(

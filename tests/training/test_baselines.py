@@ -1,0 +1,69 @@
+"""Baselines learn from other patients only, and say what little they know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomseg.volume import affine_of
+from training.augment import SPACING_MM
+from training.baselines import Baselines, binned, mean_shape, place_of, teacher, threshold
+from training.cases import ALL_STRUCTURES, Case, save_case
+from training.evaluate import true_window
+
+SHAPE = (24, 32, 40)
+
+
+def case(name: str, patient: str = "", shift: int = 0) -> Case:
+    """A bright block of L4 above a dark one of L5 on middling ground, `shift` voxels to the left."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[14:20, 8:20, 10 + shift : 22 + shift] = 1
+    labels[4:10, 8:20, 10 + shift : 22 + shift] = 3
+    image = np.where(labels == 1, 300.0, np.where(labels == 3, 10.0, 150.0)).astype(np.float32)
+    image += np.random.default_rng(len(name)).normal(0, 2, SHAPE).astype(np.float32)
+    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (5.0, -3.0, 40.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ (12.0, 14.0, 16.0 + shift) + affine[:3, 3])
+    return Case(
+        name, patient or name, "phantom", image, labels, affine, ALL_STRUCTURES, (x, y, z), (0, 0, 1), {}
+    )  # fmt: skip
+
+
+def test_the_mean_shape_moves_with_the_level() -> None:
+    teachers = [teacher(case("a")), teacher(case("b", shift=3))]
+    found = mean_shape(case("c", shift=6), teachers)
+    assert np.array_equal(found, case("c", shift=6).labels)
+
+
+def test_a_place_only_a_minority_holds_is_background() -> None:
+    odd = case("odd")
+    odd.labels[:] = 0
+    few = [teacher(case("a")), teacher(odd), teacher(odd)]
+    assert not mean_shape(case("c"), few).any()
+
+
+def test_grey_values_alone_tell_bright_from_dark() -> None:
+    teachers = [teacher(case("a")), teacher(case("b"))]
+    assert np.array_equal(threshold(case("c"), teachers), case("c").labels)
+    grey = replace(case("d"), image=np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE))
+    assert 2 not in threshold(grey, teachers)  # no teacher shows a disc
+
+
+def test_the_window_is_cut_at_the_image() -> None:
+    there, here = place_of(case("a"))
+    assert [s.stop - s.start for s in there] == [s.stop - s.start for s in here] == list(SHAPE)
+    assert binned(np.array([-1e9, 0.0, 1e9])).tolist()[0] < binned(np.array([0.0, 1.0])).max()
+
+
+def test_a_case_never_learns_from_its_own_patient(tmp_path: Path) -> None:
+    paths = [save_case(case(f"case-{n}", patient), tmp_path) for n, patient in enumerate("aabbc")]
+    both = Baselines(paths)
+    assert [p.stem for p in both.chosen(case("case-0", "a"))] == ["case-2", "case-3", "case-4"]
+    one = case("case-4", "c")
+    assert both.digest(one) != both.digest(case("case-0", "a"))
+    scores = both.scores(one, true_window(one))
+    assert scores["mean_shape"] == {"l4": pytest.approx(1.0), "l5": pytest.approx(1.0)}
+    assert set(scores) == {"mean_shape", "threshold"}
+    assert Baselines(paths[:1]).scores(one, true_window(one)) == {}
