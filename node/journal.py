@@ -245,9 +245,10 @@ class Journal(SeriesTable, JobTable):
         return moved
 
     def counts(self) -> dict[str, int]:
-        """Number of series per state, deliveries per state (`delivery.…`) and objects per state (`instance.…`)."""
+        """Number of series per state; of deliveries, objects and jobs as `delivery.…`, `instance.…`, `job.…`."""
         out: dict[str, int] = {}
-        for prefix, table in (("", "series"), ("delivery.", "delivery"), ("instance.", "instance")):
+        tables = ("series", "delivery", "instance", "job")
+        for prefix, table in zip(("", "delivery.", "instance.", "job."), tables, strict=True):
             for state, count in self._connection.execute(
                 f"SELECT state, count(*) FROM {table} GROUP BY state"
             ):

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from node import child, jobs, supervise
+from node import child, jobs, schema, supervise
 from node import config as configuration
 from node.cli import run
 from node.errors import IllegalTransition, JobRefused, UnknownJob
@@ -179,6 +181,23 @@ def test_plan_and_history_come_back_as_they_were(journal: Journal) -> None:
     ]
     with pytest.raises(UnknownJob, match="no job 9"):
         journal.job(9)
+
+
+def test_journal_of_the_first_version_is_taken_over_with_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(schema.migrations()[0][1])
+        old.execute(
+            "INSERT INTO series (study, series, state, first_at, last_at, state_at)"
+            " VALUES ('1', '2', 'delivered', 0, 0, 0)"
+        )
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    journal = Journal.open(path, time.time)
+    assert journal.enqueue(PLAN, "test").id == 1
+    assert journal.counts() == {"delivered": 1, "job.queued": 1}
+    assert journal.promotion() is None
+    journal.close()
 
 
 def test_only_one_is_enqueued_where_it_must_be_alone(journal: Journal) -> None:
@@ -562,7 +581,7 @@ def test_commands_tell_one_story(shop: Shop, said: Any, tmp_path: Path) -> None:
 def test_wrong_asks_are_one_line_with_their_code(said: Any) -> None:
     for words, code, told in (
         (["show", "7"], 3, "no job 7"),
-        (["list", "--state", "runnin"], 2, 'did you mean "running"?'),
+        (["list", "--state", "propose"], 2, 'did you mean "proposed"?'),
         (["enqueue"], 3, "[training.schedule] data '' is no folder of prepared cases"),
         (["enqueue", "7"], 3, "no job 7"),
     ):
