@@ -88,6 +88,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the process. Its standard error is ours."""
+        self._close()  # the pipes of a process that ended by itself
         self.starts += 1
         # Process ids come again after a restart of the machine, and a claim must not pass for ours then.
         self.token = f"{self.name}.{os.getpid()}.{self.starts}.{secrets.token_hex(4)}"
