@@ -3,7 +3,7 @@
 torch's gradients of depthwise 3-D convolutions take most of a step. `kernels.c` computes them, and the
 loss, for one core, several times faster; two draws of a step run side by side, each on its core. It is
 compiled when first used, where there is a C compiler; without one, training goes the way of torch.
-ADR 0010 has the figures.
+ADR 0009 has the figures.
 """
 
 from __future__ import annotations
