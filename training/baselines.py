@@ -1,10 +1,10 @@
 """Two answers that need no network, so that a score can be seen to mean something.
 
 mean shape: what most other cases hold at each place about the level, laid on the true level.
-threshold: the structure whose grey values in other cases resemble the voxel's most, all structures and
-the background held equally likely. Both know the true level and look at its window only, and both learn
-from a handful of other patients' cases of the same source. Grey values are z-scored in the window, as
-the network sees them.
+threshold: for each structure alone, the grey values that would have given the best Dice in the other
+cases. Both know the true level and look at its window only, and both learn from a handful of other
+patients' cases of the same source and kind of contrast. Grey values are z-scored in the window, as the
+network sees them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,24 +37,20 @@ UNKNOWN: Final = 255
 BINS: Final = 96
 RANGE: Final = (-3.0, 5.0)
 """Grey values in standard deviations of the window; what lies outside falls into the outermost bin."""
-SOFTEN: Final = 1e-4
-"""Added to every bin's share, so that an empty bin does not forbid a structure."""
+Kind = tuple[str, tuple[str, ...], bool]
+"""Source, labelled structures and whether the contrast is randomised: cases learn from their own kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Teacher:
     """What one case teaches: its labels in a box about its level, and grey values per class.
 
-    around: uint8 labels of the paper's window, `UNKNOWN` outside the image. shares: (channels, bins)
-    share of each class's voxels per bin of z-scored grey value; NaN rows for absent classes.
+    around: uint8 labels of the paper's window, `UNKNOWN` outside the image. counts: (channels, bins)
+    voxels of each class per bin of z-scored grey value.
     """
 
-    case_id: str
-    patient_id: str
-    source: str
-    labelled: tuple[StructureId, ...]
     around: Array
-    shares: Array
+    counts: Array
 
 
 def place_of(case: Case) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
@@ -85,9 +82,7 @@ def teacher(case: Case) -> Teacher:
     around[here] = case.labels[there]
     pairs = case.labels[there].astype(np.intp) * BINS + binned(case.image[there])
     counts = np.bincount(pairs.ravel(), minlength=CHANNELS * BINS).reshape(CHANNELS, BINS)
-    with np.errstate(invalid="ignore"):
-        shares = counts / counts.sum(axis=1, keepdims=True)
-    return Teacher(case.case_id, case.patient_id, case.source, case.labelled, around, shares)
+    return Teacher(around, counts)
 
 
 def mean_shape(case: Case, teachers: Sequence[Teacher]) -> Array:
@@ -102,16 +97,32 @@ def mean_shape(case: Case, teachers: Sequence[Teacher]) -> Array:
     return out
 
 
-def threshold(case: Case, teachers: Sequence[Teacher]) -> Array:
-    """Labels (the case's shape) by grey value alone; a class that no teacher shows is never given."""
-    known = np.stack([t.shares for t in teachers])
-    seen = ~np.isnan(known)
-    shares = np.where(seen, known, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    shares = np.where(seen.any(axis=0), shares + SOFTEN, 0.0)
-    best = shares.argmax(axis=0).astype(np.uint8)
-    out = np.zeros(case.labels.shape, np.uint8)
+def best_bins(inside: Array, every: Array) -> Array:
+    """Bins (bool) whose voxels, taken together, have the highest Dice with a structure.
+
+    inside: voxels of the structure per bin; every: all voxels per bin. Bins are taken by their share of
+    the structure, the purest first, as long as that raises Dice; none for an absent structure.
+    """
+    purity = inside / np.maximum(every, 1)
+    order = np.argsort(-purity, kind="stable")
+    taken = np.cumsum(inside[order])
+    scores = 2 * taken / np.maximum(np.cumsum(every[order]) + inside.sum(), 1)
+    chosen = np.zeros(len(inside), bool)
+    if inside.sum():
+        chosen[order[: int(scores.argmax()) + 1]] = True
+    return chosen
+
+
+def threshold(case: Case, teachers: Sequence[Teacher]) -> dict[StructureId, Array]:
+    """Mask (bool, the case's shape) of each structure by grey value alone; masks may overlap."""
+    counts = np.sum([t.counts for t in teachers], axis=0)
     there, _ = place_of(case)
-    out[there] = best[binned(case.image[there])]
+    values = binned(case.image[there])
+    out = {}
+    for name in case.labelled:
+        mask = np.zeros(case.labels.shape, bool)
+        mask[there] = best_bins(counts[BY_ID[name].value], counts.sum(axis=0))[values]
+        out[name] = mask
     return out
 
 
@@ -127,15 +138,15 @@ class Baselines:
         self._teachers: dict[Path, Teacher] = {}
 
     @cached_property
-    def _cards(self) -> dict[Path, tuple[str, str, tuple[str, ...]]]:
-        """Patient, source and labelled structures of each case, from its card."""
+    def _cards(self) -> dict[Path, tuple[str, Kind]]:
+        """Patient and kind of each case, from its card."""
         return {p: _card(p) for p in self._paths}
 
     def chosen(self, case: Case) -> list[Path]:
         """Cases that this one learns from."""
-        kind = (case.source, tuple(case.labelled))
-        same = (p for p, (who, *rest) in self._cards.items() if who != case.patient_id and tuple(rest) == kind)  # fmt: skip
-        return [p for _, p in zip(range(TEACHERS), same, strict=False)]
+        kind = _kind(case.source, case.labelled, case.card)
+        same = (p for p, told in self._cards.items() if told[0] != case.patient_id and told[1] == kind)  # fmt: skip
+        return list(islice(same, TEACHERS))
 
     def digest(self, case: Case) -> str:
         """Stands for the choice of teachers, so that a stored result can be seen to be of another."""
@@ -151,25 +162,34 @@ class Baselines:
             if path not in self._teachers:
                 self._teachers[path] = teacher(load_case(path))
         them = [self._teachers[p] for p in paths]
-        answers: dict[Baseline, Array] = {
-            "mean_shape": mean_shape(case, them),
-            "threshold": threshold(case, them),
+        shape = mean_shape(case, them)
+        placed = {name: shape == BY_ID[name].value for name in case.labelled}
+        return {
+            "mean_shape": _dice(case, placed, counted),
+            "threshold": _dice(case, threshold(case, them), counted),
         }
-        return {name: _dice(case, found, counted) for name, found in answers.items()}
 
 
-def _card(path: Path) -> tuple[str, str, tuple[str, ...]]:
+def _kind(source: str, labelled: Sequence[str], card: Mapping[str, Any]) -> Kind:
+    contrast = card.get("contrast")
+    randomised = isinstance(contrast, Mapping) and bool(contrast.get("randomised"))
+    return source, tuple(labelled), randomised
+
+
+def _card(path: Path) -> tuple[str, Kind]:
     try:
         card: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return card["patient_id"], card["source"], tuple(card["labelled"])
+        return card["patient_id"], _kind(card["source"], card["labelled"], card["card"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CaseUnreadable(f"{path.stem} in {path.parent}: {error}; prepare it again") from error
 
 
-def _dice(case: Case, found: Array, counted: Array) -> dict[StructureId, float]:
+def _dice(
+    case: Case, found: Mapping[StructureId, Array], counted: Array
+) -> dict[StructureId, float]:
     out = {}
-    for name in case.labelled:
+    for name, mask in found.items():
         truth = (case.labels == BY_ID[name].value) & counted
         if truth.any():
-            out[name] = dice((found == BY_ID[name].value) & counted, truth)
+            out[name] = dice(mask & counted, truth)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -30,6 +30,10 @@ where it stopped; `lumbar-train report` makes pictures of both.
 
 [bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
 """
+
+
+WIDTH: Final = 132
+"""Columns where the output is no terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -109,6 +113,8 @@ def show(found: list[CaseFigures]) -> None:
     from training import report_tables, summary
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     for table in (*report_tables.tables(summary.groups(found)), report_tables.case_table(found)):
         console.print(_rich(table))
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dicomseg.structures import BY_ID
 from training import report_paper
 from training.agreement import Spread
 from training.figures import CaseFigures
@@ -19,8 +18,8 @@ from training.report_paper import TABLE2, TABLE3, TABLE3_N
 from training.summary import ALL, Distribution, Group, MeasurementRow, StructureRow, group_name
 
 NONE: Final = "–"
-PAPER: Final = "paper, test"
-REAL: Final = "paper, 50 people"
+PAPER: Final = "paper"
+REAL: Final = "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,18 @@ def _spread(told: Spread | Distribution | None, decimals: int) -> str:
     return f"{told.mean:.{decimals}f} ± {number(told.sd, decimals)} ({told.least:.{decimals}f}–{told.most:.{decimals}f})"
 
 
-def title_of(name: str) -> str:
-    """Name of a structure, or of the mean over all."""
-    return "mean of the case" if name == ALL else BY_ID[name].label  # type: ignore[index]
+SHORT: Final[Mapping[str, str]] = {
+    "l4": "L4",
+    "ivd": "disc",
+    "l5": "L5",
+    "dura": "dural sac",
+    "n4": "L4 roots",
+    "aa": "arteries",
+    "pm": "psoas",
+    "ivc": "veins",
+    ALL: "mean of the case",
+}
+"""Names that fit a column."""
 
 
 def dice_table(group: Group) -> Table:
@@ -65,18 +73,18 @@ def dice_table(group: Group) -> Table:
         if paper is not None:
             beside.add(len(rows))
             rows.append(paper)
-    figures = ("n", "Dice, mean", "median", "SD", "least", "precision", "recall")
-    head = ("structure", *figures, "> 0.85", "> 0.90", "mean shape", "threshold")
+    figures = ("n", "Dice", "median", "SD", "least", "precision", "recall")
+    head = ("", *figures, "> 0.85", "> 0.90", "mean shape", "threshold")
     lost = sum(r.missed for r in group.structures if r.structure != ALL)
     made = sum(r.invented for r in group.structures if r.structure != ALL)
-    note = f"Missed structures: {lost}; invented: {made}; each counts as Dice 0. Mean shape and threshold: mean Dice of the baselines."
+    note = f"Means; paper: Table 2, test. Missed structures: {lost}, invented: {made}, each Dice 0. Mean shape, threshold: Dice of the baselines."
     return Table(f"Dice, {group.name}", head, tuple(rows), frozenset(beside), note)
 
 
 def _dice_row(row: StructureRow) -> tuple[str, ...]:
     d = row.dice
     return (
-        title_of(row.structure),
+        SHORT[row.structure],
         str(d.n),
         *(number(v, 3) for v in (d.mean, d.median, d.sd, d.least, row.precision, row.recall)),
         *(_share(v) for v in row.above.values()),
@@ -105,7 +113,7 @@ def surface_table(group: Group) -> Table:
     """HD95 and average symmetric surface distance per structure."""
     rows = tuple(
         (
-            title_of(r.structure),
+            SHORT[r.structure],
             *_surface(r.hd95_mm),
             *_surface(r.assd_mm),
             str(r.missed),
@@ -114,7 +122,7 @@ def surface_table(group: Group) -> Table:
         for r in group.structures
         if r.structure != ALL
     )
-    head = ("structure", "HD95, mean ± SD (range), mm", "median", "ASSD, mean ± SD (range), mm", "median", "missed", "invented")  # fmt: skip
+    head = ("", "HD95, mm", "median", "ASSD, mm", "median", "missed", "invented")
     note = (
         "Over the cases that have the structure in both; missed and invented ones have no distance."
     )
@@ -125,19 +133,29 @@ def _surface(told: Distribution | None) -> tuple[str, str]:
     return _spread(told, 2), number(None if told is None else told.median, 2)
 
 
-def measurement_table(group: Group) -> Table:
-    """OC, DAA, DIVC and PI, automatic against reference; the paper's Table 3 under each."""
-    rows: list[tuple[str, ...]] = []
-    beside: set[int] = set()
+def measurement_tables(group: Group) -> tuple[Table, Table]:
+    """OC, DAA, DIVC and PI: values and errors, and agreement; the paper's Table 3 under each row."""
+    values: list[tuple[str, ...]] = []
+    agreements: list[tuple[str, ...]] = []
     for row in group.measurements:
-        rows.append(_measurement_row(row))
-        beside.add(len(rows))
-        rows.append(_paper3(row))
-    head = ("", "n", "automatic, mm", "reference, mm", "MAE ± SD (range), mm", "bias", "limits of agreement", "R", "p", "ICC(2,1)", "refused")  # fmt: skip
+        ours, theirs = _measured(row), _paper3(row)
+        values += [(row.name, *ours[:4], str(sum(row.refused.values()))), (REAL, *theirs[:4], NONE)]
+        agreements += [(row.name, ours[0], *ours[4:]), (REAL, theirs[0], *theirs[4:])]
+    beside = frozenset(range(1, len(values), 2))
     sources = sorted({s for r in group.measurements for s in r.reference_from})
-    names = {"truth": "the phantoms' true values", "labels": "measured on the reference labels"}
-    note = f"Mean ± SD (range). Reference: {', '.join(names.get(s, s) for s in sources) or 'none'}. Limits and ICC of the paper follow from its Table 3. {_refusals(group.measurements)}"
-    return Table(f"Measurements, {group.name}", head, tuple(rows), frozenset(beside), note)
+    told = ", ".join(_FROM.get(s, s) for s in sources) or "none"
+    note = f"Mean ± SD (range). Reference: {told}. {_refusals(group.measurements)}"
+    head: tuple[str, ...] = ("automatic, mm", "reference, mm", "absolute error, mm", "refused")
+    first = Table(f"Measurements, {group.name}", ("", "n", *head), tuple(values), beside, note)
+    head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)")
+    note = "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3."
+    return first, Table(f"Agreement, {group.name}", head, tuple(agreements), beside, note)
+
+
+_FROM: Final = {
+    "truth": "the phantoms' true values",
+    "labels": "measured on the reference labels",
+}
 
 
 def _refusals(rows: Sequence[MeasurementRow]) -> str:
@@ -155,27 +173,21 @@ def _limits(limits: tuple[float, float] | None) -> str:
     return NONE if limits is None else f"{limits[0]:.2f} to {limits[1]:.2f}"
 
 
-def _measurement_row(row: MeasurementRow) -> tuple[str, ...]:
-    a, refused = row.agreement, str(sum(row.refused.values()))
+def _measured(row: MeasurementRow) -> tuple[str, ...]:
+    """n, automatic, reference, error; bias, limits, SD, R, p, ICC."""
+    a = row.agreement
     if a is None:
-        return (row.name, "0", *[NONE] * 8, refused)
-    p = (
-        NONE
-        if a.wilcoxon_p is None
-        else "< 0.001"
-        if a.wilcoxon_p < 0.001
-        else f"{a.wilcoxon_p:.3f}"
-    )
+        return ("0", *[NONE] * 9)
+    low = a.wilcoxon_p is not None and a.wilcoxon_p < 0.001
     return (
-        row.name,
         str(a.n),
         *(_spread(s, 2) for s in (a.automatic, a.reference, a.error)),
         f"{a.bias:+.2f}",
         _limits(a.limits),
+        number(a.sd_difference, 2),
         number(a.pearson_r, 3),
-        p,
+        "< 0.001" if low else number(a.wilcoxon_p, 3),
         number(a.icc, 3),
-        refused,
     )
 
 
@@ -183,7 +195,15 @@ def _paper3(row: MeasurementRow) -> tuple[str, ...]:
     p = TABLE3[row.name]
     told = (_spread(Spread(*v), 2) for v in (p.automatic, p.reference, p.error))
     bias = p.automatic[0] - p.reference[0]
-    return (REAL, str(TABLE3_N), *told, f"{bias:+.2f}", _limits(p.limits), f"{p.pearson_r:.3f}", f"{p.wilcoxon_p:.3f}", f"{p.icc:.3f}", NONE)  # fmt: skip
+    rest = (p.pearson_r, p.wilcoxon_p, p.icc)
+    return (
+        str(TABLE3_N),
+        *told,
+        f"{bias:+.2f}",
+        _limits(p.limits),
+        f"{p.sd_difference:.2f}",
+        *(f"{v:.3f}" for v in rest),
+    )
 
 
 def level_table(told: Sequence[Group]) -> Table:
@@ -199,7 +219,7 @@ def level_table(told: Sequence[Group]) -> Table:
         )
         for g in told
     )
-    head = ("cases", "n", "found", "within 8 mm", "error, mean ± SD (range), mm", "median")
+    head = ("cases", "n", "found", "within 8 mm", "error, mm: mean ± SD (range)", "median")
     return Table("Level", head, rows)
 
 
@@ -236,7 +256,7 @@ def tables(told: Sequence[Group]) -> list[Table]:
     for group in told:
         out += [dice_table(group), surface_table(group)]
         if group.measurements:
-            out.append(measurement_table(group))
+            out += measurement_tables(group)
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,15 @@ import pytest
 
 from dicomseg.volume import affine_of
 from training.augment import SPACING_MM
-from training.baselines import Baselines, binned, mean_shape, place_of, teacher, threshold
+from training.baselines import (
+    Baselines,
+    best_bins,
+    binned,
+    mean_shape,
+    place_of,
+    teacher,
+    threshold,
+)
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.evaluate import true_window
 
@@ -45,10 +52,18 @@ def test_a_place_only_a_minority_holds_is_background() -> None:
 
 
 def test_grey_values_alone_tell_bright_from_dark() -> None:
-    teachers = [teacher(case("a")), teacher(case("b"))]
-    assert np.array_equal(threshold(case("c"), teachers), case("c").labels)
-    grey = replace(case("d"), image=np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE))
-    assert 2 not in threshold(grey, teachers)  # no teacher shows a disc
+    one = case("c")
+    masks = threshold(one, [teacher(case("a")), teacher(case("b"))])
+    assert np.array_equal(masks["l4"], one.labels == 1)
+    assert np.array_equal(masks["l5"], one.labels == 3)
+    assert not masks["ivd"].any()  # no teacher shows a disc
+
+
+def test_the_best_bins_are_those_of_the_highest_dice() -> None:
+    inside, every = np.array([50, 30, 5, 0]), np.array([50, 60, 500, 9])
+    # Dice of {0}: 100 / 135, of {0, 1}: 160 / 195, of {0, 1, 2}: 170 / 695
+    assert best_bins(inside, every).tolist() == [True, True, False, False]
+    assert not best_bins(np.zeros(4, int), every).any()
 
 
 def test_the_window_is_cut_at_the_image() -> None:

@@ -194,9 +194,9 @@ def test_evaluate_by_the_command_line(cases: Path, tmp_path: Path) -> None:
     assert "1.000" in text
     figures = json.loads((tmp_path / "figures.json").read_text())
     (case,) = figures["cases"]
-    assert case["dice"] == {"l4": 1.0, "ivd": 1.0, "l5": 1.0}
+    assert {k: v["dice"] for k, v in case["scores"].items()} == {"l4": 1.0, "ivd": 1.0, "l5": 1.0}
     assert case["level_error_mm"] == pytest.approx(0.0, abs=1e-6)
-    assert case["held_out"] is False
+    assert case["unseen"] is False
     assert figures["bundle"]["digest"] == bundle.load(made).info.digest
 
 
