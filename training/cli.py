@@ -17,6 +17,7 @@ from training import (
     commands_evaluate,
     commands_fit,
     commands_import,
+    commands_report,
     commands_retrain,
 )
 from training.commands_shared import progress
@@ -175,6 +176,7 @@ commands_crossval.register(app)
 commands_evaluate.register(app)
 commands_fit.register(app)
 commands_import.register(app)
+commands_report.register(app)
 commands_retrain.register(app)
 
 

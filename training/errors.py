@@ -84,3 +84,9 @@ class FoldsRefused(OptionsRefused):
     """Folds that mix patients, or do not fit the cases."""
 
     code = "folds-refused"
+
+
+class FiguresUnreadable(InputRefused):
+    """The file of figures is missing or of another form; evaluate again."""
+
+    code = "figures-unreadable"
