@@ -83,14 +83,14 @@ def surfaces(case: Case, found: Array | None) -> Figure:
     sides = (("reference", case.labels), ("automatic", found))
     for n, (title, labels) in enumerate(sides, start=1):
         ax: Any = figure.add_subplot(1, 2, n, projection="3d")
-        ax.set_title(title, fontsize=11)
+        ax.set_title(title, fontsize=11, y=0.96)
         if labels is not None:
             triangles, colours = _triangles(labels[there], case)
             if len(triangles):
                 ax.add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
         x, y, z = (float(s * n) for s, n in zip(spacing[::-1], size[::-1], strict=True))
         ax.set(xlim=(0, x), ylim=(0, y), zlim=(0, z))
-        ax.set_box_aspect((x, y, z), zoom=1.35)
+        ax.set_box_aspect((x, y, z), zoom=1.6)
         ax.view_init(elev=18, azim=-65)
         ax.set_axis_off()
     return figure

@@ -29,6 +29,8 @@ NAMES: Final[Mapping[MeasurementName, str]] = {
     "DIVC": "DIVC, vein's diameter",
     "PI": "PI, right psoas to vein",
 }
+LEAST_FOR_INTERVALS: Final = 10
+"""Pairs below which the intervals are so wide that they would hide the points."""
 _COLOURS: Final = {"physical": FILL, "randomised": OTHER, "": FILL}
 
 
@@ -100,9 +102,9 @@ def _limits(ax: Axes, told: Agreement) -> None:
         ]
     for n, (value, interval, text) in enumerate(lines):
         ax.axhline(value, color=INK, lw=1.2, ls="-" if n == 0 else "--")
-        if interval is not None:
+        if interval is not None and told.n >= LEAST_FOR_INTERVALS:
             ax.axhspan(*interval, color=FILL, alpha=0.08, lw=0)
-        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)  # fmt: skip
+        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8)  # fmt: skip
 
 
 def scatter(cases: Sequence[CaseFigures]) -> Figure:
