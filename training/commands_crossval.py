@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import math
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from training.crossval import Plan
+    from training.recipe import Recipe
+
 _HELP = """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
 
-[bold]OUT[/bold]/folds.json holds the folds; the same command goes on where it stopped. With --level-steps each
-fold also trains its own level finder, and a missed level counts Dice 0; without, the true level is told.
+[bold]OUT[/bold]/folds.json holds the folds; the same command goes on where it stopped. The weights with the best
+validation Dice are tested. OUT/crossval.json holds all figures; `lumbar-train report --figures
+OUT/crossval.json` makes pictures of them.
+
+--level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
+(the default); [bold]fold[/bold] trains a finder in each fold (--level-steps); [bold]bundle[/bold] takes the shipped finder, which
+may have seen the patients; or a file of a finder's weights.
 
 [bold]Examples[/bold]
 
   lumbar-train crossval --cases cases/spider --out cv --folds 5 --recipe recipe.toml --level-steps 1000
 
+  lumbar-train crossval --cases cases --tested spider --out cv --level bundle
+
   lumbar-train crossval --cases cases/spider --out cv --folds 5 --only-fold 2 --max-minutes 60
 
 [bold]Exit status[/bold]: 0 done or time over, 2 recipe or folds refused, 4 no cases.
 """
+
+
+class SourceChoice(StrEnum):
+    """Where cases come from."""
+
+    PHANTOM = "phantom"
+    SPIDER = "spider"
+    IMPORTED = "imported"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +61,15 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     only_fold: Annotated[
         int | None, typer.Option(min=1, help="Only this one; the first is 1.")
     ] = None,
+    tested: Annotated[
+        SourceChoice | None,
+        typer.Option(help="Only cases of this source are in folds; all others are trained on."),
+    ] = None,
+    level: Annotated[str, typer.Option(help="case, fold, bundle or a file of weights.")] = "",
     level_steps: Annotated[int, typer.Option(min=0, help="Steps of each fold's level finder.")] = 0,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with OUT; without, its runs are removed.")
+    ] = True,
     engine: Annotated[str, typer.Option(help="Engine of the test.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
@@ -55,39 +82,57 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from model.bundle import default_path
     from training import crossval as crossing
     from training import folds as folding
-    from training.commands_shared import tables
-    from training.evaluate import CaseScore, table
-    from training.fit import below
+    from training.commands_evaluate import show
+    from training.figures import write_json
     from training.recipe import Recipe, read
 
     if threads:
         torch.set_num_threads(threads)
     chosen = Recipe() if recipe is None else read(recipe)
-    paths = {p.stem: p for p in below(cases)}
+    plan = planned(chosen, level, level_steps, engine, threads)
+    paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
+    crossing.check_plan(out, plan, resume=resume, only=only_fold)
+    cohort = crossing.Cohort(cases, paths, default_path())
     ends_at = time.monotonic() + max_minutes * 60
-    console = Console()
-    results: list[list[CaseScore] | None] = []
+    results = []
     for number, fold in enumerate(drawn, start=1):
-        here = out / f"fold-{number}"
-        if only_fold not in {None, number} and not (here / crossing.SCORES).exists():
-            results.append(None)
+        done = crossing.finished(out, number)
+        if only_fold not in {None, number} or done is not None:
+            results.append(done)
             continue
-        minutes = max(0.0, (ends_at - time.monotonic()) / 60)
-        plan = crossing.Plan(chosen, level_steps, minutes, engine, threads)
-        with console.status(f"fold {number} of {folds}") as status:
+        timed = crossing.with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
+        with Console().status(f"fold {number} of {folds}") as status:
             results.append(
                 crossing.run_fold(
-                    fold, paths, default_path(), here, plan,
+                    number, fold, cohort, out, timed,
                     lambda said, n=number: status.update(f"fold {n} of {folds}: {said}"),  # type: ignore[misc]
                 )
             )  # fmt: skip
-        state = "time over" if results[-1] is None else f"{len(fold.test)} cases tested"
+        count = results[-1]
+        state = "time over" if count is None else f"{len(count)} cases tested"
         typer.echo(f"fold {number} of {folds}: {state}")
-    told = crossing.together(results, crossing.Plan(chosen, level_steps))
-    (out / "crossval.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    scores = [s for part in results if part for s in part]
-    for shown in (
-        tables(table(scores), scores, frozenset(s.case_id for s in scores)) if scores else ()
-    ):
-        console.print(shown)
+    told = crossing.together(results, plan)
+    write_json(out / crossing.TOGETHER, told)
+    if any(results):
+        show([c for part in results if part for c in part])
+    typer.echo(f"{told['finished']} of {folds} folds finished; level {crossing.said_of(plan)}")
+
+
+def planned(recipe: Recipe, level: str, level_steps: int, engine: str, threads: int) -> Plan:
+    """Return the plan of these options.
+
+    Raises:
+        OptionsRefused: options of the level that contradict each other, or a file that is not there.
+    """
+    from training.crossval import GIVEN, OWN, SHIPPED, Plan
+    from training.errors import OptionsRefused
+
+    chosen = level or (OWN if level_steps else GIVEN)
+    if (chosen == OWN) != bool(level_steps):
+        raise OptionsRefused(
+            f"--level {chosen} with --level-steps {level_steps}: --level fold and --level-steps belong together"
+        )
+    if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
+        raise OptionsRefused(f"--level {chosen}: no such file; give case, fold, bundle or weights")
+    return Plan(recipe, chosen, level_steps, engine=engine, threads=threads)

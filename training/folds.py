@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from training.errors import CaseUnreadable, FoldsRefused
+from training.errors import CaseUnreadable, FoldsRefused, SourceMissing
+from training.fit import below
 
 SCHEMA: Final = 1
 VALIDATION_SHARE: Final = 0.2
@@ -36,13 +37,33 @@ def patient_of(path: Path) -> str:
     Raises:
         CaseUnreadable: no card, or one without a patient.
     """
-    try:
-        patient = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["patient_id"]
-    except (OSError, ValueError, LookupError) as error:
-        raise CaseUnreadable(f"{path.stem}: {error}; prepare or import it again") from error
+    patient = _told(path, "patient_id")
     if not isinstance(patient, str) or not patient:
         raise CaseUnreadable(f"{path.stem} names no patient; prepare or import it again")
     return patient
+
+
+def _told(path: Path, key: str) -> object:
+    """What a case's card says under this key."""
+    try:
+        told: object = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CaseUnreadable(f"{path.stem}: {error}; prepare or import it again") from error
+    return told
+
+
+def of_source(cases: Path, source: str | None) -> dict[str, Path]:
+    """Cases below a folder by id; only those of one source if it is named.
+
+    Raises:
+        SourceMissing: no such folder, or no case of this source in it.
+        CaseUnreadable: a case without a readable card.
+    """
+    paths = {p.stem: p for p in below(cases)}
+    chosen = {n: p for n, p in paths.items() if source in {None, _told(p, "source")}}
+    if not chosen:
+        raise SourceMissing(f"{cases}: no case{f' of {source}' if source else ''}; prepare some")
+    return chosen
 
 
 def draw(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:

@@ -12,8 +12,12 @@ from typer.testing import CliRunner
 
 from training import folds as folding
 from training.cli import app
-from training.errors import CaseUnreadable, FoldsRefused
+from training.commands_crossval import planned
+from training.crossval import Best, Cohort, never_trained
+from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
+from training.fit import prepare_fit
 from training.folds import Fold
+from training.recipe import Recipe, read
 
 RECIPE = """
 crops = [[8, 16, 16]]
@@ -94,12 +98,64 @@ def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path
     finally:
         torch.set_num_threads(before)
     told = json.loads((out / "crossval.json").read_text())
-    assert (told["folds"], told["finished"], told["level_by"]) == (2, 2, "given")
+    assert (told["folds"], told["finished"], told["level_by"]) == (2, 2, "case")
+    assert {case["fold"] for case in told["cases"]} == {1, 2}
+    assert all(case["unseen"] for case in told["cases"])
+    assert (out / "fold-1" / "best" / "best.json").exists()
+    other = CliRunner().invoke(app, [*call, "--level", "bundle"])
+    assert isinstance(other.exception, OptionsRefused)
+    assert "level" in str(other.exception)
+    page = ["report", "--figures", str(out / "crossval.json"), "--cases", str(tiny_cases)]
+    made = CliRunner().invoke(app, [*page, "--out", str(tmp_path / "report"), "--worst", "1"])
+    assert made.exit_code == 0, made.output
     tested = sorted(case["case_id"] for case in told["cases"])
     assert tested == sorted(p.stem for p in tiny_cases.rglob("*.npz"))
     for number, fold in enumerate(json.loads((out / "folds.json").read_text())["folds"], start=1):
         held = json.loads((out / f"fold-{number}" / "recipe.json").read_text())["held_out"]
         assert held == sorted({*fold["test"], *fold["validation"]})
+
+
+def test_further_cases_are_trained_on_unless_their_patient_is_tested(tmp_path: Path) -> None:
+    told = {"s1": "p1", "s2": "p2", "s3": "p3", "s4": "p4", "extra": "p1", "phantom-1": "x"}
+    for case, patient in told.items():
+        card = {"patient_id": patient, "source": "spider" if case[0] == "s" else "phantom"}
+        (tmp_path / f"{case}.json").write_text(json.dumps(card), encoding="utf-8")
+        (tmp_path / f"{case}.npz").touch()
+    paths = folding.of_source(tmp_path, "spider")
+    assert sorted(paths) == ["s1", "s2", "s3", "s4"]
+    cohort = Cohort(tmp_path, paths, tmp_path)
+    fold = Fold(("s1",), ("s2",), ("s3", "s4"))
+    assert never_trained(fold, cohort) == ("extra", "s1", "s2")
+    with pytest.raises(SourceMissing, match="imported"):
+        folding.of_source(tmp_path, "imported")
+
+
+def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
+    tiny_cases: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    ready, _ = prepare_fit(tiny_cases, tmp_path, read(path), resume=True)
+    best = Best(ready, tmp_path)
+    assert best.run == tmp_path
+    ready.step = 1
+    best.offer(0.5)
+    ready.step = 2
+    best.offer(0.4)
+    assert (best.step, best.run) == (1, tmp_path / "best")
+    assert Best(ready, tmp_path).dice == 0.5
+    ready.step = 0
+    assert Best(ready, tmp_path).dice is None
+
+
+@pytest.mark.parametrize(
+    ("level", "steps"), [("fold", 0), ("case", 5), ("bundle", 5), ("nowhere.pt", 0)]
+)
+def test_options_of_the_level_that_contradict_each_other_are_refused(
+    level: str, steps: int
+) -> None:
+    with pytest.raises(OptionsRefused, match=level):
+        planned(Recipe(), level, steps, "auto", 0)
 
 
 def test_fold_is_plain_data() -> None:

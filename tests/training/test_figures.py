@@ -1,0 +1,113 @@
+"""One case's figures by the whole path, kept per case and read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomseg.structures import StructureId
+from dicomseg.volume import affine_of
+from model import bundle, oracle
+from training import figures
+from training.cases import Case, save_case
+from training.figures import CaseFigures, Task, evaluated, read_labels, write_json
+from training.metrics import Score
+
+SHAPE = (40, 64, 48)
+
+
+def blocks() -> np.ndarray:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[26:36, 20:44, 12:36] = 1
+    labels[16:26, 20:44, 12:36] = 2
+    labels[6:16, 20:44, 12:36] = 3
+    labels[4:36, 46:56, 18:30] = 4
+    return labels
+
+
+def case_of(name: str, painted: np.ndarray) -> Case:
+    """A case whose grey values spell `painted` while the truth is `blocks`."""
+    coded = oracle.code(painted, np.zeros_like(painted), np.full(SHAPE, 4.0))
+    affine = affine_of(np.eye(3)[:, ::-1], (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
+    labelled: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
+    card = {"measurements": {"OC": {"value_mm": 4.0, "note": ""}}}
+    image = coded.astype(np.float32)
+    return Case(name, name, "spider", image, blocks(), affine, labelled, (x, y, z), (0.0, 0.0, 1.0), {}, card)  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> bundle.LoadedModel:
+    return bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+
+
+def task_of(model: bundle.LoadedModel, folder: Path | None = None) -> Task:
+    return Task(model=lambda _: model, unseen=lambda name: name == "a", folder=folder)
+
+
+def test_scores_level_and_measurements_of_one_case(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+    painted = blocks()
+    painted[23:26, 20:44, 12:36] = 1  # the disc's upper three of ten slices are called L4
+    path = save_case(case_of("a", painted), tmp_path)
+    (got,) = evaluated([path], task_of(model))
+    assert got.scores["dura"] == Score("scored", 1.0, 1.0, 1.0, 0.0, 0.0)
+    assert (got.scores["l4"].recall, got.scores["ivd"].precision) == (1.0, 1.0)
+    assert got.scores["l4"].precision == pytest.approx(10 / 13)
+    assert got.scores["ivd"].recall == pytest.approx(0.7)
+    assert got.scores["ivd"].hd95_mm == pytest.approx(3 * 0.8)
+    assert (got.unseen, got.why) == (True, "")
+    assert got.measurements["OC"].automatic_mm is None
+    assert got.measurements["OC"].refusal
+    assert got.measurements["OC"].reference_mm == 4.0
+
+
+def test_a_missed_level_is_counted_as_missed(tmp_path: Path, model: bundle.LoadedModel) -> None:
+    blind = blocks()
+    blind[blind == 2] = 0
+    path = save_case(case_of("b", blind), tmp_path)
+    (got,) = evaluated([path], task_of(model))
+    assert {s.state for s in got.scores.values()} == {"missed"}
+    assert (got.mean_dice, got.level_error_mm, got.unseen) == (0.0, None, False)
+    assert got.measurements["OC"].refusal == figures.NOT_FOUND
+
+
+def test_constant_grey_values_do_not_end_an_evaluation(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+    flat = replace(case_of("c", blocks()), image=np.full(SHAPE, np.nan, np.float32))
+    (got,) = evaluated([save_case(flat, tmp_path)], task_of(model))
+    assert (got.mean_dice, got.why) == (0.0, "window-refused")
+
+
+def test_finished_cases_are_read_until_something_they_rest_on_changes(
+    tmp_path: Path, model: bundle.LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    path = save_case(case_of("a", blocks()), tmp_path / "cases")
+    first = evaluated([path], task_of(model, kept))
+    found = read_labels(kept, "a")
+    assert found is not None
+    assert np.array_equal(found, blocks())
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("worked out again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(figures, "figures_of", forbidden)
+        assert evaluated([path], task_of(model, kept)) == first
+        changed = replace(task_of(model, kept), fold=2)
+        with pytest.raises(AssertionError, match="again"):
+            evaluated([path], changed)
+        (kept / "a.json").write_text("{", encoding="utf-8")
+        with pytest.raises(AssertionError, match="again"):
+            evaluated([path], task_of(model, kept))
+    assert evaluated([path], task_of(model, kept))[0].scores == first[0].scores
+
+
+def test_figures_survive_json_and_refuse_what_json_cannot_hold(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+    (got,) = evaluated([save_case(case_of("a", blocks()), tmp_path)], task_of(model))
+    assert CaseFigures.from_dict(json.loads(json.dumps(got.to_dict()))) == got
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"x": float("nan")})
