@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from dicomseg.structures import STRUCTURES
 from training import report_pictures, report_plots, report_tables
 from training.cases import load_case
 from training.errors import FiguresUnreadable
@@ -154,6 +155,8 @@ def _pictures(told: CaseFigures, path: Path, found: Any) -> list[Picture]:
     if found is not None and found.shape != case.labels.shape:
         found = None
         what += ", labels of another grid are left out"
+    if len(case.labelled) < len(STRUCTURES):
+        what += f"; the reference labels {', '.join(case.labelled)} only"
     return [
         Picture(f"{told.case_id}-outlines.png", png(report_pictures.outlines(case, found)), what),
         Picture(

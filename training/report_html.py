@@ -18,6 +18,7 @@ h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}h3{
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
 th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}tr.beside td{color:var(--soft);background:var(--beside)}
+.facts td{text-align:left}
 figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}figcaption,.note{color:var(--soft);font-size:.85rem}
 """
 
@@ -49,7 +50,7 @@ def page(title: str, facts: Mapping[str, Any], notes: Sequence[str], sections: S
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<h1>{escape(title)}</h1><table>{told}</table>{body}"
+        f'<h1>{escape(title)}</h1><table class="facts">{told}</table>{body}'
         f"<h2>How it was counted</h2><ul>{listed}</ul></body></html>\n"
     )
 

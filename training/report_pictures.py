@@ -26,6 +26,7 @@ REFERENCE: Final = "#ffffff"
 SURFACE_STEP_MM: Final = 1.6
 """Voxels of the surfaces; finer ones show no more at this size and take long to draw."""
 LEAST_VOXELS: Final = 20
+ZOOM: Final = 1.2
 LIGHT: Final = np.array([0.35, -0.75, 0.55])
 """Direction towards the light in LPS: from the front, a little from the left and above."""
 
@@ -78,19 +79,18 @@ def surfaces(case: Case, found: Array | None) -> Figure:
     """The reference on the left, the answer on the right, as surfaces seen from the front and left."""
     there, _ = place_of(case)
     figure = Figure(figsize=(11, 5.6), layout="constrained")
-    size = [s.stop - s.start for s in there]
-    spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
-    sides = (("reference", case.labels), ("automatic", found))
-    for n, (title, labels) in enumerate(sides, start=1):
+    sides = {"reference": case.labels, "automatic": found}
+    drawn = {k: _triangles(v[there], case) for k, v in sides.items() if v is not None}
+    corners = np.concatenate([t.reshape(-1, 3) for t, _ in drawn.values()])
+    low, high = (corners.min(0), corners.max(0)) if len(corners) else (np.zeros(3), np.ones(3))
+    for n, title in enumerate(sides, start=1):
         ax: Any = figure.add_subplot(1, 2, n, projection="3d")
-        ax.set_title(title, fontsize=11, y=0.96)
-        if labels is not None:
-            triangles, colours = _triangles(labels[there], case)
-            if len(triangles):
-                ax.add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
-        x, y, z = (float(s * n) for s, n in zip(spacing[::-1], size[::-1], strict=True))
-        ax.set(xlim=(0, x), ylim=(0, y), zlim=(0, z))
-        ax.set_box_aspect((x, y, z), zoom=1.6)
+        ax.set_title(title, fontsize=11)
+        triangles, colours = drawn.get(title, (np.empty((0, 3, 3)), None))
+        if len(triangles):
+            ax.add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+        ax.set_box_aspect(tuple(high - low), zoom=ZOOM)
         ax.view_init(elev=18, azim=-65)
         ax.set_axis_off()
     return figure
