@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from training.crossval import Plan
+    from training.crossval import Cohort, Plan
+    from training.figures import CaseFigures
+    from training.folds import Fold
     from training.recipe import Recipe
 
 _HELP = """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
@@ -74,10 +77,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Cross-validate a recipe."""
-    import time
-
     import torch
-    from rich.console import Console
 
     from model.bundle import default_path
     from training import crossval as crossing
@@ -94,29 +94,45 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
     crossing.check_plan(out, plan, resume=resume, only=only_fold)
     cohort = crossing.Cohort(cases, paths, default_path())
-    ends_at = time.monotonic() + max_minutes * 60
-    results = []
-    for number, fold in enumerate(drawn, start=1):
-        done = crossing.finished(out, number)
-        if only_fold not in {None, number} or done is not None:
-            results.append(done)
-            continue
-        timed = crossing.with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
-        with Console().status(f"fold {number} of {folds}") as status:
-            results.append(
-                crossing.run_fold(
-                    number, fold, cohort, out, timed,
-                    lambda said, n=number: status.update(f"fold {n} of {folds}: {said}"),  # type: ignore[misc]
-                )
-            )  # fmt: skip
-        count = results[-1]
-        state = "time over" if count is None else f"{len(count)} cases tested"
-        typer.echo(f"fold {number} of {folds}: {state}")
+    results = _run(drawn, cohort, out, plan, only_fold, max_minutes)
     told = crossing.together(results, plan)
     write_json(out / crossing.TOGETHER, told)
     if any(results):
         show([c for part in results if part for c in part])
     typer.echo(f"{told['finished']} of {folds} folds finished; level {crossing.said_of(plan)}")
+
+
+def _run(
+    folds: Sequence[Fold],
+    cohort: Cohort,
+    out: Path,
+    plan: Plan,
+    only: int | None,
+    max_minutes: float,
+) -> list[list[CaseFigures] | None]:
+    """Work on the folds one after the other and say how each stands; finished ones are read."""
+    import time
+
+    from rich.console import Console
+
+    from training import crossval as crossing
+
+    ends_at = time.monotonic() + max_minutes * 60
+    results = []
+    for number, fold in enumerate(folds, start=1):
+        done = crossing.finished(out, number)
+        if done is None and only in {None, number}:
+            timed = crossing.with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
+            with Console().status(f"fold {number}") as status:
+
+                def report(said: str, at: Any = status, n: int = number) -> None:
+                    at.update(f"fold {n} of {len(folds)}: {said}")
+
+                done = crossing.run_fold(number, fold, cohort, out, timed, report)
+            state = "time over" if done is None else f"{len(done)} cases tested"
+            typer.echo(f"fold {number} of {len(folds)}: {state}")
+        results.append(done)
+    return results
 
 
 def planned(recipe: Recipe, level: str, level_steps: int, engine: str, threads: int) -> Plan:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from training.figures import CaseFigures
+    from training.figures import CaseFigures, Task
     from training.report_tables import Table
 
 _EVALUATE_HELP = """Run the service's path on prepared cases and compare its answer with their labels.
@@ -69,7 +69,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training import evaluate as evaluating
     from training import figures, summary
     from training.baselines import Baselines
-    from training.commands_shared import progress
     from training.fit import below
     from training.report_tables import cases_csv
 
@@ -82,14 +81,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         baselines=Baselines(below(cases)) if baselines else None,
         folder=None if out is None else kept_in(out),
     )
-    bar, said, advance = progress(len(paths), "evaluate")
-
-    def report(done: figures.CaseFigures) -> None:
-        said(done.case_id)
-        advance()
-
-    with bar:
-        found = figures.evaluated(paths, task, report)
+    found = _with_progress(paths, task)
     show(found)
     notes = ["--unseen: the caller vouches that no case was trained on"] if unseen else []
     told = summary.figures_json(found, summary.about(model), notes)
@@ -99,6 +91,20 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         csv.write_text(cases_csv(found), encoding="utf-8", newline="")
     if card is not None:
         figures.write_json(card, summary.card_json(found))
+
+
+def _with_progress(paths: list[Path], task: Task) -> list[CaseFigures]:
+    from training import figures
+    from training.commands_shared import progress
+
+    bar, said, advance = progress(len(paths), "evaluate")
+
+    def report(done: CaseFigures) -> None:
+        said(done.case_id)
+        advance()
+
+    with bar:
+        return figures.evaluated(paths, task, report)
 
 
 def kept_in(out: Path) -> Path:

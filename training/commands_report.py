@@ -34,7 +34,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the report.")],
     worst: Annotated[int, typer.Option(min=0, help="Cases shown as pictures, per group.")] = 3,
 ) -> None:
-    """Write PNGs, report.html, figures.json and figures.csv."""
+    """Write PNGs, report.html, tables.md, figures.json and figures.csv."""
     from training.errors import NothingTrained
 
     try:

@@ -62,7 +62,7 @@ def make(
     worst: int = WORST,
     said: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write PNGs, `report.html`, `figures.json` and `figures.csv` to `out`; returns the HTML file.
+    """Write PNGs, `report.html`, `tables.md`, `figures.json` and `figures.csv` to `out`; returns the HTML file.
 
     cases: folder of the prepared cases, for the pictures of the worst ones.
 
@@ -85,6 +85,11 @@ def make(
         tables = tuple(t for g in subgroups for t in report_tables.tables([g])[1:])
         sections.append(Section("By contrast", tables))
     sections.append(Section("Single cases", (report_tables.case_table(evaluation.cases),)))
+    _write(out, evaluation, sections)
+    return out / HTML
+
+
+def _write(out: Path, evaluation: Evaluation, sections: Sequence[Section]) -> None:
     for section in sections:
         for picture in section.pictures:
             (out / picture.file).write_bytes(picture.png)
@@ -95,7 +100,8 @@ def make(
     write_json(out / "figures.json", evaluation.told)
     csv = report_tables.cases_csv(evaluation.cases)
     (out / "figures.csv").write_text(csv, encoding="utf-8", newline="")
-    return out / HTML
+    text = "\n".join(report_tables.markdown(t) for section in sections for t in section.tables)
+    (out / "tables.md").write_text(text, encoding="utf-8")
 
 
 def png(figure: Figure) -> bytes:

@@ -96,7 +96,7 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Tables of one group of cases. contrast subgroups of the phantoms repeat them in smaller parts."""
+    """Tables of one group of cases."""
 
     name: str
     cases: int
@@ -270,16 +270,12 @@ def _short(told: Group) -> dict[str, Any]:
             r.name: {
                 "n": r.agreement.n,
                 "mae_mm": round(r.agreement.error.mean, 3),
-                "r": _round(r.agreement.pearson_r),
+                "r": r.agreement.pearson_r,
             }
             for r in told.measurements
             if r.agreement is not None
         },
     }
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
 
 
 RULES: Final = (

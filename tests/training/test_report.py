@@ -88,6 +88,7 @@ def test_the_page_holds_everything_and_fetches_nothing(
     assert len(pictures) == 8
     assert all((out / p).read_bytes().startswith(PNG) for p in pictures)
     assert json.loads((out / "figures.json").read_text())["schema"] == summary.SCHEMA
+    assert "| paper | 50 | 0.931 |" in (out / "tables.md").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((out / "figures.csv").read_text(encoding="utf-8"))))
     assert len(rows) == 3 * (2 + 4)
     assert (rows[0]["dice"], rows[0]["hd95_mm"], rows[1]["state"]) == ("0.9", "1.0", "missed")
