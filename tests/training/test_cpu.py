@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +99,11 @@ def test_without_a_compiler_there_are_no_kernels(
     monkeypatch.setenv("CC", "false")  # there, and fails
     assert cpu.kernels() is None
     assert list((tmp_path / "lumbar-node").iterdir()) == []
+
+
+def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None:
+    asks = "from training import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
+    done = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "kept\n", done.stderr
