@@ -147,10 +147,15 @@ def save_case(case: Case, folder: Path) -> Path:
     return path
 
 
-def _card(case: Case) -> dict[str, Any]:
-    digest = hashlib.sha256()
+def digest_of(case: Case) -> str:
+    """sha256 over image, labels and affine; it stands in the case's card."""
+    total = hashlib.sha256()
     for array in (case.image, case.labels, case.affine):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _card(case: Case) -> dict[str, Any]:
     return {
         "schema": CASE_SCHEMA,
         "case": case.case_id,
@@ -160,7 +165,7 @@ def _card(case: Case) -> dict[str, Any]:
         "shape": list(case.image.shape),
         "level": {"centre_lps": list(case.level_centre_lps), "normal": list(case.level_normal)},
         "disc_centres": {k: list(v) for k, v in case.disc_centres.items()},
-        "digest": digest.hexdigest(),
+        "digest": digest_of(case),
         "card": dict(case.card),
     }
 

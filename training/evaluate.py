@@ -159,16 +159,6 @@ def table(scores: Sequence[CaseScore]) -> list[Row]:
     return rows
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table for people."""
-    lines = ["| cases | structure | n | Dice, mean | median | least |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {r.source} | `{r.structure}` | {r.cases} | {r.mean:.3f} | {r.median:.3f} | {r.least:.3f} |"
-        for r in rows
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def summary(scores: Sequence[CaseScore]) -> dict[str, Any]:
     """What goes into a bundle's card: Dice per source and structure, level errors, case ids."""
     return {

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from training.cases import Case, load_case
+from training.cases import digest_of, load_case
 from training.errors import CaseUnreadable, HeldOutRefused, SourceMissing
 from training.fit import below
 
 SCHEMA: Final = 1
-
-
-def digest_of(case: Case) -> str:
-    """sha256 over image, labels and affine, as the case's own card holds it."""
-    total = hashlib.sha256()
-    for array in (case.image, case.labels, case.affine):
-        total.update(np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
 
 
 def write(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
