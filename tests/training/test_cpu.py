@@ -107,3 +107,19 @@ def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None
         [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.stdout == "kept\n", done.stderr
+
+
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    asks = (
+        "import resource, numpy as np; from training import cpu\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    np.ones(25_000_000, np.float32)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "plain = [faults(), faults()]; kept = cpu.keep_memory(); then = [faults(), faults()]\n"
+        "print(kept, plain[1] > 100, then[1] < plain[1] / 10)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "True True True\n", done.stdout + done.stderr

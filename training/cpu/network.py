@@ -120,7 +120,7 @@ class _Rectified(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, matrix, y = ctx.saved_tensors
-        by = torch.where(y > 0, given[0], 0.0)
+        by = torch.ops.aten.threshold_backward(given[0], y, 0)
         return by @ matrix, by.t() @ x, by.sum(0)
 
 
