@@ -17,6 +17,7 @@ from training import (
     commands_evaluate,
     commands_fit,
     commands_import,
+    commands_level,
     commands_report,
     commands_retrain,
 )
@@ -176,12 +177,16 @@ commands_crossval.register(app)
 commands_evaluate.register(app)
 commands_fit.register(app)
 commands_import.register(app)
+commands_level.register(app)
 commands_report.register(app)
 commands_retrain.register(app)
 
 
 def main() -> None:
     """Run the command line; refusals end with their one line and exit code."""
+    from training.cpu import keep_memory
+
+    keep_memory()
     try:
         app()
     except LumbarError as error:

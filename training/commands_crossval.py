@@ -77,15 +77,17 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Cross-validate a recipe."""
+    import torch
+
     from model.bundle import default_path
     from training import crossval as crossing
     from training import folds as folding
     from training.commands_evaluate import show
-    from training.commands_shared import ready_to_train
     from training.figures import write_json
     from training.recipe import Recipe, read
 
-    ready_to_train(threads)
+    if threads:
+        torch.set_num_threads(threads)
     chosen = Recipe() if recipe is None else read(recipe)
     plan = planned(chosen, level, level_steps, engine, threads)
     paths = folding.of_source(cases, tested.value if tested else None)

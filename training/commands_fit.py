@@ -57,15 +57,17 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     tensorboard: Annotated[bool, typer.Option(help="Also write OUT/tensorboard.")] = False,
 ) -> None:
     """Train the segmentation network on prepared cases."""
+    import torch
+
     from training import fit as fitting
-    from training.commands_shared import ready_to_train
     from training.ranks import joined
     from training.recipe import Recipe, read
 
     chosen = Recipe() if recipe is None else read(recipe)
     if held_out:
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
-    ready_to_train(threads)
+    if threads:
+        torch.set_num_threads(threads)
     with joined() as ranks:
         ready, held = fitting.prepare_fit(
             cases, out, chosen, resume=resume, start=start, ranks=ranks

@@ -96,11 +96,13 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Train, compare, propose or not."""
+    import torch
+
     from model.bundle import default_path
     from training import retrain as retraining
-    from training.commands_shared import ready_to_train
 
-    ready_to_train(threads)
+    if threads:
+        torch.set_num_threads(threads)
     task = retraining.Task(
         cases, held_out, bundle or default_path(), out, recipe, margin, fresh=fresh
     )

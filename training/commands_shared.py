@@ -27,14 +27,3 @@ def progress(total: int, title: str) -> tuple[Any, Callable[[str], None], Callab
     )
     task = bar.add_task(title, total=total, step="")
     return bar, lambda step: bar.update(task, step=step), lambda: bar.advance(task)
-
-
-def ready_to_train(threads: int) -> None:
-    """Give torch so many threads (0: its own choice) and let the process keep its memory."""
-    import torch
-
-    from training.cpu import keep_memory
-
-    if threads:
-        torch.set_num_threads(threads)
-    keep_memory()

@@ -16,20 +16,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-import torch
-
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume
 from model.bundle import LEVEL_WEIGHTS, LoadedModel, load
 from training import checkpoint
 from training import fit as fitting
 from training.baselines import Baselines
-from training.cases import Case, load_case
+from training.cases import Case
 from training.errors import CheckpointUnreadable, OptionsRefused
 from training.export import CardFields, export
 from training.figures import CaseFigures, Task, evaluated, write_json
 from training.folds import Fold, patient_of
-from training.level_fit import fit_level, small_of
+from training.level_fit import fit_level, save_level, smalls_of
 from training.recipe import Recipe
 from training.summary import figures_json
 
@@ -209,14 +207,12 @@ def _level(
     if (here / LEVEL).exists():
         return here / LEVEL
     network = fit_level(
-        [small_of(load_case(cohort.paths[c])) for c in fold.train],
+        smalls_of([cohort.paths[c] for c in fold.train]),
         plan.level_steps,
         seed=plan.recipe.seed,
         report=lambda step, loss, _: report(f"level step {step}, loss {loss:.4f}"),
     )
-    part = here / f"{LEVEL}.part"
-    torch.save(network.state_dict(), part)
-    part.replace(here / LEVEL)
+    save_level(network, here / LEVEL)
     return here / LEVEL
 
 

@@ -231,7 +231,11 @@ def run(
 
 
 def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Path]]:
-    """Phantoms, slabs and held-out cases below a folder of prepared cases, by file name."""
+    """Phantoms, slabs and held-out cases below a folder of prepared cases, by file name.
+
+    Raises:
+        SourceMissing: no such folder, or a held-out id that is not among them.
+    """
     phantoms, slabs, held = [], [], []
     for path in below(cases):
         if path.stem in recipe.held_out:
@@ -240,6 +244,9 @@ def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Pat
             phantoms.append(path)
         else:
             slabs.append(path)
+    absent = sorted(set(recipe.held_out) - {p.stem for p in held})
+    if absent:
+        raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
     return phantoms, slabs, held
 
 
@@ -295,9 +302,6 @@ def prepare_fit(
         BundleError, OptionsRefused: the bundle to start from is damaged, or of another architecture.
     """
     phantoms, slabs, held = split(cases, recipe)
-    absent = sorted(set(recipe.held_out) - {p.stem for p in held})
-    if absent:
-        raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
     resumed = resume and (out / CHECKPOINT).exists()
     begin = None
     if start is not None and not resumed:

@@ -31,6 +31,7 @@ from model.level import (
     scored,
 )
 from training.cases import Case, load_case
+from training.errors import SourceMissing
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
 LEAST_HEIGHT_MM: Final = 60.0
@@ -55,6 +56,17 @@ def small_of(case: Case) -> Small:
         for n, p in case.disc_centres.items()
     )
     return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
+
+
+def smalls_of(paths: Sequence[Path]) -> list[Small]:
+    """Return prepared cases averaged to `FINE_MM`.
+
+    Raises:
+        SourceMissing: there are none.
+    """
+    if not paths:
+        raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
+    return [small_of(load_case(path)) for path in paths]
 
 
 def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -177,6 +189,14 @@ def fit_level(
         if step % 100 == 99:
             report(step + 1, running, average)
     return average
+
+
+def save_level(network: LevelNet, file: Path) -> None:
+    """Write the weights; `file` appears whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    torch.save(network.state_dict(), part)
+    part.replace(file)
 
 
 def errors_mm(network: LevelNet, cases: Sequence[Path]) -> dict[str, float]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
 from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
-from training.errors import CaseUnreadable
+from training.cli import app
+from training.errors import CaseUnreadable, SourceMissing
+from training.export import level_network
 from training.level_fit import draw, errors_mm, fit_level, loss_of, small_of, warm
 
 
@@ -105,3 +109,28 @@ def test_a_level_that_is_not_found_is_not_a_number(tmp_path: Path) -> None:
     assert np.isnan(errors_mm(silent, [path])["spider-900"])
     with pytest.raises(CaseUnreadable):
         errors_mm(silent, [tmp_path / "absent.npz"])
+
+
+def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> None:
+    save_case(slab(), tmp_path / "cases")
+    save_case(replace(slab(), case_id="spider-901"), tmp_path / "cases")
+    out = tmp_path / "here" / "level.pt"
+    call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "2"]
+    done = CliRunner().invoke(app, [*call, "--held-out", "spider-901"])
+    assert done.exit_code == 0, done.output
+    assert "spider-901: not found" in done.output
+    network, _ = level_network(out)
+    expected = fit_level([small_of(slab())], 2)
+    assert torch.equal(network.state_dict()["head.bias"], expected.state_dict()["head.bias"])
+    assert [p.name for p in out.parent.iterdir()] == ["level.pt"]
+
+
+@pytest.mark.parametrize(
+    ("held", "said"), [("spider-902", "spider-902 is not below"), ("spider-900", "no prepared")]
+)
+def test_the_command_refuses_cases_that_are_not_there(tmp_path: Path, held: str, said: str) -> None:
+    save_case(slab(), tmp_path)
+    call = ["level", "--cases", str(tmp_path), "--out", str(tmp_path / "l.pt"), "--held-out", held]
+    done = CliRunner().invoke(app, call)
+    assert isinstance(done.exception, SourceMissing)
+    assert said in str(done.exception)
