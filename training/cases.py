@@ -20,7 +20,7 @@ from dicomseg.structures import STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
 from training.errors import CaseUnreadable
 
-CaseSource = Literal["phantom", "spider", "imported"]
+CaseSource = Literal["phantom", "spider", "imported", "shapes"]
 Point = tuple[float, float, float]
 CASE_SCHEMA: Final = 1
 ALL_STRUCTURES: Final[tuple[StructureId, ...]] = tuple(s.id for s in STRUCTURES)

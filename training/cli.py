@@ -57,7 +57,7 @@ disc plane, card) and labels.npz on the acquired grid. The same seed gives the s
 [bold]Exit status[/bold]: 0 done, 2 options contradict each other.
 """
 
-_PREPARE_HELP = """Turn phantoms and SPIDER volumes into prepared cases (.npz and .json) on the canonical grid.
+_PREPARE_HELP = """Turn phantoms, SPIDER volumes and painted CT label maps into prepared cases (.npz and .json).
 
 Cases that exist are left as they are, so an interrupted run is continued by the same command.
 
@@ -66,6 +66,8 @@ Cases that exist are left as they are, so an interrupted run is continued by the
   lumbar-train prepare --out cases --phantoms 24 --seed 1000
 
   lumbar-train prepare --out cases --spider ../shared/data/spider
+
+  lumbar-train prepare --out shapes --shapes ../shared/data/vessels_psoas --seed 1
 
 [bold]Exit status[/bold]: 0 done, 2 nothing asked for, 4 the folder holds no such volumes.
 """
@@ -128,16 +130,23 @@ def prepare(
     phantoms: Annotated[int, typer.Option(min=0, help="How many phantoms.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first phantom.")] = 1000,
     spider: Annotated[Path | None, typer.Option(help="Folder of SPIDER volumes (NIfTI).")] = None,
+    shapes: Annotated[
+        Path | None, typer.Option(help="Folder of CT label maps, painted as T2 SPACE.")
+    ] = None,
     slices: Annotated[int | None, typer.Option(min=4, help="Fewer slices of phantoms.")] = None,
     matrix: Annotated[int | None, typer.Option(min=32, help="Smaller matrix of phantoms.")] = None,
 ) -> None:
     """Prepare training cases."""
     from training import prepare as preparing
+    from training import real_shapes
     from training.errors import OptionsRefused
 
-    if not phantoms and spider is None:
-        raise OptionsRefused("nothing to prepare: give --phantoms N or --spider FOLDER")
+    if not phantoms and spider is None and shapes is None:
+        raise OptionsRefused(
+            "nothing to prepare: give --phantoms N, --spider FOLDER or --shapes FOLDER"
+        )
     total = phantoms + (len(preparing.spider_subjects(spider)) if spider else 0)
+    total += len(real_shapes.label_maps(shapes)) if shapes else 0
     bar, said, advance = progress(total, "prepare")
 
     def done(name: str) -> None:
@@ -147,6 +156,8 @@ def prepare(
     with bar:
         if spider is not None:
             preparing.prepare_spider(spider, out, done)
+        if shapes is not None:
+            real_shapes.prepare_shapes(shapes, out, seed, done)
         preparing.prepare_phantoms(seed, phantoms, out, done, slices=slices, matrix=matrix)
     typer.echo(f"{total} cases in {out}")
 
