@@ -1,6 +1,7 @@
-"""Draws docs/images/cohort.png: eight random synthetic cases beside real slices.
+"""Draws docs/images: eight random synthetic cases beside real slices, and painted CT label maps.
 
-`python docs/cohort.py CASES`, where CASES holds prepared cases of both kinds (`lumbar-train prepare`).
+`python docs/cohort.py CASES`, where CASES holds prepared cases (`lumbar-train prepare`): phantoms and
+SPIDER for cohort.png, real shapes for real-shapes.png.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from training.cases import Case, load_case
 from training.fit import below
 
 SYNTHETIC, REAL, SEED = 8, 4, 3
-PICTURE = Path(__file__).parent / "images" / "cohort.png"
+PICTURES = Path(__file__).parent / "images"
 
 
 def _show(axis: Axes, image: np.ndarray, labels: np.ndarray | None) -> None:
@@ -46,16 +47,10 @@ def _views(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
     return [sagittal, axial]
 
 
-def main(cases: Path) -> None:
-    """Draw the picture."""
-    rng = np.random.default_rng(SEED)
-    found = below(cases)
-    kinds = [[p for p in found if p.stem.startswith(kind)] for kind in ("phantom", "spider")]
-    chosen = [
-        *(kinds[0][n] for n in rng.choice(len(kinds[0]), SYNTHETIC, replace=False)),
-        *(kinds[1][n] for n in rng.choice(len(kinds[1]), REAL, replace=False)),
-    ]
-    figure, axes = plt.subplots(6, 6, figsize=(15, 15), facecolor="black")
+def _draw(chosen: list[Path], picture: Path) -> None:
+    """Two cases a row: sagittal, axial, axial with labels."""
+    rows = -(-len(chosen) // 2)
+    figure, axes = plt.subplots(rows, 6, figsize=(15, 2.5 * rows), facecolor="black", squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for n, path in enumerate(chosen):
@@ -69,8 +64,25 @@ def main(cases: Path) -> None:
             else:
                 _show(axes[row, 3 * column + 2], image, labels)
     figure.tight_layout(pad=0.3)
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=70, facecolor="black")
+    picture.parent.mkdir(exist_ok=True)
+    figure.savefig(picture, dpi=70, facecolor="black")
+
+
+def main(cases: Path) -> None:
+    """Draw the picture of the kinds that are there."""
+    rng = np.random.default_rng(SEED)
+    found = below(cases)
+    phantoms, real, shapes = (
+        [p for p in found if p.stem.startswith(kind)] for kind in ("phantom", "spider", "shapes")
+    )
+    if phantoms and real:
+        chosen = [
+            *(phantoms[n] for n in rng.choice(len(phantoms), SYNTHETIC, replace=False)),
+            *(real[n] for n in rng.choice(len(real), REAL, replace=False)),
+        ]
+        _draw(chosen, PICTURES / "cohort.png")
+    if shapes:
+        _draw(shapes, PICTURES / "real-shapes.png")
 
 
 if __name__ == "__main__":
