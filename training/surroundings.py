@@ -6,6 +6,7 @@ Body outline, fat, wall, bowel, back muscles, iliac wings, retroperitoneal fat, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -55,6 +56,11 @@ class Layer:
         return smooth_max((q - 1.0) * min(a, b), y - self.flat_back_mm, 12.0)
 
 
+_FORWARD_MM: Final = -4.0
+"""Moves the paths below to where psoas lies in four CT label maps and in 526 patients (Louie et al. 2017):
+its front 6 mm before the disc's."""
+
+
 def build_psoas(
     seed: int, person: Person, column: Column, length: tuple[float, float]
 ) -> tuple[Shape, Shape]:
@@ -63,7 +69,7 @@ def build_psoas(
     area = (1250.0 if person.sex == "M" else 880.0) * (person.height_cm / 170.0) ** 2
     area *= 1.0 - 0.004 * (person.age - 40) + 0.012 * (person.bmi - 24)
     area *= float(rng.lognormal(0, 0.16))
-    shift_y, rising = float(rng.normal(0, 4.0)), rng.random() < 0.1
+    shift_y, rising = float(rng.normal(_FORWARD_MM, 4.0)), rng.random() < 0.1
     out: list[Shape] = []
     for side in (1.0, -1.0):
         own = area * rng.lognormal(0, 0.06)

@@ -22,13 +22,16 @@ from training.shapes import Shape, Tube, Union
 AA, IVC = BY_ID["aa"].value, BY_ID["ivc"].value
 _RASTER_MM = 0.5
 _ROUNDS = 7
+_NEAR_MM = 22.0
+"""Height over which a vein's width at the disc passes into its own: veins fill and collapse in places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
     """One artery or vein tree: a trunk that divides at `fork_mm` into two limbs.
 
-    left_x, right_x, trunk_x: mm at the disc. spread: sideways mm per mm below the fork.
+    left_x, right_x, trunk_x: mm at the disc. spread: sideways mm per mm below the fork. scale: factor on
+    the radii, of a `local` tree only near the disc.
     """
 
     fork_mm: float
@@ -41,6 +44,7 @@ class Tree:
     scale: float
     wave_mm: float
     phase: float
+    local: bool = False
 
     def knots(self, column: Column, part: int, low: float, high: float) -> Points:
         """Centre line of trunk (0), left (1) or right (-1) limb between two heights."""
@@ -60,8 +64,8 @@ class Tree:
             a, b = self.limb_r
         x = x + self.shift_x + self.wave_mm * np.sin(z / 13.0 + self.phase + part)
         gap = self.gap_mm[0] if part >= 0 else self.gap_mm[1]
-        swell = np.ones(len(z))
-        inner = x - np.sign(x) * 0.6 * a * self.scale  # a wide vein must clear the wall's curve
+        scale = self._scale(z)
+        inner = x - np.sign(x) * 0.6 * a * scale  # a wide vein must clear the wall's curve
         front = np.minimum(
             [column.front(float(xx), float(zz)) for xx, zz in zip(x, z, strict=True)],
             [column.front(float(xx), float(zz)) + 0.3 * b for xx, zz in zip(inner, z, strict=True)],
@@ -69,9 +73,14 @@ class Tree:
         kernel = np.array([0.25, 0.5, 0.25])
         padded = np.pad(front, 1, mode="edge")
         front = np.convolve(padded, kernel, mode="valid")
-        y = front - gap - b * self.scale
+        y = front - gap - b * scale
         angle = np.rad2deg(np.arctan(np.clip(x / 45.0, -0.6, 0.6)))
-        return np.column_stack([z, x, y, a * self.scale * swell, b * self.scale * swell, angle])
+        return np.column_stack([z, x, y, a * scale, b * scale, angle])
+
+    def _scale(self, z: Points) -> Points:
+        """Factor on the radii at each height."""
+        near = np.exp(-((z / _NEAR_MM) ** 2)) if self.local else np.ones(len(z))
+        return np.asarray(1.0 + (self.scale - 1.0) * near)
 
     def shape(self, column: Column, low: float, high: float) -> Shape:
         """The whole tree as one solid."""
@@ -211,6 +220,7 @@ def build_vessels(
         1.0,
         float(rng.uniform(0.1, 0.8)),
         float(rng.uniform(0, 6.28)),
+        local=True,
     )
     arteries = _resize(arteries, column, plane, targets.daa_mm, span, (0.75, 1.35))
     veins = _resize(veins, column, plane, targets.divc_mm, span, (0.4, 2.0))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from training.anatomy import build_anatomy
-from training.person import draw_person, draw_targets
+from training.column import build_column
+from training.person import draw_disease, draw_person, draw_targets
+from training.surroundings import build_psoas
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +51,27 @@ def test_targets_follow_the_papers_table_3() -> None:
     assert np.mean([t.pi_mm for t in drawn]) == pytest.approx(1.85, abs=0.15)
     assert np.mean([t.divc_mm for t in drawn]) == pytest.approx(21.1, abs=0.8)
     assert np.std([t.divc_mm for t in drawn]) == pytest.approx(7.2, abs=0.8)
+
+
+def test_a_vein_that_is_narrow_at_the_disc_is_not_narrow_everywhere() -> None:
+    narrow = build_anatomy(5004, still=True)  # DIVC 12.7 mm
+    veins = narrow.trees[1]
+    assert veins.scale < 0.8
+    rows = veins.knots(narrow.column, 0, -60.0, 60.0)
+    high = rows[rows[:, 0] > 45]
+    assert (high[:, 3] > 10.0).all()  # half the width of a vena cava, 19 to 29 mm
+    assert np.allclose(high[:, 3] / high[:, 4], rows[0, 3] / rows[0, 4])
+
+
+def test_psoas_lies_where_label_maps_of_real_people_have_it() -> None:
+    axes = np.meshgrid(np.arange(10, 90, 1.0), np.arange(-50, 50, 1.0), indexing="ij")
+    forward = []
+    for seed in range(30):
+        person = draw_person(seed)
+        column = build_column(seed, person, draw_disease(seed, person))
+        left, _ = build_psoas(seed, person, column, (-60.0, 60.0))
+        inside = left.field(*axes, np.zeros_like(axes[0])) < 0
+        forward.append(-axes[1][inside].mean())
+    # Centres in four CT label maps: 1 to 8 mm in front of the disc's centre.
+    assert 0.0 < np.mean(forward) < 5.0
+    assert 3.0 < np.std(forward) < 7.0
