@@ -23,7 +23,7 @@ validation Dice are tested. OUT/crossval.json holds all figures; `lumbar-train r
 OUT/crossval.json` makes pictures of them.
 
 --level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
-(the default); [bold]fold[/bold] trains a finder in each fold (--level-steps); [bold]bundle[/bold] takes the shipped finder, which
+(the default); [bold]fold[/bold] trains a finder in each fold, on the same cases (--level-steps); [bold]bundle[/bold] takes the shipped finder, which
 may have seen the patients; or a file of a finder's weights.
 
 [bold]Examples[/bold]

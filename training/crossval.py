@@ -118,7 +118,7 @@ def run_fold(
         return None
     if validation and ready.step != best.step:
         best.offer(fmean(fitting.quick_dice(ready.average, validation).values() or [0.0]))
-    level = _level(fold, cohort, here, plan, report)
+    level = _level([*ready.phantoms, *ready.slabs], cohort, here, plan, report)
     today = datetime.now(UTC).date().isoformat()
     export(best.run, level, here / BUNDLE, CardFields("0.0.0", today, f"fold-{number}", {}))
     figures = _tested(number, fold, cohort, out, plan, report)
@@ -197,9 +197,9 @@ def _tested(
 
 
 def _level(
-    fold: Fold, cohort: Cohort, here: Path, plan: Plan, report: Callable[[str], None]
+    trained: Sequence[Path], cohort: Cohort, here: Path, plan: Plan, report: Callable[[str], None]
 ) -> Path:
-    """Weights of the level finder that the fold's bundle gets."""
+    """Weights of the level finder that the fold's bundle gets; its own one sees what the network saw."""
     if plan.level in {GIVEN, SHIPPED}:
         return cohort.shipped / LEVEL_WEIGHTS
     if plan.level != OWN:
@@ -207,7 +207,7 @@ def _level(
     if (here / LEVEL).exists():
         return here / LEVEL
     network = fit_level(
-        smalls_of([cohort.paths[c] for c in fold.train]),
+        smalls_of(trained),
         plan.level_steps,
         seed=plan.recipe.seed,
         report=lambda step, loss, _: report(f"level step {step}, loss {loss:.4f}"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from model.level import LevelArchitecture, LevelNet
 from training import folds as folding
+from training.cases import load_case, save_case
 from training.cli import app
 from training.commands_crossval import planned
 from training.crossval import Best, Cohort, never_trained
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
 from training.fit import prepare_fit
 from training.folds import Fold
+from training.level_fit import Small
 from training.recipe import Recipe, read
 
 RECIPE = """
@@ -146,6 +151,33 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
     assert Best(ready, tmp_path).dice == 0.5
     ready.step = 0
     assert Best(ready, tmp_path).dice is None
+
+
+def test_a_folds_own_finder_sees_what_its_network_sees(
+    tiny_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def finder(smalls: Sequence[Small], steps: int, **_: object) -> LevelNet:
+        seen.append({s.name for s in smalls})
+        assert steps == 7
+        return LevelNet(LevelArchitecture())
+
+    monkeypatch.setattr("training.crossval.fit_level", finder)
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    cases = tmp_path / "cases"
+    shutil.copytree(tiny_cases, cases)
+    fourth = replace(load_case(cases / "phantom" / "phantom-000001.npz"), case_id="phantom-000004")
+    save_case(replace(fourth, patient_id="PHANTOM-4"), cases / "phantom")
+    call = ["crossval", "--cases", str(cases), "--out", str(out), "--folds", "2"]
+    call += ["--recipe", str(recipe), "--engine", "torch", "--only-fold", "1"]
+    call += ["--tested", "phantom", "--level", "fold", "--level-steps", "7"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    (fold, _) = json.loads((out / "folds.json").read_text())["folds"]
+    assert fold["test"]
+    assert seen == [{*fold["train"], "spider-001", "spider-002"}]
 
 
 @pytest.mark.parametrize(
