@@ -17,8 +17,8 @@ from dicomseg.segmentation import Level, NotInView
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from dicomseg.volume import Array, Volume
 
-STEPS: Final = 64
-"""Levels of the coded margin."""
+STEPS: Final = 768
+"""Levels of the coded margin: as many as sixteen bits hold."""
 MOST_MARGIN: Final = 8.0
 """Margin in logits at which the code saturates."""
 BEHIND: Final = 1.0

@@ -46,10 +46,10 @@ class Options:
 
 
 def coded(levels: Array, labels: Array) -> Array:
-    """Voxels that hold the answer: (best · 9 + runner-up) · 64 + margin, uint16.
+    """Voxels that hold the answer: (best · 9 + runner-up) · steps + margin, uint16.
 
     levels: (9, i, j, k) signed distances in mm. The margin between best and runner-up in logits is
-    their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in 63 steps; never
+    their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in `oracle.STEPS`; never
     rounded to a tie. The best class is the label, so that decoding gives the labels exactly.
     """
     out = np.empty(labels.shape, dtype=np.uint16)

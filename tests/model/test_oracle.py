@@ -33,6 +33,10 @@ def test_every_pair_of_classes_and_every_margin_comes_back() -> None:
     np.testing.assert_array_equal(oracle.labels(coded), best)
 
 
+def test_the_code_fills_sixteen_bits_and_fits_them() -> None:
+    assert 2**15 < 9 * 9 * oracle.STEPS <= 2**16
+
+
 def test_a_margin_of_zero_is_still_the_coded_class() -> None:
     """A tie would go to the lower channel; the margin stays where the zero is."""
     best, runner_up = np.full((1, 1, 1), 5, np.uint8), np.full((1, 1, 1), 2, np.uint8)
@@ -48,7 +52,7 @@ def test_a_margin_beyond_the_code_saturates() -> None:
 
 
 def test_a_value_that_is_no_code_is_background() -> None:
-    values = np.array([-3.0, 9 * 9 * 64, 60000.0]).reshape(3, 1, 1)
+    values = np.array([-3.0, 9 * 9 * oracle.STEPS, 65535.0]).reshape(3, 1, 1)
     assert (oracle.decode(values).argmax(0) == 0).all()
 
 

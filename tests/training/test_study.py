@@ -113,9 +113,9 @@ def test_coded_voxels_hold_the_labels(tmp_path: Path) -> None:
     slices = sorted(read_series(folder / "t2_space"), key=lambda ds: int(ds.InstanceNumber))
     values = np.stack([ds.pixel_array for ds in slices])
     assert np.array_equal(np.argmax(oracle.decode(values), axis=0), labels)
-    assert (values % 64).min() >= 1  # never a tie
-    runner_up = values // 64 % 9
-    border = values % 64 < 20
+    assert (values % oracle.STEPS).min() >= 1  # never a tie
+    runner_up = values // oracle.STEPS % 9
+    border = values % oracle.STEPS < oracle.STEPS / 3
     assert (runner_up[border] != labels[border]).all()
 
 
