@@ -60,7 +60,8 @@ def test_confidence_is_the_softmax_of_the_margin(model: bundle.LoadedModel) -> N
     for margin in (2.0, 5.0):
         found = segment(coded(margin), model)
         assert isinstance(found, Segmentation)
-        lead = round(margin / 8 * 63) / 63 * 8
+        steps = oracle.STEPS - 1
+        lead = round(margin / oracle.MOST_MARGIN * steps) / steps * oracle.MOST_MARGIN
         expected = 1 / (1 + np.exp(-lead) * (1 + 7 * np.exp(-oracle.BEHIND)))
         assert found.confidence["l4"] == pytest.approx(expected, abs=6e-4)
         assert set(found.confidence) == {"l4", "ivd", "l5", "dura", "pm"}
