@@ -23,12 +23,15 @@ validation Dice are tested. OUT/crossval.json holds all figures; `lumbar-train r
 OUT/crossval.json` makes pictures of them.
 
 --level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
-(the default); [bold]fold[/bold] trains a finder in each fold, on the same cases (--level-steps); [bold]bundle[/bold] takes the shipped finder, which
-may have seen the patients; or a file of a finder's weights.
+(the default); [bold]fold[/bold] trains a finder in each fold, on all cases but the tested patients' (--level-steps);
+[bold]bundle[/bold] takes the shipped finder, which may have seen the patients; or a file of a finder's weights.
+--level-first trains one finder on the cases in no fold before, which each fold's goes on from.
 
 [bold]Examples[/bold]
 
   lumbar-train crossval --cases cases/spider --out cv --folds 5 --recipe recipe.toml --level-steps 1000
+
+  lumbar-train crossval --cases cases --tested spider --out cv --level-first 1500 --level-steps 600
 
   lumbar-train crossval --cases cases --tested spider --out cv --level bundle
 
@@ -70,6 +73,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     ] = None,
     level: Annotated[str, typer.Option(help="case, fold, bundle or a file of weights.")] = "",
     level_steps: Annotated[int, typer.Option(min=0, help="Steps of each fold's level finder.")] = 0,
+    level_first: Annotated[
+        int, typer.Option(min=0, help="Steps before, on the cases in no fold, shared by all folds.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option(help="Go on with OUT; without, its runs are removed.")
     ] = True,
@@ -89,7 +95,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if threads:
         torch.set_num_threads(threads)
     chosen = Recipe() if recipe is None else read(recipe)
-    plan = planned(chosen, level, level_steps, engine, threads)
+    plan = planned(chosen, level, (level_first, level_steps), engine, threads)
     paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
     crossing.check_plan(out, plan, resume=resume, only=only_fold)
@@ -116,6 +122,7 @@ def _run(
     from rich.console import Console
 
     from training import crossval as crossing
+    from training.commands_shared import now_and_then
 
     ends_at = time.monotonic() + max_minutes * 60
     results = []
@@ -124,9 +131,11 @@ def _run(
         if done is None and only in {None, number}:
             timed = crossing.with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
             with Console().status(f"fold {number}") as status:
+                line = now_and_then(status.console)
 
-                def report(said: str, at: Any = status, n: int = number) -> None:
+                def report(said: str, at: Any = status, n: int = number, line: Any = line) -> None:
                     at.update(f"fold {n} of {len(folds)}: {said}")
+                    line(f"fold {n} of {len(folds)}: {said}")
 
                 done = crossing.run_fold(number, fold, cohort, out, timed, report)
             state = "time over" if done is None else f"{len(done)} cases tested"
@@ -135,8 +144,10 @@ def _run(
     return results
 
 
-def planned(recipe: Recipe, level: str, level_steps: int, engine: str, threads: int) -> Plan:
-    """Return the plan of these options.
+def planned(
+    recipe: Recipe, level: str, level_steps: tuple[int, int], engine: str, threads: int
+) -> Plan:
+    """Return the plan of these options; `level_steps` before the folds and in each.
 
     Raises:
         OptionsRefused: options of the level that contradict each other, or a file that is not there.
@@ -144,11 +155,12 @@ def planned(recipe: Recipe, level: str, level_steps: int, engine: str, threads: 
     from training.crossval import GIVEN, OWN, SHIPPED, Plan
     from training.errors import OptionsRefused
 
-    chosen = level or (OWN if level_steps else GIVEN)
-    if (chosen == OWN) != bool(level_steps):
+    first, own = level_steps
+    chosen = level or (OWN if own else GIVEN)
+    if (chosen == OWN) != bool(own) or (first and not own):
         raise OptionsRefused(
-            f"--level {chosen} with --level-steps {level_steps}: --level fold and --level-steps belong together"
+            f"--level {chosen} with --level-steps {own}, --level-first {first}: --level fold and --level-steps belong together, --level-first is for them"
         )
     if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
         raise OptionsRefused(f"--level {chosen}: no such file; give case, fold, bundle or weights")
-    return Plan(recipe, chosen, level_steps, engine=engine, threads=threads)
+    return Plan(recipe, chosen, own, first, engine=engine, threads=threads)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from training import fit as fitting
 from training.baselines import Baselines
 from training.cases import Case
 from training.errors import CheckpointUnreadable, OptionsRefused
-from training.export import CardFields, export
+from training.export import CardFields, export, level_network
 from training.figures import CaseFigures, Task, evaluated, write_json
 from training.folds import Fold, patient_of
 from training.level_fit import fit_level, save_level, smalls_of
@@ -36,6 +36,7 @@ TOGETHER: Final = "crossval.json"
 CASES: Final = "crossval.cases"
 """Beside `TOGETHER`, where `lumbar-train report` looks for labels."""
 LEVEL: Final = "level.pt"
+"""A fold's finder; in the folder of the whole cross-validation the one that all folds go on from."""
 BUNDLE: Final = "bundle"
 BEST: Final = "best"
 GIVEN: Final = "case"
@@ -60,15 +61,17 @@ class Cohort:
 class Plan:
     """How folds are trained and tested.
 
-    level: who finds it in the test: "fold", a finder that each fold trains on its own patients in
-    `level_steps`; "bundle", the shipped finder; a file of a finder's weights; or "case", the true level is
-    told and the scores are of the segmentation alone. minutes: for this call and fold. engine: of the
-    test.
+    level: who finds it in the test: "fold", a finder that each fold trains in `level_steps` on everything
+    but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
+    level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
+    cases in no fold, which the finders of all folds go on from. minutes: for this call and fold. engine:
+    of the test.
     """
 
     recipe: Recipe
     level: str = GIVEN
     level_steps: int = 0
+    level_first: int = 0
     minutes: float = float("inf")
     engine: str = "auto"
     threads: int = 0
@@ -118,7 +121,7 @@ def run_fold(
         return None
     if validation and ready.step != best.step:
         best.offer(fmean(fitting.quick_dice(ready.average, validation).values() or [0.0]))
-    level = _level([*ready.phantoms, *ready.slabs], cohort, here, plan, report)
+    level = _level(fold, cohort, here, plan, report)
     today = datetime.now(UTC).date().isoformat()
     export(best.run, level, here / BUNDLE, CardFields("0.0.0", today, f"fold-{number}", {}))
     figures = _tested(number, fold, cohort, out, plan, report)
@@ -129,10 +132,14 @@ def run_fold(
 
 def never_trained(fold: Fold, cohort: Cohort) -> tuple[str, ...]:
     """Ids of the fold's test and validation cases and of all further cases of these patients."""
-    held = {*fold.test, *fold.validation}
-    patients = {patient_of(cohort.paths[c]) for c in held}
+    return _with_all_of_their_patients({*fold.test, *fold.validation}, cohort)
+
+
+def _with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
+    """Return these cases in folds, and the further ones of the same patients, by id."""
+    patients = {patient_of(cohort.paths[c]) for c in cases}
     others = (p for p in fitting.below(cohort.cases) if p.stem not in cohort.paths)
-    return tuple(sorted(held | {p.stem for p in others if patient_of(p) in patients}))
+    return tuple(sorted({*cases} | {p.stem for p in others if patient_of(p) in patients}))
 
 
 class Best:
@@ -197,23 +204,49 @@ def _tested(
 
 
 def _level(
-    trained: Sequence[Path], cohort: Cohort, here: Path, plan: Plan, report: Callable[[str], None]
+    fold: Fold, cohort: Cohort, here: Path, plan: Plan, report: Callable[[str], None]
 ) -> Path:
-    """Weights of the level finder that the fold's bundle gets; its own one sees what the network saw."""
+    """Weights of the level finder that the fold's bundle gets.
+
+    The last step's are tested, so the validation part chooses nothing here and is trained on.
+    """
     if plan.level in {GIVEN, SHIPPED}:
         return cohort.shipped / LEVEL_WEIGHTS
     if plan.level != OWN:
         return Path(plan.level)
-    if (here / LEVEL).exists():
-        return here / LEVEL
-    network = fit_level(
-        smalls_of(trained),
-        plan.level_steps,
-        seed=plan.recipe.seed,
-        report=lambda step, loss, _: report(f"level step {step}, loss {loss:.4f}"),
-    )
-    save_level(network, here / LEVEL)
-    return here / LEVEL
+    start = None
+    if plan.level_first:
+        strangers = _without(cohort.paths, cohort)
+        start = _trained_level(here.parent / LEVEL, strangers, plan.level_first, plan, None, report)
+    cases = _without(fold.test, cohort)
+    return _trained_level(here / LEVEL, cases, plan.level_steps, plan, start, report)
+
+
+def _without(cases: Collection[str], cohort: Cohort) -> list[Path]:
+    """All cases of the cohort but those of these cases' patients."""
+    held = _with_all_of_their_patients(cases, cohort)
+    return [p for p in fitting.below(cohort.cases) if p.stem not in held]
+
+
+def _trained_level(
+    file: Path,
+    cases: Sequence[Path],
+    steps: int,
+    plan: Plan,
+    start: Path | None,
+    report: Callable[[str], None],
+) -> Path:
+    """Train a finder into `file` if it is not there yet."""
+    if not file.exists():
+        network = fit_level(
+            smalls_of(cases),
+            steps,
+            seed=plan.recipe.seed,
+            start=None if start is None else level_network(start)[0].state_dict(),
+            report=lambda step, loss, _: report(f"level step {step} of {steps}, loss {loss:.4f}"),
+        )
+        save_level(network, file)
+    return file
 
 
 def finished(out: Path, number: int) -> list[CaseFigures] | None:
@@ -237,11 +270,14 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
         OptionsRefused: `out` holds folds of another plan.
     """
     values = {"recipe": plan.recipe.to_dict(), "level": plan.level, "level_steps": plan.level_steps}
+    values["level_first"] = plan.level_first
     values = json.loads(json.dumps(values))
     file = out / "plan.json"
     if not resume:
         for folder in out.glob("fold-*" if only is None else f"fold-{only}"):
             shutil.rmtree(folder)
+        if only is None:
+            (out / LEVEL).unlink(missing_ok=True)
     elif file.exists() or list(out.glob(f"fold-*/{FIGURES}")):
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         other = sorted(k for k in values if before.get(k) != values[k])
@@ -267,12 +303,17 @@ def read_figures(file: Path) -> list[CaseFigures]:
         raise CheckpointUnreadable(f"{file}: {error}; delete it to test the fold again") from error
 
 
+def _level_steps(plan: Plan) -> str:
+    before = f"{plan.level_first} steps on cases in no fold, then " if plan.level_first else ""
+    return f"{before}{plan.level_steps} steps"
+
+
 def said_of(plan: Plan) -> str:
     """How the level was found, for people."""
     return {
         GIVEN: "given by the case: scores of the segmentation alone",
         SHIPPED: "found by the shipped finder, which may have been trained on these patients",
-        OWN: f"found by a finder of the same fold, {plan.level_steps} steps",
+        OWN: f"found by a finder of the same fold, {_level_steps(plan)}",
     }.get(plan.level, f"found by the weights {Path(plan.level).name}")
 
 

@@ -153,14 +153,15 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
     assert Best(ready, tmp_path).dice is None
 
 
-def test_a_folds_own_finder_sees_what_its_network_sees(
+def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_common_one(
     tiny_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[set[str]] = []
+    seen: list[tuple[int, set[str], bool]] = []
 
-    def finder(smalls: Sequence[Small], steps: int, **_: object) -> LevelNet:
-        seen.append({s.name for s in smalls})
-        assert steps == 7
+    def finder(
+        smalls: Sequence[Small], steps: int, *, start: dict[str, torch.Tensor] | None, **_: object
+    ) -> LevelNet:
+        seen.append((steps, {s.name for s in smalls}, start is not None))
         return LevelNet(LevelArchitecture())
 
     monkeypatch.setattr("training.crossval.fit_level", finder)
@@ -168,23 +169,37 @@ def test_a_folds_own_finder_sees_what_its_network_sees(
     recipe.write_text(RECIPE, encoding="utf-8")
     cases = tmp_path / "cases"
     shutil.copytree(tiny_cases, cases)
-    fourth = replace(load_case(cases / "phantom" / "phantom-000001.npz"), case_id="phantom-000004")
-    save_case(replace(fourth, patient_id="PHANTOM-4"), cases / "phantom")
+    first = load_case(cases / "phantom" / "phantom-000001.npz")
+    for number, patient in ((4, "PHANTOM-4"), (5, "PHANTOM-5")):
+        more = replace(first, case_id=f"phantom-00000{number}", patient_id=patient)
+        save_case(more, cases / "phantom")
     call = ["crossval", "--cases", str(cases), "--out", str(out), "--folds", "2"]
-    call += ["--recipe", str(recipe), "--engine", "torch", "--only-fold", "1"]
-    call += ["--tested", "phantom", "--level", "fold", "--level-steps", "7"]
+    call += ["--recipe", str(recipe), "--engine", "torch"]
+    call += ["--tested", "phantom", "--level", "fold", "--level-steps", "7", "--level-first", "9"]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
-    (fold, _) = json.loads((out / "folds.json").read_text())["folds"]
-    assert fold["test"]
-    assert seen == [{*fold["train"], "spider-001", "spider-002"}]
+    assert "9 steps on cases in no fold, then 7 steps" in done.output
+    strangers = {"spider-001", "spider-002"}
+    folds = json.loads((out / "folds.json").read_text())["folds"]
+    expected = [(7, {*f["train"], *f["validation"], *strangers}, True) for f in folds]
+    assert seen == [(9, strangers, False), *expected]
+    begun = CliRunner().invoke(app, [*call, "--no-resume"])
+    assert begun.exit_code == 0, begun.output
+    assert [steps for steps, _, _ in seen] == [9, 7, 7, 9, 7, 7]
 
 
 @pytest.mark.parametrize(
-    ("level", "steps"), [("fold", 0), ("case", 5), ("bundle", 5), ("nowhere.pt", 0)]
+    ("level", "steps"),
+    [
+        ("fold", (0, 0)),
+        ("case", (0, 5)),
+        ("bundle", (0, 5)),
+        ("nowhere.pt", (0, 0)),
+        ("case", (5, 0)),
+    ],
 )
 def test_options_of_the_level_that_contradict_each_other_are_refused(
-    level: str, steps: int
+    level: str, steps: tuple[int, int]
 ) -> None:
     with pytest.raises(OptionsRefused, match=level):
         planned(Recipe(), level, steps, "auto", 0)
