@@ -89,6 +89,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training import crossval as crossing
     from training import folds as folding
     from training.commands_evaluate import show
+    from training.errors import OptionsRefused
     from training.figures import write_json
     from training.recipe import Recipe, read
 
@@ -98,8 +99,12 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     plan = planned(chosen, level, (level_first, level_steps), engine, threads)
     paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
-    crossing.check_plan(out, plan, resume=resume, only=only_fold)
     cohort = crossing.Cohort(cases, paths, default_path())
+    if level_first and not crossing.in_no_fold(cohort):
+        raise OptionsRefused(
+            f"--level-first {level_first}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
+        )
+    crossing.check_plan(out, plan, resume=resume, only=only_fold)
     results = _run(drawn, cohort, out, plan, only_fold, max_minutes)
     told = crossing.together(results, plan)
     write_json(out / crossing.TOGETHER, told)

@@ -216,10 +216,16 @@ def _level(
         return Path(plan.level)
     start = None
     if plan.level_first:
-        strangers = _without(cohort.paths, cohort)
-        start = _trained_level(here.parent / LEVEL, strangers, plan.level_first, plan, None, report)
+        start = _trained_level(
+            here.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
+        )
     cases = _without(fold.test, cohort)
     return _trained_level(here / LEVEL, cases, plan.level_steps, plan, start, report)
+
+
+def in_no_fold(cohort: Cohort) -> list[Path]:
+    """Cases whose patients are in no fold."""
+    return _without(cohort.paths, cohort)
 
 
 def _without(cases: Collection[str], cohort: Cohort) -> list[Path]:

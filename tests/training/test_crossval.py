@@ -205,5 +205,15 @@ def test_options_of_the_level_that_contradict_each_other_are_refused(
         planned(Recipe(), level, steps, "auto", 0)
 
 
+def test_a_common_finder_without_cases_for_it_is_refused_before_anything_is_trained(
+    tiny_cases: Path, tmp_path: Path
+) -> None:
+    call = ["crossval", "--cases", str(tiny_cases), "--out", str(tmp_path / "cv"), "--folds", "2"]
+    done = CliRunner().invoke(app, [*call, "--level-steps", "7", "--level-first", "9"])
+    assert isinstance(done.exception, OptionsRefused)
+    assert "every patient" in str(done.exception)
+    assert not list((tmp_path / "cv").glob("fold-*"))
+
+
 def test_fold_is_plain_data() -> None:
     assert replace(Fold(("a",), (), ()), train=("b",)).train == ("b",)
