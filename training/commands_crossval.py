@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from training.crossval import Cohort, Plan
+    from training.crossval_plan import Cohort, Plan
     from training.figures import CaseFigures
     from training.folds import Fold
     from training.recipe import Recipe
@@ -25,11 +27,15 @@ OUT/crossval.json` makes pictures of them.
 --level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
 (the default); [bold]fold[/bold] trains a finder in each fold, on all cases but the tested patients' (--level-steps);
 [bold]bundle[/bold] takes the shipped finder, which may have seen the patients; or a file of a finder's weights.
---level-first trains one finder on the cases in no fold before, which each fold's goes on from.
+
+Where other cases than the tested ones are there (--tested), --first trains one network and --level-first one
+finder on the cases in no fold before, which those of each fold go on from.
 
 [bold]Examples[/bold]
 
   lumbar-train crossval --cases cases/spider --out cv --folds 5 --recipe recipe.toml --level-steps 1000
+
+  lumbar-train crossval --cases cases --tested spider --out cv --first phantoms.toml --recipe recipe.toml
 
   lumbar-train crossval --cases cases --tested spider --out cv --level-first 1500 --level-steps 600
 
@@ -61,6 +67,10 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe (TOML); without it, defaults.")
     ] = None,
+    first: Annotated[
+        Path | None,
+        typer.Option(help="Recipe (TOML) of a network on the cases in no fold, trained before."),
+    ] = None,
     max_minutes: Annotated[
         float, typer.Option(min=0, help="Stop training after this time, over all folds.")
     ] = math.inf,
@@ -89,6 +99,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training import crossval as crossing
     from training import folds as folding
     from training.commands_evaluate import show
+    from training.crossval_plan import Cohort, check_plan, in_no_fold, said_of
     from training.errors import OptionsRefused
     from training.figures import write_json
     from training.recipe import Recipe, read
@@ -96,21 +107,25 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if threads:
         torch.set_num_threads(threads)
     chosen = Recipe() if recipe is None else read(recipe)
-    plan = planned(chosen, level, (level_first, level_steps), engine, threads)
+    plan = replace(
+        planned(chosen, level, (level_first, level_steps), engine, threads),
+        first=None if first is None else read(first),
+    )
     paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
-    cohort = crossing.Cohort(cases, paths, default_path())
-    if level_first and not crossing.in_no_fold(cohort):
+    cohort = Cohort(cases, paths, default_path())
+    option = "--first" if first else "--level-first" if level_first else None
+    if option and not in_no_fold(cohort):
         raise OptionsRefused(
-            f"--level-first {level_first}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
+            f"{option}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
         )
-    crossing.check_plan(out, plan, resume=resume, only=only_fold)
+    check_plan(out, plan, resume=resume, only=only_fold)
     results = _run(drawn, cohort, out, plan, only_fold, max_minutes)
     told = crossing.together(results, plan)
     write_json(out / crossing.TOGETHER, told)
     if any(results):
         show([c for part in results if part for c in part])
-    typer.echo(f"{told['finished']} of {folds} folds finished; level {crossing.said_of(plan)}")
+    typer.echo(f"{told['finished']} of {folds} folds finished; level {said_of(plan)}")
 
 
 def _run(
@@ -124,29 +139,47 @@ def _run(
     """Work on the folds one after the other and say how each stands; finished ones are read."""
     import time
 
-    from rich.console import Console
-
     from training import crossval as crossing
-    from training.commands_shared import now_and_then
+    from training.crossval_plan import with_minutes
 
     ends_at = time.monotonic() + max_minutes * 60
-    results = []
-    for number, fold in enumerate(folds, start=1):
-        done = crossing.finished(out, number)
-        if done is None and only in {None, number}:
-            timed = crossing.with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
-            with Console().status(f"fold {number}") as status:
-                line = now_and_then(status.console)
 
-                def report(said: str, at: Any = status, n: int = number, line: Any = line) -> None:
-                    at.update(f"fold {n} of {len(folds)}: {said}")
-                    line(f"fold {n} of {len(folds)}: {said}")
+    def timed() -> Plan:
+        return with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
 
-                done = crossing.run_fold(number, fold, cohort, out, timed, report)
-            state = "time over" if done is None else f"{len(done)} cases tested"
-            typer.echo(f"fold {number} of {len(folds)}: {state}")
-        results.append(done)
+    results = [crossing.finished(out, number) for number, _ in enumerate(folds, start=1)]
+    todo = [n for n, done in enumerate(results, start=1) if done is None and only in {None, n}]
+    if not todo:
+        return results
+    with _told("cases in no fold") as report:
+        begun = crossing.run_first(cohort, out, timed(), report)
+    if not begun:
+        typer.echo("cases in no fold: time over")
+        return results
+    for number in todo:
+        name = f"fold {number} of {len(folds)}"
+        with _told(name) as report:
+            done = crossing.run_fold(number, folds[number - 1], cohort, out, timed(), report)
+        typer.echo(f"{name}: {'time over' if done is None else f'{len(done)} cases tested'}")
+        results[number - 1] = done
     return results
+
+
+@contextmanager
+def _told(name: str) -> Iterator[Callable[[str], None]]:
+    """Progress of one run on the terminal, or as lines where there is none."""
+    from rich.console import Console
+
+    from training.commands_shared import now_and_then
+
+    with Console().status(name) as status:
+        line = now_and_then(status.console)
+
+        def report(said: str) -> None:
+            status.update(f"{name}: {said}")
+            line(f"{name}: {said}")
+
+        yield report
 
 
 def planned(
@@ -157,7 +190,7 @@ def planned(
     Raises:
         OptionsRefused: options of the level that contradict each other, or a file that is not there.
     """
-    from training.crossval import GIVEN, OWN, SHIPPED, Plan
+    from training.crossval_plan import GIVEN, OWN, SHIPPED, Plan
     from training.errors import OptionsRefused
 
     first, own = level_steps
@@ -168,4 +201,11 @@ def planned(
         )
     if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
         raise OptionsRefused(f"--level {chosen}: no such file; give case, fold, bundle or weights")
-    return Plan(recipe, chosen, own, first, engine=engine, threads=threads)
+    return Plan(
+        recipe,
+        level=chosen,
+        level_steps=own,
+        level_first=first,
+        engine=engine,
+        threads=threads,
+    )

@@ -1,15 +1,15 @@
 """Cross-validation: each fold trained to the end of the recipe, tested on patients it never saw.
 
 As in the paper, the weights with the highest Dice on the fold's validation part are tested. `<out>/fold-k`
-holds the run, its best weights, its bundle and, once it is finished, its figures; `<out>/crossval.cases`
-the figures and labels of single cases, so that a test goes on where it stopped.
+holds the run, its best weights, its bundle and, once it is finished, its figures; `<out>/first` the run
+that all folds go on from, where the plan has one; `<out>/crossval.cases` the figures and labels of single
+cases, so that a test goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,58 +23,33 @@ from training import checkpoint
 from training import fit as fitting
 from training.baselines import Baselines
 from training.cases import Case
-from training.errors import CheckpointUnreadable, OptionsRefused
+from training.crossval_plan import (
+    FIGURES,
+    FIRST,
+    GIVEN,
+    LEVEL,
+    OWN,
+    SHIPPED,
+    Cohort,
+    Plan,
+    in_no_fold,
+    never_trained,
+    said_of,
+    with_all_of_their_patients,
+    without,
+)
+from training.errors import CheckpointUnreadable
 from training.export import CardFields, export, level_network
 from training.figures import CaseFigures, Task, evaluated, write_json
-from training.folds import Fold, patient_of
+from training.folds import Fold
 from training.level_fit import fit_level, save_level, smalls_of
-from training.recipe import Recipe
 from training.summary import figures_json
 
-FIGURES: Final = "figures.json"
 TOGETHER: Final = "crossval.json"
 CASES: Final = "crossval.cases"
 """Beside `TOGETHER`, where `lumbar-train report` looks for labels."""
-LEVEL: Final = "level.pt"
-"""A fold's finder; in the folder of the whole cross-validation the one that all folds go on from."""
 BUNDLE: Final = "bundle"
 BEST: Final = "best"
-GIVEN: Final = "case"
-SHIPPED: Final = "bundle"
-OWN: Final = "fold"
-
-
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """What is cross-validated.
-
-    cases: folder that is trained on. paths: the cases in folds by id; every other case below `cases` is
-    trained on in each fold, unless its patient is tested there. shipped: bundle of the level finder.
-    """
-
-    cases: Path
-    paths: Mapping[str, Path]
-    shipped: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How folds are trained and tested.
-
-    level: who finds it in the test: "fold", a finder that each fold trains in `level_steps` on everything
-    but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
-    level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
-    cases in no fold, which the finders of all folds go on from. minutes: for this call and fold. engine:
-    of the test.
-    """
-
-    recipe: Recipe
-    level: str = GIVEN
-    level_steps: int = 0
-    level_first: int = 0
-    minutes: float = float("inf")
-    engine: str = "auto"
-    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +63,36 @@ class KnownLevel:
         return Level(self.case.level_centre_lps, self.case.level_normal, 1.0)
 
 
+def run_first(
+    cohort: Cohort, out: Path, plan: Plan, report: Callable[[str], None] = lambda _: None
+) -> bool:
+    """Train what all folds go on from as far as the time allows; True when it is finished, or not planned.
+
+    On the cases in no fold. Nothing is validated, so the last step's weights are taken.
+
+    Raises:
+        OptionsRefused: it was begun with another recipe or other patients in folds.
+        CheckpointUnreadable: its checkpoint is damaged.
+    """
+    if plan.first is None or (out / FIRST / BUNDLE).exists():
+        return True
+    recipe = replace(plan.first, held_out=with_all_of_their_patients(cohort.paths, cohort))
+    ready, _ = fitting.prepare_fit(cohort.cases, out / FIRST, recipe, resume=True)
+
+    def told(now: fitting.Progress) -> None:
+        report(f"step {now.step} of {recipe.steps}, loss {now.loss:.3f}")
+
+    if not fitting.run(ready, out / FIRST, max_minutes=plan.minutes, report=told):
+        return False
+    _export(out / FIRST, cohort.shipped / LEVEL_WEIGHTS, out / FIRST / BUNDLE, FIRST)
+    return True
+
+
+def _export(run: Path, level: Path, bundle: Path, name: str) -> None:
+    today = datetime.now(UTC).date().isoformat()
+    export(run, level, bundle, CardFields("0.0.0", today, name, {}))
+
+
 def run_fold(
     number: int,
     fold: Fold,
@@ -98,7 +103,8 @@ def run_fold(
 ) -> list[CaseFigures] | None:
     """Train one fold as far as the time allows; its figures when it is finished, else None.
 
-    number: counted from 1. out: of the whole cross-validation. A finished fold is read, not trained again.
+    number: counted from 1. out: of the whole cross-validation, where `run_first` is finished. A finished
+    fold is read, not trained again.
 
     Raises:
         OptionsRefused: the fold was begun with another recipe.
@@ -108,7 +114,8 @@ def run_fold(
     if (here / FIGURES).exists():
         return read_figures(here / FIGURES)
     recipe = replace(plan.recipe, held_out=never_trained(fold, cohort))
-    ready, _ = fitting.prepare_fit(cohort.cases, here, recipe, resume=True)
+    start = None if plan.first is None else out / FIRST / BUNDLE
+    ready, _ = fitting.prepare_fit(cohort.cases, here, recipe, resume=True, start=start)
     validation = [cohort.paths[c] for c in fold.validation]
     best = Best(ready, here)
 
@@ -122,24 +129,11 @@ def run_fold(
     if validation and ready.step != best.step:
         best.offer(fmean(fitting.quick_dice(ready.average, validation).values() or [0.0]))
     level = _level(fold, cohort, here, plan, report)
-    today = datetime.now(UTC).date().isoformat()
-    export(best.run, level, here / BUNDLE, CardFields("0.0.0", today, f"fold-{number}", {}))
+    _export(best.run, level, here / BUNDLE, f"fold-{number}")
     figures = _tested(number, fold, cohort, out, plan, report)
     values = {"step": best.step, "validation_dice": best.dice}
     write_json(here / FIGURES, {**values, "cases": [f.to_dict() for f in figures]})
     return figures
-
-
-def never_trained(fold: Fold, cohort: Cohort) -> tuple[str, ...]:
-    """Ids of the fold's test and validation cases and of all further cases of these patients."""
-    return _with_all_of_their_patients({*fold.test, *fold.validation}, cohort)
-
-
-def _with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
-    """Return these cases in folds, and the further ones of the same patients, by id."""
-    patients = {patient_of(cohort.paths[c]) for c in cases}
-    others = (p for p in fitting.below(cohort.cases) if p.stem not in cohort.paths)
-    return tuple(sorted({*cases} | {p.stem for p in others if patient_of(p) in patients}))
 
 
 class Best:
@@ -219,19 +213,8 @@ def _level(
         start = _trained_level(
             here.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
         )
-    cases = _without(fold.test, cohort)
+    cases = without(fold.test, cohort)
     return _trained_level(here / LEVEL, cases, plan.level_steps, plan, start, report)
-
-
-def in_no_fold(cohort: Cohort) -> list[Path]:
-    """Cases whose patients are in no fold."""
-    return _without(cohort.paths, cohort)
-
-
-def _without(cases: Collection[str], cohort: Cohort) -> list[Path]:
-    """All cases of the cohort but those of these cases' patients."""
-    held = _with_all_of_their_patients(cases, cohort)
-    return [p for p in fitting.below(cohort.cases) if p.stem not in held]
 
 
 def _trained_level(
@@ -261,41 +244,6 @@ def finished(out: Path, number: int) -> list[CaseFigures] | None:
     return read_figures(file) if file.exists() else None
 
 
-def with_minutes(plan: Plan, minutes: float) -> Plan:
-    """Return the same plan for so many minutes."""
-    return replace(plan, minutes=minutes)
-
-
-def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) -> None:
-    """Make sure that a cross-validation to go on with has the same plan; remove one not to go on with.
-
-    Folds of another recipe or with another way to find the level must not stand in one table. only: the
-    one fold to begin again.
-
-    Raises:
-        OptionsRefused: `out` holds folds of another plan.
-    """
-    values = {"recipe": plan.recipe.to_dict(), "level": plan.level, "level_steps": plan.level_steps}
-    values["level_first"] = plan.level_first
-    values = json.loads(json.dumps(values))
-    file = out / "plan.json"
-    if not resume:
-        for folder in out.glob("fold-*" if only is None else f"fold-{only}"):
-            shutil.rmtree(folder)
-        if only is None:
-            (out / LEVEL).unlink(missing_ok=True)
-    elif file.exists() or list(out.glob(f"fold-*/{FIGURES}")):
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        other = sorted(k for k in values if before.get(k) != values[k])
-        if other:
-            raise OptionsRefused(
-                f"{out} holds folds of another plan ({', '.join(other)}); use --no-resume or another --out"
-            )
-    if only is not None and not resume and file.exists():
-        check_plan(out, plan, resume=True)
-    write_json(file, values)
-
-
 def read_figures(file: Path) -> list[CaseFigures]:
     """Figures of a finished fold.
 
@@ -309,18 +257,9 @@ def read_figures(file: Path) -> list[CaseFigures]:
         raise CheckpointUnreadable(f"{file}: {error}; delete it to test the fold again") from error
 
 
-def _level_steps(plan: Plan) -> str:
-    before = f"{plan.level_first} steps on cases in no fold, then " if plan.level_first else ""
-    return f"{before}{plan.level_steps} steps"
-
-
-def said_of(plan: Plan) -> str:
-    """How the level was found, for people."""
-    return {
-        GIVEN: "given by the case: scores of the segmentation alone",
-        SHIPPED: "found by the shipped finder, which may have been trained on these patients",
-        OWN: f"found by a finder of the same fold, {_level_steps(plan)}",
-    }.get(plan.level, f"found by the weights {Path(plan.level).name}")
+def _steps(plan: Plan) -> str:
+    before = f"{plan.first.steps} on cases in no fold, then " if plan.first else ""
+    return f"{before}{plan.recipe.steps}"
 
 
 def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[str, Any]:
@@ -330,7 +269,7 @@ def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[
     bundle = {
         "name": "cross-validation",
         "folds": f"{finished} of {len(folds)} finished",
-        "steps": plan.recipe.steps,
+        "steps": _steps(plan),
         "level": said_of(plan),
     }
     told = figures_json(cases, bundle, [f"Level {said_of(plan)}."])

@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 from model.level import LevelArchitecture, LevelNet
 from training import folds as folding
 from training.cases import load_case, save_case
+from training.checkpoint import load
 from training.cli import app
 from training.commands_crossval import planned
-from training.crossval import Best, Cohort, never_trained
+from training.crossval import Best
+from training.crossval_plan import Cohort, Plan, check_plan, never_trained
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
 from training.fit import prepare_fit
 from training.folds import Fold
@@ -36,6 +38,18 @@ width = 4
 decoder = 2
 dilations = [1]
 """
+
+
+@pytest.fixture
+def more_cases(tiny_cases: Path, tmp_path: Path) -> Path:
+    """Five phantoms of five patients, and two slabs."""
+    cases = tmp_path / "cases"
+    shutil.copytree(tiny_cases, cases)
+    first = load_case(cases / "phantom" / "phantom-000001.npz")
+    for number, patient in ((4, "PHANTOM-4"), (5, "PHANTOM-5")):
+        more = replace(first, case_id=f"phantom-00000{number}", patient_id=patient)
+        save_case(more, cases / "phantom")
+    return cases
 
 
 def cards(folder: Path, patients: dict[str, str]) -> list[Path]:
@@ -154,7 +168,7 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
 
 
 def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_common_one(
-    tiny_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, set[str], bool]] = []
 
@@ -167,13 +181,7 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
     monkeypatch.setattr("training.crossval.fit_level", finder)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")
-    cases = tmp_path / "cases"
-    shutil.copytree(tiny_cases, cases)
-    first = load_case(cases / "phantom" / "phantom-000001.npz")
-    for number, patient in ((4, "PHANTOM-4"), (5, "PHANTOM-5")):
-        more = replace(first, case_id=f"phantom-00000{number}", patient_id=patient)
-        save_case(more, cases / "phantom")
-    call = ["crossval", "--cases", str(cases), "--out", str(out), "--folds", "2"]
+    call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
     call += ["--recipe", str(recipe), "--engine", "torch"]
     call += ["--tested", "phantom", "--level", "fold", "--level-steps", "7", "--level-first", "9"]
     done = CliRunner().invoke(app, call)
@@ -186,6 +194,48 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
     begun = CliRunner().invoke(app, [*call, "--no-resume"])
     assert begun.exit_code == 0, begun.output
     assert [steps for steps, _, _ in seen] == [9, 7, 7, 9, 7, 7]
+
+
+def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
+    more_cases: Path, tmp_path: Path
+) -> None:
+    first, still = tmp_path / "first.toml", tmp_path / "still.toml"
+    first.write_text(RECIPE, encoding="utf-8")
+    still.write_text(f"learning_rate = 0.0\nema = 0.0\n{RECIPE}", encoding="utf-8")
+    out = tmp_path / "cv"
+    call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
+    call += ["--recipe", str(still), "--first", str(first), "--engine", "torch"]
+    call += ["--tested", "phantom"]
+    stopped = CliRunner().invoke(app, [*call, "--max-minutes", "0"])
+    assert "cases in no fold: time over" in stopped.output
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    told = json.loads((out / "crossval.json").read_text())
+    assert (told["finished"], told["bundle"]["steps"]) == (2, "2 on cases in no fold, then 2")
+    held = json.loads((out / "first" / "recipe.json").read_text())["held_out"]
+    folds = json.loads((out / "folds.json").read_text())["folds"]
+    assert held == sorted(c for fold in folds for c in fold["test"])
+    trained = load(out / "first" / "checkpoint.pt")
+    begun = trained["average"]
+    assert trained["step"] == 2
+    for number in (1, 2):
+        after = load(out / f"fold-{number}" / "checkpoint.pt")["average"]
+        assert all(torch.equal(begun[name], after[name]) for name in begun)
+    without = CliRunner().invoke(app, [a for a in call if a not in {"--first", str(first)}])
+    assert isinstance(without.exception, OptionsRefused)
+    assert "(first)" in str(without.exception)
+
+
+def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_path: Path) -> None:
+    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    file = tmp_path / "plan.json"
+    values = json.loads(file.read_text())
+    older = {k: v for k, v in values.items() if k not in {"first", "level_first"}}
+    file.write_text(json.dumps(older), encoding="utf-8")
+    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    file.write_text(json.dumps(older), encoding="utf-8")
+    with pytest.raises(OptionsRefused, match="first"):
+        check_plan(tmp_path, Plan(Recipe(), first=Recipe()), resume=True)
 
 
 @pytest.mark.parametrize(
