@@ -24,6 +24,19 @@ Weighting = Literal["t2", "t1", "flair"]
 _BLOCK: Final = 96
 
 
+FAT: Final = (0.55, 1.15)
+"""A person's fat over what its relaxation times say."""
+FATS: Final = {
+    "fat": 1.0,
+    "mesentery": 1.0,
+    "retro_fat": 1.0,
+    "inter_fat": 1.0,
+    "epidural_fat": 1.15,
+}
+"""Each fat beside. Behind the sac 28 T2 SPACE series hold 2.25 of the marrow's signal (80th percentile of
+6 mm, median), in front of L4 0.70."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """Signal of each tissue relative to marrow = 1, and how it was made (goes into the card)."""
@@ -57,16 +70,13 @@ def draw_contrast(seed: int, *, randomised: bool = False, weighting: Weighting =
         for name in ("muscle", "psoas", "wall", "erector", "multifidus"):
             raw[name] += 0.12 * marrow
     jitter = rng.lognormal(0, 0.15, len(raw))
-    fat_factor, dim = (
-        rng.uniform(0.38, 0.85),
-        ("fat", "mesentery", "retro_fat", "inter_fat", "epidural_fat"),
-    )
+    fat_factor = rng.uniform(*FAT)
     signals = {}
     for (name, value), factor in zip(raw.items(), jitter, strict=True):
-        fixed = name in ("marrow", "air") or name in dim  # all fat of a person is alike
+        fixed = name in ("marrow", "air") or name in FATS  # all fat of a person is alike
         signals[name] = value / raw["marrow"] * (1.0 if fixed else factor)
-        if name in dim:
-            signals[name] *= fat_factor * (factor**0.3)
+        if name in FATS:
+            signals[name] *= FATS[name] * fat_factor * (factor**0.3)
     if randomised:
         for name, physical in signals.items():
             if name != "air":
