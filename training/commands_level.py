@@ -22,7 +22,9 @@ give the same weights. Errors of held-out cases are told at the end, none where 
 
   lumbar-train level --cases cases --out level.pt --steps 500 --start model/bundles/lumbar-l45
 
-[bold]Exit status[/bold]: 0 done, 2 a bundle of another level finder, 4 no cases.
+  lumbar-train level --cases cases --out level.pt --steps 1000 --start cv/level.pt
+
+[bold]Exit status[/bold]: 0 done, 4 no cases, or weights that are not a level finder's.
 """
 
 
@@ -40,7 +42,7 @@ def level(
         list[str] | None, typer.Option(help="Case id never trained on; repeat.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Bundle whose level finder it begins with.")
+        Path | None, typer.Option(help="Bundle or file of weights that it begins with.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
@@ -57,7 +59,10 @@ def level(
     if threads:
         torch.set_num_threads(threads)
     held = tuple(held_out or ())
-    begin = None if start is None else level_network(start / LEVEL_WEIGHTS)[0].state_dict()
+    begin = None
+    if start is not None:
+        file = start / LEVEL_WEIGHTS if start.is_dir() else start
+        begin = level_network(file)[0].state_dict()
     phantoms, slabs, kept = split(cases, Recipe(held_out=held))
     smalls = smalls_of([*phantoms, *slabs])
     bar, said, _ = progress(steps, "level")

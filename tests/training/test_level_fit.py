@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
+from model.bundle import LEVEL_WEIGHTS
 from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
-from training.errors import CaseUnreadable, SourceMissing
+from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing
 from training.export import level_network
-from training.level_fit import draw, errors_mm, fit_level, loss_of, small_of, warm
+from training.level_fit import draw, errors_mm, fit_level, loss_of, save_level, small_of, warm
 
 
 def slab() -> Case:
@@ -123,6 +125,35 @@ def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> N
     expected = fit_level([small_of(slab())], 2)
     assert torch.equal(network.state_dict()["head.bias"], expected.state_dict()["head.bias"])
     assert [p.name for p in out.parent.iterdir()] == ["level.pt"]
+
+
+@pytest.mark.parametrize("start", ["file", "bundle"])
+def test_the_command_goes_on_from_a_file_of_weights_or_a_bundle(tmp_path: Path, start: str) -> None:
+    save_case(slab(), tmp_path / "cases")
+    begun = LevelNet(LevelArchitecture())
+    given = tmp_path / "begun.pt"
+    if start == "file":
+        save_level(begun, given)
+    else:
+        given = tmp_path / "bundle"
+        given.mkdir()
+        save_file(begun.state_dict(), given / LEVEL_WEIGHTS)
+    out = tmp_path / "level.pt"
+    call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
+    done = CliRunner().invoke(app, [*call, "--start", str(given)])
+    assert done.exit_code == 0, done.output
+    expected = fit_level([small_of(slab())], 1, start=begun.state_dict())
+    found, _ = level_network(out)
+    assert torch.equal(found.state_dict()["head.bias"], expected.state_dict()["head.bias"])
+
+
+def test_weights_of_something_else_are_no_start(tmp_path: Path) -> None:
+    save_case(slab(), tmp_path / "cases")
+    other = tmp_path / "other.pt"
+    torch.save({"a": torch.zeros(1)}, other)
+    call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(tmp_path / "level.pt")]
+    done = CliRunner().invoke(app, [*call, "--start", str(other)])
+    assert isinstance(done.exception, CheckpointUnreadable)
 
 
 @pytest.mark.parametrize(
