@@ -17,10 +17,10 @@ def median_of(tissue: str) -> float:
 @pytest.mark.parametrize(
     ("tissue", "low", "high"),
     [
-        ("nerve", 0.85, 1.1),  # echo-train simulation: 0.92 to 0.97
+        ("nerve", 0.85, 1.1),  # echo-train simulation: 0.92 to 0.97; drawn 1.05
         ("rootlet", 0.85, 1.1),  # darkest tenth of the canal, 28 series: 0.98 to 1.08
         ("epidural_fat", 1.5, 2.4),  # behind the sac, 28 series: 2.25 with the coil's gain there
-        ("retro_fat", 1.1, 2.0),
+        ("retro_fat", 1.1, 2.0),  # as drawn, no measurement to hold it to
         ("csf", 2.8, 4.2),  # 28 series: 3.6
         ("psoas", 0.25, 0.55),  # echo-train simulation: 0.23 to 0.54
     ],
