@@ -15,7 +15,7 @@ from training.painter import Painted, Raster, paint
 
 Fov = Literal["axial", "sagittal", "slab", "lumbar"]
 
-GENERATOR_VERSION: Final = "3"
+GENERATOR_VERSION: Final = "4"
 """2: psoas further in front, veins narrow or wide near the disc only. 3: brighter fat, darker nerves."""
 AXIAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the paper's protocol."""

@@ -1,4 +1,4 @@
-"""Weights to start a run from: those of a bundle, its normalisation converted where it differs."""
+"""Weights to start a run from: those of a bundle, its normalisation or its width converted where they differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALIBRATED_ON: Final = 12
 def starting_network(
     bundle: Path, architecture: Architecture, paths: Sequence[Path]
 ) -> DeepLabV3Plus3D:
-    """Return a bundle's network in the wanted architecture, which may differ in its normalisation.
+    """Return a bundle's network in the wanted architecture, which may fix its normalisation and be wider.
 
     paths: prepared cases to take the statistics from when instance normalisation becomes batch
     normalisation; some of them, evenly spread, are used.
@@ -42,14 +42,51 @@ def starting_network(
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise OptionsRefused(f"{bundle}: no network to start from ({first})") from error
-    if given == architecture:
-        return network
-    if replace(given, norm="batch") != architecture:
+    like_wanted = replace(given, norm=architecture.norm, width=architecture.width)
+    if (
+        like_wanted != architecture
+        or given.width > architecture.width
+        or (given.norm == "batch" and architecture.norm == "instance")
+    ):
         raise OptionsRefused(
             f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
+            " (it may be wider)"
         )
-    spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
-    return with_fixed_statistics(network, (window_sample(load_case(p)).image for p in spread))
+    if given.norm != architecture.norm:
+        spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
+        images = (window_sample(load_case(p)).image for p in spread)
+        network = with_fixed_statistics(network, images)
+    return network if given.width == architecture.width else widened(network, architecture.width)
+
+
+@torch.no_grad()
+def widened(network: DeepLabV3Plus3D, width: int, seed: int = 0) -> DeepLabV3Plus3D:
+    """Return a wider network of the same function: channels doubled, their consumers sharing the weight.
+
+    Net2WiderNet (Chen, Goodfellow, Shlens, 2016). How a weight is shared among copies is random and differs
+    from consumer to consumer, or copies would learn the same for ever.
+    """
+    wide = DeepLabV3Plus3D(replace(network.architecture, width=width))
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, target in wide.state_dict().items():
+        value = network.state_dict()[name]
+        if target.ndim and len(target) != len(value):
+            value = value[_copies(len(value), len(target))]
+        if target.ndim > 1 and target.shape[1] != value.shape[1]:
+            source = _copies(value.shape[1], target.shape[1])
+            share = torch.rand(len(value), len(source), generator=generator) + 0.1
+            total = torch.zeros(value.shape[:2]).index_add_(1, source, share)
+            share /= total[:, source]
+            value = value[:, source] * share.view(*share.shape, *[1] * (value.ndim - 2))
+        state[name] = value
+    wide.load_state_dict(state)
+    return wide.eval()
+
+
+def _copies(count: int, wanted: int) -> Tensor:
+    """Which of `count` channels each of `wanted` copies; the same for parts that are joined and for the whole."""
+    return torch.arange(wanted) * count // wanted
 
 
 @torch.no_grad()

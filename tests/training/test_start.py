@@ -11,7 +11,7 @@ import torch
 from model.bundle import write_bundle
 from model.network import Architecture, DeepLabV3Plus3D
 from training.errors import OptionsRefused
-from training.start import starting_network, with_fixed_statistics
+from training.start import starting_network, widened, with_fixed_statistics
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2, norm="instance")
 
@@ -38,5 +38,27 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
     same = starting_network(bundle, TINY, [])
     for name, value in network.state_dict().items():
         assert torch.equal(value, same.state_dict()[name])
-    with pytest.raises(OptionsRefused, match="width=8"):
-        starting_network(bundle, replace(TINY, width=8, norm="batch"), [])
+    with pytest.raises(OptionsRefused, match="width=3"):
+        starting_network(bundle, replace(TINY, width=3), [])
+    with pytest.raises(OptionsRefused, match="decoder=3"):
+        starting_network(bundle, replace(TINY, decoder=3), [])
+    image = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        wide = starting_network(bundle, replace(TINY, width=6), [])
+        torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("width", [6, 8])
+def test_a_wider_network_answers_the_same_and_its_copies_learn_apart(
+    network: DeepLabV3Plus3D, width: int
+) -> None:
+    network = with_fixed_statistics(network, [torch.randn(1, 1, 16, 16, 16)])
+    wide = widened(network, width)
+    image = torch.randn(2, 1, 16, 24, 16)
+    torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
+    wide(image).square().sum().backward()
+    first = wide.stem[0][0].weight  # channels 0 and 1 are copies of one
+    assert torch.equal(first[0], first[1])
+    assert first.grad is not None
+    one, other = (g.flatten() for g in first.grad[:2])
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0).abs() < 0.999
