@@ -5,7 +5,7 @@ Left is +x of the patient (DICOM LPS), which `Plane.e_left` carries; array order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,10 @@ ACROSS_MM: Final = 5.0
 
 CUT_CLEARANCE_MM: Final = 0.25
 """A distance is exact when the cut edge is farther away by this: one raster step and a contour error."""
+
+LIMB_MM: Final = 16.0
+"""A lone artery section right of the disc's centre is the aorta when it is wider, the right limb otherwise:
+common iliac arteries 10.9 ± 1.7, aorta 17.5 ± 2.1 mm (Kim 2022, PLoS One e0268077)."""
 
 ONE_NAME: Final[dict[StructureId, str]] = {"aa": "abdominal aorta", "ivc": "inferior vena cava"}
 TWO_NAMES: Final[dict[StructureId, str]] = {"aa": "common iliac artery", "ivc": "common iliac vein"}
@@ -168,6 +172,27 @@ def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal
             "the dural sac lies in front of the disc: orientation unexpected",
         )
     return None
+
+
+def sided(anatomy: Anatomy, middle_a: float) -> Anatomy:
+    """Refuse a vessel of which only the limb of the far side was found, so that it is not taken for the near one.
+
+    In 234 phantoms the arteries reach at least 6 mm to the left of the disc's centre, the veins 19 mm to its
+    right. In one of four CT label maps, of a patient with scoliosis and an aneurysm of 46 mm, they do not.
+    """
+    arteries, veins = anatomy.arteries, anatomy.veins
+    if isinstance(arteries, tuple) and len(arteries) == 1:
+        outline = arteries[0].section.polygon
+        if outline.bounds[2] < middle_a and max_feret(outline).length_mm < LIMB_MM:
+            text = "left common iliac artery: not found; the only artery section lies right of the disc's centre"
+            arteries = Refusal("side_missing", text)
+    if isinstance(veins, tuple) and all(p.section.polygon.bounds[0] > middle_a for p in veins):
+        text = (
+            "vena cava or right common iliac vein: not found; every vein section lies left of the disc's"
+            " centre (or the cava is left-sided)"
+        )
+        veins = Refusal("side_missing", text)
+    return replace(anatomy, arteries=arteries, veins=veins)
 
 
 def _mean_a(parts: tuple[Part, ...]) -> float:

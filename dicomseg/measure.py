@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from dicomseg import midplane
-from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, unexpected
+from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, sided, unexpected
 from dicomseg.contours import COARSE_MM, outlines, search
 from dicomseg.disc import disc_heights
 from dicomseg.field import Field
@@ -52,6 +52,16 @@ ROUND: Final = 0.6
 
 GRADE_MM: Final = (10.0, 20.0)
 """Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""
+
+EXPECTED_MM: Final[Mapping[str, tuple[float, float]]] = {
+    "OC": (0.0, 30.0),
+    "DAA": (5.0, 30.0),
+    "DIVC": (5.0, 45.0),
+    "PI": (0.0, 12.0),
+}
+"""Values outside keep their number and are flagged. The paper's ranges are 0 to 21.8, 6.1 to 24.4, 8.7 to
+36.7 mm, and PI 1.85 ± 1.38; corridors of 13.9 ± 8.2 mm are reported (Neurospine 2023;20:1450); above 30 mm
+an aorta is an aneurysm."""
 
 _VESSELS: Final[dict[str, StructureId]] = {
     "DAA": "aa",
@@ -125,11 +135,12 @@ def _scene(
     odd = unexpected(anatomy, centre)
     if odd is not None:
         return odd
+    anatomy = sided(anatomy, centre[0])
     coarse = raster.grown(COARSE_MM, COARSE_MM)
 
     def on(move: dict[str, float]) -> Anatomy:
         there = outlines(field, moved(plane, **move), coarse, ("dura", "aa", "pm", "ivc"))
-        return interpret(there, seg, bars, centre[0])
+        return sided(interpret(there, seg, bars, centre[0]), centre[0])
 
     return _Scene(
         seg,
@@ -187,6 +198,10 @@ def _measurement(q: Quantity, scene: _Scene) -> Measurement:
         if branching:
             flags.append("at_bifurcation")
             notes.append(branching)
+    low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))
+    if not low <= math.dist(*points) <= high:
+        flags.append("value_unexpected")
+        notes.append(f"outside {low:g} to {high:g} mm as expected here: check the outlines")
     if q.name == "OC":
         grade, borderline = _grade(math.dist(*points), unsure_mm)
         notes.append(grade)

@@ -178,12 +178,18 @@ def test_a_mirrored_image_is_refused(shapes):
     assert "left-sided vena cava" in refusals[0].text
 
 
-@pytest.mark.parametrize(("gone", "name"), [("ivc", "OC"), ("aa", "PI")])
-def test_a_mirrored_image_changes_oc_and_pi_even_without_the_other_vessel(shapes, gone, name):
-    tubes = {k: v for k, v in shapes.spine().items() if k != gone}
+def test_a_mirrored_image_changes_oc_even_without_the_vein(shapes):
+    tubes = {k: v for k, v in shapes.spine().items() if k != "ivc"}
     seg = shapes.segmentation(tubes, shapes.pose(**SYMMETRIC))
-    true, false = measure(seg).main[name], measure(mirrored(seg, 2)).main[name]
+    true, false = measure(seg).main["OC"], measure(mirrored(seg, 2)).main["OC"]
     assert abs(false.value_mm - true.value_mm) > 1.0
+
+
+def test_a_mirrored_vein_is_refused_even_without_the_artery(shapes):
+    tubes = {k: v for k, v in shapes.spine().items() if k != "aa"}
+    seg = shapes.segmentation(tubes, shapes.pose(**SYMMETRIC))
+    assert measure(seg).main["PI"].value_mm is not None
+    assert measure(mirrored(seg, 2)).main["PI"].refusal.code == "side_missing"
 
 
 def test_an_upside_down_image_is_refused(shapes):
@@ -278,6 +284,47 @@ def test_three_arteries_are_refused(shapes):
     found = measure(shapes.segmentation(tubes, straight(shapes, low_mm=(-62.0, -56.0, -17.0)))).main
     assert found["DAA"].refusal.code == found["OC"].refusal.code == "too_many_components"
     assert "3 sections" in found["OC"].refusal.text
+
+
+@pytest.mark.parametrize(
+    ("structure", "needs", "word"),
+    [("aa", {"OC", "DAA"}, "left common"), ("ivc", {"PI", "DIVC"}, "right common iliac vein")],
+)
+def test_a_limb_on_the_far_side_is_not_measured_in_place_of_the_missing_one(
+    shapes, structure, needs, word
+):
+    """A network lost the left artery of a phantom: OC read 38.0 instead of 12.0 mm, to the right one."""
+    tubes = shapes.spine()
+    if structure == "ivc":  # what is left is the left common iliac vein, between the arteries
+        tubes["ivc"] = (shapes.tube((4.0, -26.0, 0.0), (3.0, 3.0)),)
+        tubes["aa"] = (shapes.tube((16.0, -31.0, 0.0), (6.0, 5.5)),)
+    else:
+        tubes["aa"] = tubes["aa"][1:]
+        tubes["ivc"] = (shapes.tube((-24.0, -22.0, 0.0), (7.0, 7.0)),)
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
+    assert {n for n in MAIN_MEASUREMENTS if found[n].refusal is not None} == needs
+    for name in needs:
+        assert found[name].refusal.code == "side_missing"
+        assert word in found[name].refusal.text
+
+
+def test_an_aorta_right_of_the_disc_is_measured(shapes):
+    tubes = shapes.spine()
+    tubes["aa"] = (shapes.tube((-10.0, -36.0, 0.0), (9.0, 9.0)),)
+    tubes["ivc"] = (shapes.tube((-27.0, -22.0, 0.0), (7.0, 7.0)),)
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
+    assert found["DAA"].value_mm == pytest.approx(18.0, abs=0.1)
+
+
+def test_a_value_that_no_patient_has_is_flagged(shapes):
+    tubes = shapes.spine()
+    tubes["pm"] = (shapes.tube((58.0, 20.0, 0.0), (8.0, 8.0)), tubes["pm"][1])
+    pose = straight(shapes, high_mm=(72.0, 44.0, 17.0))
+    found = measure(shapes.segmentation(tubes, pose)).main
+    assert found["OC"].value_mm > 30
+    assert "value_unexpected" in found["OC"].flags
+    assert "outside 0 to 30 mm" in found["OC"].note
+    assert all("value_unexpected" not in found[n].flags for n in ("DAA", "DIVC", "PI"))
 
 
 def test_two_psoas_parts_on_one_side_are_refused(shapes):
