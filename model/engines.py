@@ -14,8 +14,9 @@ from torch import nn
 from dicomseg.volume import Array
 from model import oracle
 from model.errors import EngineError, EngineFailed
+from model.network import places
 from model.openvino_engine import OpenVinoEngine
-from model.window import Interpolation, Patch
+from model.window import SPACING_MM, Interpolation, Patch
 
 ENGINES: Final = ("auto", "torch", "openvino")
 DEVICES: Final = ("auto", "cpu", "cuda")
@@ -103,11 +104,12 @@ class TorchEngine:
         """
         image = torch.from_numpy(np.ascontiguousarray(patch.values))[None, None].to(self._device)
         image = image.to(memory_format=torch.channels_last_3d)
+        place = places(patch.values.shape, patch.centre, SPACING_MM)[None].to(self._device)
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, torch.float16, enabled=self.precision == "float16"),
         ):
-            logits = self._network(image)[0].float()
+            logits = self._network(image, place)[0].float()
             finite = bool(torch.isfinite(logits).all())
         if not finite:
             raise EngineFailed(

@@ -4,10 +4,14 @@ Wang et al., Bioengineering 2023, 10, 963, §2.2: depthwise separable convolutio
 stride 2, a high-level one at stride 4 that feeds atrous spatial pyramid pooling, a decoder that joins
 both, nine channels. Channel counts are not printed there; ours follow from `width`. There is no image
 pooling branch: it would see the padding and answer differently for a slab and a full window.
+
+Ours beyond the paper: the network is told where each voxel lies from the level that was found (ADR 0012).
+One vertebra looks like the next, and so do their roots; only the level says which is which.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -22,6 +26,11 @@ NAME: Final = "deeplabv3plus3d"
 
 Norm = Literal["batch", "instance"]
 
+STRIDE: Final = 4
+"""Image voxels per voxel of the encoder, where places are told."""
+PLACE_UNIT_MM: Final = 32.0
+"""Places are told in this unit, so that the paper's window spans about −3 to 3."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -31,7 +40,8 @@ class Architecture:
     decoder: decoder channels as a multiple of `width`. norm: "batch" answers a voxel the same in a
     small crop, a slab and a full window, because its statistics are fixed once trained, and costs
     nothing in service; "instance" looks at the whole image given. separable_stem: False makes the
-    second convolution dense, which then is about an eighth of all work.
+    second convolution dense, which then is about an eighth of all work. position: hidden channels of the
+    layer that is told each voxel's place from the level; 0 tells it nothing.
     """
 
     width: int = 8
@@ -40,6 +50,7 @@ class Architecture:
     norm: Norm = "batch"
     channels: int = CHANNELS
     separable_stem: bool = True
+    position: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -155,6 +166,30 @@ class _Pyramid(nn.Module):
         return joined
 
 
+def places(
+    shape: Sequence[int], centre: Sequence[float] | None, spacing_mm: Sequence[float]
+) -> Tensor:
+    """Where the encoder's voxels lie from the level: (3, D/4, H/4, W/4), along each axis in 32 mm.
+
+    shape: of the image. centre: its index of the level; None is the image's middle.
+    """
+    told = [(n - 1) / 2 for n in shape] if centre is None else centre
+    axes = [
+        (torch.arange(n // STRIDE) * STRIDE + (STRIDE - 1) / 2 - float(c)) * (s / PLACE_UNIT_MM)
+        for n, c, s in zip(shape, told, spacing_mm, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).float()
+
+
+class _Position(nn.Sequential):
+    """Places to summands of the encoder's features; silent when new."""
+
+    def __init__(self, hidden: int, outputs: int) -> None:
+        last = nn.Conv3d(hidden, outputs, 1, bias=False)
+        super().__init__(nn.Conv3d(3, hidden, 1), nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+
+
 class DeepLabV3Plus3D(nn.Module):
     """Image (N, 1, D, H, W) to logits (N, channels, D/2, H/2, W/2); every size a multiple of 4.
 
@@ -181,6 +216,7 @@ class DeepLabV3Plus3D(nn.Module):
             _Block(architecture, 8 * b, 16 * b),
             _Block(architecture, 16 * b, 16 * b, dilation=2),
         )
+        self.position = _Position(architecture.position, 4 * b) if architecture.position else None
         self.pyramid = _Pyramid(architecture, 16 * b, head)
         self.decoder = nn.Sequential(
             SeConv(architecture, head + 3 * b, head),
@@ -188,10 +224,16 @@ class DeepLabV3Plus3D(nn.Module):
             nn.Conv3d(head, architecture.channels, 1),
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return logits at half resolution."""
+    def forward(self, image: Tensor, place: Tensor | None = None) -> Tensor:
+        """Return logits at half resolution.
+
+        place: (N, 3, D/4, H/4, W/4) as `places` tells it; only for a network with `position`.
+        """
         low = self.stem(image)
-        high = self.pyramid(self.encoder(low))
+        high = self.encoder[0](low)
+        if self.position is not None:
+            high = high + self.position(place)
+        high = self.pyramid(self.encoder[1:](high))
         high = functional.interpolate(high, scale_factor=2.0, mode="trilinear", align_corners=False)
         logits: Tensor = self.decoder(torch.cat([high, self.low(low)], dim=1))
         return logits

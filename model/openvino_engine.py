@@ -24,13 +24,15 @@ from torch import nn
 
 from dicomseg.volume import Array
 from model.errors import EngineError, EngineFailed
-from model.window import Interpolation, Patch
+from model.network import STRIDE, DeepLabV3Plus3D, places
+from model.window import SPACING_MM, Interpolation, Patch
 
 NAME: Final = "openvino-cpu"
 EXAMPLE: Final = (16, 16, 16)
 """Image for the conversion; a trace of the full window took up to 100 s and gave the same graph."""
 PROBE: Final = (16, 24, 20)
 """Image that a graph has to answer as the network does."""
+PROBE_CENTRE: Final = (3.0, 11.0, 14.0)
 PROBE_TOLERANCE: Final = 1e-3
 """Share of the largest logit; seen were 1e-7 with batch norm and 5e-6 with instance norm."""
 PRECISIONS: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
@@ -148,9 +150,10 @@ class OpenVinoEngine:
         """Compare a small answer with the network's; returns the precision it was computed in."""
         image = np.random.default_rng(0).standard_normal(PROBE).astype(np.float32)
         compiled = self._compile(graph, PROBE)
-        answer = np.asarray(compiled([image[None, None]])[0])
+        place = places(PROBE, PROBE_CENTRE, SPACING_MM)[None]
+        answer = np.asarray(compiled(_given(compiled, image, place.numpy()))[0])
         with torch.inference_mode():
-            expected = network(torch.from_numpy(image)[None, None]).numpy()
+            expected = network(torch.from_numpy(image)[None, None], place).numpy()
         limit = PROBE_TOLERANCE * np.abs(expected).max()
         if answer.shape != expected.shape or not np.abs(answer - expected).max() <= limit:
             raise GraphUnusable(
@@ -160,7 +163,9 @@ class OpenVinoEngine:
 
     def _compile(self, graph: Graph, shape: Sequence[int]) -> Any:
         fixed = graph.clone()
-        fixed.reshape([1, 1, *shape])
+        coarse = [1, 3, *(n // STRIDE for n in shape)]
+        sizes = ([1, 1, *shape], coarse)
+        fixed.reshape(dict(zip(range(len(fixed.inputs)), sizes, strict=False)))
         return self._core.compile_model(
             fixed,
             "CPU",
@@ -209,7 +214,9 @@ class OpenVinoEngine:
             raise AssertionError("warm leaves a compiled graph or raises")
         image = np.ascontiguousarray(patch.values, dtype=np.float32)[None, None]
         try:
-            logits = np.array(self._compiled[1]([image])[0][0])
+            place = places(patch.values.shape, patch.centre, SPACING_MM)[None].numpy()
+            compiled = self._compiled[1]
+            logits = np.array(compiled(_given(compiled, image[0, 0], place))[0][0])
         except RuntimeError as error:
             raise EngineFailed(f"{self.name} failed: {_first_line(error)}") from error
         # The image too: OpenVINO's ReLU makes 0 of NaN, and the answer would look like one.
@@ -218,6 +225,11 @@ class OpenVinoEngine:
                 f"{self.name} ({self.precision}) met values that are not finite; check the series and the bundle"
             )
         return logits
+
+
+def _given(compiled: Any, image: Array, place: Array) -> list[Array]:
+    """What a graph takes: an image (d, h, w), and the places where its network is told them."""
+    return [image[None, None], place][: len(compiled.inputs)]
 
 
 def package() -> Any:
@@ -235,7 +247,7 @@ def package() -> Any:
 
 
 def convert(network: nn.Module) -> Graph:
-    """Return the network as a graph for images (1, 1, D, H, W) of any size.
+    """Return the network as a graph for images (1, 1, D, H, W), and their places, of any size.
 
     By the frontend itself: `openvino.convert_model` reports its use to a server of its maker, unasked.
     Runs torch once on a small image, with the threads that torch has.
@@ -246,14 +258,18 @@ def convert(network: nn.Module) -> Graph:
     with torch.no_grad(), warnings.catch_warnings():
         # torch.jit, which the frontend uses, is deprecated; the norms look at the image's size.
         warnings.simplefilter("ignore")
+        told = isinstance(network, DeepLabV3Plus3D) and network.position is not None
+        place = places(EXAMPLE, None, SPACING_MM)[None]
+        image = torch.zeros(1, 1, *EXAMPLE)
         decoder = decoders.TorchScriptPythonDecoder(
             network,
-            example_input=torch.zeros(1, 1, *EXAMPLE),
+            example_input=(image, place) if told else image,
             trace_kwargs={"check_trace": False},  # twice the time; the probe checks more
         )
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
-    graph.reshape([1, 1, -1, -1, -1])
+    sizes = {n: [1, (1, 3)[n], -1, -1, -1] for n in range(len(graph.inputs))}
+    graph.reshape(sizes)
     return graph
 
 

@@ -75,13 +75,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """What an engine gets: z-scored values (d, h, w) float32, 0 where nothing is; mean and sd undo it."""
+    """What an engine gets: z-scored values (d, h, w) float32, 0 where nothing is; mean and sd undo it.
+
+    centre: index of the level, None for the middle.
+    """
 
     values: Array
     valid: Array
     affine: Points
     mean: float
     sd: float
+    centre: tuple[float, float, float] | None = None
 
     def raw(self) -> Array:
         """Grey values before the z-score, 0 outside the data."""
@@ -215,6 +219,15 @@ def _resampled(window: Window, interpolation: Interpolation) -> tuple[Array, Arr
     return values, valid
 
 
+def _centre(window: Window) -> tuple[float, float, float]:
+    """Index of the level in the window's box; `place` rounds it to a voxel or puts it on one."""
+    i, j, k = (
+        float(n // 2 - o / s - b)
+        for n, o, s, b in zip(PAPER_SHAPE, CENTRE_OFFSET_MM, SPACING_MM, window.start, strict=True)
+    )
+    return i, j, k
+
+
 def cut(window: Window, interpolation: Interpolation = "linear") -> Patch:
     """Cut the window out of its source and z-score it over the voxels that hold data.
 
@@ -236,7 +249,7 @@ def cut(window: Window, interpolation: Interpolation = "linear") -> Patch:
     if sd < LEAST_SD * max(1.0, abs(mean)):
         raise WindowRefused(f"the voxels at L4/5 are constant ({mean:.3g}); resend the series")
     scored = np.where(valid, (values - np.float32(mean)) / np.float32(sd), np.float32(0.0))
-    return Patch(scored, valid, window.affine, mean, sd)
+    return Patch(scored, valid, window.affine, mean, sd, _centre(window))
 
 
 def scores_of(patch: Patch, logits: Array) -> Scores:

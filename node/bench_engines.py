@@ -31,7 +31,8 @@ from dicomseg.errors import LumbarError
 from dicomseg.structures import STRUCTURES
 from dicomseg.volume import Array
 from model import bundle
-from model.window import MULTIPLE, PAPER_SHAPE, Index, Patch
+from model.network import places
+from model.window import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index, Patch
 from node.errors import BenchFailed, BenchRefused
 from node.work import PATIENT
 
@@ -254,7 +255,9 @@ class _Eager:
     def run(self, patch: Patch) -> Array:
         """Logits at half resolution."""
         with torch.inference_mode():
-            return np.asarray(self._network(torch.from_numpy(patch.values)[None, None])[0].numpy())
+            image = torch.from_numpy(patch.values)[None, None]
+            place = places(patch.values.shape, patch.centre, SPACING_MM)[None]
+            return np.asarray(self._network(image, place)[0].numpy())
 
 
 def _engine(name: str, path: Path, threads: int, cache: Path) -> tuple[Any, str]:

@@ -75,7 +75,8 @@ def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, flo
         case = load_case(path)
         sample = window_sample(case)
         device = next(network.parameters()).device
-        found = upsampled(network(sample.image.to(device))).argmax(1).cpu()
+        logits = network(sample.image.to(device), sample.place.to(device))
+        found = upsampled(logits).argmax(1).cpu()
         for structure in STRUCTURES:
             if structure.id not in case.labelled:
                 continue
@@ -171,14 +172,16 @@ class Fit:
 
     def _by_kernels(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
-        return kernels.gradients(self.network, sample, case.labelled, self.recipe.objective)
+        return kernels.gradients(
+            self.network, sample, case.labelled, self.recipe.objective, mixed=self.recipe.mixed
+        )
 
     def _by_torch(self, number: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
         image = sample.image.to(self.device, memory_format=torch.channels_last_3d)
         labels, valid = sample.labels.to(self.device), sample.valid.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.network(image)
+            logits = self.network(image, sample.place.to(self.device))
         loss = marginal_loss(
             upsampled(logits.float()), labels, valid, case.labelled, self.recipe.objective
         )

@@ -1,4 +1,4 @@
-"""Weights to start a run from: those of a bundle, its normalisation or its width converted where they differ."""
+"""Weights to start a run from: those of a bundle, its normalisation, width or places converted where they differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ CALIBRATED_ON: Final = 12
 def starting_network(
     bundle: Path, architecture: Architecture, paths: Sequence[Path]
 ) -> DeepLabV3Plus3D:
-    """Return a bundle's network in the wanted architecture, which may fix its normalisation and be wider.
+    """Return a bundle's network in the wanted architecture.
+
+    That may fix its normalisation, be wider, or be told its places; the function is kept.
 
     paths: prepared cases to take the statistics from when instance normalisation becomes batch
     normalisation; some of them, evenly spread, are used.
@@ -42,6 +44,9 @@ def starting_network(
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise OptionsRefused(f"{bundle}: no network to start from ({first})") from error
+    if given.position == 0 and architecture.position:
+        given = replace(given, position=architecture.position)
+        network = told_places(network, given)
     like_wanted = replace(given, norm=architecture.norm, width=architecture.width)
     if (
         like_wanted != architecture
@@ -50,13 +55,20 @@ def starting_network(
     ):
         raise OptionsRefused(
             f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
-            " (it may be wider)"
+            " (it may be wider, and told its places)"
         )
     if given.norm != architecture.norm:
         spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
         images = (window_sample(load_case(p)).image for p in spread)
         network = with_fixed_statistics(network, images)
     return network if given.width == architecture.width else widened(network, architecture.width)
+
+
+def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
+    """Return the same network with a layer that is told its places and does not listen yet."""
+    made = DeepLabV3Plus3D(architecture)
+    made.load_state_dict({**made.state_dict(), **network.state_dict()})
+    return made.eval()
 
 
 @torch.no_grad()

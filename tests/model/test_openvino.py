@@ -8,6 +8,7 @@ import importlib
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,9 @@ from dicomseg.structures import CHANNELS
 from model import openvino_engine
 from model.engines import EngineOptions, TorchEngine, choose
 from model.errors import EngineError, EngineFailed
-from model.network import Architecture, DeepLabV3Plus3D
+from model.network import Architecture, DeepLabV3Plus3D, places
 from model.openvino_engine import GraphCache, OpenVinoEngine
-from model.window import Patch
+from model.window import SPACING_MM, Patch
 
 ov = pytest.importorskip("openvino")
 
@@ -112,6 +113,21 @@ def test_all_engines_name_the_same_voxels(norm: str) -> None:
         front = (found > 0) | (expected > 0)
         assert (found == expected).mean() >= 0.999
         assert (found == expected)[front].mean() >= 0.999
+
+
+def test_a_network_that_is_told_its_places_answers_the_same_off_the_middle() -> None:
+    torch.manual_seed(6)
+    made = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, position=5)).eval()
+    nn.init.normal_(made.position[2].weight, std=100.0)  # type: ignore[index]
+    given = replace(patch(), centre=(2.0, 17.0, 5.0))
+    place = places(given.values.shape, given.centre, SPACING_MM)[None]
+    with torch.inference_mode():
+        expected = made(torch.from_numpy(given.values)[None, None], place)[0].numpy()
+    engine = engine_of(made)
+    for found in (engine.run(given), TorchEngine(copy.deepcopy(made), "cpu").run(given)):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    middle = engine.run(replace(given, centre=None))
+    assert np.abs(middle - expected).max() > 0.01 * np.abs(expected).max()
 
 
 def test_shapes_may_come_in_any_order() -> None:

@@ -245,3 +245,15 @@ def test_a_level_far_from_the_image_is_refused(
     volume = Volume(noise((12, 16, 16)), affine_of(AXIAL, spacing, ORIGIN))
     with pytest.raises(WindowRefused, match="outside the image"):
         window.cut(window.place(volume, level_at(volume, away)))
+
+
+@pytest.mark.parametrize(
+    "spacing", [window.SPACING_MM, (1.1, 0.6, 0.9)], ids=["canonical", "resampled"]
+)
+def test_a_patch_knows_where_its_level_lies(spacing: tuple[float, float, float]) -> None:
+    volume = Volume(noise((40, 60, 52)), affine_of(AXIAL, spacing, ORIGIN))
+    level = level_at(volume, (29.0, 11.0, 37.0))
+    patch = window.cut(window.place(volume, level))
+    assert patch.centre is not None
+    there = Volume(patch.values, patch.affine).to_patient(np.array(patch.centre))
+    np.testing.assert_allclose(there, level.centre_lps, atol=1e-6)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from dicomseg.volume import affine_of
+from model.network import PLACE_UNIT_MM
 from model.window import MULTIPLE
-from training.augment import SPACING_MM, Strength, draw, window_of, window_sample
+from training.augment import SPACING_MM, Sample, Strength, draw, window_of, window_sample
 from training.cases import ALL_STRUCTURES, Case
 
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -104,3 +105,41 @@ def test_every_labelled_structure_is_drawn_as_often() -> None:
     ]
     assert 10 <= sum(5 in s for s in seen) <= 30
     assert 10 <= sum(7 in s for s in seen) <= 30
+
+
+def level_ball() -> Case:
+    """A ball of 5 mm about the level, which lies off the middle."""
+    case = case_of((64, 72, 60))
+    level = np.array([26.0, 43.0, 22.0])
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in case.labels.shape), indexing="ij"), -1)
+    case.labels[:] = np.linalg.norm((index - level) * SPACING_MM, axis=-1) < 5.0
+    x, y, z = (float(v) for v in case.affine[:3, :3] @ level + case.affine[:3, 3])
+    return replace(case, level_centre_lps=(x, y, z))
+
+
+def told_at_level(sample: Sample) -> np.ndarray:
+    """What the network is told at the middle of the ball, mm."""
+    middle = np.argwhere(sample.labels[0].numpy() == 1).mean(0)
+    out = []
+    for axis in range(3):
+        told = np.moveaxis(sample.place[0, axis].numpy(), axis, 0)[:, 0, 0]
+        at = np.arange(len(told)) * 4 + 1.5
+        slope, start = np.polyfit(at, told, 1)
+        out.append((start + slope * middle[axis]) * PLACE_UNIT_MM)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_draw_is_told_where_the_level_is_however_it_is_turned(seed: int) -> None:
+    strength = Strength(rotation_deg=25.0, scale=0.2, elastic_mm=0.0, level_mm=0.0)
+    told = told_at_level(draw(level_ball(), (48, 56, 48), (seed,), strength))
+    np.testing.assert_allclose(told, 0.0, atol=0.3)
+
+
+def test_the_window_is_told_where_the_level_is_and_a_draw_with_the_finder_s_error() -> None:
+    case = level_ball()
+    np.testing.assert_allclose(told_at_level(window_sample(case)), 0.0, atol=0.2)
+    still = replace(STILL, level_mm=8.0)
+    errors = np.array([told_at_level(draw(case, (48, 56, 48), (n,), still)) for n in range(40)])
+    assert 1.8 < errors.std() < 4.0
+    assert np.abs(errors).max() < 8.3

@@ -5,15 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dicomseg.structures import StructureId
-from model.network import Architecture, DeepLabV3Plus3D
+from model.network import Architecture, DeepLabV3Plus3D, places
 from training import cpu
-from training.augment import Sample
+from training.augment import SPACING_MM, Sample
 from training.cases import ALL_STRUCTURES
 from training.cpu import network as kernels
 from training.fit import upsampled
@@ -31,10 +32,12 @@ def compiler() -> None:
 @pytest.fixture
 def network() -> DeepLabV3Plus3D:
     torch.manual_seed(5)
-    made = DeepLabV3Plus3D(Architecture(width=8, dilations=(1, 2), decoder=3))
+    made = DeepLabV3Plus3D(Architecture(width=8, dilations=(1, 2), decoder=3, position=5))
+    torch.nn.init.normal_(made.position[2].weight, std=0.3)  # type: ignore[index]
+    place = places((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
     with torch.no_grad():
         for _ in range(3):
-            made(torch.randn(2, 1, 16, 20, 24))
+            made(torch.randn(2, 1, 16, 20, 24), place)
     return made.eval()
 
 
@@ -45,6 +48,7 @@ def sample_of(seed: int = 1) -> Sample:
         torch.randn((1, *shape), generator=generator),
         torch.randint(0, 9, shape, generator=generator),
         (torch.rand(shape, generator=generator) > 0.2).float(),
+        places(shape[1:], (3.0, 12.0, 20.0), SPACING_MM)[None],
     )
 
 
@@ -56,15 +60,37 @@ def test_loss_and_every_gradient_are_those_of_torch(
     network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...], objective: Objective
 ) -> None:
     sample = sample_of()
-    logits = network(sample.image)
+    logits = network(sample.image, sample.place)
     loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled, objective)
     truth = torch.autograd.grad(loss, list(network.parameters()))
     value, found = kernels.gradients(network, sample, labelled, objective)
-    ours = kernels.forward(network, sample.image).permute(3, 0, 1, 2)
+    ours = kernels.forward(network, sample.image, sample.place).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
     assert value == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, a, b in zip(dict(network.named_parameters()), truth, found, strict=True):
         assert float((a - b).abs().max()) <= 1e-4 * float(a.abs().max()) + 1e-7, name
+
+
+def test_without_places_they_compute_the_same_network(network: DeepLabV3Plus3D) -> None:
+    plain = DeepLabV3Plus3D(replace(network.architecture, position=0))
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith("position")}
+    plain.load_state_dict(state)
+    sample = sample_of()
+    ours = kernels.forward(plain.eval(), sample.image, sample.place).permute(3, 0, 1, 2)
+    torch.testing.assert_close(ours, plain(sample.image)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> None:
+    if not kernels.has_bfloat16():
+        pytest.skip("needs a CPU that multiplies bfloat16")
+    plain = kernels.gradients(network, sample_of(), ALL_STRUCTURES)
+    mixed = kernels.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)
+    assert plain[0] != mixed[0]
+    assert mixed[0] == pytest.approx(plain[0], rel=2e-3)
+    a, b = (torch.cat([g.flatten() for g in found[1]]) for found in (plain, mixed))
+    assert (
+        float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.9
+    )  # noise: 0.95; phantoms: 0.9998
 
 
 def test_the_same_draw_gives_the_same_bits(network: DeepLabV3Plus3D) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.bundle import write_bundle
-from model.network import Architecture, DeepLabV3Plus3D
+from model.network import Architecture, DeepLabV3Plus3D, places
 from training.errors import OptionsRefused
 from training.start import starting_network, widened, with_fixed_statistics
 
@@ -43,7 +43,10 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
     with pytest.raises(OptionsRefused, match="decoder=3"):
         starting_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
+    place = places((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]
     with torch.inference_mode():
+        told = starting_network(bundle, replace(TINY, position=4, width=6), [])
+        torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
         wide = starting_network(bundle, replace(TINY, width=6), [])
         torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
 

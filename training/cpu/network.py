@@ -35,30 +35,50 @@ def gradients(
     sample: Sample,
     labelled: Sequence[StructureId],
     objective: Objective | None = None,
+    *,
+    mixed: bool = False,
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """Loss of one sample and its gradients by the network's parameters, in their order."""
-    logits = forward(network, sample.image)
+    """Loss of one sample and its gradients by the network's parameters, in their order.
+
+    mixed: products of matrices take bfloat16 and sum in float32, where the CPU has such an instruction.
+    """
+    logits = forward(network, sample.image, sample.place, mixed=mixed and has_bfloat16())
     loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
-def forward(network: DeepLabV3Plus3D, image: Tensor) -> Tensor:
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; where it does not, torch's way there is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
+
+
+def forward(
+    network: DeepLabV3Plus3D, image: Tensor, place: Tensor, *, mixed: bool = False
+) -> Tensor:
     """Image (1, 1, D, H, W) to logits (D/2, H/2, W/2, 9) of a network with fixed statistics."""
     first: Any = network.stem[0]
     scale, shift = _folded(first[1])
     x = functional.conv3d(
         image, first[0].weight * scale.view(-1, 1, 1, 1, 1), shift, stride=2, padding=1
     )
-    low = _seconv(network.stem[1], x.relu_()[0].permute(1, 2, 3, 0))
-    high = low
-    for block in network.encoder:
-        high = _block(block, high)
+    low = _seconv(network.stem[1], x.relu_()[0].permute(1, 2, 3, 0), mixed=mixed)
+    encoder: Any = network.encoder
+    high = _block(encoder[0], low, mixed=mixed)
+    if network.position is not None:
+        told: Any = network.position
+        hidden = functional.linear(place[0].permute(1, 2, 3, 0), _matrix(told[0]), told[0].bias)
+        high = high + functional.linear(hidden.relu_(), _matrix(told[2]))
+    for block in encoder[1:]:
+        high = _block(block, high, mixed=mixed)
     branches: Any = network.pyramid.branches
-    parts = [_point(branches[0], high), *(_seconv(b, high) for b in branches[1:])]
-    high = _upsampled(_point(network.pyramid.join, torch.cat(parts, -1)))
-    high = torch.cat([high, _point(network.low, low)], -1)
+    parts = [
+        _point(branches[0], high, mixed=mixed),
+        *(_seconv(b, high, mixed=mixed) for b in branches[1:]),
+    ]
+    high = _upsampled(_point(network.pyramid.join, torch.cat(parts, -1), mixed=mixed))
+    high = torch.cat([high, _point(network.low, low, mixed=mixed)], -1)
     decoder: Any = network.decoder
-    high = _seconv(decoder[1], _seconv(decoder[0], high))
+    high = _seconv(decoder[1], _seconv(decoder[0], high, mixed=mixed), mixed=mixed)
     return functional.linear(high, _matrix(decoder[2]), decoder[2].bias)
 
 
@@ -73,27 +93,27 @@ def _matrix(convolution: Any) -> Tensor:
     return weight.reshape(weight.shape[0], -1)
 
 
-def _seconv(module: Any, x: Tensor) -> Tensor:
+def _seconv(module: Any, x: Tensor, *, mixed: bool) -> Tensor:
     depthwise, first, pointwise, second = module[0], module[1], module[2], module[3]
     scale, shift = _folded(first)
     taps = _matrix(depthwise).t() * scale
     moved = _Depthwise.apply(x, taps, depthwise.stride[0], depthwise.dilation[0])  # type: ignore[no-untyped-call]
     scale, last = _folded(second)
     matrix = _matrix(pointwise) * scale[:, None]
-    return _rectified(moved, matrix, torch.mv(matrix, shift) + last)
+    return _product(moved, matrix, torch.mv(matrix, shift) + last, mixed=mixed)
 
 
-def _point(module: Any, x: Tensor) -> Tensor:
+def _point(module: Any, x: Tensor, *, mixed: bool) -> Tensor:
     scale, shift = _folded(module[1])
-    return _rectified(x, _matrix(module[0]) * scale[:, None], shift)
+    return _product(x, _matrix(module[0]) * scale[:, None], shift, mixed=mixed)
 
 
-def _block(block: Any, x: Tensor) -> Tensor:
+def _block(block: Any, x: Tensor, *, mixed: bool) -> Tensor:
     y = x
     for part in block.body:
-        y = _seconv(part, y)
+        y = _seconv(part, y, mixed=mixed)
     stride = block.shortcut.stride[0]
-    return y + functional.linear(x[::stride, ::stride, ::stride], _matrix(block.shortcut))
+    return y + _product(x[::stride, ::stride, ::stride], _matrix(block.shortcut), None, mixed=mixed)
 
 
 def _upsampled(x: Tensor) -> Tensor:
@@ -102,26 +122,36 @@ def _upsampled(x: Tensor) -> Tensor:
     return twice[0].permute(1, 2, 3, 0)
 
 
-def _rectified(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+def _product(x: Tensor, matrix: Tensor, shift: Tensor | None, *, mixed: bool) -> Tensor:
     rows = x.reshape(-1, x.shape[-1])
-    y = cast("Tensor", _Rectified.apply(rows, matrix, shift))  # type: ignore[no-untyped-call]
+    y = cast("Tensor", _Product.apply(rows, matrix, shift, mixed))  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], -1)
 
 
-class _Rectified(torch.autograd.Function):
-    """max(x · matrixᵀ + shift, 0), keeping no more than its result for the way back."""
+class _Product(torch.autograd.Function):
+    """max(x · matrixᵀ + shift, 0), or without a shift x · matrixᵀ; keeps no more for the way back than it needs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-        y = torch.addmm(shift, x, matrix.t()).clamp_(min=0)
-        ctx.save_for_backward(x, matrix, y)
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, shift: Tensor | None, mixed: bool) -> Tensor:
+        ctx.rectified, ctx.mixed = shift is not None, mixed
+        if mixed:
+            x, matrix = x.bfloat16(), matrix.bfloat16()
+        y = (x @ matrix.t()).float()
+        if shift is not None:
+            y.add_(shift).clamp_(min=0)
+        ctx.save_for_backward(x, matrix, *([y] if ctx.rectified else []))
         return y
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, matrix, y = ctx.saved_tensors
-        by = torch.ops.aten.threshold_backward(given[0], y, 0)
-        return by @ matrix, by.t() @ x, by.sum(0)
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        x, matrix, *kept = ctx.saved_tensors
+        by, by_shift = given[0], None
+        if ctx.rectified:
+            by = torch.ops.aten.threshold_backward(by, kept[0], 0)
+            by_shift = by.sum(0)
+        if ctx.mixed:
+            by = by.bfloat16()
+        return (by @ matrix).float(), (by.t() @ x).float(), by_shift, None
 
 
 class _Depthwise(torch.autograd.Function):
