@@ -7,7 +7,7 @@ the back of a body. Sizes follow 24 patients of SPIDER and published CT and MR t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -169,7 +169,10 @@ def _half_height(part: Body | Disc) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sizes:
-    """Everything drawn about the column before it is chained; lists run from below."""
+    """Everything drawn about the column before it is chained; lists run from below.
+
+    girth: width and depth of each disc as a share of the bodies' beside it.
+    """
 
     grades: dict[str, int]
     gaps: list[float]
@@ -182,6 +185,37 @@ class _Sizes:
     tilt: float
     width: list[float]
     depth: list[float]
+    girth: list[float]
+
+
+_RUDIMENT: Final = {"gap": 0.4, "girth": 0.72, "wedge": 0.5}
+"""Share of its size that the last disc keeps above a vertebra joined to the sacrum: low, narrow, hardly wedged."""
+_FREE_GAP_MM: Final = 5.0
+_FREE_DEPTH: Final = 0.92
+"""A free first sacral vertebra is squared: below it lies a disc of this height, and a body of this share of its
+depth and width (ratio of its end plates at most 1.37, O'Driscoll et al. 1996)."""
+_FREE_WEDGE_DEG: Final = 4.0
+
+
+def _with_transition(sizes: _Sizes, person: Person) -> _Sizes:
+    """Shape the border between lumbar spine and sacrum; everything from L5 upwards stays as drawn."""
+    if person.transition == "none":
+        return sizes
+    gaps, girth, openings = list(sizes.gaps), list(sizes.girth), sizes.openings.copy()
+    width, depth, wedges = list(sizes.width), list(sizes.depth), sizes.wedges.copy()
+    if person.transition == "sacralised":
+        last = DISCS.index("l5s1")
+        gaps[last] = max(1.8, _RUDIMENT["gap"] * _GAP[last] * person.height)
+        girth[last] = _RUDIMENT["girth"]
+        openings[last] *= _RUDIMENT["wedge"]
+    else:
+        gaps[DISCS.index("s1s2")] = _FREE_GAP_MM * person.height
+        s1, s2 = VERTEBRAE.index("s1"), VERTEBRAE.index("s2")
+        width[s2], depth[s2] = _FREE_DEPTH * width[s1], _FREE_DEPTH * depth[s1]
+        wedges[s1] = _FREE_WEDGE_DEG
+    return replace(
+        sizes, gaps=gaps, girth=girth, openings=openings, width=width, depth=depth, wedges=wedges
+    )
 
 
 def _draw_sizes(rng: np.random.Generator, person: Person) -> _Sizes:
@@ -202,7 +236,11 @@ def _draw_sizes(rng: np.random.Generator, person: Person) -> _Sizes:
     tilt = rng.normal(11.5, 3.5)
     width = [w * person.size * rng.normal(1, 0.025) for w in _WIDTH]
     depth = [d * person.size * rng.normal(1, 0.025) for d in _DEPTH]
-    return _Sizes(grades, gaps, heights, wedges, openings, curve, rolls, twists, tilt, width, depth)
+    girth = [1.0] * len(DISCS)
+    drawn = _Sizes(
+        grades, gaps, heights, wedges, openings, curve, rolls, twists, tilt, width, depth, girth
+    )
+    return _with_transition(drawn, person)
 
 
 @dataclass(slots=True, eq=False)
@@ -223,8 +261,8 @@ class _Chain:
         bulge = self.rng.uniform(0.2, 1.0) + 0.45 * (s.grades[name] - 1)
         self.discs[name] = Disc(
             Frame(centre, axes),
-            (s.width[n] + s.width[n + 1]) / 2,
-            (s.depth[n] + s.depth[n + 1]) / 2 * 1.03,
+            (s.width[n] + s.width[n + 1]) / 2 * s.girth[n],
+            (s.depth[n] + s.depth[n + 1]) / 2 * 1.03 * s.girth[n],
             s.gaps[n],
             float(wedge),
             float(bulge + self.osteophytes_mm * 0.2),

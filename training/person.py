@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 Sex = Literal["F", "M"]
+Transition = Literal["none", "sacralised", "lumbarised"]
+TRANSITIONAL: Final = 0.116
+SACRALISED: Final = 0.82
+"""Share of people with a transitional vertebra, and of these with L5 joined to the sacrum: 2,011 whole-spine
+MRI (Bhagchandani et al. 2024)."""
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -26,6 +31,7 @@ class Person:
 
     size: factor on widths and depths; height: factor on vertebral heights. grades: Pfirrmann 1…5 of
     L3/4, L4/5, L5/S1. fat: 0 (slim) … 1 (obese). muscle_fat: share of fat in the back muscles.
+    transition: the lowest lumbar vertebra is joined to the sacrum, or the first sacral one is free.
     """
 
     sex: Sex
@@ -37,6 +43,7 @@ class Person:
     grades: tuple[int, int, int]
     fat: float
     muscle_fat: float
+    transition: Transition = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,16 @@ def draw_person(seed: int) -> Person:
         (grades[0], grades[1], grades[2]),
         fat,
         float(1.0 / (1.0 + np.exp(-logit))),
+        draw_transition(seed),
     )
+
+
+def draw_transition(seed: int) -> Transition:
+    """Whether the vertebra at the border to the sacrum is a transitional one."""
+    rng = stream(seed, "transition")
+    if rng.random() >= TRANSITIONAL:
+        return "none"
+    return "sacralised" if rng.random() < SACRALISED else "lumbarised"
 
 
 def draw_disease(seed: int, person: Person) -> Disease:

@@ -19,6 +19,10 @@ L4, IVD, L5, DURA, N4 = (BY_ID[i].value for i in ("l4", "ivd", "l5", "dura", "n4
 _CORTEX_MM: Final = 0.85
 
 
+FREE_DISC_MM: Final = 3.0
+"""Between S1 and S2 a gap of this height is a disc."""
+
+
 def disc_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
     """Discs with dark annulus, nucleus by grade and a cleft; L4/5 carries the label."""
     rng = stream(seed, "discs")
@@ -31,8 +35,8 @@ def disc_strokes(seed: int, column: Column, disease: Disease) -> list[Stroke]:
             x, r = disease.herniation
             knob = f.at(x, disc.half_depth_mm - 0.35 * r, float(rng.normal(0, 1.0)))
             shape = Union((disc, Ellipsoid(knob, (r, r, min(r, disc.gap_mm * 0.75 + 1.5)))), 1.5)
-        if name == "s1s2":
-            continue
+        if name == "s1s2" and disc.gap_mm < FREE_DISC_MM:
+            continue  # grown together
         out.append(Stroke(shape, (Coat(0, "annulus", label), Coat(1.6, "annulus_inner", label))))
         half = max(disc.gap_mm * 0.5, 1.2)
         core = Disc(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from training.anatomy import build_anatomy
 from training.column import build_column
-from training.person import draw_disease, draw_person, draw_targets
+from training.person import draw_disease, draw_person, draw_targets, draw_transition
+from training.spine import disc_strokes
 from training.surroundings import build_psoas
 
 
@@ -75,3 +78,39 @@ def test_psoas_lies_where_label_maps_of_real_people_have_it() -> None:
     # Centres in four CT label maps: 1 to 8 mm in front of the disc's centre.
     assert 0.0 < np.mean(forward) < 5.0
     assert 3.0 < np.std(forward) < 7.0
+
+
+def test_one_in_nine_has_a_transitional_vertebra_and_the_others_stay_as_they_were() -> None:
+    drawn = [draw_transition(seed) for seed in range(3000)]
+    assert drawn.count("none") / 3000 == pytest.approx(0.884, abs=0.02)
+    assert drawn.count("sacralised") > 3 * drawn.count("lumbarised") > 0
+    person, disease = draw_person(21), draw_disease(21, draw_person(21))
+    assert person.transition == "none"
+    usual = build_column(21, person, disease)
+    for transition in ("sacralised", "lumbarised"):
+        other = build_column(21, replace(person, transition=transition), disease)
+        for name in ("l45", "l34"):
+            now, before = other.discs[name], usual.discs[name]
+            assert np.array_equal(now.frame.centre, before.frame.centre)
+            assert np.array_equal(now.frame.axes, before.frame.axes)
+            assert (now.gap_mm, now.half_width_mm) == (before.gap_mm, before.half_width_mm)
+        assert other.bodies["l5"].half_width_mm == usual.bodies["l5"].half_width_mm
+
+
+def test_a_vertebra_joined_to_the_sacrum_has_a_low_and_narrow_disc_below_it() -> None:
+    person, disease = draw_person(21), draw_disease(21, draw_person(21))
+    usual = build_column(21, person, disease).discs["l5s1"]
+    joined = build_column(21, replace(person, transition="sacralised"), disease).discs["l5s1"]
+    assert joined.gap_mm < 0.6 * usual.gap_mm
+    assert joined.half_depth_mm == pytest.approx(0.72 * usual.half_depth_mm, rel=0.01)
+
+
+def test_a_free_sacral_vertebra_is_squared_and_has_a_disc_below_it() -> None:
+    person, disease = draw_person(21), draw_disease(21, draw_person(21))
+    usual = build_column(21, person, disease)
+    free = build_column(21, replace(person, transition="lumbarised"), disease)
+    assert free.discs["s1s2"].gap_mm > 3 * usual.discs["s1s2"].gap_mm
+    assert free.bodies["s1"].half_depth_mm / free.bodies["s2"].half_depth_mm < 1.37
+    assert usual.bodies["s1"].half_depth_mm / usual.bodies["s2"].half_depth_mm > 1.37
+    drawn = [len(disc_strokes(21, column, disease)) for column in (usual, free)]
+    assert drawn[1] > drawn[0]
