@@ -63,7 +63,7 @@ Cases that exist are left as they are, so an interrupted run is continued by the
 
 [bold]Examples[/bold]
 
-  lumbar-train prepare --out cases --phantoms 24 --seed 1000
+  lumbar-train prepare --out cases --phantoms 24 --lumbar 12 --seed 1000
 
   lumbar-train prepare --out cases --spider ../shared/data/spider
 
@@ -125,9 +125,12 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
 
 
 @app.command(help=_PREPARE_HELP)
-def prepare(
+def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     out: Annotated[Path, typer.Option(help="Folder to write the cases to.")],
     phantoms: Annotated[int, typer.Option(min=0, help="How many phantoms.")] = 0,
+    lumbar: Annotated[
+        int, typer.Option(min=0, help="How many phantoms as slabs of the whole lumbar spine.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first phantom.")] = 1000,
     spider: Annotated[Path | None, typer.Option(help="Folder of SPIDER volumes (NIfTI).")] = None,
     shapes: Annotated[
@@ -141,11 +144,11 @@ def prepare(
     from training import real_shapes
     from training.errors import OptionsRefused
 
-    if not phantoms and spider is None and shapes is None:
+    if not phantoms and not lumbar and spider is None and shapes is None:
         raise OptionsRefused(
-            "nothing to prepare: give --phantoms N, --spider FOLDER or --shapes FOLDER"
+            "nothing to prepare: give --phantoms N, --lumbar N, --spider FOLDER or --shapes FOLDER"
         )
-    total = phantoms + (len(preparing.spider_subjects(spider)) if spider else 0)
+    total = phantoms + lumbar + (len(preparing.spider_subjects(spider)) if spider else 0)
     total += len(real_shapes.label_maps(shapes)) if shapes else 0
     bar, said, advance = progress(total, "prepare")
 
@@ -159,6 +162,7 @@ def prepare(
         if shapes is not None:
             real_shapes.prepare_shapes(shapes, out, seed, done)
         preparing.prepare_phantoms(seed, phantoms, out, done, slices=slices, matrix=matrix)
+        preparing.prepare_phantoms(seed, lumbar, out, done, fov="lumbar")
     typer.echo(f"{total} cases in {out}")
 
 

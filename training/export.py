@@ -58,7 +58,8 @@ def level_network(path: Path) -> tuple[LevelNet, LevelArchitecture]:
     """
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-        architecture = LevelArchitecture(width=int(tensors["enter.0.weight"].shape[0]))
+        width, discs = len(tensors["enter.0.weight"]), len(tensors["head.bias"])
+        architecture = LevelArchitecture(width, discs)
         network = LevelNet(architecture)
         network.load_state_dict(tensors)
     except CheckpointUnreadable:

@@ -24,38 +24,54 @@ from model.level import (
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
     MOST_WIDTH_MM,
+    TRANSITIONAL,
     LevelArchitecture,
     LevelNet,
     NetworkFinder,
     coarse,
     scored,
 )
-from training.cases import Case, load_case
+from training.cases import TRANSITION, Case, load_case
 from training.errors import SourceMissing
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
 LEAST_HEIGHT_MM: Final = 60.0
+SLAB_MM: Final = 40.0
+"""Width below which an image is a sagittal slab."""
 SLAB_SHARE: Final = 0.5
-"""Share of draws from whole-lumbar slabs; the rest are full-width slabs of L4/5."""
+"""Share of draws from sagittal slabs alone; the rest are from all images."""
+RARE_SHARE: Final = 0.12
+"""Share of draws from phantoms with a transitional vertebra, where there are any; in a cohort as many have one."""
+CHANNELS: Final = {**{name: n for n, name in enumerate(DISCS)}, TRANSITION: TRANSITIONAL}
+"""Heat map of each named disc; the others are above."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Small:
-    """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
+    """One case on a fine search grid: image and known disc centres as (channel, fractional index).
+
+    judged: whether it is known if the patient has a transitional vertebra, as of phantoms only.
+    """
 
     image: Tensor
     discs: tuple[tuple[int, Points], ...]
     name: str
+    judged: bool = False
+
+    @property
+    def is_slab(self) -> bool:
+        """Whether the image is a sagittal slab."""
+        return self.image.shape[2] * FINE_MM[2] < SLAB_MM
 
 
 def small_of(case: Case) -> Small:
     """Average one case to `FINE_MM`."""
     grid = coarse(Volume(case.image, case.affine), FINE_MM)
     discs = tuple(
-        (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
-        for n, p in case.disc_centres.items()
+        (CHANNELS.get(n, ABOVE), grid.to_index(np.array(p))) for n, p in case.disc_centres.items()
     )
-    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
+    judged = case.source == "phantom"
+    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id, judged)
 
 
 def smalls_of(paths: Sequence[Path]) -> list[Small]:
@@ -70,14 +86,14 @@ def smalls_of(paths: Sequence[Path]) -> list[Small]:
 
 
 def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One augmented image (1, D, H, W) on the search grid and its heat maps (5, D, H, W)."""
+    """One augmented image (1, D, H, W) on the search grid and its heat maps (7, D/2, H/2, W)."""
     size = np.array(small.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
         height = rng.uniform(LEAST_HEIGHT_MM, max(LEAST_HEIGHT_MM + 1, size[0]))
         low = rng.uniform(0, max(0.0, size[0] - height))
         high = min(size[0], low + height)
-    whole = size[2] < 40 or rng.random() < 0.3
+    whole = small.is_slab or rng.random() < 0.3
     width = min(size[2], MOST_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
     middle = size[2] / 2 + (rng.uniform(-6, 6) if width < size[2] else 0.0)
     depth = size[1] * rng.uniform(0.7, 1.0)
@@ -106,7 +122,7 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     image = functional.grid_sample(
         small.image[None, None], grid, padding_mode="border", align_corners=False
     )[0]
-    heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
+    heat = torch.zeros(TRANSITIONAL + 1, *(int(n) for n in shape))
     for channel, index in () if negative else small.discs:
         at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
         bump = torch.exp(-((moved - at) ** 2).sum(-1) / (2 * HEAT_SIGMA_MM**2))
@@ -126,15 +142,29 @@ def _disturb(image: Array, rng: np.random.Generator) -> Array:
     return scored(unit)
 
 
-def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
-    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss."""
+def loss_of(logits: Tensor, heat: Tensor, *, judged: bool = True) -> Tensor:
+    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss.
+
+    judged: False leaves out whether there is a transitional vertebra.
+    """
     weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
+    if not judged:
+        weight = torch.cat([weight[:, :TRANSITIONAL], 0 * weight[:, TRANSITIONAL:]], dim=1)
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
 def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
-    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed."""
+    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed.
+
+    A finder of before the last channel keeps what its head knows of the others.
+    """
     own = network.state_dict()
+    grown = {
+        k: torch.cat([v, own[k][len(v) :]])
+        for k, v in weights.items()
+        if k.startswith("head.") and len(v) < len(own[k])
+    }
+    weights = {**weights, **grown}
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict({**own, **fitting})
     if "context.4.weight" not in fitting:
@@ -163,7 +193,8 @@ def fit_level(
     start: weights to begin with. report: called every 100 steps with step, loss, averaged network.
     """
     torch.manual_seed(seed)
-    slabs = [s for s in smalls if not s.name.startswith("phantom")] or list(smalls)
+    slabs = [s for s in smalls if s.is_slab] or list(smalls)
+    rare = [s for s in smalls if any(channel == TRANSITIONAL for channel, _ in s.discs)]
     network = warm(LevelNet(LevelArchitecture()), start or {})
     average = LevelNet(LevelArchitecture())
     average.load_state_dict(network.state_dict())
@@ -177,8 +208,11 @@ def fit_level(
         loss = torch.zeros(())
         for _ in range(2):
             pool = slabs if rng.random() < SLAB_SHARE else smalls
-            image, heat = draw(pool[int(rng.integers(len(pool)))], rng)
-            loss = loss + loss_of(network(image[None]), heat[None]) / 2
+            if rare and rng.random() < RARE_SHARE:
+                pool = rare
+            small = pool[int(rng.integers(len(pool)))]
+            image, heat = draw(small, rng)
+            loss = loss + loss_of(network(image[None]), heat[None], judged=small.judged) / 2
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)

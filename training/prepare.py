@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import SimpleITK
@@ -167,13 +167,15 @@ def prepare_phantoms(
     *,
     slices: int | None = None,
     matrix: int | None = None,
+    fov: Literal["axial", "lumbar"] = "axial",
 ) -> list[Path]:
-    """Draw and prepare phantoms that are not prepared yet."""
+    """Draw and prepare phantoms that are not prepared yet; `fov` as in `make_case`."""
     written = []
+    kind = "phantom" if fov == "axial" else "phantom-lumbar"
     for seed in range(first_seed, first_seed + count):
-        path = out / f"phantom-{seed:06d}.npz"
+        path = out / f"{kind}-{seed:06d}.npz"
         if not path.with_suffix(".json").exists():
-            save_case(make_case(seed, slices=slices, matrix=matrix), out)
+            save_case(make_case(seed, slices=slices, matrix=matrix, fov=fov), out)
         said(path.stem)
         written.append(path)
     return written

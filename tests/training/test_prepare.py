@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from training.cases import Case, load_case
+from training.cli import app
 from training.errors import SourceMissing
 from training.prepare import prepare_phantoms, prepare_spider, spider_case
 
@@ -73,3 +75,13 @@ def test_preparing_again_leaves_what_is_there(tmp_path: Path) -> None:
     assert first[0].stat().st_mtime_ns == before
     assert said == ["phantom-000081"] * 2
     assert load_case(first[0]).source == "phantom"
+
+
+def test_the_command_also_prepares_slabs_of_the_whole_lumbar_spine(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["prepare", "--out", str(tmp_path), "--lumbar", "1", "--seed", "1012"]
+    )
+    assert done.exit_code == 0, done.output
+    case = load_case(tmp_path / "phantom-lumbar-001012.npz")
+    assert case.image.shape[2] * 0.75 < 25
+    assert {"l5s1", "l45", "t12l1", "transitional"} <= set(case.disc_centres)
