@@ -232,6 +232,7 @@ def _trained_level(
             steps,
             seed=plan.recipe.seed,
             start=None if start is None else level_network(start)[0].state_dict(),
+            mixed=plan.recipe.mixed,
             report=lambda step, loss, _: report(f"level step {step} of {steps}, loss {loss:.4f}"),
         )
         save_level(network, file)

@@ -81,7 +81,7 @@ def test_without_places_they_compute_the_same_network(network: DeepLabV3Plus3D) 
 
 
 def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> None:
-    if not kernels.has_bfloat16():
+    if not cpu.has_bfloat16():
         pytest.skip("needs a CPU that multiplies bfloat16")
     plain = kernels.gradients(network, sample_of(), ALL_STRUCTURES)
     mixed = kernels.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)

@@ -119,9 +119,12 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     image, heat = draw(smalls[0], np.random.default_rng(99))
-    before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4)
+    before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4, mixed=False)
+    mixed = fit_level(smalls, 12, seed=4, mixed=True)
     with torch.no_grad():
-        assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
+        losses = [float(loss_of(n(image[None]), heat[None])) for n in (before, after, mixed)]
+    assert losses[1] < losses[0]
+    assert losses[2] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_a_level_that_is_not_found_is_not_a_number(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def keep_memory() -> bool:
     return all(set_option(name, value) for name, value in options)
 
 
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; where it does not, that way is slower than float32."""
+    import torch  # noqa: PLC0415 - the kernels themselves need no torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
+
+
 @lru_cache(maxsize=1)
 def kernels() -> Any | None:
     """Return the compiled kernels, None where they cannot be compiled."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from model.network import DeepLabV3Plus3D
 from training.augment import Sample
-from training.cpu import kernels
+from training.cpu import has_bfloat16, kernels
 from training.loss import Objective
 
 LANES = 8
@@ -45,11 +45,6 @@ def gradients(
     logits = forward(network, sample.image, sample.place, mixed=mixed and has_bfloat16())
     loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; where it does not, torch's way there is slower than float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
 
 
 def forward(
