@@ -181,6 +181,23 @@ def _mean_towards(average: nn.Module, network: nn.Module, share: float) -> None:
             mean.lerp_(now, share)
 
 
+def _deep_in_float32(network: LevelNet) -> None:
+    """Keep the coarsest grids out of bfloat16: there torch's gradients of the weights are wrong by half, or not finite.
+
+    Seen with torch 2.13 on images of 9 to 32 slices, whose coarsest grids have one to four voxels along an axis.
+    """
+    for block in (network.deepest, network.context):
+        block.forward = _without_autocast(block.forward)  # type: ignore[method-assign]
+
+
+def _without_autocast(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def exact(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return forward(x.float())
+
+    return exact
+
+
 def fit_level(
     smalls: Sequence[Small],
     steps: int,
@@ -199,6 +216,9 @@ def fit_level(
     slabs = [s for s in smalls if s.is_slab] or list(smalls)
     rare = [s for s in smalls if any(channel == TRANSITIONAL for channel, _ in s.discs)]
     network = warm(LevelNet(LevelArchitecture()), start or {})
+    mixed = mixed and has_bfloat16()
+    if mixed:
+        _deep_in_float32(network)
     average = LevelNet(LevelArchitecture())
     average.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
@@ -215,7 +235,7 @@ def fit_level(
                 pool = rare
             small = pool[int(rng.integers(len(pool)))]
             image, heat = draw(small, rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed and has_bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 logits = network(image[None])
             loss = loss + loss_of(logits.float(), heat[None], judged=small.judged) / 2
         optimizer.zero_grad(set_to_none=True)
