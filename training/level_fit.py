@@ -43,6 +43,8 @@ SLAB_SHARE: Final = 0.5
 """Share of draws from sagittal slabs alone; the rest are from all images."""
 RARE_SHARE: Final = 0.12
 """Share of draws from phantoms with a transitional vertebra, where there are any; in a cohort as many have one."""
+LEAST_MIXED: Final = 24
+"""Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
 CHANNELS: Final = {**{name: n for n, name in enumerate(DISCS)}, TRANSITION: TRANSITIONAL}
 """Heat map of each named disc; the others are above."""
 
@@ -228,26 +230,45 @@ def fit_level(
     running = 0.0
     for step in range(steps):
         rng = np.random.default_rng((seed, step))
-        loss = torch.zeros(())
+        draws = []
         for _ in range(2):
             pool = slabs if rng.random() < SLAB_SHARE else smalls
             if rare and rng.random() < RARE_SHARE:
                 pool = rare
             small = pool[int(rng.integers(len(pool)))]
-            image, heat = draw(small, rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                logits = network(image[None])
-            loss = loss + loss_of(logits.float(), heat[None], judged=small.judged) / 2
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+            draws.append((*draw(small, rng), small.judged))
+        loss = _gradients(network, draws, mixed=mixed)
+        if mixed and not _finite(network):
+            loss = _gradients(network, draws, mixed=False)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
         schedule.step()
         _mean_towards(average, network, max(0.01, 1 / (step + 2)))
-        running = 0.98 * running + 0.02 * float(loss.detach()) if step else float(loss.detach())
+        running = 0.98 * running + 0.02 * loss if step else loss
         if step % 100 == 99:
             report(step + 1, running, average)
     return average
+
+
+def _gradients(
+    network: LevelNet, draws: Sequence[tuple[Tensor, Tensor, bool]], *, mixed: bool
+) -> float:
+    """Mean loss of these draws (image, heat maps, judged); leaves its gradients in the network."""
+    network.zero_grad(set_to_none=True)
+    total = 0.0
+    for image, heat, judged in draws:
+        large = min(image.shape[1:3]) >= LEAST_MIXED
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
+            logits = network(image[None])
+        loss = loss_of(logits.float(), heat[None], judged=judged) / len(draws)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
+
+
+def _finite(network: LevelNet) -> bool:
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return bool(torch.isfinite(torch.stack([g.sum() for g in gradients])).all())
 
 
 def save_level(network: LevelNet, file: Path) -> None:
