@@ -23,6 +23,7 @@ from model.level import (
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
+    L5S1,
     MOST_WIDTH_MM,
     TRANSITIONAL,
     LevelArchitecture,
@@ -41,8 +42,8 @@ SLAB_MM: Final = 40.0
 """Width below which an image is a sagittal slab."""
 SLAB_SHARE: Final = 0.5
 """Share of draws from sagittal slabs alone; the rest are from all images."""
-RARE_SHARE: Final = 0.12
-"""Share of draws from phantoms with a transitional vertebra, where there are any; in a cohort as many have one."""
+RARE_SHARE: Final = 0.2
+"""Share of draws from phantoms with a transitional vertebra, where there are any."""
 LEAST_MIXED: Final = 24
 """Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
 CHANNELS: Final = {**{name: n for n, name in enumerate(DISCS)}, TRANSITION: TRANSITIONAL}
@@ -150,9 +151,11 @@ def loss_of(logits: Tensor, heat: Tensor, *, judged: bool = True) -> Tensor:
 
     judged: False leaves out whether there is a transitional vertebra.
     """
-    weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
-    if not judged:
-        weight = torch.cat([weight[:, :TRANSITIONAL], 0 * weight[:, TRANSITIONAL:]], dim=1)
+    named, rare = heat[:, :TRANSITIONAL], heat[:, TRANSITIONAL:]
+    weight = 1 + 60 * named.amax(dim=1, keepdim=True).expand_as(named)
+    # There are few: where a usual disc lies, it costs little to suspect one.
+    suspected = (1 + 60 * rare + 10 * heat[:, L5S1, None]) * judged
+    weight = torch.cat([weight, suspected.expand_as(rare)], dim=1)
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
