@@ -8,7 +8,7 @@ its neighbour, and only the chain says which one is which.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -24,9 +24,6 @@ from dicomseg.volume import AXIAL, Array, Points, Volume
 DISCS: Final = ("l5s1", "l45", "l34", "l23", "l12")
 """Named channels, from the sacrum upwards; one more channel holds all discs above."""
 ABOVE: Final = len(DISCS)
-TRANSITIONAL: Final = ABOVE + 1
-"""A last channel for the disc at a vertebra that is neither lumbar nor sacral: the rudimentary one above a
-vertebra joined to the sacrum, the free one below a first sacral vertebra that is not."""
 L45: Final = DISCS.index("l45")
 L5S1: Final = DISCS.index("l5s1")
 GRID_MM: Final = (3.0, 3.0, 4.0)
@@ -54,8 +51,6 @@ DOUBTFUL: Final = 0.5
 RIVAL_PEAK: Final = 0.7
 """From here on a peak below the chain is warned of: 0.74 in the one case that was counted a level too high, at most
 0.69 in 27 other SPIDER subjects. Set by these, so untested on others."""
-TRANSITIONAL_PEAK: Final = 0.5
-"""From here on the border to the sacrum is called transitional."""
 CANDIDATES: Final = 14
 
 
@@ -64,7 +59,7 @@ class LevelArchitecture:
     """Sizes of the level network; written into the bundle's card."""
 
     width: int = 16
-    discs: int = TRANSITIONAL + 1
+    discs: int = len(DISCS) + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -95,14 +90,12 @@ class HeatMaps:
 class Chain:
     """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its L4/5.
 
-    rival: a place below all of them that looks like L5/S1 too. transitional: how much the border to the sacrum
-    looks like that of a transitional vertebra, 0…1.
+    rival: a place below all of them that looks like L5/S1 too.
     """
 
     discs: Named
     margin: float = 0.0
     rival: Candidate | None = None
-    transitional: float = 0.0
 
     def find(self, channel: int) -> Candidate | None:
         """The candidate that carries `channel`."""
@@ -298,10 +291,6 @@ def level_from(chain: Chain) -> Level | NotInView:
         warnings.append(
             f"a place below the counted discs also looks like L5/S1 (peak {peak:.2f}): check the counting"
         )
-    if chain.transitional >= TRANSITIONAL_PEAK:
-        warnings.append(
-            f"a transitional vertebra at the sacrum is likely (peak {chain.transitional:.2f}): check the counting"
-        )
     x, y, z = (float(v) for v in here.centre_lps)
     a, b, c = (float(v) for v in _normal(chain))
     return Level((x, y, z), (a, b, c), round(confidence, 3), tuple(warnings))
@@ -327,8 +316,7 @@ class NetworkFinder:
     def chain(self, volume: Volume) -> Chain:
         """The named discs of a volume."""
         heat = self.heat(middle_columns(coarse(volume)))
-        chain = best_chain(candidates(heat.maps[: ABOVE + 1], heat.grid))
-        return replace(chain, transitional=float(heat.maps[TRANSITIONAL:].max(initial=0.0)))
+        return best_chain(candidates(heat.maps, heat.grid))
 
     def locate(self, volume: Volume) -> Level | NotInView:
         """Answer for one volume."""

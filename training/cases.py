@@ -26,8 +26,6 @@ CASE_SCHEMA: Final = 1
 ALL_STRUCTURES: Final[tuple[StructureId, ...]] = tuple(s.id for s in STRUCTURES)
 CANONICAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the canonical grid."""
-TRANSITION: Final = "transitional"
-"""Among disc centres: the disc of a transitional vertebra."""
 WINDOW_HALF_MM: Final = (90.0, 67.5)
 """Half the paper's window, 240 rows × 180 columns of 0.75 mm."""
 MARGIN_MM: Final = 14.0
@@ -40,7 +38,7 @@ class Case:
 
     labelled: structures whose absence in `labels` means background; every other one is unknown.
     level_centre_lps, level_normal: the L4/5 disc, normal towards the head. disc_centres: LPS mm by
-    name, `l45`, `l5s1`, `l34`, … and `transitional`, as far as known. card: whatever else is worth keeping.
+    name, `l45`, `l5s1`, `l34`, … as far as known. card: whatever else is worth keeping.
     """
 
     case_id: str

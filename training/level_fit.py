@@ -23,16 +23,14 @@ from model.level import (
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
-    L5S1,
     MOST_WIDTH_MM,
-    TRANSITIONAL,
     LevelArchitecture,
     LevelNet,
     NetworkFinder,
     coarse,
     scored,
 )
-from training.cases import TRANSITION, Case, load_case
+from training.cases import Case, load_case
 from training.cpu import has_bfloat16
 from training.errors import SourceMissing
 
@@ -42,25 +40,17 @@ SLAB_MM: Final = 40.0
 """Width below which an image is a sagittal slab."""
 SLAB_SHARE: Final = 0.5
 """Share of draws from sagittal slabs alone; the rest are from all images."""
-RARE_SHARE: Final = 0.2
-"""Share of draws from phantoms with a transitional vertebra, where there are any."""
 LEAST_MIXED: Final = 24
 """Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
-CHANNELS: Final = {**{name: n for n, name in enumerate(DISCS)}, TRANSITION: TRANSITIONAL}
-"""Heat map of each named disc; the others are above."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Small:
-    """One case on a fine search grid: image and known disc centres as (channel, fractional index).
-
-    judged: whether it is known if the patient has a transitional vertebra, as of phantoms only.
-    """
+    """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
 
     image: Tensor
     discs: tuple[tuple[int, Points], ...]
     name: str
-    judged: bool = False
 
     @property
     def is_slab(self) -> bool:
@@ -72,10 +62,10 @@ def small_of(case: Case) -> Small:
     """Average one case to `FINE_MM`."""
     grid = coarse(Volume(case.image, case.affine), FINE_MM)
     discs = tuple(
-        (CHANNELS.get(n, ABOVE), grid.to_index(np.array(p))) for n, p in case.disc_centres.items()
+        (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
+        for n, p in case.disc_centres.items()
     )
-    judged = case.source == "phantom"
-    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id, judged)
+    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
 
 
 def smalls_of(paths: Sequence[Path]) -> list[Small]:
@@ -90,7 +80,7 @@ def smalls_of(paths: Sequence[Path]) -> list[Small]:
 
 
 def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One augmented image (1, D, H, W) on the search grid and its heat maps (7, D/2, H/2, W)."""
+    """One augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
     size = np.array(small.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
@@ -126,7 +116,7 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     image = functional.grid_sample(
         small.image[None, None], grid, padding_mode="border", align_corners=False
     )[0]
-    heat = torch.zeros(TRANSITIONAL + 1, *(int(n) for n in shape))
+    heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
     for channel, index in () if negative else small.discs:
         at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
         bump = torch.exp(-((moved - at) ** 2).sum(-1) / (2 * HEAT_SIGMA_MM**2))
@@ -146,31 +136,15 @@ def _disturb(image: Array, rng: np.random.Generator) -> Array:
     return scored(unit)
 
 
-def loss_of(logits: Tensor, heat: Tensor, *, judged: bool = True) -> Tensor:
-    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss.
-
-    judged: False leaves out whether there is a transitional vertebra.
-    """
-    named, rare = heat[:, :TRANSITIONAL], heat[:, TRANSITIONAL:]
-    weight = 1 + 60 * named.amax(dim=1, keepdim=True).expand_as(named)
-    # There are few: where a usual disc lies, it costs little to suspect one.
-    suspected = (1 + 60 * rare + 10 * heat[:, L5S1, None]) * judged
-    weight = torch.cat([weight, suspected.expand_as(rare)], dim=1)
+def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
+    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss."""
+    weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
 def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
-    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed.
-
-    A finder of before the last channel keeps what its head knows of the others.
-    """
+    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed."""
     own = network.state_dict()
-    grown = {
-        k: torch.cat([v, own[k][len(v) :]])
-        for k, v in weights.items()
-        if k.startswith("head.") and len(v) < len(own[k])
-    }
-    weights = {**weights, **grown}
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict({**own, **fitting})
     if "context.4.weight" not in fitting:
@@ -219,7 +193,6 @@ def fit_level(
     """
     torch.manual_seed(seed)
     slabs = [s for s in smalls if s.is_slab] or list(smalls)
-    rare = [s for s in smalls if any(channel == TRANSITIONAL for channel, _ in s.discs)]
     network = warm(LevelNet(LevelArchitecture()), start or {})
     mixed = mixed and has_bfloat16()
     if mixed:
@@ -236,10 +209,7 @@ def fit_level(
         draws = []
         for _ in range(2):
             pool = slabs if rng.random() < SLAB_SHARE else smalls
-            if rare and rng.random() < RARE_SHARE:
-                pool = rare
-            small = pool[int(rng.integers(len(pool)))]
-            draws.append((*draw(small, rng), small.judged))
+            draws.append(draw(pool[int(rng.integers(len(pool)))], rng))
         loss = _gradients(network, draws, mixed=mixed)
         if mixed and not _finite(network):
             loss = _gradients(network, draws, mixed=False)
@@ -253,17 +223,15 @@ def fit_level(
     return average
 
 
-def _gradients(
-    network: LevelNet, draws: Sequence[tuple[Tensor, Tensor, bool]], *, mixed: bool
-) -> float:
-    """Mean loss of these draws (image, heat maps, judged); leaves its gradients in the network."""
+def _gradients(network: LevelNet, draws: Sequence[tuple[Tensor, Tensor]], *, mixed: bool) -> float:
+    """Mean loss of these draws (image, heat maps); leaves its gradients in the network."""
     network.zero_grad(set_to_none=True)
     total = 0.0
-    for image, heat, judged in draws:
+    for image, heat in draws:
         large = min(image.shape[1:3]) >= LEAST_MIXED
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
             logits = network(image[None])
-        loss = loss_of(logits.float(), heat[None], judged=judged) / len(draws)
+        loss = loss_of(logits.float(), heat[None]) / len(draws)
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total

@@ -14,7 +14,6 @@ from skimage.measure import find_contours
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
 from training.anatomy import Anatomy
-from training.cases import TRANSITION
 from training.column import Body
 from training.mri import Contrast, Scan
 from training.painter import level_fields
@@ -210,18 +209,12 @@ def measure_truth(
 
 
 def disc_centres(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
-    """Centre of every disc of the column in LPS mm, named l45, l5s1, l34, …
-
-    A transitional vertebra's disc, L5/S1 or S1/S2, stands there as `transitional` too.
-    """
-    centres = {
+    """Centre of every disc of the column in LPS mm, named l45, l5s1, l34, …"""
+    return {
         name: _point(anatomy.place.to_lps(disc.frame.centre))
         for name, disc in anatomy.column.discs.items()
+        if name != "s1s2"
     }
-    at = {"sacralised": "l5s1", "lumbarised": "s1s2"}.get(anatomy.person.transition)
-    if at is not None:
-        centres[TRANSITION] = centres[at]
-    return {name: place for name, place in centres.items() if name != "s1s2"}
 
 
 def label_volumes_ml(labels: Array, affine: Points) -> dict[str, float]:

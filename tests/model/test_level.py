@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from model.level import (
     ABOVE,
     HEAT_FACTOR,
     L45,
-    TRANSITIONAL,
     Candidate,
     Chain,
     HeatMaps,
@@ -144,33 +142,6 @@ def test_candidates_lie_at_the_centre_of_their_heat() -> None:
     assert int(found.identity.argmax()) == L45
 
 
-@pytest.mark.parametrize(("peak", "warned"), [(0.45, False), (0.55, True)])
-def test_a_transitional_vertebra_is_warned_of_and_changes_nothing_else(
-    peak: float, warned: bool
-) -> None:
-    chain = best_chain(spine(0, 1, 2, 3))
-    level, told = level_from(chain), level_from(replace(chain, transitional=peak))
-    assert isinstance(level, Level)
-    assert isinstance(told, Level)
-    assert told.centre_lps == level.centre_lps
-    assert told.confidence == level.confidence
-    assert any("transitional" in text for text in told.warnings) is warned
-
-
-@pytest.mark.parametrize("maps", [ABOVE + 1, TRANSITIONAL + 1])
-def test_the_last_channel_names_no_disc(maps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = Volume(
-        np.zeros((60, 40, 8), np.float32), affine_of(np.eye(3), (3.0, 3.0, 4.0), (0, 0, 0))
-    )
-    heat = np.zeros((maps, 30, 20, 8), np.float32)
-    heat[-1, 12, 9, 4] = 0.9
-    finder = NetworkFinder(LevelNet(LevelArchitecture(width=4)))
-    monkeypatch.setattr(finder, "heat", lambda grid: HeatMaps(heat, Volume(heat[0], grid.affine)))
-    chain = finder.chain(volume)
-    assert chain.transitional == pytest.approx(0.9 if maps > ABOVE + 1 else 0.0)
-    assert len(chain.discs) == (0 if maps > ABOVE + 1 else 1)
-
-
 def test_the_search_grid_keeps_places_in_the_patient() -> None:
     rng = np.random.default_rng(1)
     array = rng.normal(0, 0.01, (30, 80, 70)).astype(np.float32)
@@ -199,7 +170,7 @@ def test_heat_maps_cover_thin_and_odd_grids(shape: tuple[int, int, int]) -> None
     with torch.inference_mode():
         heat = network(torch.zeros(1, 1, *shape))
     expected = tuple(-(-n // f) for n, f in zip(shape, HEAT_FACTOR, strict=True))
-    assert tuple(heat.shape) == (1, TRANSITIONAL + 1, *expected)
+    assert tuple(heat.shape) == (1, LevelArchitecture().discs, *expected)
 
 
 def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
 from model.bundle import LEVEL_WEIGHTS
-from model.level import ABOVE, HEAT_FACTOR, TRANSITIONAL, LevelArchitecture, LevelNet
+from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
@@ -91,26 +91,6 @@ def test_a_warm_start_takes_what_fits_and_begins_with_a_silent_context() -> None
     network = warm(LevelNet(LevelArchitecture()), old)
     assert torch.equal(network.state_dict()["enter.0.weight"], old["enter.0.weight"])
     assert bool((network.state_dict()["context.4.weight"] == 0).all())
-
-
-def test_a_finder_from_before_the_last_channel_keeps_its_head() -> None:
-    old = LevelNet(LevelArchitecture(discs=ABOVE + 1)).state_dict()
-    network = warm(LevelNet(LevelArchitecture()), old)
-    assert torch.equal(network.head.weight[:TRANSITIONAL], old["head.weight"])
-    assert torch.equal(network.head.bias[:TRANSITIONAL], old["head.bias"])  # type: ignore[index]
-
-
-def test_only_phantoms_say_whether_a_vertebra_is_transitional() -> None:
-    real = small_of(slab())
-    assert not real.judged
-    drawn = small_of(replace(slab(), source="phantom", disc_centres={"transitional": (0, 0, 0)}))
-    assert drawn.judged
-    assert [channel for channel, _ in drawn.discs] == [TRANSITIONAL]
-    heat = torch.zeros(1, TRANSITIONAL + 1, 3, 3, 3)
-    silent, loud = torch.full_like(heat, -12.0), torch.full_like(heat, -12.0)
-    loud[0, TRANSITIONAL] = 12.0
-    assert float(loss_of(loud, heat)) > 0.05
-    assert float(loss_of(loud, heat, judged=False)) == float(loss_of(silent, heat, judged=False))
 
 
 def test_training_lowers_the_loss_and_repeats_itself() -> None:

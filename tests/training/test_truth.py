@@ -70,19 +70,3 @@ def test_a_mirrored_person_has_the_corridor_on_the_other_side(anatomy: Anatomy) 
     turned = truth.measure_truth(mirrored, plane, 0.2)
     assert abs(straight["OC"].value_mm - turned["OC"].value_mm) > 1.0  # type: ignore[operator]
     assert straight["DAA"].value_mm == pytest.approx(turned["DAA"].value_mm, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("seed", "transition", "disc"),
-    [(1012, "sacralised", "l5s1"), (1010, "lumbarised", "s1s2"), (41, "none", None)],
-)
-def test_the_disc_of_a_transitional_vertebra_is_told(
-    seed: int, transition: str, disc: str | None
-) -> None:
-    made = build_anatomy(seed)
-    assert made.person.transition == transition
-    centres = truth.disc_centres(made)
-    assert ("transitional" in centres) is (disc is not None)
-    if disc is not None:
-        there = made.place.to_lps(made.column.discs[disc].frame.centre)
-        assert centres["transitional"] == pytest.approx(there)
