@@ -7,130 +7,95 @@
 #include <string.h>
 
 typedef float vec __attribute__((vector_size(32), aligned(4)));
-typedef float pair __attribute__((vector_size(64), aligned(4))); /* eight channels of two neighbours */
-enum { LANES = 8, GROUP = 2, TAPS = 27, CLASSES = 9, WIDTH = 16 };
+enum { LANES = 8, TAPS = 27, CLASSES = 9, WIDTH = 16 };
 
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
-static inline pair load_pair(const float *p) { return *(const pair *)p; }
-static inline vec first_of(pair v) { return (vec){v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]}; }
-static inline vec second_of(pair v) { return (vec){v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15]}; }
-static inline pair joined(vec a, vec b) {
-  return (pair){a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7],
-                b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]};
-}
 static inline long out_size(long n, long stride) { return (n - 1) / stride + 1; }
 
 static float *zeros(size_t count) { return calloc(count + 64, sizeof(float)); }
 
-/* Copy up to GROUP blocks of eight channels, from block c on, as (block, D, H, W, 8) inside the zeros that
-   `to` has `p` wide around: no tap needs a test for the border. Two blocks fill the lines that memory is
-   read and written by, and stay in the cache while they are worked on. */
-static void blocked(const float *x, float *to, long D, long H, long W, long C, long p, long c, long n) {
-  long H2 = H + 2 * p, W2 = W + 2 * p, D2 = D + 2 * p;
-  for (long d = 0; d < D; d++)
-    for (long h = 0; h < H; h++) {
-      const float *from = x + (d * H + h) * W * C + c * LANES;
-      float *row = to + (((d + p) * H2 + h + p) * W2 + p) * LANES;
-      for (long w = 0; w < W; w++)
-        for (long m = 0; m < n; m++)
-          store(row + (m * D2 * H2 * W2 + w) * LANES, load(from + w * C + m * LANES));
-    }
-}
-
-static inline float *room(long D, long H, long W, long p) {
-  return zeros((size_t)GROUP * (D + 2 * p) * (H + 2 * p) * (W + 2 * p) * LANES);
+/* Copy as (D, C / 8, H, W, 8) with `p` zeros around: no tap needs a test for the border, and the nine
+   rows that eight channels of one row of output need lie close together, in the first cache. */
+static float *blocked(const float *x, long D, long H, long W, long C, long p) {
+  long H2 = H + 2 * p, W2 = W + 2 * p, B = C / LANES;
+  float *to = zeros((size_t)(D + 2 * p) * H2 * W2 * C);
+  if (to)
+    for (long d = 0; d < D; d++)
+      for (long h = 0; h < H; h++) {
+        const float *from = x + (d * H + h) * W * C;
+        float *row = to + (((d + p) * B * H2 + h + p) * W2 + p) * LANES;
+        for (long w = 0; w < W; w++)
+          for (long c = 0; c < B; c++)
+            store(row + (c * H2 * W2 + w) * LANES, load(from + w * C + c * LANES));
+      }
+  return to;
 }
 
 int depthwise(const float *x, const float *w, float *y, long D, long H, long W, long C, long stride,
               long dilation) {
-  float *from = room(D, H, W, dilation);
+  float *from = blocked(x, D, H, W, C, dilation);
   if (!from) return 1;
   long H2 = H + 2 * dilation, W2 = W + 2 * dilation, B = C / LANES, step = stride * LANES;
-  long block = (D + 2 * dilation) * H2 * W2 * LANES;
   long Do = out_size(D, stride), Ho = out_size(H, stride), Wo = out_size(W, stride), at[TAPS];
-  for (long t = 0; t < TAPS; t++) at[t] = ((t / 9 * H2 + t / 3 % 3) * W2 + t % 3) * dilation * LANES;
-  for (long first = 0; first < B; first += GROUP) {
-    long n = first + GROUP <= B ? GROUP : B - first;
-    blocked(x, from, D, H, W, C, dilation, first, n);
-    for (long d = 0; d < Do; d++)
-      for (long m = 0; m < n; m++) {
-        long c = first + m;
-        vec k[TAPS];
-        pair k2[TAPS];
-        for (long t = 0; t < TAPS; t++) {
-          k[t] = load(w + t * C + c * LANES);
-          k2[t] = joined(k[t], k[t]);
+  for (long t = 0; t < TAPS; t++)
+    at[t] = ((t / 9 * B * H2 + t / 3 % 3) * W2 + t % 3) * dilation * LANES;
+  for (long d = 0; d < Do; d++)
+    for (long c = 0; c < B; c++) {
+      vec k[TAPS];
+      for (long t = 0; t < TAPS; t++) k[t] = load(w + t * C + c * LANES);
+      for (long h = 0; h < Ho; h++) {
+        const float *row = from + ((d * stride * B + c) * H2 + h * stride) * W2 * LANES;
+        float *out = y + (d * Ho + h) * Wo * C + c * LANES;
+        long q = 0;
+        for (; q + 6 <= Wo; q += 6) { /* six voxels share each weight in its register */
+          const float *p = row + q * step;
+          vec a[6] = {{0}};
+          for (long t = 0; t < TAPS; t++)
+            for (int n = 0; n < 6; n++) a[n] += load(p + at[t] + n * step) * k[t];
+          for (int n = 0; n < 6; n++) store(out + (q + n) * C, a[n]);
         }
-        for (long h = 0; h < Ho; h++) {
-          const float *row = from + m * block + (d * stride * H2 + h * stride) * W2 * LANES;
-          float *out = y + (d * Ho + h) * Wo * C + c * LANES;
-          long q = 0;
-          for (; stride == 1 && q + 12 <= Wo; q += 12) { /* twelve voxels share each weight in its register */
-            const float *p = row + q * LANES;
-            pair a[6] = {{0}};
-            for (long t = 0; t < TAPS; t++)
-              for (int i = 0; i < 6; i++) a[i] += load_pair(p + at[t] + i * 2 * LANES) * k2[t];
-            for (int i = 0; i < 6; i++) {
-              store(out + (q + 2 * i) * C, first_of(a[i]));
-              store(out + (q + 2 * i + 1) * C, second_of(a[i]));
-            }
-          }
-          for (; q + 6 <= Wo; q += 6) { /* six voxels share each weight in its register */
-            const float *p = row + q * step;
-            vec a[6] = {{0}};
-            for (long t = 0; t < TAPS; t++)
-              for (int i = 0; i < 6; i++) a[i] += load(p + at[t] + i * step) * k[t];
-            for (int i = 0; i < 6; i++) store(out + (q + i) * C, a[i]);
-          }
-          for (; q < Wo; q++) {
-            vec a = {0};
-            for (long t = 0; t < TAPS; t++) a += load(row + q * step + at[t]) * k[t];
-            store(out + q * C, a);
-          }
+        for (; q < Wo; q++) {
+          vec a = {0};
+          for (long t = 0; t < TAPS; t++) a += load(row + q * step + at[t]) * k[t];
+          store(out + q * C, a);
         }
       }
-  }
+    }
   free(from);
   return 0;
 }
 
 int depthwise_weight_gradient(const float *x, const float *gy, float *gw, long D, long H, long W,
                               long C, long stride, long dilation) {
-  float *from = room(D, H, W, dilation);
+  float *from = blocked(x, D, H, W, C, dilation);
   if (!from) return 1;
   long H2 = H + 2 * dilation, W2 = W + 2 * dilation, B = C / LANES, step = stride * LANES;
-  long block = (D + 2 * dilation) * H2 * W2 * LANES;
   long Do = out_size(D, stride), Ho = out_size(H, stride), Wo = out_size(W, stride);
   long f = dilation * LANES;
   memset(gw, 0, (size_t)TAPS * C * sizeof(float));
-  for (long first = 0; first < B; first += GROUP) {
-    long count = first + GROUP <= B ? GROUP : B - first;
-    blocked(x, from, D, H, W, C, dilation, first, count);
-    for (long d = 0; d < Do; d++)
-      for (long m = 0; m < count; m++)
-        for (long h = 0; h < Ho; h++)
-          for (long a = 0; a < 3; a++) {
-            long c = first + m;
-            const float *g = gy + (d * Ho + h) * Wo * C + c * LANES;
-            const float *r0 = from + m * block +
-                              ((d * stride + a * dilation) * H2 + h * stride) * W2 * LANES;
-            const float *r1 = r0 + dilation * W2 * LANES, *r2 = r1 + dilation * W2 * LANES;
-            vec s[9] = {{0}};
-            for (long q = 0; q < Wo; q++, g += C, r0 += step, r1 += step, r2 += step) {
-              vec k = load(g);
-              for (int n = 0; n < 3; n++) {
-                s[n] += load(r0 + n * f) * k;
-                s[3 + n] += load(r1 + n * f) * k;
-                s[6 + n] += load(r2 + n * f) * k;
-              }
-            }
-            for (int n = 0; n < 9; n++) {
-              float *to = gw + (a * 9 + n) * C + c * LANES;
-              store(to, load(to) + s[n]);
+  for (long d = 0; d < Do; d++)
+    for (long c = 0; c < B; c++)
+      for (long h = 0; h < Ho; h++)
+        for (long a = 0; a < 3; a++) {
+          const float *g = gy + (d * Ho + h) * Wo * C + c * LANES;
+          const float *r0 =
+              from + (((d * stride + a * dilation) * B + c) * H2 + h * stride) * W2 * LANES;
+          const float *r1 = r0 + dilation * W2 * LANES, *r2 = r1 + dilation * W2 * LANES;
+          vec s[9] = {{0}};
+          for (long q = 0; q < Wo; q++, g += C, r0 += step, r1 += step, r2 += step) {
+            vec k = load(g);
+            for (int n = 0; n < 3; n++) {
+              s[n] += load(r0 + n * f) * k;
+              s[3 + n] += load(r1 + n * f) * k;
+              s[6 + n] += load(r2 + n * f) * k;
             }
           }
-  }
+          for (int n = 0; n < 9; n++) {
+            float *to = gw + (a * 9 + n) * C + c * LANES;
+            store(to, load(to) + s[n]);
+          }
+        }
   free(from);
   return 0;
 }
