@@ -165,7 +165,7 @@ class OpenVinoEngine:
         fixed = graph.clone()
         coarse = [1, 3, *(n // STRIDE for n in shape)]
         sizes = ([1, 1, *shape], coarse)
-        fixed.reshape(dict(zip(range(len(fixed.inputs)), sizes, strict=False)))
+        fixed.reshape(dict(enumerate(sizes[: len(fixed.inputs)])))
         return self._core.compile_model(
             fixed,
             "CPU",

@@ -189,11 +189,11 @@ class _Sizes:
 
 
 _RUDIMENT: Final = {"gap": 0.4, "girth": 0.72, "wedge": 0.5}
-"""Share of its size that the last disc keeps above a vertebra joined to the sacrum: low, narrow, hardly wedged."""
+"""Share of its size that the last disc keeps above a vertebra joined to the sacrum: low, narrow, hardly wedged. A guess."""
 _FREE_GAP_MM: Final = 5.0
 _FREE_DEPTH: Final = 0.92
 """A free first sacral vertebra is squared: below it lies a disc of this height, and a body of this share of its
-depth and width (ratio of its end plates at most 1.37, O'Driscoll et al. 1996)."""
+depth and width. Guesses."""
 _FREE_WEDGE_DEG: Final = 4.0
 
 

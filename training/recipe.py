@@ -24,8 +24,8 @@ class Recipe:
     or, where there are milestones, a fifth at each of these steps.
     norm_steps: first steps, after which batch normalisation keeps its statistics; later steps train
     the very function that the service runs. ema: decay of the averaged weights that are shipped.
-    mixed: products of matrices in bfloat16 where a CPU has it; on CUDA they always are. held_out: case ids
-    never drawn.
+    mixed: products of matrices in bfloat16 where a CPU has it, so that another CPU gives other weights; on
+    CUDA they always are. held_out: case ids never drawn.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
