@@ -56,10 +56,15 @@ CANDIDATES: Final = 14
 
 @dataclass(frozen=True, slots=True)
 class LevelArchitecture:
-    """Sizes of the level network; written into the bundle's card."""
+    """Sizes of the level network; written into the bundle's card.
+
+    members: networks trained apart, whose mean is the answer. What one of them mistakes, the others seldom do, so
+    a counting that they do not share loses its confidence.
+    """
 
     width: int = 16
     discs: int = len(DISCS) + 1
+    members: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -140,6 +145,26 @@ class LevelNet(nn.Module):
         x = self.up1(torch.cat([functional.interpolate(x, size=b.shape[2:]), b], 1))
         heat: Tensor = self.head(x)
         return heat
+
+
+class LevelNets(nn.Module):
+    """Several `LevelNet`; the logits of their mean heat maps."""
+
+    def __init__(self, members: Sequence[LevelNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return heat-map logits on the half grid."""
+        mean = torch.stack([torch.sigmoid(member(image)) for member in self.members]).mean(0)
+        return torch.logit(mean, eps=1e-6)
+
+
+def level_network(architecture: LevelArchitecture) -> LevelNet | LevelNets:
+    """Build the network, untrained."""
+    if architecture.members == 1:
+        return LevelNet(architecture)
+    return LevelNets([LevelNet(architecture) for _ in range(architecture.members)])
 
 
 class LevelFinder(Protocol):
@@ -299,14 +324,21 @@ def level_from(chain: Chain) -> Level | NotInView:
 class NetworkFinder:
     """The shipped level finder."""
 
-    def __init__(self, network: LevelNet) -> None:
+    def __init__(self, network: LevelNet | LevelNets) -> None:
         self._network = network.eval()
 
     def heat(self, grid: Volume) -> HeatMaps:
-        """Heat maps 0…1 of a search grid, with their own geometry."""
+        """Heat maps 0…1 of a search grid, with their own geometry: the mean of the image's and its mirror image's.
+
+        A disc has no side, and both were drawn alike in training.
+        """
+        image = torch.from_numpy(np.array(grid.array))[None, None]
         with torch.inference_mode():
-            logits = self._network(torch.from_numpy(np.array(grid.array))[None, None])
-        maps = np.asarray(torch.sigmoid(logits)[0].numpy())
+            both = [
+                torch.sigmoid(self._network(image)),
+                torch.sigmoid(self._network(image.flip(-1))).flip(-1),
+            ]
+        maps = np.asarray(torch.stack(both).mean(0)[0].numpy())
         factor = np.array(HEAT_FACTOR)
         affine = grid.affine.copy()
         affine[:3, :3] = grid.affine[:3, :3] * factor
@@ -326,7 +358,7 @@ class NetworkFinder:
 def load_finder(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> NetworkFinder:
     """Build the finder from a bundle's card and weights; raises RuntimeError or TypeError when they do not fit."""
     values = {k: v for k, v in architecture.items() if k != "name"}
-    network = LevelNet(LevelArchitecture(**values))
+    network = level_network(LevelArchitecture(**values))
     network.load_state_dict(dict(tensors))
     return NetworkFinder(network)
 

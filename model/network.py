@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,9 @@ class Architecture:
     small crop, a slab and a full window, because its statistics are fixed once trained, and costs
     nothing in service; "instance" looks at the whole image given. separable_stem: False makes the
     second convolution dense, which then is about an eighth of all work. position: hidden channels of the
-    layer that is told each voxel's place from the level; 0 tells it nothing.
+    layer that is told each voxel's place from the level; 0 tells it nothing. stem: channels of the first
+    convolution where it is another number than `width`; it alone sees the image at full resolution. late_tap:
+    the low-level tap also takes what the first block has made of it, still at stride 2.
     """
 
     width: int = 8
@@ -51,6 +53,13 @@ class Architecture:
     channels: int = CHANNELS
     separable_stem: bool = True
     position: int = 0
+    stem: int = 0
+    late_tap: bool = False
+
+    @property
+    def entry(self) -> int:
+        """Channels of the first convolution."""
+        return self.stem or self.width
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -139,7 +148,16 @@ class _Block(nn.Module):
         self.shortcut = nn.Conv3d(inputs, outputs, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        total: Tensor = self.body(x) + self.shortcut(x)
+        return self.last(self.inner(x), x)
+
+    def inner(self, x: Tensor) -> Tensor:
+        """What the first two convolutions make of it, before stride or dilation."""
+        made: Tensor = self.body[1](self.body[0](x))
+        return made
+
+    def last(self, inner: Tensor, x: Tensor) -> Tensor:
+        """The rest of the block, from `inner` and its input."""
+        total: Tensor = self.body[2](inner) + self.shortcut(x)
         return total
 
 
@@ -200,18 +218,20 @@ class DeepLabV3Plus3D(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         b, head = architecture.width, architecture.width * architecture.decoder
+        entry = architecture.entry
+        tapped = 2 * entry + (4 * b if architecture.late_tap else 0)
         self.architecture = architecture
         second = SeConv if architecture.separable_stem else _Conv
         self.stem = nn.Sequential(
-            _Conv(architecture, 1, b, stride=2), second(architecture, b, 2 * b)
+            _Conv(architecture, 1, entry, stride=2), second(architecture, entry, 2 * entry)
         )
         self.low = nn.Sequential(
-            nn.Conv3d(2 * b, 3 * b, 1, bias=False),
+            nn.Conv3d(tapped, 3 * b, 1, bias=False),
             _norm(architecture, 3 * b),
             nn.ReLU(inplace=True),
         )
         self.encoder = nn.Sequential(
-            _Block(architecture, 2 * b, 4 * b, stride=2),
+            _Block(architecture, 2 * entry, 4 * b, stride=2),
             _Block(architecture, 4 * b, 8 * b),
             _Block(architecture, 8 * b, 16 * b),
             _Block(architecture, 16 * b, 16 * b, dilation=2),
@@ -230,10 +250,13 @@ class DeepLabV3Plus3D(nn.Module):
         place: (N, 3, D/4, H/4, W/4) as `places` tells it; only for a network with `position`.
         """
         low = self.stem(image)
-        high = self.encoder[0](low)
+        first = cast("_Block", self.encoder[0])
+        inner = first.inner(low)
+        high = first.last(inner, low)
         if self.position is not None:
             high = high + self.position(place)
         high = self.pyramid(self.encoder[1:](high))
         high = functional.interpolate(high, scale_factor=2.0, mode="trilinear", align_corners=False)
-        logits: Tensor = self.decoder(torch.cat([high, self.low(low)], dim=1))
+        tap = torch.cat([low, inner], dim=1) if self.architecture.late_tap else low
+        logits: Tensor = self.decoder(torch.cat([high, self.low(tap)], dim=1))
         return logits

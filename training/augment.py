@@ -2,7 +2,7 @@
 
 Every draw is a function of (seed, step), so that a resumed run continues with the same samples.
 Rotation and elastic deformation as in the paper (±15°), sampled by one `grid_sample`. No left–right
-flip: the aorta lies left and the cava right. A draw lies in the service's window about the level, and
+flip where vessels are labelled: the aorta lies left and the cava right. A draw lies in the service's window about the level, and
 its grey values are scored by that window's mean and deviation, as the service does, not by its own.
 """
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dicomseg.structures import STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
 from model.network import places
 from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
@@ -30,6 +31,9 @@ use where the window ends to tell one vertebra from the next."""
 LEVEL_SPREAD: Final = 0.35
 """Standard deviation of the level's error along an axis, of `level_mm`: 2.8 of 8 mm. Cross-validated finders were
 1.9 mm off on average in all, up to 8 mm."""
+SYMMETRIC: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "dura"})
+"""Structures whose place says nothing of left and right."""
+ROOTS: Final = next(s.value for s in STRUCTURES if s.id == "n4")
 STATISTICS_STEP: Final = (5, 5, 3)
 """Every n-th voxel of the window gives its mean and deviation."""
 Shape = tuple[int, int, int]
@@ -39,8 +43,10 @@ Shape = tuple[int, int, int]
 class Strength:
     """How much a draw may disturb: degrees, mm, relative factors.
 
-    focus: share of draws that are centred on a voxel of a labelled structure, each structure as often.
-    level_mm: error of the level finder that the network has to live with.
+    focus: share of draws that are centred on a voxel of a labelled structure, each structure as often. roots:
+    share of draws centred on the L4 roots before, where they are labelled: thin, and one voxel in a thousand.
+    level_mm: error of the level finder that the network has to live with. mirror: share of draws with left and
+    right exchanged, of cases that label nothing with a side: not the vessels, nor muscles and roots beside them.
     """
 
     rotation_deg: float = 15.0
@@ -51,6 +57,8 @@ class Strength:
     noise: float = 0.15
     bias: float = 0.15
     focus: float = 0.5
+    roots: float = 0.0
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +114,9 @@ def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Streng
     centre = rng.uniform(low, high)
     coarse = case.labels[box][::2, ::2, ::2]
     there = np.unique(coarse)
-    if rng.random() < strength.focus and there.any():
-        found = np.argwhere(coarse == rng.choice(there[there > 0]))
+    roots = bool(strength.roots) and rng.random() < strength.roots and ROOTS in there
+    if roots or (rng.random() < strength.focus and there.any()):
+        found = np.argwhere(coarse == (ROOTS if roots else rng.choice(there[there > 0])))
         centre = start + 2 * found[rng.integers(len(found))] + rng.uniform(-10, 10, 3)
         centre = np.clip(centre, low, high)
     if shape[0] >= LONG_SLICES:
@@ -133,7 +142,10 @@ def _taken(
     middle = (torch.tensor(shape) - 1) / 2
     away = (torch.from_numpy(_level(case)) - centre) * spacing
     level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
-    return moved / spacing + centre, level
+    taken = moved / spacing + centre
+    if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
+        return taken.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
+    return taken, level
 
 
 def _smooth(coarse: Array, shape: Shape) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -26,6 +26,8 @@ CASE_SCHEMA: Final = 1
 ALL_STRUCTURES: Final[tuple[StructureId, ...]] = tuple(s.id for s in STRUCTURES)
 CANONICAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the canonical grid."""
+DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
+"""Counted from below, as SPIDER's 201, 202, … are."""
 WINDOW_HALF_MM: Final = (90.0, 67.5)
 """Half the paper's window, 240 rows × 180 columns of 0.75 mm."""
 MARGIN_MM: Final = 14.0
@@ -38,7 +40,8 @@ class Case:
 
     labelled: structures whose absence in `labels` means background; every other one is unknown.
     level_centre_lps, level_normal: the L4/5 disc, normal towards the head. disc_centres: LPS mm by
-    name, `l45`, `l5s1`, `l34`, … as far as known. card: whatever else is worth keeping.
+    name, `l45`, `l5s1`, `l34`, … as far as known. card: whatever else is worth keeping. spine: labels of
+    every level, where they are known: bodies 1 (L5), 2, …, discs 201 (L5/S1), 202, …, canal 100.
     """
 
     case_id: str
@@ -52,29 +55,44 @@ class Case:
     level_normal: Point
     disc_centres: Mapping[str, Point]
     card: Mapping[str, Any] = field(default_factory=dict)
+    spine: Array | None = None
 
     def cropped(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Case:
         """The same case inside an index box [start, stop)."""
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ np.asarray(start)
-        return _with(self, self.image[box], self.labels[box], affine)
+        return replace(
+            self,
+            image=np.ascontiguousarray(self.image[box]),
+            labels=np.ascontiguousarray(self.labels[box]),
+            affine=affine,
+            spine=None if self.spine is None else np.ascontiguousarray(self.spine[box]),
+        )
 
+    def other_discs(self) -> list[int]:
+        """Discs that `at_disc` can take for L4/5, counted from L5/S1 = 1: those between two labelled bodies."""
+        if self.spine is None:
+            return []
+        there = set(np.unique(self.spine).tolist())
+        return [
+            n
+            for n, name in enumerate(DISC_NAMES, start=1)
+            if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= there - {0}
+        ]
 
-def _with(case: Case, image: Array, labels: Array, affine: Points) -> Case:
-    return Case(
-        case.case_id,
-        case.patient_id,
-        case.source,
-        np.ascontiguousarray(image),
-        np.ascontiguousarray(labels),
-        affine,
-        case.labelled,
-        case.level_centre_lps,
-        case.level_normal,
-        case.disc_centres,
-        case.card,
-    )
+    def at_disc(self, number: int) -> Case:
+        """The same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
+
+        One disc looks like the next, and the network is told where it is: a patient has more to teach than one.
+        """
+        if self.spine is None:
+            raise ValueError(f"{self.case_id} has no labels of its whole spine")
+        table = np.zeros(256, dtype=np.uint8)
+        for old, name in ((number, "l4"), (200 + number, "ivd"), (number - 1, "l5"), (100, "dura")):
+            table[old] = next(s.value for s in STRUCTURES if s.id == name)
+        centre = self.disc_centres[DISC_NAMES[number - 1]]
+        return replace(self, labels=table[self.spine], level_centre_lps=centre)
 
 
 def crop_to_window(case: Case, margin_mm: float = MARGIN_MM) -> Case:
@@ -139,7 +157,7 @@ def save_case(case: Case, folder: Path) -> Path:
     path = folder / f"{case.case_id}.npz"
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as out:
-        np.savez(out, image=case.image, labels=case.labels, affine=case.affine)
+        np.savez(out, image=case.image, labels=case.labels, affine=case.affine, **_spine(case))
     unfinished.replace(path)
     text = json.dumps(_card(case), indent=1, sort_keys=True)
     unfinished.write_text(text + "\n", encoding="utf-8")
@@ -147,10 +165,14 @@ def save_case(case: Case, folder: Path) -> Path:
     return path
 
 
+def _spine(case: Case) -> dict[str, Array]:
+    return {} if case.spine is None else {"spine": case.spine}
+
+
 def digest_of(case: Case) -> str:
-    """sha256 over image, labels and affine; it stands in the case's card."""
+    """sha256 over image, labels, affine and, where known, the whole spine; it stands in the case's card."""
     total = hashlib.sha256()
-    for array in (case.image, case.labels, case.affine):
+    for array in (case.image, case.labels, case.affine, *_spine(case).values()):
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
 
@@ -180,6 +202,7 @@ def load_case(path: Path) -> Case:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         with np.load(path.with_suffix(".npz")) as arrays:
             image, labels, affine = arrays["image"], arrays["labels"], arrays["affine"]
+            spine = arrays.get("spine", None)
     except (OSError, ValueError, KeyError) as error:
         raise CaseUnreadable(f"{path.stem} in {path.parent}: {error}; prepare it again") from error
     if list(image.shape) != card["shape"] or card["schema"] != CASE_SCHEMA:
@@ -199,6 +222,7 @@ def load_case(path: Path) -> Case:
         cast("Point", tuple(level["normal"])),
         {k: cast("Point", tuple(v)) for k, v in card["disc_centres"].items()},
         card["card"],
+        spine,
     )
 
 

@@ -86,6 +86,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     level_first: Annotated[
         int, typer.Option(min=0, help="Steps before, on the cases in no fold, shared by all folds.")
     ] = 0,
+    level_members: Annotated[
+        int, typer.Option(min=1, help="Networks of each finder, trained apart; their mean answers.")
+    ] = 1,
     resume: Annotated[
         bool, typer.Option(help="Go on with OUT; without, its runs are removed.")
     ] = True,
@@ -110,6 +113,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     plan = replace(
         planned(chosen, level, (level_first, level_steps), engine, threads),
         first=None if first is None else read(first),
+        level_members=level_members,
     )
     paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)

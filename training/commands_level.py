@@ -44,6 +44,9 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     start: Annotated[
         Path | None, typer.Option(help="Bundle or file of weights that it begins with.")
     ] = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Networks trained apart, --steps each; their mean answers.")
+    ] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
     mixed: Annotated[
         bool, typer.Option(help="In bfloat16 where the CPU has it: four times as fast.")
@@ -56,7 +59,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.commands_shared import progress
     from training.export import level_network
     from training.fit import split
-    from training.level_fit import errors_mm, fit_level, save_level, smalls_of
+    from training.level_fit import errors_mm, fit_levels, save_level, smalls_of
     from training.recipe import Recipe
 
     if threads:
@@ -68,14 +71,16 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         begin = level_network(file)[0].state_dict()
     phantoms, slabs, kept = split(cases, Recipe(held_out=held))
     smalls = smalls_of([*phantoms, *slabs])
-    bar, said, _ = progress(steps, "level")
+    bar, said, _ = progress(members * steps, "level")
 
     def report(step: int, loss: float, _: LevelNet) -> None:
         bar.update(bar.task_ids[0], completed=step)
         said(f"loss {loss:.4f}")
 
     with bar:
-        network = fit_level(smalls, steps, seed=seed, start=begin, mixed=mixed, report=report)
+        network = fit_levels(
+            smalls, steps, members, seed=seed, start=begin, mixed=mixed, report=report
+        )
     save_level(network, out)
     for case, error in errors_mm(network, kept).items():
         typer.echo(f"{case}: {'not found' if math.isnan(error) else f'{error:.1f} mm'}")

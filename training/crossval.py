@@ -42,7 +42,7 @@ from training.errors import CheckpointUnreadable
 from training.export import CardFields, export, level_network
 from training.figures import CaseFigures, Task, evaluated, write_json
 from training.folds import Fold
-from training.level_fit import fit_level, save_level, smalls_of
+from training.level_fit import fit_levels, save_level, smalls_of
 from training.summary import figures_json
 
 TOGETHER: Final = "crossval.json"
@@ -227,13 +227,16 @@ def _trained_level(
 ) -> Path:
     """Train a finder into `file` if it is not there yet."""
     if not file.exists():
-        network = fit_level(
+        network = fit_levels(
             smalls_of(cases),
             steps,
+            plan.level_members,
             seed=plan.recipe.seed,
             start=None if start is None else level_network(start)[0].state_dict(),
             mixed=plan.recipe.mixed,
-            report=lambda step, loss, _: report(f"level step {step} of {steps}, loss {loss:.4f}"),
+            report=lambda step, loss, _: report(
+                f"level step {step} of {plan.level_members * steps}, loss {loss:.4f}"
+            ),
         )
         save_level(network, file)
     return file

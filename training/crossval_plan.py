@@ -46,7 +46,8 @@ class Plan:
     level: who finds it in the test: "fold", a finder that each fold trains in `level_steps` on everything
     but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
     level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
-    cases in no fold, which the finders of all folds go on from. minutes: for this call and fold. engine:
+    cases in no fold, which the finders of all folds go on from. level_members: networks of each finder, trained
+    apart with so many steps each. minutes: for this call and fold. engine:
     of the test.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     level: str = GIVEN
     level_steps: int = 0
     level_first: int = 0
+    level_members: int = 1
     minutes: float = float("inf")
     engine: str = "auto"
     threads: int = 0
@@ -96,11 +98,12 @@ def _values(plan: Plan) -> dict[str, Any]:
         "level": plan.level,
         "level_steps": plan.level_steps,
         "level_first": plan.level_first,
+        "level_members": plan.level_members,
     }
     return dict(json.loads(json.dumps(values)))
 
 
-NOTHING_FIRST: Final = {"first": None, "level_first": 0}
+NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1}
 """What a stored plan means that does not name these."""
 
 
@@ -136,7 +139,8 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
 
 def _level_steps(plan: Plan) -> str:
     before = f"{plan.level_first} steps on cases in no fold, then " if plan.level_first else ""
-    return f"{before}{plan.level_steps} steps"
+    each = f" for each of {plan.level_members} networks" if plan.level_members > 1 else ""
+    return f"{before}{plan.level_steps} steps{each}"
 
 
 def said_of(plan: Plan) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load_file
 
-from model import bundle
-from model.level import LevelArchitecture, LevelNet
+from model import bundle, level
+from model.level import LevelArchitecture, LevelNet, LevelNets
 from model.network import DeepLabV3Plus3D
 from model.window import PAPER_SHAPE, SPACING_MM
 from training import checkpoint
@@ -50,7 +50,7 @@ def recipe_of(run: Path) -> Recipe:
         raise CheckpointUnreadable(f"{path}: {error}; name the folder of a training run") from error
 
 
-def level_network(path: Path) -> tuple[LevelNet, LevelArchitecture]:
+def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     """Load a level finder and its architecture from `.safetensors` or from a `.pt` of tensors only.
 
     Raises:
@@ -58,9 +58,11 @@ def level_network(path: Path) -> tuple[LevelNet, LevelArchitecture]:
     """
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-        width, discs = len(tensors["enter.0.weight"]), len(tensors["head.bias"])
-        architecture = LevelArchitecture(width, discs)
-        network = LevelNet(architecture)
+        members = sum(name.endswith("enter.0.weight") for name in tensors)
+        one = "members.0." if members > 1 else ""
+        width, discs = len(tensors[f"{one}enter.0.weight"]), len(tensors[f"{one}head.bias"])
+        architecture = LevelArchitecture(width, discs, members)
+        network = level.level_network(architecture)
         network.load_state_dict(tensors)
     except CheckpointUnreadable:
         raise
@@ -130,7 +132,7 @@ def export(run: Path, level_weights: Path, out: Path, fields: CardFields) -> Pat
     """
     recipe = recipe_of(run)
     network, step = averaged_network(run, recipe)
-    level, architecture = level_network(level_weights)
-    bundle.write_bundle(out, card_of(recipe, step, architecture, fields), network, level)
+    finder, architecture = level_network(level_weights)
+    bundle.write_bundle(out, card_of(recipe, step, architecture, fields), network, finder)
     bundle.load(out, engine="torch", device="cpu")
     return out

@@ -26,6 +26,7 @@ from model.level import (
     MOST_WIDTH_MM,
     LevelArchitecture,
     LevelNet,
+    LevelNets,
     NetworkFinder,
     coarse,
     scored,
@@ -39,6 +40,12 @@ LEAST_HEIGHT_MM: Final = 60.0
 SLAB_SHARE: Final = 0.5
 """Share of draws from real slabs alone, the rest are from all images. With 60 synthetic slabs among 22 real ones
 two of 17 patients in a cross-validation were missed."""
+LEAN_DEG: Final = 6.0
+BOW_MM: Final = 4.0
+BOW_OVER_MM: Final = 100.0
+"""A slab that leans against the spine, or a spine that bends: it leaves the slab above or below, as in scoliosis."""
+DISC_HALF_MM: Final = 12.0
+"""A disc whose middle lies at most so far beside the slab is still seen in it."""
 LEAST_MIXED: Final = 24
 """Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
 
@@ -93,9 +100,11 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     centre = np.array([(low + high) / 2, front + depth / 2, middle])
     a = np.deg2rad(rng.uniform(-12, 12))
     c = np.deg2rad(rng.uniform(-6, 6))
+    lean, bow = np.deg2rad(rng.uniform(-LEAN_DEG, LEAN_DEG)), rng.normal(0, BOW_MM)
     turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
         [[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]]
     )
+    turn[2, 0] += np.tan(lean)
     axes = [
         (torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g
         for n, g in zip(shape, GRID_MM, strict=True)
@@ -106,6 +115,7 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(
         centre, dtype=torch.float32
     )
+    moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
         small.image[None, None], grid, padding_mode="border", align_corners=False
@@ -113,10 +123,21 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
     for channel, index in () if negative else small.discs:
         at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
-        bump = torch.exp(-((moved - at) ** 2).sum(-1) / (2 * HEAT_SIGMA_MM**2))
+        bump = torch.exp(-_squares(moved, at) / (2 * HEAT_SIGMA_MM**2))
         heat[channel] = torch.maximum(heat[channel], bump)
     heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
     return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
+
+
+def _squares(points: Tensor, at: Tensor) -> Tensor:
+    """Squared distance of points (…, 3) to a disc, mm². Of a disc beside the slab its part in the slab counts."""
+    square = (points - at) ** 2
+    along = square[..., :2].sum(-1)
+    near = along < HEAT_SIGMA_MM**2
+    beside = square[..., 2][near].min() if bool(near.any()) else torch.tensor(torch.inf)
+    if float(beside) <= DISC_HALF_MM**2:
+        return along + (square[..., 2].sqrt() - beside.sqrt()) ** 2
+    return square.sum(-1)
 
 
 def _disturb(image: Array, rng: np.random.Generator) -> Array:
@@ -217,6 +238,34 @@ def fit_level(
     return average
 
 
+def fit_levels(
+    smalls: Sequence[Small],
+    steps: int,
+    members: int,
+    *,
+    seed: int = 1,
+    start: Mapping[str, Tensor] | None = None,
+    mixed: bool = False,
+    report: Callable[[int, float, LevelNet], None] = lambda _n, _l, _w: None,
+) -> LevelNet | LevelNets:
+    """Train so many networks apart, `steps` each, with other draws; arguments as in `fit_level`.
+
+    start: of one network, which all begin with, or of as many. report: its steps are counted on.
+    """
+    made = []
+    for n in range(members):
+        own = f"members.{n}."
+        begin = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
+
+        def told(step: int, loss: float, average: LevelNet, before: int = n * steps) -> None:
+            report(before + step, loss, average)
+
+        made.append(
+            fit_level(smalls, steps, seed=seed + n, start=begin or start, mixed=mixed, report=told)
+        )
+    return made[0] if members == 1 else LevelNets(made)
+
+
 def _gradients(network: LevelNet, draws: Sequence[tuple[Tensor, Tensor]], *, mixed: bool) -> float:
     """Mean loss of these draws (image, heat maps); leaves its gradients in the network."""
     network.zero_grad(set_to_none=True)
@@ -236,7 +285,7 @@ def _finite(network: LevelNet) -> bool:
     return bool(torch.isfinite(torch.stack([g.sum() for g in gradients])).all())
 
 
-def save_level(network: LevelNet, file: Path) -> None:
+def save_level(network: LevelNet | LevelNets, file: Path) -> None:
     """Write the weights; `file` appears whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
@@ -244,7 +293,7 @@ def save_level(network: LevelNet, file: Path) -> None:
     part.replace(file)
 
 
-def errors_mm(network: LevelNet, cases: Sequence[Path]) -> dict[str, float]:
+def errors_mm(network: LevelNet | LevelNets, cases: Sequence[Path]) -> dict[str, float]:
     """Distance of the found L4/5 centre from the true one per case; NaN when it was not found."""
     finder = NetworkFinder(network)
     out = {}

@@ -11,7 +11,7 @@ import SimpleITK
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array, Points
-from training.cases import CANONICAL_SPACING_MM, Case, Point, make_case, save_case
+from training.cases import CANONICAL_SPACING_MM, DISC_NAMES, Case, Point, make_case, save_case
 from training.errors import SourceMissing
 
 SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
@@ -19,8 +19,10 @@ SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
 SPIDER_LICENCE: Final = "CC BY 4.0, SPIDER, doi 10.5281/zenodo.10159290"
 
 _SPIDER_TO_VALUE: Final = {1: 1, 2: 2, 3: 3, 4: 4}
-_DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
-"""SPIDER's 201, 202, …: counted from below."""
+_SPINE: Final = {
+    n: n for n in (*range(1, len(DISC_NAMES) + 1), 100, *range(201, 201 + len(DISC_NAMES)))
+}
+"""SPIDER's bodies from L5 upwards, canal, and discs from L5/S1 upwards."""
 
 
 def axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
@@ -115,7 +117,7 @@ def spider_case(folder: Path, subject: str) -> Case:
     )
     centres = {
         name: centre_of(found == 201 + n, affine)
-        for n, name in enumerate(_DISC_NAMES)
+        for n, name in enumerate(DISC_NAMES)
         if (found == 201 + n).any()
     }
     return Case(
@@ -130,6 +132,7 @@ def spider_case(folder: Path, subject: str) -> Case:
         fitted_normal(labels, affine),
         centres,
         {"licence": SPIDER_LICENCE, "left_right_known": False, "interpolation": "linear"},
+        _resampled_labels(discs, grid, _SPINE),
     )
 
 

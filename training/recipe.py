@@ -20,6 +20,7 @@ class Recipe:
 
     crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. narrow: slices and
     rows for sagittal slabs, which keep their own width. phantom_share: share of draws from phantoms.
+    other_discs: share of draws about another disc than L4/5, where a case has labels of its whole spine.
     accumulate: draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`,
     or, where there are milestones, a fifth at each of these steps.
     norm_steps: first steps, after which batch normalisation keeps its statistics; later steps train
@@ -40,6 +41,7 @@ class Recipe:
     )
     narrow: tuple[int, int, int] = (128, 200, 32)
     phantom_share: float = 0.6
+    other_discs: float = 0.0
     accumulate: int = 2
     steps: int = 4000
     learning_rate: float = 1.2e-3

@@ -48,6 +48,8 @@ def sample_of(
     case = _cached(_pick(phantoms if from_phantom else slabs, rng))
     if from_phantom and rng.random() < PHANTOM_SLABS:
         case = _as_slab(case, rng)
+    if recipe.other_discs and rng.random() < recipe.other_discs and (discs := case.other_discs()):
+        case = case.at_disc(discs[int(rng.integers(len(discs)))])
     narrow = case.image.shape[2] < SLAB_COLUMNS
     shape = _shape(recipe, case, narrow=narrow, rng=rng)
     return case, draw(case, shape, (recipe.seed, number, 7), recipe.strength)

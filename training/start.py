@@ -18,6 +18,7 @@ from training.augment import window_sample
 from training.cases import load_case
 from training.errors import OptionsRefused
 
+TAP: Final = "low.0.weight"
 CALIBRATED_ON: Final = 12
 """Windows whose mean statistics an instance-normalised network is given when they are to be fixed."""
 
@@ -47,21 +48,25 @@ def starting_network(
     if given.position == 0 and architecture.position:
         given = replace(given, position=architecture.position)
         network = told_places(network, given)
-    like_wanted = replace(given, norm=architecture.norm, width=architecture.width)
+    wanted = (architecture.width, architecture.stem, architecture.late_tap)
+    width, stem, late_tap = wanted
+    like_wanted = replace(given, norm=architecture.norm, width=width, stem=stem, late_tap=late_tap)
     if (
         like_wanted != architecture
         or given.width > architecture.width
+        or given.entry > architecture.entry
+        or given.late_tap > late_tap
         or (given.norm == "batch" and architecture.norm == "instance")
     ):
         raise OptionsRefused(
             f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
-            " (it may be wider, and told its places)"
+            " (it may be wider, tap later, and be told its places)"
         )
     if given.norm != architecture.norm:
         spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
         images = (window_sample(load_case(p)).image for p in spread)
         network = with_fixed_statistics(network, images)
-    return network if given.width == architecture.width else widened(network, architecture.width)
+    return network if network.architecture == architecture else widened(network, architecture)
 
 
 def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
@@ -72,17 +77,23 @@ def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLab
 
 
 @torch.no_grad()
-def widened(network: DeepLabV3Plus3D, width: int, seed: int = 0) -> DeepLabV3Plus3D:
+def widened(network: DeepLabV3Plus3D, architecture: Architecture, seed: int = 0) -> DeepLabV3Plus3D:
     """Return a wider network of the same function: channels doubled, their consumers sharing the weight.
+
+    architecture: at least as wide as the network's in every part; a late tap it may have starts silent.
 
     Net2WiderNet (Chen, Goodfellow, Shlens, 2016). How a weight is shared among copies is random and differs
     from consumer to consumer, or copies would learn the same for ever.
     """
-    wide = DeepLabV3Plus3D(replace(network.architecture, width=width))
+    wide = DeepLabV3Plus3D(architecture)
+    tapped = 2 * architecture.entry
     generator = torch.Generator().manual_seed(seed)
     state = {}
-    for name, target in wide.state_dict().items():
-        value = network.state_dict()[name]
+    for name, whole in wide.state_dict().items():
+        value, target = network.state_dict()[name], whole
+        silent = architecture.late_tap and not network.architecture.late_tap and name == TAP
+        if silent:
+            target = whole[:, :tapped]
         if target.ndim and len(target) != len(value):
             value = value[_copies(len(value), len(target))]
         if target.ndim > 1 and target.shape[1] != value.shape[1]:
@@ -91,6 +102,8 @@ def widened(network: DeepLabV3Plus3D, width: int, seed: int = 0) -> DeepLabV3Plu
             total = torch.zeros(value.shape[:2]).index_add_(1, source, share)
             share /= total[:, source]
             value = value[:, source] * share.view(*share.shape, *[1] * (value.ndim - 2))
+        if silent:
+            value = torch.cat([value, torch.zeros_like(whole[:, tapped:])], dim=1)
         state[name] = value
     wide.load_state_dict(state)
     return wide.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ from model.level import (
     HeatMaps,
     LevelArchitecture,
     LevelNet,
+    LevelNets,
     NetworkFinder,
     best_chain,
     candidates,
     coarse,
     find,
     level_from,
+    level_network,
     load_finder,
     middle_columns,
 )
@@ -186,8 +189,25 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
     assert isinstance(heat, HeatMaps)
     np.testing.assert_allclose(heat.grid.to_patient(np.zeros(3)), (0.0, 1.5, 1.5))
     np.testing.assert_array_equal(heat.maps, NetworkFinder(network).heat(grid).maps)
+    mirrored = finder.heat(replace(grid, array=grid.array[..., ::-1]))
+    np.testing.assert_allclose(mirrored.maps, heat.maps[..., ::-1], atol=1e-6)
     with pytest.raises(RuntimeError):
         load_finder(LevelArchitecture(width=8).to_dict(), network.state_dict())
+
+
+def test_several_networks_answer_with_their_mean_and_survive_their_own_weights() -> None:
+    torch.manual_seed(1)
+    architecture = LevelArchitecture(width=4, members=2)
+    networks = level_network(architecture)
+    assert isinstance(networks, LevelNets)
+    image = torch.randn(1, 1, 12, 10, 6)
+    with torch.inference_mode():
+        one, other = (torch.sigmoid(member(image)) for member in networks.members)
+        torch.testing.assert_close(torch.sigmoid(networks(image)), (one + other) / 2)
+    assert not torch.allclose(one, other, atol=1e-3)
+    load_finder(architecture.to_dict(), networks.state_dict())
+    with pytest.raises(RuntimeError):
+        load_finder(LevelArchitecture(width=4).to_dict(), networks.state_dict())
 
 
 def read_nifti(path: Path) -> Volume:

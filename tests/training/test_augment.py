@@ -56,6 +56,33 @@ def test_left_stays_left_whatever_the_seed() -> None:
         assert artery[:, 0].mean() < body[:, 0].mean()
 
 
+def test_a_mirrored_draw_is_told_mirrored_places_and_only_where_nothing_has_a_side() -> None:
+    case = replace(level_ball(), labelled=("l4", "ivd", "l5", "dura"))
+    plain, mirrored = (draw(case, SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0))
+    assert torch.equal(mirrored.labels, plain.labels.flip(3))
+    assert torch.equal(mirrored.image, plain.image.flip(4))
+    torch.testing.assert_close(mirrored.place[:, :2], plain.place[:, :2])
+    torch.testing.assert_close(mirrored.place[:, 2], -plain.place[:, 2].flip(3))
+    sided = [draw(case_of(), SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)]
+    assert torch.equal(sided[0].labels, sided[1].labels)
+
+
+def test_roots_are_drawn_more_often_when_asked() -> None:
+    case = case_of((48, 80, 72))
+    case.labels[:] = 1
+    case.labels[20:22, 70:72, 60:62] = 5  # "n4" in a corner
+
+    def seen(strength: Strength) -> int:
+        return sum(
+            bool((draw(case, (16, 24, 24), (n,), strength).labels == 5).any()) for n in range(40)
+        )
+
+    assert seen(replace(STILL, roots=1.0)) == 40
+    assert seen(STILL) < 10
+    case.labels[:] = 1
+    assert seen(replace(STILL, roots=1.0)) == 0  # none there: drawn as any other case
+
+
 def test_what_lies_outside_a_narrow_slab_is_marked_and_zero() -> None:
     case = case_of((32, 56, 20))
     sample = draw(case, (24, 40, 32), (5,))

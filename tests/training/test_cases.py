@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from training.cases import (
     Case,
     cases_in,
     crop_to_window,
+    digest_of,
     load_case,
     make_case,
     save_case,
@@ -59,6 +61,29 @@ def test_cropping_moves_the_affine_with_the_voxels(case: Case) -> None:
     shift = np.linalg.inv(case.affine) @ cut.affine[:, 3]
     i, j, k = np.round(shift[:3]).astype(int)
     assert cut.image[3, 5, 7] == case.image[3 + i, 5 + j, 7 + k]
+
+
+def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
+    assert case.other_discs() == []
+    with pytest.raises(ValueError, match="whole spine"):
+        case.at_disc(3)
+    spine = np.zeros(case.labels.shape, np.uint8)
+    for value, slices in ((1, (0, 4)), (202, (4, 6)), (2, (6, 10)), (203, (10, 12)), (3, (12, 16))):
+        spine[slices[0] : slices[1]] = value
+    spine[:, -3:] = 100
+    centres = {"l5s1": (0.0, 0.0, -9.0), "l45": (0.0, 0.0, 0.0), "l34": (1.0, 2.0, 9.0)}
+    whole = replace(case, spine=spine, disc_centres=centres)
+    assert whole.other_discs() == [3]  # L5/S1 has no labelled body below
+    upper = whole.at_disc(3)
+    assert upper.level_centre_lps == (1.0, 2.0, 9.0)
+    found = [upper.labels[n, 0, 0] for n in (2, 5, 8, 11, 14)]
+    assert found == [0, 0, 3, 2, 1]  # of both bodies the upper one is called L4
+    assert (upper.labels[:, -3:] == 4).all()
+    back = load_case(save_case(whole, tmp_path))
+    np.testing.assert_array_equal(back.spine, spine)
+    assert digest_of(back) != digest_of(case)
+    cut = whole.cropped((2, 0, 0), (16, *case.labels.shape[1:]))
+    np.testing.assert_array_equal(cut.spine, spine[2:16])
 
 
 def test_every_second_phantom_has_random_contrast() -> None:

@@ -29,10 +29,13 @@ def compiler() -> None:
         pytest.skip("needs a C compiler")
 
 
-@pytest.fixture
-def network() -> DeepLabV3Plus3D:
+PLAIN = Architecture(width=8, dilations=(1, 2), decoder=3, position=5)
+
+
+@pytest.fixture(params=[PLAIN, replace(PLAIN, stem=16, late_tap=True)], ids=["plain", "late tap"])
+def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     torch.manual_seed(5)
-    made = DeepLabV3Plus3D(Architecture(width=8, dilations=(1, 2), decoder=3, position=5))
+    made = DeepLabV3Plus3D(request.param)
     torch.nn.init.normal_(made.position[2].weight, std=0.3)  # type: ignore[index]
     place = places((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
     with torch.no_grad():

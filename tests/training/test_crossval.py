@@ -173,20 +173,27 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
     seen: list[tuple[int, set[str], bool]] = []
 
     def finder(
-        smalls: Sequence[Small], steps: int, *, start: dict[str, torch.Tensor] | None, **_: object
+        smalls: Sequence[Small],
+        steps: int,
+        members: int,
+        *,
+        start: dict[str, torch.Tensor] | None,
+        **_: object,
     ) -> LevelNet:
+        assert members == 3
         seen.append((steps, {s.name for s in smalls}, start is not None))
         return LevelNet(LevelArchitecture())
 
-    monkeypatch.setattr("training.crossval.fit_level", finder)
+    monkeypatch.setattr("training.crossval.fit_levels", finder)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")
     call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
     call += ["--recipe", str(recipe), "--engine", "torch"]
     call += ["--tested", "phantom", "--level", "fold", "--level-steps", "7", "--level-first", "9"]
+    call += ["--level-members", "3"]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
-    assert "9 steps on cases in no fold, then 7 steps" in done.output
+    assert "9 steps on cases in no fold, then 7 steps for each of 3 networks" in done.output
     strangers = {"spider-001", "spider-002"}
     folds = json.loads((out / "folds.json").read_text())["folds"]
     expected = [(7, {*f["train"], *f["validation"], *strangers}, True) for f in folds]

@@ -13,14 +13,24 @@ from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
 from model.bundle import LEVEL_WEIGHTS
-from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet
+from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
 from training.cpu import has_bfloat16
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing
 from training.export import level_network
-from training.level_fit import draw, errors_mm, fit_level, loss_of, save_level, small_of, warm
+from training.level_fit import (
+    _squares,
+    draw,
+    errors_mm,
+    fit_level,
+    fit_levels,
+    loss_of,
+    save_level,
+    small_of,
+    warm,
+)
 
 
 def slab() -> Case:
@@ -67,6 +77,19 @@ def test_bumps_lie_on_the_discs_and_the_upper_ones_share_a_channel() -> None:
     assert seen >= 6
 
 
+def test_of_a_disc_beside_the_slab_its_part_in_the_slab_counts() -> None:
+    points = torch.stack(torch.meshgrid(*[torch.arange(0.0, 40.0, 2.0)] * 3, indexing="ij"), -1)
+    middle, beside, far = (
+        _squares(points, torch.tensor([20.0, 20.0, z])) for z in (20.0, 48.0, 60.0)
+    )
+    assert float(middle.min()) == 0.0
+    assert float(beside.min()) == 0.0  # 10 mm beside the last column: seen in it
+    assert int(beside.argmin()) == int(far.argmin())
+    assert float(far.min()) == 22.0**2
+    cut = _squares(points[:5], torch.tensor([20.0, 20.0, 20.0]))
+    assert float(cut.min()) == 12.0**2  # beyond the end of the image is not beside it
+
+
 def test_some_draws_hold_no_disc_at_all() -> None:
     small = small_of(slab())
     peaks = [float(draw(small, np.random.default_rng(seed))[1].max()) for seed in range(60)]
@@ -103,6 +126,23 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
     before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4)
     with torch.no_grad():
         assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
+
+
+def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    smalls, told = [small_of(slab())], []
+    both = fit_levels(smalls, 2, 2, seed=4, report=lambda n, _l, _w: told.append(n))
+    assert isinstance(both, LevelNets)
+    for n, member in enumerate(both.members):
+        alone = fit_level(smalls, 2, seed=4 + n)
+        assert torch.equal(member.state_dict()["head.bias"], alone.state_dict()["head.bias"])
+    save_level(both, tmp_path / "level.pt")
+    back, architecture = level_network(tmp_path / "level.pt")
+    assert architecture.members == 2
+    further = fit_levels(smalls, 1, 2, seed=9, start=back.state_dict())
+    expected = fit_level(smalls, 1, seed=10, start=both.members[1].state_dict())
+    found = further.state_dict()["members.1.head.bias"]
+    assert torch.equal(found, expected.state_dict()["head.bias"])
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="needs a CPU that multiplies bfloat16")

@@ -54,6 +54,18 @@ def test_spider_discs_are_named_from_below(patient: Case) -> None:
 
 
 @pytest.mark.shared
+def test_spider_labels_of_the_whole_spine_agree_with_those_of_l45(patient: Case) -> None:
+    as_it_is = patient.at_disc(2).labels
+    for value in (1, 2, 3, 4):
+        a, b = as_it_is == value, patient.labels == value
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.998
+    assert patient.other_discs()[:3] == [3, 4, 5]
+    upper = patient.at_disc(3)
+    assert np.argwhere(upper.labels == 3)[:, 0].mean() == pytest.approx(
+        np.argwhere(patient.labels == 1)[:, 0].mean(), abs=0.5
+    )  # what was L4 is now the body below
+
+
 def test_spider_bodies_are_brighter_than_their_cortex_neighbours(patient: Case) -> None:
     # image and labels share one grid: the canal is brighter than the bodies, these than the discs
     median = [np.median(patient.image[patient.labels == value]) for value in (4, 1, 2)]

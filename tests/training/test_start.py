@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,6 +41,8 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         assert torch.equal(value, same.state_dict()[name])
     with pytest.raises(OptionsRefused, match="width=3"):
         starting_network(bundle, replace(TINY, width=3), [])
+    with pytest.raises(OptionsRefused, match="stem=2"):
+        starting_network(bundle, replace(TINY, stem=2), [])
     with pytest.raises(OptionsRefused, match="decoder=3"):
         starting_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
@@ -51,17 +54,26 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("width", [6, 8])
+@pytest.mark.parametrize(
+    "wider",
+    [{"width": 6}, {"width": 8}, {"stem": 8, "late_tap": True}, {"width": 6, "stem": 6}],
+    ids=str,
+)
 def test_a_wider_network_answers_the_same_and_its_copies_learn_apart(
-    network: DeepLabV3Plus3D, width: int
+    network: DeepLabV3Plus3D, wider: dict[str, Any]
 ) -> None:
     network = with_fixed_statistics(network, [torch.randn(1, 1, 16, 16, 16)])
-    wide = widened(network, width)
+    wide = widened(network, replace(network.architecture, **wider))
     image = torch.randn(2, 1, 16, 24, 16)
     torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
     wide(image).square().sum().backward()
     first = wide.stem[0][0].weight  # channels 0 and 1 are copies of one
     assert torch.equal(first[0], first[1])
     assert first.grad is not None
+    if wide.architecture.late_tap:
+        tap = wide.low[0].weight
+        assert not tap[:, 16:].any()
+        assert tap.grad is not None
+        assert tap.grad[:, 16:].any()  # silent, but it learns
     one, other = (g.flatten() for g in first.grad[:2])
     assert torch.nn.functional.cosine_similarity(one, other, dim=0).abs() < 0.999

@@ -58,7 +58,8 @@ def forward(
     )
     low = _seconv(network.stem[1], x.relu_()[0].permute(1, 2, 3, 0), mixed=mixed)
     encoder: Any = network.encoder
-    high = _block(encoder[0], low, mixed=mixed)
+    inner = _inner(encoder[0], low, mixed=mixed)
+    high = _last(encoder[0], inner, low, mixed=mixed)
     if network.position is not None:
         told: Any = network.position
         hidden = functional.linear(place[0].permute(1, 2, 3, 0), _matrix(told[0]), told[0].bias)
@@ -71,7 +72,8 @@ def forward(
         *(_seconv(b, high, mixed=mixed) for b in branches[1:]),
     ]
     high = _upsampled(_point(network.pyramid.join, torch.cat(parts, -1), mixed=mixed))
-    high = torch.cat([high, _point(network.low, low, mixed=mixed)], -1)
+    tap = torch.cat([low, inner], -1) if network.architecture.late_tap else low
+    high = torch.cat([high, _point(network.low, tap, mixed=mixed)], -1)
     decoder: Any = network.decoder
     high = _seconv(decoder[1], _seconv(decoder[0], high, mixed=mixed), mixed=mixed)
     return functional.linear(high, _matrix(decoder[2]), decoder[2].bias)
@@ -104,10 +106,16 @@ def _point(module: Any, x: Tensor, *, mixed: bool) -> Tensor:
 
 
 def _block(block: Any, x: Tensor, *, mixed: bool) -> Tensor:
-    y = x
-    for part in block.body:
-        y = _seconv(part, y, mixed=mixed)
+    return _last(block, _inner(block, x, mixed=mixed), x, mixed=mixed)
+
+
+def _inner(block: Any, x: Tensor, *, mixed: bool) -> Tensor:
+    return _seconv(block.body[1], _seconv(block.body[0], x, mixed=mixed), mixed=mixed)
+
+
+def _last(block: Any, inner: Tensor, x: Tensor, *, mixed: bool) -> Tensor:
     stride = block.shortcut.stride[0]
+    y = _seconv(block.body[2], inner, mixed=mixed)
     return y + _product(x[::stride, ::stride, ::stride], _matrix(block.shortcut), None, mixed=mixed)
 
 
