@@ -160,7 +160,7 @@ class LevelNets(nn.Module):
         return torch.logit(mean, eps=1e-6)
 
 
-def level_network(architecture: LevelArchitecture) -> LevelNet | LevelNets:
+def untrained(architecture: LevelArchitecture) -> LevelNet | LevelNets:
     """Build the network, untrained."""
     if architecture.members == 1:
         return LevelNet(architecture)
@@ -358,7 +358,7 @@ class NetworkFinder:
 def load_finder(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> NetworkFinder:
     """Build the finder from a bundle's card and weights; raises RuntimeError or TypeError when they do not fit."""
     values = {k: v for k, v in architecture.items() if k != "name"}
-    network = level_network(LevelArchitecture(**values))
+    network = untrained(LevelArchitecture(**values))
     network.load_state_dict(dict(tensors))
     return NetworkFinder(network)
 

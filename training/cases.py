@@ -157,7 +157,8 @@ def save_case(case: Case, folder: Path) -> Path:
     path = folder / f"{case.case_id}.npz"
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as out:
-        np.savez(out, image=case.image, labels=case.labels, affine=case.affine, **_spine(case))
+        arrays = {"image": case.image, "labels": case.labels, "affine": case.affine}
+        np.savez(out, allow_pickle=False, **arrays, **_spine(case))
     unfinished.replace(path)
     text = json.dumps(_card(case), indent=1, sort_keys=True)
     unfinished.write_text(text + "\n", encoding="utf-8")

@@ -62,7 +62,7 @@ def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
         one = "members.0." if members > 1 else ""
         width, discs = len(tensors[f"{one}enter.0.weight"]), len(tensors[f"{one}head.bias"])
         architecture = LevelArchitecture(width, discs, members)
-        network = level.level_network(architecture)
+        network = level.untrained(architecture)
         network.load_state_dict(tensors)
     except CheckpointUnreadable:
         raise

@@ -44,6 +44,9 @@ LEAN_DEG: Final = 6.0
 BOW_MM: Final = 4.0
 BOW_OVER_MM: Final = 100.0
 """A slab that leans against the spine, or a spine that bends: it leaves the slab above or below, as in scoliosis."""
+KNOT_MM: Final = 45.0
+BEND_MM: Final = 6.0
+"""Knots of the smooth displacement and its largest standard deviation: few patients, many shapes."""
 DISC_HALF_MM: Final = 12.0
 """A disc whose middle lies at most so far beside the slab is still seen in it."""
 LEAST_MIXED: Final = 24
@@ -116,6 +119,7 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         centre, dtype=torch.float32
     )
     moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
+    moved += _bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
         small.image[None, None], grid, padding_mode="border", align_corners=False
@@ -127,6 +131,14 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         heat[channel] = torch.maximum(heat[channel], bump)
     heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
     return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
+
+
+def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
+    """Smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
+    knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
+    coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
+    fine = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
+    return fine[0].movedim(0, -1)
 
 
 def _squares(points: Tensor, at: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ from model.level import (
     coarse,
     find,
     level_from,
-    level_network,
     load_finder,
     middle_columns,
+    untrained,
 )
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -198,7 +198,7 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
 def test_several_networks_answer_with_their_mean_and_survive_their_own_weights() -> None:
     torch.manual_seed(1)
     architecture = LevelArchitecture(width=4, members=2)
-    networks = level_network(architecture)
+    networks = untrained(architecture)
     assert isinstance(networks, LevelNets)
     image = torch.randn(1, 1, 12, 10, 6)
     with torch.inference_mode():
