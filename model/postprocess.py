@@ -16,14 +16,14 @@ KEPT_PARTS: Final[Mapping[StructureId, int]] = {
     "l4": 1,
     "ivd": 1,
     "l5": 1,
-    "dura": 1,
+    "dura": 2,
     "n4": 3,
     "aa": 2,
     "pm": 1,
     "ivc": 2,
 }
 """Most parts of each structure, of a paired one on each side: two limbs below a bifurcation, one muscle,
-a root that may be seen in pieces."""
+a root that may be seen in pieces, a sac that a stenosis, or a slab that the spine leaves, cuts in two."""
 LEAST_SHARE: Final = 0.08
 """A part smaller than this share of the structure's largest one is a stray."""
 MOST_PASSES: Final = len(STRUCTURES)

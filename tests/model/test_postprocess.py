@@ -96,6 +96,16 @@ def test_a_second_part_far_smaller_than_the_first_goes_too() -> None:
     assert not best[:, 18:].any()
 
 
+def test_a_sac_in_two_pieces_stays_and_a_third_one_goes() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[11:20, 10:14, 10:18] = 4  # a stenosis lies between
+    labels[0:8, 12:16, 10:18] = 4
+    labels[2:7, 2:6, 22:27] = 4
+    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    np.testing.assert_array_equal(best[..., :20], labels[..., :20])
+    assert not best[..., 20:].any()
+
+
 def test_parts_that_touch_by_a_corner_are_one() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:8, 2:8, 2:8] = 2
