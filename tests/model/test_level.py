@@ -101,14 +101,20 @@ def test_upper_lumbar_discs_alone_give_no_level() -> None:
     assert isinstance(level_from(best_chain(spine(2, 3, 4))), NotInView)
 
 
-@pytest.mark.parametrize(("peak", "warned"), [(0.74, True), (0.6, False)])
+@pytest.mark.parametrize(
+    ("peak", "own", "warned"),
+    [(0.74, 0.8, True), (0.6, 0.8, False), (0.55, 0.6, True), (0.5, 0.6, False)],
+)
 def test_a_place_below_the_chain_that_looks_like_l5s1_is_warned_of(
-    peak: float, *, warned: bool
+    peak: float, own: float, *, warned: bool
 ) -> None:
-    """As in SPIDER 98, where a finder counted from L4/5 and left L5/S1 out: 24 mm below, peak 0.74."""
+    """As in SPIDER 98, where a finder counted from L4/5 and left L5/S1 out: 24 mm below, peak 0.74.
+
+    And as in SPIDER 162, where both looked as much like L5/S1.
+    """
     below = disc(0, peak)
     below = Candidate(below.centre_lps - np.array([0.0, 15.0, 20.0]), below.identity)
-    level = level_from(best_chain([below, *spine(0, 1, 2, 3)]))
+    level = level_from(best_chain([below, *spine(0, 1, 2, 3, peak=own)]))
     assert isinstance(level, Level)
     np.testing.assert_allclose(level.centre_lps, np.array([2.0, 10.0, -60.0]) + STEP)
     assert any("also looks like L5/S1" in text for text in level.warnings) is warned
