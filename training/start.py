@@ -48,14 +48,16 @@ def starting_network(
     if given.position == 0 and architecture.position:
         given = replace(given, position=architecture.position)
         network = told_places(network, given)
-    wanted = (architecture.width, architecture.stem, architecture.late_tap)
-    width, stem, late_tap = wanted
-    like_wanted = replace(given, norm=architecture.norm, width=width, stem=stem, late_tap=late_tap)
+    like_wanted = replace(
+        given,
+        norm=architecture.norm,
+        width=architecture.width,
+        stem=architecture.stem,
+        late_tap=architecture.late_tap,
+    )
     if (
         like_wanted != architecture
-        or given.width > architecture.width
-        or given.entry > architecture.entry
-        or given.late_tap > late_tap
+        or not _can_grow(given, architecture)
         or (given.norm == "batch" and architecture.norm == "instance")
     ):
         raise OptionsRefused(
@@ -69,6 +71,17 @@ def starting_network(
     return network if network.architecture == architecture else widened(network, architecture)
 
 
+def _can_grow(given: Architecture, wanted: Architecture) -> bool:
+    """Whether `widened` keeps the function: no part shrinks, and what a late tap joins grows alike."""
+    alike = given.entry * wanted.width == wanted.entry * given.width
+    return (
+        given.width <= wanted.width
+        and given.entry <= wanted.entry
+        and given.late_tap <= wanted.late_tap
+        and (alike or not given.late_tap)
+    )
+
+
 def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
     """Return the same network with a layer that is told its places and does not listen yet."""
     made = DeepLabV3Plus3D(architecture)
@@ -80,7 +93,8 @@ def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLab
 def widened(network: DeepLabV3Plus3D, architecture: Architecture, seed: int = 0) -> DeepLabV3Plus3D:
     """Return a wider network of the same function: channels doubled, their consumers sharing the weight.
 
-    architecture: at least as wide as the network's in every part; a late tap it may have starts silent.
+    architecture: at least as wide as the network's in every part; a new late tap starts silent. Where there is one
+    already, `width` and `stem` must grow alike.
 
     Net2WiderNet (Chen, Goodfellow, Shlens, 2016). How a weight is shared among copies is random and differs
     from consumer to consumer, or copies would learn the same for ever.

@@ -43,11 +43,23 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         starting_network(bundle, replace(TINY, width=3), [])
     with pytest.raises(OptionsRefused, match="stem=2"):
         starting_network(bundle, replace(TINY, stem=2), [])
+    tapped = replace(TINY, late_tap=True)
+    taps = DeepLabV3Plus3D(tapped).eval()
+    told_later = {**card, "architecture": tapped.to_dict()}
+    later = write_bundle(tmp_path / "later", told_later, taps, torch.nn.Linear(1, 1))
+    for refused in (
+        replace(tapped, stem=8),
+        TINY,
+    ):  # the joined channels would be mixed up, or lost
+        with pytest.raises(OptionsRefused, match="has the architecture"):
+            starting_network(later, refused, [])
+    doubled = starting_network(later, replace(tapped, width=8), [])
     with pytest.raises(OptionsRefused, match="decoder=3"):
         starting_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
     place = places((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]
     with torch.inference_mode():
+        torch.testing.assert_close(doubled(image), taps(image), atol=1e-4, rtol=1e-3)
         told = starting_network(bundle, replace(TINY, position=4, width=6), [])
         torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
         wide = starting_network(bundle, replace(TINY, width=6), [])
