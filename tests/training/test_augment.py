@@ -74,7 +74,8 @@ def test_roots_are_drawn_more_often_when_asked() -> None:
 
     def seen(strength: Strength) -> int:
         return sum(
-            bool((draw(case, (16, 24, 24), (n,), strength).labels == 5).any()) for n in range(40)
+            bool((draw(case, (24, 24, 24), (n,), strength).labels == 5).any())
+            for n in range(40)  # a centre is moved by up to 10 voxels: half the draw holds it
         )
 
     assert seen(replace(STILL, roots=1.0)) == 40
