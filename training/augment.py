@@ -2,8 +2,9 @@
 
 Every draw is a function of (seed, step), so that a resumed run continues with the same samples.
 Rotation and elastic deformation as in the paper (±15°), sampled by one `grid_sample`. No left–right
-flip where vessels are labelled: the aorta lies left and the cava right. A draw lies in the service's window about the level, and
-its grey values are scored by that window's mean and deviation, as the service does, not by its own.
+flip where vessels are labelled: the aorta lies left and the cava right. A draw lies in the service's
+window about the level, and its grey values are scored by that window's mean and deviation, as the
+service does, not by its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dicomseg.structures import STRUCTURES, StructureId
+from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
 from model.network import places
 from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
@@ -33,7 +34,7 @@ LEVEL_SPREAD: Final = 0.35
 1.9 mm off on average in all, up to 8 mm."""
 SYMMETRIC: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "dura"})
 """Structures whose place says nothing of left and right."""
-ROOTS: Final = next(s.value for s in STRUCTURES if s.id == "n4")
+ROOTS: Final = BY_ID["n4"].value
 STATISTICS_STEP: Final = (5, 5, 3)
 """Every n-th voxel of the window gives its mean and deviation."""
 Shape = tuple[int, int, int]

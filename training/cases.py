@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, cast
 
 import numpy as np
 
-from dicomseg.structures import STRUCTURES, StructureId
+from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
 from training.errors import CaseUnreadable
 
@@ -85,12 +85,19 @@ class Case:
         """The same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
 
         One disc looks like the next, and the network is told where it is: a patient has more to teach than one.
+        `level_normal` stays that of L4/5; no draw looks at it.
         """
         if self.spine is None:
             raise ValueError(f"{self.case_id} has no labels of its whole spine")
         table = np.zeros(256, dtype=np.uint8)
-        for old, name in ((number, "l4"), (200 + number, "ivd"), (number - 1, "l5"), (100, "dura")):
-            table[old] = next(s.value for s in STRUCTURES if s.id == name)
+        new: dict[int, StructureId] = {
+            number: "l4",
+            200 + number: "ivd",
+            number - 1: "l5",
+            100: "dura",
+        }
+        for old, name in new.items():
+            table[old] = BY_ID[name].value
         centre = self.disc_centres[DISC_NAMES[number - 1]]
         return replace(self, labels=table[self.spine], level_centre_lps=centre)
 

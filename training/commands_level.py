@@ -45,8 +45,12 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         Path | None, typer.Option(help="Bundle or file of weights that it begins with.")
     ] = None,
     members: Annotated[
-        int, typer.Option(min=1, help="Networks trained apart, --steps each; their mean answers.")
-    ] = 1,
+        int,
+        typer.Option(
+            min=0,
+            help="Networks trained apart, --steps each; their mean answers. 0: as many as --start has, else one.",
+        ),
+    ] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
     mixed: Annotated[
         bool, typer.Option(help="In bfloat16 where the CPU has it: four times as fast.")
@@ -68,7 +72,9 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     begin = None
     if start is not None:
         file = start / LEVEL_WEIGHTS if start.is_dir() else start
-        begin = level_network(file)[0].state_dict()
+        network, given = level_network(file)
+        begin, members = network.state_dict(), members or given.members
+    members = members or 1
     phantoms, slabs, kept = split(cases, Recipe(held_out=held))
     smalls = smalls_of([*phantoms, *slabs])
     bar, said, _ = progress(members * steps, "level")

@@ -58,7 +58,7 @@ def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     """
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-        members = sum(name.endswith("enter.0.weight") for name in tensors)
+        members = level.level_members(tensors)
         one = "members.0." if members > 1 else ""
         width, discs = len(tensors[f"{one}enter.0.weight"]), len(tensors[f"{one}head.bias"])
         architecture = LevelArchitecture(width, discs, members)

@@ -29,11 +29,12 @@ from model.level import (
     LevelNets,
     NetworkFinder,
     coarse,
+    level_members,
     scored,
 )
 from training.cases import Case, load_case
 from training.cpu import has_bfloat16
-from training.errors import SourceMissing
+from training.errors import OptionsRefused, SourceMissing
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
 LEAST_HEIGHT_MM: Final = 60.0
@@ -263,7 +264,15 @@ def fit_levels(
     """Train so many networks apart, `steps` each, with other draws; arguments as in `fit_level`.
 
     start: of one network, which all begin with, or of as many. report: its steps are counted on.
+
+    Raises:
+        OptionsRefused: `start` holds another number of networks.
     """
+    begun = level_members(start or {})
+    if begun not in {1, members}:
+        raise OptionsRefused(
+            f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
+        )
     made = []
     for n in range(members):
         own = f"members.{n}."

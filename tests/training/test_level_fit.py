@@ -18,7 +18,7 @@ from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
 from training.cpu import has_bfloat16
-from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing
+from training.errors import CaseUnreadable, CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import level_network
 from training.level_fit import (
     _squares,
@@ -143,6 +143,20 @@ def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) ->
     expected = fit_level(smalls, 1, seed=10, start=both.members[1].state_dict())
     found = further.state_dict()["members.1.head.bias"]
     assert torch.equal(found, expected.state_dict()["head.bias"])
+    with pytest.raises(OptionsRefused, match="--members 2"):
+        fit_levels(smalls, 1, 1, start=back.state_dict())
+
+
+def test_the_command_goes_on_with_as_many_networks_as_it_starts_from(tmp_path: Path) -> None:
+    save_case(slab(), tmp_path / "cases")
+    both = LevelNets([LevelNet(LevelArchitecture()) for _ in range(2)])
+    save_level(both, tmp_path / "both.pt")
+    call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(tmp_path / "level.pt")]
+    done = CliRunner().invoke(
+        app, [*call, "--steps", "1", "--threads", "1", "--start", str(tmp_path / "both.pt")]
+    )
+    assert done.exit_code == 0, done.output
+    assert level_network(tmp_path / "level.pt")[1].members == 2
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="needs a CPU that multiplies bfloat16")
