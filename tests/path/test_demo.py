@@ -72,7 +72,8 @@ def demo(out: Path) -> Iterator[Demo]:
     log = out / "told.txt"
     with log.open("w", encoding="utf-8") as target:
         process = subprocess.Popen(
-            _command(out, "--keep", "--patients", "1"),
+            # A shell that runs these tests in the background would have Ctrl-C ignored here too.
+            ["env", "--default-signal=INT", *_command(out, "--keep", "--patients", "1")],
             stdout=target,
             stderr=subprocess.STDOUT,
             text=True,
