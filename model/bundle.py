@@ -1,7 +1,8 @@
 """Model bundles: weights and a card in one folder, loaded only when the digest and the table match.
 
 `weights.safetensors` holds the segmentation network, `level.safetensors` the level finder,
-`card.json` everything a reader needs to know about both.
+`roots.safetensors`, where there is one, the network of the L4 roots, `card.json` everything a reader needs to know
+about them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from model import level, oracle, window
 from model.engines import Engine, EngineOptions, OracleEngine, choose
 from model.errors import BundleError
 from model.network import Architecture, DeepLabV3Plus3D
+from model.roots import RootsFinder, RootsNet, load_roots
 
 SCHEMA: Final = 1
 WEIGHTS: Final = "weights.safetensors"
 LEVEL_WEIGHTS: Final = "level.safetensors"
+ROOTS_WEIGHTS: Final = "roots.safetensors"
 CARD: Final = "card.json"
 NEEDED: Final = ("name", "version", "architecture")
 """What every card says beside schema, grid, structures, files and digest, which `seal` fills in."""
@@ -38,7 +41,8 @@ class LoadedModel:
     """A verified bundle with its engine and level finder ready to run.
 
     model_sd_mm: standard deviation of (automatic − reference) per measurement on the bundle's test
-    cases; empty when no evaluation is on file. note: one line about an engine that could not be had.
+    cases; empty when no evaluation is on file. note: one line about an engine that could not be had. roots: None
+    where the bundle has no network of its own for the roots.
     """
 
     info: EngineInfo
@@ -47,6 +51,7 @@ class LoadedModel:
     card: Mapping[str, Any]
     model_sd_mm: Mapping[str, float]
     note: str = ""
+    roots: RootsFinder | None = None
 
 
 def default_path() -> Path:
@@ -70,7 +75,8 @@ def grid_table() -> dict[str, Any]:
 
 def _files(folder: Path) -> dict[str, str]:
     """sha256 of each file of weights in the folder."""
-    there = [folder / name for name in (WEIGHTS, LEVEL_WEIGHTS) if (folder / name).exists()]
+    names = (WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
+    there = [folder / name for name in names if (folder / name).exists()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in there}
 
 
@@ -91,11 +97,19 @@ def seal(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def write_bundle(
-    folder: Path, card: Mapping[str, Any], network: nn.Module, level_network: nn.Module
+    folder: Path,
+    card: Mapping[str, Any],
+    network: nn.Module,
+    level_network: nn.Module,
+    roots: RootsNet | None = None,
 ) -> Path:
     """Write weights and sealed card; returns the folder. `card` needs what `NEEDED` names."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, module in ((WEIGHTS, network), (LEVEL_WEIGHTS, level_network)):
+    modules = {WEIGHTS: network, LEVEL_WEIGHTS: level_network}
+    if roots is not None:
+        modules[ROOTS_WEIGHTS] = roots
+        card = {**card, "roots_architecture": roots.architecture.to_dict()}
+    for name, module in modules.items():
         tensors = {
             k: v.detach().to(memory_format=torch.contiguous_format).contiguous()
             for k, v in module.state_dict().items()
@@ -158,18 +172,29 @@ def _verify(card: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _networks(folder: Path, card: Mapping[str, Any]) -> tuple[DeepLabV3Plus3D, level.LevelFinder]:
+def _networks(
+    folder: Path, card: Mapping[str, Any]
+) -> tuple[DeepLabV3Plus3D, level.LevelFinder, RootsNet | None]:
     try:
         network = DeepLabV3Plus3D(Architecture.from_dict(dict(card["architecture"])))
         network.load_state_dict(tensors_of.load((folder / WEIGHTS).read_bytes()))
         weights = tensors_of.load((folder / LEVEL_WEIGHTS).read_bytes())
         finder = level.load_finder(card["level_architecture"], weights)
+        roots = _roots(folder, card)
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise BundleError(
             f"{folder}: weights and card do not fit ({first}); export the bundle again"
         ) from error
-    return network.eval(), finder
+    return network.eval(), finder, roots
+
+
+def _roots(folder: Path, card: Mapping[str, Any]) -> RootsNet | None:
+    if "roots_architecture" not in card:
+        return None
+    return load_roots(
+        card["roots_architecture"], tensors_of.load((folder / ROOTS_WEIGHTS).read_bytes())
+    )
 
 
 def load_network(path: Path) -> DeepLabV3Plus3D:
@@ -205,11 +230,14 @@ def load(
     card = read_card(path)
     ready: Engine
     finder: level.LevelFinder
+    roots = None
     if card["architecture"].get("name") == "oracle":
         ready, finder, note = OracleEngine(), oracle.OracleFinder(), ""
     else:
-        network, finder = _networks(path, card)
+        network, finder, own = _networks(path, card)
+        roots = None if own is None else RootsFinder(own)
         options = EngineOptions(engine, device, threads, precision, cache)
         ready, note = choose(network, options, card["digest"])
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
-    return LoadedModel(info, ready, finder, card, dict(card.get("model_sd_mm", {})), note)
+    sd_mm = dict(card.get("model_sd_mm", {}))
+    return LoadedModel(info, ready, finder, card, sd_mm, note, roots)

@@ -45,6 +45,12 @@ def _kept(parts: Array, count: int, structure: Structure, best: Volume) -> list[
     return [n for group in groups for n in group[: KEPT_PARTS[structure.id]] if sizes[n] >= least]
 
 
+def strays(best: Volume, structure: Structure) -> Array | None:
+    """Mask of the stray parts of one structure; None without any."""
+    found = _strays(best, structure)
+    return None if found is None else found[0]
+
+
 def _strays(best: Volume, structure: Structure) -> tuple[Array, Array] | None:
     """Masks of the stray parts of one structure and of the kept ones; None without strays."""
     parts, count = ndimage.label(best.array == structure.value, structure=_NEIGHBOURS)

@@ -14,6 +14,7 @@ from dicomseg.volume import Volume
 from model import level, plausibility, postprocess, window
 from model.bundle import LoadedModel
 from model.errors import WindowRefused
+from model.roots import scores_with
 
 
 def confidence_of(scores: Scores) -> dict[StructureId, float]:
@@ -69,9 +70,16 @@ def segment(
     say("network")
     logits = model.engine.run(patch)
     done("network")
+    logits = np.ascontiguousarray(logits)
+    fine = None
+    if model.roots is not None:
+        say("roots")
+        fine = model.roots.logits(patch, logits)
+        done("roots")
     say("labels")
-    scores = postprocess.keep_parts(window.scores_of(patch, np.ascontiguousarray(logits)))
-    labels = window.restore(volume, place, patch, scores)
+    whole = window.scores_of(patch, logits) if fine is None else scores_with(patch, logits, fine)
+    scores = postprocess.keep_parts(whole)
+    labels = window.restore(volume, place, patch, scores, fine)
     sides = postprocess.split_sides(labels.volume)
     done("labels")
     outside = plausibility.outside_view(labels, found)

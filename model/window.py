@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.segmentation import Labels, Level, Scores
+from dicomseg.structures import BY_ID
 from dicomseg.volume import AXIAL, Array, Points, Volume, affine_of
 from model.errors import WindowRefused
 
@@ -39,6 +40,8 @@ LEAST_SD: Final = 1e-6
 """Below this share of the mean the voxels count as constant: rounding of 32-bit numbers."""
 SLAB: Final = 8
 """Slices resampled at once; nine channels of a whole volume are never held at full size."""
+
+ROOTS: Final = BY_ID["n4"].value
 
 Interpolation = Literal["linear", "nearest"]
 Index = tuple[int, int, int]
@@ -271,25 +274,32 @@ def paper_grid(patch: Patch) -> Array:
     return out
 
 
-def _best_on_patch(logits: Array, shape: Index) -> Array:
-    """Best class of every voxel of the box, one channel at a time; the first of equals wins."""
+def _best_on_patch(logits: Array, shape: Index, roots: Array | None) -> Array:
+    """Best class of every voxel of the box, one channel at a time; the first of equals wins, a root over all."""
     most, best = torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.uint8)
     for channel, plane in enumerate(_tensor(logits)):
+        if roots is not None and channel == ROOTS:
+            continue
         full = functional.interpolate(
             plane[None, None], size=shape, mode="trilinear", align_corners=False
         )[0, 0]
         best.masked_fill_(full > most, channel)
         torch.maximum(most, full, out=most)
+    if roots is not None:
+        best.masked_fill_(torch.from_numpy(roots > 0), ROOTS)
     return np.asarray(best.numpy())
 
 
-def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Labels:
+def restore(
+    volume: Volume, window: Window, patch: Patch, scores: Scores, roots: Array | None = None
+) -> Labels:
     """Labels on the source grid: argmax of the interpolated logits; `looked_at` is the window.
 
-    volume: the source as it was given. Voxels outside the window are 0 and not looked at.
+    volume: the source as it was given. Voxels outside the window are 0 and not looked at. roots: logit of "L4 root"
+    (d, h, w) on the patch, which then alone decides what is one.
     """
     if window.offset is not None:
-        return _restore_view(volume, window, window.offset, patch, scores)
+        return _restore_view(volume, window, window.offset, patch, scores, roots)
     start, stop = _around(volume, window.shape, window.affine)
     box = volume.box(start, stop)
     found, seen = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, bool)
@@ -303,17 +313,32 @@ def restore(volume: Volume, window: Window, patch: Patch, scores: Scores) -> Lab
         coarse = _mapped(ijk[inside], box.affine, scores.affine)
         best = np.zeros(inside.shape, np.uint8)
         if len(coarse):
-            best[inside] = _sampled(logits, coarse, "linear").argmax(0)
+            best[inside] = _best_at(logits, coarse, at[inside], roots)
         first = slice(start[0] + i, start[0] + last)
         here = (first, slice(start[1], stop[1]), slice(start[2], stop[2]))
         found[here], seen[here] = best, inside
     return Labels(volume.with_array(found), seen)
 
 
+def _best_at(logits: Tensor, coarse: Array, fine: Array, roots: Array | None) -> Array:
+    """Best class at index points (n, 3), once of the logits' grid and once of the patch."""
+    values = _sampled(logits, coarse, "linear")
+    if roots is None:
+        return np.asarray(values.argmax(0))
+    values[ROOTS] = -np.inf
+    is_root = _sampled(_tensor(roots)[None], fine, "linear")[0] > 0
+    return np.where(is_root, ROOTS, values.argmax(0))
+
+
 def _restore_view(
-    volume: Volume, window: Window, offset: Index, patch: Patch, scores: Scores
+    volume: Volume,
+    window: Window,
+    offset: Index,
+    patch: Patch,
+    scores: Scores,
+    roots: Array | None,
 ) -> Labels:
-    best = _best_on_patch(scores.logits, window.shape)
+    best = _best_on_patch(scores.logits, window.shape, roots)
     shape = window.turned.shape
     found, seen = np.zeros(shape, np.uint8), np.zeros(shape, bool)
     there, here = _overlap(offset, window.shape, shape)

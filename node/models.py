@@ -26,7 +26,7 @@ from node.records import JobRow, Promotion
 from node.states import JobState
 
 MODELS: Final = "models"
-_FILES: Final = (bundle.CARD, bundle.WEIGHTS, bundle.LEVEL_WEIGHTS)
+_FILES: Final = (bundle.CARD, bundle.WEIGHTS, bundle.LEVEL_WEIGHTS, bundle.ROOTS_WEIGHTS)
 _PART: Final = ".part-"
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """What a name or version may be that becomes part of a folder's name."""

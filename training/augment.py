@@ -72,7 +72,7 @@ class Sample:
     place: Tensor
 
 
-def _level(case: Case) -> Points:
+def level_of(case: Case) -> Points:
     """Index of the case's level."""
     inverse = np.linalg.inv(case.affine)
     return np.asarray(inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3])
@@ -80,7 +80,7 @@ def _level(case: Case) -> Points:
 
 def window_of(case: Case) -> tuple[slice, slice, slice]:
     """Return the index box of the service's window about the case's level, inside the case, multiples of 4."""
-    centre = _level(case) + np.array(CENTRE_OFFSET_MM) / SPACING_MM
+    centre = level_of(case) + np.array(CENTRE_OFFSET_MM) / SPACING_MM
     start = np.clip(np.round(centre - np.array(PAPER_SHAPE) / 2), 0, None).astype(int)
     stop = np.minimum(start + np.array(PAPER_SHAPE), case.image.shape)
     size = np.maximum((stop - start) // MULTIPLE, 1) * MULTIPLE
@@ -94,7 +94,7 @@ def window_sample(case: Case) -> Sample:
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
     labels = torch.from_numpy(np.array(case.labels[box])).long()
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
-    place = places(scored.shape, _level(case) - [b.start for b in box], SPACING_MM)
+    place = places(scored.shape, level_of(case) - [b.start for b in box], SPACING_MM)
     return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
 
 
@@ -127,7 +127,7 @@ def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Streng
     return np.asarray(centre, dtype=np.float64)
 
 
-def _taken(
+def taken_by(
     case: Case, shape: Shape, rng: np.random.Generator, strength: Strength
 ) -> tuple[Tensor, Tensor]:
     """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,)."""
@@ -141,7 +141,7 @@ def _taken(
     bend = _smooth(rng.normal(0, strength.elastic_mm, (1, 3, 4, 6, 6)), shape)[0].movedim(0, -1)
     moved = mm @ torch.from_numpy(turn.T.astype(np.float32)) + bend * float(rng.uniform(0, 1))
     middle = (torch.tensor(shape) - 1) / 2
-    away = (torch.from_numpy(_level(case)) - centre) * spacing
+    away = (torch.from_numpy(level_of(case)) - centre) * spacing
     level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
     taken = moved / spacing + centre
     if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
@@ -154,7 +154,7 @@ def _smooth(coarse: Array, shape: Shape) -> Tensor:
     return functional.interpolate(values, size=shape, mode="trilinear", align_corners=True)
 
 
-def _nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
     """Labels at index points, 0 outside the case, and whether a point lies inside."""
     size = torch.tensor(labels.shape)
     index = (places + 0.5).floor().long()
@@ -165,14 +165,15 @@ def _nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(inside, values, 0).long(), inside
 
 
-def _linear(image: Array, places: Tensor) -> Tensor:
+def linear(image: Array, places: Tensor) -> Tensor:
+    """Grey values at index points, linear; the border is repeated outside."""
     size = torch.tensor(image.shape, dtype=torch.float32)
     grid = ((places + 0.5) / size * 2 - 1).flip(-1)[None]
     source = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
 
 
-def _disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
+def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
     """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
     window = torch.from_numpy(np.array(case.image[window_of(case)], dtype=np.float32))
     a, b, c = STATISTICS_STEP
@@ -206,15 +207,15 @@ def draw(
     """Cut one augmented sample of `shape` (multiples of 4) from a prepared case."""
     strength = strength or Strength()
     rng = np.random.default_rng(seed)
-    taken, level = _taken(case, shape, rng, strength)
-    labels, inside = _nearest(case.labels, taken)
-    image = _disturbed(_linear(case.image, taken), case, rng, strength) * inside
-    told = level + torch.from_numpy(_miss(rng, strength) / SPACING_MM)
+    taken, level = taken_by(case, shape, rng, strength)
+    labels, inside = nearest(case.labels, taken)
+    image = disturbed(linear(case.image, taken), case, rng, strength) * inside
+    told = level + torch.from_numpy(miss(rng, strength) / SPACING_MM)
     place = places(shape, told.tolist(), SPACING_MM)
     return Sample(image[None, None], labels[None], inside.float()[None], place[None])
 
 
-def _miss(rng: np.random.Generator, strength: Strength) -> Points:
+def miss(rng: np.random.Generator, strength: Strength) -> Points:
     """By how much the level finder may be off, mm: mostly little, `level_mm` at most along each axis."""
     spread = rng.normal(0, LEVEL_SPREAD * strength.level_mm, 3)
     return np.asarray(np.clip(spread, -strength.level_mm, strength.level_mm))

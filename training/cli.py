@@ -20,6 +20,7 @@ from training import (
     commands_level,
     commands_report,
     commands_retrain,
+    commands_roots,
 )
 from training.commands_shared import progress
 
@@ -80,6 +81,8 @@ _EXPORT_HELP = """Write a bundle from a run's averaged weights and a level finde
   lumbar-train export --run run --level level.pt --out bundle --version 0.2.0
 
   lumbar-train export --run run --level level.pt --out bundle --version 0.2.0 --card more.json
+
+  lumbar-train export --run old --level a.pt --level b.pt --roots roots.pt --out new --version 0.2.1
 
 [bold]Exit status[/bold]: 0 done, 2 card refused, 4 unreadable weights, 6 the bundle does not load.
 """
@@ -168,14 +171,22 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
 
 @app.command(help=_EXPORT_HELP)
 def export(
-    run: Annotated[Path, typer.Option(help="Folder of a training run.")],
-    level: Annotated[Path, typer.Option(help="Weights of the level finder (.pt, .safetensors).")],
+    run: Annotated[
+        Path, typer.Option(help="Folder of a training run, or a bundle whose weights stay.")
+    ],
+    level: Annotated[
+        list[Path],
+        typer.Option(help="Weights of the level finder (.pt, .safetensors); repeat to join some."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     version: Annotated[str, typer.Option(help="Version written into every result.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "lumbar-l45",
     card: Annotated[Path | None, typer.Option(help="JSON file of further card fields.")] = None,
+    roots: Annotated[
+        Path | None, typer.Option(help="Roots network: what `roots` wrote, or a bundle.")
+    ] = None,
 ) -> None:
-    """Write a bundle from a run's averaged weights and a level finder."""
+    """Write a bundle from a run's averaged weights, a level finder and a roots network."""
     from training import export as exporting
     from training.errors import OptionsRefused
 
@@ -185,7 +196,7 @@ def export(
         raise OptionsRefused(f"{card}: {error}; give a JSON object") from error
     today = datetime.now(UTC).date().isoformat()
     fields = exporting.CardFields(version, today, name, extra)
-    typer.echo(str(exporting.export(run, level, out, fields)))
+    typer.echo(str(exporting.export(run, level, out, fields, roots)))
 
 
 commands_crossval.register(app)
@@ -195,6 +206,7 @@ commands_import.register(app)
 commands_level.register(app)
 commands_report.register(app)
 commands_retrain.register(app)
+commands_roots.register(app)
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def run_first(
 
 def _export(run: Path, level: Path, bundle: Path, name: str) -> None:
     today = datetime.now(UTC).date().isoformat()
-    export(run, level, bundle, CardFields("0.0.0", today, name, {}))
+    export(run, [level], bundle, CardFields("0.0.0", today, name, {}))
 
 
 def run_fold(

@@ -1,12 +1,12 @@
-"""From a training run to a bundle: the averaged weights, the level finder and a card about both."""
+"""From a training run, or a bundle, to a bundle: the weights, the level finder, the roots network and a card."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from safetensors.torch import load_file
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from model import bundle, level
 from model.level import LevelArchitecture, LevelNet, LevelNets
 from model.network import DeepLabV3Plus3D
+from model.roots import RootsNet, load_roots
 from model.window import PAPER_SHAPE, SPACING_MM
 from training import checkpoint
 from training.errors import CheckpointUnreadable, OptionsRefused
@@ -21,6 +22,8 @@ from training.fit import CHECKPOINT, RECIPE
 from training.recipe import Recipe
 
 DEFAULT_NAME: Final = "lumbar-l45"
+CARRIED: Final = ("licence", "intended_use", "retrained_from")
+"""What a bundle's card tells of the weights themselves, beside their training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +123,93 @@ def card_of(
     return {**card, **fields.extra}
 
 
-def export(run: Path, level_weights: Path, out: Path, fields: CardFields) -> Path:
-    """Write a bundle from a run's averaged weights and a level finder; returns `out`.
-
-    run: folder with `checkpoint.pt` and `recipe.json`. The written bundle is loaded once, so that an
-    export that the service would refuse fails here.
+def joined_finder(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
+    """Load one level finder, or several as one whose networks answer together.
 
     Raises:
-        CheckpointUnreadable: run or level weights cannot be read or do not fit.
-        BundleError: what was written cannot be loaded.
+        CheckpointUnreadable: a file is missing, truncated or of another network.
+        OptionsRefused: finders of different sizes.
     """
-    recipe = recipe_of(run)
-    network, step = averaged_network(run, recipe)
-    finder, architecture = level_network(level_weights)
-    bundle.write_bundle(out, card_of(recipe, step, architecture, fields), network, finder)
+    made = [level_network(path) for path in paths]
+    if len(made) == 1:
+        return made[0]
+    sizes = {(a.width, a.discs) for _, a in made}
+    if len(sizes) > 1:
+        raise OptionsRefused("the level finders are of different sizes; join those of one size")
+    members: list[LevelNet] = []
+    for network, _ in made:
+        own = network.members if isinstance(network, LevelNets) else [network]
+        members += [cast("LevelNet", member) for member in own]
+    width, discs = sizes.pop()
+    return LevelNets(members).eval(), LevelArchitecture(width, discs, len(members))
+
+
+def roots_network(path: Path) -> RootsNet:
+    """Load a roots network from a bundle, or from what `lumbar-train roots` wrote.
+
+    Raises:
+        CheckpointUnreadable: the file is missing, truncated or of another network, or the bundle has none.
+        BundleError: the bundle is not what its card says.
+    """
+    if path.is_dir():
+        card = bundle.read_card(path)
+        if "roots_architecture" not in card:
+            raise CheckpointUnreadable(f"{path} holds no roots network; train one first")
+        return load_roots(card["roots_architecture"], load_file(path / bundle.ROOTS_WEIGHTS))
+    state = checkpoint.load(path)
+    try:
+        return load_roots(state["architecture"], state["network"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise CheckpointUnreadable(
+            f"{path}: {first}; name what `lumbar-train roots` wrote"
+        ) from error
+
+
+def save_roots(network: RootsNet, file: Path) -> None:
+    """Write architecture and weights; `file` appears whole."""
+    state = {"architecture": network.architecture.to_dict(), "network": network.state_dict()}
+    checkpoint.save(file, state)
+
+
+def export(
+    run: Path,
+    level_weights: Sequence[Path],
+    out: Path,
+    fields: CardFields,
+    roots: Path | None = None,
+) -> Path:
+    """Write a bundle from a run's averaged weights, or those of another bundle, and a level finder; returns `out`.
+
+    run: folder with `checkpoint.pt` and `recipe.json`, or a bundle, whose roots network stays too unless `roots` gives
+    another; what its card says of its training is kept. level_weights: several finders become one. roots: bundle, or
+    file of `save_roots`. The written bundle is loaded once, so that an export that the service would refuse fails here.
+
+    Raises:
+        CheckpointUnreadable: run, level weights or roots cannot be read or do not fit.
+        OptionsRefused: finders of different sizes.
+        BundleError: the bundle to begin with is damaged, or what was written cannot be loaded.
+    """
+    finder, architecture = joined_finder(level_weights)
+    if (run / bundle.CARD).exists():
+        network, card = bundle.load_network(run), bundle.read_card(run)
+        if roots is None and "roots_architecture" in card:
+            roots = run
+        made = _renewed(card, architecture, fields)
+    else:
+        recipe = recipe_of(run)
+        network, step = averaged_network(run, recipe)
+        made = card_of(recipe, step, architecture, fields)
+    own = None if roots is None else roots_network(roots)
+    bundle.write_bundle(out, made, network, finder, own)
     bundle.load(out, engine="torch", device="cpu")
     return out
+
+
+def _renewed(
+    card: Mapping[str, Any], level: LevelArchitecture, fields: CardFields
+) -> dict[str, Any]:
+    """The card of a bundle whose segmentation weights go on in another one; its figures do not."""
+    kept = {k: card[k] for k in ("architecture", "training", *CARRIED) if k in card}
+    own = {"name": fields.name, "version": fields.version, "created": fields.created}
+    return {**kept, **own, "level_architecture": level.to_dict(), **fields.extra}

@@ -142,10 +142,11 @@ def _candidate(
     fields = export.CardFields(version, at.date().isoformat(), card["name"], extra)
     level = task.bundle / bundle.LEVEL_WEIGHTS
     shutil.rmtree(part, ignore_errors=True)
-    export.export(task.out / RUN, level, part, fields)
+    roots = task.bundle if "roots_architecture" in card else None
+    export.export(task.out / RUN, [level], part, fields, roots)
     scores = score(held, part)
     extra = {**extra, "evaluation": evaluate.summary(scores)}
-    export.export(task.out / RUN, level, part, replace(fields, extra=extra))
+    export.export(task.out / RUN, [level], part, replace(fields, extra=extra), roots)
     shutil.rmtree(place, ignore_errors=True)
     part.rename(place)
     return bundle.read_card(place), scores

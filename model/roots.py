@@ -1,0 +1,168 @@
+"""The L4 roots once more, at full resolution, in a box about the level.
+
+A root is six voxels wide and its place told by what lies about it. The segmentation network answers at half
+resolution, where three voxels are left; here a small U-Net looks at the image itself, with that network's
+probabilities beside it, and answers root or not (ADR 0014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dicomseg.segmentation import Scores
+from dicomseg.structures import BY_ID, CHANNELS
+from dicomseg.volume import Array, Points, Volume
+from model import postprocess
+from model.errors import EngineFailed
+from model.window import SPACING_MM, Patch, scores_of
+
+NAME: Final = "roots-unet"
+ROOTS: Final = BY_ID["n4"].value
+BOX_MM: Final = ((-36.0, 50.0), (-8.0, 40.0), (-54.0, 54.0))
+"""What is looked at, from the level along slices (to the head), rows (to the back) and columns (to the left). The
+roots of 164 phantoms lie within -27…44, 2…29 and -45…46 mm."""
+MULTIPLE: Final = 8
+"""The network halves its grid three times."""
+MOST_LOGIT: Final = 20.0
+"""Beyond it nothing is surer; it is also what lies outside the box: no root."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootsArchitecture:
+    """Sizes of the network; written into the bundle's card. width: channels at full resolution."""
+
+    width: int = 8
+    deep: tuple[int, int, int] = (24, 48, 64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `card.json`."""
+        return {"name": NAME, **asdict(self), "deep": list(self.deep)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RootsArchitecture:
+        """Inverse of `to_dict`; an unknown key raises TypeError, another architecture ValueError."""
+        if values.get("name", NAME) != NAME:
+            raise ValueError(f"architecture {values['name']!r} is not {NAME!r}")
+        fields = {k: v for k, v in values.items() if k != "name"}
+        return cls(**{**fields, "deep": tuple(fields["deep"])})
+
+
+def _double(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in (inputs, outputs):
+        layers += [
+            nn.Conv3d(i, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm3d(outputs, momentum=None),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class RootsNet(nn.Module):
+    """Image (N, 1, D, H, W) and probabilities (N, 9, D/2, H/2, W/2) to one logit per voxel, (N, 1, D, H, W).
+
+    Every size a multiple of 8. The statistics of its norms are fixed once trained, so that a box cut short by the
+    image's border is answered as a whole one.
+    """
+
+    def __init__(self, architecture: RootsArchitecture) -> None:
+        super().__init__()
+        a, (b, c, d) = architecture.width, architecture.deep
+        self.architecture = architecture
+        self.enter, self.mid = _double(1, a), _double(a + CHANNELS, b)
+        self.deep, self.deepest = _double(b, c), _double(c, d)
+        self.to_deep, self.to_mid = nn.Conv3d(d, c, 1), nn.Conv3d(c, b, 1)
+        self.to_enter = nn.Conv3d(b, a, 1)
+        self.up_deep, self.up_mid, self.up_enter = _double(c, c), _double(b, b), _double(a, a)
+        self.head = nn.Conv3d(a, 1, 1)
+
+    def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
+        """Return the logit of "L4 root"."""
+        a = self.enter(image)
+        b = self.mid(torch.cat([functional.max_pool3d(a, 2), probabilities], 1))
+        c = self.deep(functional.max_pool3d(b, 2))
+        x = self.deepest(functional.max_pool3d(c, 2))
+        x = self.up_deep(c + functional.interpolate(self.to_deep(x), scale_factor=2.0))
+        x = self.up_mid(b + functional.interpolate(self.to_mid(x), scale_factor=2.0))
+        x = self.up_enter(a + functional.interpolate(self.to_enter(x), scale_factor=2.0))
+        logit: Tensor = self.head(x)
+        return logit
+
+
+def box_about(shape: tuple[int, ...], level: Array, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Index box about the level's index inside an image of this shape, every size a multiple of 8.
+
+    margin: voxels more on each side. A side shorter than 8 voxels stays empty.
+    """
+    out = []
+    for size, centre, (low, high), spacing in zip(shape, level, BOX_MM, SPACING_MM, strict=True):
+        start = int(np.clip(np.floor(centre + low / spacing) - margin, 0, size)) // 2 * 2
+        stop = int(np.clip(np.ceil(centre + high / spacing) + margin, 0, size))
+        whole = -(-(stop - start) // MULTIPLE) * MULTIPLE
+        out.append(slice(start, start + min(whole, (size - start) // MULTIPLE * MULTIPLE)))
+    i, j, k = out
+    return i, j, k
+
+
+class RootsFinder:
+    """The roots network ready to run, in float32 with plain torch."""
+
+    def __init__(self, network: RootsNet) -> None:
+        self._network = network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def logits(self, patch: Patch, logits: Array) -> Array:
+        """Logit of "L4 root" of every voxel of the patch (d, h, w) float32, `-MOST_LOGIT` outside the box.
+
+        logits: the segmentation network's, (9, d/2, h/2, w/2).
+
+        Raises:
+            EngineFailed: the answer is not finite.
+        """
+        shape = patch.values.shape
+        level = (np.array(shape) - 1) / 2 if patch.centre is None else np.array(patch.centre)
+        box = box_about(shape, level)
+        out = np.full(shape, -MOST_LOGIT, np.float32)
+        if 0 in out[box].shape:
+            return out
+        half = tuple(slice(s.start // 2, s.stop // 2) for s in box)
+        told = softmax(logits[(slice(None), *half)], axis=0)
+        with torch.inference_mode():
+            image = torch.from_numpy(np.ascontiguousarray(patch.values[box], np.float32))
+            answer = self._network(image[None, None], torch.from_numpy(told)[None])[0, 0].numpy()
+        if not np.isfinite(answer).all():
+            raise EngineFailed("the roots network met values that are not finite; check the bundle")
+        out[box] = np.where(patch.valid[box], np.clip(answer, -MOST_LOGIT, MOST_LOGIT), -MOST_LOGIT)
+        return _without_strays(out, patch.affine)
+
+
+def _without_strays(logit: Array, affine: Points) -> Array:
+    """Silence what is no root by its size or number, as `postprocess.keep_parts` does with the other structures."""
+    found = Volume(np.where(logit > 0, ROOTS, 0).astype(np.uint8), affine)
+    stray = postprocess.strays(found, BY_ID["n4"])
+    return logit if stray is None else np.where(stray, np.minimum(logit, -1.0), logit)
+
+
+def scores_with(patch: Patch, logits: Array, roots: Array) -> Scores:
+    """The network's scores, their L4 roots replaced by what `RootsFinder.logits` says on average over 2³ voxels.
+
+    A root is as far ahead of, or behind, the best other structure as its own logit tells.
+    """
+    pooled = functional.avg_pool3d(torch.from_numpy(roots)[None, None], 2)[0, 0].numpy()
+    told = logits.copy()
+    told[ROOTS] = np.delete(logits, ROOTS, axis=0).max(0) + pooled
+    return scores_of(patch, told)
+
+
+def load_roots(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RootsNet:
+    """Build the network from a bundle's card and weights; raises RuntimeError, TypeError or ValueError on a misfit."""
+    network = RootsNet(RootsArchitecture.from_dict(dict(architecture)))
+    network.load_state_dict(dict(tensors))
+    return network.eval()

@@ -1,0 +1,243 @@
+"""The roots network: where it looks, what its answer does to labels and scores, what a bundle holds of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dicomseg.segmentation import Level, Segmentation
+from dicomseg.structures import CHANNELS
+from dicomseg.volume import AXIAL, Volume, affine_of
+from model import bundle, oracle, roots, window
+from model.errors import BundleError, EngineFailed
+from model.level import LevelArchitecture, LevelNet
+from model.network import Architecture, DeepLabV3Plus3D
+from model.roots import MOST_LOGIT, ROOTS, RootsArchitecture, RootsFinder, RootsNet, box_about
+from model.segment import segment
+from model.window import Patch
+
+TINY = RootsArchitecture(width=4, deep=(4, 8, 8))
+SHAPE = (128, 80, 160)
+CENTRE = (64.0, 30.0, 80.0)
+
+
+class Bright(RootsNet):
+    """Says root where the image is above 1, by as much."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__(TINY)
+        self.factor = factor
+
+    def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
+        assert probabilities.shape[1:] == (CHANNELS, *(n // 2 for n in image.shape[2:]))
+        assert torch.allclose(probabilities.sum(1), torch.ones(()))
+        return (image - 1.0) * self.factor
+
+
+def patch_of(values: np.ndarray, centre: tuple[float, float, float] | None = CENTRE) -> Patch:
+    affine = affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0))
+    return Patch(values, np.ones(values.shape, bool), affine, 0.0, 1.0, centre)
+
+
+def rods(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """A bright rod on each side of the level, 30 mm apart."""
+    values = np.zeros(shape, np.float32)
+    values[50:90, 36:42, 58:64] = 5.0
+    values[50:90, 36:42, 98:104] = 5.0
+    return values
+
+
+def flat(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    return np.zeros((CHANNELS, *(n // 2 for n in shape)), np.float32)
+
+
+@pytest.mark.parametrize("centre", [(64.0, 30.0, 80.0), (3.2, 77.9, 11.5), (127.0, 0.0, 159.0)])
+def test_the_box_lies_in_the_image_on_whole_coarse_voxels(
+    centre: tuple[float, float, float],
+) -> None:
+    box = box_about(SHAPE, np.array(centre))
+    for side, size in zip(box, SHAPE, strict=True):
+        assert 0 <= side.start <= side.stop <= size
+        assert side.start % 2 == 0
+        assert (side.stop - side.start) % 8 == 0
+
+
+def test_the_box_holds_the_roots_of_every_phantom_with_a_level_8_mm_off() -> None:
+    """Their extent, -27…44, 2…29 and -45…46 mm, was measured on 164 phantoms."""
+    far = (200, 200, 200)
+    box = box_about(far, np.array([100.0, 100.0, 100.0]))
+    for side, spacing, low, high in zip(
+        box, window.SPACING_MM, (-27, 2, -45), (44, 29, 46), strict=True
+    ):
+        assert (side.start - 100) * spacing <= low - 6
+        assert (side.stop - 1 - 100) * spacing >= high + 4
+
+
+def test_what_is_bright_in_the_box_is_a_root_and_nothing_is_one_outside() -> None:
+    values = rods()
+    values[0:4] = 5.0
+    answer = RootsFinder(Bright()).logits(patch_of(values), flat())
+    assert answer.dtype == np.float32
+    np.testing.assert_array_equal(answer > 0, rods() > 0)
+    assert answer.max() == 4.0
+    assert (answer[0:4] == -MOST_LOGIT).all()
+
+
+def test_no_root_where_the_source_holds_no_data() -> None:
+    patch = patch_of(rods())
+    patch.valid[60:70] = False
+    found = RootsFinder(Bright()).logits(patch, flat()) > 0
+    assert not found[60:70].any()
+    assert found[50:60].any()
+    assert found[70:90].any()
+
+
+def test_a_speck_is_no_root() -> None:
+    values = rods()
+    values[55:57, 45:47, 80:82] = 5.0
+    answer = RootsFinder(Bright()).logits(patch_of(values), flat())
+    assert (answer[55:57, 45:47, 80:82] <= -1.0).all()
+    np.testing.assert_array_equal(answer > 0, rods() > 0)
+
+
+def test_an_answer_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(EngineFailed, match="not finite"):
+        RootsFinder(Bright(float("nan"))).logits(patch_of(rods()), flat())
+
+
+def test_a_window_too_thin_for_the_network_has_no_roots() -> None:
+    values = np.full((128, 80, 4), 5.0, np.float32)
+    answer = RootsFinder(Bright()).logits(patch_of(values, None), flat((128, 80, 4)))
+    assert (answer == -MOST_LOGIT).all()
+
+
+def test_a_root_leads_the_scores_by_its_own_logit() -> None:
+    logits = np.random.default_rng(3).normal(size=flat().shape).astype(np.float32)
+    before = logits.copy()
+    patch = patch_of(rods())
+    answer = RootsFinder(Bright()).logits(patch, logits)
+    told = roots.scores_with(patch, logits, answer).logits
+    others = np.delete(told, ROOTS, axis=0)
+    np.testing.assert_array_equal(others, np.delete(before, ROOTS, axis=0))
+    np.testing.assert_allclose((told[ROOTS] - others.max(0))[30, 19, 30], 4.0, atol=1e-5)
+    np.testing.assert_array_equal(told.argmax(0) == ROOTS, rods()[::2, ::2, ::2] > 0)
+    np.testing.assert_array_equal(logits, before)
+
+
+@pytest.mark.parametrize("spacing", [window.SPACING_MM, (0.9, 0.85, 0.8)])
+def test_the_roots_logit_alone_decides_what_is_a_root_in_the_source(
+    spacing: tuple[float, float, float],
+) -> None:
+    source = Volume(rods((120, 80, 160)), affine_of(AXIAL, spacing, (5.0, -7.0, 11.0)))
+    x, y, z = (float(v) for v in source.to_patient(np.array(CENTRE)))
+    place = window.place(source, Level((x, y, z), (0.0, 0.0, 1.0), 1.0))
+    patch = window.cut(place)
+    logits = np.zeros((CHANNELS, *(n // 2 for n in patch.values.shape)), np.float32)
+    logits[ROOTS] = 9.0  # the segmentation network calls everything a root
+    logits[4] = 1.0
+    fine = np.where(patch.raw() > 2.5, 3.0, -3.0).astype(np.float32)
+    scores = window.scores_of(patch, logits)
+    labels = window.restore(source, place, patch, scores, fine)
+    seen = labels.looked_at
+    expected = np.where(source.array > 2.5, ROOTS, 4)
+    wrong = (labels.volume.array != expected) & seen
+    if place.offset is not None:
+        assert not wrong.any()
+    assert wrong.sum() < 0.15 * (expected == ROOTS).sum()
+    assert set(np.unique(labels.volume.array[seen])) == {4, ROOTS}
+    without = window.restore(source, place, patch, scores)
+    assert set(np.unique(without.volume.array[seen])) == {ROOTS}
+
+
+def test_segmenting_asks_the_roots_network_and_says_so(tmp_path: Path) -> None:
+    """The oracle answers at full resolution, so its logits are halved here, as a network's are."""
+    labels = np.zeros((96, 80, 128), np.uint8)
+    labels[52:80, 14:44, 40:88] = 1
+    labels[44:52, 14:44, 40:88] = 2
+    labels[16:44, 14:44, 40:88] = 3
+    array = oracle.code(labels, np.zeros_like(labels), np.full(labels.shape, 4.0))
+    volume = Volume(array, affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0)))
+    model = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+    inner = model.engine
+
+    class Halved:
+        name, precision, interpolation = inner.name, inner.precision, inner.interpolation
+
+        def warm(self, shape: tuple[int, ...]) -> None:
+            inner.warm(shape)
+
+        def run(self, patch: Patch) -> np.ndarray:
+            return np.ascontiguousarray(inner.run(patch)[:, ::2, ::2, ::2])
+
+    class Rods(RootsNet):
+        def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
+            answer = torch.full_like(image, -5.0)
+            answer[..., 20:60, 20:26, 10:16] = 5.0
+            answer[..., 20:60, 20:26, 100:106] = 5.0
+            return answer
+
+    stages: list[str] = []
+    told = replace(model, engine=Halved(), roots=RootsFinder(Rods(TINY)))
+    found = segment(volume, told, stages.append)
+    assert isinstance(found, Segmentation)
+    assert stages == ["level", "window", "network", "roots", "labels"]
+    assert "roots" in found.timings_s
+    assert (found.labels.volume.array == ROOTS).sum() == 2 * 40 * 6 * 6
+    assert {5, 6} <= set(np.unique(found.sides.array))
+    assert found.confidence["n4"] > 0.9
+
+
+CARD = {
+    "name": "tiny",
+    "version": "1",
+    "architecture": Architecture(width=4, dilations=(1,), decoder=2).to_dict(),
+    "level_architecture": LevelArchitecture(width=4).to_dict(),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    network = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2))
+    finder = LevelNet(LevelArchitecture(width=4))
+    return bundle.write_bundle(tmp_path / "tiny", CARD, network, finder, RootsNet(TINY))
+
+
+def test_a_bundle_brings_its_roots_network_and_answers_as_it(folder: Path) -> None:
+    torch.manual_seed(5)
+    DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2))
+    LevelNet(LevelArchitecture(width=4))
+    same = RootsNet(TINY).eval()
+    model = bundle.load(folder, engine="torch", device="cpu")
+    assert model.roots is not None
+    patch = patch_of(np.random.default_rng(1).normal(size=SHAPE).astype(np.float32))
+    expected = RootsFinder(same).logits(patch, flat())
+    np.testing.assert_allclose(model.roots.logits(patch, flat()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "other sizes"])
+def test_a_damaged_roots_network_is_refused(folder: Path, harm: str) -> None:
+    file = folder / bundle.ROOTS_WEIGHTS
+    if harm == "changed":
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    elif harm == "missing":
+        file.unlink()
+    else:
+        card = bundle.read_card(folder)
+        card["roots_architecture"]["width"] = 8
+        card["digest"] = bundle.digest_of(card, folder)
+        (folder / bundle.CARD).write_text(json.dumps(card))
+    with pytest.raises(BundleError, match="roots.safetensors|do not fit"):
+        bundle.load(folder, engine="torch", device="cpu")
+
+
+def test_an_architecture_of_another_name_is_refused() -> None:
+    assert RootsArchitecture.from_dict(TINY.to_dict()) == TINY
+    with pytest.raises(ValueError, match="is not"):
+        RootsArchitecture.from_dict({**TINY.to_dict(), "name": "level-unet-2"})

@@ -1,0 +1,191 @@
+"""The roots network learns what a small case shows, from draws that stay on their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dicomseg.structures import CHANNELS
+from dicomseg.volume import affine_of
+from model.bundle import load, write_bundle
+from model.level import LevelArchitecture, LevelNet
+from model.network import Architecture, DeepLabV3Plus3D
+from model.roots import ROOTS, RootsArchitecture
+from model.window import Interpolation, Patch
+from training import cli
+from training.augment import SPACING_MM
+from training.cases import ALL_STRUCTURES, Case, save_case
+from training.errors import CheckpointUnreadable, SourceMissing
+from training.export import roots_network
+from training.roots_fit import Known, dice_of, draw, fit_roots, items_of, known, loss_of
+
+TINY = RootsArchitecture(width=4, deep=(8, 8, 8))
+CROP = (24, 24, 24)
+
+
+class Flat:
+    """An engine that says background, and L4 where the image is dark."""
+
+    name, precision = "flat", "float32"
+    interpolation: Interpolation = "linear"
+    asked: list[Patch]
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def warm(self, shape: object) -> None:
+        """Nothing to get ready."""
+
+    def run(self, patch: Patch) -> np.ndarray:
+        self.asked.append(patch)
+        half = patch.values[::2, ::2, ::2]
+        out = np.zeros((CHANNELS, *half.shape), np.float32)
+        out[0], out[1] = 3.0, np.where(half < -2.5, 20.0, 0.0)
+        return out
+
+
+def rod_case(name: str = "phantom-000001", seed: int = 4) -> Case:
+    """A bright rod on each side, in noise, with a dark block between them."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((48, 48, 96), np.uint8)
+    labels[8:40, 28:34, 24:30], labels[8:40, 28:34, 66:72] = ROOTS, ROOTS
+    labels[8:40, 8:24, 40:56] = 1
+    image = 100.0 + 60.0 * (labels == ROOTS) - 60.0 * (labels == 1) + rng.normal(0, 6, labels.shape)
+    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (3.0, 5.0, 7.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ [24.0, 20.0, 48.0] + affine[:3, 3])
+    at, up = (x, y, z), (0.0, 0.0, 1.0)
+    whole = image.astype(np.float32)
+    return Case(name, name, "phantom", whole, labels, affine, ALL_STRUCTURES, at, up, {"l45": at})
+
+
+@pytest.fixture
+def item() -> Known:
+    return known(rod_case(), Flat())
+
+
+def test_what_the_network_said_lies_where_the_image_does(item: Known) -> None:
+    said = item.probabilities.argmax(0) == 1
+    middle = np.argwhere(said).mean(0) * 2 + 0.5 + item.start
+    np.testing.assert_allclose(middle, [23.5, 15.5, 47.5], atol=0.8)
+    assert item.probabilities.shape[0] == CHANNELS
+
+
+def test_the_network_is_told_a_level_that_is_off_by_as_much_as_a_finder_s() -> None:
+    engine = Flat()
+    for n in range(12):
+        known(rod_case(), engine, (1, n))
+    known(rod_case(), engine)
+    told = np.array([p.centre for p in engine.asked])
+    np.testing.assert_allclose(told[-1], (24, 20, 48), atol=1e-6)
+    off = np.abs((told[:-1] - told[-1]) * SPACING_MM)
+    assert 1.0 < off.mean() < 4.0
+    assert off.max() <= 8.0
+
+
+def test_image_labels_and_answers_turn_together(item: Known) -> None:
+    """Where the draw is a root it is bright, where the network said L4 it is dark, mirrored or not."""
+    sides = set()
+    for seed in range(8):
+        sample = draw(item, (32, 40, 64), (seed,))
+        image, root = sample.image[0, 0], sample.root[0, 0] > 0.5
+        inside = sample.valid[0, 0] > 0.5
+        if bool(root.any()):
+            assert image[root].mean() > image[inside & ~root].mean() + 0.8
+            sides.add(bool(torch.argwhere(root)[:, 2].float().mean() > 31.5))
+        said = sample.probabilities[0, 1] > 0.9
+        if int(said.sum()) > 50:
+            fine = said.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
+            assert image[fine & inside].mean() < image[~fine & inside].mean() - 0.8
+    assert sides == {True, False}
+
+
+def test_the_same_seed_gives_the_same_draw(item: Known) -> None:
+    a, b, c = (draw(item, CROP, (s,)) for s in (1, 1, 2))
+    assert torch.equal(a.image, b.image)
+    assert torch.equal(a.probabilities, b.probabilities)
+    assert not torch.equal(a.image, c.image)
+
+
+def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels_only() -> None:
+    root = torch.zeros(1, 1, 8, 8, 8)
+    root[..., 2:5, 2:5, 2:5] = 1
+    valid = torch.ones_like(root)
+    right, wrong = (root * 2 - 1) * 12, (1 - root * 2) * 12
+    assert float(loss_of(right, root, valid)) < 0.01
+    assert float(loss_of(wrong, root, valid)) > 50
+    none = torch.zeros_like(root)
+    assert float(loss_of(wrong, root * none, none)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_it_learns_the_rods(item: Known) -> None:
+    reports: list[tuple[int, float]] = []
+    trained = fit_roots(
+        [item],
+        200,
+        architecture=TINY,
+        learning_rate=1e-2,
+        shape=CROP,
+        norm_steps=30,
+        report=lambda step, loss, _: reports.append((step, loss)),
+    )
+    assert [step for step, _ in reports] == [100, 200]
+    assert reports[1][1] < reports[0][1]
+    assert dice_of(trained, item) > 0.7
+
+
+def test_the_same_seed_trains_the_same_network(item: Known) -> None:
+    one, other = (fit_roots([item], 3, architecture=TINY, shape=CROP) for _ in range(2))
+    for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
+    paths = sorted(tiny_cases.glob("*/*.npz"))
+    items = items_of(paths, Flat(), variants=2)
+    assert {i.case.source for i in items} == {"phantom"}
+    assert len(items) == 6
+    with pytest.raises(SourceMissing, match="roots"):
+        fit_roots(items_of([p for p in paths if "spider" in p.stem], Flat()), 1)
+
+
+def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
+    for n in (1, 2):
+        save_case(rod_case(f"phantom-{n:06d}", n), tmp_path / "cases")
+    sizes = Architecture(width=4, dilations=(1,), decoder=2)
+    level = LevelArchitecture(width=4)
+    card = {"name": "t", "version": "1", "architecture": sizes.to_dict()}
+    card |= {"level_architecture": level.to_dict()}
+    write_bundle(tmp_path / "b", card, DeepLabV3Plus3D(sizes), LevelNet(level))
+    words = f"roots --cases {tmp_path}/cases --bundle {tmp_path}/b --out {tmp_path}/r.pt"
+    rest = " --steps 2 --variants 1 --held-out phantom-000002 --threads 1"
+    done = CliRunner().invoke(cli.app, (words + rest).split())
+    assert done.exit_code == 0, done.output
+    assert "r.pt" in done.output
+    network = roots_network(tmp_path / "r.pt")
+    assert network.architecture == RootsArchitecture()
+    made = cli_export(tmp_path, "b", "one")
+    assert load(made, engine="torch").roots is not None
+    again = cli_export(tmp_path, "one", "two", roots=False)
+    weights = [(p / "roots.safetensors").read_bytes() for p in (made, again)]
+    assert weights[0] == weights[1]
+
+
+def cli_export(folder: Path, run: str, out: str, *, roots: bool = True) -> Path:
+    words = f"export --run {folder}/{run} --out {folder}/{out} --version 2"
+    words += f" --level {folder}/b/level.safetensors --level {folder}/b/level.safetensors"
+    words += f" --roots {folder}/r.pt" if roots else ""
+    done = CliRunner().invoke(cli.app, words.split())
+    assert done.exit_code == 0, done.output
+    return folder / out
+
+
+def test_a_file_that_is_no_roots_network_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointUnreadable, match="lumbar-train roots"):
+        roots_network(tmp_path / "other.pt")
+    with pytest.raises(CheckpointUnreadable, match="it is not there"):
+        roots_network(tmp_path / "none.pt")

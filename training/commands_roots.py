@@ -1,0 +1,77 @@
+"""`lumbar-train roots`: the network of the L4 roots, which `export --roots` joins with the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from model.roots import RootsNet
+
+_HELP = """Train the network that draws the L4 roots at full resolution, beside a bundle's answers; two draws a step.
+
+Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] is the file of its weights, for
+[bold]lumbar-train export --roots[/bold]; it is written every 500 steps. Dice of held-out cases is told with it.
+
+[bold]Examples[/bold]
+
+  lumbar-train roots --cases cases --bundle model/bundles/lumbar-l45 --out roots.pt --threads 2
+
+[bold]Exit status[/bold]: 0 done, 4 no case that labels roots, or no bundle.
+"""
+EVERY = 500
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=_HELP)(roots)
+
+
+def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
+    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle whose answers it looks at.")],
+    out: Annotated[Path, typer.Option(help="File of the weights.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of two draws.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 1,
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="Case id never trained on; repeat.")
+    ] = None,
+    variants: Annotated[
+        int, typer.Option(min=1, help="Answers per case, each with another error of its level.")
+    ] = 2,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+) -> None:
+    """Train the roots network."""
+    import numpy as np
+    import torch
+
+    from model.bundle import load
+    from training.commands_shared import progress
+    from training.export import save_roots
+    from training.fit import split
+    from training.recipe import Recipe
+    from training.roots_fit import dice_of, fit_roots, items_of
+
+    if threads:
+        torch.set_num_threads(threads)
+    phantoms, slabs, kept = split(cases, Recipe(held_out=tuple(held_out or ())))
+    engine = load(bundle).engine
+    items = items_of([*phantoms, *slabs], engine, variants, seed)
+    held = items_of(kept, engine, 1, seed)
+    del engine  # its compiled window holds as much memory as the training
+    bar, said, _ = progress(steps, "roots")
+
+    def report(step: int, loss: float, average: RootsNet) -> None:
+        bar.update(bar.task_ids[0], completed=step)
+        said(f"loss {loss:.4f}")
+        if step % EVERY == 0 or step == steps:
+            save_roots(average, out)
+            if held:
+                dice = np.mean([dice_of(average.eval(), item) for item in held])
+                bar.console.print(f"step {step}: Dice of {len(held)} held-out cases {dice:.3f}")
+
+    with bar:
+        save_roots(fit_roots(items, steps, seed=seed, report=report), out)
+    typer.echo(str(out))

@@ -1,0 +1,223 @@
+"""Train the roots network on phantoms, beside the probabilities of a trained segmentation network.
+
+Only phantoms label the L4 roots. What the segmentation network says of a case is computed once, with a level that
+is off as a finder's is, and turned and bent with every draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor
+from torch.nn import functional
+
+from dicomseg.volume import Array, Points
+from model.engines import Engine
+from model.roots import ROOTS, RootsArchitecture, RootsNet, box_about
+from model.window import Patch
+from training.augment import (
+    SPACING_MM,
+    Shape,
+    Strength,
+    disturbed,
+    level_of,
+    linear,
+    miss,
+    nearest,
+    taken_by,
+    window_of,
+)
+from training.cases import Case, load_case
+from training.errors import SourceMissing
+
+CROP: Final[Shape] = (56, 48, 48)
+"""Multiples of 8; one side's root from the foramen down is about as long as this is high."""
+STRENGTH: Final = Strength(focus=0.2, roots=0.7)
+MARGIN: Final = 24
+"""Voxels kept about the box, for draws that are turned and bent."""
+DICE: Final = 0.5
+ENTROPY: Final = 10.0
+"""Nearly all voxels are plainly no root; without the factor they leave nothing of the cross entropy."""
+NORM_STEPS: Final = 200
+CLIP: Final = 2.0
+BATCH: Final = 2
+EVERY: Final = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """One case and what the segmentation network says of it.
+
+    probabilities: (9, D/2, H/2, W/2) uint8, 255 for 1, on a box that begins at index `start` of the case.
+    """
+
+    case: Case
+    probabilities: Array
+    start: Points
+
+
+def known(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> Known:
+    """Run the network on the service's window about the level; seed: of the level's error, None for none."""
+    box = window_of(case)
+    start = np.array([b.start for b in box])
+    image = np.array(case.image[box], dtype=np.float32)
+    mean, sd = float(image.mean()), max(float(image.std()), 1e-6)
+    level = level_of(case) - start
+    off = 0.0 if seed is None else miss(np.random.default_rng(seed), STRENGTH) / SPACING_MM
+    i, j, k = (float(v) for v in level + off)
+    patch = Patch((image - mean) / sd, np.ones(image.shape, bool), case.affine, mean, sd, (i, j, k))
+    p = softmax(engine.run(patch), axis=0)
+    kept = box_about(image.shape, level, MARGIN)
+    half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
+    small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
+    return Known(case, small, start + [s.start for s in kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RootsSample:
+    """image (1, 1, D, H, W), probabilities (1, 9, D/2, H/2, W/2), root and valid (1, 1, D, H, W) float."""
+
+    image: Tensor
+    probabilities: Tensor
+    root: Tensor
+    valid: Tensor
+
+
+def draw(item: Known, shape: Shape, seed: tuple[int, ...]) -> RootsSample:
+    """Cut one augmented sample; every second one mirrored, for roots are alike on both sides."""
+    rng = np.random.default_rng(seed)
+    taken, _ = taken_by(item.case, shape, rng, STRENGTH)
+    if rng.random() < 0.5:
+        taken = taken.flip(2)
+    labels, inside = nearest(item.case.labels, taken)
+    image = disturbed(linear(item.case.image, taken), item.case, rng, STRENGTH) * inside
+    middle = functional.avg_pool3d(taken.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
+    coarse = (middle - torch.from_numpy(item.start).float() - 0.5) / 2
+    size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)
+    grid = ((coarse + 0.5) / size * 2 - 1).flip(-1)[None]
+    source = torch.from_numpy(item.probabilities)[None].float() / 255
+    told = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    return RootsSample(
+        image[None, None],
+        told,
+        (labels == ROOTS).float()[None, None],
+        inside.float()[None, None],
+    )
+
+
+def loss_of(logit: Tensor, root: Tensor, valid: Tensor) -> Tensor:
+    """Cross entropy and soft Dice of the roots."""
+    entropy = functional.binary_cross_entropy_with_logits(logit, root, weight=valid)
+    p = torch.sigmoid(logit) * valid
+    dice = (2 * (p * root).sum() + 1) / (p.sum() + root.sum() + 1)
+    return ENTROPY * entropy + DICE * (1 - dice)
+
+
+def fit_roots(
+    items: Sequence[Known],
+    steps: int,
+    *,
+    architecture: RootsArchitecture | None = None,
+    learning_rate: float = 3e-3,
+    seed: int = 1,
+    shape: Shape = CROP,
+    norm_steps: int = NORM_STEPS,
+    report: Callable[[int, float, RootsNet], None] = lambda _n, _l, _w: None,
+) -> RootsNet:
+    """Train on `items`, two draws a step side by side; the averaged weights are returned.
+
+    norm_steps: first steps, after which the norms keep their statistics. report: called every 100 steps with step, loss and averaged network.
+
+    Raises:
+        SourceMissing: no case labels a root.
+    """
+    if not items:
+        raise SourceMissing(
+            "no prepared case labels the L4 roots; run `lumbar-train prepare --phantoms`"
+        )
+    torch.manual_seed(seed)
+    network, average = (RootsNet(architecture or RootsArchitecture()) for _ in range(2))
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    average.load_state_dict(network.state_dict())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps, pct_start=min(0.1, 100 / steps)
+    )
+    running = 0.0
+
+    def gradients(number: int) -> tuple[float, tuple[Tensor, ...]]:
+        rng = np.random.default_rng((seed, number))
+        sample = draw(items[int(rng.integers(len(items)))], shape, (seed, number, 7))
+        logit = network(
+            sample.image.contiguous(memory_format=torch.channels_last_3d),
+            sample.probabilities.contiguous(memory_format=torch.channels_last_3d),
+        )
+        loss = loss_of(logit, sample.root, sample.valid)
+        return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
+
+    with ThreadPoolExecutor(BATCH, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for step in range(steps):
+            network.train(step < norm_steps)
+            numbers = range(step * BATCH, (step + 1) * BATCH)
+            # Statistics are gathered one draw after the other, or their sums would meet.
+            todo = map(gradients, numbers) if network.training else pool.map(gradients, numbers)
+            done = list(todo)
+            for parameter, *parts in zip(network.parameters(), *(g for _, g in done), strict=True):
+                parameter.grad = torch.stack(parts).mean(0)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+            optimizer.step()
+            schedule.step()
+            _towards(average, network, max(0.004, 1 / (step + 2)))
+            mean = float(np.mean([loss for loss, _ in done]))
+            running = 0.98 * running + 0.02 * mean if step else mean
+            if step % EVERY == EVERY - 1:
+                report(step + 1, running, average)
+    return average.eval()
+
+
+def _towards(average: RootsNet, network: RootsNet, share: float) -> None:
+    with torch.no_grad():
+        for mean, now in zip(
+            average.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            if mean.is_floating_point():
+                mean.lerp_(now, share)
+            else:
+                mean.copy_(now)
+
+
+def items_of(
+    paths: Sequence[Path], engine: Engine, variants: int = 2, seed: int = 1
+) -> list[Known]:
+    """What training draws from: each case that labels roots, `variants` times with another error of its level."""
+    out = []
+    for number, path in enumerate(paths):
+        case = load_case(path)
+        if "n4" in case.labelled:
+            out += [known(case, engine, (seed, number, v)) for v in range(variants)]
+    return out
+
+
+@torch.inference_mode()
+def dice_of(network: RootsNet, item: Known) -> float:
+    """Dice of the roots in the box about the level; the image as it is."""
+    case, window = item.case, window_of(item.case)
+    origin = np.array([b.start for b in window])
+    values = np.array(case.image[window], dtype=np.float32)
+    box = box_about(values.shape, level_of(case) - origin)
+    image = (values[box] - values.mean()) / max(float(values.std()), 1e-6)
+    first = (origin + [b.start for b in box] - item.start).astype(int) // 2
+    half = tuple(slice(f, f + n // 2) for f, n in zip(first, image.shape, strict=True))
+    told = torch.from_numpy(item.probabilities[(slice(None), *half)]).float() / 255
+    given = torch.from_numpy(image.astype(np.float32))[None, None]
+    found = network(given, told[None])[0, 0].numpy() > 0
+    true = case.labels[window] == ROOTS
+    total = int(found.sum() + true.sum())
+    return float(2 * (found & true[box]).sum() / total) if total else 1.0
