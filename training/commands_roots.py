@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,7 +21,8 @@ Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] 
 
 [bold]Exit status[/bold]: 0 done, 4 no case that labels roots, or no bundle.
 """
-EVERY = 500
+EVERY: Final = 500
+"""Steps between files."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +53,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.export import save_roots
     from training.fit import split
     from training.recipe import Recipe
-    from training.roots_fit import dice_of, fit_roots, items_of
+    from training.roots_fit import RootsRecipe, dice_of, fit_roots, items_of
 
     if threads:
         torch.set_num_threads(threads)
@@ -73,5 +74,5 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
                 bar.console.print(f"step {step}: Dice of {len(held)} held-out cases {dice:.3f}")
 
     with bar:
-        save_roots(fit_roots(items, steps, seed=seed, report=report), out)
+        save_roots(fit_roots(items, RootsRecipe(steps, seed=seed), report), out)
     typer.echo(str(out))

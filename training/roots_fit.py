@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,6 @@ MARGIN: Final = 24
 DICE: Final = 0.5
 ENTROPY: Final = 10.0
 """Nearly all voxels are plainly no root; without the factor they leave nothing of the cross entropy."""
-NORM_STEPS: Final = 200
 CLIP: Final = 2.0
 BATCH: Final = 2
 EVERY: Final = 100
@@ -120,20 +119,30 @@ def loss_of(logit: Tensor, root: Tensor, valid: Tensor) -> Tensor:
     return ENTROPY * entropy + DICE * (1 - dice)
 
 
+@dataclass(frozen=True, slots=True)
+class RootsRecipe:
+    """How the roots network is trained.
+
+    steps: of two draws. learning_rate: the highest, after a warm-up and before a cosine to nothing. norm_steps: first
+    steps, after which the norms keep their statistics. crop: sample shape (slices, rows, columns), multiples of 8.
+    """
+
+    steps: int = 5000
+    learning_rate: float = 3e-3
+    norm_steps: int = 200
+    crop: Shape = CROP
+    architecture: RootsArchitecture = field(default_factory=RootsArchitecture)
+    seed: int = 1
+
+
 def fit_roots(
     items: Sequence[Known],
-    steps: int,
-    *,
-    architecture: RootsArchitecture | None = None,
-    learning_rate: float = 3e-3,
-    seed: int = 1,
-    shape: Shape = CROP,
-    norm_steps: int = NORM_STEPS,
+    recipe: RootsRecipe,
     report: Callable[[int, float, RootsNet], None] = lambda _n, _l, _w: None,
 ) -> RootsNet:
     """Train on `items`, two draws a step side by side; the averaged weights are returned.
 
-    norm_steps: first steps, after which the norms keep their statistics. report: called every 100 steps with step, loss and averaged network.
+    report: called every 100 steps with step, loss and averaged network.
 
     Raises:
         SourceMissing: no case labels a root.
@@ -142,19 +151,20 @@ def fit_roots(
         raise SourceMissing(
             "no prepared case labels the L4 roots; run `lumbar-train prepare --phantoms`"
         )
+    seed, steps, rate = recipe.seed, recipe.steps, recipe.learning_rate
     torch.manual_seed(seed)
-    network, average = (RootsNet(architecture or RootsArchitecture()) for _ in range(2))
+    network, average = RootsNet(recipe.architecture), RootsNet(recipe.architecture)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=min(0.1, 100 / steps)
+        optimizer, rate, total_steps=steps, pct_start=min(0.1, 100 / steps)
     )
     running = 0.0
 
     def gradients(number: int) -> tuple[float, tuple[Tensor, ...]]:
         rng = np.random.default_rng((seed, number))
-        sample = draw(items[int(rng.integers(len(items)))], shape, (seed, number, 7))
+        sample = draw(items[int(rng.integers(len(items)))], recipe.crop, (seed, number, 7))
         logit = network(
             sample.image.contiguous(memory_format=torch.channels_last_3d),
             sample.probabilities.contiguous(memory_format=torch.channels_last_3d),
@@ -164,7 +174,7 @@ def fit_roots(
 
     with ThreadPoolExecutor(BATCH, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(steps):
-            network.train(step < norm_steps)
+            network.train(step < recipe.norm_steps)
             numbers = range(step * BATCH, (step + 1) * BATCH)
             # Statistics are gathered one draw after the other, or their sums would meet.
             todo = map(gradients, numbers) if network.training else pool.map(gradients, numbers)

@@ -21,7 +21,16 @@ from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing
 from training.export import roots_network
-from training.roots_fit import Known, dice_of, draw, fit_roots, items_of, known, loss_of
+from training.roots_fit import (
+    Known,
+    RootsRecipe,
+    dice_of,
+    draw,
+    fit_roots,
+    items_of,
+    known,
+    loss_of,
+)
 
 TINY = RootsArchitecture(width=4, deep=(8, 8, 8))
 CROP = (24, 24, 24)
@@ -123,22 +132,16 @@ def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels
 
 def test_it_learns_the_rods(item: Known) -> None:
     reports: list[tuple[int, float]] = []
-    trained = fit_roots(
-        [item],
-        200,
-        architecture=TINY,
-        learning_rate=1e-2,
-        shape=CROP,
-        norm_steps=30,
-        report=lambda step, loss, _: reports.append((step, loss)),
-    )
+    recipe = RootsRecipe(200, 1e-2, norm_steps=30, crop=CROP, architecture=TINY)
+    trained = fit_roots([item], recipe, lambda step, loss, _: reports.append((step, loss)))
     assert [step for step, _ in reports] == [100, 200]
     assert reports[1][1] < reports[0][1]
     assert dice_of(trained, item) > 0.7
 
 
 def test_the_same_seed_trains_the_same_network(item: Known) -> None:
-    one, other = (fit_roots([item], 3, architecture=TINY, shape=CROP) for _ in range(2))
+    recipe = RootsRecipe(3, norm_steps=1, crop=CROP, architecture=TINY)
+    one, other = (fit_roots([item], recipe) for _ in range(2))
     for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -149,7 +152,7 @@ def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
     assert {i.case.source for i in items} == {"phantom"}
     assert len(items) == 6
     with pytest.raises(SourceMissing, match="roots"):
-        fit_roots(items_of([p for p in paths if "spider" in p.stem], Flat()), 1)
+        fit_roots(items_of([p for p in paths if "spider" in p.stem], Flat()), RootsRecipe(1))
 
 
 def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
