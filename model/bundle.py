@@ -22,7 +22,7 @@ from torch import nn
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import STRUCTURES
 from model import level, oracle, window
-from model.engines import Engine, EngineOptions, OracleEngine, choose
+from model.engines import Engine, EngineOptions, OracleEngine, choose, roots_finder
 from model.errors import BundleError
 from model.network import Architecture, DeepLabV3Plus3D
 from model.roots import RootsFinder, RootsNet, load_roots
@@ -235,9 +235,11 @@ def load(
         ready, finder, note = OracleEngine(), oracle.OracleFinder(), ""
     else:
         network, finder, own = _networks(path, card)
-        roots = None if own is None else RootsFinder(own)
         options = EngineOptions(engine, device, threads, precision, cache)
         ready, note = choose(network, options, card["digest"])
+        if own is not None:
+            roots, more = roots_finder(own, ready, options, card["digest"])
+            note = "; ".join(filter(None, (note, more)))
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
     sd_mm = dict(card.get("model_sd_mm", {}))
     return LoadedModel(info, ready, finder, card, sd_mm, note, roots)

@@ -16,6 +16,7 @@ from model import oracle
 from model.errors import EngineError, EngineFailed
 from model.network import places
 from model.openvino_engine import OpenVinoEngine
+from model.roots import RootsFinder, RootsNet
 from model.window import SPACING_MM, Interpolation, Patch
 
 ENGINES: Final = ("auto", "torch", "openvino")
@@ -160,6 +161,37 @@ def choose(network: nn.Module, options: EngineOptions, digest: str) -> tuple[Eng
             raise
         return TorchEngine(network, "cpu"), f"plain torch, several times slower: {error}"
     return engine, engine.note
+
+
+def roots_finder(
+    network: RootsNet, ready: Engine, options: EngineOptions, digest: str
+) -> tuple[RootsFinder, str]:
+    """Make the roots network run where the engine does; also one line about what could not be had.
+
+    Raises:
+        EngineError: OpenVINO asked for and not usable.
+    """
+    note = ""
+    if isinstance(ready, OpenVinoEngine):
+        try:
+            graph = OpenVinoEngine(
+                network, digest=f"{digest}-roots", cache=options.cache, threads=options.threads
+            )
+        except EngineError as error:
+            if options.engine == "openvino":
+                raise
+            note = f"roots in plain torch, several times slower: {error}"
+        else:
+            return RootsFinder(graph.answer, graph.warm), graph.note
+    device = "cuda" if ready.name == "torch-cuda" else "cpu"
+    placed = network.eval().to(device)
+
+    def answer(image: Array, probabilities: Array) -> Array:
+        with torch.inference_mode():
+            given = [torch.from_numpy(array).to(device) for array in (image, probabilities)]
+            return np.asarray(placed(*given).cpu().numpy())
+
+    return RootsFinder(answer), note
 
 
 def _check(options: EngineOptions) -> None:

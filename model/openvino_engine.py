@@ -22,17 +22,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from dicomseg.structures import CHANNELS
 from dicomseg.volume import Array
 from model.errors import EngineError, EngineFailed
 from model.network import STRIDE, DeepLabV3Plus3D, places
+from model.roots import RootsNet
 from model.window import SPACING_MM, Interpolation, Patch
 
 NAME: Final = "openvino-cpu"
 EXAMPLE: Final = (16, 16, 16)
 """Image for the conversion; a trace of the full window took up to 100 s and gave the same graph."""
-PROBE: Final = (16, 24, 20)
+PROBE: Final = (16, 24, 32)
 """Image that a graph has to answer as the network does."""
-PROBE_CENTRE: Final = (3.0, 11.0, 14.0)
 PROBE_TOLERANCE: Final = 1e-3
 """Share of the largest logit; seen were 1e-7 with batch norm and 5e-6 with instance norm."""
 PRECISIONS: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
@@ -112,6 +113,7 @@ class OpenVinoEngine:
         self.note = ""
         self._threads = threads or torch.get_num_threads()
         self._compiled: tuple[tuple[int, ...], Any] | None = None
+        self._beside = beside(network)
         self._package = package()
         try:
             self._core = self._package.Core()
@@ -148,12 +150,13 @@ class OpenVinoEngine:
 
     def _checked(self, graph: Graph, network: nn.Module) -> str:
         """Compare a small answer with the network's; returns the precision it was computed in."""
-        image = np.random.default_rng(0).standard_normal(PROBE).astype(np.float32)
+        rng = np.random.default_rng(0)
+        sizes = _sizes(self._beside, PROBE)
+        given = [rng.standard_normal(size).astype(np.float32) for size in sizes]
         compiled = self._compile(graph, PROBE)
-        place = places(PROBE, PROBE_CENTRE, SPACING_MM)[None]
-        answer = np.asarray(compiled(_given(compiled, image, place.numpy()))[0])
+        answer = np.asarray(compiled(given)[0])
         with torch.inference_mode():
-            expected = network(torch.from_numpy(image)[None, None], place).numpy()
+            expected = network(*(torch.from_numpy(array) for array in given)).numpy()
         limit = PROBE_TOLERANCE * np.abs(expected).max()
         if answer.shape != expected.shape or not np.abs(answer - expected).max() <= limit:
             raise GraphUnusable(
@@ -163,9 +166,7 @@ class OpenVinoEngine:
 
     def _compile(self, graph: Graph, shape: Sequence[int]) -> Any:
         fixed = graph.clone()
-        coarse = [1, 3, *(n // STRIDE for n in shape)]
-        sizes = ([1, 1, *shape], coarse)
-        fixed.reshape(dict(enumerate(sizes[: len(fixed.inputs)])))
+        fixed.reshape(dict(enumerate(_sizes(self._beside, shape))))
         return self._core.compile_model(
             fixed,
             "CPU",
@@ -209,27 +210,47 @@ class OpenVinoEngine:
         Raises:
             EngineFailed: values that are not finite, or a shape that cannot be compiled.
         """
-        self.warm(patch.values.shape)
+        image = np.ascontiguousarray(patch.values, dtype=np.float32)[None, None]
+        if self._beside is None:
+            logits: Array = self.answer(image)[0]
+        else:
+            place = places(patch.values.shape, patch.centre, SPACING_MM)[None].numpy()
+            logits = self.answer(image, place)[0]
+        return logits
+
+    def answer(self, image: Array, *beside: Array) -> Array:
+        """What the network answers to an image (1, 1, D, H, W), and to what it takes beside it, all float32.
+
+        Raises:
+            EngineFailed: values that are not finite, or a shape that cannot be compiled.
+        """
+        self.warm(image.shape[2:])
         if self._compiled is None:
             raise AssertionError("warm leaves a compiled graph or raises")
-        image = np.ascontiguousarray(patch.values, dtype=np.float32)[None, None]
         try:
-            place = places(patch.values.shape, patch.centre, SPACING_MM)[None].numpy()
-            compiled = self._compiled[1]
-            logits = np.array(compiled(_given(compiled, image[0, 0], place))[0][0])
+            made = np.array(self._compiled[1]([image, *beside])[0])
         except RuntimeError as error:
             raise EngineFailed(f"{self.name} failed: {_first_line(error)}") from error
         # The image too: OpenVINO's ReLU makes 0 of NaN, and the answer would look like one.
-        if not (np.isfinite(image).all() and np.isfinite(logits).all()):
+        if not (np.isfinite(image).all() and np.isfinite(made).all()):
             raise EngineFailed(
                 f"{self.name} ({self.precision}) met values that are not finite; check the series and the bundle"
             )
-        return logits
+        return made
 
 
-def _given(compiled: Any, image: Array, place: Array) -> list[Array]:
-    """What a graph takes: an image (d, h, w), and the places where its network is told them."""
-    return [image[None, None], place][: len(compiled.inputs)]
+def beside(network: nn.Module) -> tuple[int, int] | None:
+    """Channels and stride of what a network takes beside the image; None for nothing."""
+    if isinstance(network, RootsNet):
+        return CHANNELS, 2
+    told = isinstance(network, DeepLabV3Plus3D) and network.position is not None
+    return (3, STRIDE) if told else None
+
+
+def _sizes(more: tuple[int, int] | None, shape: Sequence[int]) -> list[list[int]]:
+    """Sizes of a network's inputs for an image of this shape."""
+    image = [1, 1, *shape]
+    return [image] if more is None else [image, [1, more[0], *(n // more[1] for n in shape)]]
 
 
 def package() -> Any:
@@ -247,29 +268,26 @@ def package() -> Any:
 
 
 def convert(network: nn.Module) -> Graph:
-    """Return the network as a graph for images (1, 1, D, H, W), and their places, of any size.
+    """Return the network as a graph for images (1, 1, D, H, W), and what goes beside them, of any size.
 
     By the frontend itself: `openvino.convert_model` reports its use to a server of its maker, unasked.
     Runs torch once on a small image, with the threads that torch has.
     """
     decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     frontends: Any = importlib.import_module("openvino.frontend")
+    sizes = _sizes(beside(network), EXAMPLE)
     # Not inference_mode: the trace cannot keep inference tensors.
     with torch.no_grad(), warnings.catch_warnings():
         # torch.jit, which the frontend uses, is deprecated; the norms look at the image's size.
         warnings.simplefilter("ignore")
-        told = isinstance(network, DeepLabV3Plus3D) and network.position is not None
-        place = places(EXAMPLE, None, SPACING_MM)[None]
-        image = torch.zeros(1, 1, *EXAMPLE)
         decoder = decoders.TorchScriptPythonDecoder(
             network,
-            example_input=(image, place) if told else image,
+            example_input=tuple(torch.zeros(size) for size in sizes),
             trace_kwargs={"check_trace": False},  # twice the time; the probe checks more
         )
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
-    sizes = {n: [1, (1, 3)[n], -1, -1, -1] for n in range(len(graph.inputs))}
-    graph.reshape(sizes)
+    graph.reshape({n: [1, size[1], -1, -1, -1] for n, size in enumerate(sizes)})
     return graph
 
 

@@ -7,7 +7,7 @@ probabilities beside it, and answers root or not (ADR 0014).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -22,13 +22,17 @@ from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Array, Points, Volume
 from model import postprocess
 from model.errors import EngineFailed
-from model.window import SPACING_MM, Patch, scores_of
+from model.window import Patch, scores_of
 
 NAME: Final = "roots-unet"
 ROOTS: Final = BY_ID["n4"].value
-BOX_MM: Final = ((-36.0, 50.0), (-8.0, 40.0), (-54.0, 54.0))
-"""What is looked at, from the level along slices (to the head), rows (to the back) and columns (to the left). The
-roots of 164 phantoms lie within -27…44, 2…29 and -45…46 mm."""
+BOX: Final = ((-37, 96), (-2, 48), (-64, 128))
+"""What is looked at, in voxels from the middle of the disc along slices (to the head), rows (to the back) and columns
+(to the left): where it begins and how much it is. The roots of 164 phantoms lie within -34…55, 3…38 and -60…61.
+"""
+DISC: Final = BY_ID["ivd"].value
+LEAST_DISC: Final = 200
+"""Voxels of the half grid; with fewer there is no disc to go by, and the level found counts."""
 MULTIPLE: Final = 8
 """The network halves its grid three times."""
 MOST_LOGIT: Final = 20.0
@@ -97,26 +101,48 @@ class RootsNet(nn.Module):
         return logit
 
 
-def box_about(shape: tuple[int, ...], level: Array, margin: int = 0) -> tuple[slice, slice, slice]:
-    """Index box about the level's index inside an image of this shape, every size a multiple of 8.
+def box_about(shape: tuple[int, ...], middle: Array, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Index box about the disc's middle inside an image of this shape; begins at even voxels, sizes multiples of 8.
 
     margin: voxels more on each side. A side shorter than 8 voxels stays empty.
     """
     out = []
-    for size, centre, (low, high), spacing in zip(shape, level, BOX_MM, SPACING_MM, strict=True):
-        start = int(np.clip(np.floor(centre + low / spacing) - margin, 0, size)) // 2 * 2
-        stop = int(np.clip(np.ceil(centre + high / spacing) + margin, 0, size))
+    for size, centre, (low, length) in zip(shape, middle, BOX, strict=True):
+        first, last = (
+            round(float(centre)) + low - margin,
+            round(float(centre)) + low + length + margin,
+        )
+        start, stop = int(np.clip(first, 0, size)) // 2 * 2, int(np.clip(last, 0, size))
         whole = -(-(stop - start) // MULTIPLE) * MULTIPLE
         out.append(slice(start, start + min(whole, (size - start) // MULTIPLE * MULTIPLE)))
     i, j, k = out
     return i, j, k
 
 
-class RootsFinder:
-    """The roots network ready to run, in float32 with plain torch."""
+def middle_of(logits: Array, level: Points) -> Points:
+    """Middle of the L4/5 disc that the segmentation network drew, as an index of the image; `level` without one.
 
-    def __init__(self, network: RootsNet) -> None:
-        self._network = network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    A finder may be 8 mm off, the disc once drawn is not.
+    """
+    disc = np.argwhere(logits.argmax(0) == DISC)
+    return level if len(disc) < LEAST_DISC else disc.mean(0) * 2 + 0.5
+
+
+Answer = Callable[[Array, Array], Array]
+"""Image (1, 1, D, H, W) and probabilities (1, 9, D/2, H/2, W/2), float32, to logits (1, 1, D, H, W)."""
+
+
+class RootsFinder:
+    """The roots network ready to run: where it looks and what becomes of its answer."""
+
+    def __init__(
+        self, answer: Answer, warm: Callable[[tuple[int, ...]], None] = lambda _: None
+    ) -> None:
+        self._answer, self._warm = answer, warm
+
+    def warm(self) -> None:
+        """Get ready for a whole box, so that the first one does not wait for it."""
+        self._warm(tuple(length for _, length in BOX))
 
     def logits(self, patch: Patch, logits: Array) -> Array:
         """Logit of "L4 root" of every voxel of the patch (d, h, w) float32, `-MOST_LOGIT` outside the box.
@@ -128,15 +154,14 @@ class RootsFinder:
         """
         shape = patch.values.shape
         level = (np.array(shape) - 1) / 2 if patch.centre is None else np.array(patch.centre)
-        box = box_about(shape, level)
+        box = box_about(shape, middle_of(logits, level))
         out = np.full(shape, -MOST_LOGIT, np.float32)
         if 0 in out[box].shape:
             return out
         half = tuple(slice(s.start // 2, s.stop // 2) for s in box)
-        told = softmax(logits[(slice(None), *half)], axis=0)
-        with torch.inference_mode():
-            image = torch.from_numpy(np.ascontiguousarray(patch.values[box], np.float32))
-            answer = self._network(image[None, None], torch.from_numpy(told)[None])[0, 0].numpy()
+        told = np.ascontiguousarray(softmax(logits[(slice(None), *half)], axis=0), np.float32)
+        image = np.ascontiguousarray(patch.values[box], np.float32)
+        answer = self._answer(image[None, None], told[None])[0, 0]
         if not np.isfinite(answer).all():
             raise EngineFailed("the roots network met values that are not finite; check the bundle")
         out[box] = np.where(patch.valid[box], np.clip(answer, -MOST_LOGIT, MOST_LOGIT), -MOST_LOGIT)

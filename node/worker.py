@@ -193,6 +193,8 @@ def prepared(config: Config, token: str) -> Worker:
     chosen = journal.folder_in_service(None)
     model = load_model(config.model, state=config.node.state, path=chosen)
     model.engine.warm(PAPER_SHAPE)
+    if model.roots is not None:
+        model.roots.warm()
     if model.note:
         log.event(StepFailed("engine", model.note))
     return Worker(config, journal, model, token, log, 0 if newest is None else newest.id)

@@ -26,6 +26,7 @@ from model.engines import EngineOptions, TorchEngine, choose
 from model.errors import EngineError, EngineFailed
 from model.network import Architecture, DeepLabV3Plus3D, places
 from model.openvino_engine import GraphCache, OpenVinoEngine
+from model.roots import RootsArchitecture, RootsNet
 from model.window import SPACING_MM, Patch
 
 ov = pytest.importorskip("openvino")
@@ -349,3 +350,19 @@ def test_its_maker_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry.Telemetry, "init", sends)
     monkeypatch.setattr(type(telemetry.Telemetry), "__call__", sends)
     engine_of(network()).run(patch())
+
+
+def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    roots = RootsNet(RootsArchitecture(width=4, deep=(4, 8, 8))).eval()
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(1, 1, 24, 16, 32)).astype(np.float32)
+    told = rng.random((1, 9, 12, 8, 16)).astype(np.float32)
+    with torch.inference_mode():
+        expected = roots(torch.from_numpy(image), torch.from_numpy(told)).numpy()
+    for _ in range(2):  # converted, then from the cache
+        engine = OpenVinoEngine(roots, digest="d-roots", cache=tmp_path, threads=1)
+        assert engine.precision == "float32"
+        engine.warm((24, 16, 32))
+        np.testing.assert_allclose(engine.answer(image, told), expected, atol=1e-5)
+    assert len(list(tmp_path.iterdir())) == 1
