@@ -117,6 +117,10 @@ def card_of(
             "recipe": recipe.to_dict(),
         },
     }
+    return _with_extra(card, fields)
+
+
+def _with_extra(card: Mapping[str, Any], fields: CardFields) -> dict[str, Any]:
     clash = sorted(set(fields.extra) & {*card, "schema", "structures", "digest"})
     if clash:
         raise OptionsRefused(f"the card's {clash[0]!r} is filled in by the export; leave it out")
@@ -210,6 +214,7 @@ def _renewed(
     card: Mapping[str, Any], level: LevelArchitecture, fields: CardFields
 ) -> dict[str, Any]:
     """The card of a bundle whose segmentation weights go on in another one; its figures do not."""
-    kept = {k: card[k] for k in ("architecture", "training", *CARRIED) if k in card}
     own = {"name": fields.name, "version": fields.version, "created": fields.created}
-    return {**kept, **own, "level_architecture": level.to_dict(), **fields.extra}
+    own |= {k: card[k] for k in ("architecture", "training") if k in card}
+    carried = {k: card[k] for k in CARRIED if k in card and k not in fields.extra}
+    return _with_extra({**own, "level_architecture": level.to_dict(), **carried}, fields)

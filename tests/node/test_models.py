@@ -72,6 +72,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 # ---- install -------------------------------------------------------------------------------------
 
 
+def test_installed_bundle_brings_its_roots_network(bench: Bench) -> None:
+    (bench.second / bundle.ROOTS_WEIGHTS).write_bytes(b"roots")
+    card = json.loads((bench.second / bundle.CARD).read_text())
+    body = {k: v for k, v in card.items() if k not in {"digest", "files"}}
+    (bench.second / bundle.CARD).write_text(json.dumps(bundle.seal(body, bench.second)))
+    place, _ = install(bench.second, bench.shelf.models)
+    assert (place / bundle.ROOTS_WEIGHTS).read_bytes() == b"roots"
+
+
 def test_installed_bundle_is_a_verified_copy_named_by_its_card(bench: Bench) -> None:
     place, card = install(bench.second, bench.shelf.models)
     assert place.name == f"oracle-2-{card['digest'][:12]}"

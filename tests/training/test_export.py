@@ -23,7 +23,7 @@ from training import cli
 from training.cases import Case, save_case
 from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.evaluate import chosen, true_window
-from training.export import CardFields, export
+from training.export import CardFields, export, joined_finder
 from training.fit import Fit, run
 from training.recipe import Recipe
 
@@ -78,7 +78,7 @@ def level(tmp_path: Path) -> Path:
 
 
 def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: Path) -> None:
-    model = bundle.load(export(trained, level, tmp_path / "bundle", FIELDS), device="cpu")
+    model = bundle.load(export(trained, [level], tmp_path / "bundle", FIELDS), device="cpu")
     state = torch.load(trained / "checkpoint.pt", weights_only=True)
     values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
     patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
@@ -101,22 +101,22 @@ def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: 
 def test_level_weights_may_be_safetensors(trained: Path, level: Path, tmp_path: Path) -> None:
     tensors = torch.load(level, weights_only=True)
     save_file(tensors, tmp_path / "level.safetensors")
-    one = bundle.load(export(trained, level, tmp_path / "one", FIELDS))
-    two = bundle.load(export(trained, tmp_path / "level.safetensors", tmp_path / "two", FIELDS))
+    one = bundle.load(export(trained, [level], tmp_path / "one", FIELDS))
+    two = bundle.load(export(trained, [tmp_path / "level.safetensors"], tmp_path / "two", FIELDS))
     assert one.info.digest == two.info.digest
 
 
 def test_what_does_not_fit_is_refused_by_name(trained: Path, level: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointUnreadable, match=r"recipe\.json"):
-        export(tmp_path, level, tmp_path / "bundle", FIELDS)
+        export(tmp_path, [level], tmp_path / "bundle", FIELDS)
     (tmp_path / "broken.pt").write_bytes(level.read_bytes()[:200])
     for wrong in (tmp_path / "broken.pt", tmp_path / "none.safetensors", trained / "checkpoint.pt"):
         with pytest.raises(CheckpointUnreadable, match=wrong.name):
-            export(trained, wrong, tmp_path / "bundle", FIELDS)
+            export(trained, [wrong], tmp_path / "bundle", FIELDS)
     other = {**TINY.to_dict(), "architecture": Architecture(width=8).to_dict()}
     (trained / "recipe.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointUnreadable, match="does not fit"):
-        export(trained, level, tmp_path / "bundle", FIELDS)
+        export(trained, [level], tmp_path / "bundle", FIELDS)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -124,7 +124,43 @@ def test_a_card_field_of_the_export_may_not_be_replaced(
     trained: Path, level: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(OptionsRefused, match="'training'"):
-        export(trained, level, tmp_path / "bundle", CardFields("1", "", extra={"training": {}}))
+        export(trained, [level], tmp_path / "bundle", CardFields("1", "", extra={"training": {}}))
+
+
+def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_true(
+    trained: Path, level: Path, tmp_path: Path
+) -> None:
+    told = replace(FIELDS, extra={"model_sd_mm": {"PI_LEFT": 0.7}, "licence": "CC0"})
+    first = export(trained, [level], tmp_path / "first", told)
+    renewed = CardFields("1.0", "2031-01-01")
+    both = export(first, [level, level], tmp_path / "both", renewed)
+    card = bundle.read_card(both)
+    assert card["level_architecture"]["members"] == 2
+    assert (card["version"], card["licence"]) == ("1.0", "CC0")
+    assert card["training"] == bundle.read_card(first)["training"]
+    assert "model_sd_mm" not in card  # measured with another finder
+    weights = [(folder / bundle.WEIGHTS).read_bytes() for folder in (first, both)]
+    assert weights[0] == weights[1]
+    with pytest.raises(OptionsRefused, match="'architecture'"):
+        export(first, [level], tmp_path / "x", CardFields("1", "", extra={"architecture": {}}))
+    torch.save(LevelNet(LevelArchitecture(width=4)).state_dict(), tmp_path / "small.pt")
+    with pytest.raises(OptionsRefused, match="different sizes"):
+        export(first, [level, tmp_path / "small.pt"], tmp_path / "x", renewed)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_finder_of_two_answers_as_the_mean_of_both(tmp_path: Path) -> None:
+    files = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        files.append(tmp_path / f"{seed}.pt")
+        torch.save(LevelNet(LevelArchitecture(width=4)).state_dict(), files[-1])
+    image = torch.randn(1, 1, 16, 16, 8)
+    with torch.inference_mode():
+        one, other = (torch.sigmoid(joined_finder([file])[0](image)) for file in files)
+        both = torch.sigmoid(joined_finder(files)[0](image))
+    torch.testing.assert_close(both, (one + other) / 2, atol=1e-5, rtol=1e-4)
+    assert float((one - other).abs().max()) > 1e-3
 
 
 def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
@@ -140,7 +176,7 @@ def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
 def test_only_held_out_cases_are_evaluated_unless_told(
     cases: Path, trained: Path, level: Path, tmp_path: Path
 ) -> None:
-    model = bundle.load(export(trained, level, tmp_path / "bundle", FIELDS))
+    model = bundle.load(export(trained, [level], tmp_path / "bundle", FIELDS))
     assert [p.stem for p in chosen(cases, model)] == ["spider-b"]
     assert [p.stem for p in chosen(cases, model, every=True)] == ["spider-a", "spider-b"]
     assert [p.stem for p in chosen(cases, model, ("spider-a",))] == ["spider-a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import torch
 from typer.testing import CliRunner
 
 from model import bundle
+from model.bundle import load_network
 from model.level import LevelArchitecture, LevelNet
 from model.network import Architecture, DeepLabV3Plus3D
+from model.roots import RootsArchitecture, RootsNet
 from training import checkpoint, commands_retrain, held_out, retrain
 from training.cases import ALL_STRUCTURES
 from training.cli import app
@@ -92,6 +95,20 @@ class Scores:
 
 def run(task: Task, scores: Scores, **options: Any) -> Any:
     return retrain.retrain(task, scores, now=lambda: AT, **options)
+
+
+def test_candidate_keeps_the_roots_network_of_the_model_in_service(
+    task: Task, tmp_path: Path
+) -> None:
+    card = bundle.read_card(task.bundle)
+    level = LevelArchitecture(width=4)
+    body = {k: card[k] for k in ("name", "version", "architecture", "level_architecture")}
+    roots = RootsNet(RootsArchitecture(width=4, deep=(4, 8, 8)))
+    network = load_network(task.bundle)
+    serving = bundle.write_bundle(tmp_path / "serving", body, network, LevelNet(level), roots)
+    run(replace(task, bundle=serving), Scores(serving, 0.70, 0.75))
+    files = [f / bundle.ROOTS_WEIGHTS for f in (serving, task.out / CANDIDATE)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
