@@ -19,6 +19,8 @@ Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] 
 
   lumbar-train roots --cases cases --bundle model/bundles/lumbar-l45 --out roots.pt --threads 2
 
+  lumbar-train roots --cases cases --bundle bundle --start bundle --out roots.pt --steps 2000
+
 [bold]Exit status[/bold]: 0 done, 4 no case that labels roots, or no bundle.
 """
 EVERY: Final = 500
@@ -39,6 +41,9 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     held_out: Annotated[
         list[str] | None, typer.Option(help="Case id never trained on; repeat.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Bundle or file of weights that it begins with.")
+    ] = None,
     variants: Annotated[
         int, typer.Option(min=1, help="Answers per case, each with another error of its level.")
     ] = 2,
@@ -50,13 +55,14 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     from model.bundle import load
     from training.commands_shared import progress
-    from training.export import save_roots
+    from training.export import roots_network, save_roots
     from training.fit import split
     from training.recipe import Recipe
     from training.roots_fit import RootsRecipe, dice_of, fit_roots, items_of
 
     if threads:
         torch.set_num_threads(threads)
+    begin = None if start is None else roots_network(start)
     phantoms, slabs, kept = split(cases, Recipe(held_out=tuple(held_out or ())))
     engine = load(bundle).engine
     items = items_of([*phantoms, *slabs], engine, variants, seed)
@@ -74,5 +80,5 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
                 bar.console.print(f"step {step}: Dice of {len(held)} held-out cases {dice:.3f}")
 
     with bar:
-        save_roots(fit_roots(items, RootsRecipe(steps, seed=seed), report), out)
+        save_roots(fit_roots(items, RootsRecipe(steps, seed=seed), report, begin), out)
     typer.echo(str(out))

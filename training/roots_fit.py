@@ -139,10 +139,12 @@ def fit_roots(
     items: Sequence[Known],
     recipe: RootsRecipe,
     report: Callable[[int, float, RootsNet], None] = lambda _n, _l, _w: None,
+    start: RootsNet | None = None,
 ) -> RootsNet:
     """Train on `items`, two draws a step side by side; the averaged weights are returned.
 
-    report: called every 100 steps with step, loss and averaged network.
+    report: called every 100 steps with step, loss and averaged network. start: network to go on from, whose sizes
+    count and whose norms keep their statistics.
 
     Raises:
         SourceMissing: no case labels a root.
@@ -153,7 +155,10 @@ def fit_roots(
         )
     seed, steps, rate = recipe.seed, recipe.steps, recipe.learning_rate
     torch.manual_seed(seed)
-    network, average = RootsNet(recipe.architecture), RootsNet(recipe.architecture)
+    sizes = recipe.architecture if start is None else start.architecture
+    network, average = RootsNet(sizes), RootsNet(sizes)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
@@ -174,7 +179,7 @@ def fit_roots(
 
     with ThreadPoolExecutor(BATCH, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(steps):
-            network.train(step < recipe.norm_steps)
+            network.train(start is None and step < recipe.norm_steps)
             numbers = range(step * BATCH, (step + 1) * BATCH)
             # Statistics are gathered one draw after the other, or their sums would meet.
             todo = map(gradients, numbers) if network.training else pool.map(gradients, numbers)

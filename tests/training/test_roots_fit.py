@@ -146,6 +146,16 @@ def test_the_same_seed_trains_the_same_network(item: Known) -> None:
         assert torch.equal(a, b)
 
 
+def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: Known) -> None:
+    """Of one step at a rate of nearly nothing the start is what remains."""
+    first = fit_roots([item], RootsRecipe(4, norm_steps=4, crop=CROP, architecture=TINY))
+    still = RootsRecipe(1, 1e-9, crop=CROP)
+    after = fit_roots([item], still, start=first)
+    assert after.architecture == TINY
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=1e-4)
+
+
 def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
     paths = sorted(tiny_cases.glob("*/*.npz"))
     items = items_of(paths, Flat(), variants=2)
