@@ -30,7 +30,9 @@ MOST_PASSES: Final = len(STRUCTURES)
 _NEIGHBOURS: Final = np.ones((3, 3, 3), bool)
 
 
-def _kept(parts: Array, count: int, structure: Structure, best: Volume) -> list[int]:
+def _kept(
+    parts: Array, count: int, structure: Structure, best: Volume, least_share: float
+) -> list[int]:
     """Numbers of the parts that stay."""
     sizes = np.bincount(parts.ravel())
     order = [int(n) for n in np.argsort(-sizes[1:], kind="stable") + 1]
@@ -41,22 +43,21 @@ def _kept(parts: Array, count: int, structure: Structure, best: Volume) -> list[
         start, slope = spine_x(best)
         is_left = lps[:, 0] > start + slope * lps[:, 2]
         groups = [[n for n in order if is_left[n - 1] == side] for side in (True, False)]
-    least = LEAST_SHARE * sizes[order[0]]
+    least = least_share * sizes[order[0]]
     return [n for group in groups for n in group[: KEPT_PARTS[structure.id]] if sizes[n] >= least]
 
 
-def strays(best: Volume, structure: Structure) -> Array | None:
-    """Mask of the stray parts of one structure; None without any."""
-    found = _strays(best, structure)
-    return None if found is None else found[0]
+def strays(
+    best: Volume, structure: Structure, least_share: float = LEAST_SHARE
+) -> tuple[Array, Array] | None:
+    """Masks of the stray parts of one structure and of the kept ones; None without strays.
 
-
-def _strays(best: Volume, structure: Structure) -> tuple[Array, Array] | None:
-    """Masks of the stray parts of one structure and of the kept ones; None without strays."""
+    least_share: of the largest part, what another one has to have.
+    """
     parts, count = ndimage.label(best.array == structure.value, structure=_NEIGHBOURS)
     if count < 2:
         return None
-    kept = _kept(parts, count, structure, best)
+    kept = _kept(parts, count, structure, best, least_share)
     if len(kept) == count:
         return None
     keep = np.isin(parts, kept)
@@ -74,7 +75,7 @@ def keep_parts(scores: Scores) -> Scores:
     for _ in range(MOST_PASSES):
         clean = True
         for structure in STRUCTURES:
-            found = _strays(Volume(best, scores.affine), structure)
+            found = strays(Volume(best, scores.affine), structure)
             if found is None:
                 continue
             if not changed:

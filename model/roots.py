@@ -35,6 +35,9 @@ LEAST_DISC: Final = 200
 """Voxels of the half grid; with fewer there is no disc to go by, and the level found counts."""
 MULTIPLE: Final = 8
 """The network halves its grid three times."""
+LEAST_SHARE: Final = 0.2
+"""Share of the largest part: at full resolution a root is one piece, seldom two. Smaller parts are other roots and
+lobules of fat: without them Dice on 20 phantoms (9000 to 9019) was 0.674, with those from 0.08 on 0.662."""
 MOST_LOGIT: Final = 20.0
 """Beyond it nothing is surer; it is also what lies outside the box: no root."""
 
@@ -171,8 +174,8 @@ class RootsFinder:
 def _without_strays(logit: Array, affine: Points) -> Array:
     """Silence what is no root by its size or number, as `postprocess.keep_parts` does with the other structures."""
     found = Volume(np.where(logit > 0, ROOTS, 0).astype(np.uint8), affine)
-    stray = postprocess.strays(found, BY_ID["n4"])
-    return logit if stray is None else np.where(stray, np.minimum(logit, -1.0), logit)
+    parts = postprocess.strays(found, BY_ID["n4"], LEAST_SHARE)
+    return logit if parts is None else np.where(parts[0], np.minimum(logit, -1.0), logit)
 
 
 def scores_with(patch: Patch, logits: Array, roots: Array) -> Scores:

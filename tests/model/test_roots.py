@@ -120,6 +120,20 @@ def test_a_speck_is_no_root() -> None:
     np.testing.assert_array_equal(answer > 0, rods() > 0)
 
 
+@pytest.mark.parametrize(("length", "stays"), [(6, False), (12, True)])
+def test_a_piece_of_another_root_goes_and_half_of_a_broken_one_stays(
+    length: int, stays: bool
+) -> None:
+    """A rod is 40 voxels long; the piece is as thick, of 15 or 30 % of its size."""
+    values = rods()
+    piece = (slice(100, 100 + length), slice(50, 56), slice(58, 64))
+    values[piece] = 5.0
+    found = finder(Bright()).logits(patch_of(values), flat()) > 0
+    assert found[piece].all() == stays
+    assert found[piece].any() == stays
+    np.testing.assert_array_equal(found[50:90], rods()[50:90] > 0)
+
+
 def test_an_answer_that_is_not_finite_is_refused() -> None:
     with pytest.raises(EngineFailed, match="not finite"):
         finder(Bright(float("nan"))).logits(patch_of(rods()), flat())
