@@ -155,15 +155,15 @@ def roots_network(path: Path) -> RootsNet:
         CheckpointUnreadable: the file is missing, truncated or of another network, or the bundle has none.
         BundleError: the bundle is not what its card says.
     """
-    if path.is_dir():
-        card = bundle.read_card(path)
-        if "roots_architecture" not in card:
-            raise CheckpointUnreadable(f"{path} holds no roots network; train one first")
-        return load_roots(card["roots_architecture"], load_file(path / bundle.ROOTS_WEIGHTS))
-    state = checkpoint.load(path)
+    card = bundle.read_card(path) if path.is_dir() else None
+    if card is not None and "roots_architecture" not in card:
+        raise CheckpointUnreadable(f"{path} holds no roots network; train one first")
     try:
+        if card is not None:
+            return load_roots(card["roots_architecture"], load_file(path / bundle.ROOTS_WEIGHTS))
+        state = checkpoint.load(path)
         return load_roots(state["architecture"], state["network"])
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointUnreadable(
             f"{path}: {first}; name what `lumbar-train roots` wrote"

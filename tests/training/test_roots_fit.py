@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from typer.testing import CliRunner
 
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import affine_of
-from model.bundle import load, write_bundle
+from model.bundle import digest_of, load, read_card, write_bundle
 from model.level import LevelArchitecture, LevelNet
 from model.network import Architecture, DeepLabV3Plus3D
-from model.roots import ROOTS, RootsArchitecture
+from model.roots import ROOTS, RootsArchitecture, RootsNet
 from model.window import Interpolation, Patch
 from training import cli
 from training.augment import SPACING_MM
@@ -202,3 +203,18 @@ def test_a_file_that_is_no_roots_network_is_refused(tmp_path: Path) -> None:
         roots_network(tmp_path / "other.pt")
     with pytest.raises(CheckpointUnreadable, match="it is not there"):
         roots_network(tmp_path / "none.pt")
+
+
+def test_a_bundle_whose_roots_do_not_fit_its_card_is_refused_in_one_line(tmp_path: Path) -> None:
+    sizes, level = Architecture(width=4, dilations=(1,), decoder=2), LevelArchitecture(width=4)
+    card = {"name": "t", "version": "1", "architecture": sizes.to_dict()}
+    networks = DeepLabV3Plus3D(sizes), LevelNet(level)
+    folder = write_bundle(tmp_path / "b", card, *networks, RootsNet(TINY))
+    wrong = read_card(folder) | {"roots_architecture": RootsArchitecture().to_dict()}
+    wrong["digest"] = digest_of(wrong, folder)
+    (folder / "card.json").write_text(json.dumps(wrong))
+    with pytest.raises(CheckpointUnreadable, match="state_dict"):
+        roots_network(folder)
+    bare = write_bundle(tmp_path / "bare", card, *networks)
+    with pytest.raises(CheckpointUnreadable, match="no roots network"):
+        roots_network(bare)
