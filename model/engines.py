@@ -182,16 +182,16 @@ def roots_finder(
                 raise
             note = f"roots in plain torch, several times slower: {error}"
         else:
-            return RootsFinder(graph.answer, graph.warm), graph.note
+            return RootsFinder(graph.answer, network.architecture, graph.warm), graph.note
     device = "cuda" if ready.name == "torch-cuda" else "cpu"
     placed = network.eval().to(device)
 
-    def answer(image: Array, probabilities: Array) -> Array:
+    def answer(image: Array, told: Array) -> Array:
         with torch.inference_mode():
-            given = [torch.from_numpy(array).to(device) for array in (image, probabilities)]
+            given = [torch.from_numpy(array).to(device) for array in (image, told)]
             return np.asarray(placed(*given).cpu().numpy())
 
-    return RootsFinder(answer), note
+    return RootsFinder(answer, network.architecture), note
 
 
 def _check(options: EngineOptions) -> None:

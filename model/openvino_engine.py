@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from dicomseg.structures import CHANNELS
 from dicomseg.volume import Array
 from model.errors import EngineError, EngineFailed
 from model.network import STRIDE, DeepLabV3Plus3D, places
@@ -242,7 +241,7 @@ class OpenVinoEngine:
 def beside(network: nn.Module) -> tuple[int, int] | None:
     """Channels and stride of what a network takes beside the image; None for nothing."""
     if isinstance(network, RootsNet):
-        return CHANNELS, 2
+        return network.architecture.told, 2
     told = isinstance(network, DeepLabV3Plus3D) and network.position is not None
     return (3, STRIDE) if told else None
 

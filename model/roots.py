@@ -22,7 +22,8 @@ from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Array, Points, Volume
 from model import postprocess
 from model.errors import EngineFailed
-from model.window import Patch, scores_of
+from model.network import PLACE_UNIT_MM
+from model.window import SPACING_MM, Patch, scores_of
 
 NAME: Final = "roots-unet"
 ROOTS: Final = BY_ID["n4"].value
@@ -44,10 +45,19 @@ MOST_LOGIT: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class RootsArchitecture:
-    """Sizes of the network; written into the bundle's card. width: channels at full resolution."""
+    """Sizes of the network; written into the bundle's card.
+
+    width: channels at full resolution. places: it is told where each voxel lies from the middle of the disc.
+    """
 
     width: int = 8
     deep: tuple[int, int, int] = (24, 48, 64)
+    places: bool = False
+
+    @property
+    def told(self) -> int:
+        """Channels given at half resolution: the probabilities and, with `places`, three distances."""
+        return CHANNELS + 3 * self.places
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -74,7 +84,7 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class RootsNet(nn.Module):
-    """Image (N, 1, D, H, W) and probabilities (N, 9, D/2, H/2, W/2) to one logit per voxel, (N, 1, D, H, W).
+    """Image (N, 1, D, H, W) and what `told_of` makes (N, 9 or 12, D/2, H/2, W/2) to one logit per voxel.
 
     Every size a multiple of 8. The statistics of its norms are fixed once trained, so that a box cut short by the
     image's border is answered as a whole one.
@@ -84,17 +94,17 @@ class RootsNet(nn.Module):
         super().__init__()
         a, (b, c, d) = architecture.width, architecture.deep
         self.architecture = architecture
-        self.enter, self.mid = _double(1, a), _double(a + CHANNELS, b)
+        self.enter, self.mid = _double(1, a), _double(a + architecture.told, b)
         self.deep, self.deepest = _double(b, c), _double(c, d)
         self.to_deep, self.to_mid = nn.Conv3d(d, c, 1), nn.Conv3d(c, b, 1)
         self.to_enter = nn.Conv3d(b, a, 1)
         self.up_deep, self.up_mid, self.up_enter = _double(c, c), _double(b, b), _double(a, a)
         self.head = nn.Conv3d(a, 1, 1)
 
-    def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
+    def forward(self, image: Tensor, told: Tensor) -> Tensor:
         """Return the logit of "L4 root"."""
         a = self.enter(image)
-        b = self.mid(torch.cat([functional.max_pool3d(a, 2), probabilities], 1))
+        b = self.mid(torch.cat([functional.max_pool3d(a, 2), told], 1))
         c = self.deep(functional.max_pool3d(b, 2))
         x = self.deepest(functional.max_pool3d(c, 2))
         x = self.up_deep(c + functional.interpolate(self.to_deep(x), scale_factor=2.0))
@@ -122,6 +132,15 @@ def box_about(shape: tuple[int, ...], middle: Array, margin: int = 0) -> tuple[s
     return i, j, k
 
 
+def places_of(shape: tuple[int, ...], middle: Points) -> Array:
+    """Where half-resolution voxels of a box (d, h, w) lie from `middle`, an index of it: (3, d/2, h/2, w/2), in 32 mm."""
+    axes = [
+        (np.arange(n // 2) * 2 + 0.5 - m) * (mm / PLACE_UNIT_MM)
+        for n, m, mm in zip(shape, middle, SPACING_MM, strict=True)
+    ]
+    return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+
+
 def middle_of(logits: Array, level: Points) -> Points:
     """Middle of the L4/5 disc that the segmentation network drew, as an index of the image; `level` without one.
 
@@ -132,16 +151,19 @@ def middle_of(logits: Array, level: Points) -> Points:
 
 
 Answer = Callable[[Array, Array], Array]
-"""Image (1, 1, D, H, W) and probabilities (1, 9, D/2, H/2, W/2), float32, to logits (1, 1, D, H, W)."""
+"""Image (1, 1, D, H, W) and what is told (1, 9 or 12, D/2, H/2, W/2), float32, to logits (1, 1, D, H, W)."""
 
 
 class RootsFinder:
     """The roots network ready to run: where it looks and what becomes of its answer."""
 
     def __init__(
-        self, answer: Answer, warm: Callable[[tuple[int, ...]], None] = lambda _: None
+        self,
+        answer: Answer,
+        architecture: RootsArchitecture,
+        warm: Callable[[tuple[int, ...]], None] = lambda _: None,
     ) -> None:
-        self._answer, self._warm = answer, warm
+        self._answer, self._architecture, self._warm = answer, architecture, warm
 
     def warm(self) -> None:
         """Get ready for a whole box, so that the first one does not wait for it."""
@@ -157,12 +179,16 @@ class RootsFinder:
         """
         shape = patch.values.shape
         level = (np.array(shape) - 1) / 2 if patch.centre is None else np.array(patch.centre)
-        box = box_about(shape, middle_of(logits, level))
+        middle = middle_of(logits, level)
+        box = box_about(shape, middle)
         out = np.full(shape, -MOST_LOGIT, np.float32)
         if 0 in out[box].shape:
             return out
         half = tuple(slice(s.start // 2, s.stop // 2) for s in box)
         told = np.ascontiguousarray(softmax(logits[(slice(None), *half)], axis=0), np.float32)
+        if self._architecture.places:
+            places = places_of(out[box].shape, middle - [s.start for s in box])
+            told = np.concatenate([told, places])
         image = np.ascontiguousarray(patch.values[box], np.float32)
         answer = self._answer(image[None, None], told[None])[0, 0]
         if not np.isfinite(answer).all():

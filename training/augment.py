@@ -98,7 +98,8 @@ def window_sample(case: Case) -> Sample:
     return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
 
 
-def _rotation(rng: np.random.Generator, most_deg: float) -> Array:
+def rotation(rng: np.random.Generator, most_deg: float) -> Array:
+    """Rotation matrix by up to `most_deg` about the body's long axis, less about the others."""
     a, b, c = np.deg2rad(rng.uniform(-most_deg, most_deg, 3) * np.array([0.6, 0.4, 1.0]))
     about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     about_j = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
@@ -133,7 +134,7 @@ def taken_by(
     """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,)."""
     spacing = torch.tensor(SPACING_MM)
     centre = torch.from_numpy(_centre(case, shape, rng, strength).astype(np.float32))
-    turn = _rotation(rng, strength.rotation_deg) * rng.uniform(
+    turn = rotation(rng, strength.rotation_deg) * rng.uniform(
         1 - strength.scale, 1 + strength.scale
     )
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]

@@ -352,12 +352,14 @@ def test_its_maker_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     engine_of(network()).run(patch())
 
 
-def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("places", [False, True])
+def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path, places: bool) -> None:
     torch.manual_seed(11)
-    roots = RootsNet(RootsArchitecture(width=4, deep=(4, 8, 8))).eval()
+    architecture = RootsArchitecture(width=4, deep=(4, 8, 8), places=places)
+    roots = RootsNet(architecture).eval()
     rng = np.random.default_rng(2)
     image = rng.normal(size=(1, 1, 24, 16, 32)).astype(np.float32)
-    told = rng.random((1, 9, 12, 8, 16)).astype(np.float32)
+    told = rng.random((1, architecture.told, 12, 8, 16)).astype(np.float32)
     with torch.inference_mode():
         expected = roots(torch.from_numpy(image), torch.from_numpy(told)).numpy()
     for _ in range(2):  # converted, then from the cache

@@ -17,7 +17,7 @@ from dicomseg.volume import AXIAL, Volume, affine_of
 from model import bundle, oracle, roots, window
 from model.errors import BundleError, EngineFailed
 from model.level import LevelArchitecture, LevelNet
-from model.network import Architecture, DeepLabV3Plus3D
+from model.network import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
 from model.roots import MOST_LOGIT, ROOTS, RootsArchitecture, RootsFinder, RootsNet, box_about
 from model.segment import segment
 from model.window import Patch
@@ -34,9 +34,9 @@ class Bright(RootsNet):
         super().__init__(TINY)
         self.factor = factor
 
-    def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
-        assert probabilities.shape[1:] == (CHANNELS, *(n // 2 for n in image.shape[2:]))
-        assert torch.allclose(probabilities.sum(1), torch.ones(()))
+    def forward(self, image: Tensor, told: Tensor) -> Tensor:
+        assert told.shape[1:] == (CHANNELS, *(n // 2 for n in image.shape[2:]))
+        assert torch.allclose(told.sum(1), torch.ones(()))
         return (image - 1.0) * self.factor
 
 
@@ -45,7 +45,7 @@ def finder(network: RootsNet) -> RootsFinder:
         with torch.inference_mode():
             return network(torch.from_numpy(image), torch.from_numpy(probabilities)).numpy()
 
-    return RootsFinder(answer)
+    return RootsFinder(answer, network.architecture)
 
 
 def patch_of(values: np.ndarray, centre: tuple[float, float, float] | None = CENTRE) -> Patch:
@@ -134,6 +134,37 @@ def test_a_piece_of_another_root_goes_and_half_of_a_broken_one_stays(
     np.testing.assert_array_equal(found[50:90], rods()[50:90] > 0)
 
 
+class Above(RootsNet):
+    """Says root from 8 mm above the middle of the disc on, and to the left of it; reads nothing but its places."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(TINY, places=True))
+
+    def forward(self, image: Tensor, told: Tensor) -> Tensor:
+        assert told.shape[1:] == (CHANNELS + 3, *(n // 2 for n in image.shape[2:]))
+        up, _, left = told[:, CHANNELS:].unbind(1)
+        where = (up > 8.0 / PLACE_UNIT_MM) & (left > 0)
+        fine = torch.nn.functional.interpolate(where[:, None].float(), scale_factor=2.0)
+        return fine * 10 - 5
+
+
+@pytest.mark.parametrize("centre", [CENTRE, (60.0, 26.0, 9.0)])
+def test_places_are_told_from_the_middle_of_the_disc_that_was_drawn(
+    centre: tuple[float, float, float],
+) -> None:
+    """The disc lies elsewhere than the level; the second level is near the border, so that the box is cut short."""
+    logits = flat()
+    at = np.array(centre) // 2
+    i, j, k = (slice(int(a) - 4, int(a) + 4) for a in at + [3, 0, 0])
+    logits[2, i, j, k] = 1.0
+    middle = np.array([(s.start + s.stop) - 0.5 for s in (i, j, k)])
+    answer = finder(Above()).logits(patch_of(rods(), centre), logits)
+    np.testing.assert_allclose(roots.middle_of(logits, np.array(centre)), middle)
+    where = np.argwhere(answer > 0)
+    assert where[:, 0].min() == np.ceil(middle[0] + 8.0 / 0.8)
+    assert where[:, 2].min() == np.ceil(middle[2])
+
+
 def test_an_answer_that_is_not_finite_is_refused() -> None:
     with pytest.raises(EngineFailed, match="not finite"):
         finder(Bright(float("nan"))).logits(patch_of(rods()), flat())
@@ -204,8 +235,8 @@ def test_segmenting_asks_the_roots_network_and_says_so(tmp_path: Path) -> None:
             return np.ascontiguousarray(inner.run(patch)[:, ::2, ::2, ::2])
 
     class Rods(RootsNet):
-        def forward(self, image: Tensor, probabilities: Tensor) -> Tensor:
-            assert int(probabilities.argmax(1).max()) == 3
+        def forward(self, image: Tensor, told: Tensor) -> Tensor:
+            assert int(told.argmax(1).max()) == 3
             answer = torch.full_like(image, -5.0)
             answer[..., 20:60, 10:16, 10:16] = 5.0
             answer[..., 20:60, 10:16, 100:106] = 5.0
