@@ -347,7 +347,8 @@ class NetworkFinder:
     """The shipped level finder."""
 
     def __init__(self, network: LevelNet | LevelNets) -> None:
-        self._network = network.eval()
+        # Together, and with the channels last: less than half the time of one image after the other.
+        self._network = network.eval().to(memory_format=torch.channels_last_3d)
 
     def heat(self, grid: Volume) -> HeatMaps:
         """Heat maps 0…1 of a search grid, with their own geometry: the mean of the image's and its mirror image's.
@@ -356,11 +357,9 @@ class NetworkFinder:
         """
         image = torch.from_numpy(np.array(grid.array))[None, None]
         with torch.inference_mode():
-            both = [
-                torch.sigmoid(self._network(image)),
-                torch.sigmoid(self._network(image.flip(-1))).flip(-1),
-            ]
-        maps = np.asarray(torch.stack(both).mean(0)[0].numpy())
+            seen, mirrored = torch.sigmoid(self._network(torch.cat([image, image.flip(-1)])))
+            mean = (seen + mirrored.flip(-1)) / 2
+        maps = np.ascontiguousarray(mean.numpy())
         factor = np.array(HEAT_FACTOR)
         affine = grid.affine.copy()
         affine[:3, :3] = grid.affine[:3, :3] * factor

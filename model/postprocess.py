@@ -34,12 +34,14 @@ def _kept(
     parts: Array, count: int, structure: Structure, best: Volume, least_share: float
 ) -> list[int]:
     """Numbers of the parts that stay."""
-    sizes = np.bincount(parts.ravel())
+    index = np.argwhere(parts)
+    numbers = parts[tuple(index.T)]
+    sizes = np.bincount(numbers)
     order = [int(n) for n in np.argsort(-sizes[1:], kind="stable") + 1]
     groups = [order]
     if structure.paired:
-        centres = ndimage.center_of_mass(parts > 0, parts, range(1, count + 1))
-        lps = best.to_patient(np.array(centres))
+        sums = [np.bincount(numbers, axis, count + 1)[1:] for axis in index.T]
+        lps = best.to_patient(np.stack(sums, axis=1) / sizes[1:, None])
         start, slope = spine_x(best)
         is_left = lps[:, 0] > start + slope * lps[:, 2]
         groups = [[n for n in order if is_left[n - 1] == side] for side in (True, False)]

@@ -193,8 +193,11 @@ class RootsFinder:
         answer = self._answer(image[None, None], told[None])[0, 0]
         if not np.isfinite(answer).all():
             raise EngineFailed("the roots network met values that are not finite; check the bundle")
-        out[box] = np.where(patch.valid[box], np.clip(answer, -MOST_LOGIT, MOST_LOGIT), -MOST_LOGIT)
-        return _without_strays(out, patch.affine)
+        found = np.where(patch.valid[box], np.clip(answer, -MOST_LOGIT, MOST_LOGIT), -MOST_LOGIT)
+        affine = patch.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+        out[box] = _without_strays(found, affine)
+        return out
 
 
 def _without_strays(logit: Array, affine: Points) -> Array:

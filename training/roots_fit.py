@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -161,7 +161,7 @@ class RootsRecipe:
     learning_rate: float = 3e-3
     norm_steps: int = 200
     crop: Shape = CROP
-    architecture: RootsArchitecture = RootsArchitecture(places=True)
+    architecture: RootsArchitecture = field(default_factory=lambda: RootsArchitecture(places=True))
     seed: int = 1
     mixed: bool = False
 

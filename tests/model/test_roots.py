@@ -155,7 +155,7 @@ def test_places_are_told_from_the_middle_of_the_disc_that_was_drawn(
     """The disc lies elsewhere than the level; the second level is near the border, so that the box is cut short."""
     logits = flat()
     at = np.array(centre) // 2
-    i, j, k = (slice(int(a) - 4, int(a) + 4) for a in at + [3, 0, 0])
+    i, j, k = (slice(int(a) - 4, int(a) + 4) for a in at + np.array([3, 0, 0]))
     logits[2, i, j, k] = 1.0
     middle = np.array([(s.start + s.stop) - 0.5 for s in (i, j, k)])
     answer = finder(Above()).logits(patch_of(rods(), centre), logits)
