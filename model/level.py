@@ -348,7 +348,7 @@ class NetworkFinder:
 
     def __init__(self, network: LevelNet | LevelNets) -> None:
         # Together, and with the channels last: less than half the time of one image after the other.
-        self._network = network.eval().to(memory_format=torch.channels_last_3d)
+        self._network = network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def heat(self, grid: Volume) -> HeatMaps:
         """Heat maps 0…1 of a search grid, with their own geometry: the mean of the image's and its mirror image's.
