@@ -23,6 +23,7 @@ from dicomseg.structures import STRUCTURES
 from model.network import DeepLabV3Plus3D
 from training import checkpoint
 from training.augment import window_sample
+from training.averaged import move_towards
 from training.cases import cases_in, load_case
 from training.cpu import network as kernels
 from training.errors import OptionsRefused, SourceMissing
@@ -190,14 +191,7 @@ class Fit:
     def _average(self) -> None:
         """Move the averaged weights towards the present ones; quickly in the first steps."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, now in zip(
-                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-            ):
-                if mean.is_floating_point():
-                    mean.lerp_(now, 1 - decay)
-                else:
-                    mean.copy_(now)
+        move_towards(self.average, self.network, 1 - decay)
 
 
 def run(

@@ -32,6 +32,7 @@ from model.level import (
     level_members,
     scored,
 )
+from training.averaged import move_towards
 from training.cases import Case, load_case
 from training.cpu import has_bfloat16
 from training.errors import OptionsRefused, SourceMissing
@@ -180,14 +181,6 @@ def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
     return network
 
 
-def _mean_towards(average: nn.Module, network: nn.Module, share: float) -> None:
-    with torch.no_grad():
-        for mean, now in zip(
-            average.state_dict().values(), network.state_dict().values(), strict=True
-        ):
-            mean.lerp_(now, share)
-
-
 def _deep_in_float32(network: LevelNet) -> None:
     """Keep the coarsest grids out of bfloat16: there torch's gradients of the weights are wrong by half, or not finite.
 
@@ -244,7 +237,7 @@ def fit_level(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
         schedule.step()
-        _mean_towards(average, network, max(0.01, 1 / (step + 2)))
+        move_towards(average, network, max(0.01, 1 / (step + 2)))
         running = 0.98 * running + 0.02 * loss if step else loss
         if step % 100 == 99:
             report(step + 1, running, average)

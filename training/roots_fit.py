@@ -36,6 +36,7 @@ from training.augment import (
     taken_by,
     window_of,
 )
+from training.averaged import move_towards
 from training.cases import Case, load_case
 from training.cpu import has_bfloat16
 from training.errors import SourceMissing
@@ -218,7 +219,7 @@ def fit_roots(
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimizer.step()
             schedule.step()
-            _towards(average, network, max(0.004, 1 / (step + 2)))
+            move_towards(average, network, max(0.004, 1 / (step + 2)))
             mean = float(np.mean([loss for loss, _ in done]))
             running = 0.98 * running + 0.02 * mean if step else mean
             if step % EVERY == EVERY - 1:
@@ -247,17 +248,6 @@ def begun(start: RootsNet, architecture: RootsArchitecture) -> RootsNet:
     weights["mid.0.weight"] = functional.pad(first, (0, 0) * 3 + (0, more))
     network.load_state_dict(weights)
     return network
-
-
-def _towards(average: RootsNet, network: RootsNet, share: float) -> None:
-    with torch.no_grad():
-        for mean, now in zip(
-            average.state_dict().values(), network.state_dict().values(), strict=True
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(now, share)
-            else:
-                mean.copy_(now)
 
 
 def items_of(
