@@ -132,11 +132,19 @@ def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Streng
 
 
 def taken_by(
-    case: Case, shape: Shape, rng: np.random.Generator, strength: Strength
+    case: Case,
+    shape: Shape,
+    rng: np.random.Generator,
+    strength: Strength,
+    about: Points | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,)."""
+    """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,).
+
+    about: index of the case that the draw is centred on; None leaves it to `strength`.
+    """
     spacing = torch.tensor(SPACING_MM)
-    centre = torch.from_numpy(_centre(case, shape, rng, strength).astype(np.float32))
+    chosen = _centre(case, shape, rng, strength) if about is None else about
+    centre = torch.from_numpy(chosen.astype(np.float32))
     turn = rotation(rng, strength.rotation_deg) * rng.uniform(
         1 - strength.scale, 1 + strength.scale
     )

@@ -21,7 +21,7 @@ from torch.nn import functional
 from dicomseg.volume import Array, Points
 from model.engines import Engine
 from model.network import PLACE_UNIT_MM
-from model.roots import ROOTS, RootsArchitecture, RootsNet, box_about, middle_of, places_of
+from model.roots import BOX, ROOTS, RootsArchitecture, RootsNet, box_about, middle_of, places_of
 from model.window import Patch
 from training.augment import (
     SPACING_MM,
@@ -43,7 +43,9 @@ from training.errors import SourceMissing
 
 CROP: Final[Shape] = (56, 48, 48)
 """Multiples of 8; one side's root from the foramen down is about as long as this is high."""
-STRENGTH: Final = Strength(focus=0.2, roots=0.7)
+STRENGTH: Final = Strength(focus=0.0, roots=1.0)
+ANYWHERE: Final = 0.3
+"""Share of draws that are centred anywhere in the box and not about a root: there lie the roots of L3 and L5."""
 MARGIN: Final = 24
 """Voxels kept about the box, for draws that are turned and bent."""
 DICE: Final = 0.5
@@ -102,13 +104,17 @@ class RootsSample:
 
 
 def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = False) -> RootsSample:
-    """Cut one augmented sample; every second one mirrored, for roots are alike on both sides.
+    """Cut one augmented sample about a root or in the box; every second one mirrored, for roots have no side.
 
     places: tell also where it lies from the middle of the disc. The body's axes count, not the draw's: a course is
     told apart from the next by some millimetres, and who lies in a scanner is turned by a few degrees, not by 15.
     """
     rng = np.random.default_rng(seed)
-    taken, _ = taken_by(item.case, shape, rng, STRENGTH)
+    about = None
+    if rng.random() < ANYWHERE:
+        anywhere = item.middle + [rng.uniform(low, low + length) for low, length in BOX]
+        about = np.clip(anywhere, 0, np.array(item.case.image.shape) - 1)
+    taken, _ = taken_by(item.case, shape, rng, STRENGTH, about)
     mirrored = rng.random() < 0.5
     if mirrored:
         taken = taken.flip(2)

@@ -198,6 +198,16 @@ def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: Known)
     assert len(sides) >= 4
 
 
+def test_draws_lie_about_the_roots_and_now_and_then_anywhere_in_the_box(item: Known) -> None:
+    """A draw of 24³ voxels about a rod holds some of it; one anywhere mostly does not, and stays in the image."""
+    draws = [draw(item, CROP, (n,), places=True) for n in range(60)]
+    without = [d for d in draws if not bool(d.root.any())]
+    assert 6 <= len(without) <= 24
+    far = [float((d.told[0, CHANNELS:, 6, 6, 6] * PLACE_UNIT_MM).abs().max()) for d in without]
+    assert max(far) > 20
+    assert all(float(d.valid.mean()) > 0.08 for d in draws)
+
+
 def test_no_place_is_told_where_none_is_asked_for(item: Known) -> None:
     a, b = draw(item, CROP, (3,)), draw(item, CROP, (3,), places=True)
     assert a.told.shape[1] == CHANNELS
