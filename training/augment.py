@@ -48,8 +48,6 @@ class Strength:
     share of draws centred on the L4 roots before, where they are labelled: thin, and one voxel in a thousand.
     level_mm: error of the level finder that the network has to live with. mirror: share of draws with left and
     right exchanged, of cases that label nothing with a side: not the vessels, nor muscles and roots beside them.
-    curve: share of draws whose grey values go through a random curve that need not rise: a vein may be bright in one
-    image and dark in the next, and its shape and place are what remains.
     """
 
     rotation_deg: float = 15.0
@@ -62,7 +60,6 @@ class Strength:
     focus: float = 0.5
     roots: float = 0.0
     mirror: float = 0.0
-    curve: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,17 +182,6 @@ def linear(image: Array, places: Tensor) -> Tensor:
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
 
 
-def curve_of(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Knots of a random curve of grey values from 0…1.3 to 0…1: what is darkest stays dark, the rest may change places.
-
-    Between the straight line and a curve of five random values, at random.
-    """
-    at = np.array([0.0, 0.15, 0.3, 0.5, 0.75, 1.3])
-    share = rng.uniform(0.3, 1.0)
-    values = (1 - share) * np.minimum(at, 1.0) + share * np.append(0.0, rng.uniform(0, 1, 5))
-    return at, values
-
-
 def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
     """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
     window = torch.from_numpy(np.array(case.image[window_of(case)], dtype=np.float32))
@@ -203,13 +189,10 @@ def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Str
     few = window[::a, ::b, ::c].reshape(-1)
     low, high = float(few.min()), float(few.max())
     gamma = float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
-    levels = curve_of(rng) if strength.curve and rng.random() < strength.curve else None
 
     def mapped(values: Tensor) -> Tensor:
-        unit = ((values - low) / max(high - low, 1e-6)).clamp(0, 1.3) ** gamma
-        if levels is None:
-            return unit
-        return torch.from_numpy(np.interp(unit.numpy(), *levels).astype(np.float32))
+        unit = (values - low) / max(high - low, 1e-6)
+        return unit.clamp(0, 1.3) ** gamma
 
     top = float("inf")
     if strength.gamma > 0 and rng.random() < 0.3:

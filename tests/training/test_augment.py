@@ -15,7 +15,6 @@ from training.augment import (
     SPACING_MM,
     Sample,
     Strength,
-    curve_of,
     draw,
     window_of,
     window_sample,
@@ -179,33 +178,3 @@ def test_the_window_is_told_where_the_level_is_and_a_draw_with_the_finder_s_erro
     errors = np.array([told_at_level(draw(case, (48, 56, 48), (n,), still)) for n in range(40)])
     assert 1.8 < errors.std() < 4.0
     assert np.abs(errors).max() < 8.3
-
-
-def test_a_curve_lets_grey_values_change_places_and_keeps_what_is_darkest_dark() -> None:
-    rng = np.random.default_rng(5)
-    falls = 0
-    for _ in range(40):
-        at, values = curve_of(rng)
-        assert at[0] == values[0] == 0.0
-        assert at[-1] == 1.3
-        assert 0.0 <= values.min() <= values.max() <= 1.0
-        falls += bool((np.diff(values) < 0).any())
-    assert 15 < falls < 40
-
-
-def test_draws_go_through_a_curve_as_often_as_asked_and_keep_their_labels() -> None:
-    """A ball in a darker body: without curves it is always the brighter one."""
-    case = level_ball()
-    image = 80.0 + 60.0 * (case.labels == 1) + case.image % 7
-    image[:, :8] = 0.0  # air, which stays the darkest
-    case = replace(case, image=image.astype(np.float32))
-    kinds: dict[float, set[bool]] = {0.0: set(), 1.0: set()}
-    for share, brighter in kinds.items():
-        still = replace(STILL, curve=share)
-        for n in range(12):
-            sample = draw(case, (48, 56, 48), (n,), still)
-            ball = sample.labels[0] == 1
-            assert bool(torch.isfinite(sample.image).all())
-            brighter.add(bool(sample.image[0, 0][ball].mean() > sample.image[0, 0][~ball].mean()))
-    assert kinds[0.0] == {True}
-    assert kinds[1.0] == {True, False}
