@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from model.roots import RootsNet
+    from training.roots_fit import RootsFit
 
 _HELP = """Train the network that draws the L4 roots at full resolution, beside a bundle's answers; two draws a step.
 
 Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] is the file of its weights, for
-[bold]lumbar-train export --roots[/bold]; it is written every 500 steps. Dice of held-out cases is told with it.
+[bold]lumbar-train export --roots[/bold]; it is written every 500 steps, and the same command goes on from it. Dice of
+held-out cases is told with it.
 
 [bold]Examples[/bold]
 
@@ -21,7 +22,7 @@ Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] 
 
   lumbar-train roots --cases cases --bundle bundle --start bundle --out roots.pt --steps 2000
 
-[bold]Exit status[/bold]: 0 done, 4 no case that labels roots, or no bundle.
+[bold]Exit status[/bold]: 0 done, 2 OUT holds another training, 4 no case that labels roots, or no bundle.
 """
 EVERY: Final = 500
 """Steps between files."""
@@ -47,6 +48,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     variants: Annotated[
         int, typer.Option(min=1, help="Answers per case, each with another error of its level.")
     ] = 2,
+    resume: Annotated[bool, typer.Option(help="Go on from OUT, if it is there.")] = True,
     mixed: Annotated[
         bool, typer.Option(help="In bfloat16 where the CPU has it: four times as fast.")
     ] = False,
@@ -57,31 +59,39 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     import torch
 
     from model.bundle import load
+    from training import checkpoint
     from training.commands_shared import progress
-    from training.export import roots_network, save_roots
+    from training.export import roots_network
     from training.fit import split
     from training.recipe import Recipe
-    from training.roots_fit import RootsRecipe, dice_of, fit_roots, items_of
+    from training.roots_draws import dice_of, items_of
+    from training.roots_fit import RootsFit, RootsRecipe, fit_roots, kept_of
 
     if threads:
         torch.set_num_threads(threads)
+    recipe = RootsRecipe(steps, seed=seed, mixed=mixed)
+    kept = kept_of(out, recipe) if resume and out.exists() else None
     begin = None if start is None else roots_network(start)
-    phantoms, slabs, kept = split(cases, Recipe(held_out=tuple(held_out or ())))
+    phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))
     engine = load(bundle).engine
     items = items_of([*phantoms, *slabs], engine, variants, seed)
-    held = items_of(kept, engine, 1, seed)
+    held = items_of(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
     bar, said, _ = progress(steps, "roots")
 
-    def report(step: int, loss: float, average: RootsNet) -> None:
-        bar.update(bar.task_ids[0], completed=step)
-        said(f"loss {loss:.4f}")
-        if step % EVERY == 0 or step == steps:
-            save_roots(average, out)
+    def report(fit: RootsFit) -> None:
+        bar.update(bar.task_ids[0], completed=fit.step)
+        said(f"loss {fit.loss:.4f}")
+        if fit.step % EVERY == 0:
+            checkpoint.save(out, fit.state())
             if held:
-                dice = np.mean([dice_of(average.eval(), item) for item in held])
-                bar.console.print(f"step {step}: Dice of {len(held)} held-out cases {dice:.3f}")
+                dice = np.mean([dice_of(fit.average.eval(), item) for item in held])
+                bar.console.print(f"step {fit.step}: Dice of {len(held)} held-out cases {dice:.3f}")
 
+    fit = RootsFit(items, recipe, begin)
+    if kept is not None:
+        fit.restore(kept)
     with bar:
-        save_roots(fit_roots(items, RootsRecipe(steps, seed=seed, mixed=mixed), report, begin), out)
+        fit_roots(fit, report)
+    checkpoint.save(out, fit.state())
     typer.echo(str(out))

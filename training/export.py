@@ -170,12 +170,6 @@ def roots_network(path: Path) -> RootsNet:
         ) from error
 
 
-def save_roots(network: RootsNet, file: Path) -> None:
-    """Write architecture and weights; `file` appears whole."""
-    state = {"architecture": network.architecture.to_dict(), "network": network.state_dict()}
-    checkpoint.save(file, state)
-
-
 def export(
     run: Path,
     level_weights: Sequence[Path],
@@ -187,7 +181,7 @@ def export(
 
     run: folder with `checkpoint.pt` and `recipe.json`, or a bundle, whose roots network stays too unless `roots` gives
     another; what its card says of its training is kept. level_weights: several finders become one. roots: bundle, or
-    file of `save_roots`. The written bundle is loaded once, so that an export that the service would refuse fails here.
+    file of `lumbar-train roots`. The written bundle is loaded once, so that an export that the service would refuse fails here.
 
     Raises:
         CheckpointUnreadable: run, level weights or roots cannot be read or do not fit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,23 +20,14 @@ from model.level import LevelArchitecture, LevelNet
 from model.network import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
 from model.roots import ROOTS, RootsArchitecture, RootsNet
 from model.window import Interpolation, Patch
-from training import cli
+from training import checkpoint, cli
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cpu import has_bfloat16
-from training.errors import CheckpointUnreadable, SourceMissing
+from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import roots_network
-from training.roots_fit import (
-    Known,
-    RootsRecipe,
-    begun,
-    dice_of,
-    draw,
-    fit_roots,
-    items_of,
-    known,
-    loss_of,
-)
+from training.roots_draws import Known, dice_of, draw, items_of, known
+from training.roots_fit import RootsFit, RootsRecipe, begun, fit_roots, kept_of, loss_of
 
 TINY = RootsArchitecture(width=4, deep=(8, 8, 8))
 CROP = (24, 24, 24)
@@ -138,7 +130,7 @@ def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels
 def test_it_learns_the_rods(item: Known) -> None:
     reports: list[tuple[int, float]] = []
     recipe = RootsRecipe(200, 1e-2, norm_steps=30, crop=CROP, architecture=TINY)
-    trained = fit_roots([item], recipe, lambda step, loss, _: reports.append((step, loss)))
+    trained = fit_roots(RootsFit([item], recipe), lambda fit: reports.append((fit.step, fit.loss)))
     assert [step for step, _ in reports] == [100, 200]
     assert reports[1][1] < reports[0][1]
     assert dice_of(trained, item) > 0.7
@@ -146,16 +138,55 @@ def test_it_learns_the_rods(item: Known) -> None:
 
 def test_the_same_seed_trains_the_same_network(item: Known) -> None:
     recipe = RootsRecipe(3, norm_steps=1, crop=CROP, architecture=TINY)
-    one, other = (fit_roots([item], recipe) for _ in range(2))
+    one, other = (fit_roots(RootsFit([item], recipe)) for _ in range(2))
     for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(
+    item: Known, tmp_path: Path, started: bool
+) -> None:
+    """Stopped after the second of five steps, before and after the norms keep their statistics."""
+    recipe = RootsRecipe(5, norm_steps=3, crop=CROP, architecture=TINY)
+    start = RootsNet(replace(TINY, places=True)) if started else None
+    whole = RootsFit([item], recipe, start)
+    fit_roots(whole)
+    first, file = RootsFit([item], recipe, start), tmp_path / "roots.pt"
+    with ThreadPoolExecutor(2) as pool:
+        first.advance(pool)
+        first.advance(pool)
+    checkpoint.save(file, first.state())
+    again = RootsFit([item], recipe)
+    again.restore(kept_of(file, recipe))
+    assert again.step == 2
+    fit_roots(again)
+    assert again.loss == whole.loss
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(again.average.state_dict()[name], value)
+    assert again.network.architecture.places == started
+
+
+@pytest.mark.parametrize("harm", ["other options", "weights alone"])
+def test_a_file_that_would_be_lost_is_not_gone_on_from(
+    item: Known, tmp_path: Path, harm: str
+) -> None:
+    recipe, file = RootsRecipe(3, crop=CROP, architecture=TINY), tmp_path / "roots.pt"
+    state = RootsFit([item], recipe).state()
+    if harm == "weights alone":
+        del state["training"]
+    checkpoint.save(file, state)
+    wanted = replace(recipe, steps=4) if harm == "other options" else recipe
+    with pytest.raises(OptionsRefused, match="--no-resume"):
+        kept_of(file, wanted)
+
+
 def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: Known) -> None:
     """Of one step at a rate of nearly nothing the start is what remains."""
-    first = fit_roots([item], RootsRecipe(4, norm_steps=4, crop=CROP, architecture=TINY))
+    recipe = RootsRecipe(4, norm_steps=4, crop=CROP, architecture=TINY)
+    first = fit_roots(RootsFit([item], recipe))
     still = RootsRecipe(1, 1e-9, crop=CROP)
-    after = fit_roots([item], still, start=first)
+    after = fit_roots(RootsFit([item], still, first))
     assert after.architecture == replace(TINY, places=True)
     for name, value in first.state_dict().items():
         now = after.state_dict()[name]
@@ -218,7 +249,7 @@ def test_no_place_is_told_where_none_is_asked_for(item: Known) -> None:
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_in_bfloat16_the_same_is_learned_to_rounding(item: Known) -> None:
     recipe = RootsRecipe(3, norm_steps=1, crop=CROP, architecture=TINY)
-    exact, mixed = (fit_roots([item], replace(recipe, mixed=m)) for m in (False, True))
+    exact, mixed = (fit_roots(RootsFit([item], replace(recipe, mixed=m))) for m in (False, True))
     pairs = [(a, mixed.state_dict()[k]) for k, a in exact.state_dict().items() if "0.weight" in k]
     assert any(not torch.equal(a, b) for a, b in pairs)
     for a, b in pairs:
@@ -231,7 +262,7 @@ def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
     assert {i.case.source for i in items} == {"phantom"}
     assert len(items) == 6
     with pytest.raises(SourceMissing, match="roots"):
-        fit_roots(items_of([p for p in paths if "spider" in p.stem], Flat()), RootsRecipe(1))
+        RootsFit(items_of([p for p in paths if "spider" in p.stem], Flat()), RootsRecipe(1))
 
 
 def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
@@ -247,6 +278,10 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, (words + rest).split())
     assert done.exit_code == 0, done.output
     assert "r.pt" in done.output
+    again = CliRunner().invoke(cli.app, (words + rest).split())
+    assert again.exit_code == 0, again.output  # nothing is left to do
+    other = CliRunner().invoke(cli.app, (words + rest.replace("steps 2", "steps 3")).split())
+    assert isinstance(other.exception, OptionsRefused)
     network = roots_network(tmp_path / "r.pt")
     assert network.architecture == RootsArchitecture(places=True)
     made = cli_export(tmp_path, "b", "one")
