@@ -185,15 +185,18 @@ class _Pyramid(nn.Module):
 
 
 def places(
-    shape: Sequence[int], centre: Sequence[float] | None, spacing_mm: Sequence[float]
+    shape: Sequence[int],
+    centre: Sequence[float] | None,
+    spacing_mm: Sequence[float],
+    stride: int = STRIDE,
 ) -> Tensor:
-    """Where the encoder's voxels lie from the level: (3, D/4, H/4, W/4), along each axis in 32 mm.
+    """Where the voxels of a coarser grid lie from the level: (3, D/stride, …), along each axis in 32 mm.
 
-    shape: of the image. centre: its index of the level; None is the image's middle.
+    shape: of the image. centre: its index of the level; None is the image's middle. stride: the encoder's, or 2.
     """
     told = [(n - 1) / 2 for n in shape] if centre is None else centre
     axes = [
-        (torch.arange(n // STRIDE) * STRIDE + (STRIDE - 1) / 2 - float(c)) * (s / PLACE_UNIT_MM)
+        (torch.arange(n // stride) * stride + (stride - 1) / 2 - float(c)) * (s / PLACE_UNIT_MM)
         for n, c, s in zip(shape, told, spacing_mm, strict=True)
     ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).float()

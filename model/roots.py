@@ -22,7 +22,7 @@ from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Array, Points, Volume
 from model import postprocess
 from model.errors import EngineFailed
-from model.network import PLACE_UNIT_MM
+from model.network import places
 from model.window import SPACING_MM, Patch, scores_of
 
 NAME: Final = "roots-unet"
@@ -132,13 +132,17 @@ def box_about(shape: tuple[int, ...], middle: Array, margin: int = 0) -> tuple[s
     return i, j, k
 
 
-def places_of(shape: tuple[int, ...], middle: Points) -> Array:
-    """Where half-resolution voxels of a box (d, h, w) lie from `middle`, an index of it: (3, d/2, h/2, w/2), in 32 mm."""
-    axes = [
-        (np.arange(n // 2) * 2 + 0.5 - m) * (mm / PLACE_UNIT_MM)
-        for n, m, mm in zip(shape, middle, SPACING_MM, strict=True)
-    ]
-    return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+def told_of(architecture: RootsArchitecture, probabilities: Array, middle: Points) -> Array:
+    """What the network is told of a box at half resolution: (9 or 12, d/2, h/2, w/2) float32.
+
+    probabilities: the segmentation network's, (9, d/2, h/2, w/2). middle: of the disc, an index of the box.
+    """
+    told = np.ascontiguousarray(probabilities, np.float32)
+    if not architecture.places:
+        return told
+    shape = [2 * n for n in told.shape[1:]]
+    there = places(shape, middle.tolist(), SPACING_MM, stride=2).numpy()
+    return np.concatenate([told, there])
 
 
 def middle_of(logits: Array, level: Points) -> Points:
@@ -185,10 +189,8 @@ class RootsFinder:
         if 0 in out[box].shape:
             return out
         half = tuple(slice(s.start // 2, s.stop // 2) for s in box)
-        told = np.ascontiguousarray(softmax(logits[(slice(None), *half)], axis=0), np.float32)
-        if self._architecture.places:
-            places = places_of(out[box].shape, middle - [s.start for s in box])
-            told = np.concatenate([told, places])
+        probabilities = softmax(logits[(slice(None), *half)], axis=0)
+        told = told_of(self._architecture, probabilities, middle - [s.start for s in box])
         image = np.ascontiguousarray(patch.values[box], np.float32)
         answer = self._answer(image[None, None], told[None])[0, 0]
         if not np.isfinite(answer).all():

@@ -20,7 +20,7 @@ from torch.nn import functional
 from dicomseg.volume import Array, Points
 from model.engines import Engine
 from model.network import PLACE_UNIT_MM
-from model.roots import BOX, ROOTS, RootsNet, box_about, middle_of, places_of
+from model.roots import BOX, ROOTS, RootsNet, box_about, middle_of, told_of
 from model.window import Patch
 from training.augment import (
     SPACING_MM,
@@ -74,11 +74,11 @@ def known(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> Kn
     patch = Patch((image - mean) / sd, np.ones(image.shape, bool), case.affine, mean, sd, (i, j, k))
     logits = engine.run(patch)
     p = softmax(logits, axis=0)
-    kept = box_about(image.shape, level, MARGIN)
+    middle = middle_of(logits, level + off)
+    kept = box_about(image.shape, middle, MARGIN)
     half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
     small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
-    middle = start + middle_of(logits, level + off)
-    return Known(case, small, start + [s.start for s in kept], middle)
+    return Known(case, small, start + [s.start for s in kept], start + middle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,7 @@ def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = Fal
 
 
 def _places(at: Tensor, item: Known, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
-    """`model.roots.places_of` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
+    """`model.network.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
     turn = rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
     mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
     mm = mm @ torch.from_numpy(turn.T).float()
@@ -150,20 +150,20 @@ def items_of(
 @torch.inference_mode()
 def dice_of(network: RootsNet, item: Known) -> float:
     """Dice of the roots in the box about the disc; the image as it is."""
-    case, window = item.case, window_of(item.case)
-    origin = np.array([b.start for b in window])
-    values = np.array(case.image[window], dtype=np.float32)
-    middle = item.middle - origin
-    box = box_about(values.shape, middle)
-    image = (values[box] - values.mean()) / max(float(values.std()), 1e-6)
-    first = (origin + [b.start for b in box] - item.start).astype(int) // 2
-    half = tuple(slice(f, f + n // 2) for f, n in zip(first, image.shape, strict=True))
-    told = torch.from_numpy(item.probabilities[(slice(None), *half)]).float() / 255
-    if network.architecture.places:
-        places = places_of(values[box].shape, middle - [b.start for b in box])
-        told = torch.cat([told, torch.from_numpy(places)])
-    given = torch.from_numpy(image.astype(np.float32))[None, None]
-    found = network(given, told[None])[0, 0].numpy() > 0
-    true = case.labels[window] == ROOTS
-    total = int(found.sum() + true.sum())
-    return float(2 * (found & true[box]).sum() / total) if total else 1.0
+    case = item.case
+    window = np.array(case.image[window_of(case)], dtype=np.float32)
+    shape = tuple(2 * n for n in item.probabilities.shape[1:])
+    middle = item.middle - item.start
+    box = box_about(shape, middle)
+    half = tuple(slice(b.start // 2, b.stop // 2) for b in box)
+    said = item.probabilities[(slice(None), *half)].astype(np.float32) / 255
+    told = told_of(network.architecture, said, middle - [b.start for b in box])
+    at = tuple(
+        slice(b.start + int(s), b.stop + int(s)) for b, s in zip(box, item.start, strict=True)
+    )
+    image = (case.image[at].astype(np.float32) - window.mean()) / max(float(window.std()), 1e-6)
+    given = torch.from_numpy(image)[None, None]
+    found = network(given, torch.from_numpy(told)[None])[0, 0].numpy() > 0
+    true = case.labels == ROOTS
+    total = int(found.sum() + true[window_of(case)].sum())
+    return float(2 * (found & true[at]).sum() / total) if total else 1.0

@@ -11,14 +11,7 @@ import torch
 from dicomseg.volume import affine_of
 from model.network import PLACE_UNIT_MM
 from model.window import MULTIPLE
-from training.augment import (
-    SPACING_MM,
-    Sample,
-    Strength,
-    draw,
-    window_of,
-    window_sample,
-)
+from training.augment import SPACING_MM, Sample, Strength, draw, window_of, window_sample
 from training.cases import ALL_STRUCTURES, Case
 
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -80,6 +80,38 @@ def test_what_the_network_said_lies_where_the_image_does(item: Known) -> None:
     assert item.probabilities.shape[0] == CHANNELS
 
 
+class Astray(Flat):
+    """An engine that draws the disc elsewhere: in the upper slices, or at the last columns."""
+
+    def __init__(self, disc: tuple[slice, slice, slice]) -> None:
+        super().__init__()
+        self.disc = disc
+
+    def run(self, patch: Patch) -> np.ndarray:
+        out = super().run(patch)
+        out[(2, *self.disc)] = 30.0
+        return out
+
+
+@pytest.mark.parametrize(
+    "disc",
+    [
+        (slice(88, 98), slice(8, 16), slice(20, 28)),
+        (slice(20, 30), slice(8, 16), slice(37, 47)),
+        (slice(20, 30), slice(8, 16), slice(0, 10)),
+    ],
+)
+def test_held_out_cases_are_scored_wherever_the_disc_was_drawn(
+    disc: tuple[slice, slice, slice],
+) -> None:
+    case = rod_case()
+    pad = ((0, 152), (0, 0), (0, 0))
+    high = replace(case, image=np.pad(case.image, pad, "edge"), labels=np.pad(case.labels, pad))
+    item = known(replace(high, level_centre_lps=case.level_centre_lps), Astray(disc))
+    for places in (False, True):
+        assert 0.0 <= dice_of(RootsNet(replace(TINY, places=places)).eval(), item) <= 1.0
+
+
 def test_the_network_is_told_a_level_that_is_off_by_as_much_as_a_finder_s() -> None:
     engine = Flat()
     for n in range(12):
