@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HELP = """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
 
 [bold]OUT[/bold]/folds.json holds the folds; the same command goes on where it stopped. The weights with the best
-validation Dice are tested. OUT/crossval.json holds all figures; `lumbar-train report --figures
+validation Dice are tested; with few patients --last trains on all that are not tested instead. OUT/crossval.json holds all figures; `lumbar-train report --figures
 OUT/crossval.json` makes pictures of them.
 
 --level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
@@ -89,6 +89,12 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     level_members: Annotated[
         int, typer.Option(min=1, help="Networks of each finder, trained apart; their mean answers.")
     ] = 1,
+    last: Annotated[
+        bool,
+        typer.Option(
+            "--last", help="Test the last step; the validation part is trained on as well."
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option(help="Go on with OUT; without, its runs are removed.")
     ] = True,
@@ -114,6 +120,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         planned(chosen, level, (level_first, level_steps), engine, threads),
         first=None if first is None else read(first),
         level_members=level_members,
+        last=last,
     )
     paths = folding.of_source(cases, tested.value if tested else None)
     drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)

@@ -1,6 +1,7 @@
 """Cross-validation: each fold trained to the end of the recipe, tested on patients it never saw.
 
-As in the paper, the weights with the highest Dice on the fold's validation part are tested. `<out>/fold-k`
+As in the paper, the weights with the highest Dice on the fold's validation part are tested, or, where patients are
+too few to keep some back, the last step's after training on that part as well (`Plan.last`). `<out>/fold-k`
 holds the run, its best weights, its bundle and, once it is finished, its figures; `<out>/first` the run
 that all folds go on from, where the plan has one; `<out>/crossval.cases` the figures and labels of single
 cases, so that a test goes on where it stopped.
@@ -113,10 +114,10 @@ def run_fold(
     here = out / f"fold-{number}"
     if (here / FIGURES).exists():
         return read_figures(here / FIGURES)
-    recipe = replace(plan.recipe, held_out=never_trained(fold, cohort))
+    recipe = replace(plan.recipe, held_out=never_trained(fold, cohort, last=plan.last))
     start = None if plan.first is None else out / FIRST / BUNDLE
     ready, _ = fitting.prepare_fit(cohort.cases, here, recipe, resume=True, start=start)
-    validation = [cohort.paths[c] for c in fold.validation]
+    validation = [] if plan.last else [cohort.paths[c] for c in fold.validation]
     best = Best(ready, here)
 
     def told(now: fitting.Progress) -> None:
@@ -263,7 +264,8 @@ def read_figures(file: Path) -> list[CaseFigures]:
 
 def _steps(plan: Plan) -> str:
     before = f"{plan.first.steps} on cases in no fold, then " if plan.first else ""
-    return f"{before}{plan.recipe.steps}"
+    after = ", the last ones tested, none kept for validation" if plan.last else ""
+    return f"{before}{plan.recipe.steps}{after}"
 
 
 def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[str, Any]:

@@ -47,8 +47,8 @@ class Plan:
     but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
     level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
     cases in no fold, which the finders of all folds go on from. level_members: networks of each finder, trained
-    apart with so many steps each. minutes: for this call and fold. engine:
-    of the test.
+    apart with so many steps each. last: nothing is chosen, the last step's weights are tested and the validation
+    part is trained on as well. minutes: for this call and fold. engine: of the test.
     """
 
     recipe: Recipe
@@ -57,14 +57,15 @@ class Plan:
     level_steps: int = 0
     level_first: int = 0
     level_members: int = 1
+    last: bool = False
     minutes: float = float("inf")
     engine: str = "auto"
     threads: int = 0
 
 
-def never_trained(fold: Fold, cohort: Cohort) -> tuple[str, ...]:
-    """Ids of the fold's test and validation cases and of all further cases of these patients."""
-    return with_all_of_their_patients({*fold.test, *fold.validation}, cohort)
+def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[str, ...]:
+    """Ids of the fold's test and, unless `last`, validation cases and of all further cases of these patients."""
+    return with_all_of_their_patients({*fold.test, *(() if last else fold.validation)}, cohort)
 
 
 def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
@@ -99,11 +100,12 @@ def _values(plan: Plan) -> dict[str, Any]:
         "level_steps": plan.level_steps,
         "level_first": plan.level_first,
         "level_members": plan.level_members,
+        "last": plan.last,
     }
     return dict(json.loads(json.dumps(values)))
 
 
-NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1}
+NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1, "last": False}
 """What a stored plan means that does not name these."""
 
 

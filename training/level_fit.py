@@ -23,6 +23,8 @@ from model.level import (
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
+    L5S1,
+    L45,
     MOST_WIDTH_MM,
     LevelArchitecture,
     LevelNet,
@@ -49,6 +51,12 @@ BOW_OVER_MM: Final = 100.0
 KNOT_MM: Final = 45.0
 BEND_MM: Final = 6.0
 """Knots of the smooth displacement and its largest standard deviation: few patients, many shapes."""
+JOINT_SHARE: Final = 0.4
+SLIP_MM: Final = 5.0
+HINGE_DEG: Final = 8.0
+JOINT_SOFT_MM: Final = 2.0
+"""Share of draws in which all below L5/S1, or below L4/5, has slipped and turned against the rest, with the standard
+deviations of both: a vertebra that has slipped on a level or a steep sacrum is rare in patients."""
 DISC_HALF_MM: Final = 12.0
 """A disc whose middle lies at most so far beside the slab is still seen in it."""
 LEAST_MIXED: Final = 24
@@ -122,6 +130,7 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     )
     moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
     moved += _bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
+    straight, (joint, moved) = moved, _with_joint(moved, small, rng)
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
         small.image[None, None], grid, padding_mode="border", align_corners=False
@@ -129,7 +138,9 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
     for channel, index in () if negative else small.discs:
         at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
-        bump = torch.exp(-_squares(moved, at) / (2 * HEAT_SIGMA_MM**2))
+        # The disc that gave way lies halfway between both parts; seen through the joint its bump would be torn.
+        seen = straight if channel == joint else moved
+        bump = torch.exp(-_squares(seen, at) / (2 * HEAT_SIGMA_MM**2))
         heat[channel] = torch.maximum(heat[channel], bump)
     heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
     return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
@@ -141,6 +152,40 @@ def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
     coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
     fine = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
     return fine[0].movedim(0, -1)
+
+
+def _with_joint(
+    points: Tensor, small: Small, rng: np.random.Generator
+) -> tuple[int | None, Tensor]:
+    """In some draws, slip and turn what lies below one disc against what lies above it; also that disc's channel."""
+    places = {c: (index + 0.5) * np.array(FINE_MM) for c, index in small.discs if c != ABOVE}
+    joint = L5S1 if rng.random() < 0.7 else L45
+    if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= places.keys():
+        return None, points
+    slip, turn = float(rng.normal(0, SLIP_MM)), float(rng.normal(0, HINGE_DEG))
+    return joint, jointed(points, places[joint], places[joint + 1], slip, turn)
+
+
+def jointed(
+    points: Tensor, joint: Points, above: Points, slip_mm: float, turn_deg: float
+) -> Tensor:
+    """Where points (…, 3) in mm (to the head, to the back, to the left) come from once a joint has moved.
+
+    joint, above: middles of the disc that gives way and of the next one above, between which the spine's axis runs.
+    What lies below the joint comes from `slip_mm` further back along the disc, turned by `turn_deg` about its middle in
+    the sagittal plane; what lies above stays, and within some millimetres one passes into the other.
+    """
+    axis = torch.tensor((above - joint)[:2], dtype=torch.float32)
+    up = axis / torch.linalg.vector_norm(axis)
+    back = torch.stack([-up[1], up[0]])
+    away = points[..., :2] - torch.tensor(joint[:2], dtype=torch.float32)
+    below = torch.sigmoid(-(away @ up) / JOINT_SOFT_MM)
+    angle = below * float(np.deg2rad(turn_deg))
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    high, deep = away[..., 0], away[..., 1]
+    turned = torch.stack([cos * high - sin * deep, sin * high + cos * deep], -1)
+    moved = turned - away + below[..., None] * slip_mm * back
+    return torch.cat([points[..., :2] + moved, points[..., 2:]], -1)
 
 
 def _squares(points: Tensor, at: Tensor) -> Tensor:

@@ -233,6 +233,30 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
     assert "(first)" in str(without.exception)
 
 
+def test_without_validation_its_part_is_trained_on_and_the_last_step_is_tested(
+    more_cases: Path, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
+    call += ["--recipe", str(recipe), "--engine", "torch", "--tested", "phantom"]
+    done = CliRunner().invoke(app, [*call, "--last"])
+    assert done.exit_code == 0, done.output
+    folds = json.loads((out / "folds.json").read_text())["folds"]
+    for number, fold in enumerate(folds, start=1):
+        held = json.loads((out / f"fold-{number}" / "recipe.json").read_text())["held_out"]
+        assert held == sorted(fold["test"])
+        assert fold["validation"]
+        assert not (out / f"fold-{number}" / "best").exists()
+        figures = json.loads((out / f"fold-{number}" / "figures.json").read_text())
+        assert figures["validation_dice"] is None
+    told = json.loads((out / "crossval.json").read_text())
+    assert "none kept for validation" in told["bundle"]["steps"]
+    chosen = CliRunner().invoke(app, call)
+    assert isinstance(chosen.exception, OptionsRefused)
+    assert "(last)" in str(chosen.exception)
+
+
 def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_path: Path) -> None:
     check_plan(tmp_path, Plan(Recipe()), resume=True)
     file = tmp_path / "plan.json"

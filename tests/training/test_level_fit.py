@@ -26,6 +26,7 @@ from training.level_fit import (
     errors_mm,
     fit_level,
     fit_levels,
+    jointed,
     loss_of,
     save_level,
     small_of,
@@ -88,6 +89,37 @@ def test_of_a_disc_beside_the_slab_its_part_in_the_slab_counts() -> None:
     assert float(far.min()) == 22.0**2
     cut = _squares(points[:5], torch.tensor([20.0, 20.0, 20.0]))
     assert float(cut.min()) == 12.0**2  # beyond the end of the image is not beside it
+
+
+def test_what_lies_below_a_joint_comes_from_further_back_and_is_turned_about_it() -> None:
+    joint, above = np.array([40.0, 30.0, 9.0]), np.array([70.0, 30.0, 9.0])  # an upright spine
+    points = torch.tensor([[70.0, 35.0, 2.0], [40.0, 30.0, 2.0], [10.0, 30.0, 2.0]])
+    slipped = jointed(points, joint, above, 6.0, 0.0)
+    there = torch.tensor([[70.0, 35.0, 2.0], [40.0, 33.0, 2.0], [10.0, 36.0, 2.0]])
+    assert torch.allclose(slipped, there, atol=1e-4)
+    turned = jointed(points, joint, above, 0.0, 90.0)
+    assert torch.allclose(turned[:2], points[:2], atol=1e-4)
+    assert torch.allclose(turned[2], torch.tensor([40.0, 0.0, 2.0]), atol=1e-4)
+    leaning = jointed(points, joint, np.array([61.0, 51.0, 9.0]), 6.0, 0.0)
+    assert float((leaning[2, :2] - points[2, :2]) @ torch.tensor([1.0, 1.0])) == pytest.approx(
+        0, abs=1e-4
+    )
+
+
+def test_the_bump_of_a_disc_that_gave_way_is_as_high_as_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = small_of(slab())
+
+    def peaks(share: float, slip: float) -> list[float]:
+        monkeypatch.setattr("training.level_fit.JOINT_SHARE", share)
+        monkeypatch.setattr("training.level_fit.SLIP_MM", slip)
+        drawn = [draw(small, np.random.default_rng(seed))[1] for seed in range(40)]
+        return [float(heat[0].max()) for heat in drawn if float(heat[0].max()) > 0.3]
+
+    still, slipping = peaks(0.0, 0.0), peaks(1.0, 12.0)
+    assert len(slipping) > 10
+    assert float(np.mean(slipping)) > 0.9 * float(np.mean(still))
 
 
 def test_some_draws_hold_no_disc_at_all() -> None:
