@@ -35,6 +35,11 @@ LEVEL_SPREAD: Final = 0.35
 SYMMETRIC: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "dura"})
 """Structures whose place says nothing of left and right."""
 ROOTS: Final = BY_ID["n4"].value
+L4, L5 = (BY_ID[name].value for name in ("l4", "l5"))
+DISC_HALF_MM: Final = 4.0
+"""About half a disc's height: over so much it takes up what `Strength.disc_mm` makes it lower or higher."""
+DISC_MM: Final = (-1.2, 3.0)
+"""Lower by 3 mm on each side at most, which leaves a third of it, or higher by 1.2 mm."""
 STATISTICS_STEP: Final = (5, 5, 3)
 """Every n-th voxel of the window gives its mean and deviation."""
 Shape = tuple[int, int, int]
@@ -48,6 +53,8 @@ class Strength:
     share of draws centred on the L4 roots before, where they are labelled: thin, and one voxel in a thousand.
     level_mm: error of the level finder that the network has to live with. mirror: share of draws with left and
     right exchanged, of cases that label nothing with a side: not the vessels, nor muscles and roots beside them.
+    disc_mm, slip_mm: standard deviations of what the disc becomes lower or higher on each side, and of what the body
+    above slips to the front or to the back: collapsed discs and slipped vertebrae are few in patients.
     """
 
     rotation_deg: float = 15.0
@@ -60,6 +67,8 @@ class Strength:
     focus: float = 0.5
     roots: float = 0.0
     mirror: float = 0.0
+    disc_mm: float = 0.0
+    slip_mm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,9 +162,44 @@ def taken_by(
     away = (torch.from_numpy(level_of(case)) - centre) * spacing
     level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
     taken = moved / spacing + centre
+    if strength.disc_mm or strength.slip_mm:
+        taken = _with_other_disc(taken, case, rng, strength)
     if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
         return taken.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
     return taken, level
+
+
+def _with_other_disc(
+    taken: Tensor, case: Case, rng: np.random.Generator, strength: Strength
+) -> Tensor:
+    """Make the disc at the level lower or higher and slip the body above; its middle stays where it is."""
+    few = case.labels[::4, ::4, ::4]
+    above, below = np.argwhere(few == L4), np.argwhere(few == L5)
+    lower = float(np.clip(rng.normal(0, strength.disc_mm), *DISC_MM))
+    slip = float(rng.normal(0, strength.slip_mm))
+    if not len(above) or not len(below):
+        return taken
+    axis = (above.mean(0) - below.mean(0)) * SPACING_MM
+    return with_other_disc(taken, level_of(case), axis, lower, slip)
+
+
+def with_other_disc(
+    taken: Tensor, middle: Points, axis: Points, lower_mm: float, slip_mm: float
+) -> Tensor:
+    """Index points (…, 3) of a case that a draw comes from once its disc is another one.
+
+    middle: of the disc, an index of the case. axis: from the body below to the body above, any length, in mm. The
+    disc becomes lower by `lower_mm` on each side, and what lies above it comes from `slip_mm` further back than what
+    lies below.
+    """
+    spacing = torch.tensor(SPACING_MM)
+    up = torch.from_numpy(np.asarray(axis, np.float32))
+    up = up / torch.linalg.vector_norm(up)
+    back = torch.tensor([0.0, 1.0, 0.0]) - up[1] * up
+    back = back / torch.linalg.vector_norm(back)
+    height = ((taken - torch.from_numpy(np.asarray(middle, np.float32))) * spacing) @ up
+    side = torch.tanh(height / DISC_HALF_MM)[..., None]
+    return taken + side * (lower_mm * up + slip_mm / 2 * back) / spacing
 
 
 def _smooth(coarse: Array, shape: Shape) -> Tensor:

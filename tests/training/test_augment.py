@@ -11,7 +11,15 @@ import torch
 from dicomseg.volume import affine_of
 from model.network import PLACE_UNIT_MM
 from model.window import MULTIPLE
-from training.augment import SPACING_MM, Sample, Strength, draw, window_of, window_sample
+from training.augment import (
+    SPACING_MM,
+    Sample,
+    Strength,
+    draw,
+    window_of,
+    window_sample,
+    with_other_disc,
+)
 from training.cases import ALL_STRUCTURES, Case
 
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -65,6 +73,65 @@ def test_a_mirrored_draw_is_told_mirrored_places_and_only_where_nothing_has_a_si
     torch.testing.assert_close(mirrored.place[:, 2], -plain.place[:, 2].flip(3))
     sided = [draw(case_of(), SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)]
     assert torch.equal(sided[0].labels, sided[1].labels)
+
+
+def stacked_case(disc: int = 12) -> Case:
+    """L5, disc and L4 on one another in an upright spine of 64 slices, columns of fat about them."""
+    labels = np.zeros((64, 48, 24), np.uint8)
+    low, high = 32 - disc // 2, 32 + disc // 2
+    labels[8:low, 12:36], labels[low:high, 12:36], labels[high:56, 12:36] = 3, 2, 1
+    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
+    x, y, z = (float(v) for v in affine[:3, :3] @ [31.5, 23.5, 11.5] + affine[:3, 3])
+    image = labels.astype(np.float32)
+    middle = ("l4", "ivd", "l5", "dura")
+    return Case("s", "p", "spider", image, labels, affine, middle, (x, y, z), (0.0, 0.0, 1.0), {})
+
+
+def slices_of(sample: Sample, value: int) -> int:
+    return int((sample.labels[0] == value).any(2).any(1).sum())
+
+
+def test_a_disc_is_made_lower_or_higher_about_its_middle_and_the_bodies_keep_their_height() -> None:
+    case = stacked_case()
+    points = torch.stack(
+        torch.meshgrid(*(torch.arange(float(n)) for n in (64, 48, 24)), indexing="ij"), -1
+    )
+    axis = np.array([30.0, 0.0, 0.0])
+    middle = np.array([31.5, 23.5, 11.5])
+    for lower_mm, expected in ((2.0, 8), (0.0, 12), (-1.2, 14)):
+        there = with_other_disc(points, middle, axis, lower_mm, 0.0)
+        index = there.round().long().clamp(min=0)
+        index = torch.minimum(index, torch.tensor([63, 47, 23]))
+        i, j, k = index.unbind(-1)
+        labels = torch.from_numpy(case.labels)[i, j, k]
+        heights = [int((labels[:, 24, 12] == v).sum()) for v in (3, 2, 1)]
+        assert heights[1] == pytest.approx(expected, abs=1)
+        assert heights[0] == pytest.approx(18, abs=1)
+        assert heights[2] == pytest.approx(18, abs=1)
+        found = (labels[:, 24, 12] == 2).nonzero()
+        assert float(found.float().mean()) == pytest.approx(31.5, abs=0.6)
+
+
+def test_the_body_above_slips_along_the_disc() -> None:
+    points = torch.tensor([[55.0, 20.0, 5.0], [31.5, 20.0, 5.0], [8.0, 20.0, 5.0]])
+    middle, up = np.array([31.5, 20.0, 5.0]), np.array([1.0, 0.0, 0.0])
+    moved = with_other_disc(points, middle, up, 0.0, 6.0) - points
+    want = torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, -4.0, 0.0]])  # 3 of 0.75 mm
+    torch.testing.assert_close(moved, want, atol=1e-3, rtol=0)
+    steep = with_other_disc(points, middle, np.array([1.0, 1.0, 0.0]), 0.0, 6.0) - points
+    assert float((steep[0] * torch.tensor(SPACING_MM)) @ torch.tensor([1.0, 1.0, 0.0])) == (
+        pytest.approx(0, abs=1e-3)
+    )
+
+
+def test_draws_show_other_discs_only_when_asked() -> None:
+    case = stacked_case()
+    still = {slices_of(draw(case, (64, 48, 24), (n,), STILL), 2) for n in range(6)}
+    assert still == {12}
+    varied = replace(STILL, disc_mm=2.0)
+    heights = [slices_of(draw(case, (64, 48, 24), (n,), varied), 2) for n in range(20)]
+    assert min(heights) < 10
+    assert max(heights) > 12
 
 
 def test_roots_are_drawn_more_often_when_asked() -> None:
