@@ -25,6 +25,7 @@ DISCS: Final = ("l5s1", "l45", "l34", "l23", "l12")
 """Named channels, from the sacrum upwards; one more channel holds all discs above."""
 ABOVE: Final = len(DISCS)
 L45: Final = DISCS.index("l45")
+L34: Final = DISCS.index("l34")
 L5S1: Final = DISCS.index("l5s1")
 GRID_MM: Final = (3.0, 3.0, 4.0)
 """Slices, rows, columns of the search grid; a 14 mm slab still has four columns."""
@@ -48,6 +49,8 @@ FULL_MARGIN: Final = 0.6
 LEAST_CONFIDENCE: Final = 0.25
 """Below this the answer is "not in the field of view"."""
 DOUBTFUL: Final = 0.5
+UNSEEN: Final = 0.49
+"""What is left of the confidence where L4/5 is not seen itself but lies between two discs that are."""
 RIVAL_PEAK: Final = 0.7
 RIVAL_SHARE: Final = 0.9
 """A peak below the chain is warned of from here on, or from this share of the counted L5/S1's own. The peak was set
@@ -98,12 +101,14 @@ class HeatMaps:
 class Chain:
     """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its L4/5.
 
-    rival: a place below all of them that looks like L5/S1 too.
+    rival: a place below all of them that looks like L5/S1 too. between: where L4/5 must be, halfway between L5/S1 and
+    L3/4, when these are seen and it is not.
     """
 
     discs: Named
     margin: float = 0.0
     rival: Candidate | None = None
+    between: Candidate | None = None
 
     def find(self, channel: int) -> Candidate | None:
         """The candidate that carries `channel`."""
@@ -258,12 +263,14 @@ def _step_price(
     return None
 
 
-def _best_path(found: Sequence[Candidate], barred: Sequence[Candidate] = ()) -> tuple[float, Named]:
-    """Highest-scoring chain; none of `barred` may be L4/5."""
+def _best_path(
+    found: Sequence[Candidate], barred: Sequence[Candidate] = (), name: int = L45
+) -> tuple[float, Named]:
+    """Highest-scoring chain; none of `barred` may carry the channel `name`."""
     best: dict[tuple[int, int], tuple[float, Named]] = {}
     for n, candidate in enumerate(found):
         for channel in range(ABOVE + 1):
-            if channel == L45 and any(candidate is c for c in barred):
+            if channel == name and any(candidate is c for c in barred):
                 continue
             gain = float(candidate.identity[channel]) - COST
             score = gain
@@ -282,11 +289,26 @@ def best_chain(found: Sequence[Candidate]) -> Chain:
     chain = Chain(path)
     here = chain.find(L45)
     if here is None:
-        return chain
+        return _with_unseen(found, score, chain)
     height = float(here.centre_lps[2])
     same = [c for c in found if abs(float(c.centre_lps[2]) - height) < SAME_LEVEL_MM]
     margin = score - max(0.0, _best_path(found, same)[0])
     return Chain(path, margin, _rival(found, path[0][1], chain.find(L5S1)))
+
+
+def _with_unseen(found: Sequence[Candidate], score: float, chain: Chain) -> Chain:
+    """Put L4/5 halfway between its neighbours where both are in the chain: a disc that leaves the slab, or is no more.
+
+    The lead is over every counting in which the disc above it is not L3/4.
+    """
+    lower, upper = chain.find(L5S1), chain.find(L34)
+    if lower is None or upper is None:
+        return chain
+    identity = np.zeros_like(lower.identity)
+    identity[L45] = min(float(lower.identity[L5S1]), float(upper.identity[L34]))
+    between = Candidate((lower.centre_lps + upper.centre_lps) / 2, identity)
+    margin = score - max(0.0, _best_path(found, [upper], L34)[0])
+    return Chain(chain.discs, margin, _rival(found, lower, lower), between)
 
 
 def _rival(
@@ -318,12 +340,14 @@ def _normal(chain: Chain) -> Points:
 
 def level_from(chain: Chain) -> Level | NotInView:
     """Turn a chain into the answer: confidence = peak × lead over another counting × neighbours seen."""
-    here = chain.find(L45)
+    seen = chain.find(L45)
+    here = seen or chain.between
     if here is None:
         return NotInView()
     neighbours = sum(chain.find(n) is not None for n in (L45 - 1, L45 + 1))
     certainty = float(np.clip(chain.margin / FULL_MARGIN, 0.0, 1.0))
     confidence = min(1.0, float(here.identity[L45])) * certainty * (0.7, 0.9, 1.0)[neighbours]
+    confidence *= UNSEEN if seen is None else 1.0
     if confidence < LEAST_CONFIDENCE:
         return NotInView(
             f"L4/5 not in the field of view (best candidate has confidence {confidence:.2f}, {LEAST_CONFIDENCE} is needed)"
@@ -331,6 +355,8 @@ def level_from(chain: Chain) -> Level | NotInView:
     warnings = []
     if confidence < DOUBTFUL:
         warnings.append(f"the level is uncertain (confidence {confidence:.2f}): check the counting")
+    if seen is None:
+        warnings.append("L4/5 itself is not seen: it was put halfway between L5/S1 and L3/4")
     if chain.find(L45 - 1) is None:
         warnings.append("L5/S1 is not seen: the level was not counted from the sacrum")
     if chain.rival is not None:

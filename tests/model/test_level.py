@@ -89,6 +89,26 @@ def test_a_disc_that_was_not_seen_leaves_a_gap_of_two_steps() -> None:
     assert named(best_chain(spine(0, 1, 3, 4))) == [0, 1, 3, 4]
 
 
+def test_l45_between_two_discs_that_are_seen_is_put_halfway_and_warned_of() -> None:
+    chain = best_chain(spine(0, 2, 3, 4))
+    assert named(chain) == [0, 2, 3, 4]
+    level = level_from(chain)
+    assert isinstance(level, Level)
+    np.testing.assert_allclose(level.centre_lps, np.array([2.0, 10.0, -60.0]) + STEP)
+    np.testing.assert_allclose(level.normal, STEP / np.linalg.norm(STEP), atol=1e-12)
+    assert 0.25 < level.confidence < 0.5
+    assert any("not seen: it was put halfway" in text for text in level.warnings)
+    assert any("uncertain" in text for text in level.warnings)
+
+
+def test_a_gap_that_could_be_counted_otherwise_gives_no_level() -> None:
+    found = spine(0, 2, 3, peak=0.6)
+    found[0].identity[1] = 0.58  # L5/S1 that is as much an L4/5
+    found[1].identity[3] = 0.58
+    found[2].identity[4] = 0.58
+    assert isinstance(level_from(best_chain(found)), NotInView)
+
+
 def test_two_peaks_too_close_for_neighbours_are_never_both_in_the_chain() -> None:
     twin = Candidate(
         disc(1).centre_lps + np.array([0.0, 0.0, 9.0]), disc(2, 0.0, 0.0, 0.7).identity
