@@ -99,7 +99,7 @@ class HeatMaps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its L4/5.
+    """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its counting.
 
     rival: a place below all of them that looks like L5/S1 too. between: where L4/5 must be, halfway between L5/S1 and
     L3/4, when these are seen and it is not.
@@ -264,13 +264,13 @@ def _step_price(
 
 
 def _best_path(
-    found: Sequence[Candidate], barred: Sequence[Candidate] = (), name: int = L45
+    found: Sequence[Candidate], barred: Sequence[tuple[int, Candidate]] = ()
 ) -> tuple[float, Named]:
-    """Highest-scoring chain; none of `barred` may carry the channel `name`."""
+    """Highest-scoring chain; near none of `barred` may lie a disc of the same channel."""
     best: dict[tuple[int, int], tuple[float, Named]] = {}
     for n, candidate in enumerate(found):
         for channel in range(ABOVE + 1):
-            if channel == name and any(candidate is c for c in barred):
+            if any(channel == c and _same_height(candidate, other) for c, other in barred):
                 continue
             gain = float(candidate.identity[channel]) - COST
             score = gain
@@ -283,32 +283,34 @@ def _best_path(
     return max(best.values(), key=lambda item: item[0], default=(0.0, ()))
 
 
+def _same_height(one: Candidate, other: Candidate) -> bool:
+    return bool(abs(float(one.centre_lps[2] - other.centre_lps[2])) < SAME_LEVEL_MM)
+
+
 def best_chain(found: Sequence[Candidate]) -> Chain:
-    """Name the discs so that neighbours fit and the sum of identities is largest."""
+    """Name the discs so that neighbours fit and the sum of identities is largest.
+
+    The lead is over the best counting in which each named disc has another name, or none; a chain that only leaves one
+    out counts alike.
+    """
     score, path = _best_path(found)
     chain = Chain(path)
-    here = chain.find(L45)
-    if here is None:
-        return _with_unseen(found, score, chain)
-    height = float(here.centre_lps[2])
-    same = [c for c in found if abs(float(c.centre_lps[2]) - height) < SAME_LEVEL_MM]
-    margin = score - max(0.0, _best_path(found, same)[0])
-    return Chain(path, margin, _rival(found, path[0][1], chain.find(L5S1)))
-
-
-def _with_unseen(found: Sequence[Candidate], score: float, chain: Chain) -> Chain:
-    """Put L4/5 halfway between its neighbours where both are in the chain: a disc that leaves the slab, or is no more.
-
-    The lead is over every counting in which the disc above it is not L3/4.
-    """
-    lower, upper = chain.find(L5S1), chain.find(L34)
-    if lower is None or upper is None:
+    between = _between(chain)
+    if chain.find(L45) is None and between is None:
         return chain
+    named = [(channel, disc) for channel, disc in path if channel != ABOVE]
+    margin = score - max(0.0, _best_path(found, named)[0])
+    return Chain(path, margin, _rival(found, path[0][1], chain.find(L5S1)), between)
+
+
+def _between(chain: Chain) -> Candidate | None:
+    """Middle of its neighbours where they are in the chain and L4/5 is not: it leaves the slab, or is no more."""
+    lower, upper = chain.find(L5S1), chain.find(L34)
+    if chain.find(L45) is not None or lower is None or upper is None:
+        return None
     identity = np.zeros_like(lower.identity)
     identity[L45] = min(float(lower.identity[L5S1]), float(upper.identity[L34]))
-    between = Candidate((lower.centre_lps + upper.centre_lps) / 2, identity)
-    margin = score - max(0.0, _best_path(found, [upper], L34)[0])
-    return Chain(chain.discs, margin, _rival(found, lower, lower), between)
+    return Candidate((lower.centre_lps + upper.centre_lps) / 2, identity)
 
 
 def _rival(
