@@ -109,6 +109,26 @@ def test_a_gap_that_could_be_counted_otherwise_gives_no_level() -> None:
     assert isinstance(level_from(best_chain(found)), NotInView)
 
 
+def test_a_faint_disc_does_not_make_a_sure_counting_doubtful() -> None:
+    """As in SPIDER 152: nine discs named right, L4/5 at the slab's edge with a peak of 0.43."""
+    found = spine(0, 1, 2, 3, 4, peak=0.65)
+    found[1].identity[L45] = 0.43
+    chain = best_chain(found)
+    assert named(chain) == [0, 1, 2, 3, 4]
+    assert chain.margin == pytest.approx(4 * 0.35 + 0.13)
+    level = level_from(chain)
+    assert isinstance(level, Level)
+    assert level.confidence == pytest.approx(0.43)
+    assert any("uncertain" in text for text in level.warnings)
+
+
+def test_a_second_peak_on_the_same_disc_is_no_other_counting() -> None:
+    found = spine(0, 1, 2, 3)
+    beside = Candidate(found[1].centre_lps + np.array([9.0, 0.0, 2.0]), 0.95 * found[1].identity)
+    twice = best_chain(sorted([*found, beside], key=lambda c: float(c.centre_lps[2])))
+    assert twice.margin == pytest.approx(best_chain(found).margin)
+
+
 def test_two_peaks_too_close_for_neighbours_are_never_both_in_the_chain() -> None:
     twin = Candidate(
         disc(1).centre_lps + np.array([0.0, 0.0, 9.0]), disc(2, 0.0, 0.0, 0.7).identity
