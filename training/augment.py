@@ -199,7 +199,8 @@ def with_other_disc(
     back = back / torch.linalg.vector_norm(back)
     height = ((taken - torch.from_numpy(np.asarray(middle, np.float32))) * spacing) @ up
     side = torch.tanh(height / DISC_HALF_MM)[..., None]
-    return taken + side * (lower_mm * up + slip_mm / 2 * back) / spacing
+    moved: Tensor = taken + side * (lower_mm * up + slip_mm / 2 * back) / spacing
+    return moved
 
 
 def _smooth(coarse: Array, shape: Shape) -> Tensor:
