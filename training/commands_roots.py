@@ -38,6 +38,9 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     bundle: Annotated[Path, typer.Option(help="Bundle whose answers it looks at.")],
     out: Annotated[Path, typer.Option(help="File of the weights.")],
     steps: Annotated[int, typer.Option(min=1, help="Steps of two draws.")] = 5000,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-6, help="The highest; lower for a network to go on from.")
+    ] = 3e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 1,
     held_out: Annotated[
         list[str] | None, typer.Option(help="Case id never trained on; repeat.")
@@ -69,7 +72,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     if threads:
         torch.set_num_threads(threads)
-    recipe = RootsRecipe(steps, seed=seed, mixed=mixed)
+    recipe = RootsRecipe(steps, learning_rate, seed=seed, mixed=mixed)
     kept = kept_of(out, recipe) if resume and out.exists() else None
     begin = None if start is None else roots_network(start)
     phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))

@@ -312,8 +312,9 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     assert "r.pt" in done.output
     again = CliRunner().invoke(cli.app, (words + rest).split())
     assert again.exit_code == 0, again.output  # nothing is left to do
-    other = CliRunner().invoke(cli.app, (words + rest.replace("steps 2", "steps 3")).split())
-    assert isinstance(other.exception, OptionsRefused)
+    for changed in (rest.replace("steps 2", "steps 3"), f"{rest} --learning-rate 0.001"):
+        other = CliRunner().invoke(cli.app, (words + changed).split())
+        assert isinstance(other.exception, OptionsRefused)
     network = roots_network(tmp_path / "r.pt")
     assert network.architecture == RootsArchitecture(places=True)
     made = cli_export(tmp_path, "b", "one")
