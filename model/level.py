@@ -1,15 +1,9 @@
-"""Find the L4/5 disc: heat maps of the discs on a coarse grid, then the best consistent chain.
-
-Counting from the sacrum is a convention (`dicomseg.segmentation.COUNTING_RULE`). All discs are placed
-together, because the likely error is not a few millimetres but a whole level: every disc looks like
-its neighbour, and only the chain says which one is which.
-"""
+"""Find the L4/5 disc: heat maps of the discs on a coarse grid, whose peaks `model.counting` names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -19,14 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.segmentation import Level, NotInView
-from dicomseg.volume import AXIAL, Array, Points, Volume
+from dicomseg.volume import AXIAL, Array, Volume
+from model.counting import DISCS, LEAST_PEAK, Candidate, Chain, best_chain, level_from
 
-DISCS: Final = ("l5s1", "l45", "l34", "l23", "l12")
-"""Named channels, from the sacrum upwards; one more channel holds all discs above."""
-ABOVE: Final = len(DISCS)
-L45: Final = DISCS.index("l45")
-L34: Final = DISCS.index("l34")
-L5S1: Final = DISCS.index("l5s1")
 GRID_MM: Final = (3.0, 3.0, 4.0)
 """Slices, rows, columns of the search grid; a 14 mm slab still has four columns."""
 HEAT_FACTOR: Final = (2, 2, 1)
@@ -34,32 +23,6 @@ HEAT_FACTOR: Final = (2, 2, 1)
 HEAT_SIGMA_MM: Final = 6.0
 MOST_WIDTH_MM: Final = 144.0
 """Columns searched, about the middle of the image: a spine lies nearer to it than this half width."""
-DISC_SPACING_MM: Final = (22.0, 50.0)
-"""Distance between neighbouring disc centres: 35.4–36.6 ± 2.5 mm in 24 SPIDER subjects, generous ends."""
-SAME_LEVEL_MM: Final = 14.0
-"""Candidates within this height of each other are no two countings."""
-LEAST_PEAK: Final = 0.25
-"""A heat-map peak below this is no disc."""
-COST: Final = 0.3
-"""What a disc costs in a chain: a weaker identity than this is better left out."""
-GAP_COST: Final = 0.25
-"""Price of passing over one disc that was not seen."""
-FULL_MARGIN: Final = 0.4
-MOST_MARGINS: Final = 3
-"""Lead over another counting at which this one counts as certain, for each named disc, and of how many at most. A finder
-that knew only phantoms was wrong in 63 of 168 real spines and parts of spines: the confidence was then 0.45 at most,
-above 0.25 in three, and of 20 right phantoms one is doubted by the shipped finder."""
-LEAST_CONFIDENCE: Final = 0.25
-"""Below this the answer is "not in the field of view"."""
-DOUBTFUL: Final = 0.5
-UNSEEN: Final = 0.49
-"""What is left of the confidence where L4/5 is not seen itself but lies between two discs that are."""
-RIVAL_PEAK: Final = 0.7
-RIVAL_SHARE: Final = 0.9
-"""A peak below the chain is warned of from here on, or from this share of the counted L5/S1's own. The peak was set
-by SPIDER subject 98, counted a level too high by one finder (0.74; at most 0.69 in 27 others), the share by 162, whose
-L5 has slipped on a level sacrum and is taken for S1: 0.93 and 1.57 of it in two trainings. Of 26 others, one had 0.85
-to 1.15 in three, the rest at most 0.91."""
 CANDIDATES: Final = 14
 
 
@@ -81,41 +44,11 @@ class LevelArchitecture:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """A place that looks like a disc: LPS mm and the probability of each channel there."""
-
-    centre_lps: Points
-    identity: Array
-
-
-Named = tuple[tuple[int, Candidate], ...]
-"""Discs with their channel, from below upwards."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class HeatMaps:
     """One map per channel, (channels, i, j, k) in 0…1, and the grid they lie on."""
 
     maps: Array
     grid: Volume
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
-    """Discs in order from the sacrum upwards: (channel, candidate), and the lead of its counting.
-
-    rival: a place below all of them that looks like L5/S1 too. between: where L4/5 must be, halfway between L5/S1 and
-    L3/4, when these are seen and it is not.
-    """
-
-    discs: Named
-    margin: float = 0.0
-    rival: Candidate | None = None
-    between: Candidate | None = None
-
-    def find(self, channel: int) -> Candidate | None:
-        """The candidate that carries `channel`."""
-        return next((c for n, c in self.discs if n == channel), None)
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
@@ -247,133 +180,6 @@ def candidates(heat: Array, grid: Volume) -> list[Candidate]:
             Candidate(grid.to_patient(centre), heat[(slice(None), *near)].max(axis=(1, 2, 3)))
         )
     return sorted(found, key=lambda c: float(c.centre_lps[2]))
-
-
-def _step_price(
-    lower: Candidate, upper: Candidate, from_channel: int, to_channel: int
-) -> float | None:
-    """Price of going from one disc to the next, None when they cannot be neighbours in a chain."""
-    step = upper.centre_lps - lower.centre_lps
-    distance = float(np.linalg.norm(step))
-    if step[2] <= 0.5 * distance:
-        return None
-    low, high = DISC_SPACING_MM
-    count = to_channel - from_channel
-    if count == 1 or from_channel == to_channel == ABOVE:
-        return 0.0 if low <= distance <= high else None
-    if count == 2:
-        return GAP_COST if 1.5 * low <= distance <= 2 * high else None
-    return None
-
-
-def _best_path(
-    found: Sequence[Candidate], barred: Sequence[tuple[int, Candidate]] = ()
-) -> tuple[float, Named]:
-    """Highest-scoring chain; near none of `barred` may lie a disc of the same channel."""
-    best: dict[tuple[int, int], tuple[float, Named]] = {}
-    for n, candidate in enumerate(found):
-        for channel in range(ABOVE + 1):
-            if any(channel == c and _same_height(candidate, other) for c, other in barred):
-                continue
-            gain = float(candidate.identity[channel]) - COST
-            score = gain
-            path: Named = ((channel, candidate),)
-            for (m, before), (sum_before, path_before) in best.items():
-                price = None if m == n else _step_price(found[m], candidate, before, channel)
-                if price is not None and sum_before + gain - price > score:
-                    score, path = sum_before + gain - price, (*path_before, (channel, candidate))
-            best[n, channel] = score, path
-    return max(best.values(), key=lambda item: item[0], default=(0.0, ()))
-
-
-def _same_height(one: Candidate, other: Candidate) -> bool:
-    return bool(abs(float(one.centre_lps[2] - other.centre_lps[2])) < SAME_LEVEL_MM)
-
-
-def best_chain(found: Sequence[Candidate]) -> Chain:
-    """Name the discs so that neighbours fit and the sum of identities is largest.
-
-    The lead is over the best counting in which each named disc has another name, or none; a chain that only leaves one
-    out counts alike.
-    """
-    score, path = _best_path(found)
-    chain = Chain(path)
-    between = _between(chain)
-    if chain.find(L45) is None and between is None:
-        return chain
-    named = [(channel, disc) for channel, disc in path if channel != ABOVE]
-    margin = score - max(0.0, _best_path(found, named)[0])
-    return Chain(path, margin, _rival(found, path[0][1], chain.find(L5S1)), between)
-
-
-def _between(chain: Chain) -> Candidate | None:
-    """Middle of its neighbours where they are in the chain and L4/5 is not: it leaves the slab, or is no more."""
-    lower, upper = chain.find(L5S1), chain.find(L34)
-    if chain.find(L45) is not None or lower is None or upper is None:
-        return None
-    identity = np.zeros_like(lower.identity)
-    identity[L45] = min(float(lower.identity[L5S1]), float(upper.identity[L34]))
-    return Candidate((lower.centre_lps + upper.centre_lps) / 2, identity)
-
-
-def _rival(
-    found: Sequence[Candidate], lowest: Candidate, counted: Candidate | None
-) -> Candidate | None:
-    """Another L5/S1, below the chain's lowest disc: the counting may have begun a level too high."""
-    below = [
-        c
-        for c in found
-        if c.centre_lps[2] < lowest.centre_lps[2]
-        and np.linalg.norm(c.centre_lps - lowest.centre_lps) > SAME_LEVEL_MM
-    ]
-    rival = max(below, key=lambda c: float(c.identity[L5S1]), default=None)
-    least = RIVAL_PEAK
-    if counted is not None:
-        least = min(RIVAL_PEAK, max(LEAST_PEAK, RIVAL_SHARE * float(counted.identity[L5S1])))
-    return None if rival is None or rival.identity[L5S1] < least else rival
-
-
-def _normal(chain: Chain) -> Points:
-    """Unit spine tangent at L4/5 from the neighbours in view, towards the head."""
-    places = [c.centre_lps for n, c in chain.discs if abs(n - L45) <= 1]
-    steps = [b - a for a, b in pairwise(places)]
-    if not steps:
-        return np.array([0.0, 0.0, 1.0])
-    total = np.sum([s / np.linalg.norm(s) for s in steps], axis=0)
-    return np.asarray(total / np.linalg.norm(total))
-
-
-def level_from(chain: Chain) -> Level | NotInView:
-    """Turn a chain into the answer: confidence = peak × lead over another counting × neighbours seen."""
-    seen = chain.find(L45)
-    here = seen or chain.between
-    if here is None:
-        return NotInView()
-    neighbours = sum(chain.find(n) is not None for n in (L45 - 1, L45 + 1))
-    named = sum(channel != ABOVE for channel, _ in chain.discs)
-    full = FULL_MARGIN * min(named, MOST_MARGINS)
-    certainty = float(np.clip(chain.margin / full, 0.0, 1.0))
-    confidence = min(1.0, float(here.identity[L45])) * certainty * (0.7, 0.9, 1.0)[neighbours]
-    confidence *= UNSEEN if seen is None else 1.0
-    if confidence < LEAST_CONFIDENCE:
-        return NotInView(
-            f"L4/5 not in the field of view (best candidate has confidence {confidence:.2f}, {LEAST_CONFIDENCE} is needed)"
-        )
-    warnings = []
-    if confidence < DOUBTFUL:
-        warnings.append(f"the level is uncertain (confidence {confidence:.2f}): check the counting")
-    if seen is None:
-        warnings.append("L4/5 itself is not seen: it was put halfway between L5/S1 and L3/4")
-    if chain.find(L45 - 1) is None:
-        warnings.append("L5/S1 is not seen: the level was not counted from the sacrum")
-    if chain.rival is not None:
-        peak = float(chain.rival.identity[L5S1])
-        warnings.append(
-            f"a place below the counted discs also looks like L5/S1 (peak {peak:.2f}): check the counting"
-        )
-    x, y, z = (float(v) for v in here.centre_lps)
-    a, b, c = (float(v) for v in _normal(chain))
-    return Level((x, y, z), (a, b, c), round(confidence, 3), tuple(warnings))
 
 
 class NetworkFinder:

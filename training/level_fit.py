@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.volume import Array, Points, Volume
+from model.counting import ABOVE, DISCS, L5S1, L45
 from model.level import (
-    ABOVE,
-    DISCS,
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,
-    L5S1,
-    L45,
     MOST_WIDTH_MM,
     LevelArchitecture,
     LevelNet,

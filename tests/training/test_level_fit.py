@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
 from model.bundle import LEVEL_WEIGHTS
-from model.level import ABOVE, HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
+from model.counting import ABOVE
+from model.level import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
