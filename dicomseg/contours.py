@@ -39,6 +39,11 @@ muscles end within 80 mm of it."""
 MIN_AREA_MM2: Final = 8.0
 """Smaller sections are listed and ignored: a circle of 3.2 mm diameter is no vessel of this level."""
 
+LIMB_SHARE: Final = 0.2
+"""A whole section of a vessel smaller than this share of its largest one is no limb of it: common iliac arteries of a
+person are much alike (10.9 ± 1.7 mm). A false piece of that size beside an aorta made an OC 16 mm too short."""
+_VESSELS: Final[frozenset[StructureId]] = frozenset({"aa", "ivc"})
+
 LABELLED_SHARE: Final = 0.25
 """Smallest share of a section that the label map must agree with: what post-processing removed from
 the labels is not shown, so it must not be measured either."""
@@ -69,11 +74,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
-    """All sections on one plane, largest first, and how many were too small to count."""
+    """All sections on one plane, largest first, and how many were too small to count.
+
+    no_limbs: sections of vessels that are large enough to count and too small beside the largest one; in no other list.
+    """
 
     plane: Plane
     sections: dict[StructureId, tuple[Section, ...]]
     ignored: dict[StructureId, int]
+    no_limbs: tuple[Section, ...] = ()
 
 
 def margins(logits: Array) -> Array:
@@ -113,13 +122,22 @@ def outlines(
     rim = _rim(seen, field.voxel_mm / raster.step_mm)
     sections: dict[StructureId, tuple[Section, ...]] = {}
     ignored: dict[StructureId, int] = {}
+    no_limbs: list[Section] = []
     for structure in structures:
         value = BY_ID[structure].value
         own = np.where(seen, margin[value], -np.abs(margin[value]) - 1e-3)
         found, small = _parts(structure, own, labels == value, rim, raster)
-        sections[structure] = tuple(sorted(found, key=lambda s: -s.polygon.area))
+        found.sort(key=lambda s: -s.polygon.area)
+        beside = [s for s in found if structure in _VESSELS and _is_no_limb(s, found[0])]
+        sections[structure] = tuple(s for s in found if s not in beside)
         ignored[structure] = small
-    return Outlines(plane, sections, ignored)
+        no_limbs += beside
+    return Outlines(plane, sections, ignored, tuple(no_limbs))
+
+
+def _is_no_limb(section: Section, largest: Section) -> bool:
+    """Whether a section is too small to be a limb; what the end of the image cuts may be larger."""
+    return not section.is_cut and section.polygon.area < LIMB_SHARE * largest.polygon.area
 
 
 def _rim(seen: Array, width_px: float) -> Array:

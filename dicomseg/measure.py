@@ -15,7 +15,7 @@ import numpy as np
 
 from dicomseg import midplane
 from dicomseg.anatomy import MEASURED, Anatomy, Line, Part, barred, interpret, sided, unexpected
-from dicomseg.contours import COARSE_MM, outlines, search
+from dicomseg.contours import COARSE_MM, Section, outlines, search
 from dicomseg.disc import disc_heights
 from dicomseg.field import Field
 from dicomseg.lengths import max_feret, min_feret, solidity
@@ -24,7 +24,7 @@ from dicomseg.plane import Raster, lps_of, moved
 from dicomseg.quantities import QUANTITIES, Quantity
 from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Plane, Point, Refusal
 from dicomseg.segmentation import Finding, Segmentation
-from dicomseg.structures import StructureId
+from dicomseg.structures import BY_ID, StructureId
 
 MARGIN_MM: Final = 10.0
 """Depth of scores kept on both sides of the plane: the planes lie up to 4 mm away, or 4 mm at 120 mm
@@ -76,7 +76,7 @@ class _Scene:
     """Everything that one segmentation's values are made from.
 
     pairs: the anatomy on the moved planes of `MOVES`. near: per vessel, the diameters of its sections
-    on the planes of `NEAR_MM`.
+    on the planes of `NEAR_MM`. no_limbs: sections of vessels that were left out.
     """
 
     seg: Segmentation
@@ -87,6 +87,7 @@ class _Scene:
     voxel_mm: float
     flags: tuple[str, ...]
     model_sd_mm: Mapping[str, float]
+    no_limbs: tuple[Section, ...]
 
 
 def measure(seg: Segmentation, model_sd_mm: Mapping[str, float] | None = None) -> Measurements:
@@ -151,6 +152,7 @@ def _scene(
         field.voxel_mm,
         _common_flags(seg, middle),
         model_sd_mm,
+        here.no_limbs,
     )
 
 
@@ -298,4 +300,10 @@ def _findings(scene: _Scene) -> tuple[Finding, ...]:
     if "plane_methods_differ" in scene.flags:
         text = f"two ways to find the disc plane differ by {scene.middle.pca_angle_deg:.1f}°"
         out.append(Finding("plane_methods_differ", text, "warning", "ivd"))
+    for section in scene.no_limbs:
+        text = (
+            f"{BY_ID[section.structure].label}: a section of {section.polygon.area:.0f} mm² in the mid-disc plane is"
+            " too small for a limb and was left out of the measurements: check the outlines"
+        )
+        out.append(Finding("section_left_out", text, "warning", section.structure))
     return tuple(out)

@@ -59,6 +59,24 @@ def test_small_sections_are_counted_and_ignored(shapes):
     assert found.ignored["aa"] == 1
 
 
+@pytest.mark.parametrize(("radius_mm", "limbs"), [(2.2, 1), (3.2, 2)])
+def test_a_vessel_section_far_smaller_than_the_largest_is_no_limb(shapes, radius_mm, limbs):
+    """An eighth of the aorta's area is a false piece, more than a quarter a limb."""
+    tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-10.0, -30.0, 0.0), (radius_mm, radius_mm)))}  # fmt: skip
+    found = drawn(shapes.segmentation(tubes, flat(shapes)), ("aa",))
+    assert len(found.sections["aa"]) == limbs
+    assert [s.centre_ab[0] < 0 for s in found.no_limbs] == [True] * (2 - limbs)
+    assert found.ignored["aa"] == 0
+
+
+def test_a_small_vessel_section_that_the_image_cuts_stays(shapes):
+    pose = shapes.pose(low_mm=(-12.0, -48.0, -8.0), high_mm=(62.0, 44.0, 8.0))
+    tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-11.5, -30.0, 0.0), (2.4, 2.4)))}  # fmt: skip
+    found = drawn(shapes.segmentation(tubes, pose), ("aa",))
+    assert [s.is_cut for s in found.sections["aa"]] == [False, True]
+    assert found.no_limbs == ()
+
+
 def test_what_the_labels_lack_is_not_outlined(shapes):
     seg = shapes.segmentation(shapes.spine(), flat(shapes))
     volume = seg.labels.volume

@@ -316,6 +316,21 @@ def test_an_aorta_right_of_the_disc_is_measured(shapes):
     assert found["DAA"].value_mm == pytest.approx(18.0, abs=0.1)
 
 
+def test_a_false_piece_beside_the_aorta_changes_no_value_and_is_told(shapes):
+    """Without the rule the piece, 8 mm nearer to the psoas, was the artery that OC ends at."""
+    tubes = shapes.spine()
+    tubes["aa"] = (shapes.tube((4.0, -33.0, 0.0), (8.5, 8.5)),)
+    without = measure(shapes.segmentation(tubes, straight(shapes))).main["OC"].value_mm
+    tubes["aa"] = (*tubes["aa"], shapes.tube((19.0, -24.0, 0.0), (2.2, 2.2)))
+    found = measure(shapes.segmentation(tubes, straight(shapes)))
+    assert found.main["OC"].value_mm == pytest.approx(without, abs=0.05)
+    assert found.main["OC"].end == "abdominal aorta"
+    assert "at_bifurcation" not in found.main["DAA"].flags
+    [told] = [f for f in found.findings if f.code == "section_left_out"]
+    assert told.structure == "aa"
+    assert "mm² in the mid-disc plane" in told.text
+
+
 def test_a_value_that_no_patient_has_is_flagged(shapes):
     tubes = shapes.spine()
     tubes["pm"] = (shapes.tube((58.0, 20.0, 0.0), (8.0, 8.0)), tubes["pm"][1])
