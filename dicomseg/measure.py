@@ -7,8 +7,8 @@ absent and says why; it is never 0 and never a guess.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -75,15 +75,15 @@ _VESSELS: Final[dict[str, StructureId]] = {
 class _Scene:
     """Everything that one segmentation's values are made from.
 
-    pairs: the anatomy on the moved planes of `MOVES`. near: per vessel, the diameters of its sections
-    on the planes of `NEAR_MM`. no_limbs: sections of vessels that were left out.
+    pairs: the anatomy on the moved planes of `MOVES`. near: per vessel, its sections on the planes of
+    `NEAR_MM`, largest first. no_limbs: sections of vessels that were left out.
     """
 
     seg: Segmentation
     middle: MidPlane
     anatomy: Anatomy
     pairs: tuple[tuple[Anatomy, Anatomy], ...]
-    near: dict[StructureId, tuple[tuple[float, ...], ...]]
+    near: dict[StructureId, tuple[tuple[Section, ...], ...]]
     voxel_mm: float
     flags: tuple[str, ...]
     model_sd_mm: Mapping[str, float]
@@ -167,8 +167,8 @@ def _common_flags(seg: Segmentation, middle: MidPlane) -> tuple[str, ...]:
 
 def _near(
     field: Field, plane: Plane, anatomy: Anatomy
-) -> dict[StructureId, tuple[tuple[float, ...], ...]]:
-    """Diameters of every vessel section on the parallel planes, for the vessels that are measured."""
+) -> dict[StructureId, tuple[tuple[Section, ...], ...]]:
+    """Sections on the parallel planes, of the vessels that are measured."""
     groups: dict[StructureId, tuple[Part, ...] | Refusal] = {
         "aa": anatomy.arteries,
         "ivc": anatomy.veins,
@@ -180,12 +180,8 @@ def _near(
     (a0, b0), (a1, b1) = bounds[:, :2].min(axis=0) - 12.0, bounds[:, 2:].max(axis=0) + 12.0
     step = 2 * COARSE_MM
     small = Raster(a0, b0, step, (int((a1 - a0) / step) + 1, int((b1 - b0) / step) + 1))
-    found: dict[StructureId, list[tuple[float, ...]]] = {s: [] for s in wanted}
-    for offset in NEAR_MM:
-        there = outlines(field, moved(plane, offset), small, tuple(wanted))
-        for structure, sections in there.sections.items():
-            found[structure].append(tuple(max_feret(s.polygon).length_mm for s in sections))
-    return {s: tuple(rows) for s, rows in found.items()}
+    there = [outlines(field, moved(plane, offset), small, tuple(wanted)) for offset in NEAR_MM]
+    return {s: tuple(t.sections[s] for t in there) for s in wanted}
 
 
 def _measurement(q: Quantity, scene: _Scene) -> Measurement:
@@ -194,18 +190,19 @@ def _measurement(q: Quantity, scene: _Scene) -> Measurement:
         return Measurement(q.name, q.method, q.side, refusal=line)
     points = _points(scene.middle.plane, line)
     flags, notes = list(scene.flags), [line.note] if line.note else []
-    unsure_mm, unsure_note = _uncertainty(q, line, scene)
+    nearby: tuple[float, ...] = ()
     if q.name in _VESSELS:
-        branching = _bifurcation(_VESSELS[q.name], line, scene)
+        branching, nearby = _bifurcation(q, scene)
         if branching:
             flags.append("at_bifurcation")
             notes.append(branching)
+    doubt = _doubt(q, line, scene, nearby)
     low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))
     if not low <= math.dist(*points) <= high:
         flags.append("value_unexpected")
         notes.append(f"outside {low:g} to {high:g} mm as expected here: check the outlines")
     if q.name == "OC":
-        grade, borderline = _grade(math.dist(*points), unsure_mm)
+        grade, borderline = _grade(math.dist(*points), doubt.sd_mm)
         notes.append(grade)
         flags += ["grade_borderline"] if borderline else []
     return Measurement(
@@ -213,8 +210,9 @@ def _measurement(q: Quantity, scene: _Scene) -> Measurement:
         q.method,
         q.side,
         value_mm=math.dist(*points),
-        uncertainty_mm=unsure_mm,
-        uncertainty_note=unsure_note,
+        uncertainty_mm=doubt.sd_mm,
+        range_mm=doubt.range_mm,
+        uncertainty_note=doubt.note,
         start=line.start,
         end=line.end,
         points_lps=points,
@@ -228,14 +226,23 @@ def _points(plane: Plane, line: Line) -> tuple[Point, Point]:
     return (start[0], start[1], start[2]), (end[0], end[1], end[2])
 
 
-def _uncertainty(q: Quantity, line: Line, scene: _Scene) -> tuple[float | None, str]:
-    """Return one standard deviation in mm and what it contains; a range where sections merge or part."""
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """How sure a value is: one standard deviation in mm and what it contains, or a range where there is none."""
+
+    sd_mm: float | None
+    range_mm: tuple[float, float] | None
+    note: str
+
+
+def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) -> _Doubt:
+    """Say how sure a value is. nearby: the values on parallel planes, where vessels merge or part between them."""
     value = line.span.length_mm
     contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
     model = scene.model_sd_mm.get(q.name)
     told = "model uncertainty not known" if model is None else f"model {model:.2f}"
     squares = [contour**2, (model or 0.0) ** 2]
-    seen, lost, changed = [value], 0, False
+    seen, lost, changed = [value, *nearby], 0, bool(nearby)
     for pair in scene.pairs:
         there = [q.find(anatomy) for anatomy in pair]
         values = [t.span.length_mm for t in there if isinstance(t, Line)]
@@ -248,10 +255,14 @@ def _uncertainty(q: Quantity, line: Line, scene: _Scene) -> tuple[float | None, 
     moves = "plane moved ±1 mm, tilted ±2°"
     if changed or lost:
         why = "the number of vessel sections changes" if changed else f"{lost} planes give no value"
-        return None, f"range {min(seen):.1f} to {max(seen):.1f} mm, {moves}: {why}; {told}"
+        where = f"{moves}, and up to {max(NEAR_MM):g} mm away" if nearby else moves
+        wide = 2 * math.sqrt(sum(squares[:2]))
+        low, high = max(0.0, min(seen) - wide), max(seen) + wide
+        said = f"range {low:.1f} to {high:.1f} mm, {where}: {why}; widened by twice contour {contour:.2f}, {told}"
+        return _Doubt(None, (low, high), said)
     plane = math.sqrt(sum(squares[2:]))
     note = f"k = 1: contour {contour:.2f}, plane {plane:.2f} ({moves}), {told}"
-    return math.sqrt(sum(squares)), note
+    return _Doubt(math.sqrt(sum(squares)), None, note)
 
 
 def _count(q: Quantity, anatomy: Anatomy) -> int:
@@ -259,27 +270,39 @@ def _count(q: Quantity, anatomy: Anatomy) -> int:
     return len(parts) if isinstance(parts, tuple) else 0
 
 
-def _bifurcation(structure: StructureId, line: Line, scene: _Scene) -> str:
-    """Say why the section may lie at a bifurcation, "" when nothing speaks for it."""
+def _bifurcation(q: Quantity, scene: _Scene) -> tuple[str, tuple[float, ...]]:
+    """Why the section may lie at a bifurcation, "" when nothing speaks for it; and the values on planes nearby.
+
+    The values are given where the number of sections changes among these planes.
+    """
+    structure = _VESSELS[q.name]
     parts = scene.anatomy.arteries if structure == "aa" else scene.anatomy.veins
     if isinstance(parts, Refusal):
-        return ""
+        return "", ()
     rows = scene.near.get(structure, ())
-    counts = [len(row) for row in rows]
-    if any(count != len(parts) for count in counts):
-        largest = [max(row) for row in rows if row] + [line.span.length_mm]
-        said = ", ".join(f"{c} at {o:+g} mm" for c, o in zip(counts, NEAR_MM, strict=True))
-        return (
-            f"at a bifurcation: {len(parts)} sections here, {said};"
-            f" largest diameter {min(largest):.1f} to {max(largest):.1f} mm"
-        )
+    if any(len(row) != len(parts) for row in rows):
+        said = ", ".join(f"{len(r)} at {o:+g} mm" for r, o in zip(rows, NEAR_MM, strict=True))
+        values = (_there(q, scene, row) for row in rows if row)
+        told = f"at a bifurcation: {len(parts)} sections here, {said}"
+        return told, tuple(v for v in values if v is not None)
     if len(parts) > 1:
-        return ""
+        return "", ()
     polygon = parts[0].section.polygon
     ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
     if solidity(polygon) < SOLID or (structure == "aa" and ratio < ROUND):
-        return f"the section looks like two merged limbs (solidity {solidity(polygon):.2f}, least to largest {ratio:.2f})"
-    return ""
+        return (
+            f"the section looks like two merged limbs (solidity {solidity(polygon):.2f}, least to largest"
+            f" {ratio:.2f})"
+        ), ()
+    return "", ()
+
+
+def _there(q: Quantity, scene: _Scene, sections: Sequence[Section]) -> float | None:
+    """The vessel's value by its sections on another plane; None where it has none."""
+    parts = tuple(Part(str(n), s) for n, s in enumerate(sections))
+    vessel = {"arteries" if _VESSELS[q.name] == "aa" else "veins": parts}
+    line = q.find(replace(scene.anatomy, **vessel))
+    return None if isinstance(line, Refusal) else line.span.length_mm
 
 
 def _grade(value_mm: float, unsure_mm: float | None) -> tuple[str, bool]:

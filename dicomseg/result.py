@@ -27,7 +27,9 @@ class Measurement:
     """One line: its value is the distance of its two end points.
 
     value_mm: None exactly when `refusal` is set. points_lps: the two end points in LPS mm.
-    uncertainty_mm: one standard deviation (k = 1); uncertainty_note says what it contains.
+    uncertainty_mm: one standard deviation (k = 1); uncertainty_note says what it contains. range_mm: least and most of
+    the values near the plane, widened by twice the other uncertainties, instead of a standard deviation, where vessels
+    merge or part, or the value is lost there.
     start, end: names of what the end points lie on, e.g. "left psoas major" and "left common iliac artery".
     flags: codes of warnings that keep the value, e.g. "at_bifurcation".
     """
@@ -37,6 +39,7 @@ class Measurement:
     side: Side | None = None
     value_mm: float | None = None
     uncertainty_mm: float | None = None
+    range_mm: tuple[float, float] | None = None
     uncertainty_note: str = ""
     start: str = ""
     end: str = ""
@@ -127,6 +130,7 @@ def _measurement_json(m: Measurement) -> dict[str, Any]:
     return {
         "value_mm": None if m.value_mm is None else round(m.value_mm, 3),
         "uncertainty_mm": None if m.uncertainty_mm is None else round(m.uncertainty_mm, 3),
+        "range_mm": None if m.range_mm is None else [round(v, 3) for v in m.range_mm],
         "uncertainty_note": m.uncertainty_note,
         "side": m.side,
         "from": m.start,

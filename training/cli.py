@@ -84,6 +84,8 @@ _EXPORT_HELP = """Write a bundle from a run's averaged weights and a level finde
 
   lumbar-train export --run old --level a.pt --level b.pt --roots roots.pt --out new --version 0.2.1
 
+  lumbar-train export --run a --mean-with b --mean-with old --level old/level.safetensors --out new --version 0.3.0
+
 [bold]Exit status[/bold]: 0 done, 2 card refused, 4 unreadable weights, 6 the bundle does not load.
 """
 
@@ -170,7 +172,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
 
 
 @app.command(help=_EXPORT_HELP)
-def export(
+def export(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     run: Annotated[
         Path, typer.Option(help="Folder of a training run, or a bundle whose weights stay.")
     ],
@@ -185,6 +187,10 @@ def export(
     roots: Annotated[
         Path | None, typer.Option(help="Roots network: what `roots` wrote, or a bundle.")
     ] = None,
+    mean_with: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run or bundle whose weights are averaged with --run's; repeat."),
+    ] = None,
 ) -> None:
     """Write a bundle from a run's averaged weights, a level finder and a roots network."""
     from training import export as exporting
@@ -196,7 +202,7 @@ def export(
         raise OptionsRefused(f"{card}: {error}; give a JSON object") from error
     today = datetime.now(UTC).date().isoformat()
     fields = exporting.CardFields(version, today, name, extra)
-    typer.echo(str(exporting.export(run, level, out, fields, roots)))
+    typer.echo(str(exporting.export(run, level, out, fields, roots, mean_with or [])))
 
 
 commands_crossval.register(app)

@@ -17,6 +17,7 @@ from model.network import DeepLabV3Plus3D
 from model.roots import RootsNet, load_roots
 from model.window import PAPER_SHAPE, SPACING_MM
 from training import checkpoint
+from training.averaged import move_towards
 from training.errors import CheckpointUnreadable, OptionsRefused
 from training.fit import CHECKPOINT, RECIPE
 from training.recipe import Recipe
@@ -110,14 +111,18 @@ def card_of(
         "architecture": recipe.architecture.to_dict(),
         "level_architecture": level.to_dict(),
         "grid": {"spacing_mm": list(SPACING_MM), "window": list(PAPER_SHAPE)},
-        "training": {
-            "steps": step,
-            "torch": str(torch.__version__),
-            "held_out": list(recipe.held_out),
-            "recipe": recipe.to_dict(),
-        },
+        "training": _training(recipe, step),
     }
     return _with_extra(card, fields)
+
+
+def _training(recipe: Recipe, step: int) -> dict[str, Any]:
+    return {
+        "steps": step,
+        "torch": str(torch.__version__),
+        "held_out": list(recipe.held_out),
+        "recipe": recipe.to_dict(),
+    }
 
 
 def _with_extra(card: Mapping[str, Any], fields: CardFields) -> dict[str, Any]:
@@ -170,26 +175,69 @@ def roots_network(path: Path) -> RootsNet:
         ) from error
 
 
+def _is_bundle(path: Path) -> bool:
+    return (path / bundle.CARD).exists()
+
+
+def _trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
+    """A run's averaged weights, or a bundle's; and what a card says of their training."""
+    if _is_bundle(path):
+        card = bundle.read_card(path)
+        told = {k: card[k] for k in ("name", "version", "digest")}
+        return bundle.load_network(path), {**told, **card.get("training", {})}
+    recipe = recipe_of(path)
+    network, step = averaged_network(path, recipe)
+    return network, _training(recipe, step)
+
+
+def _joined_by_mean(
+    network: DeepLabV3Plus3D, card: dict[str, Any], others: Sequence[Path]
+) -> dict[str, Any]:
+    """Make the network's weights the mean of its own and the others', in place; the card that says so.
+
+    Held out of the mean is only what none of them was trained on.
+    """
+    training = dict(card.get("training", {}))
+    held = set(training.get("held_out", ()))
+    with_: list[dict[str, Any]] = []
+    for count, path in enumerate(others, start=2):
+        other, told = _trained(path)
+        if other.architecture != network.architecture:
+            raise OptionsRefused(
+                f"{path} has the architecture {other.architecture}, not {network.architecture}; only alike weights"
+                " have a mean"
+            )
+        move_towards(network, other, 1 / count)
+        held &= set(told.get("held_out", ()))
+        with_.append(told)
+    if with_:
+        training |= {"held_out": sorted(held), "mean_with": with_}
+    return {**card, "training": training}
+
+
 def export(
     run: Path,
     level_weights: Sequence[Path],
     out: Path,
     fields: CardFields,
     roots: Path | None = None,
+    mean_with: Sequence[Path] = (),
 ) -> Path:
     """Write a bundle from a run's averaged weights, or those of another bundle, and a level finder; returns `out`.
 
     run: folder with `checkpoint.pt` and `recipe.json`, or a bundle, whose roots network stays too unless `roots` gives
     another; what its card says of its training is kept. level_weights: several finders become one. roots: bundle, or
-    file of `lumbar-train roots`. The written bundle is loaded once, so that an export that the service would refuse fails here.
+    file of `lumbar-train roots`. mean_with: further runs or bundles; the mean of all weights, each the same share, is
+    written: networks that began from the same weights often answer better so than each alone (Wortsman et al., Model
+    soups, ICML 2022). The written bundle is loaded once, so that an export that the service would refuse fails here.
 
     Raises:
         CheckpointUnreadable: run, level weights or roots cannot be read or do not fit.
-        OptionsRefused: finders of different sizes.
+        OptionsRefused: finders of different sizes, or weights of different architectures to take the mean of.
         BundleError: the bundle to begin with is damaged, or what was written cannot be loaded.
     """
     finder, architecture = joined_finder(level_weights)
-    if (run / bundle.CARD).exists():
+    if _is_bundle(run):
         network, card = bundle.load_network(run), bundle.read_card(run)
         if roots is None and "roots_architecture" in card:
             roots = run
@@ -198,6 +246,7 @@ def export(
         recipe = recipe_of(run)
         network, step = averaged_network(run, recipe)
         made = card_of(recipe, step, architecture, fields)
+    made = _joined_by_mean(network, made, mean_with)
     own = None if roots is None else roots_network(roots)
     bundle.write_bundle(out, made, network, finder, own)
     bundle.load(out, engine="torch", device="cpu")

@@ -27,20 +27,25 @@ from training.evaluate import Answer, answer, true_window
 from training.metrics import Score
 from training.reference import references
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 NOT_FOUND: Final = "level_not_found"
 """Code of a measurement that is refused because there is no level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One measurement of one case, mm. refusal: code, set where `automatic_mm` is None."""
+    """One measurement of one case, mm. refusal: code, set where `automatic_mm` is None.
+
+    uncertainty_mm, range_mm: what the automatic value says of itself; see `dicomseg.result.Measurement`.
+    """
 
     automatic_mm: float | None
     reference_mm: float | None
     reference_from: str
     refusal: str = ""
     flags: tuple[str, ...] = ()
+    uncertainty_mm: float | None = None
+    range_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class CaseFigures:
         values = dict(told)
         values["scores"] = {k: Score(**v) for k, v in values["scores"].items()}
         values["measurements"] = {
-            k: Pair(**{**v, "flags": tuple(v["flags"])}) for k, v in values["measurements"].items()
+            k: Pair(**{n: tuple(x) if isinstance(x, list) else x for n, x in v.items()})
+            for k, v in values["measurements"].items()
         }
         return cls(**values)
 
@@ -125,7 +131,7 @@ def figures_of(case: Case, task: Task) -> tuple[CaseFigures, Array | None]:
         got.why,
         got.seconds,
         got.scores,
-        _pairs(case, got, found),
+        _pairs(case, got, found, model.model_sd_mm),
         baselines,
         task.fold,
     )
@@ -139,10 +145,12 @@ def _contrast(case: Case) -> str:
     return "randomised" if contrast.get("randomised") else "physical"
 
 
-def _pairs(case: Case, got: Answer, found: Segmentation | None) -> dict[MeasurementName, Pair]:
+def _pairs(
+    case: Case, got: Answer, found: Segmentation | None, model_sd_mm: Mapping[str, float]
+) -> dict[MeasurementName, Pair]:
     """Automatic and reference values; a measurement whose structures are not labelled is left out."""
     known = references(case)
-    lines = None if found is None else measure(found).main
+    lines = None if found is None else measure(found, model_sd_mm).main
     out = {}
     for name in MAIN_MEASUREMENTS:
         reference = known[name]
@@ -154,7 +162,13 @@ def _pairs(case: Case, got: Answer, found: Segmentation | None) -> dict[Measurem
         line = lines[name]
         code = "" if line.refusal is None else line.refusal.code
         out[name] = Pair(
-            line.value_mm, reference.value_mm, reference.source, code, tuple(line.flags)
+            line.value_mm,
+            reference.value_mm,
+            reference.source,
+            code,
+            tuple(line.flags),
+            line.uncertainty_mm,
+            line.range_mm,
         )
     return out
 

@@ -147,8 +147,11 @@ def measurement_tables(group: Group) -> tuple[Table, Table]:
     note = f"Mean ± SD (range). Reference: {told}. {_refusals(group.measurements)}"
     head: tuple[str, ...] = ("automatic, mm", "reference, mm", "absolute error, mm", "refused")
     first = Table(f"Measurements, {group.name}", ("", "n", *head), tuple(values), beside, note)
-    head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)")
-    note = "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3."
+    head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)", "told")
+    note = (
+        "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3. Told: references within"
+        " twice the value's own uncertainty, or inside the range that stands for it at a bifurcation."
+    )
     return first, Table(f"Agreement, {group.name}", head, tuple(agreements), beside, note)
 
 
@@ -174,10 +177,10 @@ def _limits(limits: tuple[float, float] | None) -> str:
 
 
 def _measured(row: MeasurementRow) -> tuple[str, ...]:
-    """n, automatic, reference, error; bias, limits, SD, R, p, ICC."""
+    """n, automatic, reference, error; bias, limits, SD, R, p, ICC, how many references are told."""
     a = row.agreement
     if a is None:
-        return ("0", *[NONE] * 9)
+        return ("0", *[NONE] * 10)
     low = a.wilcoxon_p is not None and a.wilcoxon_p < 0.001
     return (
         str(a.n),
@@ -188,6 +191,7 @@ def _measured(row: MeasurementRow) -> tuple[str, ...]:
         number(a.pearson_r, 3),
         "< 0.001" if low else number(a.wilcoxon_p, 3),
         number(a.icc, 3),
+        f"{row.covered}" + (f" ({row.ranges} ranges)" if row.ranges else ""),
     )
 
 
@@ -203,6 +207,7 @@ def _paper3(row: MeasurementRow) -> tuple[str, ...]:
         _limits(p.limits),
         f"{p.sd_difference:.2f}",
         *(f"{v:.3f}" for v in rest),
+        NONE,
     )
 
 

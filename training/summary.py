@@ -17,7 +17,7 @@ from dicomseg.structures import STRUCTURES, StructureId
 from model.bundle import LoadedModel
 from training import report_paper
 from training.agreement import Agreement, agreement
-from training.figures import CaseFigures
+from training.figures import CaseFigures, Pair
 
 SCHEMA: Final = 1
 ALL: Final = "all"
@@ -74,7 +74,9 @@ class StructureRow:
 class MeasurementRow:
     """One measurement in one group. refused: cases with a reference and no automatic value, by code.
 
-    without_reference: cases in which the reference has no value; automatic values there do not count.
+    without_reference: cases in which the reference has no value; automatic values there do not count. covered: of the
+    `agreement.n` pairs, those whose reference lies within twice the value's own uncertainty, or inside its range;
+    ranges: those with a range.
     """
 
     name: MeasurementName
@@ -82,6 +84,8 @@ class MeasurementRow:
     refused: Mapping[str, int]
     without_reference: int
     reference_from: Mapping[str, int]
+    covered: int
+    ranges: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +207,47 @@ def _over_all(cases: Sequence[CaseFigures]) -> StructureRow | None:
 def _measurement(name: MeasurementName, cases: Sequence[CaseFigures]) -> MeasurementRow:
     pairs = [c.measurements[name] for c in cases if name in c.measurements]
     known = [p for p in pairs if p.reference_mm is not None]
-    both = [
-        (p.automatic_mm, p.reference_mm)
-        for p in known
-        if p.automatic_mm is not None and p.reference_mm is not None
-    ]
+    both = [p for p in known if p.automatic_mm is not None]
     return MeasurementRow(
         name,
-        agreement([a for a, _ in both], [r for _, r in both]),
+        _agreement(both),
         dict(sorted(Counter(p.refusal for p in known if p.automatic_mm is None).items())),
         len(pairs) - len(known),
         dict(sorted(Counter(p.reference_from for p in known).items())),
+        sum(_covered(p) for p in both),
+        sum(p.range_mm is not None for p in both),
     )
 
 
+def _agreement(pairs: Sequence[Pair]) -> Agreement | None:
+    both = [
+        (p.automatic_mm, p.reference_mm)
+        for p in pairs
+        if p.automatic_mm is not None and p.reference_mm is not None
+    ]
+    return agreement([a for a, _ in both], [r for _, r in both])
+
+
+def _covered(pair: Pair) -> bool:
+    """Whether the reference lies inside the value's range, or within twice its uncertainty."""
+    value, reference = pair.automatic_mm, pair.reference_mm
+    if value is None or reference is None:
+        return False
+    if pair.range_mm is not None:
+        return pair.range_mm[0] <= reference <= pair.range_mm[1]
+    return pair.uncertainty_mm is not None and abs(value - reference) <= 2 * pair.uncertainty_mm
+
+
 def model_sd_mm(cases: Sequence[CaseFigures]) -> dict[str, float]:
-    """SD of automatic − reference per measurement over unseen cases, mm; left out below ten pairs."""
+    """SD of automatic − reference per measurement over unseen cases, mm; left out below ten pairs.
+
+    Of the values that carry a standard deviation: those with a range instead, at a bifurcation, may be off by the
+    width of a limb, and say so.
+    """
     out = {}
+    unseen = [c.measurements for c in cases if c.unseen]
     for name in MAIN_MEASUREMENTS:
-        found = _measurement(name, [c for c in cases if c.unseen]).agreement
+        found = _agreement([m[name] for m in unseen if name in m and m[name].range_mm is None])
         if found is not None and found.n >= LEAST_FOR_SD and found.sd_difference is not None:
             out[str(name)] = round(found.sd_difference, 3)
     return out

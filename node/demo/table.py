@@ -55,8 +55,11 @@ def _table(title: str, *headings: str, caption: str = "") -> Table:
 def _measured(told: Mapping[str, Any]) -> str:
     if told["value_mm"] is None:
         return "refused"
-    uncertainty = told["uncertainty_mm"]
-    return f"{told['value_mm']:.1f}" + ("" if uncertainty is None else f" ± {uncertainty:.1f}")
+    uncertainty, within = told["uncertainty_mm"], told["range_mm"]
+    value = f"{told['value_mm']:.1f}"
+    if within is not None:
+        return f"{value} ({within[0]:.1f}–{within[1]:.1f})"
+    return value if uncertainty is None else f"{value} ± {uncertainty:.1f}"
 
 
 def _level_off_mm(study: Study, result: Mapping[str, Any]) -> float:

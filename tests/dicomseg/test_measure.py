@@ -368,6 +368,28 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
     assert up.value_mm is not None
     assert "at_bifurcation" in up.flags
     assert "at a bifurcation: 2 sections here" in up.note
+    assert up.uncertainty_mm is None
+    low, high = up.range_mm
+    assert low <= up.value_mm < 13.0
+    assert 20.0 < high < 27.0
+    assert "the number of vessel sections changes" in up.uncertainty_note
+    wide = measure(shapes.segmentation(tubes, pose), {"DAA": 0.9}).main["DAA"].range_mm
+    assert np.subtract(wide, up.range_mm) == pytest.approx([-1.75, 1.75], abs=0.06)
+
+
+def test_limbs_that_join_four_millimetres_away_leave_a_range_too(shapes):
+    """The plane moved by 1 mm still shows two limbs: a standard deviation would say that all is well."""
+    tubes = shapes.spine()
+    tubes["aa"] = (
+        shapes.tube((8.5, -30.0, 0.0), (5.0, 5.0), tilt_deg=30.0, turn_deg=90.0),
+        shapes.tube((-5.5, -30.0, 0.0), (5.0, 5.0), tilt_deg=-30.0, turn_deg=90.0),
+    )
+    found = measure(shapes.segmentation(tubes, straight(shapes))).main
+    assert found["DAA"].uncertainty_mm is None
+    assert found["DAA"].range_mm[1] > 18.0
+    assert "4 mm away" in found["DAA"].uncertainty_note
+    assert found["DIVC"].range_mm is None
+    assert 0 < found["DIVC"].uncertainty_mm < 0.5
 
 
 def test_thick_slices_are_flagged(shapes):

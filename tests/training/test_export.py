@@ -98,6 +98,43 @@ def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: 
     assert model.card["level_architecture"]["width"] == 8
 
 
+def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
+    trained: Path, level: Path, cases: Path, tmp_path: Path
+) -> None:
+    """Each with the same share; held out is what none of them saw."""
+    recipe = replace(TINY, seed=9, held_out=("spider-b", "spider-c"))
+    second = tmp_path / "second"
+    second.mkdir()
+    (second / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    run(Fit(recipe, [cases / "spider" / "spider-a.npz"], []), second)
+    old = export(second, [level], tmp_path / "old", replace(FIELDS, version="0.8"))
+    new = export(trained, [level], tmp_path / "new", FIELDS, mean_with=[second, old])
+    first, other = (
+        torch.load(p / "checkpoint.pt", weights_only=True)["average"] for p in (trained, second)
+    )
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+    for key, value in bundle.load_network(new).state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (first[key] + 2 * other[key]) / 3, msg=key)
+    told = bundle.read_card(new)["training"]
+    assert told["held_out"] == ["spider-b"]
+    assert told["mean_with"][0]["recipe"]["seed"] == 9
+    assert told["mean_with"][1]["version"] == "0.8"
+    assert "mean_with" not in bundle.read_card(old)["training"]
+
+
+def test_weights_of_another_architecture_have_no_mean(
+    trained: Path, level: Path, cases: Path, tmp_path: Path
+) -> None:
+    wide = replace(TINY, architecture=replace(TINY.architecture, width=8))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "recipe.json").write_text(json.dumps(wide.to_dict()))
+    run(Fit(wide, [cases / "spider" / "spider-a.npz"], []), other)
+    with pytest.raises(OptionsRefused, match=r"other has the architecture .*width=8"):
+        export(trained, [level], tmp_path / "bundle", FIELDS, mean_with=[other])
+
+
 def test_level_weights_may_be_safetensors(trained: Path, level: Path, tmp_path: Path) -> None:
     tensors = torch.load(level, weights_only=True)
     save_file(tensors, tmp_path / "level.safetensors")

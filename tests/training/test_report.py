@@ -144,6 +144,32 @@ def test_a_group_counts_what_is_missed_and_refused() -> None:
     assert (by_name["PI"].without_reference, by_name["DAA"].refused) == (1, {})
 
 
+def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() -> None:
+    pairs = [
+        Pair(10.0, 10.9, "truth", uncertainty_mm=0.5),
+        Pair(10.0, 11.1, "truth", uncertainty_mm=0.5),
+        Pair(20.0, 9.0, "truth", range_mm=(8.5, 21.0)),
+        Pair(20.0, 8.0, "truth", range_mm=(8.5, 21.0)),
+        Pair(10.0, 10.0, "truth"),
+        Pair(None, 10.0, "truth", "cut_by_image"),
+    ]
+    told = group(
+        "all", [figures(str(n), 0.9, measurements={"DAA": p}) for n, p in enumerate(pairs)]
+    )
+    [row] = told.measurements
+    assert (row.covered, row.ranges) == (2, 2)
+    assert "| 2 (2 ranges) |" in markdown(measurement_tables(told)[1])
+
+
+def test_the_models_sd_is_of_values_that_carry_one() -> None:
+    """A value at a bifurcation carries its range; its error says nothing of the others."""
+    plain = [figures(str(n), 0.9, measurements={"DAA": Pair(10.0 + n % 2, 10.0, "truth")}) for n in range(10)]  # fmt: skip
+    wild = Pair(21.0, 9.0, "truth", range_mm=(8.5, 21.0))
+    cases = [*plain, figures("wild", 0.9, measurements={"DAA": wild})]
+    assert model_sd_mm(cases) == {"DAA": pytest.approx(0.527, abs=1e-3)}
+    assert model_sd_mm([*plain[1:], cases[-1]]) == {}
+
+
 def test_tables_carry_the_papers_rows() -> None:
     told = group("phantom", [figures("a", 0.9, 0.5), figures("b", 0.8, -0.5)])
     text = markdown(dice_table(told))
