@@ -300,8 +300,9 @@ def _bifurcation(q: Quantity, scene: _Scene) -> tuple[str, tuple[float, ...]]:
 def _there(q: Quantity, scene: _Scene, sections: Sequence[Section]) -> float | None:
     """The vessel's value by its sections on another plane; None where it has none."""
     parts = tuple(Part(str(n), s) for n, s in enumerate(sections))
-    vessel = {"arteries" if _VESSELS[q.name] == "aa" else "veins": parts}
-    line = q.find(replace(scene.anatomy, **vessel))
+    is_artery = _VESSELS[q.name] == "aa"
+    here = scene.anatomy
+    line = q.find(replace(here, arteries=parts) if is_artery else replace(here, veins=parts))
     return None if isinstance(line, Refusal) else line.span.length_mm
 
 

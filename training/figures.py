@@ -90,11 +90,14 @@ class CaseFigures:
         """
         values = dict(told)
         values["scores"] = {k: Score(**v) for k, v in values["scores"].items()}
-        values["measurements"] = {
-            k: Pair(**{n: tuple(x) if isinstance(x, list) else x for n, x in v.items()})
-            for k, v in values["measurements"].items()
-        }
+        values["measurements"] = {k: _pair(v) for k, v in values["measurements"].items()}
         return cls(**values)
+
+
+def _pair(told: Mapping[str, Any]) -> Pair:
+    within = told.get("range_mm")
+    lists = {"flags": tuple(told["flags"]), "range_mm": None if within is None else tuple(within)}
+    return Pair(**{**told, **lists})
 
 
 @dataclass(frozen=True, slots=True)
