@@ -120,8 +120,11 @@ def refusals(rows: Sequence[Done]) -> list[str]:
 def _value(measurement: dict[str, Any] | None) -> str:
     if measurement is None:
         return ""
-    value = measurement["value_mm"]
-    return "–" if value is None else f"{value:.1f}"
+    value, within = measurement["value_mm"], measurement.get("range_mm")
+    if value is None:
+        return "–"
+    told = "" if within is None else f" ({within[0]:.1f}–{within[1]:.1f})"
+    return f"{value:.1f}{told}"
 
 
 def sent_json(sent: Sent) -> dict[str, Any]:

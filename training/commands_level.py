@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _HELP = """Train the level finder on prepared cases; about a minute for 100 steps on one core.
 
 [bold]OUT[/bold] is the file of its weights, for [bold]lumbar-train export --level[/bold]. The same cases, steps and seed
-give the same weights, with --mixed to rounding only. Errors of held-out cases are told at the end, none where the level was not found.
+give the same weights, with --mixed to rounding only, also when the training was stopped in between: it goes on from OUT.unfinished,
+which is there until it is done. Errors of held-out cases are told at the end, none where the level was not found.
 
 [bold]Examples[/bold]
 
@@ -24,7 +25,7 @@ give the same weights, with --mixed to rounding only. Errors of held-out cases a
 
   lumbar-train level --cases cases --out level.pt --steps 1000 --start cv/level.pt
 
-[bold]Exit status[/bold]: 0 done, 4 no cases, or weights that are not a level finder's.
+[bold]Exit status[/bold]: 0 done, 2 another training was stopped there, 4 no cases, or weights that are not a level finder's.
 """
 
 
@@ -55,6 +56,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     mixed: Annotated[
         bool, typer.Option(help="In bfloat16 where the CPU has it: four times as fast.")
     ] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from OUT.unfinished, if it is there.")] = True,
 ) -> None:
     """Train the level finder."""
     import torch
@@ -63,7 +65,8 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.commands_shared import progress
     from training.export import level_network
     from training.fit import split
-    from training.level_fit import errors_mm, fit_levels, save_level, smalls_of
+    from training.level_draws import smalls_of
+    from training.level_fit import errors_mm, fit_levels, save_level
     from training.recipe import Recipe
 
     if threads:
@@ -77,6 +80,9 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     members = members or 1
     phantoms, slabs, kept = split(cases, Recipe(held_out=held))
     smalls = smalls_of([*phantoms, *slabs])
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    if not resume:
+        unfinished.unlink(missing_ok=True)
     bar, said, _ = progress(members * steps, "level")
 
     def report(step: int, loss: float, _: LevelNet) -> None:
@@ -85,9 +91,17 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     with bar:
         network = fit_levels(
-            smalls, steps, members, seed=seed, start=begin, mixed=mixed, report=report
+            smalls,
+            steps,
+            members,
+            seed=seed,
+            start=begin,
+            mixed=mixed,
+            keep=unfinished,
+            report=report,
         )
     save_level(network, out)
+    unfinished.unlink(missing_ok=True)
     for case, error in errors_mm(network, kept).items():
         typer.echo(f"{case}: {'not found' if math.isnan(error) else f'{error:.1f} mm'}")
     typer.echo(str(out))

@@ -1,210 +1,33 @@
-"""Train the level finder on prepared cases; minutes on two cores.
-
-Negatives are part of the draw: volumes cut above the level, and spines shrunk to half their size,
-which is what a cervical spine looks like to a network.
-"""
+"""Train the level finder on prepared cases; minutes on two cores."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from dicomseg.volume import Array, Points, Volume
-from model.counting import ABOVE, DISCS, L5S1, L45
-from model.level import (
-    GRID_MM,
-    HEAT_FACTOR,
-    HEAT_SIGMA_MM,
-    MOST_WIDTH_MM,
-    LevelArchitecture,
-    LevelNet,
-    LevelNets,
-    NetworkFinder,
-    coarse,
-    level_members,
-    scored,
-)
+from dicomseg.volume import Volume
+from model.level import LevelArchitecture, LevelNet, LevelNets, NetworkFinder, level_members
+from training import checkpoint
 from training.averaged import move_towards
-from training.cases import Case, load_case
+from training.cases import load_case
 from training.cpu import has_bfloat16
-from training.errors import OptionsRefused, SourceMissing
+from training.errors import OptionsRefused
+from training.level_draws import Small, draw
 
-FINE_MM: Final = (1.5, 1.5, 2.0)
-LEAST_HEIGHT_MM: Final = 60.0
 SLAB_SHARE: Final = 0.5
 """Share of draws from real slabs alone, the rest are from all images. With 60 synthetic slabs among 22 real ones
 two of 17 patients in a cross-validation were missed."""
-LEAN_DEG: Final = 6.0
-BOW_MM: Final = 4.0
-BOW_OVER_MM: Final = 100.0
-"""A slab that leans against the spine, or a spine that bends: it leaves the slab above or below, as in scoliosis."""
-KNOT_MM: Final = 45.0
-BEND_MM: Final = 6.0
-"""Knots of the smooth displacement and its largest standard deviation: few patients, many shapes."""
-JOINT_SHARE: Final = 0.4
-SLIP_MM: Final = 5.0
-HINGE_DEG: Final = 8.0
-JOINT_SOFT_MM: Final = 2.0
-"""Share of draws in which all below L5/S1, or below L4/5, has slipped and turned against the rest, with the standard
-deviations of both: a vertebra that has slipped on a level or a steep sacrum is rare in patients."""
-DISC_HALF_MM: Final = 12.0
-"""A disc whose middle lies at most so far beside the slab is still seen in it."""
 LEAST_MIXED: Final = 24
 """Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Small:
-    """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
-
-    image: Tensor
-    discs: tuple[tuple[int, Points], ...]
-    name: str
-
-
-def small_of(case: Case) -> Small:
-    """Average one case to `FINE_MM`."""
-    grid = coarse(Volume(case.image, case.affine), FINE_MM)
-    discs = tuple(
-        (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
-        for n, p in case.disc_centres.items()
-    )
-    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
-
-
-def smalls_of(paths: Sequence[Path]) -> list[Small]:
-    """Return prepared cases averaged to `FINE_MM`.
-
-    Raises:
-        SourceMissing: there are none.
-    """
-    if not paths:
-        raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
-    return [small_of(load_case(path)) for path in paths]
-
-
-def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
-    size = np.array(small.image.shape) * np.array(FINE_MM)
-    low, high = 0.0, size[0]
-    if rng.random() < 0.6:
-        height = rng.uniform(LEAST_HEIGHT_MM, max(LEAST_HEIGHT_MM + 1, size[0]))
-        low = rng.uniform(0, max(0.0, size[0] - height))
-        high = min(size[0], low + height)
-    whole = size[2] < 40 or rng.random() < 0.3
-    width = min(size[2], MOST_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
-    middle = size[2] / 2 + (rng.uniform(-6, 6) if width < size[2] else 0.0)
-    depth = size[1] * rng.uniform(0.7, 1.0)
-    front = rng.uniform(0, size[1] - depth)
-    negative = rng.random() < 0.08
-    scale = rng.uniform(0.35, 0.55) if negative else rng.uniform(0.85, 1.18)
-    extent = np.array([high - low, depth, width]) * scale
-    shape = np.maximum(np.round(extent / np.array(GRID_MM)).astype(int), (8, 8, 3))
-    centre = np.array([(low + high) / 2, front + depth / 2, middle])
-    a = np.deg2rad(rng.uniform(-12, 12))
-    c = np.deg2rad(rng.uniform(-6, 6))
-    lean, bow = np.deg2rad(rng.uniform(-LEAN_DEG, LEAN_DEG)), rng.normal(0, BOW_MM)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
-        [[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]]
-    )
-    turn[2, 0] += np.tan(lean)
-    axes = [
-        (torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g
-        for n, g in zip(shape, GRID_MM, strict=True)
-    ]
-    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) / float(scale)
-    flip = float(rng.choice([-1.0, 1.0]))
-    mm = mm * torch.tensor([1.0, 1.0, flip])
-    moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(
-        centre, dtype=torch.float32
-    )
-    moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
-    moved += _bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
-    straight, (joint, moved) = moved, _with_joint(moved, small, rng)
-    grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
-    image = functional.grid_sample(
-        small.image[None, None], grid, padding_mode="border", align_corners=False
-    )[0]
-    heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
-    for channel, index in () if negative else small.discs:
-        at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
-        # The disc that gave way lies halfway between both parts; seen through the joint its bump would be torn.
-        seen = straight if channel == joint else moved
-        bump = torch.exp(-_squares(seen, at) / (2 * HEAT_SIGMA_MM**2))
-        heat[channel] = torch.maximum(heat[channel], bump)
-    heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
-    return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
-
-
-def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
-    """Smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
-    knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
-    coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
-    fine = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
-    return fine[0].movedim(0, -1)
-
-
-def _with_joint(
-    points: Tensor, small: Small, rng: np.random.Generator
-) -> tuple[int | None, Tensor]:
-    """In some draws, slip and turn what lies below one disc against what lies above it; also that disc's channel."""
-    places = {c: (index + 0.5) * np.array(FINE_MM) for c, index in small.discs if c != ABOVE}
-    joint = L5S1 if rng.random() < 0.7 else L45
-    if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= places.keys():
-        return None, points
-    slip, turn = float(rng.normal(0, SLIP_MM)), float(rng.normal(0, HINGE_DEG))
-    return joint, jointed(points, places[joint], places[joint + 1], slip, turn)
-
-
-def jointed(
-    points: Tensor, joint: Points, above: Points, slip_mm: float, turn_deg: float
-) -> Tensor:
-    """Where points (…, 3) in mm (to the head, to the back, to the left) come from once a joint has moved.
-
-    joint, above: middles of the disc that gives way and of the next one above, between which the spine's axis runs.
-    What lies below the joint comes from `slip_mm` further back along the disc, turned by `turn_deg` about its middle in
-    the sagittal plane; what lies above stays, and within some millimetres one passes into the other.
-    """
-    axis = torch.tensor((above - joint)[:2], dtype=torch.float32)
-    up = axis / torch.linalg.vector_norm(axis)
-    back = torch.stack([-up[1], up[0]])
-    away = points[..., :2] - torch.tensor(joint[:2], dtype=torch.float32)
-    below = torch.sigmoid(-(away @ up) / JOINT_SOFT_MM)
-    angle = below * float(np.deg2rad(turn_deg))
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    high, deep = away[..., 0], away[..., 1]
-    turned = torch.stack([cos * high - sin * deep, sin * high + cos * deep], -1)
-    moved = turned - away + below[..., None] * slip_mm * back
-    return torch.cat([points[..., :2] + moved, points[..., 2:]], -1)
-
-
-def _squares(points: Tensor, at: Tensor) -> Tensor:
-    """Squared distance of points (…, 3) to a disc, mm². Of a disc beside the slab its part in the slab counts."""
-    square = (points - at) ** 2
-    along = square[..., :2].sum(-1)
-    near = along < HEAT_SIGMA_MM**2
-    beside = square[..., 2][near].min() if bool(near.any()) else torch.tensor(torch.inf)
-    if float(beside) <= DISC_HALF_MM**2:
-        return along + (square[..., 2].sqrt() - beside.sqrt()) ** 2
-    return square.sum(-1)
-
-
-def _disturb(image: Array, rng: np.random.Generator) -> Array:
-    low, high = image.min(), image.max()
-    unit = ((image - low) / max(float(high - low), 1e-6)) ** float(np.exp(rng.uniform(-0.6, 0.6)))
-    if rng.random() < 0.4:
-        unit = np.minimum(unit, np.quantile(unit, rng.uniform(0.85, 0.99)))
-    ramp = np.linspace(-1, 1, unit.shape[2], dtype=np.float32)[None, None, :, None]
-    unit = unit * np.exp(ramp * rng.uniform(-0.8, 0.8))
-    unit = unit + rng.normal(0, rng.uniform(0, 0.06), unit.shape)
-    return scored(unit)
+EVERY: Final = 100
+"""Steps between reports and checkpoints: about a minute."""
+HIGHEST_RATE: Final = 2e-3
 
 
 def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
@@ -240,6 +63,79 @@ def _without_autocast(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor],
     return exact
 
 
+class LevelFit:
+    """One training of one network: network, averaged weights, optimizer and step.
+
+    start: weights to begin with. mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time;
+    the sums of such a run repeat to rounding only.
+    """
+
+    def __init__(
+        self,
+        smalls: Sequence[Small],
+        steps: int,
+        *,
+        seed: int = 1,
+        start: Mapping[str, Tensor] | None = None,
+        mixed: bool = False,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.smalls, self.steps, self.seed, self.step, self.loss = smalls, steps, seed, 0, 0.0
+        self.slabs = [s for s in smalls if not s.name.startswith("phantom")] or list(smalls)
+        self.network = warm(LevelNet(LevelArchitecture()), start or {})
+        self.mixed = mixed and has_bfloat16()
+        if self.mixed:
+            _deep_in_float32(self.network)
+        self.average = LevelNet(LevelArchitecture())
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=HIGHEST_RATE, weight_decay=1e-4
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, HIGHEST_RATE, total_steps=steps, pct_start=0.1
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed training needs."""
+        return {
+            "step": self.step,
+            "loss": self.loss,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, of the same training."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.loss = int(state["step"]), float(state["loss"])
+
+    def advance(self) -> None:
+        """Take one step of two draws; the same step of the same training gives the same weights."""
+        rng = np.random.default_rng((self.seed, self.step))
+        draws = []
+        for _ in range(2):
+            pool = self.slabs if rng.random() < SLAB_SHARE else self.smalls
+            draws.append(draw(pool[int(rng.integers(len(pool)))], rng))
+        loss = _gradients(self.network, draws, mixed=self.mixed)
+        if self.mixed and not _finite(self.network):
+            loss = _gradients(self.network, draws, mixed=False)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
+        self.optimizer.step()
+        self.schedule.step()
+        move_towards(self.average, self.network, max(0.01, 1 / (self.step + 2)))
+        self.loss = 0.98 * self.loss + 0.02 * loss if self.step else loss
+        self.step += 1
+
+
+Report = Callable[[int, float, LevelNet], None]
+"""Called every `EVERY` steps with step, loss and averaged network."""
+
+
 def fit_level(
     smalls: Sequence[Small],
     steps: int,
@@ -247,46 +143,15 @@ def fit_level(
     seed: int = 1,
     start: Mapping[str, Tensor] | None = None,
     mixed: bool = False,
-    report: Callable[[int, float, LevelNet], None] = lambda _n, _l, _w: None,
 ) -> LevelNet:
-    """Train on `smalls`, two draws a step; the averaged weights are returned.
-
-    start: weights to begin with. mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time;
-    the sums of such a run repeat to rounding only. report: called every 100 steps with step, loss, averaged network.
-    """
-    torch.manual_seed(seed)
-    slabs = [s for s in smalls if not s.name.startswith("phantom")] or list(smalls)
-    network = warm(LevelNet(LevelArchitecture()), start or {})
-    mixed = mixed and has_bfloat16()
-    if mixed:
-        _deep_in_float32(network)
-    average = LevelNet(LevelArchitecture())
-    average.load_state_dict(network.state_dict())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 2e-3, total_steps=steps, pct_start=0.1
-    )
-    running = 0.0
-    for step in range(steps):
-        rng = np.random.default_rng((seed, step))
-        draws = []
-        for _ in range(2):
-            pool = slabs if rng.random() < SLAB_SHARE else smalls
-            draws.append(draw(pool[int(rng.integers(len(pool)))], rng))
-        loss = _gradients(network, draws, mixed=mixed)
-        if mixed and not _finite(network):
-            loss = _gradients(network, draws, mixed=False)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimizer.step()
-        schedule.step()
-        move_towards(average, network, max(0.01, 1 / (step + 2)))
-        running = 0.98 * running + 0.02 * loss if step else loss
-        if step % 100 == 99:
-            report(step + 1, running, average)
-    return average
+    """Train one network on `smalls`; the averaged weights are returned. Arguments as in `LevelFit`."""
+    fit = LevelFit(smalls, steps, seed=seed, start=start, mixed=mixed)
+    while fit.step < steps:
+        fit.advance()
+    return fit.average
 
 
-def fit_levels(
+def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
     smalls: Sequence[Small],
     steps: int,
     members: int,
@@ -294,32 +159,78 @@ def fit_levels(
     seed: int = 1,
     start: Mapping[str, Tensor] | None = None,
     mixed: bool = False,
-    report: Callable[[int, float, LevelNet], None] = lambda _n, _l, _w: None,
+    keep: Path | None = None,
+    report: Report = lambda _n, _l, _w: None,
 ) -> LevelNet | LevelNets:
-    """Train so many networks apart, `steps` each, with other draws; arguments as in `fit_level`.
+    """Train so many networks apart, `steps` each, with other draws; other arguments as in `LevelFit`.
 
-    start: of one network, which all begin with, or of as many. report: its steps are counted on.
+    start: of one network, which all begin with, or of as many. keep: file of the unfinished training, written
+    every `EVERY` steps; where it stands, the training goes on from it. Whoever has saved the result removes it.
+    report: its steps are counted on.
 
     Raises:
-        OptionsRefused: `start` holds another number of networks.
+        OptionsRefused: `start` holds another number of networks, or `keep` another training.
+        CheckpointUnreadable: `keep` is not a whole checkpoint.
     """
     begun = level_members(start or {})
     if begun not in {1, members}:
         raise OptionsRefused(
             f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
         )
-    made = []
-    for n in range(members):
+    told = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
+    told |= {"cases and start": _digest(smalls, start or {})}
+    done, kept = _kept(keep, told)
+    for n in range(len(done), members):
         own = f"members.{n}."
         begin = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
+        fit = LevelFit(smalls, steps, seed=seed + n, start=begin or start, mixed=mixed)
+        if kept is not None:
+            fit.restore(kept)
+            kept = None
+        while fit.step < steps:
+            fit.advance()
+            if fit.step % EVERY == 0:
+                if keep is not None:
+                    checkpoint.save(
+                        keep,
+                        {"told": told, "done": [d.state_dict() for d in done], "fit": fit.state()},
+                    )
+                report(n * steps + fit.step, fit.loss, fit.average)
+        done.append(fit.average)
+    return done[0] if members == 1 else LevelNets(done)
 
-        def told(step: int, loss: float, average: LevelNet, before: int = n * steps) -> None:
-            report(before + step, loss, average)
 
-        made.append(
-            fit_level(smalls, steps, seed=seed + n, start=begin or start, mixed=mixed, report=told)
+def _kept(
+    keep: Path | None, told: Mapping[str, Any]
+) -> tuple[list[LevelNet], dict[str, Any] | None]:
+    """Finished networks and the state of the next one in an unfinished training."""
+    if keep is None or not keep.exists():
+        return [], None
+    state = checkpoint.load(keep)
+    before = state.get("told", {})
+    other = sorted(k for k in told if before.get(k) != told[k])
+    if other:
+        raise OptionsRefused(
+            f"{keep} holds an unfinished training with other {', '.join(other)}; give --no-resume or remove it"
         )
-    return made[0] if members == 1 else LevelNets(made)
+    done = []
+    for weights in state["done"]:
+        network = LevelNet(LevelArchitecture())
+        network.load_state_dict(weights)
+        done.append(network)
+    return done, state["fit"]
+
+
+def _digest(smalls: Sequence[Small], start: Mapping[str, Tensor]) -> str:
+    """sha256 of what is trained on and of the weights to begin with."""
+    total = hashlib.sha256()
+    for small in smalls:
+        total.update(small.name.encode() + small.image.numpy().tobytes())
+        for channel, index in small.discs:
+            total.update(bytes([channel]) + np.asarray(index, np.float64).tobytes())
+    for name in sorted(start):
+        total.update(name.encode() + start[name].float().numpy().tobytes())
+    return total.hexdigest()
 
 
 def _gradients(network: LevelNet, draws: Sequence[tuple[Tensor, Tensor]], *, mixed: bool) -> float:

@@ -23,7 +23,7 @@ from training.crossval_plan import Cohort, Plan, check_plan, never_trained
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
 from training.fit import prepare_fit
 from training.folds import Fold
-from training.level_fit import Small
+from training.level_draws import Small
 from training.recipe import Recipe, read
 
 RECIPE = """

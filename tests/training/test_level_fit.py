@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,18 +22,8 @@ from training.cli import app
 from training.cpu import has_bfloat16
 from training.errors import CaseUnreadable, CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import level_network
-from training.level_fit import (
-    _squares,
-    draw,
-    errors_mm,
-    fit_level,
-    fit_levels,
-    jointed,
-    loss_of,
-    save_level,
-    small_of,
-    warm,
-)
+from training.level_draws import _squares, draw, jointed, small_of, smalls_of
+from training.level_fit import errors_mm, fit_level, fit_levels, loss_of, save_level, warm
 
 
 def slab() -> Case:
@@ -113,8 +104,8 @@ def test_the_bump_of_a_disc_that_gave_way_is_as_high_as_any(
     small = small_of(slab())
 
     def peaks(share: float, slip: float) -> list[float]:
-        monkeypatch.setattr("training.level_fit.JOINT_SHARE", share)
-        monkeypatch.setattr("training.level_fit.SLIP_MM", slip)
+        monkeypatch.setattr("training.level_draws.JOINT_SHARE", share)
+        monkeypatch.setattr("training.level_draws.SLIP_MM", slip)
         drawn = [draw(small, np.random.default_rng(seed))[1] for seed in range(40)]
         return [float(heat[0].max()) for heat in drawn if float(heat[0].max()) > 0.3]
 
@@ -163,8 +154,8 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
 
 def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    smalls, told = [small_of(slab())], []
-    both = fit_levels(smalls, 2, 2, seed=4, report=lambda n, _l, _w: told.append(n))
+    smalls = [small_of(slab())]
+    both = fit_levels(smalls, 2, 2, seed=4)
     assert isinstance(both, LevelNets)
     for n, member in enumerate(both.members):
         alone = fit_level(smalls, 2, seed=4 + n)
@@ -178,6 +169,52 @@ def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) ->
     assert torch.equal(found, expected.state_dict()["head.bias"])
     with pytest.raises(OptionsRefused, match="--members 2"):
         fit_levels(smalls, 1, 1, start=back.state_dict())
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Stopped in the first network, between both, in the second one, and before the result was saved."""
+    torch.set_num_threads(1)
+    monkeypatch.setattr("training.level_fit.EVERY", 1)
+    smalls, keep, steps = [small_of(slab())], tmp_path / "level.unfinished", []
+    whole = fit_levels(smalls, 2, 2, seed=4)
+
+    def stop(step: int, _loss: float, _network: LevelNet) -> None:
+        steps.append(step)
+        if len(steps) == at:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        fit_levels(smalls, 2, 2, seed=4, keep=keep, report=stop)
+    back = fit_levels(smalls, 2, 2, seed=4, keep=keep, report=lambda n, _l, _w: steps.append(n))
+    assert steps == [1, 2, 3, 4]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, back.state_dict()[name]), name
+
+
+def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.level_fit.EVERY", 1)
+    smalls = smalls_of([save_case(slab(), tmp_path / "cases")])
+    out = tmp_path / "level.pt"
+    keep = tmp_path / "level.pt.unfinished"
+    fit_levels(smalls, 1, 1, seed=9, keep=keep)
+    call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
+    refused = CliRunner().invoke(app, call)
+    assert isinstance(refused.exception, OptionsRefused)
+    assert "with other seed; give --no-resume" in str(refused.exception)
+    assert keep.exists()
+    done = CliRunner().invoke(app, [*call, "--no-resume"])
+    assert done.exit_code == 0, done.output
+    assert out.exists()
+    assert not keep.exists()
 
 
 def test_the_command_goes_on_with_as_many_networks_as_it_starts_from(tmp_path: Path) -> None:
