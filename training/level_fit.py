@@ -177,8 +177,8 @@ def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
         raise OptionsRefused(
             f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
         )
-    told = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
-    told |= {"cases and start": _digest(smalls, start or {})}
+    told: dict[str, Any] = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
+    told["cases and start"] = _digest(smalls, start or {})
     done, kept = _kept(keep, told)
     for n in range(len(done), members):
         own = f"members.{n}."
