@@ -16,6 +16,7 @@ from scipy import ndimage
 from shapely import make_valid
 from shapely.geometry import MultiPolygon, Polygon
 from skimage.measure import find_contours
+from skimage.segmentation import watershed
 
 from dicomseg.field import Field
 from dicomseg.plane import Raster
@@ -43,6 +44,13 @@ LIMB_SHARE: Final = 0.2
 """A whole section of a vessel smaller than this share of its largest one is no limb of it: common iliac arteries of a
 person are much alike (10.9 ± 1.7 mm). A false piece of that size beside an aorta made an OC 16 mm too short."""
 _VESSELS: Final[frozenset[StructureId]] = frozenset({"aa", "ivc"})
+
+SURE: Final = 1.5
+"""Two limbs of the arteries that join where the margin is lower are two: at L4/5 two iliac arteries are the rule
+(93 % of 210, AJR 2004;182), and scores at half resolution blur what lies between them. In 100 phantoms near their
+bifurcation, limbs that are apart joined at margins of 0.7, 0.7, 1.0, 2.1 and 2.8, arteries that are one at 1.6 and
+more. Veins, which are one as a rule, are left as they are."""
+
 
 LABELLED_SHARE: Final = 0.25
 """Smallest share of a section that the label map must agree with: what post-processing removed from
@@ -153,6 +161,8 @@ def _parts(
 ) -> tuple[list[Section], int]:
     """Return the sections of one margin field, and the number of ignored small ones."""
     parts, count = ndimage.label(own > 0)
+    if structure == "aa":
+        parts, count = _limbs(own, parts, count, raster)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     agreed = np.bincount(parts.ravel(), weights=labelled.ravel(), minlength=count + 1)
     found: list[Section] = []
@@ -171,6 +181,24 @@ def _parts(
         cut = np.argwhere(rim[wide] & (parts[wide] == n)) + corner
         found.append(Section(structure, polygon, _to_ab(cut, raster)))
     return found, small
+
+
+def _limbs(own: Array, parts: Array, count: int, raster: Raster) -> tuple[Array, int]:
+    """Number the parts of a margin field anew, with those apart that join where the margin is below `SURE`."""
+    cores, cores_count = ndimage.label(own > SURE)
+    area = np.bincount(cores.ravel(), minlength=cores_count + 1) * raster.step_mm**2
+    numbers = np.arange(1, cores_count + 1)
+    home = np.asarray(ndimage.maximum(parts, cores, numbers), dtype=int)
+    markers, made, parted = np.zeros(parts.shape, int), 0, False
+    for part in range(1, count + 1):
+        inside = numbers[home == part]
+        least = max(MIN_AREA_MM2, LIMB_SHARE * max(area[inside], default=0.0))
+        limbs = [cores == core for core in inside if area[core] >= least]
+        parted |= len(limbs) > 1
+        for where in limbs if len(limbs) > 1 else [parts == part]:
+            made += 1
+            markers[where] = made
+    return (watershed(-own, markers, mask=own > 0), made) if parted else (parts, count)
 
 
 def _to_ab(points: Array, raster: Raster) -> Points:

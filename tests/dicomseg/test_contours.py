@@ -11,6 +11,9 @@ from dicomseg.contours import outlines
 from dicomseg.field import Field
 from dicomseg.midplane import plane_at
 from dicomseg.plane import Raster, ab_of, lps_of, moved
+from dicomseg.segmentation import Scores
+from dicomseg.structures import BY_ID
+from dicomseg.volume import Volume
 
 RASTER = Raster(-60.0, -50.0, contours.FINE_MM, (401, 321))
 FLAT = plane_at(np.zeros(3), np.array([0.0, 0.0, 1.0]))
@@ -57,6 +60,32 @@ def test_small_sections_are_counted_and_ignored(shapes):
     found = drawn(shapes.segmentation(tubes, flat(shapes)), ("aa",))
     assert len(found.sections["aa"]) == 1
     assert found.ignored["aa"] == 1
+
+
+@pytest.mark.parametrize(("structure", "neck", "sections"), [("aa", 0.8, 2), ("aa", 2.5, 1), ("ivc", 0.8, 1)])  # fmt: skip
+def test_arteries_that_hardly_join_are_two_limbs(shapes, structure, neck, sections):
+    """Two circles of 8 mm, 9 mm apart, joined by a bridge of a margin that the network is sure of or not."""
+    tubes = {structure: (shapes.tube((9.5, -30.0, 0.0), (4.0, 4.0)), shapes.tube((0.5, -30.0, 0.0), (4.0, 4.0)))}  # fmt: skip
+    seg = shapes.segmentation(tubes, flat(shapes))
+    volume = Volume(seg.scores.logits[0], seg.scores.affine)
+    lps = volume.to_patient(np.stack(np.indices(volume.shape), -1).reshape(-1, 3))
+    bridge = (np.abs(lps[:, 0] - 5.0) < 3.0) & (np.abs(lps[:, 1] + 30.0) < 1.5)
+    bridge = bridge.reshape(volume.shape)
+    logits, value = seg.scores.logits.copy(), BY_ID[structure].value
+    best = np.delete(logits, value, axis=0).max(0)
+    logits[value] = np.where(bridge, np.maximum(logits[value], best + neck), logits[value])
+    labels = seg.labels.volume
+    joined = labels.with_array(np.where(labels.array == 0, value, labels.array).astype(np.uint8))
+    seg = replace(
+        seg, scores=Scores(logits, seg.scores.affine), labels=replace(seg.labels, volume=joined)
+    )
+    found = drawn(seg, (structure,)).sections[structure]
+    assert len(found) == sections
+    if sections == 2:
+        assert [lengths.max_feret(s.polygon).length_mm for s in found] == pytest.approx([8.3, 8.3], abs=0.7)  # fmt: skip
+        assert lengths.gap(found[0].polygon, found[1].polygon).length_mm < 0.4
+    else:
+        assert lengths.max_feret(found[0].polygon).length_mm == pytest.approx(17.0, abs=0.3)
 
 
 @pytest.mark.parametrize(("radius_mm", "limbs"), [(2.2, 1), (3.2, 2)])
