@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from scipy.spatial import ConvexHull
+from scipy.spatial.distance import cdist
 from shapely import get_coordinates, line_interpolate_point, shortest_line
 from shapely.geometry import MultiPoint, Polygon
 from shapely.geometry import Point as ShapelyPoint
@@ -65,7 +66,7 @@ def max_feret(polygon: Polygon) -> Span:
 
 
 def _farthest(hull: Points) -> tuple[Points, Points]:
-    squared = ((hull[:, None, :] - hull[None, :, :]) ** 2).sum(axis=-1)
+    squared = cdist(hull, hull, "sqeuclidean")
     i, j = np.unravel_index(int(squared.argmax()), squared.shape)
     return hull[i], hull[j]
 
