@@ -198,7 +198,10 @@ def _limbs(own: Array, parts: Array, count: int, raster: Raster) -> tuple[Array,
         for where in limbs if len(limbs) > 1 else [parts == part]:
             made += 1
             markers[where] = made
-    return (watershed(-own, markers, mask=own > 0), made) if parted else (parts, count)
+    if not parted:
+        return parts, count
+    joined: Array = watershed(-own, markers, mask=own > 0)  # type: ignore[no-untyped-call]
+    return joined, made
 
 
 def _to_ab(points: Array, raster: Raster) -> Points:
