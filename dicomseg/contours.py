@@ -51,7 +51,6 @@ SURE: Final = 1.5
 bifurcation, limbs that are apart joined at margins of 0.7, 0.7, 1.0, 2.1 and 2.8, arteries that are one at 1.6 and
 more. Veins, which are one as a rule, are left as they are."""
 
-
 LABELLED_SHARE: Final = 0.25
 """Smallest share of a section that the label map must agree with: what post-processing removed from
 the labels is not shown, so it must not be measured either."""

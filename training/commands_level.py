@@ -66,7 +66,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.export import level_network
     from training.fit import split
     from training.level_draws import smalls_of
-    from training.level_fit import errors_mm, fit_levels, save_level
+    from training.level_fit import errors_mm, fit_levels, save_level, unfinished
     from training.recipe import Recipe
 
     if threads:
@@ -80,9 +80,9 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     members = members or 1
     phantoms, slabs, kept = split(cases, Recipe(held_out=held))
     smalls = smalls_of([*phantoms, *slabs])
-    unfinished = out.with_name(f"{out.name}.unfinished")
+    keep = unfinished(out)
     if not resume:
-        unfinished.unlink(missing_ok=True)
+        keep.unlink(missing_ok=True)
     bar, said, _ = progress(members * steps, "level")
 
     def report(step: int, loss: float, _: LevelNet) -> None:
@@ -97,11 +97,11 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
             seed=seed,
             start=begin,
             mixed=mixed,
-            keep=unfinished,
+            keep=keep,
             report=report,
         )
     save_level(network, out)
-    unfinished.unlink(missing_ok=True)
+    keep.unlink(missing_ok=True)
     for case, error in errors_mm(network, kept).items():
         typer.echo(f"{case}: {'not found' if math.isnan(error) else f'{error:.1f} mm'}")
     typer.echo(str(out))

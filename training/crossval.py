@@ -44,7 +44,7 @@ from training.export import CardFields, export, level_network
 from training.figures import CaseFigures, Task, evaluated, write_json
 from training.folds import Fold
 from training.level_draws import smalls_of
-from training.level_fit import fit_levels, save_level
+from training.level_fit import fit_levels, save_level, unfinished
 from training.summary import figures_json
 
 TOGETHER: Final = "crossval.json"
@@ -228,7 +228,7 @@ def _trained_level(
     report: Callable[[str], None],
 ) -> Path:
     """Train a finder into `file` if it is not there yet; one that was stopped goes on."""
-    unfinished = file.with_suffix(".unfinished")
+    keep = unfinished(file)
     if not file.exists():
         network = fit_levels(
             smalls_of(cases),
@@ -237,13 +237,13 @@ def _trained_level(
             seed=plan.recipe.seed,
             start=None if start is None else level_network(start)[0].state_dict(),
             mixed=plan.recipe.mixed,
-            keep=unfinished,
+            keep=keep,
             report=lambda step, loss, _: report(
                 f"level step {step} of {plan.level_members * steps}, loss {loss:.4f}"
             ),
         )
         save_level(network, file)
-    unfinished.unlink(missing_ok=True)
+    keep.unlink(missing_ok=True)
     return file
 
 

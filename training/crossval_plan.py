@@ -13,6 +13,7 @@ from training import fit as fitting
 from training.errors import OptionsRefused
 from training.figures import write_json
 from training.folds import Fold, patient_of
+from training.level_fit import unfinished
 from training.recipe import Recipe
 
 FIGURES: Final = "figures.json"
@@ -125,6 +126,7 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
             shutil.rmtree(folder)
         if only is None:
             (out / LEVEL).unlink(missing_ok=True)
+            unfinished(out / LEVEL).unlink(missing_ok=True)
             shutil.rmtree(out / FIRST, ignore_errors=True)
     elif file.exists() or list(out.glob(f"fold-*/{FIGURES}")):
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -197,9 +197,11 @@ def _joined_by_mean(
 
     Held out of the mean is only what none of them was trained on.
     """
+    if not others:
+        return card
     training = dict(card.get("training", {}))
     held = set(training.get("held_out", ()))
-    with_: list[dict[str, Any]] = []
+    joined: list[dict[str, Any]] = []
     for count, path in enumerate(others, start=2):
         other, told = _trained(path)
         if other.architecture != network.architecture:
@@ -209,10 +211,8 @@ def _joined_by_mean(
             )
         move_towards(network, other, 1 / count)
         held &= set(told.get("held_out", ()))
-        with_.append(told)
-    if with_:
-        training |= {"held_out": sorted(held), "mean_with": with_}
-    return {**card, "training": training}
+        joined.append(told)
+    return {**card, "training": {**training, "held_out": sorted(held), "mean_with": joined}}
 
 
 def export(

@@ -252,6 +252,11 @@ def _finite(network: LevelNet) -> bool:
     return bool(torch.isfinite(torch.stack([g.sum() for g in gradients])).all())
 
 
+def unfinished(weights: Path) -> Path:
+    """Where the training of these weights is kept until it is done."""
+    return weights.with_name(f"{weights.name}.unfinished")
+
+
 def save_level(network: LevelNet | LevelNets, file: Path) -> None:
     """Write the weights; `file` appears whole."""
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,7 @@ def _measured(row: MeasurementRow) -> tuple[str, ...]:
         number(a.pearson_r, 3),
         "< 0.001" if low else number(a.wilcoxon_p, 3),
         number(a.icc, 3),
-        f"{row.covered}" + (f" ({row.ranges} ranges)" if row.ranges else ""),
+        f"{row.covered}" + (f" (with a range: {row.ranges})" if row.ranges else ""),
     )
 
 

@@ -19,11 +19,12 @@ from training.checkpoint import load
 from training.cli import app
 from training.commands_crossval import planned
 from training.crossval import Best
-from training.crossval_plan import Cohort, Plan, check_plan, never_trained
+from training.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
 from training.fit import prepare_fit
 from training.folds import Fold
 from training.level_draws import Small
+from training.level_fit import unfinished
 from training.recipe import Recipe, read
 
 RECIPE = """
@@ -267,6 +268,17 @@ def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_
     file.write_text(json.dumps(older), encoding="utf-8")
     with pytest.raises(OptionsRefused, match="first"):
         check_plan(tmp_path, Plan(Recipe(), first=Recipe()), resume=True)
+
+
+def test_what_is_not_gone_on_with_is_removed_with_its_unfinished_finder(tmp_path: Path) -> None:
+    """An unfinished finder of another plan would be refused, with the advice to give --no-resume."""
+    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    left = [tmp_path / LEVEL, unfinished(tmp_path / LEVEL), tmp_path / "fold-1" / LEVEL]
+    left[2].parent.mkdir()
+    for file in left:
+        file.write_bytes(b"weights")
+    check_plan(tmp_path, Plan(Recipe(seed=9)), resume=False)
+    assert not any(file.exists() for file in left)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() 
     )
     [row] = told.measurements
     assert (row.covered, row.ranges) == (2, 2)
-    assert "| 2 (2 ranges) |" in markdown(measurement_tables(told)[1])
+    assert "| 2 (with a range: 2) |" in markdown(measurement_tables(told)[1])
 
 
 def test_the_models_sd_is_of_values_that_carry_one() -> None:
