@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from node.errors import StateRefused
 from node.schema import migrate
 
 BUSY_TIMEOUT_S: Final = 30.0
+_BUSY_PAUSE_S: Final = 0.01
 
 
 class Database:
@@ -53,7 +55,7 @@ class Database:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection
@@ -90,3 +92,18 @@ class Database:
             "INSERT INTO event (at, series_id, delivery_id, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
             (self._now(), series_id, delivery_id, event, state, json.dumps(detail, default=str)),
         )
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode, waiting for another opener of a new file up to `BUSY_TIMEOUT_S`."""
+    # The switch raises its own shared lock to an exclusive one, and there SQLite answers "busy" at once,
+    # without the connection's timeout: both sides could otherwise wait for each other.
+    last = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(_BUSY_PAUSE_S)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from node import schema
+from node import database, schema
 from node.errors import ClaimLost, IllegalTransition, JournalTooNew, StateRefused, UnknownUid
 from node.journal import Journal
 from node.records import InstanceFacts, ResultRow, SeriesKey
@@ -366,6 +367,33 @@ def test_two_openers_at_once_migrate_once(tmp_path: Path, clock: Any) -> None:
     for thread in threads:
         thread.join(30)
     assert failed == []
+
+
+def test_new_file_that_another_opener_writes_is_waited_for(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    done.start()
+    began = time.monotonic()
+    journal = Journal.open(path, clock)
+    assert time.monotonic() - began > 0.2
+    assert journal._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
+    done.join()
+    other.close()
+
+
+def test_file_that_stays_locked_is_refused_after_the_timeout(
+    tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
+    path = tmp_path / "journal.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateRefused, match=r"journal\.sqlite.*locked"):
+        Journal.open(path, clock)
+    other.close()
 
 
 _WRITER = """
