@@ -99,11 +99,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     # The switch raises its own shared lock to an exclusive one, and there SQLite answers "busy" at once,
     # without the connection's timeout: both sides could otherwise wait for each other.
     last = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
-                raise
-            time.sleep(_BUSY_PAUSE_S)
+    while not _switched(connection, raising=time.monotonic() > last):
+        time.sleep(_BUSY_PAUSE_S)
+
+
+def _switched(connection: sqlite3.Connection, *, raising: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if raising or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
