@@ -44,18 +44,21 @@ ENCODERS: Final[Mapping[str, Encoder]] = MappingProxyType(
 
 RESULT_FILE: Final = "result.json"
 
+Box = tuple[slice, ...]
 
-def _structure(structure: Structure, segmentation: Segmentation) -> StructureResult:
+
+def _structure(structure: Structure, segmentation: Segmentation, box: Box | None) -> StructureResult:
+    """Gather what was found of one structure; box: the index box that holds it, None where there is none."""
     labels = segmentation.labels
-    mask = labels.volume.array == structure.value
-    voxels = int(np.count_nonzero(mask))
-    components, border = 0, False
-    if voxels:
-        box = ndimage.find_objects(mask.astype(np.uint8))[0]
-        components = int(ndimage.label(mask[box], structure=np.ones((3, 3, 3)))[1])
+    voxels, components, border = 0, 0, False
+    if box is not None:
         grown = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
-        edge = any(s.start == 0 or s.stop == n for s, n in zip(box, mask.shape, strict=True))
-        near = ndimage.binary_dilation(mask[grown], structure=np.ones((3, 3, 3)))
+        mask = labels.volume.array[grown] == structure.value
+        voxels = int(np.count_nonzero(mask))
+        components = int(ndimage.label(mask, structure=np.ones((3, 3, 3)))[1])
+        shape = labels.volume.shape
+        edge = any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))
+        near = ndimage.binary_dilation(mask, structure=np.ones((3, 3, 3)))
         border = edge or bool((near & ~labels.looked_at[grown]).any())
     return StructureResult(
         present=voxels > 0,
@@ -77,8 +80,9 @@ def build_result(
 ) -> Result:
     """Gather one run's findings; objects are filled in by `encode_all`."""
     first = source.grid.instances[0]
+    boxes = ndimage.find_objects(segmentation.labels.volume.array, max_label=len(STRUCTURES))
     structures: dict[StructureId, StructureResult] = {
-        s.id: _structure(s, segmentation) for s in STRUCTURES
+        s.id: _structure(s, segmentation, boxes[s.value - 1]) for s in STRUCTURES
     }
     return Result(
         result_id=key.result_id,
