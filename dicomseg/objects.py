@@ -47,7 +47,9 @@ RESULT_FILE: Final = "result.json"
 Box = tuple[slice, ...]
 
 
-def _structure(structure: Structure, segmentation: Segmentation, box: Box | None) -> StructureResult:
+def _structure(
+    structure: Structure, segmentation: Segmentation, box: Box | None
+) -> StructureResult:
     """Gather what was found of one structure; box: the index box that holds it, None where there is none."""
     labels = segmentation.labels
     voxels, components, border = 0, 0, False
