@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -99,7 +99,7 @@ def done_table(rows: Sequence[Done]) -> Table:
     shown = []
     for done in rows:
         measured = done.result.get("measurements", {})
-        values = [_value(measured.get(name)) for name in MAIN_MEASUREMENTS]
+        values = [value_text(measured[n]) if n in measured else "" for n in MAIN_MEASUREMENTS]
         told = str(done.folder) if done.folder else done.text
         seconds = f"{done.seconds:.1f} s" if done.folder else ""
         shown.append((done.name[:36], coloured(done.did), *values, seconds, told))
@@ -117,14 +117,18 @@ def refusals(rows: Sequence[Done]) -> list[str]:
     ]
 
 
-def _value(measurement: dict[str, Any] | None) -> str:
-    if measurement is None:
-        return ""
+def value_text(measurement: Mapping[str, Any], *, uncertain: bool = False) -> str:
+    """One value in mm as people read it, with its range where it has one; a dash where it was refused.
+
+    measurement: as in `result.json`. uncertain: also its standard uncertainty, where there is no range.
+    """
     value, within = measurement["value_mm"], measurement.get("range_mm")
     if value is None:
         return "–"
-    told = "" if within is None else f" ({within[0]:.1f}–{within[1]:.1f})"
-    return f"{value:.1f}{told}"
+    if within is not None:
+        return f"{value:.1f} ({within[0]:.1f}–{within[1]:.1f})"
+    doubt = measurement.get("uncertainty_mm") if uncertain else None
+    return f"{value:.1f}" if doubt is None else f"{value:.1f} ± {doubt:.1f}"
 
 
 def sent_json(sent: Sent) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     import numpy as np
     import torch
 
-    from model.bundle import load
+    from model.bundle import load, read_card
     from training import checkpoint
     from training.commands_shared import progress
     from training.export import roots_network
@@ -72,12 +72,21 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     if threads:
         torch.set_num_threads(threads)
-    recipe = RootsRecipe(steps, learning_rate, seed=seed, mixed=mixed)
+    phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))
+    drawn = [*phantoms, *slabs]
+    recipe = RootsRecipe(
+        steps,
+        learning_rate,
+        seed=seed,
+        mixed=mixed,
+        beside=read_card(bundle)["digest"],
+        cases=tuple(path.stem for path in drawn),
+        variants=variants,
+    )
     kept = kept_of(out, recipe) if resume and out.exists() else None
     begin = None if start is None else roots_network(start)
-    phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))
     engine = load(bundle).engine
-    items = items_of([*phantoms, *slabs], engine, variants, seed)
+    items = items_of(drawn, engine, variants, seed)
     held = items_of(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
     bar, said, _ = progress(steps, "roots")

@@ -6,9 +6,12 @@ labels that were found, for pictures. A file with another stamp is worked out ag
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -222,6 +225,7 @@ def _stamp(path: Path, case: Case, task: Task) -> dict[str, Any]:
         "case": digest,
         "truth": case.card.get("measurements") is not None,
         "bundle": info.digest,
+        "code": code_digest(),
         "engine": info.engine,
         "precision": info.precision,
         "level": task.level,
@@ -229,6 +233,17 @@ def _stamp(path: Path, case: Case, task: Task) -> dict[str, Any]:
         "fold": task.fold,
         "baselines": "" if task.baselines is None else task.baselines.digest(case),
     }
+
+
+@cache
+def code_digest() -> str:
+    """sha256 over the modules that answer and measure: a change of either makes other figures."""
+    total = hashlib.sha256()
+    for package in ("dicomseg", "model"):
+        modules = (f for f in resources.files(package).iterdir() if f.name.endswith(".py"))
+        for module in sorted(modules, key=lambda f: f.name):
+            total.update(f"{package}/{module.name}\0".encode() + module.read_bytes())
+    return total.hexdigest()
 
 
 def _read(file: Path, stamp: Mapping[str, Any]) -> CaseFigures | None:

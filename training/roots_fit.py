@@ -47,7 +47,8 @@ class RootsRecipe:
 
     steps: of two draws. learning_rate: the highest, after a warm-up and before a cosine to nothing. norm_steps: first
     steps, after which the norms keep their statistics. crop: sample shape (slices, rows, columns), multiples of 8.
-    mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time.
+    mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time. beside: digest of the bundle whose
+    answers it looks at. cases: ids of those that are drawn from, each `variants` times.
     """
 
     steps: int = 5000
@@ -57,11 +58,14 @@ class RootsRecipe:
     architecture: RootsArchitecture = field(default_factory=lambda: RootsArchitecture(places=True))
     seed: int = 1
     mixed: bool = False
+    beside: str = ""
+    cases: tuple[str, ...] = ()
+    variants: int = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which tell one training from another."""
         told = {**asdict(self), "architecture": self.architecture.to_dict()}
-        return {**told, "crop": list(self.crop)}
+        return {**told, "crop": list(self.crop), "cases": list(self.cases)}
 
 
 class RootsFit:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from node.demo.scanner import Study
 from node.explain import Timeline
+from node.tables import value_text
 
 NAMES: Final = ("OC", "DAA", "DIVC", "PI")
 _SHORT: Final = {"segment.plausibility": "checks"}
@@ -53,13 +54,7 @@ def _table(title: str, *headings: str, caption: str = "") -> Table:
 
 
 def _measured(told: Mapping[str, Any]) -> str:
-    if told["value_mm"] is None:
-        return "refused"
-    uncertainty, within = told["uncertainty_mm"], told["range_mm"]
-    value = f"{told['value_mm']:.1f}"
-    if within is not None:
-        return f"{value} ({within[0]:.1f}–{within[1]:.1f})"
-    return value if uncertainty is None else f"{value} ± {uncertainty:.1f}"
+    return "refused" if told["value_mm"] is None else value_text(told, uncertain=True)
 
 
 def _level_off_mm(study: Study, result: Mapping[str, Any]) -> float:

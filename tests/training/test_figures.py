@@ -100,10 +100,28 @@ def test_finished_cases_are_read_until_something_they_rest_on_changes(
         changed = replace(task_of(model, kept), fold=2)
         with pytest.raises(AssertionError, match="again"):
             evaluated([path], changed)
+        with patched.context() as other:
+            other.setattr(figures, "code_digest", lambda: "another measuring")
+            with pytest.raises(AssertionError, match="again"):
+                evaluated([path], task_of(model, kept))
         (kept / "a.json").write_text("{", encoding="utf-8")
         with pytest.raises(AssertionError, match="again"):
             evaluated([path], task_of(model, kept))
     assert evaluated([path], task_of(model, kept))[0].scores == first[0].scores
+
+
+def test_code_digest_tells_a_changed_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("dicomseg", "model"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "one.py").write_text("a = 1", encoding="utf-8")
+    monkeypatch.setattr(figures.resources, "files", lambda name: tmp_path / name)
+    before = figures.code_digest.__wrapped__()
+    (tmp_path / "dicomseg" / "notes.md").write_text("no module", encoding="utf-8")
+    assert figures.code_digest.__wrapped__() == before
+    (tmp_path / "dicomseg" / "one.py").write_text("a = 2", encoding="utf-8")
+    assert figures.code_digest.__wrapped__() != before
 
 
 def test_figures_survive_json_and_refuse_what_json_cannot_hold(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip

@@ -312,7 +312,12 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     assert "r.pt" in done.output
     again = CliRunner().invoke(cli.app, (words + rest).split())
     assert again.exit_code == 0, again.output  # nothing is left to do
-    for changed in (rest.replace("steps 2", "steps 3"), f"{rest} --learning-rate 0.001"):
+    for changed in (
+        rest.replace("steps 2", "steps 3"),
+        f"{rest} --learning-rate 0.001",
+        rest.replace("000002", "000001"),
+        rest.replace("variants 1", "variants 2"),
+    ):
         other = CliRunner().invoke(cli.app, (words + changed).split())
         assert isinstance(other.exception, OptionsRefused)
     network = roots_network(tmp_path / "r.pt")
