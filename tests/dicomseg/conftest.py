@@ -292,6 +292,10 @@ class Shapes:
     answer: Callable[..., Segmentation] = answer
     rotation: Callable[[float, Vector], Vector] = rotation
 
+    def straight(self, **more: Any) -> Pose:
+        """A straight disc on a coarse grid: quick, for what is refused or flagged."""
+        return self.pose(**{"spacing_mm": (1.2, 1.2, 1.2)} | more)
+
 
 @pytest.fixture
 def shapes() -> Shapes:
