@@ -120,10 +120,17 @@ def search(seg: Segmentation, plane: Plane, structures: Collection[StructureId])
 
 
 def outlines(
-    field: Field, plane: Plane, raster: Raster, structures: Collection[StructureId]
+    field: Field,
+    plane: Plane,
+    raster: Raster,
+    structures: Collection[StructureId],
+    gain: float = 0.0,
 ) -> Outlines:
-    """Outline every section of the structures on the plane within the raster."""
-    margin = margins(field.sample(plane, raster))
+    """Outline every section of the structures on the plane within the raster.
+
+    gain: added to each structure's own margin: what its outline holds if the network is biased by that much.
+    """
+    margin = margins(field.sample(plane, raster)) + np.float32(gain)
     seen = field.seen(plane, raster)
     labels = field.labelled(plane, raster)
     rim = _rim(seen, field.voxel_mm / raster.step_mm)

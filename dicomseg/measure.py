@@ -22,7 +22,15 @@ from dicomseg.lengths import max_feret, min_feret, solidity
 from dicomseg.midplane import MidPlane
 from dicomseg.plane import Raster, lps_of, moved
 from dicomseg.quantities import QUANTITIES, Quantity
-from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Plane, Point, Refusal
+from dicomseg.result import (
+    MAIN_MEASUREMENTS,
+    Measurement,
+    Measurements,
+    ModelError,
+    Plane,
+    Point,
+    Refusal,
+)
 from dicomseg.segmentation import Finding, Segmentation
 from dicomseg.structures import BY_ID, StructureId
 
@@ -39,6 +47,9 @@ MOVES: Final = (
     ({"roll_deg": -2.0}, {"roll_deg": 2.0}),
 )
 """How the plane is moved and tilted for its part of the uncertainty, in pairs."""
+
+SOFT: Final = 2.0
+"""By how much every structure's margin is raised and lowered to see how far a value moves: e² to 1 for the next one."""
 
 NEAR_MM: Final = (-4.0, -2.0, 2.0, 4.0)
 """Parallel planes on which vessel sections are counted to notice a bifurcation."""
@@ -75,7 +86,8 @@ _VESSELS: Final[dict[str, StructureId]] = {
 class _Scene:
     """Everything that one segmentation's values are made from.
 
-    pairs: the anatomy on the moved planes of `MOVES`. near: per vessel, its sections on the planes of
+    pairs: the anatomy on the moved planes of `MOVES`. soft: on the plane itself, with outlines that give and take by
+    `SOFT`. near: per vessel, its sections on the planes of
     `NEAR_MM`, largest first. no_limbs: sections of vessels that were left out.
     """
 
@@ -83,18 +95,19 @@ class _Scene:
     middle: MidPlane
     anatomy: Anatomy
     pairs: tuple[tuple[Anatomy, Anatomy], ...]
+    soft: tuple[Anatomy, Anatomy]
     near: dict[StructureId, tuple[tuple[Section, ...], ...]]
     voxel_mm: float
     flags: tuple[str, ...]
-    model_sd_mm: Mapping[str, float]
+    model: Mapping[str, ModelError]
     no_limbs: tuple[Section, ...]
 
 
-def measure(seg: Segmentation, model_sd_mm: Mapping[str, float] | None = None) -> Measurements:
+def measure(seg: Segmentation, model: Mapping[str, ModelError] | None = None) -> Measurements:
     """Measure one segmentation.
 
-    model_sd_mm: standard deviation of automatic less reference of this model version, by measurement
-    name; without it the uncertainty says that the model's part is not known.
+    model: what this model version adds to the uncertainty, by measurement name; without it the uncertainty says that
+    the model's part is not known.
     """
     general = next(
         (f for f in seg.findings if f.severity == "refusal" and f.structure is None), None
@@ -104,7 +117,7 @@ def measure(seg: Segmentation, model_sd_mm: Mapping[str, float] | None = None) -
     middle = midplane.find(seg)
     if isinstance(middle, Refusal):
         return _all_refused(middle, None)
-    scene = _scene(seg, middle, model_sd_mm or {})
+    scene = _scene(seg, middle, model or {})
     if isinstance(scene, Refusal):
         return _all_refused(scene, middle.plane)
     lines = {q.name: _measurement(q, scene) for q in QUANTITIES}
@@ -121,7 +134,7 @@ def _all_refused(refusal: Refusal, plane: Plane | None) -> Measurements:
 
 
 def _scene(
-    seg: Segmentation, middle: MidPlane, model_sd_mm: Mapping[str, float]
+    seg: Segmentation, middle: MidPlane, model: Mapping[str, ModelError]
 ) -> _Scene | Refusal:
     plane = middle.plane
     raster = search(seg, plane, MEASURED)
@@ -139,8 +152,8 @@ def _scene(
     anatomy = sided(anatomy, centre[0])
     coarse = raster.grown(COARSE_MM, COARSE_MM)
 
-    def on(move: dict[str, float]) -> Anatomy:
-        there = outlines(field, moved(plane, **move), coarse, ("dura", "aa", "pm", "ivc"))
+    def on(move: Mapping[str, float], gain: float = 0.0) -> Anatomy:
+        there = outlines(field, moved(plane, **move), coarse, ("dura", "aa", "pm", "ivc"), gain)
         return sided(interpret(there, seg, bars, centre[0]), centre[0])
 
     return _Scene(
@@ -148,10 +161,11 @@ def _scene(
         middle,
         anatomy,
         tuple((on(low), on(high)) for low, high in MOVES),
+        (on({}, -SOFT), on({}, SOFT)),
         _near(field, plane, anatomy),
         field.voxel_mm,
         _common_flags(seg, middle),
-        model_sd_mm,
+        model,
         here.no_limbs,
     )
 
@@ -212,6 +226,7 @@ def _measurement(q: Quantity, scene: _Scene) -> Measurement:
         value_mm=math.dist(*points),
         uncertainty_mm=doubt.sd_mm,
         range_mm=doubt.range_mm,
+        softness_mm=doubt.softness_mm,
         uncertainty_note=doubt.note,
         start=line.start,
         end=line.end,
@@ -232,6 +247,7 @@ class _Doubt:
 
     sd_mm: float | None
     range_mm: tuple[float, float] | None
+    softness_mm: float
     note: str
 
 
@@ -239,7 +255,9 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) ->
     """Say how sure a value is. nearby: the values on parallel planes, where vessels merge or part between them."""
     value = line.span.length_mm
     contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
-    model = scene.model_sd_mm.get(q.name)
+    soft = _softness(q, value, scene)
+    error = scene.model.get(q.name)
+    model = None if error is None else error.of(soft)
     told = "model uncertainty not known" if model is None else f"model {model:.2f}"
     squares = [contour**2, (model or 0.0) ** 2]
     seen, lost, changed = [value, *nearby], 0, bool(nearby)
@@ -259,10 +277,17 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) ->
         wide = 2 * math.sqrt(sum(squares[:2]))
         low, high = max(0.0, min(seen) - wide), max(seen) + wide
         said = f"range {low:.1f} to {high:.1f} mm, {where}: {why}; widened by twice contour {contour:.2f}, {told}"
-        return _Doubt(None, (low, high), said)
+        return _Doubt(None, (low, high), soft, said)
     plane = math.sqrt(sum(squares[2:]))
     note = f"k = 1: contour {contour:.2f}, plane {plane:.2f} ({moves}), {told}"
-    return _Doubt(math.sqrt(sum(squares)), None, note)
+    return _Doubt(math.sqrt(sum(squares)), None, soft, note)
+
+
+def _softness(q: Quantity, value: float, scene: _Scene) -> float:
+    """Half of how far the value moves between outlines that give and that take, mm."""
+    there = [q.find(anatomy) for anatomy in scene.soft]
+    values = [t.span.length_mm for t in there if isinstance(t, Line)]
+    return float(np.ptp([value, *values])) / 2
 
 
 def _count(q: Quantity, anatomy: Anatomy) -> int:

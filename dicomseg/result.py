@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -23,13 +24,30 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelError:
+    """What a model adds to the uncertainty of one measurement, found on cases that it never saw.
+
+    sd_mm: standard deviation of automatic less reference. share: of a value's softness, which is added to it; with it
+    `sd_mm` is what a value has that is not soft at all.
+    """
+
+    sd_mm: float
+    share: float = 0.0
+
+    def of(self, softness_mm: float | None) -> float:
+        """One standard deviation in mm of a value of this softness."""
+        return math.hypot(self.sd_mm, self.share * (softness_mm or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One line: its value is the distance of its two end points.
 
     value_mm: None exactly when `refusal` is set. points_lps: the two end points in LPS mm.
     uncertainty_mm: one standard deviation (k = 1); uncertainty_note says what it contains. range_mm: least and most of
     the values near the plane, widened by twice the other uncertainties, instead of a standard deviation, where vessels
-    merge or part, or the value is lost there.
+    merge or part, or the value is lost there. softness_mm: how far the value moves when every outline gives or takes
+    where the network is not sure; None where that was not tried.
     start, end: names of what the end points lie on, e.g. "left psoas major" and "left common iliac artery".
     flags: codes of warnings that keep the value, e.g. "at_bifurcation".
     """
@@ -44,6 +62,7 @@ class Measurement:
     start: str = ""
     end: str = ""
     points_lps: tuple[Point, Point] | None = None
+    softness_mm: float | None = None
     note: str = ""
     flags: tuple[str, ...] = ()
     refusal: Refusal | None = None
@@ -131,6 +150,7 @@ def _measurement_json(m: Measurement) -> dict[str, Any]:
         "value_mm": None if m.value_mm is None else round(m.value_mm, 3),
         "uncertainty_mm": None if m.uncertainty_mm is None else round(m.uncertainty_mm, 3),
         "range_mm": None if m.range_mm is None else [round(v, 3) for v in m.range_mm],
+        "softness_mm": None if m.softness_mm is None else round(m.softness_mm, 3),
         "uncertainty_note": m.uncertainty_note,
         "side": m.side,
         "from": m.start,

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors import torch as tensors_of
 from torch import nn
 
+from dicomseg.result import ModelError
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import STRUCTURES
 from model import level, oracle, window
@@ -40,8 +41,8 @@ NEEDED: Final = ("name", "version", "architecture")
 class LoadedModel:
     """A verified bundle with its engine and level finder ready to run.
 
-    model_sd_mm: standard deviation of (automatic − reference) per measurement on the bundle's test
-    cases; empty when no evaluation is on file. note: one line about an engine that could not be had. roots: None
+    model_errors: what the model adds to the uncertainty of each measurement, by its test cases (`model_sd_mm` and
+    `model_share` of the card); empty when no evaluation is on file. note: one line about an engine that could not be had. roots: None
     where the bundle has no network of its own for the roots.
     """
 
@@ -49,7 +50,7 @@ class LoadedModel:
     engine: Engine
     finder: level.LevelFinder
     card: Mapping[str, Any]
-    model_sd_mm: Mapping[str, float]
+    model_errors: Mapping[str, ModelError]
     note: str = ""
     roots: RootsFinder | None = None
 
@@ -241,5 +242,12 @@ def load(
             roots, more = roots_finder(own, ready, options, card["digest"])
             note = "; ".join(filter(None, (note, more)))
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
-    sd_mm = dict(card.get("model_sd_mm", {}))
-    return LoadedModel(info, ready, finder, card, sd_mm, note, roots)
+    return LoadedModel(info, ready, finder, card, _model_errors(card), note, roots)
+
+
+def _model_errors(card: Mapping[str, Any]) -> dict[str, ModelError]:
+    shares = card.get("model_share", {})
+    return {
+        name: ModelError(sd, shares.get(name, 0.0))
+        for name, sd in card.get("model_sd_mm", {}).items()
+    }

@@ -124,7 +124,7 @@ def process_series(
     watch.lap("segment")
     if isinstance(segmentation, NotInView):
         return segmentation
-    measurements = measure(segmentation, model.model_sd_mm or None)
+    measurements = measure(segmentation, model.model_errors or None)
     watch.lap("measure")
     key = key_of(grid, model.info, settings)
     created = clock()

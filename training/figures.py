@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from dicomseg.measure import measure
-from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName, ModelError
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array
@@ -30,7 +30,7 @@ from training.evaluate import Answer, answer, true_window
 from training.metrics import Score
 from training.reference import references
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 NOT_FOUND: Final = "level_not_found"
 """Code of a measurement that is refused because there is no level."""
 
@@ -39,7 +39,7 @@ NOT_FOUND: Final = "level_not_found"
 class Pair:
     """One measurement of one case, mm. refusal: code, set where `automatic_mm` is None.
 
-    uncertainty_mm, range_mm: what the automatic value says of itself; see `dicomseg.result.Measurement`.
+    uncertainty_mm, range_mm, softness_mm: what the automatic value says of itself; see `dicomseg.result.Measurement`.
     """
 
     automatic_mm: float | None
@@ -49,6 +49,7 @@ class Pair:
     flags: tuple[str, ...] = ()
     uncertainty_mm: float | None = None
     range_mm: tuple[float, float] | None = None
+    softness_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def figures_of(case: Case, task: Task) -> tuple[CaseFigures, Array | None]:
         got.why,
         got.seconds,
         got.scores,
-        _pairs(case, got, found, model.model_sd_mm),
+        _pairs(case, got, found, model.model_errors),
         baselines,
         task.fold,
     )
@@ -152,11 +153,11 @@ def _contrast(case: Case) -> str:
 
 
 def _pairs(
-    case: Case, got: Answer, found: Segmentation | None, model_sd_mm: Mapping[str, float]
+    case: Case, got: Answer, found: Segmentation | None, errors: Mapping[str, ModelError]
 ) -> dict[MeasurementName, Pair]:
     """Automatic and reference values; a measurement whose structures are not labelled is left out."""
     known = references(case)
-    lines = None if found is None else measure(found, model_sd_mm).main
+    lines = None if found is None else measure(found, errors).main
     out = {}
     for name in MAIN_MEASUREMENTS:
         reference = known[name]
@@ -175,6 +176,7 @@ def _pairs(
             tuple(line.flags),
             line.uncertainty_mm,
             line.range_mm,
+            line.softness_mm,
         )
     return out
 

@@ -18,13 +18,12 @@ from model.bundle import LoadedModel
 from training import report_paper
 from training.agreement import Agreement, agreement
 from training.figures import CaseFigures, Pair
+from training.model_error import card_values, model_errors
 
 SCHEMA: Final = 1
 ALL: Final = "all"
 """Row of the mean over a case's structures."""
 SEEN: Final = ", perhaps trained on"
-LEAST_FOR_SD: Final = 10
-"""Pairs below which no standard deviation goes into a bundle's card."""
 LEVEL_LIMIT_MM: Final = 8.0
 """A level farther than this from the true one counts as wrong."""
 
@@ -238,21 +237,6 @@ def _covered(pair: Pair) -> bool:
     return pair.uncertainty_mm is not None and abs(value - reference) <= 2 * pair.uncertainty_mm
 
 
-def model_sd_mm(cases: Sequence[CaseFigures]) -> dict[str, float]:
-    """SD of automatic − reference per measurement over unseen cases, mm; left out below ten pairs.
-
-    Of the values that carry a standard deviation: those with a range instead, at a bifurcation, may be off by the
-    width of a limb, and say so.
-    """
-    out = {}
-    unseen = [c.measurements for c in cases if c.unseen]
-    for name in MAIN_MEASUREMENTS:
-        found = _agreement([m[name] for m in unseen if name in m and m[name].range_mm is None])
-        if found is not None and found.n >= LEAST_FOR_SD and found.sd_difference is not None:
-            out[str(name)] = round(found.sd_difference, 3)
-    return out
-
-
 def about(model: LoadedModel) -> dict[str, str]:
     """Name the bundle and what it ran on."""
     info = model.info
@@ -269,17 +253,16 @@ def figures_json(
         "notes": list(notes),
         "rules": RULES,
         "paper": report_paper.SOURCE,
-        "model_sd_mm": model_sd_mm(cases),
+        **card_values(model_errors(cases)),
         "groups": [asdict(g) for g in groups(cases)],
         "cases": [c.to_dict() for c in cases],
     }
 
 
 def card_json(cases: Sequence[CaseFigures]) -> dict[str, Any]:
-    """What `export --card` puts into a bundle's card: scores by group and the measurements' SD."""
+    """What `export --card` puts into a bundle's card: scores by group and the measurements' errors."""
     told: dict[str, Any] = {"evaluation": [_short(g) for g in groups(cases)]}
-    sds = model_sd_mm(cases)
-    return {**told, "model_sd_mm": sds} if sds else told
+    return told | card_values(model_errors(cases))
 
 
 def _short(told: Group) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from scipy import ndimage
 from shapely import shortest_line
 
 from dicomseg.measure import measure
+from dicomseg.result import ModelError
 
 TOLERANCE_MM = 0.1
 
@@ -110,9 +111,24 @@ def test_every_line_has_names_method_and_uncertainty(shapes):
 def test_the_models_own_uncertainty_is_added(shapes):
     seg = shapes.segmentation(shapes.spine(), posed(shapes, 1))
     without = measure(seg).main["OC"].uncertainty_mm
-    found = measure(seg, {"OC": 1.12}).main["OC"]
+    found = measure(seg, {"OC": ModelError(1.12)}).main["OC"]
     assert found.uncertainty_mm == pytest.approx(math.hypot(without, 1.12))
     assert "model 1.12" in found.uncertainty_note
+
+
+def test_a_value_between_soft_outlines_moves_and_is_less_certain(shapes):
+    """Logits of a quarter give outlines that give and take four times as far; the psoas yields on one side only."""
+    firm = shapes.segmentation(shapes.spine(), shapes.straight())
+    soft = replace(firm, scores=replace(firm.scores, logits=firm.scores.logits / 4))
+    sure, unsure = (measure(seg).main for seg in (firm, soft))
+    for name in ("OC", "DAA", "DIVC"):
+        assert unsure[name].value_mm == pytest.approx(sure[name].value_mm, abs=0.05)
+        assert unsure[name].softness_mm == pytest.approx(4 * sure[name].softness_mm, rel=0.2)
+    told = {"OC": ModelError(0.3, 0.5)}
+    found, plain = measure(soft, told).main["OC"], unsure["OC"]
+    model = math.hypot(0.3, 0.5 * plain.softness_mm)
+    assert found.uncertainty_mm == pytest.approx(math.hypot(plain.uncertainty_mm, model))
+    assert f"model {model:.2f}" in found.uncertainty_note
 
 
 def test_extras_are_measured(shapes):
@@ -205,7 +221,7 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
     assert low <= up.value_mm < 13.0
     assert 20.0 < high < 27.0
     assert "the number of vessel sections changes" in up.uncertainty_note
-    wide = measure(shapes.segmentation(tubes, pose), {"DAA": 0.9}).main["DAA"].range_mm
+    wide = measure(shapes.segmentation(tubes, pose), {"DAA": ModelError(0.9)}).main["DAA"].range_mm
     assert np.subtract(wide, up.range_mm) == pytest.approx([-1.75, 1.75], abs=0.06)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dicomseg.result import ModelError
 from model import bundle
 from model.errors import BundleError
 from model.level import LevelArchitecture, LevelNet, NetworkFinder
@@ -54,7 +55,7 @@ def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV
         expected = network(torch.from_numpy(values)[None, None])[0].numpy()
     np.testing.assert_allclose(model.engine.run(patch), expected, atol=1e-4)
     assert isinstance(model.finder, NetworkFinder)
-    assert model.model_sd_mm == {"OC_LEFT": 1.5}
+    assert model.model_errors == {"OC_LEFT": ModelError(1.5)}
     assert (model.info.name, model.info.version) == ("tiny", "3.1")
     assert (model.info.engine, model.info.precision) == ("torch-cpu", "float32")
 

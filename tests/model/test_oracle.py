@@ -72,4 +72,4 @@ def test_the_oracle_is_a_bundle(tmp_path_factory: pytest.TempPathFactory) -> Non
         "oracle",
         "exact",
     )
-    assert model.model_sd_mm == {}
+    assert model.model_errors == {}

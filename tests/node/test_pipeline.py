@@ -53,7 +53,7 @@ def science(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def _process(grid: Grid, settings: Any = SETTINGS) -> Processed | NotInView:
-    model: Any = SimpleNamespace(info=INFO, model_sd_mm={})
+    model: Any = SimpleNamespace(info=INFO, model_errors={})
     return process_series(grid, model, settings, lambda: NOW)
 
 

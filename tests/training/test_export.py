@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from dicomseg.result import ModelError
 from dicomseg.structures import StructureId
 from dicomseg.volume import AXIAL, affine_of
 from model import bundle, oracle
@@ -91,7 +92,7 @@ def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: 
     found = model.engine.run(patch)
     np.testing.assert_allclose(found, answers["average"], atol=1e-4)
     assert np.abs(found - answers["network"]).max() > 1e-3
-    assert model.model_sd_mm == {"PI_LEFT": 0.7}
+    assert model.model_errors == {"PI_LEFT": ModelError(0.7)}
     assert model.card["training"]["held_out"] == ["spider-b"]
     assert model.card["training"]["steps"] == 2
     assert model.card["created"] == "2030-01-02"

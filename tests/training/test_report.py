@@ -22,7 +22,7 @@ from training.figures import CaseFigures, Pair, write_json, write_labels
 from training.metrics import MISSED, Score
 from training.report_pictures import outlines, surfaces
 from training.report_tables import dice_table, markdown, measurement_tables
-from training.summary import card_json, group, groups, model_sd_mm
+from training.summary import card_json, group, groups
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -166,8 +166,8 @@ def test_the_models_sd_is_of_values_that_carry_one() -> None:
     plain = [figures(str(n), 0.9, measurements={"DAA": Pair(10.0 + n % 2, 10.0, "truth")}) for n in range(10)]  # fmt: skip
     wild = Pair(21.0, 9.0, "truth", range_mm=(8.5, 21.0))
     cases = [*plain, figures("wild", 0.9, measurements={"DAA": wild})]
-    assert model_sd_mm(cases) == {"DAA": pytest.approx(0.527, abs=1e-3)}
-    assert model_sd_mm([*plain[1:], cases[-1]]) == {}
+    assert card_json(cases)["model_sd_mm"] == {"DAA": 0.527}
+    assert "model_sd_mm" not in card_json([*plain[1:], cases[-1]])
 
 
 def test_tables_carry_the_papers_rows() -> None:
@@ -184,12 +184,13 @@ def test_tables_carry_the_papers_rows() -> None:
 
 def test_the_cards_sd_is_of_unseen_cases_and_needs_ten() -> None:
     few = [figures(f"c{n}", 0.9, 0.1 * n) for n in range(9)]
-    assert model_sd_mm(few) == {}
     assert "model_sd_mm" not in card_json(few)
     seen = [*few, figures("seen", 0.9, 50.0, unseen=False)]
-    assert model_sd_mm(seen) == {}
+    assert "model_sd_mm" not in card_json(seen)
     ten = [*few, figures("c9", 0.9, 0.9)]
-    assert model_sd_mm(ten)["DAA"] == pytest.approx(np.std(np.arange(10) / 10, ddof=1), abs=1e-3)
+    sd = np.std(np.arange(10) / 10, ddof=1)
+    assert card_json(ten)["model_sd_mm"]["DAA"] == pytest.approx(sd, abs=1e-3)
+    assert "model_share" not in card_json(ten)  # too few, and none tells its softness
     assert card_json(ten)["evaluation"][0]["dice"]["l4"]["mean"] == 0.9
 
 

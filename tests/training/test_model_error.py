@@ -1,0 +1,42 @@
+"""What a model adds to the uncertainty follows from its errors, and from how soft their values were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dicomseg.result import ModelError
+from training.model_error import LEAST_SD_MM, card_values, fitted
+
+
+def test_errors_that_grow_with_the_softness_are_found_as_such() -> None:
+    rng = np.random.default_rng(3)
+    soft = rng.uniform(0, 4, 4000)
+    errors = rng.normal(0, np.hypot(0.4, 0.8 * soft)) + 5.0
+    found = fitted(errors.tolist(), soft.tolist())
+    assert found.sd_mm == pytest.approx(0.4, abs=0.05)
+    assert found.share == pytest.approx(0.8, abs=0.04)
+
+
+def test_errors_that_do_not_depend_on_it_give_their_plain_deviation() -> None:
+    rng = np.random.default_rng(4)
+    errors, soft = rng.normal(0, 1.5, 4000), rng.uniform(0.5, 2, 4000)
+    found = fitted(errors.tolist(), soft.tolist())
+    assert found.of(1.0) == pytest.approx(1.5, abs=0.06)
+    assert found.share < 0.5
+
+
+def test_no_value_is_surer_than_a_contour() -> None:
+    found = fitted([0.0] * 40, [0.0] * 40)
+    assert found.sd_mm == pytest.approx(LEAST_SD_MM)
+
+
+def test_a_value_has_its_own_and_its_softness_share() -> None:
+    assert ModelError(0.3, 0.5).of(0.8) == pytest.approx(0.5)
+    assert ModelError(0.3, 0.5).of(None) == 0.3
+
+
+def test_the_card_holds_both_and_no_empty_table() -> None:
+    told = card_values({"OC": ModelError(0.5, 0.25), "PI": ModelError(0.7)})
+    assert told == {"model_sd_mm": {"OC": 0.5, "PI": 0.7}, "model_share": {"OC": 0.25}}
+    assert card_values({}) == {}
