@@ -2,7 +2,8 @@
 
 An error has the variance `sd_mm`² + (`share` · softness)²: where the network is not sure, the value moves as the
 outlines give and take (`Measurement.softness_mm`), and its error is larger (ADR 0017). Both are found together as the
-most likely ones for normal errors.
+most likely ones for errors with Student's t of four degrees of freedom: a few are wrong as a whole, and a normal
+distribution would make all others uncertain for their sake.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ LEAST_FOR_SD: Final = 10
 """Pairs below which nothing goes into a bundle's card."""
 LEAST_FOR_SHARE: Final = 30
 """Pairs below which the softness is left out: two figures from few errors follow single ones."""
+FREEDOM: Final = 4
 LEAST_SD_MM: Final = 0.05
 """No value is surer than this, however firm its outlines; a contour alone is uncertain by 0.02."""
 
@@ -33,7 +35,9 @@ def fitted(differences: Sequence[float], softness: Sequence[float]) -> ModelErro
     def surprise(logs: np.ndarray[Any, np.dtype[np.float64]]) -> float:
         sd, share = np.exp(logs)
         variance = max(sd, LEAST_SD_MM) ** 2 + (share * soft) ** 2
-        return float(np.mean(np.log(variance) + error**2 / variance))
+        scale = variance * (FREEDOM - 2) / FREEDOM
+        tail = (FREEDOM + 1) * np.log1p(error**2 / (FREEDOM * scale))
+        return float(np.mean(np.log(scale) + tail))
 
     plain = float(np.std(error))
     starts = [

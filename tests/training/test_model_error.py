@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -9,21 +11,32 @@ from dicomseg.result import ModelError
 from training.model_error import LEAST_SD_MM, card_values, fitted
 
 
+def heavy(rng: np.random.Generator, sd: Sequence[float] | float) -> list[float]:
+    """4000 errors with a few large ones: Student's t of four degrees of freedom, of this standard deviation."""
+    return list(rng.standard_t(4, 4000) / np.sqrt(2) * np.asarray(sd))
+
+
 def test_errors_that_grow_with_the_softness_are_found_as_such() -> None:
     rng = np.random.default_rng(3)
     soft = rng.uniform(0, 4, 4000)
-    errors = rng.normal(0, np.hypot(0.4, 0.8 * soft)) + 5.0
-    found = fitted(errors.tolist(), soft.tolist())
+    errors = [e + 5.0 for e in heavy(rng, np.hypot(0.4, 0.8 * soft))]
+    found = fitted(errors, soft.tolist())
     assert found.sd_mm == pytest.approx(0.4, abs=0.05)
     assert found.share == pytest.approx(0.8, abs=0.04)
 
 
 def test_errors_that_do_not_depend_on_it_give_their_plain_deviation() -> None:
     rng = np.random.default_rng(4)
-    errors, soft = rng.normal(0, 1.5, 4000), rng.uniform(0.5, 2, 4000)
-    found = fitted(errors.tolist(), soft.tolist())
+    found = fitted(heavy(rng, 1.5), rng.uniform(0.5, 2, 4000).tolist())
     assert found.of(1.0) == pytest.approx(1.5, abs=0.06)
     assert found.share < 0.5
+
+
+def test_one_value_that_is_wrong_as_a_whole_does_not_make_the_others_uncertain() -> None:
+    rng = np.random.default_rng(5)
+    errors = rng.normal(0, 0.5, 80).tolist()
+    soft = [0.0] * 80
+    assert fitted([*errors, 12.0], [*soft, 0.0]).sd_mm < 0.8 < np.std([*errors, 12.0])
 
 
 def test_no_value_is_surer_than_a_contour() -> None:
