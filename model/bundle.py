@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,12 +243,19 @@ def load(
             roots, more = roots_finder(own, ready, options, card["digest"])
             note = "; ".join(filter(None, (note, more)))
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
-    return LoadedModel(info, ready, finder, card, _model_errors(card), note, roots)
+    return LoadedModel(info, ready, finder, card, _model_errors(card, path), note, roots)
 
 
-def _model_errors(card: Mapping[str, Any]) -> dict[str, ModelError]:
-    shares = card.get("model_share", {})
-    return {
-        name: ModelError(sd, shares.get(name, 0.0))
-        for name, sd in card.get("model_sd_mm", {}).items()
-    }
+def _model_errors(card: Mapping[str, Any], folder: Path) -> dict[str, ModelError]:
+    """Read `model_sd_mm` and `model_share`; a hand may have written them."""
+    sds, shares = card.get("model_sd_mm", {}), card.get("model_share", {})
+    for key, values in (("model_sd_mm", sds), ("model_share", shares)):
+        if not isinstance(values, dict) or not all(_is_size(v) for v in values.values()):
+            raise BundleError(
+                f"{folder / CARD}: {key} is no table of finite numbers, 0 or more; export the bundle again"
+            )
+    return {name: ModelError(sd, shares.get(name, 0.0)) for name, sd in sds.items()}
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf

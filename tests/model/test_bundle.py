@@ -126,6 +126,20 @@ def test_a_card_without_a_needed_key_is_refused(folder: Path, key: str) -> None:
         bundle.load(folder)
 
 
+@pytest.mark.parametrize("key", ["model_sd_mm", "model_share"])
+@pytest.mark.parametrize("told", [[1.5], {"OC": -0.1}, {"OC": "1.5"}, {"OC": float("nan")}])
+def test_errors_of_a_model_that_are_no_sizes_are_refused(folder: Path, key: str, told: Any) -> None:
+    reseal(folder, **{key: told})
+    with pytest.raises(BundleError, match=f"card.json: {key} is no table"):
+        bundle.load(folder, engine="torch")
+
+
+def test_a_share_goes_with_its_deviation(folder: Path) -> None:
+    reseal(folder, model_sd_mm={"OC": 0.3, "PI": 0.2}, model_share={"OC": 0.5})
+    model = bundle.load(folder, engine="torch")
+    assert model.model_errors == {"OC": ModelError(0.3, 0.5), "PI": ModelError(0.2)}
+
+
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     reseal(folder, architecture=Architecture(width=8).to_dict())
     with pytest.raises(BundleError, match="do not fit"):
