@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -275,19 +276,30 @@ def paper_grid(patch: Patch) -> Array:
 
 
 def _best_on_patch(logits: Array, shape: Index, roots: Array | None) -> Array:
-    """Best class of every voxel of the box, one channel at a time; the first of equals wins, a root over all."""
-    most, best = torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.uint8)
-    for channel, plane in enumerate(_tensor(logits)):
-        if roots is not None and channel == ROOTS:
-            continue
-        full = functional.interpolate(
-            plane[None, None], size=shape, mode="trilinear", align_corners=False
-        )[0, 0]
-        best.masked_fill_(full > most, channel)
-        torch.maximum(most, full, out=most)
+    """Best class of every voxel of the box, a root over all.
+
+    Where a voxel of the logits' grid and all its neighbours agree, so does every mean of their logits: interpolated
+    is only the rest, in a typical window one in seven.
+    """
+    fields = np.array(logits)
     if roots is not None:
-        best.masked_fill_(torch.from_numpy(roots > 0), ROOTS)
-    return np.asarray(best.numpy())
+        fields[ROOTS] = -np.inf
+    coarse = fields.argmax(0).astype(np.uint8)
+    factor = np.array(shape) // coarse.shape
+    unlike = maximum_filter(coarse, 3) != minimum_filter(coarse, 3)
+    best, mixed = (
+        array.repeat(factor[0], 0).repeat(factor[1], 1).repeat(factor[2], 2)
+        for array in (coarse, unlike)
+    )
+    at = np.argwhere(mixed)
+    if len(at) and factor.max() > 1:
+        sampled = _sampled(_tensor(logits), (at + 0.5) / factor - 0.5, "linear")
+        if roots is not None:
+            sampled[ROOTS] = -np.inf
+        best[mixed] = sampled.argmax(0)
+    if roots is not None:
+        best[roots > 0] = ROOTS
+    return np.asarray(best)
 
 
 def restore(

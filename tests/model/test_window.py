@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
@@ -126,6 +128,27 @@ def test_labels_turn_where_the_logits_cross_in_the_patient(
     assert seen[2:-2, 2:-2, 2:-2].all()
     np.testing.assert_array_equal(labels.volume.array[seen], expected[seen])
     assert not labels.volume.array[~seen].any()
+
+
+@pytest.mark.parametrize("rooted", [False, True])
+def test_what_is_not_interpolated_is_what_interpolation_says(*, rooted: bool) -> None:
+    """Blobs of all classes with borders, single voxels and ties among them, against all logits at full size."""
+    rng = np.random.default_rng(6)
+    logits = rng.normal(0, 1, (CHANNELS, 12, 14, 10)).astype(np.float32)
+    logits[0] += 2.0
+    logits[2, 2:9, 3:11, 1:8], logits[6, 4:6, 4:9, 2:5] = 9.0, 12.0
+    logits[window.ROOTS, 3, 3:9] = 15.0
+    shape = (24, 28, 20)
+    full = functional.interpolate(torch.from_numpy(logits)[None], size=shape, mode="trilinear")[0]
+    roots = rng.normal(-1, 1, shape).astype(np.float32) if rooted else None
+    if roots is not None:
+        full[window.ROOTS] = -torch.inf
+    expected = full.argmax(0).numpy()
+    if roots is not None:
+        expected[roots > 0] = window.ROOTS
+    found = window._best_on_patch(logits, shape, roots)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_what_lies_outside_the_window_was_not_looked_at() -> None:
