@@ -255,7 +255,8 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) ->
     """Say how sure a value is. nearby: the values on parallel planes, where vessels merge or part between them."""
     value = line.span.length_mm
     contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
-    soft = _softness(q, value, scene)
+    given_taken = _soft_values(q, scene)
+    soft = float(np.ptp([value, *given_taken])) / 2
     error = scene.model.get(q.name)
     model = None if error is None else error.of(soft)
     told = "model uncertainty not known" if model is None else f"model {model:.2f}"
@@ -271,8 +272,15 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) ->
             _count(q, a) != _count(q, scene.anatomy) for a in pair
         )
     moves = "plane moved ±1 mm, tilted ±2°"
-    if changed or lost:
-        why = "the number of vessel sections changes" if changed else f"{lost} planes give no value"
+    vanishes = len(given_taken) < len(scene.soft)
+    reasons = (
+        (changed, "the number of vessel sections changes"),
+        (lost, f"{lost} planes give no value"),
+        (vanishes, "outlines that give or take where the network is not sure leave no value"),
+    )
+    why = next((text for holds, text in reasons if holds), "")
+    if why:
+        seen += given_taken if vanishes else []
         where = f"{moves}, and up to {max(NEAR_MM):g} mm away" if nearby else moves
         wide = 2 * math.sqrt(sum(squares[:2]))
         low, high = max(0.0, min(seen) - wide), max(seen) + wide
@@ -283,11 +291,10 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: tuple[float, ...]) ->
     return _Doubt(math.sqrt(sum(squares)), None, soft, note)
 
 
-def _softness(q: Quantity, value: float, scene: _Scene) -> float:
-    """Half of how far the value moves between outlines that give and that take, mm."""
+def _soft_values(q: Quantity, scene: _Scene) -> list[float]:
+    """The value between outlines that give and that take, mm; fewer than two where it is refused there."""
     there = [q.find(anatomy) for anatomy in scene.soft]
-    values = [t.span.length_mm for t in there if isinstance(t, Line)]
-    return float(np.ptp([value, *values])) / 2
+    return [t.span.length_mm for t in there if isinstance(t, Line)]
 
 
 def _count(q: Quantity, anatomy: Anatomy) -> int:

@@ -6,7 +6,8 @@ both, nine channels. Channel counts are not printed there; ours follow from `wid
 pooling branch: it would see the padding and answer differently for a slab and a full window.
 
 Ours beyond the paper: the network is told where each voxel lies from the level that was found (ADR 0012).
-One vertebra looks like the next, and so do their roots; only the level says which is which.
+One vertebra looks like the next, and so do their roots; only the level says which is which. And a branch at
+stride 8 sees further up and down the vessels than the pyramid does (ADR 0018).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Architecture:
     second convolution dense, which then is about an eighth of all work. position: hidden channels of the
     layer that is told each voxel's place from the level; 0 tells it nothing. stem: channels of the first
     convolution where it is another number than `width`; it alone sees the image at full resolution. late_tap:
-    the low-level tap also takes what the first block has made of it, still at stride 2.
+    the low-level tap also takes what the first block has made of it, still at stride 2. context: channels of the
+    branch at stride 8 that sees further along the body (ADR 0018); 0 is none.
     """
 
     width: int = 8
@@ -55,6 +57,7 @@ class Architecture:
     position: int = 0
     stem: int = 0
     late_tap: bool = False
+    context: int = 0
 
     @property
     def entry(self) -> int:
@@ -211,6 +214,33 @@ class _Position(nn.Sequential):
         nn.init.zeros_(last.weight)
 
 
+class Context(nn.Module):
+    """What lies further away, seen at stride 8 and added to the encoder's features; silent when new.
+
+    An artery beside a vein, both without signal, is told from it by where each comes from and goes to.
+    """
+
+    def __init__(self, architecture: Architecture, inputs: int) -> None:
+        super().__init__()
+        channels = architecture.context
+        self.down = SeConv(architecture, inputs, channels, stride=2)
+        self.blocks = nn.Sequential(
+            _Block(architecture, channels, channels),
+            _Block(architecture, channels, channels, dilation=2),
+        )
+        self.out = nn.Conv3d(channels, inputs, 1, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features at stride 4, any size, with what is seen at stride 8 added."""
+        coarse = self.out(self.blocks(self.down(x)))
+        fine = functional.interpolate(
+            coarse, scale_factor=2.0, mode="trilinear", align_corners=False
+        )
+        # An odd number of voxels at stride 4 comes back as one more.
+        return x + fine[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]
+
+
 class DeepLabV3Plus3D(nn.Module):
     """Image (N, 1, D, H, W) to logits (N, channels, D/2, H/2, W/2); every size a multiple of 4.
 
@@ -240,6 +270,7 @@ class DeepLabV3Plus3D(nn.Module):
             _Block(architecture, 16 * b, 16 * b, dilation=2),
         )
         self.position = _Position(architecture.position, 4 * b) if architecture.position else None
+        self.context = Context(architecture, 16 * b) if architecture.context else None
         self.pyramid = _Pyramid(architecture, 16 * b, head)
         self.decoder = nn.Sequential(
             SeConv(architecture, head + 3 * b, head),
@@ -258,7 +289,10 @@ class DeepLabV3Plus3D(nn.Module):
         high = first.last(inner, low)
         if self.position is not None:
             high = high + self.position(place)
-        high = self.pyramid(self.encoder[1:](high))
+        high = self.encoder[1:](high)
+        if self.context is not None:
+            high = self.context(high)
+        high = self.pyramid(high)
         high = functional.interpolate(high, scale_factor=2.0, mode="trilinear", align_corners=False)
         tap = torch.cat([low, inner], dim=1) if self.architecture.late_tap else low
         logits: Tensor = self.decoder(torch.cat([high, self.low(tap)], dim=1))

@@ -1,8 +1,9 @@
-"""Weights to start a run from: those of a bundle, its normalisation, width or places converted where they differ."""
+"""Weights to start a run from: those of a bundle, its normalisation, width, places or context converted where they
+differ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from model.bundle import WEIGHTS, read_card
 from model.network import Architecture, DeepLabV3Plus3D
-from training.augment import window_sample
+from training.augment import Sample, window_sample
 from training.cases import load_case
 from training.errors import OptionsRefused
 
@@ -28,10 +29,10 @@ def starting_network(
 ) -> DeepLabV3Plus3D:
     """Return a bundle's network in the wanted architecture.
 
-    That may fix its normalisation, be wider, or be told its places; the function is kept.
+    That may fix its normalisation, be wider, be told its places, or see further; the function is kept.
 
     paths: prepared cases to take the statistics from when instance normalisation becomes batch
-    normalisation; some of them, evenly spread, are used.
+    normalisation, and for a new context; some of them, evenly spread, are used.
 
     Raises:
         BundleError: the bundle is not what its card says.
@@ -54,6 +55,7 @@ def starting_network(
         width=architecture.width,
         stem=architecture.stem,
         late_tap=architecture.late_tap,
+        context=given.context or architecture.context,
     )
     if (
         like_wanted != architecture
@@ -62,13 +64,21 @@ def starting_network(
     ):
         raise OptionsRefused(
             f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
-            " (it may be wider, tap later, and be told its places)"
+            " (it may be wider, tap later, be told its places, and see a context)"
         )
+    spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
     if given.norm != architecture.norm:
-        spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
-        images = (window_sample(load_case(p)).image for p in spread)
-        network = with_fixed_statistics(network, images)
-    return network if network.architecture == architecture else widened(network, architecture)
+        network = with_fixed_statistics(network, (s.image for s in _windows(spread)))
+    without = replace(architecture, context=given.context)
+    if network.architecture != without:
+        network = widened(network, without)
+    if without == architecture:
+        return network
+    return with_context(network, architecture, _windows(spread))
+
+
+def _windows(paths: Iterable[Path]) -> Iterator[Sample]:
+    return (window_sample(load_case(path)) for path in paths)
 
 
 def _can_grow(given: Architecture, wanted: Architecture) -> bool:
@@ -86,6 +96,26 @@ def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLab
     """Return the same network with a layer that is told its places and does not listen yet."""
     made = DeepLabV3Plus3D(architecture)
     made.load_state_dict({**made.state_dict(), **network.state_dict()})
+    return made.eval()
+
+
+@torch.no_grad()
+def with_context(
+    network: DeepLabV3Plus3D, architecture: Architecture, samples: Iterable[Sample]
+) -> DeepLabV3Plus3D:
+    """Return the same network with a branch that sees further and is not listened to yet.
+
+    samples: windows whose mean statistics normalise the branch from now on, as training keeps them.
+    """
+    torch.manual_seed(0)
+    made = DeepLabV3Plus3D(architecture)
+    made.load_state_dict({**made.state_dict(), **network.state_dict()})
+    made.eval()
+    if made.context is None:
+        raise ValueError("an architecture without a context has nothing to add")
+    made.context.train()
+    for sample in samples:
+        made(sample.image, sample.place)
     return made.eval()
 
 

@@ -131,6 +131,17 @@ def test_a_value_between_soft_outlines_moves_and_is_less_certain(shapes):
     assert f"model {model:.2f}" in found.uncertainty_note
 
 
+def test_a_value_that_soft_outlines_lose_has_a_range(shapes):
+    """Logits of a twentieth: outlines that take 2 leave nothing, and the value is as unsure as one can be."""
+    firm = shapes.segmentation(shapes.spine(), shapes.straight())
+    faint = replace(firm, scores=replace(firm.scores, logits=firm.scores.logits / 20))
+    for name, found in measure(faint, {"DAA": ModelError(0.5)}).main.items():
+        assert found.value_mm is not None, name
+        assert found.uncertainty_mm is None, name
+        assert found.range_mm[0] < found.value_mm < found.range_mm[1], name
+        assert "leave no value" in found.uncertainty_note, name
+
+
 def test_extras_are_measured(shapes):
     tubes = shapes.spine()
     found = measure(shapes.segmentation(tubes, posed(shapes, 4))).extra

@@ -131,6 +131,21 @@ def test_a_network_that_is_told_its_places_answers_the_same_off_the_middle() -> 
     assert np.abs(middle - expected).max() > 0.01 * np.abs(expected).max()
 
 
+def test_a_network_that_sees_further_answers_the_same_on_any_grid() -> None:
+    """Five and seven voxels at stride 4 come back from stride 8 as six and eight, of which one is cut off."""
+    torch.manual_seed(6)
+    made = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, context=8)).eval()
+    silent = eager(made, patch((16, 20, 28)))
+    nn.init.normal_(made.context.out.weight, std=1e4)  # type: ignore[union-attr]
+    engine = engine_of(made)
+    for shape in ((16, 20, 28), (16, 32, 24)):
+        expected = eager(made, patch(shape))
+        found = engine.run(patch(shape))
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    heard = np.abs(eager(made, patch((16, 20, 28))) - silent).max()
+    assert heard > 0.01 * np.abs(silent).max()
+
+
 def test_shapes_may_come_in_any_order() -> None:
     made, engine = network(), ready()
     engine.warm((8, 8, 8))

@@ -32,11 +32,16 @@ def compiler() -> None:
 PLAIN = Architecture(width=8, dilations=(1, 2), decoder=3, position=5)
 
 
-@pytest.fixture(params=[PLAIN, replace(PLAIN, stem=16, late_tap=True)], ids=["plain", "late tap"])
+@pytest.fixture(
+    params=[PLAIN, replace(PLAIN, stem=16, late_tap=True), replace(PLAIN, context=16)],
+    ids=["plain", "late tap", "context"],
+)
 def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     torch.manual_seed(5)
     made = DeepLabV3Plus3D(request.param)
     torch.nn.init.normal_(made.position[2].weight, std=0.3)  # type: ignore[index]
+    if made.context is not None:
+        torch.nn.init.normal_(made.context.out.weight, std=0.3)
     place = places((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
     with torch.no_grad():
         for _ in range(3):

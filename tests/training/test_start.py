@@ -11,8 +11,9 @@ import torch
 
 from model.bundle import write_bundle
 from model.network import Architecture, DeepLabV3Plus3D, places
+from training.augment import Sample
 from training.errors import OptionsRefused
-from training.start import starting_network, widened, with_fixed_statistics
+from training.start import starting_network, widened, with_context, with_fixed_statistics
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2, norm="instance")
 
@@ -64,6 +65,31 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
         wide = starting_network(bundle, replace(TINY, width=6), [])
         torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
+        further = starting_network(bundle, replace(TINY, width=6, context=8), [])
+        torch.testing.assert_close(further(image), network(image), atol=1e-4, rtol=1e-3)
+
+
+def test_a_context_is_silent_at_first_normalised_by_the_windows_and_learns(
+    network: DeepLabV3Plus3D,
+) -> None:
+    """Without the windows' statistics, which training keeps, fourteen convolutions would let nothing through."""
+    network = with_fixed_statistics(network, [torch.randn(1, 1, 16, 16, 16)])
+    wanted = replace(network.architecture, context=8)
+    image = torch.randn(2, 1, 32, 28, 36)
+    samples = [
+        Sample(i[None], torch.zeros(1), torch.zeros(1), torch.zeros(1, 3, 8, 7, 9)) for i in image
+    ]
+    made = with_context(network, wanted, samples)
+    torch.testing.assert_close(made(image), network(image))
+    assert made.context is not None
+    seen: list[torch.Tensor] = []
+    made.context.out.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    made(image).square().sum().backward()
+    assert 0.3 < float(seen[0].std()) < 6
+    assert made.context.out.weight.grad is not None
+    assert made.context.out.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="nothing to add"):
+        with_context(network, network.architecture, samples)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def forward(
         high = high + functional.linear(hidden.relu_(), _matrix(told[2]))
     for block in encoder[1:]:
         high = _block(block, high, mixed=mixed)
+    if network.context is not None:
+        high = _with_context(network.context, high, mixed=mixed)
     branches: Any = network.pyramid.branches
     parts = [
         _point(branches[0], high, mixed=mixed),
@@ -117,6 +119,14 @@ def _last(block: Any, inner: Tensor, x: Tensor, *, mixed: bool) -> Tensor:
     stride = block.shortcut.stride[0]
     y = _seconv(block.body[2], inner, mixed=mixed)
     return y + _product(x[::stride, ::stride, ::stride], _matrix(block.shortcut), None, mixed=mixed)
+
+
+def _with_context(context: Any, x: Tensor, *, mixed: bool) -> Tensor:
+    coarse = _seconv(context.down, x, mixed=mixed)
+    for block in context.blocks:
+        coarse = _block(block, coarse, mixed=mixed)
+    fine = _upsampled(_product(coarse, _matrix(context.out), None, mixed=mixed))
+    return x + fine[: x.shape[0], : x.shape[1], : x.shape[2]]
 
 
 def _upsampled(x: Tensor) -> Tensor:
