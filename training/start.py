@@ -68,7 +68,7 @@ def starting_network(
         )
     spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
     if given.norm != architecture.norm:
-        network = with_fixed_statistics(network, (s.image for s in _windows(spread)))
+        network = with_fixed_statistics(network, _windows(spread))
     without = replace(architecture, context=given.context)
     if network.architecture != without:
         network = widened(network, without)
@@ -159,10 +159,12 @@ def _copies(count: int, wanted: int) -> Tensor:
 
 
 @torch.no_grad()
-def with_fixed_statistics(network: DeepLabV3Plus3D, images: Iterable[Tensor]) -> DeepLabV3Plus3D:
-    """Return an instance-normalised network with the mean statistics of these images, fixed.
+def with_fixed_statistics(
+    network: DeepLabV3Plus3D, samples: Iterable[Sample]
+) -> DeepLabV3Plus3D:
+    """Return an instance-normalised network with the mean statistics of these windows, fixed.
 
-    images: (1, 1, D, H, W), scored. On one image that is the only one given, both answer the same.
+    On one window that is the only one given, both answer the same.
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
     hooks = [
@@ -171,8 +173,8 @@ def with_fixed_statistics(network: DeepLabV3Plus3D, images: Iterable[Tensor]) ->
         if isinstance(module, nn.InstanceNorm3d)
     ]
     network.eval()
-    for image in images:
-        network(image)
+    for sample in samples:
+        network(sample.image, sample.place)
     for hook in hooks:
         hook.remove()
     fixed = DeepLabV3Plus3D(replace(network.architecture, norm="batch"))

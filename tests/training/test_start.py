@@ -18,6 +18,12 @@ from training.start import starting_network, widened, with_context, with_fixed_s
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2, norm="instance")
 
 
+def window(image: torch.Tensor) -> Sample:
+    """One window of (1, 1, D, H, W) with the level in its middle."""
+    place = places(image.shape[2:], None, (0.8, 0.75, 0.75))[None]
+    return Sample(image, torch.zeros(1), torch.zeros(1), place)
+
+
 @pytest.fixture
 def network() -> DeepLabV3Plus3D:
     torch.manual_seed(2)
@@ -26,10 +32,27 @@ def network() -> DeepLabV3Plus3D:
 
 def test_fixed_statistics_of_one_image_give_its_answer(network: DeepLabV3Plus3D) -> None:
     image, other = torch.randn(2, 1, 1, 16, 16, 16).unbind(0)
-    fixed = with_fixed_statistics(network, [image])
+    fixed = with_fixed_statistics(network, [window(image)])
     with torch.inference_mode():
         torch.testing.assert_close(fixed(image), network(image), atol=1e-4, rtol=1e-3)
         assert not torch.allclose(fixed(2 * other), network(2 * other), atol=1e-2)
+
+
+def test_an_instance_normalised_bundle_is_told_its_places_and_its_statistics_are_fixed(
+    network: DeepLabV3Plus3D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The windows that give the statistics come with their places."""
+    card = {"name": "n", "version": "1", "architecture": TINY.to_dict(), "level_architecture": {}}
+    bundle = write_bundle(tmp_path / "bundle", card, network, torch.nn.Linear(1, 1))
+    image = torch.randn(1, 1, 16, 16, 16)
+    monkeypatch.setattr("training.start.load_case", lambda path: path)
+    monkeypatch.setattr("training.start.window_sample", lambda _: window(image))
+    wanted = replace(TINY, norm="batch", position=4, context=8)
+    told = starting_network(bundle, wanted, [tmp_path / "one.npz"])
+    assert told.architecture == wanted
+    with torch.inference_mode():
+        place = window(image).place
+        torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
 
 
 def test_a_bundle_is_started_from_and_another_architecture_is_refused(
@@ -73,12 +96,10 @@ def test_a_context_is_silent_at_first_normalised_by_the_windows_and_learns(
     network: DeepLabV3Plus3D,
 ) -> None:
     """Without the windows' statistics, which training keeps, fourteen convolutions would let nothing through."""
-    network = with_fixed_statistics(network, [torch.randn(1, 1, 16, 16, 16)])
+    network = with_fixed_statistics(network, [window(torch.randn(1, 1, 16, 16, 16))])
     wanted = replace(network.architecture, context=8)
     image = torch.randn(2, 1, 32, 28, 36)
-    samples = [
-        Sample(i[None], torch.zeros(1), torch.zeros(1), torch.zeros(1, 3, 8, 7, 9)) for i in image
-    ]
+    samples = [window(i[None]) for i in image]
     made = with_context(network, wanted, samples)
     torch.testing.assert_close(made(image), network(image))
     assert made.context is not None
@@ -100,7 +121,7 @@ def test_a_context_is_silent_at_first_normalised_by_the_windows_and_learns(
 def test_a_wider_network_answers_the_same_and_its_copies_learn_apart(
     network: DeepLabV3Plus3D, wider: dict[str, Any]
 ) -> None:
-    network = with_fixed_statistics(network, [torch.randn(1, 1, 16, 16, 16)])
+    network = with_fixed_statistics(network, [window(torch.randn(1, 1, 16, 16, 16))])
     wide = widened(network, replace(network.architecture, **wider))
     image = torch.randn(2, 1, 16, 24, 16)
     torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
