@@ -159,9 +159,7 @@ def _copies(count: int, wanted: int) -> Tensor:
 
 
 @torch.no_grad()
-def with_fixed_statistics(
-    network: DeepLabV3Plus3D, samples: Iterable[Sample]
-) -> DeepLabV3Plus3D:
+def with_fixed_statistics(network: DeepLabV3Plus3D, samples: Iterable[Sample]) -> DeepLabV3Plus3D:
     """Return an instance-normalised network with the mean statistics of these windows, fixed.
 
     On one window that is the only one given, both answer the same.
