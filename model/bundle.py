@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from torch import nn
 
 from dicomseg.result import ModelError
 from dicomseg.segmentation import EngineInfo
-from dicomseg.structures import STRUCTURES
+from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from model import level, oracle, window
 from model.engines import Engine, EngineOptions, OracleEngine, choose, roots_finder
 from model.errors import BundleError
@@ -44,7 +44,8 @@ class LoadedModel:
 
     model_errors: what the model adds to the uncertainty of each measurement, by its test cases (`model_sd_mm` and
     `model_share` of the card); empty when no evaluation is on file. note: one line about an engine that could not be had. roots: None
-    where the bundle has no network of its own for the roots.
+    where the bundle has no network of its own for the roots. outline_shifts: added to the logits of structures before
+    their outlines are measured (ADR 0019); labels know nothing of them.
     """
 
     info: EngineInfo
@@ -54,6 +55,7 @@ class LoadedModel:
     model_errors: Mapping[str, ModelError]
     note: str = ""
     roots: RootsFinder | None = None
+    outline_shifts: Mapping[StructureId, float] = field(default_factory=dict)
 
 
 def default_path() -> Path:
@@ -243,7 +245,8 @@ def load(
             roots, more = roots_finder(own, ready, options, card["digest"])
             note = "; ".join(filter(None, (note, more)))
     info = EngineInfo(card["name"], card["version"], card["digest"], ready.name, ready.precision)
-    return LoadedModel(info, ready, finder, card, _model_errors(card, path), note, roots)
+    errors, shifts = _model_errors(card, path), _outline_shifts(card, path)
+    return LoadedModel(info, ready, finder, card, errors, note, roots, shifts)
 
 
 def _model_errors(card: Mapping[str, Any], folder: Path) -> dict[str, ModelError]:
@@ -255,6 +258,21 @@ def _model_errors(card: Mapping[str, Any], folder: Path) -> dict[str, ModelError
                 f"{folder / CARD}: {key} is no table of finite numbers, 0 or more; export the bundle again"
             )
     return {name: ModelError(sd, shares.get(name, 0.0)) for name, sd in sds.items()}
+
+
+def _outline_shifts(card: Mapping[str, Any], folder: Path) -> dict[StructureId, float]:
+    """Read `outline_shifts`; a hand may have written them."""
+    shifts = card.get("outline_shifts", {})
+    known = isinstance(shifts, dict) and shifts.keys() <= BY_ID.keys()
+    if not known or not all(_is_number(v) for v in shifts.values()):
+        raise BundleError(
+            f"{folder / CARD}: outline_shifts is no table of finite numbers by structure; export the bundle again"
+        )
+    return dict(shifts)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _is_size(value: object) -> bool:

@@ -23,7 +23,7 @@ from training.fit import CHECKPOINT, RECIPE
 from training.recipe import Recipe
 
 DEFAULT_NAME: Final = "lumbar-l45"
-CARRIED: Final = ("licence", "intended_use", "retrained_from")
+CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts")
 """What a bundle's card tells of the weights themselves, beside their training."""
 
 

@@ -30,7 +30,14 @@ RUN: Final = "run"
 CANDIDATE: Final = "candidate"
 COMPARISON: Final = "comparison.json"
 _PART: Final = "candidate.part"
-INHERITED: Final = ("licence", "intended_use", "limits", "model_sd_mm", "model_share")
+INHERITED: Final = (
+    "licence",
+    "intended_use",
+    "limits",
+    "model_sd_mm",
+    "model_share",
+    "outline_shifts",
+)
 """What a candidate's card takes over from the model it was trained from; the standard deviations of the
 measurements are those of that model until `evaluate` has measured the candidate's."""
 

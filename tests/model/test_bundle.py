@@ -134,6 +134,19 @@ def test_errors_of_a_model_that_are_no_sizes_are_refused(folder: Path, key: str,
         bundle.load(folder, engine="torch")
 
 
+@pytest.mark.parametrize("told", [[1.5], {"aorta": -1.0}, {"aa": "1"}, {"aa": float("nan")}])
+def test_shifts_of_outlines_that_are_none_are_refused(folder: Path, told: Any) -> None:
+    reseal(folder, outline_shifts=told)
+    with pytest.raises(BundleError, match=r"card.json: outline_shifts is no table"):
+        bundle.load(folder, engine="torch")
+
+
+def test_shifts_of_outlines_come_with_the_model(folder: Path) -> None:
+    assert bundle.load(folder, engine="torch").outline_shifts == {}
+    reseal(folder, outline_shifts={"aa": -1.0, "pm": 0.5})
+    assert bundle.load(folder, engine="torch").outline_shifts == {"aa": -1.0, "pm": 0.5}
+
+
 def test_a_share_goes_with_its_deviation(folder: Path) -> None:
     reseal(folder, model_sd_mm={"OC": 0.3, "PI": 0.2}, model_share={"OC": 0.5})
     model = bundle.load(folder, engine="torch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_confidence_is_the_softmax_of_the_margin(model: bundle.LoadedModel) -> N
         expected = 1 / (1 + np.exp(-lead) * (1 + 7 * np.exp(-oracle.BEHIND)))
         assert found.confidence["l4"] == pytest.approx(expected, abs=6e-4)
         assert set(found.confidence) == {"l4", "ivd", "l5", "dura", "pm"}
+
+
+def test_shifted_outlines_are_measured_and_labels_stay(model: bundle.LoadedModel) -> None:
+    """A psoas of half margin 1 vanishes from what is measured when it is shifted by −3; all else stays."""
+    plain = segment(coded(1.0), model)
+    moved = segment(coded(1.0), replace(model, outline_shifts={"pm": -3.0}))
+    assert isinstance(plain, Segmentation)
+    assert isinstance(moved, Segmentation)
+    np.testing.assert_array_equal(moved.labels.volume.array, plain.labels.volume.array)
+    assert moved.confidence == plain.confidence
+    difference = moved.scores.logits - plain.scores.logits
+    np.testing.assert_allclose(difference[7], -3.0, atol=1e-5)
+    assert not np.delete(difference, 7, axis=0).any()
+    assert (plain.scores.logits.argmax(0) == 7).any()
+    assert not (moved.scores.logits.argmax(0) == 7).any()
 
 
 def test_no_disc_means_not_in_view(model: bundle.LoadedModel) -> None:
