@@ -169,7 +169,7 @@ def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_t
     trained: Path, level: Path, tmp_path: Path
 ) -> None:
     errors = {"model_sd_mm": {"PI_LEFT": 0.7}, "model_share": {"PI_LEFT": 0.5}}
-    told = replace(FIELDS, extra={**errors, "licence": "CC0"})
+    told = replace(FIELDS, extra={**errors, "licence": "CC0", "outline_shifts": {"aa": -1.0}})
     first = export(trained, [level], tmp_path / "first", told)
     renewed = CardFields("1.0", "2031-01-01")
     both = export(first, [level, level], tmp_path / "both", renewed)
@@ -177,6 +177,7 @@ def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_t
     assert card["level_architecture"]["members"] == 2
     assert (card["version"], card["licence"]) == ("1.0", "CC0")
     assert card["training"] == bundle.read_card(first)["training"]
+    assert card["outline_shifts"] == {"aa": -1.0}  # of the weights themselves
     assert not errors.keys() & card.keys()  # measured with another finder
     weights = [(folder / bundle.WEIGHTS).read_bytes() for folder in (first, both)]
     assert weights[0] == weights[1]

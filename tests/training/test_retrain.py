@@ -63,6 +63,7 @@ def in_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "architecture": ARCHITECTURE.to_dict(),
         "level_architecture": level.to_dict(),
         "licence": "Apache-2.0",
+        "outline_shifts": {"ivc": -0.5},
         "training": {"held_out": ["phantom-000001"]},
     }
     folder = tmp_path_factory.mktemp("bundle") / "in-service"
@@ -119,6 +120,7 @@ def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
     assert card["version"] == "0.3.0+203005060708"
     assert card["name"] == "tiny"
     assert card["licence"] == "Apache-2.0"
+    assert card["outline_shifts"] == {"ivc": -0.5}
     assert card["retrained_from"]["digest"] == bundle.read_card(task.bundle)["digest"]
     assert card["training"]["steps"] == 3
     assert card["evaluation"]["dice"][0]["mean"] == 0.75
