@@ -21,6 +21,7 @@ from training import (
     commands_report,
     commands_retrain,
     commands_roots,
+    commands_shifts,
 )
 from training.commands_shared import progress
 
@@ -213,6 +214,7 @@ commands_level.register(app)
 commands_report.register(app)
 commands_retrain.register(app)
 commands_roots.register(app)
+commands_shifts.register(app)
 
 
 def main() -> None:
