@@ -17,6 +17,7 @@ from training import checkpoint
 from training.averaged import move_towards
 from training.cases import load_case
 from training.cpu import has_bfloat16
+from training.cpu.halves import in_halves
 from training.errors import OptionsRefused
 from training.level_draws import Small, draw
 
@@ -86,6 +87,8 @@ class LevelFit:
         self.mixed = mixed and has_bfloat16()
         if self.mixed:
             _deep_in_float32(self.network)
+        else:
+            in_halves(self.network)
         self.average = LevelNet(LevelArchitecture())
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
@@ -20,6 +22,7 @@ from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app
 from training.cpu import has_bfloat16
+from training.cpu.halves import in_halves
 from training.errors import CaseUnreadable, CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import level_network
 from training.level_draws import _squares, draw, jointed, small_of, smalls_of
@@ -150,6 +153,45 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
     before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4)
     with torch.no_grad():
         assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 17, 12, 5), (1, 1, 8, 9, 3), (2, 1, 16, 12, 6)])
+def test_halves_of_an_image_have_the_same_answer_and_gradients(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(3)
+    whole = LevelNet(LevelArchitecture(width=4)).double()
+    halved = copy.deepcopy(whole)
+    in_halves(halved)
+    image = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    same = image.detach().clone().requires_grad_()
+    expected, got = whole(image), halved(same)
+    assert torch.allclose(got, expected, atol=1e-12)
+    pull = torch.randn_like(expected)
+    (expected * pull).sum().backward()
+    (got * pull).sum().backward()
+    assert image.grad is not None
+    assert same.grad is not None
+    assert torch.allclose(same.grad, image.grad, atol=1e-10)
+    for ours, theirs in zip(halved.parameters(), whole.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-10)
+
+
+def test_only_plain_convolutions_are_halved() -> None:
+    kinds = [
+        nn.Conv3d(2, 2, 3, padding=1, bias=False),
+        nn.Conv3d(2, 2, 3, padding=1, stride=2),
+        nn.Conv3d(2, 2, 3, padding=2, dilation=2),
+        nn.Conv3d(2, 2, 1),
+    ]
+    for conv in kinds:
+        in_halves(conv)
+    assert ["forward" in vars(conv) for conv in kinds] == [True, False, False, False]
+    biased = nn.Conv3d(3, 2, 3, padding=1)
+    image = torch.randn(1, 3, 7, 5, 4)
+    before = biased(image)
+    in_halves(biased)
+    assert torch.allclose(biased(image), before, atol=1e-5)
 
 
 def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) -> None:
