@@ -14,7 +14,6 @@ import typer
 
 if TYPE_CHECKING:
     from training.crossval_plan import Cohort, Plan
-    from training.figures import CaseFigures
     from training.folds import Fold
     from training.recipe import Recipe
 
@@ -22,7 +21,7 @@ _HELP = """Cross-validate a recipe by patient: every case is tested once, by a n
 
 [bold]OUT[/bold]/folds.json holds the folds; the same command goes on where it stopped. The weights with the best
 validation Dice are tested; with few patients --last trains on all that are not tested instead. OUT/crossval.json holds all figures; `lumbar-train report --figures
-OUT/crossval.json` makes pictures of them.
+OUT/crossval.json` makes pictures of them. Several processes with --only-fold may work in one OUT.
 
 --level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
 (the default); [bold]fold[/bold] trains a finder in each fold, on all cases but the tested patients' (--level-steps);
@@ -131,7 +130,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             f"{option}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
         )
     check_plan(out, plan, resume=resume, only=only_fold)
-    results = _run(drawn, cohort, out, plan, only_fold, max_minutes)
+    _run(drawn, cohort, out, plan, only_fold, max_minutes)
+    # Read again: another process may have finished folds of its own meanwhile.
+    results = [crossing.finished(out, number) for number in range(1, folds + 1)]
     told = crossing.together(results, plan)
     write_json(out / crossing.TOGETHER, told)
     if any(results):
@@ -146,8 +147,8 @@ def _run(
     plan: Plan,
     only: int | None,
     max_minutes: float,
-) -> list[list[CaseFigures] | None]:
-    """Work on the folds one after the other and say how each stands; finished ones are read."""
+) -> None:
+    """Work on the folds one after the other and say how each stands."""
     import time
 
     from training import crossval as crossing
@@ -158,22 +159,21 @@ def _run(
     def timed() -> Plan:
         return with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
 
-    results = [crossing.finished(out, number) for number, _ in enumerate(folds, start=1)]
-    todo = [n for n, done in enumerate(results, start=1) if done is None and only in {None, n}]
+    todo = [
+        n for n in range(1, len(folds) + 1) if only in {None, n} and not crossing.finished(out, n)
+    ]
     if not todo:
-        return results
+        return
     with _told("cases in no fold") as report:
         begun = crossing.run_first(cohort, out, timed(), report)
     if not begun:
         typer.echo("cases in no fold: time over")
-        return results
+        return
     for number in todo:
         name = f"fold {number} of {len(folds)}"
         with _told(name) as report:
             done = crossing.run_fold(number, folds[number - 1], cohort, out, timed(), report)
         typer.echo(f"{name}: {'time over' if done is None else f'{len(done)} cases tested'}")
-        results[number - 1] = done
-    return results
 
 
 @contextmanager

@@ -45,6 +45,8 @@ from training.figures import CaseFigures, Task, evaluated, write_json
 from training.folds import Fold
 from training.level_draws import smalls_of
 from training.level_fit import fit_levels, save_level, unfinished
+from training.locks import alone
+from training.recipe import Recipe
 from training.summary import figures_json
 
 TOGETHER: Final = "crossval.json"
@@ -70,15 +72,23 @@ def run_first(
 ) -> bool:
     """Train what all folds go on from as far as the time allows; True when it is finished, or not planned.
 
-    On the cases in no fold. Nothing is validated, so the last step's weights are taken.
+    On the cases in no fold. Several processes may work on folds of their own: one trains what they share, the others
+    wait. Nothing is validated, so the last step's weights are taken.
 
     Raises:
         OptionsRefused: it was begun with another recipe or other patients in folds.
         CheckpointUnreadable: its checkpoint is damaged.
     """
-    if plan.first is None or (out / FIRST / BUNDLE).exists():
+    if plan.first is None:
         return True
-    recipe = replace(plan.first, held_out=with_all_of_their_patients(cohort.paths, cohort))
+    with alone(out, FIRST, report):
+        return (out / FIRST / BUNDLE).exists() or _first(cohort, out, plan, plan.first, report)
+
+
+def _first(
+    cohort: Cohort, out: Path, plan: Plan, first: Recipe, report: Callable[[str], None]
+) -> bool:
+    recipe = replace(first, held_out=with_all_of_their_patients(cohort.paths, cohort))
     ready, _ = fitting.prepare_fit(cohort.cases, out / FIRST, recipe, resume=True)
 
     def told(now: fitting.Progress) -> None:
@@ -113,8 +123,21 @@ def run_fold(
         CheckpointUnreadable: a checkpoint or the figures of a finished fold are damaged.
     """
     here = out / f"fold-{number}"
-    if (here / FIGURES).exists():
-        return read_figures(here / FIGURES)
+    with alone(out, here.name, report):
+        if (here / FIGURES).exists():
+            return read_figures(here / FIGURES)
+        return _fold(number, fold, cohort, out, plan, report)
+
+
+def _fold(
+    number: int,
+    fold: Fold,
+    cohort: Cohort,
+    out: Path,
+    plan: Plan,
+    report: Callable[[str], None],
+) -> list[CaseFigures] | None:
+    here = out / f"fold-{number}"
     recipe = replace(plan.recipe, held_out=never_trained(fold, cohort, last=plan.last))
     start = None if plan.first is None else out / FIRST / BUNDLE
     ready, _ = fitting.prepare_fit(cohort.cases, here, recipe, resume=True, start=start)
@@ -212,9 +235,10 @@ def _level(
         return Path(plan.level)
     start = None
     if plan.level_first:
-        start = _trained_level(
-            here.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
-        )
+        with alone(here.parent, LEVEL, report):
+            start = _trained_level(
+                here.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
+            )
     cases = without(fold.test, cohort)
     return _trained_level(here / LEVEL, cases, plan.level_steps, plan, start, report)
 

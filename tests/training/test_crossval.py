@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +15,21 @@ import torch
 from typer.testing import CliRunner
 
 from model.level import LevelArchitecture, LevelNet
+from training import crossval
 from training import folds as folding
 from training.cases import load_case, save_case
 from training.checkpoint import load
 from training.cli import app
 from training.commands_crossval import planned
-from training.crossval import Best
+from training.crossval import Best, run_first, run_fold
 from training.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
+from training.figures import write_json
 from training.fit import prepare_fit
 from training.folds import Fold
 from training.level_draws import Small
 from training.level_fit import unfinished
+from training.locks import alone
 from training.recipe import Recipe, read
 
 RECIPE = """
@@ -232,6 +237,60 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
     without = CliRunner().invoke(app, [a for a in call if a not in {"--first", str(first)}])
     assert isinstance(without.exception, OptionsRefused)
     assert "(first)" in str(without.exception)
+
+
+def test_what_another_process_trains_is_waited_for_and_read(tmp_path: Path) -> None:
+    nothing = Cohort(tmp_path, {}, tmp_path)  # to train on it would fail
+    plan = Plan(Recipe(), first=Recipe(), level="fold", level_steps=1, level_first=1)
+    fold = Fold((), (), ())
+    here = tmp_path / "fold-1"
+    shared: dict[str, tuple[Callable[[], object], Callable[[list[str]], object]]] = {
+        "first": (
+            (tmp_path / "first" / "bundle").mkdir,
+            lambda told: run_first(nothing, tmp_path, plan, told.append),
+        ),
+        LEVEL: (
+            (tmp_path / LEVEL).touch,
+            lambda told: crossval._level(fold, nothing, here, plan, told.append),
+        ),
+        "fold-1": (
+            lambda: write_json(here / "figures.json", {"cases": []}),
+            lambda told: run_fold(1, fold, nothing, tmp_path, plan, told.append),
+        ),
+    }
+    (tmp_path / "first").mkdir()
+    here.mkdir()
+    (here / LEVEL).touch()
+    with ThreadPoolExecutor(1) as other:
+        for name, (finish, work) in shared.items():
+            told: list[str] = []
+            with alone(tmp_path, name, told.append):
+                waiting = other.submit(work, told)
+                while not told:
+                    assert not waiting.done() or waiting.result() is None
+                    time.sleep(0.005)
+                finish()
+                assert not waiting.done()
+            assert waiting.result(10) in (True, here / LEVEL, [])
+            assert told == [f"another process works on {name}; waiting for its end"]
+
+
+def test_folds_that_another_process_finished_meanwhile_are_in_the_table(
+    tiny_cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cv"
+
+    def elsewhere(*_: object) -> list[object]:
+        for number in (1, 2):
+            (out / f"fold-{number}").mkdir()
+            write_json(out / f"fold-{number}" / "figures.json", {"cases": []})
+        return []
+
+    monkeypatch.setattr("training.crossval.run_fold", elsewhere)
+    call = ["crossval", "--cases", str(tiny_cases), "--out", str(out), "--folds", "2"]
+    done = CliRunner().invoke(app, [*call, "--only-fold", "1"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((out / "crossval.json").read_text())["finished"] == 2
 
 
 def test_without_validation_its_part_is_trained_on_and_the_last_step_is_tested(

@@ -1,0 +1,24 @@
+"""One process at a time works on what several share, such as the network that all folds go on from."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def alone(folder: Path, name: str, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold `folder`/`name` for this process; while another one holds it, say so once and wait.
+
+    The lock ends with the process, however that ends; an empty hidden file stays in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{name}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"another process works on {name}; waiting for its end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
