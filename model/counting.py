@@ -25,6 +25,12 @@ L34: Final = DISCS.index("l34")
 L5S1: Final = DISCS.index("l5s1")
 DISC_SPACING_MM: Final = (22.0, 50.0)
 """Distance between neighbouring disc centres: 35.4–36.6 ± 2.5 mm in 24 SPIDER subjects, generous ends."""
+USUAL_STEP_MM: Final = 36.0
+UNUSUAL: Final = 0.1
+LEAST_STEPS: Final = 2
+SIZES: Final = (0.75, 1.33)
+"""A spine whose discs lie closer together or further apart than usual by more than `UNUSUAL` is looked at once more in
+the usual size, within `SIZES` (ADR 0020): a network takes a disc two small vertebrae above the sacrum for L4/5."""
 SAME_LEVEL_MM: Final = 14.0
 """Candidates within this height of each other are no two countings."""
 LEAST_PEAK: Final = 0.25
@@ -79,6 +85,23 @@ class Chain:
     def find(self, channel: int) -> Candidate | None:
         """The candidate that carries `channel`."""
         return next((c for n, c in self.discs if n == channel), None)
+
+
+def usual_size(chain: Chain) -> float:
+    """How many times larger the spine would have to be for its discs to lie `USUAL_STEP_MM` apart; 1 where that is near.
+
+    The median of the steps between neighbours in the chain, whatever their names. 1 as well where there are fewer than
+    two such steps.
+    """
+    steps = [
+        float(np.linalg.norm(upper.centre_lps - lower.centre_lps))
+        for (below, lower), (above, upper) in pairwise(chain.discs)
+        if above - below == 1 or above == below == ABOVE
+    ]
+    if len(steps) < LEAST_STEPS:
+        return 1.0
+    factor = USUAL_STEP_MM / float(np.median(steps))
+    return 1.0 if abs(factor - 1) < UNUSUAL else float(np.clip(factor, *SIZES))
 
 
 def _step_price(

@@ -14,7 +14,15 @@ from torch.nn import functional
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import AXIAL, Array, Volume
-from model.counting import DISCS, LEAST_PEAK, Candidate, Chain, best_chain, level_from
+from model.counting import (
+    DISCS,
+    LEAST_PEAK,
+    Candidate,
+    Chain,
+    best_chain,
+    level_from,
+    usual_size,
+)
 
 GRID_MM: Final = (3.0, 3.0, 4.0)
 """Slices, rows, columns of the search grid; a 14 mm slab still has four columns."""
@@ -206,9 +214,22 @@ class NetworkFinder:
         return HeatMaps(maps, Volume(maps[0], affine))
 
     def chain(self, volume: Volume) -> Chain:
-        """The named discs of a volume."""
-        heat = self.heat(middle_columns(coarse(volume)))
-        return best_chain(candidates(heat.maps, heat.grid))
+        """The named discs of a volume.
+
+        A spine of unusual size is looked at again in the usual one; the counting with the larger lead stands.
+        """
+        first = self._seen(volume, 1.0)
+        factor = usual_size(first)
+        if factor == 1.0:
+            return first
+        return max(first, self._seen(volume, factor), key=lambda chain: chain.margin)
+
+    def _seen(self, volume: Volume, factor: float) -> Chain:
+        """The named discs of a volume that is shown so many times as large."""
+        shown = Volume(volume.array, volume.affine @ np.diag([factor, factor, factor, 1.0]))
+        heat = self.heat(middle_columns(coarse(shown)))
+        back = volume.affine @ np.linalg.inv(shown.affine)
+        return best_chain(candidates(heat.maps, Volume(heat.maps[0], back @ heat.grid.affine)))
 
     def locate(self, volume: Volume) -> Level | NotInView:
         """Answer for one volume."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicomseg.segmentation import Level, NotInView
-from model.counting import ABOVE, L45, Candidate, Chain, best_chain, level_from
+from model.counting import ABOVE, L45, Candidate, Chain, best_chain, level_from, usual_size
 
 STEP = np.array([0.0, -4.0, 35.0])
 
@@ -150,3 +150,21 @@ def test_a_single_disc_is_accepted_with_an_upright_normal_and_less_confidence() 
     assert isinstance(all_of_them, Level)
     assert alone.normal == (0.0, 0.0, 1.0)
     assert alone.confidence < all_of_them.confidence
+
+
+def sized(step_mm: float, *channels: int) -> Chain:
+    """A chain whose named discs lie `step_mm` apart for each step in height."""
+    above = [n for n, channel in enumerate(channels) if channel == ABOVE]
+    heights = [c + (above.index(n) if c == ABOVE else 0) for n, c in enumerate(channels)]
+    discs = [Candidate(np.array([0.0, 0.0, h * step_mm]), np.ones(ABOVE + 1)) for h in heights]
+    return Chain(tuple(zip(channels, discs, strict=True)))
+
+
+def test_the_usual_size_follows_the_steps_between_neighbours() -> None:
+    assert usual_size(sized(28.0, 0, 1, 2)) == pytest.approx(36 / 28)
+    assert usual_size(sized(45.0, 2, 3, 4, 5, 5)) == pytest.approx(36 / 45)
+    assert usual_size(sized(33.5, 0, 1, 2, 3)) == 1.0  # near the usual one
+    assert usual_size(sized(23.0, 0, 1, 2, 3)) == 1.33  # no child is shown as larger
+    assert usual_size(sized(28.0, 0, 1)) == 1.0  # one step tells too little
+    assert usual_size(sized(28.0, 0, 2, 3)) == 1.0  # and passing over a disc is none
+    assert usual_size(Chain(())) == 1.0

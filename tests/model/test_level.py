@@ -94,6 +94,48 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
         load_finder(LevelArchitecture(width=8).to_dict(), network.state_dict())
 
 
+SMALL_STEP_MM = 27.0
+CORNER_MM = np.array([-20.0, -20.0, 0.0])
+LOWEST_MM = np.array([0.0, 0.0, 20.0])
+UP = np.array([0.0, 0.0, 1.0])
+
+
+class BySize(NetworkFinder):
+    """Names four discs from the sacrum where the spine has its usual size, and a level too high where it is small."""
+
+    def __init__(self, known_mm: float) -> None:
+        super().__init__(LevelNet(LevelArchitecture(width=4)))
+        self.known_mm = known_mm
+
+    def heat(self, grid: Volume) -> HeatMaps:
+        times = grid.shape[0] * grid.spacing_mm[0] / 150.0  # as it is shown; it is 150 mm high
+        right = SMALL_STEP_MM * times > self.known_mm
+        index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), -1)
+        places = CORNER_MM + (grid.to_patient(index) - CORNER_MM) / times
+        maps = np.zeros((ABOVE + 1, *grid.shape), np.float32)
+        for n in range(4):
+            far = np.linalg.norm(places - LOWEST_MM - n * SMALL_STEP_MM * UP, axis=-1)
+            bump = np.exp(-(far**2) / (2 * 5.0**2))
+            if right:
+                maps[n] = np.maximum(maps[n], 0.8 * bump)
+            else:
+                maps[n] = np.maximum(maps[n], 0.45 * bump)
+                maps[max(0, n - 1)] = np.maximum(maps[max(0, n - 1)], 0.55 * bump)
+        return HeatMaps(maps, grid)
+
+
+def test_a_small_spine_is_looked_at_again_in_its_usual_size() -> None:
+    grid = affine_of(np.eye(3)[:, ::-1], (1.0, 1.0, 1.0), CORNER_MM)
+    volume = Volume(np.zeros((150, 41, 41), np.float32), grid)
+    found = BySize(known_mm=32.0).locate(volume)
+    assert isinstance(found, Level)
+    np.testing.assert_allclose(found.centre_lps, LOWEST_MM + SMALL_STEP_MM * UP, atol=1.5)
+    assert found.confidence > 0.5
+    blind = BySize(known_mm=99.0)  # no size helps: the first look stands
+    first = blind.chain(volume)
+    assert [n for n, _ in first.discs] == [n for n, _ in blind._seen(volume, 1.0).discs]
+
+
 def test_several_networks_answer_with_their_mean_and_survive_their_own_weights() -> None:
     torch.manual_seed(1)
     architecture = LevelArchitecture(width=4, members=2)
