@@ -1,4 +1,4 @@
-"""Dense 3-D convolutions of a small network on one core, in less than half the time, by torch itself.
+"""Dense 3-D convolutions of a small network on one core, in less time, by torch itself.
 
 For one image torch takes oneDNN's convolution only where channels × the first two axes exceed 20,480 (`use_mkldnn` in
 ATen's Convolution.cpp); what is smaller goes another way, six times slower. Two images always take oneDNN's, so the
