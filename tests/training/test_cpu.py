@@ -95,10 +95,23 @@ def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> No
     mixed = kernels.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)
     assert plain[0] != mixed[0]
     assert mixed[0] == pytest.approx(plain[0], rel=2e-3)
-    a, b = (torch.cat([g.flatten() for g in found[1]]) for found in (plain, mixed))
-    assert (
-        float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.9
-    )  # noise: 0.95; phantoms: 0.9998
+    # Noise through an untrained network is the worst case (trained ones on phantoms and patients: 0.998 to 0.9998),
+    # and rounding grows with depth, so the measure is torch's own bfloat16 of the same network: ours lies nearer.
+    sample = sample_of()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(sample.image, sample.place)
+    loss = marginal_loss(
+        upsampled(logits.float()), sample.labels, sample.valid, ALL_STRUCTURES, Objective()
+    )
+    theirs = torch.autograd.grad(loss, list(network.parameters()))
+    truth, ours, torchs = (
+        torch.cat([g.flatten() for g in found]) for found in (plain[1], mixed[1], theirs)
+    )
+    assert cosine(truth, ours) > cosine(truth, torchs) > 0.8
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
 def test_the_same_draw_gives_the_same_bits(network: DeepLabV3Plus3D) -> None:
