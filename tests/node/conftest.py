@@ -56,16 +56,29 @@ def write_series() -> WriteSeries:
 
 
 class Clock:
-    """Seconds since 1970 that pass when told."""
+    """A `node.clock.Clock` that passes when told, and whose wall time may jump; called, it gives wall time."""
 
     def __init__(self) -> None:
-        self.now_s = 1_700_000_000.0
+        self.passed_s, self.jumped_s = 0.0, 1_700_000_000.0
 
     def __call__(self) -> float:
-        return self.now_s
+        return self.wall()
+
+    def wall(self) -> float:
+        return self.jumped_s + self.passed_s
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+    def since(self, at: float) -> float:
+        return max(0.0, self.wall() - at)
 
     def pass_s(self, seconds: float) -> None:
-        self.now_s += seconds
+        self.passed_s += seconds
+
+    def jump_s(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self.jumped_s += seconds
 
 
 @pytest.fixture

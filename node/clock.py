@@ -1,0 +1,62 @@
+"""Two clocks: the wall's for people and for the journal, the monotonic one for every wait.
+
+A machine's wall clock is set back and forth (time servers, a flat battery, summer time by hand). No
+wait here becomes longer or shorter by it, and no duration negative.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """wall: seconds since 1970, may jump. monotonic: seconds since some moment, never goes back."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+    def since(self, at: float) -> float:
+        """Seconds since a moment of the wall clock, to be shown: never negative."""
+        return max(0.0, self.wall() - at)
+
+
+@dataclass(slots=True)
+class _Seen:
+    version: Hashable
+    began: float
+    looked: float
+
+
+class Ages:
+    """For how long things have been as they are, whatever the wall clock does.
+
+    The journal's moments are of the wall clock. One of them is taken for what it says only as far as
+    the monotonic clock allows: a change that was not there at the last look is younger than that.
+    anew: what was there before the start is as old as the start; else it is as old as it says.
+    """
+
+    def __init__(self, clock: Clock, *, anew: bool) -> None:
+        self._clock = clock
+        self._seen: dict[Hashable, _Seen] = {}
+        self._round = clock.monotonic() if anew else -math.inf
+
+    def of(self, key: Hashable, version: Hashable, at: float) -> float:
+        """Seconds for which `key` has been `version`, which it became at the wall's `at`."""
+        now = self._clock.monotonic()
+        seen = self._seen.get(key)
+        if seen is None or seen.version != version:
+            last_look = self._round if seen is None else seen.looked
+            began = now - min(self._clock.since(at), now - last_look)
+            seen = self._seen[key] = _Seen(version, began, now)
+        seen.looked = now
+        return now - seen.began
+
+    def keep(self, keys: Collection[Hashable]) -> None:
+        """End a round: forget every other key."""
+        self._round = self._clock.monotonic()
+        for key in self._seen.keys() - set(keys):
+            del self._seen[key]
