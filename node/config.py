@@ -332,6 +332,15 @@ class DicomwebDestination(_Destination):
         default=True, description="Ask the server by QIDO-RS whether it holds every object."
     )
 
+    @field_validator("url")
+    @classmethod
+    def _no_query(cls, value: str) -> str:
+        if "?" in value or "#" in value:
+            raise ValueError(
+                "paths are appended to it, so it ends before any ? or #; give secrets in authorization_file"
+            )
+        return value
+
 
 class FolderDestination(_Destination):
     """`kind = "folder"`: files on disk, proved by reading them back."""

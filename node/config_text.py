@@ -21,6 +21,14 @@ Where = tuple[str | int, ...]
 _HEADER: Final = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.\"' -]+?)\s*\]\]?\s*(#.*)?$")
 _KEY: Final = re.compile(r"^\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*(=|\.)")
 
+_USER: Final = re.compile(r"(\w+://)[^\s\"']*@")
+_QUERY: Final = re.compile(r"(\w+://[^?\s\"']*)\?[^\s\"']*")
+
+
+def masked(text: str) -> str:
+    """Text in which every URL has lost its user part and its query, where secrets may stand."""
+    return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text))
+
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Say which of the known words was meant, or which there are."""

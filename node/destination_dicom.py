@@ -1,4 +1,4 @@
-"""`kind = "dicom"`: C-STORE with the needed contexts only, proof by C-FIND, C-ECHO to reach."""
+"""`kind = "dicom"`: C-STORE with the needed contexts only, proof and counts by C-FIND, C-ECHO to reach."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -22,6 +22,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.config import DicomDestination
 from node.destinations import (
+    NO_ANSWER,
+    NO_ASSOCIATION,
+    SOP_CLASSES,
     Answer,
     Outcome,
     Parcel,
@@ -37,6 +40,11 @@ DUPLICATE: Final = 0x0111
 _STORE_STATUS: Final[Mapping[int, Answer]] = MappingProxyType(
     {SUCCESS: "accepted", DUPLICATE: "accepted", 0x0110: "transient"}
 )
+NO_SUCH_CLASS: Final = 0x0122
+"""SOP Class not supported: the peer says for good that it does not answer this."""
+
+ABORTED: Final = "aborted"
+_FIND: Final = StudyRootQueryRetrieveInformationModelFind
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
@@ -54,13 +62,22 @@ def judge_status(status: int) -> Answer:
     return "transient" if status >> 8 == 0xA7 else "permanent"
 
 
+def class_name(sop_class: str) -> str:
+    """Name and UID of a SOP class, the UID alone where the dictionary has no name."""
+    name = UID(sop_class).name
+    return sop_class if name == sop_class else f"{name} ({sop_class})"
+
+
 class _Refused(Exception):
     """No association: why, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pacs:
-    """A peer that takes C-STORE. Times in seconds."""
+    """A peer that takes C-STORE. Times in seconds.
+
+    sop_classes: of the objects that it will be sent; `reach` asks whether it takes them.
+    """
 
     name: str
     ae_title: str
@@ -69,6 +86,7 @@ class Pacs:
     calling_ae_title: str
     timeout_s: float
     prove_by_query: bool = True
+    sop_classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: DicomDestination, ae_title: str) -> Pacs:
@@ -81,6 +99,7 @@ class Pacs:
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
             config.prove,
+            tuple(dict.fromkeys(SOP_CLASSES[file] for file in config.objects)),
         )
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
@@ -91,39 +110,64 @@ class Pacs:
                 for number, parcel in enumerate(parcels, start=1):
                     outcomes.append(_store(peer, parcel, number))
         except _Refused as error:
-            return all_alike(parcels, "transient", str(error), "no association")
+            return all_alike(parcels, "transient", str(error), NO_ASSOCIATION)
         return tuple(outcomes)
 
     def prove(self, parcels: Sequence[Parcel]) -> Proof:
         """Ask by C-FIND at IMAGE level for every object (PS3.4 C.6.2.1)."""
         if not self.prove_by_query:
             return Proof("not_offered", "prove = false")
-        model = StudyRootQueryRetrieveInformationModelFind
         try:
-            with self._associated([build_context(model)]) as peer:
-                if not peer.accepted_contexts:
-                    return Proof("not_offered", f"{self.ae_title} offers no C-FIND")
-                missing = [p.file for p in parcels if not _holds(peer, p)]
-        except _Refused as error:
-            return Proof("missing", str(error))
+            with self._querying() as peer:
+                missing = tuple(p.file for p in parcels if not _holds(peer, p))
         except _NoQuery as error:
-            return Proof("not_offered", f"{self.ae_title}: {error}")
+            return Proof("not_offered", f"{self._address} {error}")
+        except _Unanswered as error:
+            return Proof("unknown", f"{self._address} {error}")
+        except _Refused as error:
+            return Proof("unknown", str(error), status=NO_ASSOCIATION)
         if missing:
-            return Proof("missing", f"{self.ae_title} does not find {', '.join(missing)}")
-        return Proof("found", f"C-FIND: {self.ae_title} holds {len(parcels)} objects")
+            text = f"C-FIND: {self._address} does not find {', '.join(missing)}"
+            return Proof("missing", text, missing)
+        return Proof("found", f"C-FIND: {self._address} holds {len(parcels)} objects")
+
+    def count(self, study: str, series: str) -> int | None:
+        """Ask by C-FIND for Number of Series Related Instances, else count the answers at IMAGE level."""
+        try:
+            with self._querying() as peer:
+                number = _related_instances(peer, study, series)
+                return _images(peer, study, series) if number is None else number
+        except (_NoQuery, _Unanswered, _Refused):
+            return None
 
     def reach(self) -> str:
-        """C-ECHO."""
+        """C-ECHO, and the storage classes offered as for sending; nothing is sent."""
+        offered = [build_context(c, list(_NATIVE)) for c in self.sop_classes]
         try:
-            with self._associated([build_context(Verification)]) as peer:
-                answer = peer.send_c_echo() if peer.accepted_contexts else Dataset()
+            with self._associated([build_context(Verification), *offered]) as peer:
+                taken = {str(c.abstract_syntax) for c in peer.accepted_contexts}
+                answer = peer.send_c_echo() if Verification in taken else Dataset()
         except _Refused as error:
             raise PeerUnreachable(f"destination {self.name}: {error}") from error
         if answer.get("Status") != SUCCESS:
             raise PeerUnreachable(
-                f"destination {self.name}: {self._address} refuses C-ECHO; check its configuration"
+                f"destination {self.name}: {self._address} refuses C-ECHO; allow it there"
             )
-        return f"{self._address} answers C-ECHO"
+        refused = [class_name(c) for c in self.sop_classes if c not in taken]
+        if refused:
+            raise PeerUnreachable(
+                f"destination {self.name}: {self._address} answers C-ECHO, but takes no objects of class "
+                f"{', '.join(refused)}; allow them there, or leave their files out of [[node.destination]] objects"
+            )
+        return f"{self._address} answers C-ECHO and takes {len(self.sop_classes)} storage classes"
+
+    @contextmanager
+    def _querying(self) -> Iterator[Association]:
+        """One association for C-FIND. Raises `_NoQuery` and `_Refused`."""
+        with self._associated([build_context(_FIND)]) as peer:
+            if not peer.accepted_contexts:
+                raise _NoQuery("offers no C-FIND")
+            yield peer
 
     @property
     def _address(self) -> str:
@@ -159,7 +203,11 @@ class Pacs:
 
 
 class _NoQuery(Exception):
-    """The peer refuses the query itself: why."""
+    """The peer says that it answers no such query at all: how it says so."""
+
+
+class _Unanswered(Exception):
+    """The query brought no answer that can be used, this time: what came instead."""
 
 
 def _no_delay(event: evt.Event) -> None:
@@ -185,41 +233,83 @@ def _storage_contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
 
 def _store(peer: Association, parcel: Parcel, number: int) -> Outcome:
     if parcel.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
-        text = f"the peer takes no objects of class {parcel.sop_class}; allow it there"
+        text = f"the peer takes no objects of class {class_name(parcel.sop_class)}; allow it there"
         return Outcome(parcel.file, "permanent", text, "no context")
     if not peer.is_established:
-        return Outcome(parcel.file, "transient", "the peer ended the association", "aborted")
+        return Outcome(parcel.file, "transient", "the peer ended the association", ABORTED)
     try:
         answer = peer.send_c_store(dcmread(parcel.path), msg_id=number)
     except ValueError as error:
         return Outcome(parcel.file, "permanent", f"cannot be sent: {error}", "no context")
     except RuntimeError:
-        return Outcome(parcel.file, "transient", "the peer ended the association", "aborted")
+        return Outcome(parcel.file, "transient", "the peer ended the association", ABORTED)
     if "Status" not in answer:
-        return Outcome(parcel.file, "transient", "no answer in time", "no answer")
+        return Outcome(parcel.file, "transient", "no answer in time", NO_ANSWER)
     status = int(answer.Status)
     return Outcome(
         parcel.file, judge_status(status), str(answer.get("ErrorComment", "")), f"0x{status:04X}"
     )
 
 
-def _holds(peer: Association, parcel: Parcel) -> bool:
+def _query(level: str, **keys: str) -> Dataset:
     query = Dataset()
-    query.QueryRetrieveLevel = "IMAGE"
-    query.StudyInstanceUID = parcel.study
-    query.SeriesInstanceUID = parcel.series
-    query.SOPInstanceUID = parcel.sop_instance
-    found = False
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def _find(peer: Association, query: Dataset) -> list[Dataset]:
+    """All matches of a query that ended well. Raises `_NoQuery` and `_Unanswered`."""
+    found: list[Dataset] = []
     if not peer.is_established:
-        raise _Refused("the peer ended the association during the query")
-    for answer, identifier in peer.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
+        raise _Unanswered("ended the association during the query")
+    for answer, identifier in peer.send_c_find(query, _FIND):
         if "Status" not in answer:
-            raise _Refused("no answer to the query in time")
-        if answer.Status in _PENDING and identifier is not None:
-            found = (
-                found
-                or identifier.get("SOPInstanceUID", parcel.sop_instance) == parcel.sop_instance
-            )
-        elif answer.Status != SUCCESS:
-            raise _NoQuery(f"C-FIND answers 0x{int(answer.Status):04X}")
-    return found
+            raise _Unanswered("gives no answer to C-FIND in time")
+        status = int(answer.Status)
+        if status in _PENDING:
+            if identifier is None:
+                raise _Unanswered("answers C-FIND with an identifier that cannot be read")
+            found.append(identifier)
+        elif status == NO_SUCH_CLASS:
+            raise _NoQuery(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
+        elif status != SUCCESS:
+            raise _Unanswered(f"answers C-FIND with 0x{status:04X}")
+        else:
+            return found
+    raise _Unanswered("does not end its answer to C-FIND")
+
+
+def _holds(peer: Association, parcel: Parcel) -> bool:
+    query = _query(
+        "IMAGE",
+        StudyInstanceUID=parcel.study,
+        SeriesInstanceUID=parcel.series,
+        SOPInstanceUID=parcel.sop_instance,
+    )
+    named = [str(found.get("SOPInstanceUID", "")) for found in _find(peer, query)]
+    if named and not any(named):
+        raise _Unanswered("answers C-FIND without naming an object")
+    return parcel.sop_instance in named
+
+
+def _related_instances(peer: Association, study: str, series: str) -> int | None:
+    """Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
+    query = _query(
+        "SERIES",
+        StudyInstanceUID=study,
+        SeriesInstanceUID=series,
+        NumberOfSeriesRelatedInstances="",
+    )
+    found = _find(peer, query)
+    if not found:
+        return 0
+    named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
+    told = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
+    return next((int(t) for t in told if t.strip().isdigit()), None)
+
+
+def _images(peer: Association, study: str, series: str) -> int:
+    query = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
+    return len({str(f.get("SOPInstanceUID", "")) for f in _find(peer, query)} - {""})

@@ -1,4 +1,4 @@
-"""Where results go: the port `Destination`, the folder, the fake, and the choice by configuration.
+"""Where results go: the port `Destination`, the fake, and the choice by configuration.
 
 A destination never raises for what a peer or a disk does: it answers per object, *accepted*,
 *transient* (try again) or *permanent* (give up), and proves afterwards what it holds.
@@ -10,15 +10,30 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
 
 from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
 
 from dicomseg.errors import LumbarError
-from node.config import DestinationConfig, DicomDestination, FolderDestination
-from node.folder import PART, publish, replace_durably
+from node.config import DestinationConfig, DicomDestination, FolderDestination, ObjectFile
 
 Answer = Literal["accepted", "transient", "permanent"]
+
+NO_ASSOCIATION, NO_ANSWER = "no association", "no answer"
+UNREACHABLE: Final = frozenset({NO_ASSOCIATION, NO_ANSWER})
+"""Statuses of a peer that could not be spoken to, so that what waits behind need not try at once."""
+
+SOP_CLASSES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
+    {
+        "seg.dcm": SegmentationStorage,
+        "midplane.dcm": MRImageStorage,
+        "measurements.dcm": Comprehensive3DSRStorage,
+        "volumes.dcm": Comprehensive3DSRStorage,
+    }
+)
+"""What each file of a result is, so that a peer can be asked beforehand whether it takes it."""
 
 
 class PeerUnreachable(LumbarError):
@@ -58,10 +73,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether the peer holds every object: found, missing (which), or it cannot be asked."""
+    """Whether the peer holds every object.
 
-    value: Literal["found", "missing", "not_offered"]
+    found: it names every one. missing: it answers, and does not have those in `missing`. unknown: no
+    answer that says either, ask again. not_offered: it says, or the configuration does, that it cannot
+    be asked. status: the peer's own code, as in `Outcome`.
+    """
+
+    value: Literal["found", "missing", "unknown", "not_offered"]
     text: str = ""
+    missing: tuple[str, ...] = ()
+    status: str = ""
 
 
 class Destination(Protocol):
@@ -80,8 +102,12 @@ class Destination(Protocol):
         """Ask whether every file has arrived."""
         ...
 
+    def count(self, study: str, series: str) -> int | None:
+        """Ask how many objects of a series the peer holds; None when that cannot be known now."""
+        ...
+
     def reach(self) -> str:
-        """Say who answers (for people). Raises `PeerUnreachable`."""
+        """Say who answers (for people), and change nothing there. Raises `PeerUnreachable`."""
         ...
 
 
@@ -117,68 +143,6 @@ def all_alike(
     return tuple(Outcome(p.file, answer, text, status) for p in parcels)
 
 
-# ---- folder --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """`kind = "folder"`: `<path>/<result id>/<file>`; a result's folder appears whole or not at all."""
-
-    name: str
-    path: Path
-
-    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        """Copy the files into the result's folder, durably."""
-        try:
-            for result_id in dict.fromkeys(p.path.parent.name for p in parcels):
-                self._place(result_id, [p for p in parcels if p.path.parent.name == result_id])
-        except OSError as error:
-            text = f"{self.path}: {error.strerror}; check the folder, its permissions and its space"
-            return all_alike(parcels, "transient", text)
-        return all_alike(parcels, "accepted", "")
-
-    def _place(self, result_id: str, parcels: Sequence[Parcel]) -> None:
-        if not (self.path / result_id).exists():
-            publish(self.path, result_id, {p.file: p.path.read_bytes() for p in parcels})
-            return
-        for parcel in parcels:
-            file = self.path / result_id / parcel.file
-            if not file.exists() or _digest(file) != parcel.sha256:
-                replace_durably(file, parcel.path.read_bytes())
-
-    def prove(self, parcels: Sequence[Parcel]) -> Proof:
-        """Read every file back and compare its digest."""
-        try:
-            bad = [
-                p.file
-                for p in parcels
-                if _digest(self.path / p.path.parent.name / p.file) != p.sha256
-            ]
-        except OSError as error:
-            return Proof("missing", f"{error.filename}: {error.strerror}")
-        if bad:
-            return Proof("missing", f"other bytes than sent in {', '.join(bad)}")
-        return Proof("found", f"{len(parcels)} files read back with equal digests")
-
-    def reach(self) -> str:
-        """Write and remove a file."""
-        probe = self.path / f".probe{PART}"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise PeerUnreachable(
-                f"destination {self.name}: {self.path} cannot be written ({error.strerror}); "
-                "check the folder and its permissions"
-            ) from error
-        return f"folder {self.path} can be written"
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 # ---- the fake ------------------------------------------------------------------------------------
 
 
@@ -186,33 +150,49 @@ def _digest(path: Path) -> str:
 class InMemory:
     """A destination for tests: keeps what it gets, and answers by a script when given one.
 
-    script: what each call of `send` answers, first to last; afterwards it accepts.
+    script: what each call of `send` answers, first to last; afterwards it accepts. One outcome is for every
+    file, a tuple for those that it names. proofs: the same for `prove`. series: what `count` knows, by study and series.
     """
 
     name: str
-    script: list[Outcome] = field(default_factory=list)
+    script: list[Outcome | tuple[Outcome, ...]] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
     held: dict[str, bytes] = field(default_factory=dict)
+    series: dict[tuple[str, str], int] = field(default_factory=dict)
     offers_proof: bool = True
     sends: int = 0
+    asked: int = 0
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        """Keep every file, or answer the next line of the script for all of them."""
+        """Keep every file, or answer the next line of the script; those it does not name are kept."""
         self.sends += 1
-        if self.script:
-            said = self.script.pop(0)
+        said = self.script.pop(0) if self.script else ()
+        if isinstance(said, Outcome):
             return all_alike(parcels, said.answer, said.text, said.status)
-        self.held |= {f"{p.path.parent.name}/{p.file}": p.path.read_bytes() for p in parcels}
-        return all_alike(parcels, "accepted", "")
+        answers = {o.file: o for o in said}
+        kept = [p for p in parcels if p.file not in answers]
+        self.held |= {f"{p.path.parent.name}/{p.file}": p.path.read_bytes() for p in kept}
+        return tuple(answers.get(p.file, Outcome(p.file, "accepted")) for p in parcels)
 
     def prove(self, parcels: Sequence[Parcel]) -> Proof:
-        """Compare digests with what is held."""
+        """Answer the next of `proofs`, or compare digests with what is held."""
+        self.asked += 1
+        if self.proofs:
+            return self.proofs.pop(0)
         if not self.offers_proof:
             return Proof("not_offered", "no proof offered")
-        for parcel in parcels:
-            content = self.held.get(f"{parcel.path.parent.name}/{parcel.file}")
-            if content is None or hashlib.sha256(content).hexdigest() != parcel.sha256:
-                return Proof("missing", f"{parcel.file} is not held")
+        missing = tuple(p.file for p in parcels if not self._holds(p))
+        if missing:
+            return Proof("missing", f"not held: {', '.join(missing)}", missing)
         return Proof("found", "")
+
+    def _holds(self, parcel: Parcel) -> bool:
+        content = self.held.get(f"{parcel.path.parent.name}/{parcel.file}")
+        return content is not None and hashlib.sha256(content).hexdigest() == parcel.sha256
+
+    def count(self, study: str, series: str) -> int | None:
+        """Answer from `series`."""
+        return self.series.get((study, series))
 
     def reach(self) -> str:
         """Answer always."""
@@ -225,6 +205,8 @@ class InMemory:
 def build(config: DestinationConfig, ae_title: str) -> Destination:
     """Make the destination that the configuration describes; network code is imported here only."""
     if isinstance(config, FolderDestination):
+        from node.destination_folder import Folder  # noqa: PLC0415 - it imports this module
+
         return Folder(config.name, config.path)
     if isinstance(config, DicomDestination):
         from node.destination_dicom import Pacs  # noqa: PLC0415 - half a second of pynetdicom

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import httpx
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -27,25 +28,36 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.destination_dicom import Pacs, judge_status
 from node.destination_dicomweb import DicomwebServer
+from node.destination_folder import Folder
 from node.destinations import (
     Destination,
-    Folder,
     InMemory,
     Parcel,
     PeerUnreachable,
     parcels_in,
 )
 
+STUDY, SERIES = "2.25.1", "2.25.2"
 FILES = ("seg.dcm", "measurements.dcm")
 UIDS = {"seg.dcm": "2.25.11", "measurements.dcm": "2.25.12"}
 
 
 @dataclass
 class Peer:
-    """A server under test control: what it holds, and the status it answers per SOP instance."""
+    """A server under test control.
+
+    held: what it holds by SOP instance. refuse: the status it answers to storing one. related: whether it
+    tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
+    with `body` when one of them is given.
+    """
 
     held: dict[str, bytes] = field(default_factory=dict)
     refuse: dict[str, int] = field(default_factory=dict)
+    related: bool = True
+    find: int = 0x0000
+    code: int = 200
+    body: bytes | None = None
+    asked: list[str] = field(default_factory=list)
 
 
 def _write(path: Path, sop_class: str, uid: str) -> None:
@@ -54,7 +66,7 @@ def _write(path: Path, sop_class: str, uid: str) -> None:
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.1", "2.25.2"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES
     ds.PatientName = "Test^Destination"
     ds.save_as(path, enforce_file_format=True)
 
@@ -66,6 +78,38 @@ def parcels(tmp_path: Path) -> tuple[Parcel, ...]:
     _write(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
     _write(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
     return parcels_in(folder, FILES)
+
+
+def _matches(peer: Peer, wanted: Dataset) -> list[Dataset]:
+    """What C-FIND finds, at the level of the query."""
+    level = wanted.QueryRetrieveLevel
+    uids = [u for u in peer.held if wanted.get("SOPInstanceUID", "") in {"", u}]
+    matches = []
+    for uid in uids[:1] if level == "SERIES" else uids:
+        found = Dataset()
+        found.QueryRetrieveLevel, found.StudyInstanceUID, found.SeriesInstanceUID = (
+            level,
+            STUDY,
+            SERIES,
+        )
+        if level == "IMAGE":
+            found.SOPInstanceUID = uid
+        elif peer.related:
+            found.NumberOfSeriesRelatedInstances = len(peer.held)
+        matches.append(found)
+    return matches
+
+
+def _qido(peer: Peer, path: str, keys: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """What QIDO-RS finds, at the level of the path."""
+    wanted = keys.get("SOPInstanceUID", [""])[0]
+    uids = [u for u in peer.held if wanted in {"", u}]
+    if path.endswith("/instances"):
+        return [{"00080018": {"vr": "UI", "Value": [u]}} for u in uids]
+    found: dict[str, Any] = {"0020000E": {"vr": "UI", "Value": [SERIES]}}
+    if peer.related:
+        found["00201209"] = {"vr": "IS", "Value": [len(peer.held)]}
+    return [found] if uids else []
 
 
 @contextmanager
@@ -81,11 +125,10 @@ def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
         return 0x0000
 
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        wanted = event.identifier.SOPInstanceUID
-        if wanted in peer.held:
-            found = Dataset()
-            found.QueryRetrieveLevel, found.SOPInstanceUID = "IMAGE", wanted
-            yield 0xFF00, found
+        for match in _matches(peer, event.identifier):
+            yield 0xFF00, match
+        if peer.find:
+            yield peer.find, None
 
     ae = AE("PACS")
     ae.require_called_aet = True
@@ -131,15 +174,19 @@ def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
             self._say(409 if peer.refuse else 200, answer)
 
         def do_GET(self) -> None:
+            url = urlparse(self.path)
+            peer.asked.append(url.path)
             if not query:
                 self._say(501, {})
-                return
-            wanted = parse_qs(urlparse(self.path).query).get("SOPInstanceUID", [""])[0]
-            found = [{"00080018": {"vr": "UI", "Value": [wanted]}}] if wanted in peer.held else []
-            self._say(200, found)
+            elif peer.code != 200 or peer.body is not None:
+                self._answer(peer.code, b"" if peer.body is None else peer.body)
+            else:
+                self._say(200, _qido(peer, url.path, parse_qs(url.query)))
 
         def _say(self, code: int, body: object) -> None:
-            content = json.dumps(body).encode()
+            self._answer(code, json.dumps(body).encode())
+
+        def _answer(self, code: int, content: bytes) -> None:
             self.send_response(code)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -212,6 +259,13 @@ class TestDestination:
         assert proof.value == "missing"
         assert "measurements.dcm" in proof.text
 
+    def test_proof_names_exactly_what_is_missing(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        destination = make(kind, Peer())
+        destination.send(parcels[1:])
+        assert destination.prove(parcels).missing == ("seg.dcm",)
+
     def test_says_who_answers(self, kind: str, make: Made) -> None:
         assert make(kind, Peer()).reach()
 
@@ -243,12 +297,95 @@ class TestServers:
         raw = parcels[0].path.read_bytes()
         assert raw.endswith(peer.held[UIDS["seg.dcm"]][-200:])
 
+    @pytest.mark.parametrize("related", [True, False])
+    def test_counts_the_objects_of_a_series(
+        self, kind: str, related: bool, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        peer = Peer(related=related)
+        destination = make(kind, peer)
+        assert destination.count(STUDY, SERIES) == 0
+        destination.send(parcels)
+        assert destination.count(STUDY, SERIES) == 2
+
+    def test_a_peer_without_query_cannot_count(self, kind: str, make: Made) -> None:
+        assert make(kind, Peer(), query=False).count(STUDY, SERIES) is None
+
     def test_a_peer_without_query_offers_no_proof(
         self, kind: str, make: Made, parcels: tuple[Parcel, ...]
     ) -> None:
         destination = make(kind, Peer(), query=False)
         destination.send(parcels)
         assert destination.prove(parcels).value == "not_offered"
+
+
+QUERY_FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("dicom", {"find": 0xA700}),
+    ("dicom", {"find": 0xC001}),
+    ("dicom", {"find": 0xA900}),
+    ("dicom", {"find": 0xFE00}),
+    ("dicomweb", {"code": 503}),
+    ("dicomweb", {"code": 500}),
+    ("dicomweb", {"code": 401}),
+    ("dicomweb", {"code": 302}),
+    ("dicomweb", {"code": 202}),
+    ("dicomweb", {"body": b"<html>maintenance</html>"}),
+    ("dicomweb", {"body": b'{"message": "busy"}'}),
+    ("dicomweb", {"body": b"[1, 2]"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fault"), QUERY_FAULTS)
+def test_a_query_that_fails_proves_nothing_and_denies_nothing(
+    kind: str, fault: dict[str, Any], make: Made, parcels: tuple[Parcel, ...]
+) -> None:
+    peer = Peer(**fault)
+    destination = make(kind, peer)
+    destination.send(parcels)
+    proof = destination.prove(parcels)
+    assert (proof.value, proof.missing) == ("unknown", ())
+    assert "answers" in proof.text
+    assert destination.count(STUDY, SERIES) is None
+    peer.find, peer.code, peer.body = 0x0000, 200, None
+    assert destination.prove(parcels).value == "found"
+
+
+def test_a_match_that_names_no_object_is_no_proof(
+    make: Made, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = make("dicom", Peer())
+    destination.send(parcels)
+    monkeypatch.setattr("node.destination_dicom._find", lambda *_: [Dataset()])
+    assert destination.prove(parcels).value == "unknown"
+
+
+def test_a_peer_that_says_it_answers_no_such_query_offers_no_proof(
+    make: Made, parcels: tuple[Parcel, ...]
+) -> None:
+    destination = make("dicom", Peer(find=0x0122))
+    destination.send(parcels)
+    assert destination.prove(parcels).value == "not_offered"
+
+
+@pytest.mark.parametrize(
+    ("codes", "value"),
+    [
+        ({"instances": 404, "studies": 200}, "missing"),
+        ({"instances": 404, "studies": 404}, "not_offered"),
+        ({"instances": 405, "studies": 405}, "not_offered"),
+        ({"instances": 204, "studies": 204}, "missing"),
+        ({"instances": 404, "studies": 503}, "unknown"),
+    ],
+)
+def test_not_found_is_told_apart_from_a_service_that_is_not_there(
+    codes: dict[str, int], value: str, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(codes[request.url.path.rsplit("/", 1)[1]], json=[])
+
+    server = DicomwebServer("web", "http://pacs.invalid/dicom-web", 1.0)
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(DicomwebServer, "_client", lambda _: client)
+    assert server.prove(parcels[:1]).value == value
 
 
 def _unused_port() -> int:
@@ -276,7 +413,8 @@ def test_nobody_there_is_transient_and_says_what_to_check(
     assert {o.answer for o in outcomes} == {"transient"}
     assert str(port) in outcomes[0].text
     assert "check that it runs" in outcomes[0].text
-    assert destination.prove(parcels).value == "missing"
+    assert destination.prove(parcels).value == "unknown"
+    assert destination.count(STUDY, SERIES) is None
     with pytest.raises(PeerUnreachable, match="check") as refused:
         destination.reach()
     assert refused.value.exit_code == 5

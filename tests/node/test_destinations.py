@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
 
 from node.config import DicomDestination, DicomwebDestination, FolderDestination
 from node.destination_dicom import Pacs
 from node.destination_dicomweb import DicomwebServer
-from node.destinations import Folder, PeerUnreachable, build_all
+from node.destination_folder import Folder
+from node.destinations import PeerUnreachable, build_all
 from node.folder import publish
 
 
@@ -22,7 +25,10 @@ def test_each_kind_is_built_from_its_section() -> None:
     )
     built = build_all(configs, "NODE")
     assert built["f"] == Folder("f", Path("/x"))
-    assert built["d"] == Pacs("d", "PACS", "h", 104, "NODE", 30.0)
+    pacs = built["d"]
+    assert isinstance(pacs, Pacs)
+    assert replace(pacs, sop_classes=()) == Pacs("d", "PACS", "h", 104, "NODE", 30.0)
+    assert pacs.sop_classes == (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage)
     other, web = built["e"], built["w"]
     assert isinstance(other, Pacs)
     assert other.calling_ae_title == "OTHER"
