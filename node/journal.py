@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from node.errors import IllegalTransition, UnknownUid
+from node.instance_table import InstanceTable
 from node.journal_jobs import JobTable
 from node.records import DeliveryRow, ResultRow, SeriesKey
-from node.series_table import SeriesTable
 from node.states import (
     DELIVERY_TRANSITIONS,
     SERIES_TRANSITIONS,
@@ -26,12 +26,13 @@ from node.states import (
 SUPERSEDED: Final = "superseded"
 """Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
 _DELIVERY: Final = (
-    "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at, s.study, s.series"
+    "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at,"
+    " d.fault, d.fault_tries, d.try_at, s.study, s.series"
     " FROM delivery d JOIN result r USING (result_id) JOIN series s ON s.id = r.series_id "
 )
 
 
-class Journal(SeriesTable, JobTable):
+class Journal(InstanceTable, JobTable):
     """All that is known of every object, series, result and delivery, of jobs and the bundle in service.
 
     What a method has returned from survives a power cut. One connection per thread; several processes
@@ -54,7 +55,7 @@ class Journal(SeriesTable, JobTable):
             )
             now = self._now()
             db.execute(
-                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO result (result_id, series_id, folder, model_digest, attempt, created_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     result.result_id,
                     row.id,
@@ -94,14 +95,36 @@ class Journal(SeriesTable, JobTable):
             " WHERE s.study = ? AND s.series = ? ORDER BY r.created_at, r.attempt",
             key,
         )
-        return [ResultRow(r[0], self._place(r[1]), r[2], r[3], r[4]) for r in rows]
+        return [self._result_row(r) for r in rows]
+
+    def results_before(self, key: SeriesKey) -> list[ResultRow]:
+        """Results of other series whose objects were corrected into this one, oldest first."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at FROM series s"
+            " JOIN instance new ON new.series_id = s.id AND new.state = 'stored'"
+            " JOIN instance old ON old.sop_instance = new.sop_instance AND old.superseded_by = new.digest"
+            " JOIN result r ON r.series_id = old.series_id"
+            " WHERE s.study = ? AND s.series = ? AND old.series_id <> s.id ORDER BY r.created_at, r.attempt",
+            key,
+        )
+        return [self._result_row(r) for r in rows]
+
+    def _result_row(self, r: sqlite3.Row) -> ResultRow:
+        return ResultRow(
+            r["result_id"],
+            self._place(r["folder"]),
+            r["model_digest"],
+            r["attempt"],
+            r["created_at"],
+        )
 
     # --- deliveries ---
 
-    def _delivery_row(self, row: Sequence[Any]) -> DeliveryRow:
+    def _delivery_row(self, r: sqlite3.Row) -> DeliveryRow:
         return DeliveryRow(
-            row[0], row[1], self._place(row[2]), row[3], DeliveryState(row[4]), row[5], row[6], row[7], row[8],
-            SeriesKey(row[9], row[10]),
+            r["id"], r["result_id"], self._place(r["folder"]), r["destination"], DeliveryState(r["state"]),
+            r["tries"], r["next_try_at"], r["detail"], r["state_at"], SeriesKey(r["study"], r["series"]),
+            r["fault"], r["fault_tries"], r["try_at"],
         )  # fmt: skip
 
     def deliveries_in(self, *states: DeliveryState) -> list[DeliveryRow]:
@@ -124,12 +147,32 @@ class Journal(SeriesTable, JobTable):
         ]
 
     def deliveries_due(self, now: float) -> list[DeliveryRow]:
-        """Pending and sent deliveries, and waiting ones whose time has come."""
+        """Pending and sent deliveries, and waiting ones whose time has come; none that `defer_delivery` put off."""
         query = (
             _DELIVERY
-            + "WHERE d.state IN ('pending', 'sent') OR (d.state = 'waiting' AND d.next_try_at <= ?) ORDER BY d.id"
+            + "WHERE (d.state IN ('pending', 'sent') OR (d.state = 'waiting' AND d.next_try_at <= :now))"
+            " AND (d.try_at <= :now OR d.fault_at > :now) ORDER BY d.id"
         )
-        return [self._delivery_row(r) for r in self._connection.execute(query, (now,))]
+        return [self._delivery_row(r) for r in self._connection.execute(query, {"now": now})]
+
+    def defer_delivery(self, delivery_id: int, reason: str, until: float) -> None:
+        """Record that a delivery failed for a reason of ours and go on with others; as `defer` for a series.
+
+        reason: one sentence without patient data. until: seconds since 1970, by the caller's back-off over
+        `DeliveryRow.fault_tries`. Gone with the next move of the delivery.
+        """
+        with self._writing() as db:
+            row = db.execute(
+                "UPDATE delivery SET fault = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
+                " WHERE id = ? RETURNING result_id, state, fault_tries",
+                (reason, self._now(), until, delivery_id),
+            ).fetchone()
+            if row is not None and row["fault_tries"] == 1:
+                found = db.execute(
+                    "SELECT series_id FROM result WHERE result_id = ?", (row["result_id"],)
+                ).fetchone()
+                detail = {"step": "deliver", "reason": reason}
+                self._event(db, found["series_id"], "deferred", row["state"], detail, delivery_id)
 
     def advance_delivery(
         self,
@@ -178,6 +221,7 @@ class Journal(SeriesTable, JobTable):
         again = event is DeliveryEvent.RETRY_REQUESTED
         db.execute(
             "UPDATE delivery SET state = ?, detail = ?, state_at = ?, next_try_at = ?,"
+            " fault = '', fault_tries = 0, fault_at = 0, try_at = 0,"
             " tries = CASE WHEN ? THEN 0 ELSE tries + ? END WHERE id = ?",
             (
                 target,
@@ -202,7 +246,7 @@ class Journal(SeriesTable, JobTable):
         if (
             states
             and row[0] == SeriesState.ENCODED
-            and all(s == (DeliveryState.CONFIRMED,) for s in states)
+            and all(s["state"] == DeliveryState.CONFIRMED for s in states)
         ):
             self._move(db, series_id, SeriesState.DELIVERED, SeriesEvent.ALL_CONFIRMED, {})
 

@@ -34,6 +34,7 @@ from node.events import (
     ObjectQuarantined,
     ObjectRefused,
 )
+from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.records import InstanceFacts
 from node.spool import Spool, Stored, digest_of, file_meta
@@ -42,7 +43,6 @@ SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
 FIRST_WORD_S: Final = 10.0
 """Time for a new connection to say who it is; silent ones would fill `max_associations`."""
-CONFLICT: Final = "the same SOP Instance UID came with other content; the first one is used"
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 

@@ -33,7 +33,11 @@ class InstanceFacts:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """One object in the journal."""
+    """One object in the journal.
+
+    series: as it says itself; of an object without a valid study or series UID that part is "".
+    superseded_by: digest of the object that took its place, "" while none has.
+    """
 
     sop_instance_uid: str
     digest: str
@@ -45,11 +49,17 @@ class InstanceRow:
     state: InstanceState
     reason: str
     received_at: float
+    series: SeriesKey
+    superseded_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """One series in the journal; `token` is the claim, `attempts` how often it was claimed."""
+    """One series in the journal; `token` is the claim, `attempts` how often it was claimed.
+
+    instances: number of stored objects. fault: why the step `fault_step` could not be done the last
+    `fault_tries` times, "" when nothing is in the way; the next try is at `try_at`.
+    """
 
     id: int
     key: SeriesKey
@@ -63,6 +73,10 @@ class SeriesRow:
     first_at: float
     last_at: float
     state_at: float
+    fault: str = ""
+    fault_step: str = ""
+    fault_tries: int = 0
+    try_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class ResultRow:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One result on its way to one destination."""
+    """One result on its way to one destination; fault, fault_tries and try_at as in `SeriesRow`."""
 
     id: int
     result_id: str
@@ -90,6 +104,9 @@ class DeliveryRow:
     detail: str
     state_at: float
     series: SeriesKey
+    fault: str = ""
+    fault_tries: int = 0
+    try_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

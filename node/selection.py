@@ -124,7 +124,7 @@ class Selection:
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""
-        return sum(self._judge(row) for row in self.journal.series_in(SeriesState.COMPLETE))
+        return sum(self._judge(row) for row in self.journal.series_due(SeriesState.COMPLETE))
 
     def _judge(self, row: SeriesRow) -> bool:
         try:

@@ -1,144 +1,38 @@
-"""The journal's objects and series: what came, in which state, claimed by whom."""
+"""The journal's series: in which state, claimed by whom, put off by which fault."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Final
 
 from node.database import Database
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
-from node.records import EventRow, InstanceFacts, InstanceRow, SeriesKey, SeriesRow
-from node.states import SERIES_TRANSITIONS, InstanceState, SeriesEvent, SeriesState
+from node.records import EventRow, SeriesKey, SeriesRow
+from node.states import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 
 _SERIES: Final = (
-    "SELECT id, study, series, state, reason, token, token_at, attempts, forced, instances, first_at, last_at, state_at"
-    " FROM series "
+    "SELECT id, study, series, state, reason, token, token_at, attempts, forced, instances, first_at, last_at, state_at,"
+    " fault, fault_step, fault_tries, try_at FROM series "
 )
 _NAMED: Final = (
     "WHERE study = :u OR series = :u"
     " OR id IN (SELECT series_id FROM instance WHERE sop_instance = :u)"
     " OR id IN (SELECT series_id FROM result WHERE result_id = :u) "
 )
-Added = Literal["stored", "same", "conflict"]
+_DUE: Final = "(try_at <= :now OR fault_at > :now)"
+"""Its time has come, or the clock was set back behind the fault: then the wait is not known to be right."""
 
 
-def _series_row(row: Sequence[Any]) -> SeriesRow:
-    return SeriesRow(row[0], SeriesKey(row[1], row[2]), SeriesState(row[3]), *row[4:])
+def _series_row(row: sqlite3.Row) -> SeriesRow:
+    key, state = SeriesKey(row["study"], row["series"]), SeriesState(row["state"])
+    rest = {name: row[name] for name in row.keys() if name not in {"study", "series", "state"}}  # noqa: SIM118 - a Row iterates over its values
+    return SeriesRow(key=key, state=state, **rest)
 
 
 class SeriesTable(Database):
-    """All that is known of every object and series."""
-
-    # --- instances ---
-
-    def add_instance(self, facts: InstanceFacts) -> Added:
-        """Record one durable object.
-
-        stored: new; its series is (again) receiving. same: these bytes are known, nothing changes.
-        conflict: the UID is known with other bytes; recorded as quarantined, the series is untouched.
-        """
-        with self._writing() as db:
-            known = db.execute(
-                "SELECT digest, state FROM instance WHERE sop_instance = ?",
-                (facts.sop_instance_uid,),
-            ).fetchall()
-            if any(digest == facts.digest for digest, _ in known):
-                return "same"
-            now = self._now()
-            if any(state == InstanceState.STORED for _, state in known):
-                self._insert(db, facts, None, InstanceState.QUARANTINED, "conflicting", now)
-                return "conflict"
-            series_id = self._received(db, SeriesKey(facts.study_uid, facts.series_uid), now)
-            self._insert(db, facts, series_id, InstanceState.STORED, "", now)
-            return "stored"
-
-    def quarantine(self, facts: InstanceFacts, reason: str) -> None:
-        """Record an object that cannot be used; the same bytes twice are one row."""
-        with self._writing() as db:
-            self._insert(db, facts, None, InstanceState.QUARANTINED, reason, self._now())
-
-    def _insert(
-        self,
-        db: sqlite3.Connection,
-        facts: InstanceFacts,
-        series_id: int | None,
-        state: InstanceState,
-        reason: str,
-        now: float,
-    ) -> None:
-        db.execute(
-            "INSERT OR IGNORE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                facts.sop_instance_uid, facts.digest, series_id, facts.sop_class_uid, facts.transfer_syntax_uid,
-                self._kept(facts.path), facts.bytes, facts.calling_ae, state, reason, now,
-            ),
-        )  # fmt: skip
-
-    def _received(self, db: sqlite3.Connection, key: SeriesKey, now: float) -> int:
-        row = db.execute(
-            "SELECT id, state FROM series WHERE study = ? AND series = ?", key
-        ).fetchone()
-        if row is None:
-            cursor = db.execute(
-                "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at) VALUES (?, ?, ?, 1, ?, ?, ?)",
-                (*key, SeriesState.RECEIVING, now, now, now),
-            )
-            series_id = int(cursor.lastrowid or 0)
-            self._event(db, series_id, SeriesEvent.INSTANCE_STORED, SeriesState.RECEIVING, {})
-            return series_id
-        series_id, state = int(row[0]), SeriesState(row[1])
-        db.execute(
-            "UPDATE series SET instances = instances + 1, last_at = ? WHERE id = ?",
-            (now, series_id),
-        )
-        if state is not SeriesState.RECEIVING:
-            self._move(
-                db,
-                series_id,
-                SERIES_TRANSITIONS[state, SeriesEvent.INSTANCE_STORED],
-                SeriesEvent.INSTANCE_STORED,
-                {"late": True},
-            )
-        return series_id
-
-    def instances_of(self, key: SeriesKey) -> list[InstanceRow]:
-        """Stored objects of a series, in order of arrival."""
-        rows = self._connection.execute(
-            "SELECT i.sop_instance, i.digest, i.sop_class, i.transfer_syntax, i.path, i.bytes, i.calling_ae, i.state, i.reason, i.received_at"
-            " FROM instance i JOIN series s ON s.id = i.series_id WHERE s.study = ? AND s.series = ? AND i.state = 'stored' ORDER BY i.rowid",
-            key,
-        )
-        return [self._instance_row(r) for r in rows]
-
-    def quarantined(self) -> list[InstanceRow]:
-        """Objects that were kept but are not used."""
-        rows = self._connection.execute(
-            "SELECT sop_instance, digest, sop_class, transfer_syntax, path, bytes, calling_ae, state, reason, received_at"
-            " FROM instance WHERE state = 'quarantined' ORDER BY rowid"
-        )
-        return [self._instance_row(r) for r in rows]
-
-    def paths(self) -> set[str]:
-        """Every path an instance row names, for comparing journal and disk."""
-        return {
-            str(self._place(r[0])) for r in self._connection.execute("SELECT path FROM instance")
-        }
-
-    def stored_digest(self, sop_instance_uid: str) -> tuple[str, Path] | None:
-        """Digest and path of the stored object with this UID."""
-        row = self._connection.execute(
-            "SELECT digest, path FROM instance WHERE sop_instance = ? AND state = 'stored'",
-            (sop_instance_uid,),
-        ).fetchone()
-        return None if row is None else (row[0], self._place(row[1]))
-
-    def _instance_row(self, r: Sequence[Any]) -> InstanceRow:
-        return InstanceRow(
-            r[0], r[1], r[2], r[3], self._place(r[4]), r[5], r[6], InstanceState(r[7]), r[8], r[9]
-        )
+    """All that is known of every series."""
 
     # --- series ---
 
@@ -156,6 +50,37 @@ class SeriesTable(Database):
         where = f"WHERE state IN ({', '.join('?' * len(states))}) " if states else ""
         rows = self._connection.execute(_SERIES + where + "ORDER BY last_at, id", states)
         return [_series_row(r) for r in rows]
+
+    def series_due(self, *states: SeriesState) -> list[SeriesRow]:
+        """Series in these states that a step may act on now: those without a fault, and those to be tried again.
+
+        As `series_in`, without the series that `defer` put off.
+        """
+        names = {f"s{n}": state for n, state in enumerate(states)}
+        where = (
+            f"WHERE state IN ({', '.join(f':{n}' for n in names)}) AND {_DUE} ORDER BY last_at, id"
+        )
+        rows = self._connection.execute(_SERIES + where, {**names, "now": self._now()})
+        return [_series_row(r) for r in rows]
+
+    def defer(self, key: SeriesKey, step: str, reason: str, until: float) -> None:
+        """Record that a step failed at a series for a reason that is not the series' state, and go on.
+
+        Neither state nor claim changes; `series_due` and `claim` leave the series out until then, `list`,
+        `why` and `status` show it. Gone with the next move of the series. step: name of the step. reason:
+        one sentence without patient data. until: seconds since 1970, by the caller's back-off over
+        `SeriesRow.fault_tries`, the number of faults in a row before this one. A series that is gone is
+        not an error.
+        """
+        with self._writing() as db:
+            row = db.execute(
+                "UPDATE series SET fault = ?, fault_step = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
+                " WHERE study = ? AND series = ? RETURNING id, state, fault_tries",
+                (reason, step, self._now(), until, *key),
+            ).fetchone()
+            if row is not None and row["fault_tries"] == 1:
+                detail = {"step": step, "reason": reason}
+                self._event(db, row["id"], "deferred", row["state"], detail)
 
     def study_series(self, study: str) -> list[SeriesRow]:
         """All series of a study."""
@@ -224,9 +149,10 @@ class SeriesTable(Database):
         detail: dict[str, object],
     ) -> None:
         keep_token = target is SeriesState.PROCESSING
-        fresh = event in {SeriesEvent.INSTANCE_STORED, SeriesEvent.RETRY_REQUESTED}
+        fresh = target is SeriesState.RECEIVING or event is SeriesEvent.RETRY_REQUESTED
         db.execute(
             "UPDATE series SET state = ?, reason = ?, state_at = ?, token = CASE WHEN ? THEN token END,"
+            " fault = '', fault_step = '', fault_tries = 0, fault_at = 0, try_at = 0,"
             " attempts = CASE WHEN ? THEN 0 ELSE attempts END WHERE id = ?",
             (target, str(detail.get("reason", "")), self._now(), keep_token, fresh, series_id),
         )
@@ -239,15 +165,79 @@ class SeriesTable(Database):
             " WHERE s.study = ? AND s.series = ? ORDER BY e.id",
             key,
         )
-        return [EventRow(r[0], r[1], r[2], r[3], json.loads(r[4]), r[5]) for r in rows]
+        return [
+            EventRow(
+                r["id"], r["at"], r["event"], r["state"], json.loads(r["detail"]), r["delivery_id"]
+            )
+            for r in rows
+        ]
+
+    def _received(
+        self,
+        db: sqlite3.Connection,
+        key: SeriesKey,
+        event: SeriesEvent,
+        detail: dict[str, object],
+    ) -> int:
+        """Count one more stored object; its series is receiving. Returns the series' id."""
+        series_id = self._series_id(db, key)
+        if series_id is None:
+            series_id = self._open_series(db, key, SeriesState.RECEIVING, instances=1)
+            self._event(db, series_id, event, SeriesState.RECEIVING, detail)
+            return series_id
+        now = self._now()
+        state = db.execute(
+            "UPDATE series SET instances = instances + 1, last_at = ? WHERE id = ? RETURNING state",
+            (now, series_id),
+        ).fetchone()["state"]
+        if state != SeriesState.RECEIVING:
+            target = SERIES_TRANSITIONS[SeriesState(state), event]
+            self._move(db, series_id, target, event, {"late": True, **detail})
+        elif event is not SeriesEvent.INSTANCE_STORED:
+            self._event(db, series_id, event, SeriesState.RECEIVING, detail)
+        return series_id
+
+    def _lose(
+        self,
+        db: sqlite3.Connection,
+        series_id: int,
+        event: SeriesEvent,
+        last: SeriesEvent,
+        detail: dict[str, object],
+    ) -> None:
+        """Count one stored object less; `last` instead of `event` when none is left."""
+        row = db.execute(
+            "UPDATE series SET instances = instances - 1 WHERE id = ? RETURNING state, instances",
+            (series_id,),
+        ).fetchone()
+        found = event if row["instances"] else last
+        target = SERIES_TRANSITIONS[SeriesState(row["state"]), found]
+        if found is SeriesEvent.INSTANCE_SUPERSEDED:  # the rest of the correction is on its way
+            db.execute("UPDATE series SET last_at = ? WHERE id = ?", (self._now(), series_id))
+        self._move(db, series_id, target, found, detail)
+
+    def _series_id(self, db: sqlite3.Connection, key: SeriesKey) -> int | None:
+        row = db.execute("SELECT id FROM series WHERE study = ? AND series = ?", key).fetchone()
+        return None if row is None else int(row["id"])
+
+    def _open_series(
+        self, db: sqlite3.Connection, key: SeriesKey, state: SeriesState, *, instances: int
+    ) -> int:
+        now = self._now()
+        cursor = db.execute(
+            "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, state, instances, now, now, now),
+        )
+        return int(cursor.lastrowid or 0)
 
     # --- work ---
 
     def claim(self, token: str) -> SeriesRow | None:
-        """Take the oldest selected series; None when there is none."""
+        """Take the oldest selected series whose time has come; None when there is none."""
         with self._writing() as db:
             row = db.execute(
-                _SERIES + "WHERE state = 'selected' ORDER BY state_at, id LIMIT 1"
+                _SERIES + f"WHERE state = 'selected' AND {_DUE} ORDER BY state_at, id LIMIT 1",
+                {"now": self._now()},
             ).fetchone()
             if row is None:
                 return None

@@ -15,10 +15,15 @@ class InstanceState(StrEnum):
 
     STORED = "stored"
     QUARANTINED = "quarantined"
+    SUPERSEDED = "superseded"
 
 
 class SeriesState(StrEnum):
-    """One series on its way."""
+    """One series on its way.
+
+    quarantined: of all that came, nothing can be used. superseded: a correction took every object of it
+    into another series.
+    """
 
     RECEIVING = "receiving"
     COMPLETE = "complete"
@@ -29,6 +34,8 @@ class SeriesState(StrEnum):
     ENCODED = "encoded"
     DELIVERED = "delivered"
     FAILED = "failed"
+    QUARANTINED = "quarantined"
+    SUPERSEDED = "superseded"
 
 
 class DeliveryState(StrEnum):
@@ -57,6 +64,11 @@ class SeriesEvent(StrEnum):
     """What can happen to a series."""
 
     INSTANCE_STORED = "instance_stored"
+    INSTANCE_CORRECTED = "instance_corrected"
+    INSTANCE_SUPERSEDED = "instance_superseded"
+    INSTANCE_SET_ASIDE = "instance_set_aside"
+    ALL_SUPERSEDED = "all_superseded"
+    ALL_QUARANTINED = "all_quarantined"
     GEOMETRY_COMPLETE = "geometry_complete"
     SETTLED_INELIGIBLE = "settled_ineligible"
     WENT_QUIET = "went_quiet"
@@ -101,22 +113,24 @@ class JobEvent(StrEnum):
 
 
 _S, _E = SeriesState, SeriesEvent
-_REOPENS: Final = (
-    _S.RECEIVING,
-    _S.INCOMPLETE,
-    _S.COMPLETE,
-    _S.SELECTED,
-    _S.PROCESSING,
-    _S.ENCODED,
-    _S.DELIVERED,
-    _S.SKIPPED,
-    _S.FAILED,
-)
+_WITH_OBJECTS: Final = tuple(s for s in _S if s not in {_S.QUARANTINED, _S.SUPERSEDED})
 _RETRIES: Final = (_S.INCOMPLETE, _S.SKIPPED, _S.FAILED, _S.ENCODED, _S.DELIVERED)
 
 SERIES_TRANSITIONS: Final = MappingProxyType(
     {
-        **{(state, _E.INSTANCE_STORED): _S.RECEIVING for state in _REOPENS},
+        **{
+            (state, event): _S.RECEIVING
+            for state in _S
+            for event in (_E.INSTANCE_STORED, _E.INSTANCE_CORRECTED)
+        },
+        # What is left of a series after it lost an object is judged again.
+        **{
+            (state, event): _S.RECEIVING
+            for state in _WITH_OBJECTS
+            for event in (_E.INSTANCE_SUPERSEDED, _E.INSTANCE_SET_ASIDE)
+        },
+        **{(state, _E.ALL_SUPERSEDED): _S.SUPERSEDED for state in _WITH_OBJECTS},
+        **{(state, _E.ALL_QUARANTINED): _S.QUARANTINED for state in _WITH_OBJECTS},
         (_S.RECEIVING, _E.GEOMETRY_COMPLETE): _S.COMPLETE,
         # No rule can accept it whatever still comes: a localizer with three planes is skipped, not "incomplete".
         (_S.RECEIVING, _E.SETTLED_INELIGIBLE): _S.COMPLETE,

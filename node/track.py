@@ -120,7 +120,7 @@ class Track:
 
     def run_once(self) -> int:
         """Look at every receiving series; returns how many moved."""
-        rows = self.journal.series_in(SeriesState.RECEIVING)
+        rows = self.journal.series_due(SeriesState.RECEIVING)
         gone = set(self._waits) - {r.id for r in rows}
         for series_id in gone:
             del self._waits[series_id]

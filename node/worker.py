@@ -84,7 +84,7 @@ class Worker:
 
     def _claim(self, token: str) -> SeriesRow | None:
         # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
-        if not self.journal.series_in(SeriesState.SELECTED):
+        if not self.journal.series_due(SeriesState.SELECTED):
             return None
         return self.journal.claim(token)
 

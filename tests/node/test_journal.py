@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +14,14 @@ import pytest
 
 from node import database, schema
 from node.errors import ClaimLost, IllegalTransition, JournalTooNew, StateRefused, UnknownUid
+from node.instance_table import CONFLICT
 from node.journal import Journal
-from node.records import InstanceFacts, ResultRow, SeriesKey
+from node.records import ResultRow, SeriesKey
 from node.states import DeliveryEvent, DeliveryState, InstanceState, SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 E, S, V, D = SeriesEvent, SeriesState, DeliveryEvent, DeliveryState
 TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: Any) -> Iterator[Journal]:
-    opened = Journal.open(tmp_path / "journal.sqlite", clock)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def facts(tmp_path: Path) -> Callable[..., InstanceFacts]:
-    def make(number: int, digest: str = "", **changes: Any) -> InstanceFacts:
-        name = digest or f"d{number}"
-        path = tmp_path / "spool" / f"{name}.dcm"
-        made = InstanceFacts(f"1.2.3.{number}", "1.2", *KEY, name, "1.2.840", path, 7, "MR1")
-        return replace(made, **changes)
-
-    return make
 
 
 def _to(journal: Journal, facts: Any, *events: SeriesEvent) -> None:
@@ -89,7 +70,7 @@ def test_other_bytes_under_a_known_uid_are_quarantined_and_leave_the_series_alon
     assert journal.series(KEY) == before
     (kept,) = journal.quarantined()
     assert (kept.digest, kept.state, kept.reason) == (
-        "other", InstanceState.QUARANTINED, "conflicting",
+        "other", InstanceState.QUARANTINED, CONFLICT,
     )  # fmt: skip
     assert journal.stored_digest("1.2.3.1") == ("d1", facts(1).path)
 
@@ -378,7 +359,7 @@ def test_new_file_that_another_opener_writes_is_waited_for(tmp_path: Path, clock
     began = time.monotonic()
     journal = Journal.open(path, clock)
     assert time.monotonic() - began > 0.2
-    assert journal._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     journal.close()
     done.join()
     other.close()
@@ -399,6 +380,7 @@ def test_file_that_stays_locked_is_refused_after_the_timeout(
 _WRITER = """
 import sys, time
 from pathlib import Path
+from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.records import InstanceFacts
 journal = Journal.open(Path(sys.argv[1]), time.time)

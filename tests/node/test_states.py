@@ -42,6 +42,55 @@ skipped     retry_requested     complete
 failed      retry_requested     complete
 encoded     retry_requested     complete
 delivered   retry_requested     complete
+quarantined instance_stored     receiving
+superseded  instance_stored     receiving
+receiving   instance_corrected  receiving
+complete    instance_corrected  receiving
+incomplete  instance_corrected  receiving
+selected    instance_corrected  receiving
+skipped     instance_corrected  receiving
+processing  instance_corrected  receiving
+encoded     instance_corrected  receiving
+delivered   instance_corrected  receiving
+failed      instance_corrected  receiving
+quarantined instance_corrected  receiving
+superseded  instance_corrected  receiving
+receiving   instance_superseded receiving
+receiving   instance_set_aside  receiving
+receiving   all_superseded      superseded
+receiving   all_quarantined     quarantined
+complete    instance_superseded receiving
+complete    instance_set_aside  receiving
+complete    all_superseded      superseded
+complete    all_quarantined     quarantined
+incomplete  instance_superseded receiving
+incomplete  instance_set_aside  receiving
+incomplete  all_superseded      superseded
+incomplete  all_quarantined     quarantined
+selected    instance_superseded receiving
+selected    instance_set_aside  receiving
+selected    all_superseded      superseded
+selected    all_quarantined     quarantined
+skipped     instance_superseded receiving
+skipped     instance_set_aside  receiving
+skipped     all_superseded      superseded
+skipped     all_quarantined     quarantined
+processing  instance_superseded receiving
+processing  instance_set_aside  receiving
+processing  all_superseded      superseded
+processing  all_quarantined     quarantined
+encoded     instance_superseded receiving
+encoded     instance_set_aside  receiving
+encoded     all_superseded      superseded
+encoded     all_quarantined     quarantined
+delivered   instance_superseded receiving
+delivered   instance_set_aside  receiving
+delivered   all_superseded      superseded
+delivered   all_quarantined     quarantined
+failed      instance_superseded receiving
+failed      instance_set_aside  receiving
+failed      all_superseded      superseded
+failed      all_quarantined     quarantined
 """
 SERIES_FORBIDDEN = {
     "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
@@ -53,6 +102,8 @@ SERIES_FORBIDDEN = {
     "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out",
     "delivered": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
     "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+    "quarantined": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
+    "superseded": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
 }
 DELIVERY_ALLOWED = """
 pending  peer_accepted      sent

@@ -1,0 +1,212 @@
+"""Objects that are corrected, set aside or quarantined, and rows whose step failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.errors import ClaimLost
+from node.instance_table import CONFLICT, CORRECTED
+from node.journal import Journal
+from node.records import ResultRow, SeriesKey
+from node.states import DeliveryEvent, InstanceState, SeriesEvent, SeriesState
+
+KEY, OTHER = SeriesKey("1.2.1", "1.2.3"), SeriesKey("1.2.2", "1.2.4")
+E, S, V = SeriesEvent, SeriesState, DeliveryEvent
+ELSEWHERE = {"study_uid": OTHER.study, "series_uid": OTHER.series}
+TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
+
+
+def _published(journal: Journal, tmp_path: Path) -> None:
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    assert journal.claim(TOKEN) is not None
+    journal.publish(KEY, TOKEN, ResultRow("r1", tmp_path / "r1", "m"), ["pacs"])
+
+
+def _events(journal: Journal, key: SeriesKey) -> list[str]:
+    return [e.event for e in journal.events_of(key) if e.delivery_id is None]
+
+
+# ---- corrections ---------------------------------------------------------------------------------
+
+
+def test_corrected_object_takes_the_place_and_reopens_the_series(
+    journal: Journal, facts: Any, tmp_path: Path, clock: Any
+) -> None:
+    for number in (1, 2):
+        journal.add_instance(facts(number))
+    _published(journal, tmp_path)
+    clock.pass_s(60)
+    assert journal.correct(facts(1, "new")) == "corrected"
+    row = journal.series(KEY)
+    assert (row.state, row.instances, row.last_at) == (S.RECEIVING, 2, clock())
+    assert [i.digest for i in journal.instances_of(KEY)] == ["d2", "new"]
+    (old,) = journal.unused_of(KEY)
+    assert (old.digest, old.state, old.reason, old.superseded_by, old.path) == (
+        "d1", InstanceState.SUPERSEDED, CORRECTED, "new", facts(1).path,
+    )  # fmt: skip
+    assert journal.events_of(KEY)[-1].detail == {
+        "late": True, "sop_instance": "1.2.3.1", "before": "d1", "now": "new",
+    }  # fmt: skip
+    assert _events(journal, KEY)[-1] == "instance_corrected"
+
+
+def test_correction_takes_the_claim_away(journal: Journal, facts: Any, tmp_path: Path) -> None:
+    journal.add_instance(facts(1))
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    journal.claim(TOKEN)
+    journal.correct(facts(1, "new"))
+    with pytest.raises(ClaimLost):
+        journal.publish(KEY, TOKEN, ResultRow("r1", tmp_path / "r1", "m"), ["pacs"])
+
+
+def test_correction_into_another_study_moves_the_objects(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        journal.add_instance(facts(number))
+    _published(journal, tmp_path)
+    journal.correct(facts(1, "n1", **ELSEWHERE))
+    assert (journal.series(KEY).state, journal.series(KEY).instances) == (S.RECEIVING, 1)
+    assert [r.result_id for r in journal.results_before(OTHER)] == ["r1"]
+    journal.correct(facts(2, "n2", **ELSEWHERE))
+    before, after = journal.series(KEY), journal.series(OTHER)
+    assert (before.state, before.instances) == (S.SUPERSEDED, 0)
+    assert before.reason == "corrected: now in series 1.2.4 of study 1.2.2"
+    assert (after.state, after.instances) == (S.RECEIVING, 2)
+    assert _events(journal, KEY)[-2:] == ["instance_superseded", "all_superseded"]
+    assert _events(journal, OTHER) == ["instance_corrected", "instance_corrected"]
+    assert journal.results_before(KEY) == []
+
+
+def test_same_correction_again_changes_nothing(journal: Journal, facts: Any) -> None:
+    journal.add_instance(facts(1))
+    journal.correct(facts(1, "new"))
+    before = journal.series(KEY), journal.events_of(KEY)
+    assert journal.correct(facts(1, "new")) == "same"
+    assert journal.add_instance(facts(1, "new")) == "same"
+    assert (journal.series(KEY), journal.events_of(KEY)) == before
+
+
+def test_correction_that_is_taken_back_makes_a_result_with_new_uids(
+    journal: Journal, facts: Any
+) -> None:
+    journal.add_instance(facts(1))
+    journal.correct(facts(1, "new"))
+    forced = journal.series(KEY).forced
+    assert journal.correct(facts(1)) == "corrected"
+    assert [i.digest for i in journal.instances_of(KEY)] == ["d1"]
+    assert [i.digest for i in journal.unused_of(KEY)] == ["new"]
+    assert (journal.series(KEY).forced, journal.series(KEY).instances) == (forced + 1, 1)
+
+
+def test_correction_of_what_is_not_stored_is_stored(journal: Journal, facts: Any) -> None:
+    journal.quarantine(facts(1, "broken"), "cannot be read")
+    assert journal.correct(facts(1)) == "stored"
+    assert journal.correct(facts(1, "broken")) == "same"
+    assert journal.series(KEY).instances == 1
+
+
+# ---- quarantine ----------------------------------------------------------------------------------
+
+
+def test_quarantined_object_has_a_series_with_a_reason(journal: Journal, facts: Any) -> None:
+    long_study = "1." + "2" * 64
+    journal.quarantine(facts(1, study_uid=long_study), "no valid StudyInstanceUID")
+    (row,) = journal.series_in(S.QUARANTINED)
+    assert (row.key, row.instances) == (SeriesKey(long_study, KEY.series), 0)
+    assert journal.find("1.2.3.1") == [row]
+    ((_, counts),) = journal.unused_counts().items()
+    assert counts == {(InstanceState.QUARANTINED, "no valid StudyInstanceUID"): 1}
+
+
+@pytest.mark.parametrize("study", ["Meier^Hans", "", "1" * 129])
+def test_what_is_no_uid_names_no_row(journal: Journal, facts: Any, study: str) -> None:
+    journal.quarantine(facts(1, study_uid=study), "no valid StudyInstanceUID")
+    assert [r.key for r in journal.series_in()] == [SeriesKey("", KEY.series)]
+
+
+def test_second_series_with_known_objects_has_its_own_row(journal: Journal, facts: Any) -> None:
+    journal.add_instance(facts(1))
+    assert journal.add_instance(facts(1, "other", **ELSEWHERE)) == "conflict"
+    assert journal.series(OTHER).state is S.QUARANTINED
+    assert [i.reason for i in journal.unused_of(OTHER)] == [CONFLICT]
+    assert journal.series(KEY).instances == 1
+
+
+def test_quarantined_series_receives_what_can_be_used(journal: Journal, facts: Any) -> None:
+    journal.quarantine(facts(1, "broken"), "cannot be read")
+    assert journal.add_instance(facts(2)) == "stored"
+    assert (journal.series(KEY).state, journal.series(KEY).instances) == (S.RECEIVING, 1)
+
+
+def test_object_set_aside_leaves_the_rest_to_be_judged(journal: Journal, facts: Any) -> None:
+    for number in (1, 2):
+        journal.add_instance(facts(number))
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    assert journal.set_aside("1.2.3.1", "d1", "1.2.3.1: cannot be read") is True
+    row = journal.series(KEY)
+    assert (row.state, row.instances, row.reason) == (S.RECEIVING, 1, "1.2.3.1: cannot be read")
+    assert journal.set_aside("1.2.3.1", "d1", "again") is False
+    assert journal.set_aside("1.2.3.2", "d2", "1.2.3.2: cannot be read") is True
+    row = journal.series(KEY)
+    assert (row.state, row.instances, row.reason) == (S.QUARANTINED, 0, "1.2.3.2: cannot be read")
+    assert [i.path for i in journal.unused_of(KEY)] == [facts(1).path, facts(2).path]
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+def test_series_with_a_fault_waits_and_lets_others_pass(
+    journal: Journal, facts: Any, clock: Any
+) -> None:
+    journal.add_instance(facts(1))
+    journal.add_instance(facts(2, **ELSEWHERE))
+    journal.defer(KEY, "track", "OSError: disk", clock() + 10)
+    assert [r.key for r in journal.series_due(S.RECEIVING)] == [OTHER]
+    assert len(journal.series_in(S.RECEIVING)) == 2
+    clock.pass_s(10)
+    journal.defer(KEY, "track", "OSError: disk", clock() + 20)
+    row = journal.series(KEY)
+    assert (row.fault, row.fault_step, row.fault_tries, row.try_at) == (
+        "OSError: disk", "track", 2, clock() + 20,
+    )  # fmt: skip
+    assert _events(journal, KEY) == ["instance_stored", "deferred"]
+    clock.pass_s(20)
+    assert [r.key for r in journal.series_due(S.RECEIVING)] == [KEY, OTHER]
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    row = journal.series(KEY)
+    assert (row.fault, row.fault_step, row.fault_tries) == ("", "", 0)
+
+
+def test_claim_passes_over_a_series_with_a_fault(journal: Journal, facts: Any, clock: Any) -> None:
+    journal.add_instance(facts(1))
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    journal.defer(KEY, "work", "OSError: disk", clock() + 10)
+    assert journal.claim(TOKEN) is None
+    clock.pass_s(-3600)  # a clock set back delays nothing
+    assert journal.claim(TOKEN) is not None
+
+
+def test_delivery_with_a_fault_waits_and_lets_others_pass(
+    journal: Journal, facts: Any, clock: Any, tmp_path: Path
+) -> None:
+    journal.add_instance(facts(1))
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    journal.claim(TOKEN)
+    journal.publish(KEY, TOKEN, ResultRow("r1", tmp_path / "r1", "m"), ["pacs", "web"])
+    first, second = journal.deliveries_due(clock())
+    journal.defer_delivery(first.id, "ValueError in parcels_in", clock() + 10)
+    assert [d.id for d in journal.deliveries_due(clock())] == [second.id]
+    due = journal.deliveries_due(clock() + 10)
+    assert [(d.id, d.fault, d.fault_tries) for d in due] == [
+        (first.id, "ValueError in parcels_in", 1), (second.id, "", 0),
+    ]  # fmt: skip
+    journal.advance_delivery(first.id, V.PEER_ACCEPTED)
+    assert journal.deliveries_of(KEY)[0].fault == ""
