@@ -54,12 +54,13 @@ def result_key(
     engine: EngineInfo,
     settings_digest: str,
     software_version: str,
-    attempt: int = 0,
+    predecessor: ResultKey | None = None,
 ) -> ResultKey:
-    """Identity from source objects and their bytes, model, engine, settings, version and attempt."""
+    """Identity from source objects and their bytes, model, engine, settings, version and predecessor."""
     source = sorted((i.sop_instance_uid, i.digest) for i in instances)
+    before = None if predecessor is None else predecessor.result_id
     return ResultKey(
-        _uuid("key", source, asdict(engine), settings_digest, software_version, attempt).hex
+        _uuid("key", source, asdict(engine), settings_digest, software_version, before).hex
     )
 
 

@@ -126,7 +126,8 @@ def encode_all(run: Run) -> dict[str, bytes]:
         listed.append(
             ResultObject(name, str(ds.SOPClassUID), str(ds.SOPInstanceUID), len(content), digest)
         )
-    told = to_json(replace(run.result, objects=tuple(listed)))
+    before = None if run.predecessor is None else run.predecessor.result_id
+    told = to_json(replace(run.result, objects=tuple(listed), predecessor=before))
     files[RESULT_FILE] = (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
     return files
 

@@ -131,7 +131,7 @@ class ResultObject:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run on one series; `created` is ISO 8601 with zone."""
+    """One run on one series; `created` is ISO 8601 with zone, `predecessor` the result before it."""
 
     result_id: str
     created: str
@@ -143,6 +143,7 @@ class Result:
     warnings: tuple[Finding, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
     objects: tuple[ResultObject, ...] = ()
+    predecessor: str | None = None
 
 
 def _measurement_json(m: Measurement) -> dict[str, Any]:
@@ -169,6 +170,7 @@ def to_json(result: Result) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "result_id": result.result_id,
+        "predecessor": result.predecessor,
         "created": result.created,
         "source": {
             "study": source.study,

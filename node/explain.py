@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from node.journal import Journal
-from node.records import DeliveryRow, EventRow, SeriesKey, SeriesRow
+from node.records import DeliveryRow, EventRow, ResultRow, SeriesKey, SeriesRow
 from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 
 _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
@@ -154,13 +154,19 @@ def _why(journal: Journal, row: SeriesRow) -> dict[str, Any]:
     return {
         **series_json(row),
         "next": _next(row, journal.deliveries_of(row.key)),
-        "results": [
-            {"result_id": r.result_id, "folder": str(r.folder), "attempt": r.attempt}
-            for r in journal.results_of(row.key)
-        ],
+        "results": [_result_json(r) for r in journal.results_of(row.key)],
         "deliveries": [delivery_json(d) for d in journal.deliveries_of(row.key)],
         "timeline": timeline_json(timeline(journal, row.key)),
         "history": [_event_json(e) for e in _folded(journal.events_of(row.key))],
+    }
+
+
+def _result_json(row: ResultRow) -> dict[str, Any]:
+    return {
+        "result_id": row.result_id,
+        "predecessor": read_result(row.folder).get("predecessor"),
+        "folder": str(row.folder),
+        "attempt": row.attempt,
     }
 
 
@@ -205,6 +211,11 @@ def _event_json(event: EventRow) -> dict[str, Any]:
     }
 
 
+def _result_line(told: Mapping[str, Any]) -> str:
+    before = f", after {told['predecessor']}" if told["predecessor"] else ""
+    return f"  result {told['result_id']}{before} in {told['folder']}"
+
+
 def why_lines(told: Mapping[str, Any]) -> list[str]:
     """One series of `why`, for people."""
     lines = [
@@ -215,7 +226,7 @@ def why_lines(told: Mapping[str, Any]) -> list[str]:
     ]
     if told["reason"]:
         lines.append(f"  next: {told['next']}")
-    lines += [f"  result {r['result_id']} in {r['folder']}" for r in told["results"]]
+    lines += [_result_line(r) for r in told["results"]]
     for delivery in told["deliveries"]:
         when = f", next try {delivery['next_try']}" if delivery["next_try"] else ""
         because = f": {delivery['reason']}" if delivery["reason"] else ""

@@ -92,7 +92,7 @@ class Journal(InstanceTable, JobTable):
         """Results of a series, oldest first."""
         rows = self._connection.execute(
             "SELECT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at FROM result r JOIN series s ON s.id = r.series_id"
-            " WHERE s.study = ? AND s.series = ? ORDER BY r.created_at, r.attempt",
+            " WHERE s.study = ? AND s.series = ? ORDER BY r.rowid",
             key,
         )
         return [self._result_row(r) for r in rows]
@@ -239,7 +239,7 @@ class Journal(InstanceTable, JobTable):
     def _settle(self, db: sqlite3.Connection, series_id: int) -> None:
         """`encoded` becomes `delivered` when the newest result has only confirmed deliveries, and at least one."""
         states = db.execute(
-            "SELECT d.state FROM delivery d WHERE d.result_id = (SELECT result_id FROM result WHERE series_id = ? ORDER BY created_at DESC, attempt DESC LIMIT 1)",
+            "SELECT d.state FROM delivery d WHERE d.result_id = (SELECT result_id FROM result WHERE series_id = ? ORDER BY rowid DESC LIMIT 1)",
             (series_id,),
         ).fetchall()
         row = db.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()

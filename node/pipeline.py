@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,14 +35,14 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What of the configuration reaches the objects; `attempt` is above 0 only for `--force`."""
+    """What reaches the objects beside the series: the configured identity, and the result before."""
 
     identity: Identity
-    attempt: int = 0
+    predecessor: ResultKey | None = None
 
     @property
     def digest(self) -> str:
-        """Digest of everything here that changes bytes, for the UIDs."""
+        """Digest of what the configuration changes in the bytes, for the UIDs."""
         told = asdict(self.identity)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -57,7 +57,7 @@ class Processed:
     timings_s: dict[str, float]
 
 
-def settings_of(node: NodeConfig, results: ResultsConfig, attempt: int = 0) -> Settings:
+def settings_of(node: NodeConfig, results: ResultsConfig) -> Settings:
     """Take from the configuration what the objects carry."""
     identity = Identity(
         manufacturer=results.manufacturer,
@@ -66,15 +66,38 @@ def settings_of(node: NodeConfig, results: ResultsConfig, attempt: int = 0) -> S
         device_serial_number=results.device_serial_number,
         station_name=node.station,
     )
-    return Settings(identity, attempt)
+    return Settings(identity)
 
 
 def key_of(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
     """Return the identity of the result, known before any pixel is read."""
     identity = settings.identity
     return result_key(
-        grid.instances, engine, settings.digest, identity.software_version, settings.attempt
+        grid.instances, engine, settings.digest, identity.software_version, settings.predecessor
     )
+
+
+def settings_after(
+    grid: Grid,
+    engine: EngineInfo,
+    settings: Settings,
+    earlier: Sequence[ResultKey],
+    *,
+    forced: bool = False,
+) -> Settings:
+    """Settings with the predecessor of this input's result, which `key_of` then finds or names.
+
+    earlier: results of the series, oldest first. The result that this input already has among them is
+    found again; another input, model or `forced` makes one whose predecessor is the latest.
+    """
+    latest = replace(settings, predecessor=earlier[-1] if earlier else None)
+    if forced:
+        return latest
+    for predecessor in (*reversed(earlier), None):
+        known = replace(settings, predecessor=predecessor)
+        if key_of(grid, engine, known) in earlier:
+            return known
+    return latest
 
 
 def load_model(
@@ -130,16 +153,14 @@ def process_series(
     created = clock()
     timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
     result = build_result(source, segmentation, measurements, key, created, timings)
-    before = key_of(grid, model.info, _earlier(settings)) if settings.attempt else None
     files = encode_all(
-        Run(result, source, segmentation, key, settings.identity, created, predecessor=before)
-    )
+        Run(
+            result, source, segmentation, key, settings.identity, created,
+            predecessor=settings.predecessor,
+        )
+    )  # fmt: skip
     watch.lap("encode")
     return Processed(key, files, result, timings | watch.laps_s)
-
-
-def _earlier(settings: Settings) -> Settings:
-    return Settings(settings.identity, settings.attempt - 1)
 
 
 @dataclass(slots=True)

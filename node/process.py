@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from dicomseg.errors import InputRefused
+from dicomseg.identity import ResultKey
 from dicomseg.segmentation import NotInView
-from dicomseg.series import Grid
 from model.bundle import LoadedModel
 from node import folder
 from node.batch import Judged
 from node.config import DestinationConfig
 from node.destinations import Destination, Outcome, parcels_in
-from node.pipeline import Clock, Settings, key_of, process_series
+from node.explain import read_result
+from node.pipeline import Clock, Settings, key_of, process_series, settings_after
 
 RESULT_FILE: Final = "result.json"
-_MOST_ATTEMPTS: Final = 1000
-"""More forced attempts at one series than anybody makes."""
 
 Did = Literal["written", "already there", "not in view", "refused", "skipped", "incomplete"]
 
@@ -68,7 +67,10 @@ def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
         seconds = time.perf_counter() - started_s
         return Done(judged.study, one.series, one.name, did, text, place, seconds, result)
 
-    settings = _settings(judged.grid, shop)
+    earlier = results_in(shop.out, one.series)
+    settings = settings_after(
+        judged.grid, shop.model.info, shop.settings, earlier, forced=shop.force
+    )
     place = shop.out / key_of(judged.grid, shop.model.info, settings).result_id
     if place.exists():
         return done("already there", place=place)
@@ -81,15 +83,17 @@ def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
     return done("written", place=folder.publish(shop.out, place.name, processed.files))
 
 
-def _settings(grid: Grid, shop: Workshop) -> Settings:
-    """The next attempt that has no folder yet when a new result is forced, else the first."""
-    if not shop.force:
-        return shop.settings
-    for attempt in range(1, _MOST_ATTEMPTS):
-        settings = Settings(shop.settings.identity, attempt)
-        if not (shop.out / key_of(grid, shop.model.info, settings).result_id).exists():
-            return settings
-    raise InputRefused(f"{_MOST_ATTEMPTS} results of one series in {shop.out}; use another --out")
+def results_in(out: Path, series: str) -> list[ResultKey]:
+    """Results of a series that a folder of result folders holds, oldest first."""
+    found = {p.parent.name: read_result(p.parent) for p in out.glob(f"*/{RESULT_FILE}")}
+    mine = {n: r for n, r in found.items() if r.get("source", {}).get("series") == series}
+
+    def age(name: str) -> tuple[int, str]:
+        before = mine[name].get("predecessor")
+        depth = age(before)[0] + 1 if before in mine else 0
+        return depth, str(mine[name].get("created", ""))
+
+    return [ResultKey(name) for name in sorted(mine, key=age)]
 
 
 @dataclass(frozen=True, slots=True)

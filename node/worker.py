@@ -21,6 +21,7 @@ from typing import Final
 
 from dicomseg import headers
 from dicomseg.errors import LumbarError, SeriesRefused
+from dicomseg.identity import ResultKey
 from dicomseg.segmentation import NotInView
 from dicomseg.series import Gaps, Grid, assemble, too_small
 from model.bundle import LoadedModel
@@ -31,7 +32,7 @@ from node.config import Config
 from node.errors import ClaimLost, IllegalTransition
 from node.events import EventLog, ModelChanged, SeriesEnded, StepFailed, quiet_libraries
 from node.journal import Journal
-from node.pipeline import Settings, key_of, load_model, process_series, settings_of
+from node.pipeline import key_of, load_model, process_series, settings_after, settings_of
 from node.records import ResultRow, SeriesRow
 from node.states import SeriesEvent, SeriesState
 from node.work import READY, Heartbeat, give_back
@@ -129,8 +130,14 @@ class Worker:
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
         grid = self._grid(row)
-        base = settings_of(self.config.node, self.config.results)
-        settings = Settings(base.identity, row.forced)
+        published = self.journal.results_of(row.key)
+        settings = settings_after(
+            grid,
+            self.model.info,
+            settings_of(self.config.node, self.config.results),
+            [ResultKey(r.result_id) for r in published],
+            forced=row.forced > max((r.attempt for r in published), default=0),
+        )
         key = key_of(grid, self.model.info, settings)
         results = self.config.node.state / RESULTS
         place = results / key.result_id

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from dicomseg import headers
+from dicomseg.identity import ResultKey
 from dicomseg.segmentation import EngineInfo, NotInView
 from dicomseg.series import Grid, assemble
 from node import pipeline
 from node.config import ModelConfig, NodeConfig, ResultsConfig
-from node.pipeline import Processed, key_of, process_series, settings_of
+from node.pipeline import Processed, key_of, process_series, settings_after, settings_of
 
 INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -80,11 +81,32 @@ def test_key_is_known_before_and_the_same_afterwards(grid: Grid, science: Any) -
     assert science.run.predecessor is None
 
 
-def test_forced_attempt_names_its_predecessor(grid: Grid, science: Any) -> None:
-    forced = replace(SETTINGS, attempt=1)
-    _process(grid, forced)
-    assert science.run.key == key_of(grid, INFO, forced) != key_of(grid, INFO, SETTINGS)
-    assert science.run.predecessor == key_of(grid, INFO, SETTINGS)
+def test_result_after_another_names_it_and_has_another_identity(grid: Grid, science: Any) -> None:
+    first = key_of(grid, INFO, SETTINGS)
+    later = replace(SETTINGS, predecessor=first)
+    _process(grid, later)
+    assert science.run.key == key_of(grid, INFO, later) != first
+    assert science.run.predecessor == first
+
+
+def test_predecessor_is_the_latest_and_the_same_input_finds_its_result(grid: Grid) -> None:
+    def after(grid: Grid, earlier: list[ResultKey], **how: Any) -> tuple[ResultKey, Any]:
+        settings = settings_after(grid, INFO, SETTINGS, earlier, **how)
+        return key_of(grid, INFO, settings), settings.predecessor
+
+    part = replace(grid, instances=grid.instances[:-1])
+    first, before = after(part, [])
+    assert before is None
+    whole, before = after(grid, [first])
+    assert before == first
+    assert after(grid, [first, whole]) == (whole, first)
+    assert after(part, [first, whole]) == (first, None)
+    forced, before = after(grid, [first, whole], forced=True)
+    assert before == whole
+    assert after(grid, [first, whole, forced]) == (forced, whole)
+    assert len({first, whole, forced}) == 3
+    other = settings_after(grid, replace(INFO, digest="e" * 64), SETTINGS, [first, whole])
+    assert other.predecessor == whole
 
 
 def test_what_changes_bytes_changes_the_key(grid: Grid) -> None:

@@ -51,3 +51,5 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     assert (code, forced["series"][0]["did"]) == (0, "written")
     assert forced["series"][0]["result_id"] != row["result_id"]
     assert forced["series"][0]["measurements"] == row["measurements"]
+    newest = Path(forced["series"][0]["folder"]) / "result.json"
+    assert json.loads(newest.read_text())["predecessor"] == row["result_id"]

@@ -54,10 +54,13 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
     """A worker whose science is a stub; `answer` is what it finds, `runs` how often it was asked."""
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
-    made = SimpleNamespace(runs=0, answer=None, before=lambda: None, log=StringIO())
+    made = SimpleNamespace(
+        runs=0, answer=None, before=lambda: None, log=StringIO(), predecessors=[]
+    )
 
     def process_series(grid: Any, model: Any, settings: Any, clock: Any) -> Any:
         made.runs += 1
+        made.predecessors.append(settings.predecessor)
         made.before()
         if isinstance(made.answer, Exception):
             raise made.answer
@@ -139,6 +142,37 @@ def test_forced_retry_makes_another_result(
     assert made.runs == 2
     assert first.result_id != second.result_id
     assert (first.attempt, second.attempt) == (0, 1)
+
+
+def test_late_slices_make_a_result_that_names_the_first(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    paths = write_series(tmp_path / "a", slices=15)
+    _select(journal, paths[:14])
+    _work(made, journal)
+    _select(journal, paths[14:])
+    _work(made, journal, "w1/2")
+    first, second = journal.results_of(KEY)
+    assert [p and p.result_id for p in made.predecessors] == [None, first.result_id]
+    journal.request_retry(KEY.series)
+    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    _work(made, journal, "w1/3")
+    assert [r.result_id for r in journal.results_of(KEY)] == [first.result_id, second.result_id]
+
+
+def test_forced_retry_that_was_answered_is_not_answered_again(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    _work(made, journal)
+    for token, force in (("w1/2", True), ("w1/3", False)):
+        journal.request_retry(KEY.series, force=force)
+        journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+        _work(made, journal, token)
+    first, second = journal.results_of(KEY)
+    assert made.runs == 2
+    assert [p and p.result_id for p in made.predecessors] == [None, first.result_id]
+    assert second.attempt == 1
 
 
 def test_killed_after_the_folder_and_before_the_journal_ends_in_the_same_result(
