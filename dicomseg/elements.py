@@ -1,13 +1,12 @@
 """Attribute values of untrusted data sets: what fits comes back, everything else is empty or None.
 
 pydicom converts a value when it is first touched, and a hostile value raises then. Every reader here
-catches exactly that, so that one bad attribute never costs the object.
+catches that, so that one bad attribute never costs the object.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -17,20 +16,9 @@ from pydicom.multival import MultiValue
 TEXT_LIMIT: Final = 1024
 """Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
 
-_BAD_VALUE: Final = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    NotImplementedError,
-    EOFError,
-    struct.error,
-    RecursionError,
-    LookupError,
-    AssertionError,
-)
+_BAD_VALUE: Final = Exception
+"""Whatever pydicom raises while it converts a value: BytesLengthException, struct.error, LookupError,
+RecursionError … are no relatives of one another, and each of them is the value's fault."""
 
 
 def raw(ds: Dataset, keyword: str) -> Any:
@@ -79,7 +67,7 @@ def codes(ds: Dataset, keyword: str) -> tuple[str, ...]:
 def _finite(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (*_BAD_VALUE, ArithmeticError):
+    except _BAD_VALUE:
         return None
     return number if math.isfinite(number) else None
 

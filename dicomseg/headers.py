@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
 import warnings
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -23,9 +20,19 @@ from dicomseg import elements
 from dicomseg.errors import Unreadable
 from dicomseg.facts import facts
 from dicomseg.instance import Instance
+from dicomseg.parsing import Cut, Pixels, TooLarge, parse, split
 from dicomseg.predicates import MR_CLASSES, PREDICATES, Answer, distortion_rank
 
-__all__ = ["PREDICATES", "Answer", "Instance", "distortion_rank", "from_dataset", "read", "split"]
+__all__ = [
+    "PREDICATES",
+    "Answer",
+    "Instance",
+    "MediaDirectory",
+    "distortion_rank",
+    "from_dataset",
+    "read",
+    "split",
+]
 
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 
@@ -40,85 +47,105 @@ _NATIVE: Final = frozenset(
 )
 """Transfer syntaxes whose pixel data has the length that the header says; "" without file meta."""
 
-_PARSE_ERRORS: Final = (
-    InvalidDicomError,
-    BytesLengthException,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-)
+_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR (PS3.10 section 8.6)."""
+
+_ARCHIVES: Final = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b\x08": "a gzip archive"}
 
 
-def split(raw: bytes) -> tuple[int, bool]:
-    """Return (offset of the data set, has a file meta group) of a DICOM file's bytes.
+class MediaDirectory(Unreadable):
+    """The file is a DICOMDIR, the table of contents of a disc, and no image; leave it out."""
 
-    PS3.10 section 7.1: 128 bytes of preamble, "DICM", group 0002 in Explicit VR Little Endian.
-    """
-    if raw[128:132] != b"DICM":
-        return 0, False
-    at = 132
-    while raw[at : at + 2] == b"\x02\x00":
-        long_form = raw[at + 4 : at + 6] in {b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR"}
-        head, size = (12, raw[at + 8 : at + 12]) if long_form else (8, raw[at + 6 : at + 8])
-        at += head + int.from_bytes(size, "little")
-    return min(at, len(raw)), True
+    code = "media-directory"
 
 
 def read(path: Path) -> Instance:
-    """Read one file's header. Raises `Unreadable` and nothing else, whatever the file holds."""
+    """Read one file's header. Raises `Unreadable` and nothing else, whatever the file holds.
+
+    Neither the pixels nor an inflated data set are held.
+    """
     try:
-        raw = path.read_bytes()
-    except OSError as error:
+        with path.open("rb") as file:
+            return _read(path, file)
+    except Unreadable:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise Unreadable(
-            f"{path.name}: cannot be read ({error.strerror}); check path and permissions"
+            f"{path.name}: cannot be read ({reason}); check path and permissions"
         ) from error
-    offset, has_meta = split(raw)
+
+
+def _read(path: Path, file: BufferedReader) -> Instance:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = dcmread(io.BytesIO(raw), force=not has_meta)
-            known = "SOPClassUID" in ds or "MediaStorageSOPClassUID" in ds.file_meta
-    except _PARSE_ERRORS as error:
+            parsed = parse(file)
+            ds = parsed.header
+            _refuse_others(ds, path, file)
+            instance = from_dataset(ds, path, parsed.digest, parsed.pixels)
+            _check_pixel_length(ds, instance, parsed.pixels)
+            return instance
+    except Unreadable:
+        raise
+    except Exception as error:  # hostile bytes may break a parser in any way
+        reason = str(error) if isinstance(error, (TooLarge, Cut)) else type(error).__name__
         raise Unreadable(
-            f"{path.name}: not a complete DICOM object ({type(error).__name__}); send it again"
+            _archive(path, file)
+            or f"{path.name}: not a complete DICOM object ({reason}); send it again"
         ) from error
-    if not known:
-        raise Unreadable(f"{path.name}: not a DICOM object (no SOP Class UID); leave it out")
-    instance = from_dataset(ds, path, hashlib.sha256(raw[offset:]).hexdigest())
-    _check_pixel_length(ds, instance)
-    return instance
 
 
-def _check_pixel_length(ds: Dataset, instance: Instance) -> None:
+def _refuse_others(ds: Dataset, path: Path, file: BufferedReader) -> None:
+    """Raise `Unreadable` for a file that holds no object of a series."""
+    sop_class = elements.text(ds.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == _MEDIA_DIRECTORY or "DirectoryRecordSequence" in ds:
+        raise MediaDirectory(f"{path.name}: a DICOMDIR, which is no image; leave it out")
+    if not sop_class and "SOPClassUID" not in ds:
+        raise Unreadable(
+            _archive(path, file)
+            or f"{path.name}: not a DICOM object (no SOP Class UID); leave it out"
+        )
+
+
+def _archive(path: Path, file: BufferedReader) -> str:
+    file.seek(0)
+    head = file.read(4)
+    found = [name for magic, name in _ARCHIVES.items() if head.startswith(magic)]
+    return f"{path.name}: {found[0]}; unpack it first" if found else ""
+
+
+def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) -> None:
     """Refuse an MR object without, or with too few, native pixels: pydicom does not notice."""
-    if not instance.has_pixels and instance.sop_class_uid in MR_CLASSES:
-        raise Unreadable(f"{instance.path.name}: an MR image without pixel data; send it again")
-    value = elements.raw(ds, "PixelData")
-    if not isinstance(value, bytes) or instance.transfer_syntax_uid not in _NATIVE:
+    if pixels is None:
+        if instance.sop_class_uid in MR_CLASSES:
+            raise Unreadable(f"{instance.path.name}: an MR image without pixel data; send it again")
+        return
+    if pixels.length is None or instance.transfer_syntax_uid not in _NATIVE:
         return
     bits = (elements.integer(ds, "BitsAllocated") or 0) * (
         elements.integer(ds, "SamplesPerPixel") or 1
     )
-    expected = (instance.rows or 0) * (instance.columns or 0) * instance.frames * bits // 8
-    if len(value) < expected:
+    pixel_count = (instance.rows or 0) * (instance.columns or 0) * instance.frames
+    expected = max(pixel_count * bits // 8, pixels.length)
+    have = min(pixels.available, pixels.length)
+    if have < expected:
         raise Unreadable(
-            f"{instance.path.name}: truncated, {len(value)} of {expected} bytes of pixel data; send it again"
+            f"{instance.path.name}: truncated, {have} of {expected} bytes of pixel data; send it again"
         )
 
 
-def from_dataset(ds: Dataset, path: Path, digest: str) -> Instance:
-    """Take the facts from a data set. Raises `Unreadable` when a UID is missing or is none."""
+def from_dataset(ds: Dataset, path: Path, digest: str, pixels: Pixels | None = None) -> Instance:
+    """Take the facts from a data set. Raises `Unreadable` when a UID is missing or is none.
+
+    pixels: what the pixel element said where the data set was read without it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Instance(path=path, digest=digest, **_identity(ds, path), **facts(ds))
+        found = {**_identity(ds, path), **facts(ds)}
+    if pixels is not None:
+        found |= {"has_pixels": True, "pixel_digest": pixels.digest}
+    return Instance(path=path, digest=digest, **found)
 
 
 def _identity(ds: Dataset, path: Path) -> dict[str, Any]:

@@ -63,3 +63,4 @@ class Instance:
     frame_orientations_lps: tuple[tuple[Triplet, Triplet], ...] = ()
     frame_spacings_mm: tuple[tuple[float, float], ...] = ()
     frame_echo_times_ms: tuple[float, ...] = ()
+    pixel_digest: str = ""

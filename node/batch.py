@@ -21,6 +21,7 @@ ANY_SEQUENCE: Final = (Rule("any-sequence", ("is_mr", "has_pixels", HAS_ENOUGH_S
 """What `--any-sequence` asks: an MR volume that can be worked on, whatever its contrast."""
 
 _NAMED: Final = 5
+_UNEXPECTED: Final = "unexpected"
 
 
 class NothingGiven(LumbarError):
@@ -69,6 +70,8 @@ def gather(paths: Sequence[Path]) -> Gathered:
     for file in _files(paths):
         try:
             instance = headers.read(file)
+        except headers.MediaDirectory:
+            continue  # it names files that are found anyway
         except Unreadable as error:
             left_out.append(str(error))
             continue
@@ -91,14 +94,15 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             continue
         for folder, subfolders, names in os.walk(path):
             subfolders.sort()
-            yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+            found = (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+            yield from (file for file in found if file.is_file())  # a pipe would never end
 
 
 def judge_all(gathered: Gathered, rules: Sequence[Rule]) -> tuple[Judged, ...]:
     """Judge every series, twins within their study, in the order of series numbers."""
     studies: dict[str, list[Candidate]] = {}
     for (study, series), instances in gathered.series.items():
-        studies.setdefault(study, []).append(candidate(series, instances, rules))
+        studies.setdefault(study, []).append(_candidate(series, instances, rules))
     judged = []
     for study, candidates in studies.items():
         verdicts = choose(candidates)
@@ -106,6 +110,16 @@ def judge_all(gathered: Gathered, rules: Sequence[Rule]) -> tuple[Judged, ...]:
             verdict = verdicts[one.series]
             judged.append(Judged(study, one, _status(one, verdict, rules), verdict))
     return tuple(judged)
+
+
+def _candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
+    """Judge one series; what fails unexpectedly is its own verdict and leaves the others alone."""
+    try:
+        return candidate(series, instances, rules)
+    except Exception as error:  # noqa: BLE001 - one series must not end the batch
+        reason = f"unexpected {type(error).__name__} while judging it; report it with the headers"
+        verdict = Verdict("no", None, (reason,))
+        return Candidate(series, tuple(instances), Gaps(_UNEXPECTED, reason), verdict)
 
 
 def _number(one: Candidate) -> tuple[int, str]:
@@ -116,6 +130,8 @@ def _number(one: Candidate) -> tuple[int, str]:
 def _status(one: Candidate, verdict: Verdict, rules: Sequence[Rule]) -> Status:
     if verdict.value == "yes":
         return "eligible"
+    if isinstance(one.grid, Gaps) and one.grid.code == _UNEXPECTED:
+        return "refused"
     by_header = tuple(
         replace(rule, all=tuple(name for name in rule.all if name != HAS_ENOUGH_SLICES))
         for rule in rules

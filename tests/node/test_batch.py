@@ -1,0 +1,67 @@
+"""Files and folders given by hand: one bad file or series never costs the others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from node import batch
+from node.batch import gather, judge_all, left_out_lines
+from node.rules import DEFAULT_RULES
+
+
+def test_files_that_are_no_images_are_named_and_leave_the_series_alone(
+    tmp_path: Path, write_series: Any
+) -> None:
+    paths = write_series(tmp_path / "Müller CD")
+    (tmp_path / "LIESMICH.TXT").write_text("Diese CD")
+    (tmp_path / "all.zip").write_bytes(b"PK\x03\x04" + bytes(500))
+    (tmp_path / "half").write_bytes(paths[0].read_bytes()[:300])
+    os.mkfifo(tmp_path / "pipe")
+    gathered = gather([tmp_path])
+    assert [len(held) for held in gathered.series.values()] == [14]
+    lines = "\n".join(left_out_lines(gathered))
+    assert "LIESMICH.TXT: not a DICOM object" in lines
+    assert "all.zip: a ZIP archive; unpack it first" in lines
+    assert "half: " in lines
+    assert len(gathered.left_out) == 3
+
+
+def test_the_table_of_contents_of_a_disc_is_left_out_silently(
+    tmp_path: Path, write_series: Any
+) -> None:
+    write_series(tmp_path)
+    contents = Dataset()
+    contents.file_meta = FileMetaDataset()
+    contents.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    contents.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
+    contents.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    contents.FileSetID, contents.DirectoryRecordSequence = "CD", []
+    contents.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    gathered = gather([tmp_path])
+    assert [len(held) for held in gathered.series.values()] == [14]
+    assert gathered.left_out == ()
+
+
+def test_a_series_that_fails_is_its_own_row(
+    tmp_path: Path, write_series: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", series="1.2.4")
+    original = batch.candidate
+
+    def candidate(series: str, *rest: Any) -> Any:
+        if series == "1.2.4":
+            raise ZeroDivisionError
+        return original(series, *rest)
+
+    monkeypatch.setattr(batch, "candidate", candidate)
+    judged = {j.candidate.series: j for j in judge_all(gather([tmp_path]), DEFAULT_RULES)}
+    assert judged["1.2.3"].status == "eligible"
+    assert judged["1.2.4"].status == "refused"
+    assert "unexpected ZeroDivisionError" in judged["1.2.4"].verdict.reasons[0]
