@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import tempfile
 import traceback
@@ -14,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
-from node import cli_service, commands_bench, commands_jobs, commands_models
+from node import cli_service, commands_bench, commands_jobs, commands_models, journal_file
 from node.cli_shared import (
     AnyOption,
     ConfigOption,
@@ -75,6 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error.format_message()}; see lumbar-node --help", 2)
     except LumbarError as error:
         return _fail(str(error), error.exit_code)
+    except sqlite3.Error as error:
+        return _fail(str(journal_file.refusal(Path("journal.sqlite"), error)), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
     except Exception as error:  # noqa: BLE001 - the last place that can tell the user

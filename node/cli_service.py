@@ -31,17 +31,12 @@ app = typer.Typer(rich_markup_mode=None)
 UidArgument = Annotated[str, typer.Argument(help="Study, series, instance or result.")]
 
 
-def journal_of(config: Config) -> Journal:
-    """Open the configured state's journal. Raises `StateRefused` when there is none."""
-    from node.errors import StateRefused
+def journal_of(config: Config, *, writing: bool = False) -> Journal:
+    """Open the configured state's journal as it is. Raises `StateRefused` when there is none."""
     from node.journal import Journal
 
-    path = config.node.state / "journal.sqlite"
-    if not path.exists():
-        raise StateRefused(
-            f"{path}: no journal; start `lumbar-node serve`, or give the configuration with --config"
-        )
-    return Journal.open(path, time.time)
+    opened = Journal.writing if writing else Journal.reading
+    return opened(config.node.state / "journal.sqlite", time.time)
 
 
 @app.command()
@@ -213,7 +208,7 @@ def retry(
     """
     from node.errors import IllegalTransition, UnknownUid
 
-    journal = journal_of(config_of(config))
+    journal = journal_of(config_of(config), writing=True)
     moved: list[dict[str, str]] = []
     code = 0
     for uid in uids:

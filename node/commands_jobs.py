@@ -188,7 +188,7 @@ def cancel(
     from node.errors import IllegalTransition, JobRefused
 
     found = config_of(config)
-    journal = journal_of(found)
+    journal = journal_of(found, writing=True)
     try:
         jobs.cancel(journal, found.node.state, job, by)
     except IllegalTransition as error:
@@ -228,7 +228,7 @@ def enqueue(
     from node.states import JobEvent
 
     found = config_of(config)
-    journal = journal_of(found)
+    journal = journal_of(found, writing=True)
     if job is None:
         row = journal.enqueue(_plan(found, cases, held_out, recipe), by)
     else:

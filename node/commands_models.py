@@ -35,15 +35,26 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models_app, name="models")
 
 
-def _shelf(config: Config, *, create: bool = False) -> Shelf | None:
-    """Where the bundles are; None without a journal, which only a change makes."""
+def _shelf(config: Config, *, writing: bool = False) -> Shelf | None:
+    """Where the bundles are; None without a journal."""
     from node.journal import Journal
     from node.models import Shelf
 
     path = config.node.state / "journal.sqlite"
-    if not create and not path.exists():
+    if not path.exists():
         return None
-    return Shelf(config.node.state, Journal.open(path, time.time), _configured(config))
+    opened = Journal.writing if writing else Journal.reading
+    return Shelf(config.node.state, opened(path, time.time), _configured(config))
+
+
+def _shelf_for_change(config: Config) -> Shelf:
+    """Where the bundles are; a node that was never started gets its journal here."""
+    from node.journal import Journal
+    from node.models import Shelf
+
+    path = config.node.state / "journal.sqlite"
+    opened = Journal.writing if path.exists() else Journal.open
+    return Shelf(config.node.state, opened(path, time.time), _configured(config))
 
 
 def _configured(config: Config) -> Path | None:
@@ -205,9 +216,7 @@ def promote(
     from node import models
 
     found, request = config_of(config), _request(by, reason)
-    shelf = _shelf(found, create=True)
-    if shelf is None:
-        raise AssertionError("created above")
+    shelf = _shelf_for_change(found)
     job = shelf.journal.job(int(what)) if what.isdecimal() else None
     source = _place(found, what) if job is None else models.candidate_of(found.node.state, job)
     _say_change(models.promote(shelf, source, request, job), as_json=as_json)
@@ -229,7 +238,7 @@ def rollback(
     from node import models
 
     request = _request(by, reason)
-    shelf = _shelf(config_of(config))
+    shelf = _shelf(config_of(config), writing=True)
     if shelf is None:
         raise models.nothing_before()
     _say_change(models.rollback(shelf, request), as_json=as_json)

@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
+from node import journal_file
 from node.errors import StateRefused
-from node.schema import migrate
-
-BUSY_TIMEOUT_S: Final = 30.0
-_BUSY_PAUSE_S: Final = 0.01
+from node.schema import check_version, migrate
 
 
 class Database:
@@ -27,20 +24,49 @@ class Database:
     Paths below the journal's own folder are kept relative to it, so that the folder may be moved.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float]) -> None:
-        self._path, self._now, self._local = path, now, threading.local()
+    def __init__(
+        self, path: Path, now: Callable[[], float], connect: Callable[[Path], sqlite3.Connection]
+    ) -> None:
+        self._path, self._now, self._connect = path, now, connect
+        self._local = threading.local()
 
     @classmethod
     def open(cls, path: Path, now: Callable[[], float]) -> Self:
-        """Open or create; `now` gives seconds since 1970. Raises `JournalTooNew`, `StateRefused`."""
-        journal = cls(path, now)
-        try:
+        """Open, create or migrate: for the service alone, which holds the lock of the state folder.
+
+        now: seconds since 1970. Raises `JournalTooNew`, `JournalDamaged`, `StateRefused`.
+        """
+        journal = cls(path, now, journal_file.for_service)
+        with _refusing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            migrate(journal._connection)
-        except (OSError, sqlite3.Error) as error:
-            raise StateRefused(
-                f"{path}: the journal cannot be opened ({error}); check permissions and disk, or restore a backup"
-            ) from error
+            migrate(journal._connection, path)
+            _check_pages(journal._connection)
+        return journal
+
+    @classmethod
+    def writing(cls, path: Path, now: Callable[[], float]) -> Self:
+        """Open the journal of this version for a command or a worker; creates and migrates nothing.
+
+        Raises `JournalOutdated`, `JournalTooNew`, `JournalDamaged`, `StateRefused`.
+        """
+        return cls._existing(path, now, journal_file.for_writing)
+
+    @classmethod
+    def reading(cls, path: Path, now: Callable[[], float]) -> Self:
+        """Open the journal of this version for questions; changes nothing. Raises as `writing`."""
+        return cls._existing(path, now, journal_file.for_reading)
+
+    @classmethod
+    def _existing(
+        cls, path: Path, now: Callable[[], float], connect: Callable[[Path], sqlite3.Connection]
+    ) -> Self:
+        journal = cls(path, now, connect)
+        with _refusing(path):
+            if not path.exists():
+                raise StateRefused(
+                    f"{path}: no journal; start `lumbar-node serve`, or give the configuration with --config"
+                )
+            check_version(journal._connection, path)
         return journal
 
     def _kept(self, path: Path) -> str:
@@ -54,11 +80,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
+            connection = self._connect(self._path)
             self._local.connection = connection
         return connection
 
@@ -95,20 +117,19 @@ class Database:
         )
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode, waiting for another opener of a new file up to `BUSY_TIMEOUT_S`."""
-    # The switch raises its own shared lock to an exclusive one, and there SQLite answers "busy" at once,
-    # without the connection's timeout: both sides could otherwise wait for each other.
-    last = time.monotonic() + BUSY_TIMEOUT_S
-    while not _switched(connection, raising=time.monotonic() > last):
-        time.sleep(_BUSY_PAUSE_S)
-
-
-def _switched(connection: sqlite3.Connection, *, raising: bool) -> bool:
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the disk say into one line with a remedy."""
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        if raising or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        return False
-    return True
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise journal_file.refusal(path, error) from error
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """Look at every page once, so that a damaged one is known before anything is received."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error

@@ -18,6 +18,18 @@ class JournalTooNew(StateRefused):
     code = "journal-too-new"
 
 
+class JournalOutdated(StateRefused):
+    """The journal was written by an older version; `lumbar-node serve` of this version migrates it."""
+
+    code = "journal-outdated"
+
+
+class JournalDamaged(StateRefused):
+    """The journal's file is broken; stop the node and run `lumbar-node doctor --rebuild`."""
+
+    code = "journal-damaged"
+
+
 class AlreadyRunning(StateRefused):
     """Another node runs on this state folder; stop it or configure another [node] state."""
 

@@ -1,14 +1,20 @@
-"""Numbered migrations of the journal, applied at open, each in one transaction."""
+"""Numbered migrations of the journal, applied when the service opens it, each in one transaction."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import closing
+from functools import cache
 from importlib import resources
+from pathlib import Path
 
-from node.errors import JournalTooNew
+from node.errors import JournalOutdated, JournalTooNew
+from node.folder import PART, sync_folder
 
 
-def migrations() -> list[tuple[int, str]]:
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
     """All migrations by number."""
     files = resources.files("node").joinpath("migrations")
     found = [
@@ -16,25 +22,56 @@ def migrations() -> list[tuple[int, str]]:
         for f in files.iterdir()
         if f.name.endswith(".sql")
     ]
-    return sorted(found)
+    return tuple(sorted(found))
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database to the newest version.
+def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
+    """Bring the database to the newest version, after a copy of it beside `path`, where one is given.
 
     Raises:
         JournalTooNew: the database is ahead of this program.
     """
     steps = migrations()
-    newest = steps[-1][0]
     version = _version(connection)
+    _refuse_newer(version, steps[-1][0])
+    if path is not None and 0 < version < steps[-1][0]:
+        _back_up(connection, backup_of(path, version))
+    for number, script in steps:
+        if number > version:
+            _apply(connection, number, script)
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `JournalTooNew` or `JournalOutdated` unless the database at `path` has this program's version."""
+    version, newest = _version(connection), migrations()[-1][0]
+    _refuse_newer(version, newest)
+    if version < newest:
+        raise JournalOutdated(
+            f"{path}: journal version {version}, this program uses {newest};"
+            " start `lumbar-node serve` of this version, which migrates it"
+        )
+
+
+def backup_of(path: Path, version: int) -> Path:
+    """Place of the copy that is made before a journal of this version is migrated."""
+    return path.with_name(f"{path.name}.v{version}-backup")
+
+
+def _back_up(connection: sqlite3.Connection, target: Path) -> None:
+    part = target.with_name(f".{target.name}{PART}")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(sqlite3.connect(part)) as copy:
+        connection.backup(copy)
+    part.replace(target)
+    sync_folder(target.parent)
+
+
+def _refuse_newer(version: int, newest: int) -> None:
     if version > newest:
         raise JournalTooNew(
             f"journal version {version}, this program knows {newest}; install the newer version or restore a backup"
         )
-    for number, script in steps:
-        if number > version:
-            _apply(connection, number, script)
 
 
 def _version(connection: sqlite3.Connection) -> int:

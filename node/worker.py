@@ -195,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def prepared(config: Config, token: str) -> Worker:
     """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
-    journal, log = Journal.open(config.node.state / JOURNAL, time.time), EventLog(config.node.name)
+    journal = Journal.writing(config.node.state / JOURNAL, time.time)
+    log = EventLog(config.node.name)
     newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
     chosen = journal.folder_in_service(None)
     model = load_model(config.model, state=config.node.state, path=chosen)

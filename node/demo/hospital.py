@@ -93,7 +93,7 @@ def bring_up(stage: Stage, stack: ExitStack, *, with_pacs: bool) -> Site:
         stack.callback(servers.stop, node)
     pacs = _pacs(stage, stack, run, ports) if with_pacs else None
     viewer = _viewer(stage, stack, ports) if with_pacs else None
-    journal = Journal.open(run / "state" / "journal.sqlite", time.time)
+    journal = Journal.reading(run / "state" / "journal.sqlite", time.time)
     return Site(run, ports, journal, pacs, viewer)
 
 

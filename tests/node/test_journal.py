@@ -6,14 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node import database, schema
-from node.errors import ClaimLost, IllegalTransition, JournalTooNew, StateRefused, UnknownUid
+from node.errors import ClaimLost, IllegalTransition, UnknownUid
 from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.records import ResultRow, SeriesKey
@@ -283,98 +281,7 @@ def test_counts_by_state(journal: Journal, facts: Any) -> None:
     }  # fmt: skip
 
 
-# ---- the file ------------------------------------------------------------------------------------
-
-
-def test_moved_state_folder_keeps_its_paths(tmp_path: Path, facts: Any, clock: Any) -> None:
-    before = Journal.open(tmp_path / "old" / "journal.sqlite", clock)
-    path = tmp_path / "old" / "spool" / "a.dcm"
-    _to(before, lambda n: facts(n, path=path), *ON_THE_WAY)
-    before.publish(KEY, TOKEN, ResultRow("r", tmp_path / "old" / "results" / "r", "m"), ["pacs"])
-    before.close()
-    (tmp_path / "old").rename(tmp_path / "new")
-    after = Journal.open(tmp_path / "new" / "journal.sqlite", clock)
-    assert after.paths() == {str(tmp_path / "new" / "spool" / "a.dcm")}
-    assert after.instances_of(KEY)[0].path == tmp_path / "new" / "spool" / "a.dcm"
-    assert after.results_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
-    assert after.deliveries_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
-    after.close()
-
-
-def test_journal_of_a_newer_version_is_refused(tmp_path: Path, clock: Any) -> None:
-    path = tmp_path / "journal.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 999")
-    connection.close()
-    with pytest.raises(JournalTooNew, match="version 999"):
-        Journal.open(path, clock)
-
-
-def test_file_that_is_no_database_is_refused_with_its_path(tmp_path: Path, clock: Any) -> None:
-    path = tmp_path / "journal.sqlite"
-    path.write_bytes(b"no database" * 1000)
-    with pytest.raises(StateRefused, match=r"journal\.sqlite"):
-        Journal.open(path, clock)
-
-
-def test_failed_migration_leaves_the_version_and_no_table(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    monkeypatch.setattr(
-        schema, "migrations", lambda: [(1, "CREATE TABLE a (b);\nCREATE TABLE a (b);\n")]
-    )
-    with pytest.raises(sqlite3.OperationalError):
-        schema.migrate(connection)
-    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
-    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-    connection.close()
-
-
-def test_two_openers_at_once_migrate_once(tmp_path: Path, clock: Any) -> None:
-    failed: list[Exception] = []
-    gate = threading.Barrier(6)
-
-    def begin() -> None:
-        gate.wait(10)
-        try:
-            Journal.open(tmp_path / "journal.sqlite", clock).close()
-        except StateRefused as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=begin) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert failed == []
-
-
-def test_new_file_that_another_opener_writes_is_waited_for(tmp_path: Path, clock: Any) -> None:
-    path = tmp_path / "journal.sqlite"
-    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    done = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
-    done.start()
-    began = time.monotonic()
-    journal = Journal.open(path, clock)
-    assert time.monotonic() - began > 0.2
-    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    journal.close()
-    done.join()
-    other.close()
-
-
-def test_file_that_stays_locked_is_refused_after_the_timeout(
-    tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
-    path = tmp_path / "journal.sqlite"
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StateRefused, match=r"journal\.sqlite.*locked"):
-        Journal.open(path, clock)
-    other.close()
+# ---- kills and faults -----------------------------------------------------------------------------
 
 
 _WRITER = """

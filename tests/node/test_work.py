@@ -361,6 +361,7 @@ def test_real_worker_gets_ready_stops_on_request_and_ends_with_its_parent(
     oracle.write_bundle(tmp_path / "oracle")
     path = tmp_path / "config.toml"
     path.write_text(f'{CONFIG}\n[model]\nbundle = "{tmp_path / "oracle"}"\n')
+    Journal.open(tmp_path / "state" / "journal.sqlite", time.time).close()  # as the service does
     process = WorkerProcess(path, "w1")
 
     def wait_ready() -> None:

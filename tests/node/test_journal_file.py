@@ -1,0 +1,388 @@
+"""The journal's file: versions, copies, other processes, readers that may not write, damage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import journal_file, schema
+from node.cli import run
+from node.errors import JournalDamaged, JournalOutdated, JournalTooNew, StateRefused
+from node.journal import Journal
+from node.records import JobPlan, ResultRow, SeriesKey
+from node.states import SeriesEvent, SeriesState
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+E = SeriesEvent
+TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
+
+
+def _to_encoded(journal: Journal, facts: Any, folder: Path) -> None:
+    journal.add_instance(facts(1))
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.advance(KEY, E.RULES_ACCEPT)
+    assert journal.claim(TOKEN) is not None
+    journal.publish(KEY, TOKEN, ResultRow("r", folder, "m"), ["pacs"])
+
+
+# ---- opening -------------------------------------------------------------------------------------
+
+
+def test_moved_state_folder_keeps_its_paths(tmp_path: Path, facts: Any, clock: Any) -> None:
+    before = Journal.open(tmp_path / "old" / "journal.sqlite", clock)
+    path = tmp_path / "old" / "spool" / "a.dcm"
+    _to_encoded(before, lambda n: facts(n, path=path), tmp_path / "old" / "results" / "r")
+    before.close()
+    (tmp_path / "old").rename(tmp_path / "new")
+    after = Journal.open(tmp_path / "new" / "journal.sqlite", clock)
+    assert after.paths() == {str(tmp_path / "new" / "spool" / "a.dcm")}
+    assert after.instances_of(KEY)[0].path == tmp_path / "new" / "spool" / "a.dcm"
+    assert after.results_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    assert after.deliveries_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    after.close()
+
+
+def test_journal_of_a_newer_version_is_refused(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(JournalTooNew, match="version 999"):
+        Journal.open(path, clock)
+
+
+def test_file_that_is_no_database_is_refused_with_its_path(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StateRefused, match=r"journal\.sqlite"):
+        Journal.open(path, clock)
+
+
+def test_failed_migration_leaves_the_version_and_no_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    monkeypatch.setattr(
+        schema, "migrations", lambda: [(1, "CREATE TABLE a (b);\nCREATE TABLE a (b);\n")]
+    )
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(connection)
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    connection.close()
+
+
+def test_two_openers_at_once_migrate_once(tmp_path: Path, clock: Any) -> None:
+    failed: list[Exception] = []
+    gate = threading.Barrier(6)
+
+    def begin() -> None:
+        gate.wait(10)
+        try:
+            Journal.open(tmp_path / "journal.sqlite", clock).close()
+        except StateRefused as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
+
+
+def test_new_file_that_another_opener_writes_is_waited_for(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    done.start()
+    began = time.monotonic()
+    journal = Journal.open(path, clock)
+    assert time.monotonic() - began > 0.2
+    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    journal.close()
+    done.join()
+    other.close()
+
+
+def test_file_that_stays_locked_is_refused_after_the_timeout(
+    tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.2)
+    path = tmp_path / "journal.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateRefused, match=r"journal\.sqlite.*locked"):
+        Journal.open(path, clock)
+    other.close()
+
+
+# ---- versions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_journal(tmp_path: Path) -> Path:
+    """A journal of version 2 with one series of one object."""
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        for number, script in schema.migrations()[:2]:
+            db.executescript(script)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.execute(
+            "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at)"
+            " VALUES ('1.2.1', '1.2.3', 'receiving', 1, 1, 2, 3)"
+        )
+        db.execute(
+            "INSERT INTO instance VALUES ('1.2.3.1', 'd1', 1, '1.2', '1.2.840', 'spool/d1.dcm', 7, 'MR1', 'stored', '', 2)"
+        )
+    return path
+
+
+def _version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_service_migrates_after_a_copy_that_is_private(old_journal: Path, clock: Any) -> None:
+    journal = Journal.open(old_journal, clock)
+    assert journal.series(KEY).fault == ""
+    assert [i.digest for i in journal.instances_of(KEY)] == ["d1"]
+    journal.close()
+    backup = old_journal.with_name("journal.sqlite.v2-backup")
+    assert (_version(old_journal), _version(backup)) == (schema.migrations()[-1][0], 2)
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(backup)) as db:
+        assert db.execute("SELECT sop_instance FROM instance").fetchall() == [("1.2.3.1",)]
+
+
+def test_new_journal_has_nothing_to_copy(tmp_path: Path, clock: Any) -> None:
+    Journal.open(tmp_path / "journal.sqlite", clock).close()
+    Journal.open(tmp_path / "journal.sqlite", clock).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["journal.sqlite"]
+
+
+@pytest.mark.parametrize("opened", [Journal.reading, Journal.writing])
+def test_commands_leave_an_older_journal_alone(old_journal: Path, clock: Any, opened: Any) -> None:
+    with pytest.raises(JournalOutdated, match=r"version 2, .* start `lumbar-node serve`"):
+        opened(old_journal, clock)
+    assert _version(old_journal) == 2
+
+
+@pytest.mark.parametrize("opened", [Journal.reading, Journal.writing])
+def test_commands_refuse_a_newer_journal_and_create_none(
+    tmp_path: Path, clock: Any, opened: Any
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    with pytest.raises(StateRefused, match="no journal; start `lumbar-node serve`"):
+        opened(path, clock)
+    assert list(tmp_path.iterdir()) == []
+    Journal.open(path, clock).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 999")
+    with pytest.raises(JournalTooNew, match="version 999"):
+        opened(path, clock)
+
+
+def test_column_of_a_later_version_stops_nothing(
+    journal: Journal, facts: Any, tmp_path: Path, clock: Any
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db:
+        tables = (
+            "series",
+            "instance",
+            "result",
+            "delivery",
+            "event",
+            "job",
+            "job_event",
+            "promotion",
+        )
+        for table in tables:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'x'")
+    _to_encoded(journal, facts, tmp_path / "r")
+    journal.correct(facts(1, "new"))
+    journal.quarantine(facts(2), "cannot be read")
+    job = journal.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
+    assert journal.jobs_in() == [job]
+    assert (journal.series(KEY).state, journal.series(KEY).instances) == (SeriesState.RECEIVING, 1)
+    assert [i.digest for i in journal.unused_of(KEY)] == ["d1", "d2"]
+    assert [d.destination for d in journal.deliveries_of(KEY)] == ["pacs"]
+    assert [e.event for e in journal.events_of(KEY)][-1] == "instance_quarantined"
+
+
+# ---- readers -------------------------------------------------------------------------------------
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_reader_beside_the_service_sees_what_is_new_and_writes_nothing(
+    journal: Journal, facts: Any, tmp_path: Path, clock: Any
+) -> None:
+    journal.add_instance(facts(1))
+    reader = Journal.reading(tmp_path / "journal.sqlite", clock)
+    assert reader.series(KEY).instances == 1
+    journal.add_instance(facts(2))
+    assert reader.series(KEY).instances == 2
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.add_instance(facts(3))
+    reader.close()
+    assert journal.series(KEY).instances == 2
+
+
+def test_reader_of_a_stopped_node_creates_nothing(tmp_path: Path, facts: Any, clock: Any) -> None:
+    path = tmp_path / "state" / "journal.sqlite"
+    journal = Journal.open(path, clock)
+    journal.add_instance(facts(1))
+    journal.close()
+    reader = Journal.reading(path, clock)
+    assert reader.series(KEY).instances == 1
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.add_instance(facts(3))
+    reader.close()
+    assert _names(path.parent) == ["journal.sqlite"]
+
+
+def test_reader_after_a_kill_sees_what_was_committed(
+    journal: Journal, facts: Any, tmp_path: Path, clock: Any
+) -> None:
+    journal.add_instance(facts(1))
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("journal.sqlite", "journal.sqlite-wal"):
+        shutil.copyfile(tmp_path / name, killed / name)
+    reader = Journal.reading(killed / "journal.sqlite", clock)
+    assert reader.series(KEY).instances == 1
+    reader.close()
+    assert _names(killed) == ["journal.sqlite", "journal.sqlite-wal"]
+
+
+_READER = """
+import sys
+from pathlib import Path
+from node.journal import Journal
+journal = Journal.reading(Path(sys.argv[1]), lambda: 0.0)
+print([row.instances for row in journal.series_in()])
+"""
+
+
+@pytest.fixture
+def shared(facts: Any, clock: Any) -> Iterator[tuple[Journal, Path]]:
+    """A journal that every user of the machine may read, and none but its owner write."""
+    if os.getuid() != 0:
+        pytest.skip("only root can ask as another user")
+    folder = Path(tempfile.mkdtemp(prefix="lumbar-test-"))
+    journal = Journal.open(folder / "journal.sqlite", clock)
+    journal.add_instance(facts(1))
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    yield journal, folder
+    journal.close()
+    shutil.rmtree(folder)
+
+
+def _ask_as_another(path: Path) -> subprocess.CompletedProcess[str]:
+    # As root up to the imports: the tests' own interpreter may lie where nobody else may look.
+    script = (
+        "import os, node.journal; node.schema.migrations(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        + _READER
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_another_user_who_may_read_sees_the_journal(
+    shared: tuple[Journal, Path], running: bool
+) -> None:
+    journal, folder = shared
+    if not running:
+        journal.close()
+    before = _names(folder)
+    asked = _ask_as_another(folder / "journal.sqlite")
+    assert (asked.stdout.strip(), asked.stderr) == ("[1]", "")
+    assert _names(folder) == before
+
+
+def test_another_user_who_may_not_read_is_told_what_to_do(shared: tuple[Journal, Path]) -> None:
+    _, folder = shared
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    asked = _ask_as_another(folder / "journal.sqlite")
+    assert (
+        asked.stderr.strip()
+        .splitlines()[-1]
+        .endswith(
+            "the journal is in use and may not be read by this user;"
+            " ask as the node's user, or let the group read the journal, its -wal and its -shm"
+        )
+    )
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+def _damage(path: Path) -> None:
+    """Overwrite everything behind the first page, as a failing disk does."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+def test_damaged_page_is_one_sentence_with_the_repair(
+    tmp_path: Path, facts: Any, clock: Any, capsys: Any
+) -> None:
+    path = tmp_path / "state" / "journal.sqlite"
+    journal = Journal.open(path, clock)
+    for number in range(50):
+        journal.add_instance(facts(number))
+    journal.close()
+    _damage(path)
+    with pytest.raises(
+        JournalDamaged, match="stop the node and run `lumbar-node doctor --rebuild`"
+    ):
+        Journal.open(path, clock)
+    config = tmp_path / "config.toml"
+    config.write_text(f'[node]\nae_title = "NODE"\nstate = "{path.parent}"\n')
+    for command in ("list", "status", "doctor"):
+        assert run([command, "--config", str(config)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the journal is damaged" in line
+        assert "doctor --rebuild" in line
+
+
+def test_journal_that_another_program_holds_is_said(
+    tmp_path: Path, facts: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.1)
+    journal = Journal.open(tmp_path / "journal.sqlite", clock)
+    journal.add_instance(facts(1))
+    config = tmp_path / "config.toml"
+    config.write_text(f'[node]\nae_title = "NODE"\nstate = "{tmp_path}"\n')
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert run(["retry", KEY.series, "--config", str(config)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(
+            "another program holds the journal (database is locked); end it, or ask again"
+        )
+        assert run(["list", "--config", str(config)]) == 0
+    journal.close()
