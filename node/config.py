@@ -300,6 +300,10 @@ class _Destination(_Section):
         default=900.0, gt=0, description="Longest wait between two tries."
     )
     timeout_seconds: float = Field(default=30.0, gt=0, description="Seconds to wait for an answer.")
+    withdraw: bool = Field(
+        default=False,
+        description="Send a rejection note (IHE IOCM) for a result that a corrected or later one replaces.",
+    )
 
 
 class DicomDestination(_Destination):

@@ -11,7 +11,12 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -19,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from node.config import DicomDestination
 from node.destinations import (
@@ -91,6 +97,7 @@ class Pacs:
     @classmethod
     def of(cls, config: DicomDestination, ae_title: str) -> Pacs:
         """Make it from its section; `ae_title` is the node's own."""
+        note = (KeyObjectSelectionDocumentStorage,) if config.withdraw else ()
         return cls(
             config.name,
             config.ae_title,
@@ -99,7 +106,7 @@ class Pacs:
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
             config.prove,
-            tuple(dict.fromkeys(SOP_CLASSES[file] for file in config.objects)),
+            tuple(dict.fromkeys((*(SOP_CLASSES[file] for file in config.objects), *note))),
         )
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
@@ -108,7 +115,7 @@ class Pacs:
         try:
             with self._associated(_storage_contexts(parcels)) as peer:
                 for number, parcel in enumerate(parcels, start=1):
-                    outcomes.append(_store(peer, parcel, number))
+                    outcomes.append(_store(peer, parcel, number, self._address))
         except _Refused as error:
             return all_alike(parcels, "transient", str(error), NO_ASSOCIATION)
         return tuple(outcomes)
@@ -231,24 +238,38 @@ def _storage_contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
     return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
 
 
-def _store(peer: Association, parcel: Parcel, number: int) -> Outcome:
+def _store(peer: Association, parcel: Parcel, number: int, address: str) -> Outcome:
     if parcel.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
-        text = f"the peer takes no objects of class {class_name(parcel.sop_class)}; allow it there"
+        text = f"{address} takes no objects of class {class_name(parcel.sop_class)}; allow it there"
         return Outcome(parcel.file, "permanent", text, "no context")
     if not peer.is_established:
-        return Outcome(parcel.file, "transient", "the peer ended the association", ABORTED)
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
     try:
         answer = peer.send_c_store(dcmread(parcel.path), msg_id=number)
     except ValueError as error:
         return Outcome(parcel.file, "permanent", f"cannot be sent: {error}", "no context")
     except RuntimeError:
-        return Outcome(parcel.file, "transient", "the peer ended the association", ABORTED)
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
     if "Status" not in answer:
-        return Outcome(parcel.file, "transient", "no answer in time", NO_ANSWER)
+        return Outcome(
+            parcel.file, "transient", f"{address} gives no answer to C-STORE in time", NO_ANSWER
+        )
     status = int(answer.Status)
-    return Outcome(
-        parcel.file, judge_status(status), str(answer.get("ErrorComment", "")), f"0x{status:04X}"
-    )
+    if judge_status(status) == "accepted":
+        return Outcome(parcel.file, "accepted", status=f"0x{status:04X}")
+    text = f"{address} answers C-STORE with {_told(status)}{_comment(answer)}; look into its log"
+    return Outcome(parcel.file, judge_status(status), text, f"0x{status:04X}")
+
+
+def _told(status: int) -> str:
+    """Status with the standard's words for it (PS3.7 C, PS3.4 B.2.3)."""
+    words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))[1]
+    return f"0x{status:04X}" + (f", {words[0].lower()}{words[1:]}" if words else "")
+
+
+def _comment(answer: Dataset) -> str:
+    comment = " ".join(str(answer.get("ErrorComment", "")).split())
+    return f', "{comment}"' if comment else ""
 
 
 def _query(level: str, **keys: str) -> Dataset:

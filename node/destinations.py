@@ -7,8 +7,10 @@ A destination never raises for what a peer or a disk does: it answers per object
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
@@ -18,6 +20,7 @@ from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationSt
 
 from dicomseg.errors import LumbarError
 from node.config import DestinationConfig, DicomDestination, FolderDestination, ObjectFile
+from node.errors import DamagedResult
 
 Answer = Literal["accepted", "transient", "permanent"]
 
@@ -34,6 +37,9 @@ SOP_CLASSES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
     }
 )
 """What each file of a result is, so that a peer can be asked beforehand whether it takes it."""
+
+
+_UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 class PeerUnreachable(LumbarError):
@@ -112,28 +118,49 @@ class Destination(Protocol):
 
 
 def parcels_in(folder: Path, files: Sequence[str]) -> tuple[Parcel, ...]:
-    """Read the named files of a result folder into parcels, in the given order."""
-    return tuple(_parcel(folder / name) for name in files)
+    """Read the named files of a result folder into parcels, in the given order.
+
+    Raises:
+        DamagedResult: a file is gone, or its digest is not the one in `result.json`.
+    """
+    try:
+        told = json.loads((folder / "result.json").read_text("utf-8"))["objects"]
+        digests = {one["file"]: one["sha256"] for one in told}
+    except OSError as error:
+        raise DamagedResult(f"{error.filename}: {error.strerror}; {_AGAIN}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedResult(f"{folder}/result.json: no list of objects in it; {_AGAIN}") from error
+    return tuple(_checked(folder / name, digests.get(name)) for name in files)
 
 
-def _parcel(path: Path) -> Parcel:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+_AGAIN: Final = "`lumbar-node retry UID --force` makes the result again"
+
+
+def _checked(path: Path, digest: str | None) -> Parcel:
+    if digest is None:
+        raise DamagedResult(f"{path}: not in the list of result.json; {_AGAIN}")
+    try:
+        parcel = parcel_of(path)
+    except OSError as error:
+        raise DamagedResult(f"{path}: {error.strerror}; {_AGAIN}") from error
+    if parcel.sha256 != digest:
+        raise DamagedResult(f"{path}: not the bytes that were written, by its digest; {_AGAIN}")
+    return parcel
+
+
+def parcel_of(path: Path) -> Parcel:
+    """Read one file into a parcel; one that is no DICOM object has no UIDs."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     if path.suffix != ".dcm":
         return Parcel(path, digest)
-    ds = dcmread(
-        path,
-        stop_before_pixels=True,
-        specific_tags=["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"],
-    )
-    return Parcel(
-        path,
-        digest,
-        str(ds.SOPClassUID),
-        str(ds.SOPInstanceUID),
-        str(ds.StudyInstanceUID),
-        str(ds.SeriesInstanceUID),
-        str(ds.file_meta.TransferSyntaxUID),
-    )
+    try:
+        ds = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
+        sop_class, sop_instance, study, series = (str(ds[keyword].value) for keyword in _UIDS)
+        syntax = str(ds.file_meta.TransferSyntaxUID)
+    except Exception:  # noqa: BLE001 - damaged bytes make pydicom raise anything
+        return Parcel(path, digest)
+    return Parcel(path, digest, sop_class, sop_instance, study, series, syntax)
 
 
 def all_alike(

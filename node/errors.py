@@ -69,6 +69,12 @@ class DiskFull(LumbarError):
     exit_code = 2
 
 
+class DamagedResult(LumbarError):
+    """A file of a result is gone or is not what was written; make the result again with --force."""
+
+    code = "damaged-result"
+
+
 class BenchRefused(LumbarError):
     """Nothing can be measured with these options; see the message for the one to change."""
 

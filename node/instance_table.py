@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final, Literal
 
+from node.delivery_table import DeliveryTable
 from node.records import InstanceFacts, InstanceRow, SeriesKey
 from node.series_table import SeriesTable
 from node.states import InstanceState, SeriesEvent, SeriesState
@@ -27,7 +28,7 @@ _INSTANCE: Final = (
 )
 
 
-class InstanceTable(SeriesTable):
+class InstanceTable(SeriesTable, DeliveryTable):
     """All that is known of every object, and of the series it belongs to."""
 
     # --- what came ---
@@ -72,6 +73,7 @@ class InstanceTable(SeriesTable):
                 self._store(db, facts, SeriesEvent.INSTANCE_STORED, {})
                 return "stored"
             self._supersede(db, old, facts)
+            self._outdate_results(db, old["series_id"], "corrected_identity")
             detail = {
                 "sop_instance": facts.sop_instance_uid,
                 "before": old["digest"],

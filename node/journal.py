@@ -6,6 +6,7 @@ State and event are written in one transaction, or not at all. SQL stands here, 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -25,9 +26,20 @@ from node.states import (
 
 SUPERSEDED: Final = "superseded"
 """Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
+_PROOF: Final = {
+    DeliveryEvent.PROOF_FOUND: "found",
+    DeliveryEvent.NO_PROOF_OFFERED: "unproven",
+}
+_COUNTED: Final = {
+    "": "series",
+    "delivery.": "delivery WHERE kind = 'result'",
+    "withdrawal.": "delivery WHERE kind = 'withdrawal'",
+    "instance.": "instance",
+    "job.": "job",
+}
 _DELIVERY: Final = (
     "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at,"
-    " d.fault, d.fault_tries, d.try_at, s.study, s.series"
+    " d.fault, d.fault_tries, d.try_at, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series"
     " FROM delivery d JOIN result r USING (result_id) JOIN series s ON s.id = r.series_id "
 )
 
@@ -54,7 +66,7 @@ class Journal(InstanceTable, JobTable):
                 db, row, SeriesEvent.RESULTS_PUBLISHED, token, {"result": result.result_id}
             )
             now = self._now()
-            db.execute(
+            added = db.execute(
                 "INSERT OR IGNORE INTO result (result_id, series_id, folder, model_digest, attempt, created_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     result.result_id,
@@ -65,8 +77,11 @@ class Journal(InstanceTable, JobTable):
                     now,
                 ),
             )
+            if added.rowcount:
+                self._replace_results(db, row.id, result.result_id)
             older = db.execute(
-                "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND r.result_id <> ? AND d.state IN ('pending', 'waiting')",
+                "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND r.result_id <> ?"
+                " AND d.kind = 'result' AND d.state IN ('pending', 'waiting', 'sent')",
                 (row.id, result.result_id),
             ).fetchall()
             for (delivery_id,) in older:
@@ -91,7 +106,7 @@ class Journal(InstanceTable, JobTable):
     def results_of(self, key: SeriesKey) -> list[ResultRow]:
         """Results of a series, oldest first."""
         rows = self._connection.execute(
-            "SELECT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at FROM result r JOIN series s ON s.id = r.series_id"
+            "SELECT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at, r.superseded_by, r.superseded_because FROM result r JOIN series s ON s.id = r.series_id"
             " WHERE s.study = ? AND s.series = ? ORDER BY r.rowid",
             key,
         )
@@ -100,7 +115,7 @@ class Journal(InstanceTable, JobTable):
     def results_before(self, key: SeriesKey) -> list[ResultRow]:
         """Results of other series whose objects were corrected into this one, oldest first."""
         rows = self._connection.execute(
-            "SELECT DISTINCT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at FROM series s"
+            "SELECT DISTINCT r.result_id, r.folder, r.model_digest, r.attempt, r.created_at, r.superseded_by, r.superseded_because FROM series s"
             " JOIN instance new ON new.series_id = s.id AND new.state = 'stored'"
             " JOIN instance old ON old.sop_instance = new.sop_instance AND old.superseded_by = new.digest"
             " JOIN result r ON r.series_id = old.series_id"
@@ -116,6 +131,8 @@ class Journal(InstanceTable, JobTable):
             r["model_digest"],
             r["attempt"],
             r["created_at"],
+            r["superseded_by"],
+            r["superseded_because"],
         )
 
     # --- deliveries ---
@@ -124,7 +141,8 @@ class Journal(InstanceTable, JobTable):
         return DeliveryRow(
             r["id"], r["result_id"], self._place(r["folder"]), r["destination"], DeliveryState(r["state"]),
             r["tries"], r["next_try_at"], r["detail"], r["state_at"], SeriesKey(r["study"], r["series"]),
-            r["fault"], r["fault_tries"], r["try_at"],
+            r["fault"], r["fault_tries"], r["try_at"], r["kind"], tuple(json.loads(r["accepted"])),
+            json.loads(r["refused"]), r["proof"], r["superseded_because"],
         )  # fmt: skip
 
     def deliveries_in(self, *states: DeliveryState) -> list[DeliveryRow]:
@@ -222,12 +240,17 @@ class Journal(InstanceTable, JobTable):
         db.execute(
             "UPDATE delivery SET state = ?, detail = ?, state_at = ?, next_try_at = ?,"
             " fault = '', fault_tries = 0, fault_at = 0, try_at = 0,"
+            " proof = ?, accepted = CASE WHEN ? THEN '[]' ELSE accepted END,"
+            " refused = CASE WHEN ? THEN '{}' ELSE refused END,"
             " tries = CASE WHEN ? THEN 0 ELSE tries + ? END WHERE id = ?",
             (
                 target,
                 str(detail.get("reason", "")),
                 self._now(),
                 next_try_at,
+                _PROOF.get(event, ""),
+                again,
+                again,
                 again,
                 int(tried),
                 delivery_id,
@@ -239,7 +262,7 @@ class Journal(InstanceTable, JobTable):
     def _settle(self, db: sqlite3.Connection, series_id: int) -> None:
         """`encoded` becomes `delivered` when the newest result has only confirmed deliveries, and at least one."""
         states = db.execute(
-            "SELECT d.state FROM delivery d WHERE d.result_id = (SELECT result_id FROM result WHERE series_id = ? ORDER BY rowid DESC LIMIT 1)",
+            "SELECT d.state FROM delivery d WHERE d.kind = 'result' AND d.result_id = (SELECT result_id FROM result WHERE series_id = ? ORDER BY rowid DESC LIMIT 1)",
             (series_id,),
         ).fetchall()
         row = db.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()
@@ -289,10 +312,9 @@ class Journal(InstanceTable, JobTable):
         return moved
 
     def counts(self) -> dict[str, int]:
-        """Number of series per state; of deliveries, objects and jobs as `delivery.…`, `instance.…`, `job.…`."""
+        """Number of series per state; of deliveries, withdrawals, objects and jobs as `delivery.…` and so on."""
         out: dict[str, int] = {}
-        tables = ("series", "delivery", "instance", "job")
-        for prefix, table in zip(("", "delivery.", "instance.", "job."), tables, strict=True):
+        for prefix, table in _COUNTED.items():
             for state, count in self._connection.execute(
                 f"SELECT state, count(*) FROM {table} GROUP BY state"
             ):

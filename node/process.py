@@ -17,6 +17,7 @@ from node import folder
 from node.batch import Judged
 from node.config import DestinationConfig
 from node.destinations import Destination, Outcome, parcels_in
+from node.errors import DamagedResult
 from node.explain import read_result
 from node.pipeline import Clock, Settings, key_of, process_series, settings_after
 
@@ -117,10 +118,15 @@ def send_all(
     """Send every result to every destination, once, and ask for proof."""
     for place in places:
         for config, destination in destinations:
-            parcels = parcels_in(place, config.objects)
+            try:
+                parcels = parcels_in(place, config.objects)
+            except DamagedResult as error:
+                outcomes = tuple(Outcome(f, "permanent", str(error)) for f in config.objects)
+                yield Sent(destination.name, place, outcomes, "unknown")
+                continue
             outcomes = destination.send(parcels)
             taken = all(o.answer == "accepted" for o in outcomes)
-            proof = destination.prove(parcels).value if taken else "missing"
+            proof = destination.prove(parcels).value if taken else "unknown"
             yield Sent(destination.name, place, outcomes, proof)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from node.states import DeliveryState, InstanceState, JobState, SeriesState
+
+if TYPE_CHECKING:  # the module encodes, and takes half a second to import
+    from dicomseg.rejection import Because
+
+Kind = Literal["result", "withdrawal"]
+RESULT: Final[Kind] = "result"
+WITHDRAWAL: Final[Kind] = "withdrawal"
 
 
 class SeriesKey(NamedTuple):
@@ -81,18 +89,29 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One published result folder."""
+    """One published result folder.
+
+    superseded_by: the result that took its place, "" while none has. superseded_because: see `Because`, ""
+    while the result is the newest of its series; known before `superseded_by` after a correction.
+    """
 
     result_id: str
     folder: Path
     model_digest: str
     attempt: int = 0
     created_at: float = 0.0
+    superseded_by: str = ""
+    superseded_because: Because | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One result on its way to one destination; fault, fault_tries and try_at as in `SeriesRow`."""
+    """One result on its way to one destination; fault, fault_tries and try_at as in `SeriesRow`.
+
+    kind: the result itself, or the withdrawal of one that was delivered. accepted: files that the
+    destination has taken. refused: files that it will not take, and why. proof: how a confirmed delivery
+    was proved, "found" or "unproven". because: why the result is superseded, "" when it is not.
+    """
 
     id: int
     result_id: str
@@ -107,6 +126,11 @@ class DeliveryRow:
     fault: str = ""
     fault_tries: int = 0
     try_at: float = 0.0
+    kind: Kind = RESULT
+    accepted: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    proof: str = ""
+    because: Because | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,8 @@ DELIVERY_TRANSITIONS: Final = MappingProxyType(
         (_D.SENT, _V.PROOF_FOUND): _D.CONFIRMED,
         (_D.SENT, _V.PROOF_MISSING): _D.WAITING,
         (_D.SENT, _V.NO_PROOF_OFFERED): _D.CONFIRMED,
+        (_D.SENT, _V.TRIES_EXHAUSTED): _D.DEAD,
+        (_D.SENT, _V.SUPERSEDED): _D.DEAD,
         (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,
     }
 )

@@ -34,7 +34,7 @@ from node.destinations import (
     InMemory,
     Parcel,
     PeerUnreachable,
-    parcels_in,
+    parcel_of,
 )
 
 STUDY, SERIES = "2.25.1", "2.25.2"
@@ -77,7 +77,11 @@ def parcels(tmp_path: Path) -> tuple[Parcel, ...]:
     folder.mkdir(parents=True)
     _write(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
     _write(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
-    return parcels_in(folder, FILES)
+    return _parcels(folder, FILES)
+
+
+def _parcels(folder: Path, files: tuple[str, ...]) -> tuple[Parcel, ...]:
+    return tuple(parcel_of(folder / name) for name in files)
 
 
 def _matches(peer: Peer, wanted: Dataset) -> list[Dataset]:
@@ -433,7 +437,7 @@ def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
     _write(folder / "volumes.dcm", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.13")
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
-        outcomes = destination.send(parcels_in(folder, ["seg.dcm", "volumes.dcm"]))
+        outcomes = destination.send(_parcels(folder, ("seg.dcm", "volumes.dcm")))
     assert [o.answer for o in outcomes] == ["accepted", "permanent"]
 
 

@@ -112,7 +112,7 @@ def test_check_config_prints_the_effective_file_and_tries_destinations(
     code, out, err = said("check-config")
     assert code == 5
     assert "quiet_seconds = 30.0" in out
-    assert f"out: folder {tmp_path / 'out'} can be written" in out
+    assert f"out: folder {tmp_path / 'out'} can be made in {tmp_path}" in out
     assert "destination web: http://127.0.0.1:9/d does not answer" in err
     assert said("check-config", "--offline")[0] == 0
 

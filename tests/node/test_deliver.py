@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.config import FolderDestination
 from node.deliver import RESOURCE_TRIES, Deliver, close_unconfigured
@@ -31,43 +35,66 @@ CONFIG = FolderDestination(
 )
 
 
-@pytest.fixture
-def journal(tmp_path: Path, clock: Any) -> Iterator[Journal]:
-    opened = Journal.open(tmp_path / "journal.sqlite", clock)
-    yield opened
-    opened.close()
-
-
-def _folder(root: Path, result_id: str) -> Path:
+def _folder(root: Path, result_id: str, files: tuple[str, ...] = ("seg.dcm",)) -> Path:
     folder = root / "results" / result_id
     folder.mkdir(parents=True)
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66.4", f"2.25.{len(result_id)}"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = KEY
-    ds.save_as(folder / "seg.dcm", enforce_file_format=True)
+    for number, name in enumerate(files):
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.SOPClassUID, ds.SOPInstanceUID = SegmentationStorage, f"2.25.{len(result_id)}.{number}"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = KEY
+        ds.PatientName, ds.PatientID = "Test^Deliver", "T1"
+        ds.save_as(folder / name, enforce_file_format=True)
+    list_objects(folder)
     return folder
 
 
-def _publish(
-    journal: Journal, root: Path, result_id: str = "r1", names: tuple[str, ...] = ("pacs",)
-) -> None:
-    facts = InstanceFacts(
+def list_objects(folder: Path) -> None:
+    """Write the `result.json` that names every object in a folder with its digest."""
+    objects = [
+        {"file": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
+        for p in sorted(folder.glob("*.dcm"))
+    ]
+    (folder / "result.json").write_text(json.dumps({"objects": objects}))
+
+
+def _facts(root: Path, result_id: str) -> InstanceFacts:
+    return InstanceFacts(
         f"1.2.3.{result_id}", "1.2", *KEY, digest=result_id, transfer_syntax_uid="",
         path=root / result_id, bytes=1,
     )  # fmt: skip
-    journal.add_instance(facts)
+
+
+def _publish(
+    journal: Journal,
+    root: Path,
+    result_id: str = "r1",
+    names: tuple[str, ...] = ("pacs",),
+    files: tuple[str, ...] = ("seg.dcm",),
+) -> None:
+    journal.add_instance(_facts(root, result_id))
+    _process(journal, root, result_id, names, files)
+
+
+def _process(
+    journal: Journal,
+    root: Path,
+    result_id: str,
+    names: tuple[str, ...] = ("pacs",),
+    files: tuple[str, ...] = ("seg.dcm",),
+) -> None:
     journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
     journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
     row = journal.claim("token")
     assert row is not None
-    folder = _folder(root, result_id)
+    folder = _folder(root, result_id, files)
     journal.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
 
 
-def _deliver(journal: Journal, clock: Any, destination: Any) -> Deliver:
-    return Deliver(journal, CONFIG, destination, clock, lambda: 0.0)
+def _deliver(journal: Journal, clock: Any, destination: Any, **changes: Any) -> Deliver:
+    config = CONFIG.model_copy(update=changes)
+    return Deliver(journal, config, destination, clock, lambda: 0.0, Path("unused"))
 
 
 def _only(journal: Journal) -> DeliveryRow:
@@ -106,7 +133,7 @@ def test_waits_double_and_the_third_try_arrives(
     row = _only(journal)
     assert row.state is DeliveryState.WAITING
     assert row.next_try_at == clock() + 5.0
-    assert "seg.dcm: no association does not answer" in row.detail
+    assert "seg.dcm: no association: does not answer" in row.detail
     clock.pass_s(4.9)
     assert step.run_once() == 0
     clock.pass_s(0.1)
@@ -157,7 +184,7 @@ def test_permanent_refusal_is_dead_at_once_and_retry_brings_it_back(
     step = _deliver(journal, clock, InMemory("pacs", script=[PERMANENT]))
     step.run_once()
     assert _only(journal).state is DeliveryState.DEAD
-    assert "0xC000 refused" in _only(journal).detail
+    assert "0xC000: refused" in _only(journal).detail
     journal.request_retry(KEY.series)
     step.run_once()
     assert journal.series(KEY).state is SeriesState.DELIVERED
@@ -231,6 +258,7 @@ def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_
         InMemory("archive"),
         clock,
         lambda: 0.0,
+        tmp_path,
     )
     dead.run_once()
     good.run_once()
@@ -246,7 +274,7 @@ def test_result_folder_that_is_gone_is_dead_with_a_remedy(
     (tmp_path / "results" / "r1" / "seg.dcm").unlink()
     _deliver(journal, clock, InMemory("pacs")).run_once()
     assert _only(journal).state is DeliveryState.DEAD
-    assert "retry the series with --force" in _only(journal).detail
+    assert "retry UID --force" in _only(journal).detail
 
 
 def test_destination_no_longer_configured_is_given_up(
@@ -266,5 +294,335 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
     heard: list[object] = []
     for name in ("pacs", "copy"):
         config = CONFIG.model_copy(update={"name": name})
-        Deliver(journal, config, InMemory(name), clock, lambda: 0.0, told=heard.append).run_once()
+        Deliver(
+            journal, config, InMemory(name), clock, lambda: 0.0, tmp_path, told=heard.append
+        ).run_once()
     assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
+
+
+# ---- proof ---------------------------------------------------------------------------------------
+
+NO_ANSWER = Proof("unknown", "QIDO-RS answers HTTP 503")
+
+
+def test_a_failed_question_is_asked_again_with_back_off_and_nothing_is_sent_again(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+    peer = InMemory("pacs", proofs=[NO_ANSWER, NO_ANSWER])
+    step = _deliver(journal, clock, peer)
+    asked = []
+    for _ in range(20):
+        step.run_once()
+        asked.append(peer.asked)
+        if peer.asked == 1:
+            row = _only(journal)
+            assert row.state is DeliveryState.SENT
+            assert "none is proved yet: QIDO-RS answers HTTP 503" in row.fault
+            assert journal.series(KEY).state is SeriesState.ENCODED
+        clock.pass_s(1)
+    assert (asked[4], asked[5], asked[14], asked[15]) == (1, 2, 2, 3)
+    row = _only(journal)
+    assert (row.state, row.proof, row.fault) == (DeliveryState.CONFIRMED, "found", "")
+    assert peer.sends == 1
+
+
+def test_the_question_survives_a_restart(journal: Journal, clock: Any, tmp_path: Path) -> None:
+    _publish(journal, tmp_path)
+    _deliver(journal, clock, InMemory("pacs", proofs=[NO_ANSWER])).run_once()
+    peer = InMemory("pacs", offers_proof=False)
+    step = _deliver(journal, clock, peer)
+    assert step.run_once() == 0
+    clock.pass_s(5)
+    step.run_once()
+    assert (_only(journal).state, _only(journal).proof) == (DeliveryState.CONFIRMED, "unproven")
+    assert peer.sends == 0
+
+
+def test_questions_are_limited_and_then_it_is_said_that_the_objects_were_taken(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+    peer = InMemory("pacs", proofs=[NO_ANSWER] * 50)
+    step = _deliver(journal, clock, peer)
+    for _ in range(50):
+        step.run_once()
+        clock.pass_s(60)
+    row = _only(journal)
+    assert row.state is DeliveryState.DEAD
+    assert "every object was taken, but 8 questions brought no proof" in row.detail
+    assert (peer.sends, peer.asked) == (1, 8)
+    journal.request_retry(KEY.series)
+    peer.proofs.clear()
+    step.run_once()
+    assert _only(journal).state is DeliveryState.CONFIRMED
+    assert peer.sends == 2
+
+
+def test_only_what_is_missing_is_sent_again(journal: Journal, clock: Any, tmp_path: Path) -> None:
+    files = ("seg.dcm", "volumes.dcm")
+    _publish(journal, tmp_path, files=files)
+    sent: list[list[str]] = []
+
+    class Loses(InMemory):
+        def send(self, parcels: Any) -> Any:
+            sent.append([p.file for p in parcels])
+            outcomes = InMemory.send(self, parcels)
+            if len(sent) == 1:
+                self.held.pop("r1/volumes.dcm")
+            return outcomes
+
+    step = _deliver(journal, clock, Loses("pacs"), objects=files)
+    step.run_once()
+    assert "not held: volumes.dcm" in _only(journal).detail
+    clock.pass_s(60)
+    step.run_once()
+    assert sent == [["seg.dcm", "volumes.dcm"], ["volumes.dcm"]]
+    assert _only(journal).state is DeliveryState.CONFIRMED
+
+
+# ---- mixed answers -------------------------------------------------------------------------------
+
+FOUR = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
+
+
+def test_what_may_be_retried_is_retried_and_the_rest_is_recorded_per_object(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path, files=FOUR)
+    low = Outcome("seg.dcm", "transient", "no space", "0xA700")
+    never = Outcome("volumes.dcm", "permanent", "cannot understand", "0xC000")
+    peer = InMemory("pacs", script=[(low, never)])
+    step = _deliver(journal, clock, peer, objects=FOUR)
+    step.run_once()
+    row = _only(journal)
+    assert row.state is DeliveryState.WAITING
+    assert row.accepted == ("midplane.dcm", "measurements.dcm")
+    assert row.refused == {"volumes.dcm": "0xC000: cannot understand"}
+    assert "seg.dcm: 0xA700: no space" in row.detail
+    clock.pass_s(5)
+    step.run_once()
+    row = _only(journal)
+    assert set(peer.held) == {f"r1/{f}" for f in FOUR if f != "volumes.dcm"}
+    assert peer.sends == 2
+    assert row.state is DeliveryState.DEAD
+    assert "volumes.dcm: 0xC000: cannot understand" in row.detail
+    assert "seg.dcm" in row.detail.split("taken: ")[1]
+    assert journal.series(KEY).state is SeriesState.ENCODED
+    journal.request_retry(KEY.series)
+    step.run_once()
+    assert _only(journal).state is DeliveryState.CONFIRMED
+
+
+def test_killed_after_an_object_was_taken_it_is_not_sent_again(
+    journal: Journal, clock: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    _publish(journal, tmp_path)
+    peer = InMemory("pacs")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "advance_delivery", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _deliver(journal, clock, peer).run_once()
+    monkeypatch.undo()
+    _deliver(journal, clock, peer).run_once()
+    assert _only(journal).state is DeliveryState.CONFIRMED
+    assert peer.sends == 1
+
+
+# ---- faults of one parcel ------------------------------------------------------------------------
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _turned(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _list_cut(file: Path) -> None:
+    (file.parent / "result.json").write_text('{"objects": [')
+
+
+def _list_without(file: Path) -> None:
+    (file.parent / "result.json").write_text('{"objects": []}')
+
+
+def _a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("damage", [_emptied, _turned, _list_cut, _list_without, _a_folder])
+def test_damaged_result_is_dead_with_the_reason_and_the_next_one_arrives(
+    journal: Journal, clock: Any, tmp_path: Path, damage: Any
+) -> None:
+    _publish(journal, tmp_path)
+    other = SeriesKey("1.2.1", "1.2.4")
+    journal.add_instance(
+        InstanceFacts("1.2.4.1", "1.2", *other, digest="o", transfer_syntax_uid="", path=tmp_path / "o", bytes=1)
+    )  # fmt: skip
+    for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
+        journal.advance(other, event)
+    journal.claim("t")
+    journal.publish(other, "t", ResultRow("r22", _folder(tmp_path, "r22"), "digest"), ("pacs",))
+    damage(tmp_path / "results" / "r1" / "seg.dcm")
+    peer = InMemory("pacs")
+    _deliver(journal, clock, peer).run_once()
+    row = _only(journal)
+    assert row.state is DeliveryState.DEAD
+    assert "r1/" in row.detail
+    assert "retry UID --force" in row.detail
+    assert journal.deliveries_of(other)[0].state is DeliveryState.CONFIRMED
+    assert set(peer.held) == {"r22/seg.dcm"}
+
+
+@pytest.mark.parametrize("where", ["send", "prove"])
+def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
+    journal: Journal, clock: Any, tmp_path: Path, where: str
+) -> None:
+    _publish(journal, tmp_path)
+    calls = []
+
+    class Breaks(InMemory):
+        def _break(self, parcels: Any) -> None:
+            if parcels[0].path.parent.name == "r1":
+                calls.append(clock())
+                raise ValueError("Bearer secret, Doe^Jane")
+
+        def send(self, parcels: Any) -> Any:
+            if where == "send":
+                self._break(parcels)
+            return InMemory.send(self, parcels)
+
+        def prove(self, parcels: Any) -> Any:
+            if where == "prove":
+                self._break(parcels)
+            return InMemory.prove(self, parcels)
+
+    heard: list[Any] = []
+    step = _deliver(journal, clock, Breaks("pacs"))
+    step.told = heard.append
+    first = clock()
+    for _ in range(400):
+        step.run_once()
+        clock.pass_s(1)
+    assert [round(at - first) for at in calls] == [0, 5, 15, 35, 75, 135, 195, 255]
+    row = _only(journal)
+    assert row.state is DeliveryState.DEAD
+    assert "given up after 8 tries: unexpected ValueError at test_deliver.py" in row.detail
+    told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.events_of(KEY))])
+    assert "secret" not in told
+    assert "Doe" not in told
+
+
+# ---- results that another replaces ---------------------------------------------------------------
+
+
+def test_result_that_was_corrected_before_it_was_sent_is_never_sent(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+    peer = InMemory("pacs")
+    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    _deliver(journal, clock, peer, withdraw=True).run_once()
+    assert [(d.kind, d.state, d.detail) for d in journal.deliveries_of(KEY)] == [
+        ("result", DeliveryState.DEAD, "superseded")
+    ]
+    assert peer.sends == 0
+
+
+@pytest.mark.parametrize("withdraw", [True, False])
+def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
+    journal: Journal, clock: Any, tmp_path: Path, withdraw: bool
+) -> None:
+    _publish(journal, tmp_path)
+    peer = InMemory("pacs")
+    step = _deliver(journal, clock, peer, withdraw=withdraw)
+    step.notes = tmp_path / "withdrawals"
+    step.run_once()
+    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    step.run_once()
+    step.run_once()
+    (note,) = [h for h in peer.held if h.endswith("rejection.dcm")] if withdraw else [None]
+    withdrawals = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
+    assert [(d.state, d.proof) for d in withdrawals] == (
+        [(DeliveryState.CONFIRMED, "unproven")] if withdraw else []
+    )
+    (old,) = journal.results_of(KEY)
+    assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "")
+    _process(journal, tmp_path, "r22")
+    step.run_once()
+    old, new = journal.results_of(KEY)
+    assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "r22")
+    assert (new.superseded_because, new.superseded_by) == ("", "")
+    assert journal.series(KEY).state is SeriesState.DELIVERED
+    if note is not None:
+        ds = dcmread(BytesIO(peer.held[note]))
+        assert ds.ConceptNameCodeSequence[0].CodeValue == "113038"
+        assert (ds.PatientID, ds.StudyInstanceUID) == ("T1", KEY.study)
+        (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
+
+
+def test_newer_result_withdraws_only_what_the_destination_has_taken(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path, files=FOUR)
+    bad = [Outcome(f, "permanent", "refused", "0xC000") for f in FOUR[1:]]
+    peer = InMemory("pacs", script=[tuple(bad)])
+    step = _deliver(journal, clock, peer, objects=FOUR, withdraw=True)
+    step.notes = tmp_path / "withdrawals"
+    step.run_once()
+    _publish(journal, tmp_path, "r22", files=FOUR)
+    step.run_once()
+    assert journal.results_of(KEY)[0].superseded_because == "newer_input"
+    (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
+    ds = dcmread(BytesIO(peer.held[note]))
+    assert ds.ConceptNameCodeSequence[0].CodeValue == "113001"
+    (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
+    assert journal.series(KEY).state is SeriesState.DELIVERED
+
+
+def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+
+    class Slow(InMemory):
+        def send(self, parcels: Any) -> Any:
+            if not self.sends:
+                _publish(journal, tmp_path, "r22")
+            return InMemory.send(self, parcels)
+
+    peer = Slow("pacs")
+    step = _deliver(journal, clock, peer, withdraw=True)
+    step.notes = tmp_path / "withdrawals"
+    step.run_once()
+    step.run_once()
+    kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries_of(KEY)}
+    assert kinds == {
+        ("r1", "result"): DeliveryState.DEAD,
+        ("r22", "result"): DeliveryState.CONFIRMED,
+        ("r1", "withdrawal"): DeliveryState.CONFIRMED,
+    }
+
+
+def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+    step = _deliver(journal, clock, InMemory("pacs"), withdraw=True)
+    step.run_once()
+    (tmp_path / "results" / "r1" / "seg.dcm").write_bytes(b"")
+    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    step.run_once()
+    (row,) = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
+    assert row.state is DeliveryState.DEAD
+    assert "seg.dcm" in row.detail

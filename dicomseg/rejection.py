@@ -1,0 +1,102 @@
+"""The note that takes a result back: a Key Object Selection that rejects its objects (IHE IOCM, PS3.16 CID 7011).
+
+An archive that knows the profile then hides the objects; any other keeps the note beside them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from types import MappingProxyType
+from typing import Final, Literal
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicomseg.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, RESEARCH_ONLY, clean
+from dicomseg.identity import NAMESPACE, ResultKey
+
+Because = Literal["corrected_identity", "newer_input"]
+"""Why a result is superseded: its images came again with another identity, or a later result was made."""
+
+SERIES_NUMBER: Final = 9009
+_ISSUER: Final = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence")
+"""Who gave the Patient ID; highdicom leaves it out, and without it the note may meet another patient."""
+
+_TITLES: Final = MappingProxyType[Because, Code](
+    {
+        # IOCM: objects that were made under the wrong patient or order.
+        "corrected_identity": codes.DCM.IncorrectModalityWorklistEntry,
+        "newer_input": codes.DCM.RejectedForQualityReasons,
+    }
+)
+_TEXTS: Final = MappingProxyType[Because, str](
+    {
+        "corrected_identity": "The images were corrected to another patient, study or order; do not use these results.",
+        "newer_input": "A later result of the same series takes the place of these.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What is taken back and why; the same objects and reason give the same UIDs.
+
+    objects: headers of the objects as they were sent, at least one.
+    """
+
+    result_id: str
+    because: Because
+    objects: Sequence[Dataset]
+
+    @property
+    def key(self) -> ResultKey:
+        """Identity of the note."""
+        instances = sorted(str(ds.SOPInstanceUID) for ds in self.objects)
+        name = "\\".join(("rejection", self.result_id, self.because, *instances))
+        return ResultKey(uuid.uuid5(NAMESPACE, name).hex)
+
+
+def encode(rejection: Rejection, created: datetime) -> bytes:
+    """Encode the note with the patient and study of the objects that it rejects, as a DICOM file."""
+    headers = clean(rejection.objects)
+    first = headers[0]
+    title = hd.sr.CodedConcept.from_code(_TITLES[rejection.because])
+    note = hd.ko.KeyObjectSelectionDocument(
+        evidence=headers,
+        content=hd.ko.KeyObjectSelection(
+            title, headers, description=f"{_TEXTS[rejection.because]} ({RESEARCH_ONLY})"
+        ),
+        series_instance_uid=rejection.key.uid("rejection.series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=rejection.key.uid("rejection.instance"),
+        instance_number=1,
+        manufacturer=str(first.get("Manufacturer", "")),
+        manufacturer_model_name=str(first.get("ManufacturerModelName", "")) or None,
+        device_serial_number=str(first.get("DeviceSerialNumber", "")) or None,
+        software_versions=first.get("SoftwareVersions") or None,
+    )
+    note.SeriesDescription = f"Withdrawn results ({RESEARCH_ONLY})"
+    _stamp(note, created)
+    for keyword in _ISSUER:
+        if keyword in first:
+            note[keyword] = first[keyword]
+    note.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    note.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    out = BytesIO()
+    note.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _stamp(note: Dataset, created: datetime) -> None:
+    """Write one time wherever the note says when it was made, so that equal notes have equal bytes."""
+    date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S.%f")
+    note.InstanceCreationDate = note.ContentDate = note.SeriesDate = date
+    note.InstanceCreationTime = note.ContentTime = note.SeriesTime = time
+    for item in note.ContributingEquipmentSequence:
+        item.ContributionDateTime = created.replace(tzinfo=None)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from node import schema
+from node.journal import Journal
+from node.records import InstanceFacts, ResultRow, SeriesKey
+from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+Facts = Callable[..., InstanceFacts]
+
+
+def test_deliveries_and_their_history_survive_the_migration(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        for number, script in [m for m in schema.migrations() if m[0] <= 3]:
+            db.executescript(script)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.executescript("""
+            INSERT INTO series (id, study, series, state, instances, first_at, last_at, state_at)
+                VALUES (7, '1.2.1', '1.2.3', 'encoded', 1, 1, 2, 3);
+            INSERT INTO result (result_id, series_id, folder, model_digest, attempt, created_at)
+                VALUES ('r1', 7, 'results/r1', 'm', 0, 3);
+            INSERT INTO delivery (id, result_id, destination, state, tries, next_try_at, detail, state_at) VALUES
+                (3, 'r1', 'proved', 'confirmed', 1, NULL, 'held', 4),
+                (4, 'r1', 'plain', 'confirmed', 1, NULL, 'none', 4),
+                (9, 'r1', 'late', 'waiting', 2, 99.5, 'no answer', 5);
+            INSERT INTO event (id, at, series_id, delivery_id, event, state, detail) VALUES
+                (11, 4, 7, 3, 'proof_found', 'confirmed', '{}'),
+                (12, 4, 7, 4, 'no_proof_offered', 'confirmed', '{}'),
+                (13, 5, 7, 9, 'transient_failure', 'waiting', '{}');
+        """)
+    journal = Journal.open(path, clock)
+    rows = {d.destination: d for d in journal.deliveries_of(KEY)}
+    assert {n: (d.id, d.state, d.proof, d.kind) for n, d in rows.items()} == {
+        "proved": (3, "confirmed", "found", "result"),
+        "plain": (4, "confirmed", "unproven", "result"),
+        "late": (9, "waiting", "", "result"),
+    }
+    assert (rows["late"].tries, rows["late"].next_try_at) == (2, 99.5)
+    assert [(e.id, e.delivery_id) for e in journal.events_of(KEY)] == [(11, 3), (12, 4), (13, 9)]
+    assert journal.advance_delivery(9, DeliveryEvent.DUE) is DeliveryState.PENDING
+    journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def _publish(journal: Journal, key: SeriesKey, name: str, folder: Path) -> None:
+    for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
+        journal.advance(key, event)
+    assert journal.claim("t") is not None
+    journal.publish(key, "t", ResultRow(name, folder, "m"), ["pacs"])
+
+
+def _confirm(journal: Journal, key: SeriesKey) -> None:
+    row = journal.deliveries_of(key)[-1]
+    journal.record_outcomes(row.id, ["seg.dcm"], {})
+    journal.advance_delivery(row.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.advance_delivery(row.id, DeliveryEvent.PROOF_FOUND)
+
+
+def test_result_of_another_series_is_replaced_when_its_objects_were_corrected_into_this_one(
+    journal: Journal, facts: Facts, tmp_path: Path
+) -> None:
+    journal.add_instance(facts(1))
+    _publish(journal, KEY, "old", tmp_path / "old")
+    _confirm(journal, KEY)
+    moved = SeriesKey("1.2.1", "1.2.9")
+    journal.correct(replace(facts(1, "right"), series_uid=moved.series))
+    assert journal.series(KEY).state is SeriesState.SUPERSEDED
+    assert journal.open_withdrawals("pacs") == 1
+    assert journal.open_withdrawals("pacs") == 0
+    assert journal.open_withdrawals("other") == 0
+    _publish(journal, moved, "new", tmp_path / "new")
+    (old,) = journal.results_of(KEY)
+    assert (old.superseded_by, old.superseded_because) == ("new", "corrected_identity")
+    (new,) = journal.results_of(moved)
+    assert new.superseded_because == ""
+
+
+def test_result_of_a_stranger_in_another_series_is_left_alone(
+    journal: Journal, facts: Facts, tmp_path: Path
+) -> None:
+    other = SeriesKey("1.2.1", "1.2.8")
+    journal.add_instance(replace(facts(8), series_uid=other.series))
+    _publish(journal, other, "other", tmp_path / "other")
+    journal.add_instance(facts(1))
+    _publish(journal, KEY, "first", tmp_path / "first")
+    journal.add_instance(facts(2))
+    _publish(journal, KEY, "second", tmp_path / "second")
+    first, second = journal.results_of(KEY)
+    assert (first.superseded_by, first.superseded_because) == ("second", "newer_input")
+    assert second.superseded_because == ""
+    assert journal.results_of(other)[0].superseded_because == ""
+
+
+def test_a_withdrawal_counts_apart_and_keeps_no_series_from_being_delivered(
+    journal: Journal, facts: Facts, tmp_path: Path
+) -> None:
+    journal.add_instance(facts(1))
+    _publish(journal, KEY, "first", tmp_path / "first")
+    _confirm(journal, KEY)
+    journal.add_instance(facts(2))
+    _publish(journal, KEY, "second", tmp_path / "second")
+    assert journal.open_withdrawals("pacs") == 1
+    row = next(d for d in journal.deliveries_of(KEY) if d.result_id == "second")
+    journal.advance_delivery(row.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.advance_delivery(row.id, DeliveryEvent.NO_PROOF_OFFERED)
+    assert journal.series(KEY).state is SeriesState.DELIVERED
+    counts = journal.counts()
+    assert (counts["delivery.confirmed"], counts["withdrawal.pending"]) == (2, 1)
