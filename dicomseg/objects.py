@@ -27,7 +27,8 @@ from dicomseg.result import (
     StructureResult,
     to_json,
 )
-from dicomseg.segmentation import Segmentation
+from dicomseg.segmentation import Finding, Segmentation
+from dicomseg.series import Grid, count_differs, expected_count
 from dicomseg.structures import STRUCTURES, Structure, StructureId
 
 Encoder = Callable[[Run, Mapping[str, Dataset]], Dataset]
@@ -72,6 +73,14 @@ def _structure(
     )
 
 
+def _of_series(grid: Grid) -> tuple[Finding, ...]:
+    """Doubts about the series itself: fewer slices than its headers announce, so that some may be missing."""
+    count = expected_count(grid.instances)
+    if count is None or grid.frame_order or grid.shape[0] >= count:
+        return ()
+    return (Finding("count_differs", count_differs(count, grid.shape[0]), "warning"),)
+
+
 def build_result(
     source: Source,
     segmentation: Segmentation,
@@ -103,7 +112,7 @@ def build_result(
         level=segmentation.level,
         structures=structures,
         measurements=measurements,
-        warnings=(*segmentation.findings, *measurements.findings),
+        warnings=(*_of_series(source.grid), *segmentation.findings, *measurements.findings),
         timings_s=dict(timings_s),
     )
 

@@ -12,7 +12,9 @@ from dicomseg.gaps import Gaps, Point, Slice, doubled, listing, mixed_planes, sh
 from dicomseg.instance import Instance
 from dicomseg.volume import Points
 
-__all__ = ["Gaps", "Grid", "assemble", "expected_count", "same_geometry", "too_small"]
+__all__ = [
+    "Gaps", "Grid", "assemble", "count_differs", "expected_count", "same_geometry", "too_small",
+]  # fmt: skip
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
@@ -98,6 +100,11 @@ def expected_count(instances: Sequence[Instance]) -> int | None:
     told = {i.images_in_acquisition for i in instances}
     count = told.pop() if len(told) == 1 else None
     return count if count is not None and count > 0 else None
+
+
+def count_differs(announced: int, have: int) -> str:
+    """Sentence about a regular series whose headers announce another number of slices."""
+    return f"{have} slices came, the headers announce {announced}"
 
 
 def same_geometry(a: Grid, b: Grid, tolerance_mm: float = 0.1) -> bool:

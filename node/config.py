@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -163,12 +164,17 @@ class TrackConfig(_Section):
         description="Seconds without a new slice after which gaps make it incomplete.",
     )
     settle_seconds: float = Field(
-        default=2.0,
+        default=30.0,
         gt=0,
         description="Seconds without a new slice after which a regular grid of unknown count is complete.",
     )
-    expected_count: Literal["header", "none"] = Field(
-        default="header", description='Where the number of slices is learnt: "header" or "none".'
+    expected_count: Literal["header", "query", "none"] = Field(
+        default="header",
+        description='Where the number of slices is learnt: "header", "query" (the sender is asked too) or "none".',
+    )
+    query: str = Field(
+        default="",
+        description='Name of the dicom or dicomweb destination that is the sender and is asked by "query".',
     )
 
 
@@ -382,6 +388,21 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     results: ResultsConfig = ResultsConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("track")
+    @classmethod
+    def _sender_is_known(cls, value: TrackConfig, info: ValidationInfo) -> TrackConfig:
+        node = info.data.get("node")
+        if value.expected_count != "query" or node is None:
+            return value
+        names = [d.name for d in node.destination if d.kind != "folder"]
+        if value.query not in names:
+            told = nearest(value.query, names) if names else "; none is configured"
+            raise ValueError(
+                f'query = "{value.query}" is no dicom or dicomweb destination{told}; name the one'
+                ' that sends, or set expected_count = "header"'
+            )
+        return value
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -6,12 +6,17 @@ UIDs, AE titles, counts and durations only. JSON in service, readable lines on a
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
+import traceback
 import warnings
 from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
+
+from dicomseg.errors import LumbarError
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +145,21 @@ class SpoolSwept:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A step met a fault and goes on."""
+    """A step met a fault and tries again. trace: as `trace_of` gives it."""
 
     step: str
     error: str
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailed:
+    """A step could not act on one series, which waits; the others do not. trace: as `trace_of` gives it."""
+
+    step: str
+    series: str
+    error: str
+    trace: tuple[str, ...] = ()
 
 
 def quiet_libraries() -> None:
@@ -153,6 +169,28 @@ def quiet_libraries() -> None:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+
+
+def described(error: BaseException) -> str:
+    """One line about an error: the text of ours and the system's, else class and place alone.
+
+    What a library says of a data set it quotes, and a patient's name with it.
+    """
+    if isinstance(error, LumbarError):
+        return str(error)
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    if isinstance(error, sqlite3.Error):
+        return f"{name}: {error}"
+    frames = trace_of(error)
+    return f"{name} in {frames[-1]}" if frames else name
+
+
+def trace_of(error: BaseException) -> tuple[str, ...]:
+    """Where an error came from, outermost first, as "module.py:line function"; no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return tuple(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
 
 
 def unheard(_: object) -> None:

@@ -7,18 +7,18 @@ frame of reference, grid, TE and TR. The corrected one is chosen; its distances 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from dicomseg import headers
-from dicomseg.errors import InputRefused
 from dicomseg.headers import Instance, distortion_rank
 from dicomseg.series import Gaps, Grid, assemble, same_geometry
-from node.errors import IllegalTransition
+from node.clock import Ages, Clock
 from node.events import SeriesEnded, unheard
 from node.journal import Journal
-from node.records import SeriesKey, SeriesRow
+from node.records import SeriesRow
+from node.rows import PutOff, each, headers_of
 from node.rules import Rule, Verdict, judge
 from node.states import SeriesEvent, SeriesState
 
@@ -110,7 +110,12 @@ _RIVALS: Final = (
 """States of series that may be the better twin of one that is judged now."""
 
 
-@dataclass(frozen=True, slots=True)
+TWIN_S: Final = 2.0
+"""Longest silence of a study for which an uncorrected series waits for its corrected twin: the scanner
+sends both within one association."""
+
+
+@dataclass(slots=True)
 class Selection:
     """Takes every complete series to *selected* or *skipped*. Times in seconds."""
 
@@ -118,56 +123,83 @@ class Selection:
     rules: tuple[Rule, ...]
     settle_s: float
     quiet_s: float
-    now: Callable[[], float]
+    clock: Clock
     told: Callable[[object], None] = unheard
     read: Callable[[Path], Instance] = headers.read
+    _ages: Ages = field(init=False)
+    _made: dict[int, tuple[tuple[int, float], Candidate | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ages = Ages(self.clock, anew=False)
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""
-        return sum(self._judge(row) for row in self.journal.series_due(SeriesState.COMPLETE))
+        rows = self.journal.series_due(SeriesState.COMPLETE)
+        if not rows:
+            self._made.clear()
+        moved = each(rows, self._judge, PutOff(self.journal, "select", self.clock, self.told))
+        self._ages.keep({r.id for r in rows} | {r.key.study for r in rows})
+        return moved
 
     def _judge(self, row: SeriesRow) -> bool:
-        try:
-            mine = self._candidate(row.key)
-            verdict = mine.verdict
-            if verdict.value == "yes":
-                if may_have_a_twin(mine) and self._study_is_arriving(row):
-                    return False
-                verdict = choose([mine, *self._rivals(row, mine)])[mine.series]
-        except InputRefused as error:
-            verdict = Verdict("no", None, (str(error),))
+        mine = self._candidate(row)
+        if mine is None:
+            return True  # an object was set aside, and the tracker has the series again
+        verdict = mine.verdict
+        if verdict.value == "yes":
+            if may_have_a_twin(mine) and self._study_is_arriving(row):
+                return False
+            verdict = choose([mine, *self._rivals(row, mine)])[mine.series]
         event = SeriesEvent.RULES_ACCEPT if verdict.value == "yes" else SeriesEvent.RULES_REJECT
         detail: dict[str, object] = {
             "verdict": verdict.value,
             "rule": verdict.rule,
             "reason": "; ".join(verdict.reasons),
         }
-        try:
-            self.journal.advance(row.key, event, detail=detail, seen=row.instances)
-        except IllegalTransition:
-            return False  # a slice came meanwhile; the tracker has the series again
+        self.journal.advance(row.key, event, detail=detail, seen=row.instances)
         if event is SeriesEvent.RULES_REJECT:
-            seconds = round(self.now() - row.last_at, 2)
+            seconds = round(self.clock.since(row.last_at), 2)
             reason = "; ".join(verdict.reasons)
             self.told(SeriesEnded(row.key.series, SeriesState.SKIPPED, reason, seconds))
         return True
 
-    def _candidate(self, key: SeriesKey) -> Candidate:
-        found = [self.read(row.path) for row in self.journal.instances_of(key)]
-        return candidate(key.series, found, self.rules)
+    def _candidate(self, row: SeriesRow) -> Candidate | None:
+        """One series as it is judged; None when an object of it was set aside just now."""
+        version = (row.instances, row.last_at)
+        known = self._made.get(row.id)
+        if known is None or known[0] != version:
+            found, set_aside = headers_of(self.journal, row.key, self.read, self.told)
+            made = None if set_aside else candidate(row.key.series, found, self.rules)
+            known = self._made[row.id] = (version, made)
+        return known[1]
 
     def _study_is_arriving(self, row: SeriesRow) -> bool:
         """Whether a twin may still be on its way: bounded by `quiet_s` since the series was complete."""
-        now = self.now()
-        if now - row.state_at >= self.quiet_s:
+        if self._ages.of(row.id, row.state_at, row.state_at) >= self.quiet_s:
             return False
         study = self.journal.study_series(row.key.study)
+        newest_at = max(s.last_at for s in study)
+        silent_s = self._ages.of(row.key.study, newest_at, newest_at)
         receiving = any(s.state is SeriesState.RECEIVING for s in study)
-        return receiving or now - max(s.last_at for s in study) < self.settle_s
+        return receiving or silent_s < min(self.settle_s, TWIN_S)
 
     def _rivals(self, row: SeriesRow, mine: Candidate) -> list[Candidate]:
         """Other series of the study that could be twins of an uncorrected or 2D-corrected one."""
         if mine.rank == len(_CORRECTION) - 1:
             return []
         study = self.journal.study_series(row.key.study)
-        return [self._candidate(s.key) for s in study if s.id != row.id and s.state in _RIVALS]
+        found: list[Candidate] = []
+
+        def add(rival: SeriesRow) -> bool:
+            made = self._candidate(rival)
+            if made is not None:
+                found.append(made)
+            return made is not None
+
+        # What cannot be judged itself is no better twin; its own turn says why.
+        each([s for s in study if s.id != row.id and s.state in _RIVALS], add, _nothing)
+        return found
+
+
+def _nothing(_row: SeriesRow, _error: Exception) -> None:
+    """Say nothing."""

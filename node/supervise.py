@@ -16,16 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final
 
 from dicomseg import headers
 from dicomseg.errors import InputRefused
 from node import deliver
 from node.admission import MB
+from node.clock import Clock
 from node.config import Config
+from node.destinations import build
 from node.errors import AlreadyRunning, StateRefused
 from node.events import (
     EventLog,
@@ -33,11 +35,12 @@ from node.events import (
     NodeStarted,
     NodeStopped,
     SpoolSwept,
-    StepFailed,
     WorkerRefused,
 )
+from node.inquiry import Inquiry
 from node.jobs import JobRunner
 from node.journal import Journal
+from node.loop import TICK_S, Loop
 from node.receive import Receiver, free_bytes
 from node.records import InstanceFacts
 from node.schedule import Schedule
@@ -49,18 +52,8 @@ from node.work import Workers, give_back
 JOURNAL: Final = "journal.sqlite"
 LOCK: Final = "lock"
 WORK: Final = "work"
-TICK_S: Final = 0.1
-"""How soon a step sees what the one before it did."""
 STOP_S: Final = 20.0
 """Time that open associations and the series in work get to end."""
-
-
-class Step(Protocol):
-    """Something that acts on what is in its state, once."""
-
-    def run_once(self) -> int:
-        """Act; returns how many things moved."""
-        ...
 
 
 @contextmanager
@@ -110,46 +103,13 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
 
 
 @dataclass(slots=True)
-class _Loop:
-    """Runs steps until asked to stop; a fault is logged and the next round tries again."""
-
-    name: str
-    steps: tuple[Step, ...]
-    stopping: threading.Event
-    log: EventLog
-    journal: Journal
-
-    def start(self) -> threading.Thread:
-        """Run in a thread of its own."""
-        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        thread.start()
-        return thread
-
-    def _run(self) -> None:
-        last = ""
-        while not self.stopping.is_set():
-            moved = 0
-            for step in self.steps:
-                try:
-                    moved += step.run_once()
-                    last = ""
-                except Exception as error:  # noqa: BLE001 - a step that dies silently would stop the service
-                    told = f"{type(error).__name__}: {error}"
-                    if told != last:
-                        self.log.event(StepFailed(self.name, told))
-                        last = told
-            self.stopping.wait(0 if moved else TICK_S)
-        self.journal.close()
-
-
-@dataclass(slots=True)
 class Node:
     """The running service."""
 
     config: Config
     config_path: Path
     log: EventLog
-    now: Callable[[], float] = time.time
+    clock: Clock = field(default_factory=Clock)
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
@@ -163,14 +123,14 @@ class Node:
         """
         node = self.config.node
         with locked(node.state):
-            spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.now)
+            spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
             self.log.event(adopt(spool, journal))
             for row in journal.claims():  # of an earlier life: the lock is ours
                 give_back(journal, row, self.config.work.max_attempts, "the node was restarted")
-            workers = Workers.of(self.config_path, self.config.work, journal, self.now)
+            workers = Workers.of(self.config_path, self.config.work, journal, self.clock.wall)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
-            loops.append(_Loop("jobs", (jobs,), stopping, self.log, journal))
+            loops.append(Loop("jobs", (jobs,), stopping, self.log, journal))
             receiver = Receiver(
                 self.config.receive, node.ae_title, node.host, node.port, spool, journal,
                 self.log, lambda: free_bytes(node.state),
@@ -197,7 +157,7 @@ class Node:
         node, model = self.config.node, self.config.model
         return JobRunner(
             node.state, journal, Path(model.bundle) if model.bundle else None,
-            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.now, self.log.event,
+            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.clock.wall, self.log.event,
         )  # fmt: skip
 
     def _schedule(self, journal: Journal) -> Callable[[], None]:
@@ -205,7 +165,7 @@ class Node:
         config = self.config.training.schedule
         if not config.cron:
             return _nothing
-        return Schedule(config, journal, self.now, self.log.event).start()
+        return Schedule(config, journal, self.clock.wall, self.log.event).start()
 
     def _watch(self, workers: Workers, stopping: threading.Event) -> int:
         """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
@@ -220,21 +180,29 @@ class Node:
                 stopping.wait()
         return 0
 
-    def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[_Loop]:
-        rules = tuple(r.rule() for r in self.config.select.rule)
-        track = self.config.track
-        read = remembering()
-        tracker = Track(journal, track, rules, self.now, self.log, self.now(), read)
-        times = (track.settle_seconds, track.quiet_seconds)
-        selection = Selection(journal, rules, *times, self.now, self.log.event, read)
-        loops = [
-            _Loop("track", (tracker, selection), stopping, self.log, journal),
-            _Loop(WORK, (workers,), stopping, self.log, journal),
+    def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[Loop]:
+        deliveries = deliver.steps(
+            self.config, journal, self.clock.wall, random.random, self.log.event
+        )
+        tracker, selection = self._tracking(journal)
+        return [
+            Loop("track", (tracker, selection), stopping, self.log, journal),
+            Loop(WORK, (workers,), stopping, self.log, journal),
+            *(
+                Loop(f"deliver {d.config.name}", (d,), stopping, self.log, journal)
+                for d in deliveries
+            ),
         ]
-        deliveries = deliver.steps(self.config, journal, self.now, random.random, self.log.event)
-        names = [f"deliver {d.config.name}" for d in deliveries]
-        pairs = zip(names, deliveries, strict=True)
-        return loops + [_Loop(n, (d,), stopping, self.log, journal) for n, d in pairs]
+
+    def _tracking(self, journal: Journal) -> tuple[Track, Selection]:
+        config, rules, read = self.config.track, self.config.rules, remembering()
+        tracker = Track(journal, config, rules, self.clock, self.log, read)
+        if config.expected_count == "query":
+            sender = next(d for d in self.config.destinations if d.name == config.query)
+            asked = build(sender, self.config.node.ae_title)
+            tracker.held = Inquiry(asked, self.clock.monotonic).held
+        times = (config.settle_seconds, config.quiet_seconds)
+        return tracker, Selection(journal, rules, *times, self.clock, self.log.event, read)
 
 
 def _nothing() -> None:

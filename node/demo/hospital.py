@@ -60,8 +60,9 @@ disk_low_mb = 200
 disk_high_mb = 400
 
 [track]
-# A site waits longer before it calls a series incomplete.
+# A site waits longer before it calls a series complete or incomplete.
 quiet_seconds = 8
+settle_seconds = 2
 
 {destination}
 """

@@ -107,6 +107,18 @@ def test_effective_file_is_read_back_equal(tmp_path: Path) -> None:
         (SMALLEST + '[[select.rule]]\nname = "r"\n', 3, "the rule asks nothing"),
         (SMALLEST + "[receive]\ndisk_low_mb = 9\ndisk_high_mb = 8\n", 3, "disk_high_mb is below"),
         (SMALLEST + '[receive]\npeers = ["nowhere"]\n', 4, '"receive.peers"'),
+        (
+            SMALLEST
+            + '[track]\nexpected_count = "query"\nquery = "pax"\n'
+            + '[[node.destination]]\nname = "pacs"\nkind = "dicom"\nae_title = "P"\nport = 1\nhost = "x"\n',
+            3,
+            'query = "pax" is no dicom or dicomweb destination; did you mean "pacs"?',
+        ),
+        (
+            SMALLEST + '[track]\nexpected_count = "query"\n',
+            3,
+            "destination; none is configured; name the one that sends",
+        ),
         ('[node]\nae_title = "SEVENTEEN LETTERS"\n', 2, '"node.ae_title"'),
         (
             SMALLEST + '[[node.destination]]\nname = "a"\nkind = "ftp"\n',

@@ -24,6 +24,7 @@ from node import supervise
 from node.errors import AlreadyRunning, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal import Journal
+from node.loop import Loop
 from node.records import InstanceFacts, SeriesKey
 from node.spool import Spool, digest_of
 from node.states import SeriesEvent, SeriesState
@@ -292,12 +293,40 @@ def test_step_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: Any) ->
             return 0
 
     step = Faulty()
-    thread = supervise._Loop("x", (step,), stopping, EventLog("t", log), journal).start()
+    thread = Loop("x", (step,), stopping, EventLog("t", log), journal).start()
     _until(lambda: step.rounds >= 5)
     stopping.set()
     thread.join(8)
     (line,) = log.getvalue().splitlines()
-    assert json.loads(line)["error"] == "RuntimeError: disk"
+    # The text of an error may quote what it was about.
+    assert "RuntimeError in test_supervise.py:" in json.loads(line)["error"]
+    assert "disk" not in line
+    journal.close()
+
+
+def test_step_that_fails_for_ever_is_told_once_and_holds_up_no_other(
+    tmp_path: Path, clock: Any
+) -> None:
+    journal = Journal.open(tmp_path / "j.sqlite", clock)
+    log, stopping = StringIO(), threading.Event()
+
+    class Counting:
+        def __init__(self, broken: bool) -> None:
+            self.rounds, self.broken = 0, broken
+
+        def run_once(self) -> int:
+            self.rounds += 1
+            if self.broken:
+                raise RuntimeError
+            return 0
+
+    broken, sound = Counting(broken=True), Counting(broken=False)
+    thread = Loop("x", (broken, sound), stopping, EventLog("t", log), journal).start()
+    _until(lambda: sound.rounds >= 12)
+    stopping.set()
+    thread.join(8)
+    assert broken.rounds < 6  # ever more slowly
+    assert len(log.getvalue().splitlines()) == 1
     journal.close()
 
 

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import errno
+import struct
+import threading
+import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomseg import headers
 from node import track
 from node.config import TrackConfig
 from node.events import EventLog
+from node.inquiry import ASK_EVERY_S, Inquiry
 from node.journal import Journal
 from node.records import InstanceFacts, SeriesKey
 from node.rules import DEFAULT_RULES
@@ -30,6 +39,7 @@ class Tracked:
     journal: Journal
     clock: Any
     log: StringIO
+    config: TrackConfig = CONFIG
 
     def __post_init__(self) -> None:
         self.restart()
@@ -37,7 +47,7 @@ class Tracked:
     def restart(self) -> None:
         """What a new process starts with."""
         self.track = Track(
-            self.journal, CONFIG, DEFAULT_RULES, self.clock, EventLog("t", self.log), self.clock()
+            self.journal, self.config, DEFAULT_RULES, self.clock, EventLog("t", self.log)
         )
 
     def came(self, paths: Sequence[Path]) -> None:
@@ -111,13 +121,29 @@ def test_missing_slice_is_named_when_it_went_quiet(node: Tracked, slices: Any) -
     assert "10" in node.reason  # z = 10 mm
 
 
-def test_too_few_of_the_announced_slices_are_counted_when_it_went_quiet(
-    node: Tracked, slices: Any
-) -> None:
+def test_count_that_is_too_high_is_no_dead_end(node: Tracked, slices: Any) -> None:
     node.came(slices(14, announced=16))
     assert node.after(29) is S.RECEIVING  # a regular grid alone is not enough
-    assert node.after(1) is S.INCOMPLETE
-    assert node.reason == "14 of 16 slices have come"
+    assert node.after(1) is S.COMPLETE
+    assert node.reason == "14 slices came, the headers announce 16"
+
+
+def test_gap_is_a_gap_whatever_is_announced(node: Tracked, slices: Any) -> None:
+    paths = slices(20, announced=20)
+    node.came([*paths[:9], *paths[10:]])
+    assert node.after(30) is S.INCOMPLETE
+    assert "1 slice is missing of 20" in node.reason
+    assert "19 of 20 slices have come" in node.reason
+
+
+def test_regular_series_of_unknown_count_waits_to_settle_even_when_that_is_longer(
+    node: Tracked, slices: Any
+) -> None:
+    node.config = TrackConfig(quiet_seconds=5.0, settle_seconds=20.0)
+    node.restart()
+    node.came(slices(14))
+    assert node.after(19) is S.RECEIVING
+    assert node.after(1) is S.COMPLETE
 
 
 def test_missing_slice_that_comes_late_completes_the_series(node: Tracked, slices: Any) -> None:
@@ -166,7 +192,7 @@ def test_more_slices_than_announced_are_complete_when_settled(node: Tracked, sli
     node.came(slices(16, announced=14))
     assert node.after(0) is S.RECEIVING
     assert node.after(2) is S.COMPLETE
-    assert node.reason == "16 slices, the headers announce 14"
+    assert node.reason == "16 slices came, the headers announce 14"
 
 
 def test_series_no_rule_can_accept_settles_without_being_regular(
@@ -194,8 +220,214 @@ def test_file_that_is_gone_is_told(node: Tracked, slices: Any) -> None:
     (path,) = slices(1)
     node.came([path])
     path.unlink()
-    assert node.after(30) is S.INCOMPLETE
+    assert node.after(30) is S.QUARANTINED
     assert path.name in node.reason
+
+
+def _truncated_deflate(path: Path) -> None:
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path, enforce_file_format=True)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _columns_of_three_bytes(path: Path) -> None:
+    raw, columns = path.read_bytes(), b"\x28\0\x11\0US"
+    assert columns + b"\2\0\4\0" in raw
+    path.write_bytes(raw.replace(columns + b"\2\0\4\0", columns + b"\3\0\4\0\0"))
+
+
+def _items_without_end(path: Path) -> None:
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    ds.save_as(path, enforce_file_format=True)
+    raw = path.read_bytes()
+    item = b"\x08\0\x40\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+    path.write_bytes(raw[: headers.split(raw)[0]] + item * 5000)
+
+
+@pytest.mark.parametrize("spoil", [_truncated_deflate, _columns_of_three_bytes, _items_without_end])
+def test_poison_is_set_aside_and_every_series_goes_on(
+    node: Tracked, tmp_path: Path, write_series: Any, spoil: Callable[[Path], None]
+) -> None:
+    good = write_series(tmp_path / "b", series="1.2.4", ImagesInAcquisition=14)
+    bad = write_series(tmp_path / "a", slices=15, ImagesInAcquisition=14)
+    node.came([*bad, *good])
+    spoil(bad[14])
+    node.after(0)
+    node.after(0)
+    for key in (KEY, SeriesKey("1.2.1", "1.2.4")):
+        assert node.journal.series(key).state is S.COMPLETE
+    (aside,) = node.journal.quarantined()
+    assert bad[14].name in aside.reason
+    node.restart()
+    assert node.track.run_once() == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        zlib.error("x"),
+        MemoryError(),
+        RecursionError(),
+        struct.error("x"),
+        AssertionError("Doe^Jane"),
+    ],
+)
+def test_whatever_reading_an_object_raises_is_that_objects_fault(
+    node: Tracked, slices: Any, error: Exception
+) -> None:
+    *rest, bad = slices(15)
+    node.came([*rest, bad])
+
+    def read(path: Path) -> Any:
+        if path == bad:
+            raise error
+        return headers.read(path)
+
+    node.track.read = read
+    node.after(0)
+    assert node.after(2) is S.RECEIVING
+    assert node.after(28) is S.INCOMPLETE  # whether it was the last slice is not known
+    assert type(error).__name__ in node.reason
+    assert "Doe" not in node.reason + node.log.getvalue()
+    assert node.log.getvalue().count("ObjectQuarantined") == 1
+
+
+def test_fault_that_is_not_an_objects_puts_the_series_off_and_no_other(
+    node: Tracked, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    node.came(write_series(tmp_path / "a", ImagesInAcquisition=14))
+    node.came(write_series(tmp_path / "b", series="1.2.4", ImagesInAcquisition=14))
+    decide, broken = track.decide, [True]
+
+    def sometimes(instances: Any, *rest: Any) -> Any:
+        if broken and instances[0].series_uid == "1.2.3":
+            raise RuntimeError("Doe^Jane")
+        return decide(instances, *rest)
+
+    monkeypatch.setattr(track, "decide", sometimes)
+    for _ in range(5):
+        node.after(0)
+    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
+    row = node.journal.series(KEY)
+    assert (row.state, row.fault_step, row.fault_tries) == (S.RECEIVING, "track", 1)
+    assert "RuntimeError" in row.fault
+    assert node.log.getvalue().count("RowFailed") == 1
+    assert "Doe" not in row.fault + node.log.getvalue()
+    broken.clear()
+    assert node.after(1.5) is S.COMPLETE
+
+
+def test_too_many_open_files_is_no_fault_of_an_object(node: Tracked, slices: Any) -> None:
+    node.came(slices(14, announced=14))
+    read = node.track.read
+
+    def none_left(path: Path) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    node.track.read = none_left
+    assert node.after(0) is S.RECEIVING
+    assert node.journal.quarantined() == []
+    node.track.read = read
+    assert node.after(1.5) is S.COMPLETE
+
+
+# ---- the wall clock jumps ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+def test_clock_that_jumps_neither_delays_nor_hurries(
+    node: Tracked, slices: Any, jump_s: float
+) -> None:
+    paths = slices(20)
+    node.came([*paths[:9], *paths[10:]])
+    assert node.after(1) is S.RECEIVING
+    node.clock.jump_s(jump_s)
+    assert node.after(28) is S.RECEIVING
+    assert node.after(1) is S.INCOMPLETE
+    node.came([paths[9]])
+    assert node.after(0.1) is S.RECEIVING
+    node.clock.jump_s(-jump_s)
+    assert node.after(1.8) is S.RECEIVING
+    assert node.after(0.2) is S.COMPLETE
+
+
+# ---- a count that is asked for -------------------------------------------------------------------
+
+
+def _asking(node: Tracked, held: int | None) -> list[SeriesKey]:
+    node.config = TrackConfig(
+        quiet_seconds=30.0, settle_seconds=20.0, expected_count="query", query="pacs"
+    )
+    node.restart()
+    asked: list[SeriesKey] = []
+    node.track.held = lambda key, _: (asked.append(key), held)[1]
+    return asked
+
+
+def test_sender_that_holds_no_more_completes_a_series_of_unknown_count(
+    node: Tracked, slices: Any
+) -> None:
+    asked = _asking(node, 14)
+    node.came(slices(14))
+    assert node.after(1.9) is S.RECEIVING
+    assert asked == []  # it may itself still be receiving
+    assert node.after(0.2) is S.COMPLETE
+    assert asked == [KEY]
+
+
+def test_sender_that_holds_more_is_waited_for_and_then_named(node: Tracked, slices: Any) -> None:
+    _asking(node, 18)
+    node.came(slices(12))
+    assert node.after(25) is S.RECEIVING  # settled, and yet not whole
+    assert node.after(5) is S.INCOMPLETE
+    assert node.reason == "6 objects that the sender holds have not come"
+
+
+def test_sender_that_does_not_answer_changes_nothing(node: Tracked, slices: Any) -> None:
+    _asking(node, None)
+    node.came(slices(14))
+    assert node.after(19) is S.RECEIVING
+    assert node.after(1) is S.COMPLETE
+
+
+def test_sender_that_holds_no_more_ends_the_wait_for_an_announced_count(
+    node: Tracked, slices: Any
+) -> None:
+    _asking(node, 14)
+    node.came(slices(14, announced=28))
+    assert node.after(2) is S.COMPLETE
+    assert node.reason == "14 slices came, the headers announce 28"
+
+
+def test_answer_is_for_the_series_as_it_was_when_asked() -> None:
+    answer, asked = threading.Event(), []
+
+    class Sender:
+        def count(self, study: str, series: str) -> int | None:
+            asked.append((study, series))
+            assert answer.wait(8)
+            return 14
+
+    now = [0.0]
+    inquiry = Inquiry(Sender(), lambda: now[0])
+
+    def until(version: int, expected: int | None) -> None:
+        limit = time.monotonic() + 8
+        while inquiry.held(KEY, version) != expected and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert inquiry.held(KEY, version) == expected
+
+    assert inquiry.held(KEY, 1) is None  # at once: the tracker never waits
+    assert inquiry.held(SeriesKey("1", "2"), 1) is None
+    answer.set()
+    until(1, 14)
+    assert inquiry.held(KEY, 2) is None
+    assert len(asked) == 2  # not so soon again
+    now[0] += ASK_EVERY_S
+    until(2, 14)
+    assert len(asked) == 3
 
 
 def test_slice_between_look_and_decision_wins(node: Tracked, slices: Any, monkeypatch: Any) -> None:
@@ -227,6 +459,27 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
     assert node.journal.series(KEY).state is S.COMPLETE
     assert len(reads) == 2 * len(paths)  # once here for the journal, once by the tracker
     assert assemblies == [40]
+
+
+def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
+    node: Tracked, slices: Any, monkeypatch: Any
+) -> None:
+    looks: list[float] = []
+    original = track.decide
+
+    def slow(*arguments: Any) -> Any:
+        looks.append(node.clock.monotonic())
+        node.clock.pass_s(0.1)  # what a look costs
+        return original(*arguments)
+
+    monkeypatch.setattr(track, "decide", slow)
+    paths = slices(60, announced=60)
+    for path in paths:
+        node.came([path])
+        node.after(0.05)
+    assert node.journal.series(KEY).state is S.COMPLETE  # the last one was looked at at once
+    assert 5 < len(looks) < 12
+    assert min(b - a for a, b in pairwise(looks[:-1])) >= 0.5
 
 
 def test_waiting_series_costs_one_look_until_something_can_change(

@@ -117,7 +117,7 @@ class Site:
         bundle = f'[model]\nbundle = "{self.bundle}"\n' if self.bundle else ""
         self.config.write_text(
             f'[node]\nae_title = "{servers.NODE_AET}"\nport = {self.ports.node}\nstate = "{self.folder / "state"}"\n'
-            f"[receive]\ndisk_low_mb = 50\ndisk_high_mb = 60\n[track]\nquiet_seconds = 5\n{bundle}{self.extra}"
+            f"[receive]\ndisk_low_mb = 50\ndisk_high_mb = 60\n[track]\nquiet_seconds = 5\nsettle_seconds = 2\n{bundle}{self.extra}"
             f"[[node.destination]]\n{destination}\n",
             encoding="utf-8",
         )
