@@ -227,22 +227,35 @@ def retry(
 
 
 @app.command()
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Compare the journal with what lies on disk. Changes nothing.
+def doctor(
+    config: ConfigOption = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Make the journal of a stopped node new from spool and results."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the journal with what lies on disk. Changes nothing without --rebuild.
 
     \b
     Examples:
       lumbar-node doctor
       lumbar-node doctor --json
+      lumbar-node doctor --rebuild
 
     \b
-    Exit status: 0 all in order, 1 something to look at, 2 configuration or no journal.
+    Exit status: 0 all in order, 1 something to look at, 2 configuration, no or a damaged journal.
     """
     from dataclasses import asdict
 
     from node.doctor import examine
 
     found = config_of(config)
+    if rebuild:
+        _rebuild(found, as_json=as_json)
+        return
     findings = examine(journal_of(found), found.node.state)
     if as_json:
         say_json([asdict(f) for f in findings])
@@ -252,3 +265,16 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         if not findings:
             say_line("journal and disk agree")
     leave_with(1 if findings else 0)
+
+
+def _rebuild(config: Config, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from node.rebuild import rebuild, rebuilt_lines
+
+    told = rebuild(config.node.state, time.time)
+    if as_json:
+        say_json(asdict(told))
+        return
+    for line in rebuilt_lines(told):
+        say_line(line)

@@ -136,11 +136,18 @@ class ModelChanged:
 
 @dataclass(frozen=True, slots=True)
 class SpoolSwept:
-    """What the start found in the spool."""
+    """What the start found without a row.
+
+    removed_parts: unfinished files and folders. adopted: objects. set_aside: objects that cannot be used.
+    left: files that can be neither read nor moved; the next start tries them again. results: result
+    folders that a new journal was told of.
+    """
 
     removed_parts: int
     adopted: int
     set_aside: int
+    left: int = 0
+    results: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from node.errors import IllegalTransition, UnknownUid
-from node.instance_table import InstanceTable
 from node.journal_jobs import JobTable
+from node.journal_restore import RestoreTable
 from node.records import DeliveryRow, ResultRow, SeriesKey
 from node.states import (
     DELIVERY_TRANSITIONS,
@@ -44,7 +44,7 @@ _DELIVERY: Final = (
 )
 
 
-class Journal(InstanceTable, JobTable):
+class Journal(RestoreTable, JobTable):
     """All that is known of every object, series, result and delivery, of jobs and the bundle in service.
 
     What a method has returned from survives a power cut. One connection per thread; several processes

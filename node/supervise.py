@@ -21,10 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from dicomseg import headers
-from dicomseg.errors import InputRefused
 from node import deliver
 from node.admission import MB
+from node.adopt import adopt
 from node.clock import Clock
 from node.config import Config
 from node.destinations import build
@@ -34,7 +33,6 @@ from node.events import (
     NodeReady,
     NodeStarted,
     NodeStopped,
-    SpoolSwept,
     WorkerRefused,
 )
 from node.inquiry import Inquiry
@@ -42,7 +40,6 @@ from node.jobs import JobRunner
 from node.journal import Journal
 from node.loop import TICK_S, Loop
 from node.receive import Receiver, free_bytes
-from node.records import InstanceFacts
 from node.schedule import Schedule
 from node.selection import Selection
 from node.spool import Spool
@@ -77,29 +74,6 @@ def locked(state: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
-    """Bring spool and journal together after a kill.
-
-    A file without a row was never acknowledged; its sender will send again, and then it is the same
-    object. It is adopted when it can be read, else kept in the quarantine.
-    """
-    parts, adopted, set_aside = spool.sweep(), 0, 0
-    for path in spool.orphans(journal.paths()):
-        try:
-            instance = headers.read(path)
-        except InputRefused:
-            spool.set_aside(path)
-            set_aside += 1
-            continue
-        facts = InstanceFacts(
-            instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
-            instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
-        )  # fmt: skip
-        if journal.add_instance(facts) == "stored":
-            adopted += 1
-    return SpoolSwept(parts, adopted, set_aside)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from pynetdicom import AE
 from dicomseg import headers
 from node import config as configuration
 from node import supervise
+from node.adopt import adopt
 from node.errors import AlreadyRunning, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal import Journal
@@ -28,7 +29,7 @@ from node.loop import Loop
 from node.records import InstanceFacts, SeriesKey
 from node.spool import Spool, digest_of
 from node.states import SeriesEvent, SeriesState
-from node.supervise import Node, adopt, locked
+from node.supervise import Node, locked
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 CONFIG = """

@@ -1,0 +1,153 @@
+"""Spool and journal brought together: after a kill, and when the journal is new.
+
+Files are the truth: what lies in the spool or in the quarantine gets its row, whatever it holds. A new
+journal gets its results back from their folders too, so that no series is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom.filereader import read_file_meta_info
+
+from dicomseg import headers
+from dicomseg.errors import Unreadable
+from node.events import SpoolSwept
+from node.explain import read_result
+from node.folder import PART
+from node.journal import Journal
+from node.records import InstanceFacts, ResultRow, SeriesKey
+from node.spool import QUARANTINE, RESULTS, Spool
+
+NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
+
+
+def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
+    """Give every whole file without a row its row. Never raises for what a file holds.
+
+    Such a file was never acknowledged; its sender will send again, and then it is the same object. It is
+    stored when its header can be read, else it goes to the quarantine, with its reason.
+    """
+    removed, known = spool.sweep(), journal.paths()
+    apart = [p for p in (spool.state / QUARANTINE).rglob("*.dcm") if str(p) not in known]
+    found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
+    found += [_adopt(path, spool, journal) for path in sorted(spool.orphans(known), key=_age)]
+    results = 0 if known else restore_results(spool.state / RESULTS, journal)
+    return SpoolSwept(
+        removed, found.count("stored"), found.count("set aside"), found.count("left"), results
+    )
+
+
+def _adopt(path: Path, spool: Spool, journal: Journal) -> str:
+    """Store one file of the spool, or set it aside; returns what became of it."""
+    try:
+        if journal.add_instance(_facts(path)) == "conflict":
+            return "set aside"
+    except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
+        return _set_aside(path, spool, journal, error)
+    return "stored"
+
+
+def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> str:
+    # The text of an unforeseen fault may quote the data set.
+    reason = str(fault) if isinstance(fault, Unreadable) else type(fault).__name__
+    try:
+        target = spool.set_aside(path)
+    except OSError:
+        return "left"
+    return _keep_apart(target, journal, f"cannot be read: {reason}")
+
+
+def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
+    try:
+        journal.quarantine(_facts_at_most(path), reason)
+    except Exception:  # noqa: BLE001 - as above
+        return "left"
+    return "set aside"
+
+
+def _facts(path: Path) -> InstanceFacts:
+    instance = headers.read(path)
+    return InstanceFacts(
+        instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
+        instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
+    )  # fmt: skip
+
+
+def _facts_at_most(path: Path) -> InstanceFacts:
+    """Facts of an object that may be unreadable: the UIDs of its file meta information, or none."""
+    try:
+        return _facts(path)
+    except Exception:  # noqa: BLE001 - it is quarantined for what it holds
+        meta = _meta(path)
+        names = ("MediaStorageSOPInstanceUID", "MediaStorageSOPClassUID", "TransferSyntaxUID")
+        instance, sop_class, syntax = (str(meta.get(name, "")) for name in names)
+        return InstanceFacts(
+            instance, sop_class, "", "", _digest(path), syntax, path, path.stat().st_size
+        )
+
+
+def _meta(path: Path) -> Any:
+    try:
+        return read_file_meta_info(path)
+    except Exception:  # noqa: BLE001 - as above
+        return {}
+
+
+def _digest(path: Path) -> str:
+    """The file's name is its object's digest (`Spool`); any other file is known by its own."""
+    if len(path.stem) == hashlib.sha256().digest_size * 2:
+        return path.stem
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _age(path: Path) -> tuple[float, str]:
+    """Order of arrival."""
+    try:
+        return path.stat().st_mtime, path.name
+    except OSError:
+        return 0.0, path.name
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+def restore_results(folder: Path, journal: Journal) -> int:
+    """Record the results whose folders are there, oldest first; returns how many.
+
+    Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
+    """
+    found = {p.name: read_result(p) for p in _folders(folder)}
+    rows = sorted(found.items(), key=lambda item: (_depth(item[0], found), _created(item[1])))
+    return sum(_restore(folder / name, told, journal) for name, told in rows)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and not path.name.endswith(PART):
+            yield path
+
+
+def _depth(name: str, found: dict[str, dict[str, Any]]) -> int:
+    """How many results came before one, by their predecessors."""
+    seen: list[str] = []
+    while name in found and name not in seen:
+        seen.append(name)
+        name = str(found[name].get("predecessor") or "")
+    return len(seen)
+
+
+def _created(told: dict[str, Any]) -> str:
+    return str(told.get("created", ""))
+
+
+def _restore(path: Path, told: dict[str, Any], journal: Journal) -> bool:
+    source, model = told.get("source"), told.get("model")
+    if not isinstance(source, dict) or not isinstance(model, dict):
+        return False
+    key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
+    return journal.restore_result(key, ResultRow(path.name, path, str(model.get("digest", ""))))

@@ -1,0 +1,85 @@
+"""What a new journal gets back: results from their folders, and what a damaged one still says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from node import journal_file
+from node.instance_table import InstanceTable
+from node.records import ResultRow, SeriesKey
+
+_Row = Mapping[str, Any]
+_KEPT: Final = ("job", "job_event", "promotion")
+"""Tables that no file gives back."""
+
+
+class RestoreTable(InstanceTable):
+    """Rows that come from somewhere else than from what the node does."""
+
+    def restore_result(self, key: SeriesKey, result: ResultRow) -> bool:
+        """Record a result without deliveries; False when its series is unknown or it is known already."""
+        with self._writing() as db:
+            series_id = self._series_id(db, key)
+            if series_id is None:
+                return False
+            told = {
+                "result_id": result.result_id, "series_id": series_id, "folder": self._kept(result.folder),
+                "model_digest": result.model_digest, "attempt": result.attempt, "created_at": self._now(),
+            }  # fmt: skip
+            return _insert(db, "result", told)
+
+    def take_over(self, damaged: Path) -> dict[str, int]:
+        """Take from a damaged journal what no file says, as far as it can be read; returns rows by table.
+
+        Jobs and the bundle in service as they were; deliveries of results that are known here; the reasons
+        of quarantined objects.
+        """
+        with self._writing() as db:
+            taken = {
+                table: sum(_insert(db, table, row) for row in rows_of(damaged, table))
+                for table in _KEPT
+            }
+            taken["delivery"] = sum(
+                _insert(db, "delivery", {k: v for k, v in row.items() if k != "id"})
+                for row in rows_of(damaged, "delivery")
+            )
+            taken["quarantined"] = sum(_explain(db, row) for row in rows_of(damaged, "instance"))
+            return taken
+
+
+def rows_of(path: Path, table: str) -> Iterator[dict[str, Any]]:
+    """Rows of one table of a journal that may be damaged, up to the first that cannot be read."""
+    try:
+        connection = journal_file.for_reading(path)
+        for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608 - our own names
+            yield dict(row)
+        connection.close()
+    except (OSError, sqlite3.Error):
+        return
+
+
+def _insert(db: sqlite3.Connection, table: str, row: _Row) -> bool:
+    """Insert the columns that are known here; False when the row does not fit."""
+    known = [r["name"] for r in db.execute(f"PRAGMA table_info({table})")]
+    names = [name for name in known if name in row]
+    places = ", ".join("?" * len(names))
+    try:
+        cursor = db.execute(
+            f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})",  # noqa: S608 - our own names
+            [row[name] for name in names],
+        )
+    except sqlite3.Error:  # it names a row that is gone, or holds what a page of noise held
+        return False
+    return cursor.rowcount == 1
+
+
+def _explain(db: sqlite3.Connection, row: _Row) -> bool:
+    cursor = db.execute(
+        "UPDATE instance SET reason = ? WHERE sop_instance = ? AND digest = ? AND state = 'quarantined'"
+        " AND ? = 'quarantined'",
+        (row.get("reason"), row.get("sop_instance"), row.get("digest"), row.get("state")),
+    )
+    return cursor.rowcount == 1

@@ -1,0 +1,282 @@
+"""Files without a row at the start, and a journal made new from files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+from dicomseg import headers
+from node import adopt as adopting
+from node.adopt import NO_REASON, adopt
+from node.cli import run
+from node.journal import Journal
+from node.rebuild import rebuild
+from node.records import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
+from node.spool import Spool
+from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from node.supervise import locked
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+E = SeriesEvent
+TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    Spool(tmp_path / "state")
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def opened(state: Path, clock: Any) -> Iterator[Journal]:
+    journal = Journal.open(state / "journal.sqlite", clock)
+    yield journal
+    journal.close()
+
+
+def _put(state: Path, raw: bytes, area: str = "spool", arrived: float = 0.0) -> Path:
+    """Lay a Part 10 file where reception does: named by the digest of its data set."""
+    try:
+        begin = headers.split(raw)[0]
+    except ValueError:
+        begin = 0
+    digest = hashlib.sha256(raw[begin:]).hexdigest()
+    path = state / area / digest[:2] / f"{digest}.dcm"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(raw)
+    if arrived:
+        os.utime(path, (arrived, arrived))
+    return path
+
+
+def _meta(path: Path, syntax: str) -> bytes:
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = syntax
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, ds.file_meta)
+    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+
+
+def _truncated_deflate(path: Path) -> bytes:
+    begin = headers.split(path.read_bytes())[0]
+    packed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = packed.compress(path.read_bytes()[begin:]) + packed.flush()
+    return _meta(path, DeflatedExplicitVRLittleEndian) + body[: len(body) // 2]
+
+
+def _cut_after_the_meta(path: Path) -> bytes:
+    return _meta(path, ExplicitVRLittleEndian)
+
+
+BROKEN = {
+    "truncated deflate": _truncated_deflate,
+    "no data set": _cut_after_the_meta,
+    "empty": lambda _: b"",
+    "noise": lambda _: bytes(range(256)) * 9,
+    "a preamble and noise": lambda _: b"\0" * 128 + b"DICM" + b"\xff" * 500,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_object_is_set_aside_with_a_row_and_the_others_are_adopted(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, kind: str
+) -> None:
+    good = write_series(tmp_path / "in", slices=3)
+    (other,) = write_series(tmp_path / "other", series="1.2.7", slices=1)
+    _put(state, BROKEN[kind](other))
+    for path in good:
+        _put(state, path.read_bytes())
+    swept = adopt(Spool(state), opened)
+    assert (swept.adopted, swept.set_aside, swept.left) == (3, 1, 0)
+    assert opened.series(KEY).instances == 3
+    (row,) = opened.quarantined()
+    assert row.reason.startswith("cannot be read: ")
+    assert row.path.is_file()
+    assert row.path.is_relative_to(state / "quarantine")
+    assert "Test^Node" not in row.reason
+    again = adopt(Spool(state), opened)
+    assert (again.adopted, again.set_aside, again.left) == (0, 0, 0)
+
+
+def test_fault_that_nobody_foresaw_is_one_file_s(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    paths = [_put(state, p.read_bytes()) for p in write_series(tmp_path / "in", slices=3)]
+
+    def read(path: Path) -> Any:
+        if path.name == paths[0].name:
+            raise RuntimeError("Test^Node")
+        return headers.read(path)
+
+    monkeypatch.setattr(adopting, "headers", SimpleNamespace(read=read))
+    swept = adopt(Spool(state), opened)
+    assert (swept.adopted, swept.set_aside) == (2, 1)
+    assert [r.reason for r in opened.quarantined()] == ["cannot be read: RuntimeError"]
+
+
+def test_file_that_cannot_be_moved_stays_and_ends_nothing(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for path in write_series(tmp_path / "in", slices=2):
+        _put(state, path.read_bytes())
+    broken = _put(state, b"noise")
+
+    def refuse(_self: Spool, _path: Path) -> Path:
+        raise PermissionError(13, "denied")
+
+    monkeypatch.setattr(Spool, "set_aside", refuse)
+    swept = adopt(Spool(state), opened)
+    assert (swept.adopted, swept.set_aside, swept.left) == (2, 0, 1)
+    assert broken.is_file()
+
+
+# ---- a journal made new --------------------------------------------------------------------------
+
+
+def _facts(path: Path) -> InstanceFacts:
+    one = headers.read(path)
+    return InstanceFacts(
+        one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
+        one.transfer_syntax_uid, path, path.stat().st_size, "MR1",
+    )  # fmt: skip
+
+
+def _result(state: Path, name: str, predecessor: str | None, created: str) -> Path:
+    folder = state / "results" / name
+    folder.mkdir(parents=True)
+    told = {
+        "result_id": name, "predecessor": predecessor, "created": created,
+        "source": {"study": KEY.study, "series": KEY.series}, "model": {"digest": "m" * 64},
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(told))
+    return folder
+
+
+def _publish(journal: Journal, folder: Path, attempt: int) -> None:
+    token = f"{TOKEN}{attempt}"
+    journal.advance(KEY, E.RULES_ACCEPT)
+    assert journal.claim(token) is not None
+    journal.publish(KEY, token, ResultRow(folder.name, folder, "m" * 64, attempt), ["pacs"])
+
+
+@pytest.fixture
+def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
+    """A state folder with a series of three objects, two results of it, a quarantined object, a job."""
+    journal = Journal.open(state / "journal.sqlite", clock)
+    for path in write_series(tmp_path / "in", slices=3):
+        journal.add_instance(_facts(_put(state, path.read_bytes())))
+    (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T2")
+    journal.quarantine(_facts(_put(state, odd.read_bytes(), "quarantine")), "why it was odd")
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    _publish(journal, _result(state, "b" * 32, None, "2026-01-02"), 0)
+    journal.request_retry(KEY.series, force=True)
+    _publish(journal, _result(state, "a" * 32, "b" * 32, "2026-01-01"), 1)
+    delivery = journal.deliveries_of(KEY)[-1]
+    journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.advance_delivery(delivery.id, DeliveryEvent.PROOF_FOUND)
+    journal.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
+    journal.record_promotion(
+        Promotion(0, 0, "promoted", state / "models" / "m", "m", "1", "d", "", None, None, "MEIER", "better"),
+        0,
+    )  # fmt: skip
+    journal.close()
+    return state
+
+
+def _check_rebuilt(journal: Journal) -> None:
+    row = journal.series(KEY)
+    assert (row.state, row.instances) == (SeriesState.RECEIVING, 3)
+    assert [r.result_id for r in journal.results_of(KEY)] == ["b" * 32, "a" * 32]
+    assert {r.model_digest for r in journal.results_of(KEY)} == {"m" * 64}
+    (apart,) = journal.quarantined()
+    assert apart.series == KEY
+    assert apart.path.is_file()
+
+
+def test_whole_journal_made_new_keeps_what_no_file_says(lived: Path, clock: Any) -> None:
+    told = rebuild(lived, clock)
+    assert (told.swept.adopted, told.swept.set_aside, told.swept.results) == (3, 1, 2)
+    assert told.former is not None
+    assert told.former.is_file()
+    journal = Journal.reading(lived / "journal.sqlite", clock)
+    _check_rebuilt(journal)
+    assert [r.reason for r in journal.quarantined()] == ["why it was odd"]
+    assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
+        ("b" * 32, DeliveryState.DEAD), ("a" * 32, DeliveryState.CONFIRMED),
+    ]  # fmt: skip
+    assert [j.asked_by for j in journal.jobs_in()] == ["MEIER"]
+    assert journal.folder_in_service(None) == lived / "models" / "m"
+    journal.close()
+
+
+@pytest.mark.parametrize("kept", [0, 4096, 20_000], ids=["no database", "first page", "some pages"])
+def test_damaged_journal_made_new_finds_objects_and_results(
+    lived: Path, clock: Any, kept: int, capsys: Any
+) -> None:
+    journal = lived / "journal.sqlite"
+    raw = journal.read_bytes()
+    journal.write_bytes(raw[:kept] + b"\xa5" * (len(raw) - kept))
+    config = lived.parent / "config.toml"
+    config.write_text(f'[node]\nae_title = "NODE"\nstate = "{lived}"\n')
+    assert run(["doctor", "--config", str(config)]) == 2
+    assert "doctor --rebuild" in capsys.readouterr().err
+    assert run(["doctor", "--rebuild", "--config", str(config)]) == 0
+    said = capsys.readouterr().out
+    assert "new journal: 3 objects of the spool, 1 in quarantine, 2 results" in said
+    made = Journal.reading(journal, clock)
+    _check_rebuilt(made)
+    if kept < 20_000:
+        assert [r.reason for r in made.quarantined()] == [NO_REASON]
+    made.close()
+    (former,) = (p for p in lived.iterdir() if ".damaged-" in p.name)
+    assert former.read_bytes()[kept:] == b"\xa5" * (len(raw) - kept)
+    with closing(sqlite3.connect(journal)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_result_that_is_found_again_is_sent_and_not_made_twice(lived: Path, clock: Any) -> None:
+    (lived / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    rebuild(lived, clock)
+    journal = Journal.open(lived / "journal.sqlite", clock)
+    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    newest = journal.results_of(KEY)[-1]
+    _publish(journal, newest.folder, newest.attempt)
+    assert [r.result_id for r in journal.results_of(KEY)] == ["b" * 32, "a" * 32]
+    assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
+        ("a" * 32, DeliveryState.PENDING)
+    ]
+    journal.close()
+
+
+def test_missing_journal_gets_objects_and_results_back_at_the_start(
+    lived: Path, clock: Any
+) -> None:
+    (lived / "journal.sqlite").unlink()
+    journal = Journal.open(lived / "journal.sqlite", clock)
+    assert adopt(Spool(lived), journal).results == 2
+    _check_rebuilt(journal)
+    journal.close()
+
+
+def test_journal_of_a_running_node_is_not_made_new(lived: Path, capsys: Any) -> None:
+    config = lived.parent / "config.toml"
+    config.write_text(f'[node]\nae_title = "NODE"\nstate = "{lived}"\n')
+    before = (lived / "journal.sqlite").read_bytes()
+    with locked(lived):
+        assert run(["doctor", "--rebuild", "--config", str(config)]) == 2
+    assert "another node runs on" in capsys.readouterr().err
+    assert (lived / "journal.sqlite").read_bytes() == before
