@@ -88,14 +88,36 @@ class ReceiveConfig(_Section):
         description='Addresses and networks that may connect, as "10.1.0.0/16"; empty accepts every one.',
     )
     max_associations: int = Field(default=20, ge=1, le=200, description="Associations at one time.")
+    max_associations_per_peer: int = Field(
+        default=10, ge=1, le=200, description="Of these, from one address."
+    )
+    reserved_associations: int = Field(
+        default=4,
+        ge=0,
+        description="Of these, kept free for known peers: those that [receive] names, or that have stored an object.",
+    )
     idle_seconds: float = Field(
         default=30.0, gt=0, description="Seconds of silence after which an association is closed."
     )
-    max_object_mb: int = Field(default=1024, ge=1, description="Largest object accepted, in MB.")
+    least_kb_per_second: float = Field(
+        default=4.0,
+        gt=0,
+        description="A sender that is idle_seconds behind this rate within an object is ended.",
+    )
+    max_object_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="Largest object accepted, in MB; inflated, where it is deflated.",
+    )
+    max_unfinished_mb: int = Field(
+        default=8192,
+        ge=1,
+        description="Most MB of objects of all senders that have begun and not ended; they lie on disk.",
+    )
     disk_low_mb: int = Field(
         default=1024,
         ge=0,
-        description="Free disk space in MB below which new associations are refused.",
+        description="Free disk space in MB below which new associations are refused, but for C-ECHO.",
     )
     disk_high_mb: int = Field(
         default=2048, ge=0, description="Free disk space in MB from which they are accepted again."

@@ -1,71 +1,48 @@
-"""What a received data set says of itself, without trusting it."""
+"""What a received data set says of itself, without trusting it, and whether it is a known one again."""
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-import numpy as np
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
+from dicomseg import headers
+from node import structure
+from node.incoming import Incoming
+from node.structure import Survey
+
 UID_CHARACTERS: Final = frozenset("0123456789.")
-LONGEST_HEAD: Final = 1 << 24
-"""Bytes of a deflated data set that are inflated to find its UIDs."""
+COMPARED_BYTES: Final = 64_000_000
+"""Largest header, or deflated data set, that is read to be compared: more would be memory for strangers."""
+_HEAD: Final = 1 << 16
+_PIECE: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """One C-STORE: file meta bytes, the data set's bytes, and what the request said of them.
+    """One C-STORE: its file, not yet durable, and what the request said of it."""
 
-    stream: the same bytes as `data`, to be read without a copy.
-    """
-
-    meta: bytes
-    data: memoryview
-    stream: BytesIO
-    digest: str
+    incoming: Incoming
     sop_class: str
     sop_instance: str
     transfer_syntax: str
     calling_ae: str
 
 
-_TOLD: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-
-
-def identifiers(stream: BytesIO, transfer_syntax: str) -> dict[str, str]:
-    """UIDs that the data set itself names; empty when it cannot be read. Reads no further than them."""
-    syntax = UID(transfer_syntax)
-    try:
-        if syntax == DeflatedExplicitVRLittleEndian:
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            stream = BytesIO(inflate.decompress(stream.getbuffer(), LONGEST_HEAD))
-        stream.seek(0)
-        ds = read_dataset(
-            stream,
-            syntax.is_implicit_VR,
-            syntax.is_little_endian,
-            stop_when=_behind_the_uids,
-            specific_tags=[Tag(name) for name in _TOLD],
-        )
-        return {name: str(ds.get(name, "") or "").strip("\0 ") for name in _TOLD}
-    except Exception:  # noqa: BLE001 - hostile bytes may break a parser in any way
-        return dict.fromkeys(_TOLD, "")
-
-
-def _behind_the_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return bool(tag > Tag("SeriesInstanceUID"))
+def survey(got: Received, largest: int) -> Survey:
+    """Walk over a received data set. largest: the most bytes that a deflated one may inflate to."""
+    with got.incoming.data_set() as file:
+        return structure.survey(file, got.incoming.size, got.transfer_syntax, largest)
 
 
 def is_uid(text: str) -> bool:
@@ -78,49 +55,129 @@ def is_uid(text: str) -> bool:
     )
 
 
-def why_unusable(told: dict[str, str], affected: str) -> str:
+def why_unusable(told: Survey, affected: str) -> str:
     """Why an object cannot be tracked, or "" when it can."""
+    if told.fault and not told.uids["SOPInstanceUID"]:
+        return f"the data set cannot be read: {told.fault}"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        if not is_uid(told[name]):
-            return f"the data set has no valid {name}, or cannot be read"
-    if told["SOPInstanceUID"] != affected:
+        uid = told.uids[name]
+        if not is_uid(uid):
+            what = f"one of {len(uid)} characters" if uid else "none"
+            return f"the data set has no valid {name}, but {what}"
+    if told.uids["SOPInstanceUID"] != affected:
         return "the data set's SOP Instance UID is not the one of the C-STORE request"
-    return ""
+    return f"the data set cannot be read: {told.fault}" if told.fault else ""
 
 
-def same_content(path: Path, meta: bytes, data: bytes | memoryview) -> bool:
-    """Whether an object equals a stored one but for its transfer syntax: elements and decoded pixels.
+# ---- a known SOP Instance UID --------------------------------------------------------------------
 
-    The same data set in other bytes of the same syntax is other content: nobody asked for the rewrite.
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What another object of a known SOP Instance UID is.
+
+    same: its elements and decoded pixels are equal, whatever the transfer syntax. corrected: the pixels
+    and all that describes them are equal, the identity or another description is not. other: neither, or
+    it cannot be compared; `reason` names the known series where that is the difference.
     """
+
+    value: Literal["same", "corrected", "other"]
+    reason: str = ""
+
+
+OTHER: Final = Comparison("other")
+
+_PIXELS: Final = frozenset({Tag("PixelData"), Tag(0xFFFC, 0xFFFC)})
+"""The pixels, compared apart, and the padding behind a data set."""
+_OF_THE_SYNTAX: Final = _PIXELS | {Tag("PhotometricInterpretation"), Tag("PlanarConfiguration")}
+"""Elements that a change of transfer syntax may change."""
+_WINDOW: Final = frozenset({Tag("WindowCenter"), Tag("WindowWidth"), Tag(0x0028, 0x1055)})
+_FIXED: Final = frozenset(
+    Tag(name)
+    for name in (
+        "ImageType", "SOPClassUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
+    )
+)  # fmt: skip
+_FIXED_GROUPS: Final = frozenset({0x0018, 0x0028, 0x5200, 0x5400})
+"""Acquisition, pixel description, functional groups, waveforms: with other values it is another image."""
+
+
+def compare(old: Path, new: Path, same_pixels: Callable[[Path, Path], bool]) -> Comparison:
+    """Compare two files of one SOP Instance UID. same_pixels: decodes and compares two files' pixels."""
     try:
-        old, new = dcmread(path), dcmread(BytesIO(meta + bytes(data)))
-        if old.file_meta.TransferSyntaxUID == new.file_meta.TransferSyntaxUID:
-            return False
-        first, second = (
-            (ds.pixel_array if "PixelData" in ds else np.zeros(0)) for ds in (old, new)
+        return _compare(old, new, same_pixels)
+    except Exception:  # noqa: BLE001 - what cannot be compared, for whatever it holds, is not the same
+        return OTHER
+
+
+def _compare(old: Path, new: Path, same_pixels: Callable[[Path, Path], bool]) -> Comparison:
+    (first, at_first), (second, at_second) = _header(old), _header(new)
+    alike = first.file_meta.TransferSyntaxUID == second.file_meta.TransferSyntaxUID
+    changed = _changed(first, second, _PIXELS if alike else _OF_THE_SYNTAX)
+    if any(_is_fixed(tag) for tag in changed):
+        return OTHER
+    if first.StudyInstanceUID != second.StudyInstanceUID or (
+        first.SeriesInstanceUID != second.SeriesInstanceUID
+    ):
+        known = f"series {first.SeriesInstanceUID} of study {first.StudyInstanceUID}"
+        return Comparison("other", f"its SOP Instance UID is known from {known}")
+    equal = _same_bytes(old, at_first, new, at_second) if alike else same_pixels(old, new)
+    if not equal and not (alike and same_pixels(old, new)):
+        return OTHER
+    return Comparison("corrected" if changed else "same")
+
+
+def _header(path: Path) -> tuple[FileDataset, int]:
+    """Everything but the pixels, and the offset of what is left out. Raises ValueError when it is too much."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begin = headers.split(file.read(_HEAD))[0]
+        file.seek(0)
+        syntax = str(
+            dcmread(file, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID
         )
-        return bool(np.array_equal(first, second)) and _same_elements(old, new)
-    except Exception:  # noqa: BLE001 - what cannot be compared is not the same
+        file.seek(begin)
+        told = structure.survey(file, size - begin, syntax, COMPARED_BYTES)
+    header_bytes = told.bytes if told.pixels_at is None else told.pixels_at
+    if told.fault or header_bytes > COMPARED_BYTES:
+        raise ValueError("broken or too large")
+    at = size if told.pixels_at is None else begin + told.pixels_at
+    if syntax == DeflatedExplicitVRLittleEndian:
+        at = begin
+    return dcmread(path, stop_before_pixels=True), at
+
+
+def _same_bytes(first: Path, at_first: int, second: Path, at_second: int) -> bool:
+    """Whether two files are equal from these offsets on."""
+    with first.open("rb") as a, second.open("rb") as b:
+        a.seek(at_first)
+        b.seek(at_second)
+        while True:
+            piece = a.read(_PIECE)
+            if piece != b.read(_PIECE):
+                return False
+            if not piece:
+                return True
+
+
+def _is_fixed(tag: BaseTag) -> bool:
+    if tag.is_private or tag in _WINDOW:
         return False
+    return tag in _FIXED or tag.group in _FIXED_GROUPS
 
 
-_OF_THE_SYNTAX: Final = frozenset(
-    Tag(name) for name in ("PixelData", "PhotometricInterpretation", "PlanarConfiguration")
-) | {Tag(0xFFFC, 0xFFFC)}
-"""Elements that a change of transfer syntax may change, and the padding behind a data set."""
+def _changed(first: Dataset, second: Dataset, ignored: frozenset[BaseTag]) -> set[BaseTag]:
+    """Tags that differ, without what a transfer syntax changes: group lengths, the VR of private elements."""
+    a, b = _comparable(first, ignored), _comparable(second, ignored)
+    return (a.keys() ^ b.keys()) | {
+        tag for tag in a.keys() & b if not _same_element(a[tag], b[tag])
+    }
 
 
-def _same_elements(first: Dataset, second: Dataset) -> bool:
-    """Compare without what a transfer syntax changes: group lengths, and the VR of private elements."""
-    a, b = _comparable(first), _comparable(second)
-    return a.keys() == b.keys() and all(_same_element(a[tag], b[tag]) for tag in a)
-
-
-def _comparable(ds: Dataset) -> dict[BaseTag, DataElement]:
+def _comparable(ds: Dataset, ignored: frozenset[BaseTag]) -> dict[BaseTag, DataElement]:
     # PS3.5 section A.1: in Implicit VR some elements are US or SS only by Pixel Representation.
     correct_ambiguous_vr(ds, is_little_endian=True)
-    return {e.tag: e for e in ds if e.tag.element != 0 and e.tag not in _OF_THE_SYNTAX}
+    return {e.tag: e for e in ds if e.tag.element != 0 and e.tag not in ignored}
 
 
 def _same_element(a: DataElement, b: DataElement) -> bool:
@@ -129,6 +186,7 @@ def _same_element(a: DataElement, b: DataElement) -> bool:
             True  # Implicit VR does not tell the VR of a private element, so not its value either
         )
     if isinstance(a.value, Sequence) and isinstance(b.value, Sequence):
-        pairs = zip(a.value, b.value, strict=True)
-        return len(a.value) == len(b.value) and all(_same_elements(x, y) for x, y in pairs)
+        return len(a.value) == len(b.value) and not any(
+            _changed(x, y, _OF_THE_SYNTAX) for x, y in zip(a.value, b.value, strict=True)
+        )
     return bool(a == b)

@@ -60,13 +60,14 @@ class AssociationRefused:
 
 @dataclass(frozen=True, slots=True)
 class AssociationEnded:
-    """An association is over; outcome released or aborted."""
+    """An association is over; outcome released, aborted or closed, and why it was not released."""
 
     peer: str
     calling_ae: str
     stored: int
     same: int
     outcome: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,25 @@ PART: Final = ".part"
 """Ending of what is not finished; swept when the same thing is written again."""
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it, that only this user may look into; one that is there stays as it is."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it; the folder's entry is the caller's to sync."""
-    with path.open("wb") as file:
+    """Write a file and wait until the disk has it; the folder's entry is the caller's to sync.
+
+    It is as private as its folder: who may not look into that may not read the file, whatever the umask.
+    """
+    mode = path.parent.stat().st_mode & 0o666
+    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, mode)
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
 
 
 def replace_durably(path: Path, content: bytes) -> None:
@@ -42,10 +55,11 @@ def publish(root: Path, name: str, files: Mapping[str, bytes]) -> Path:
     target = root / name
     if target.exists():
         return target
-    root.mkdir(parents=True, exist_ok=True)
+    private_folder(root)
     part = root / f".{name}.{os.getpid()}{PART}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
+    part.chmod(root.stat().st_mode & 0o777)
     for file, content in files.items():
         write_durably(part / file, content)
     sync_folder(part)

@@ -1,29 +1,34 @@
 """Receive: C-STORE → durable bytes → journal → success, in this order; C-ECHO.
 
-pynetdicom with the guards it lacks: reads that stall inside a PDU end, PDUs have a largest size, the
-disk refuses associations before it refuses objects. Nothing here looks at pixels.
+Who may send and what becomes of an object is decided here; how bytes become messages is in
+`association` and `wire`. Nothing here looks at pixels, and no object is held in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from socketserver import BaseServer
-from typing import Any, Final, cast
-
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
-from pynetdicom.presentation import AllStoragePresentationContexts
+from typing import Final
 
 from dicomseg.errors import LumbarError
 from node import content, wire
-from node.admission import MB, DiskGate, called_allowed, calling_allowed, peer_allowed
+from node.admission import (
+    MB,
+    DiskGate,
+    answers,
+    called_allowed,
+    calling_allowed,
+    only_verification,
+    peer_allowed,
+)
+from node.association import OUT_OF_RESOURCES, SUCCESS, Connection, Outcome, Verdict
 from node.config import ReceiveConfig
 from node.content import Received
 from node.errors import PortBusy
@@ -33,24 +38,34 @@ from node.events import (
     EventLog,
     ObjectQuarantined,
     ObjectRefused,
+    StepFailed,
 )
+from node.incoming import Arrival
 from node.instance_table import CONFLICT
 from node.journal import Journal
-from node.records import InstanceFacts
-from node.spool import Spool, Stored, digest_of, file_meta
+from node.limits import Slots, Strangers, Unfinished
+from node.pixel_compare import PixelCompare
+from node.records import InstanceFacts, InstanceRow
+from node.spool import Spool, Stored, file_meta
+from node.states import InstanceState
+from node.wire import Command, Request
 
-SUCCESS: Final = 0x0000
-OUT_OF_RESOURCES: Final = 0xA700
-FIRST_WORD_S: Final = 10.0
-"""Time for a new connection to say who it is; silent ones would fill `max_associations`."""
-
-VERIFICATION: Final = "1.2.840.10008.1.1"
+BACKLOG: Final = 64
+STRANGERS: Final = 64
+"""Connections that may wait with their association request."""
+STRANGERS_PER_PEER: Final = 16
+SILENT_LOGGED_EVERY_S: Final = 60.0
+"""A monitoring system opens and closes the port for ever: one line a minute and address, with the count."""
+_ACCEPT_S: Final = 0.2
+_ABORT_S: Final = 3.0
 
 
 @dataclass(slots=True)
-class _Count:
-    stored: int = 0
-    same: int = 0
+class _Silent:
+    """Connections of one address that closed without a byte."""
+
+    count: int = 0
+    logged_at: float = -SILENT_LOGGED_EVERY_S
 
 
 @dataclass(slots=True)
@@ -66,113 +81,159 @@ class Receiver:
     log: EventLog
     free_bytes: Callable[[], int]
     _gate: DiskGate = field(init=False)
-    _server: wire.Server | None = None
-    _ae: AE | None = None
-    _counts: dict[int, _Count] = field(default_factory=dict)
+    _slots: Slots = field(init=False)
+    _strangers: Strangers = field(init=False)
+    _unfinished: Unfinished = field(init=False)
+    _same_pixels: PixelCompare = field(default_factory=PixelCompare)
+    _listener: socket.socket | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _connections: set[Connection] = field(default_factory=set)
+    _silent: dict[str, _Silent] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._gate = DiskGate(self.config.disk_low_mb * MB, self.config.disk_high_mb * MB)
+        config = self.config
+        self._gate = DiskGate(config.disk_low_mb * MB, config.disk_high_mb * MB)
+        self._slots = Slots(
+            config.max_associations, config.max_associations_per_peer, config.reserved_associations
+        )
+        self._strangers = Strangers(STRANGERS, STRANGERS_PER_PEER)
+        self._unfinished = Unfinished(config.max_unfinished_mb * MB)
+
+    # ---- life ----
 
     def start(self) -> int:
         """Listen; returns the port. Raises `PortBusy`."""
-        _config.LOG_HANDLER_LEVEL = "none"
-        ae = AE(ae_title=self.ae_title)
-        ae.maximum_pdu_size = wire.MAX_PDU
-        ae.maximum_associations = self.config.max_associations
-        ae.network_timeout = ae.dimse_timeout = self.config.idle_seconds
-        ae.acse_timeout = min(FIRST_WORD_S, self.config.idle_seconds)
-        syntaxes = [UID(s) for s in wire.TRANSFER_SYNTAXES]
-        for context in AllStoragePresentationContexts:
-            ae.add_supported_context(cast("str", context.abstract_syntax), syntaxes)
-        ae.add_supported_context(VERIFICATION)
-        server_class = type("Server", (wire.Server,), {"idle_s": self.config.idle_seconds})
-        handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, self._opened),
-            (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_C_STORE, self._store),
-            (evt.EVT_C_ECHO, self._echo),
-            (evt.EVT_RELEASED, self._ended, ["released"]),
-            (evt.EVT_ABORTED, self._ended, ["aborted"]),
-            (evt.EVT_CONN_CLOSE, self._ended, ["closed"]),
-        ]
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            server = ae.make_server(
-                (self.host, self.port), evt_handlers=handlers, server_class=server_class
+            self._listener = socket.create_server(
+                (self.host, self.port), family=family, backlog=BACKLOG
             )
         except OSError as error:
             raise PortBusy(
                 f"cannot listen on {self.host}:{self.port}: {error.strerror}; stop the program that holds it or set another [node] port"
             ) from error
-        ae._servers.append(server)  # noqa: SLF001 - AE.shutdown() takes its servers from there
-        self._ae, self._server = ae, cast("wire.Server", server)
+        self._listener.settimeout(_ACCEPT_S)
         threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener", daemon=True
+            target=self._listen, args=(self._listener,), name="listener", daemon=True
         ).start()
-        return int(server.server_address[1])
+        return int(self._listener.getsockname()[1])
 
     def stop(self, timeout_s: float) -> int:
         """Take no new connections, let open ones end within the time limit, abort the rest; returns how many."""
-        if self._server is None or self._ae is None:
+        if self._listener is None:
             return 0
-        BaseServer.shutdown(self._server)
-        self._server.server_close()
-        waiting = threading.Event()
-        for _ in range(int(timeout_s * 10)):
-            if not self._server.active_associations:
-                break
-            waiting.wait(0.1)
-        left = len(self._server.active_associations)
-        self._ae.shutdown()
+        self._stopping.set()
+        self._listener.close()
+        ends_at = time.monotonic() + timeout_s
+        while self._associations() and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        left = self._associations()
+        with self._lock:
+            rest = list(self._connections)
+        for connection in rest:
+            connection.end("the node stops")
+        ends_at = time.monotonic() + _ABORT_S
+        for connection in rest:
+            connection.join(max(0.0, ends_at - time.monotonic()))
+        self._same_pixels.close()
         return left
 
-    # ---- events of one association ----
+    def _associations(self) -> int:
+        with self._lock:
+            return sum(c.associated for c in self._connections)
 
-    def _opened(self, event: Any) -> None:
-        address = str(event.address[0])
+    def _listen(self, listener: socket.socket) -> None:
+        last = ""
+        while not self._stopping.is_set():
+            try:
+                link, peer = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # the listener was closed, or there are no file handles left
+                if not self._stopping.is_set() and (told := str(error.strerror)) != last:
+                    self.log.event(StepFailed("receive", told))
+                    last = told
+                self._stopping.wait(_ACCEPT_S)
+                continue
+            self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
+
+    def _welcome(self, link: socket.socket, address: str) -> None:
         if not peer_allowed(address, self.config.peers):
             self.log.event(AssociationRefused(address, "address not in [receive] peers"))
-            event.assoc.dul.socket.close()
+            link.close()
             return
-        wire.guard(event, self.config.max_object_mb * MB)
+        with contextlib.suppress(OSError):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        rate = self.config.least_kb_per_second * 1000
+        connection = Connection(link, address, self, self.config.idle_seconds, rate)
+        with self._lock:
+            self._connections.add(connection)
+        self._strangers.come(connection)
+        connection.start()
 
-    def _requested(self, event: evt.Event) -> None:
-        request: Any = event.assoc.requestor.primitive
-        calling, called = str(request.calling_ae_title), str(request.called_ae_title)
+    # ---- one association (node.association.Service) ----
+
+    def judge(self, connection: Connection, request: Request) -> Verdict:
+        """Let a peer in, with a slot, or say why not."""
+        self._strangers.go(connection)
+        verdict = self._admitted(request)
+        if verdict.refusal is None:
+            known = bool(self.config.peers or self.config.calling_ae_titles)
+            reason = self._slots.take(connection, known=known)
+            if reason:
+                return Verdict({}, wire.LOCAL_LIMIT, reason)
+        return verdict
+
+    def _admitted(self, request: Request) -> Verdict:
+        config = self.config
+        if not called_allowed(request.called, self.ae_title, config.called_ae_titles):
+            reason = f"called AE title {request.called!r} is not ours"
+            return Verdict({}, wire.CALLED_UNKNOWN, reason)
+        if not calling_allowed(request.calling, config.calling_ae_titles):
+            reason = f"calling AE title {request.calling!r} is not in [receive] calling_ae_titles"
+            return Verdict({}, wire.CALLING_UNKNOWN, reason)
+        if not request.version & 1:
+            return Verdict({}, wire.NO_PROTOCOL_VERSION, "protocol version 1 is not offered")
+        if request.application_context != wire.APPLICATION_CONTEXT:
+            return Verdict({}, wire.NO_APPLICATION_CONTEXT, "not the DICOM application context")
         self._gate = self._gate.seen(self.free_bytes())
-        reason, answer = "", (1, 1, 1)
-        if not called_allowed(called, self.ae_title, self.config.called_ae_titles):
-            reason, answer = f"called AE title {called.strip()!r} is not ours", (1, 1, 7)
-        elif not calling_allowed(calling, self.config.calling_ae_titles):
-            reason, answer = (
-                f"calling AE title {calling.strip()!r} is not in [receive] calling_ae_titles",
-                (1, 1, 3),
-            )
-        elif self._gate.closed:
-            reason, answer = (
-                f"less than {self.config.disk_low_mb} MB free on the disk of [node] state",
-                (2, 3, 2),
-            )
-        if reason:
-            self.log.event(AssociationRefused(str(event.assoc.requestor.address), reason))
-            event.assoc.acse.send_reject(*answer)
-            event.assoc.kill()
-            return
-        self._counts[id(event.assoc)] = _Count()
+        if self._gate.closed and not only_verification(request):
+            reason = f"less than {config.disk_low_mb} MB free on the disk of [node] state"
+            return Verdict({}, wire.LOCAL_LIMIT, reason)
+        return Verdict(answers(request))
 
-    def _ended(self, event: evt.Event, outcome: str) -> None:
-        count = self._counts.pop(id(event.assoc), None)
-        if count is not None:
-            peer = event.assoc.requestor
-            calling = str(peer.ae_title).strip()
-            self.log.event(
-                AssociationEnded(str(peer.address), calling, count.stored, count.same, outcome)
-            )
-        self.journal.close()
-
-    def _store(self, event: evt.Event) -> Dataset | int:
-        """Answer one C-STORE; a fault of ours is never "permanent", so that the sender keeps its copy."""
+    def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
+        """Begin to take the data set of a C-STORE."""
+        largest = self.config.max_object_mb * MB
+        meta = file_meta(command.sop_class, command.sop_instance, syntax, connection.calling)
         try:
-            return self._keep(event)
+            return Arrival(self.spool.begin(meta), "", largest, self._unfinished)
+        except OSError as error:
+            return Arrival(None, error.strerror or str(error), largest, self._unfinished)
+        except LumbarError as error:
+            return Arrival(None, str(error), largest, self._unfinished)
+
+    def drop(self) -> Arrival:
+        """Take a data set that is not wanted."""
+        largest = self.config.max_object_mb * MB
+        return Arrival(None, "no data set of a C-STORE", largest, self._unfinished)
+
+    def store(
+        self, connection: Connection, command: Command, syntax: str, arrival: Arrival
+    ) -> tuple[int, str]:
+        """Answer one C-STORE; a fault of ours is never "permanent", so that the sender keeps its copy."""
+        if arrival.refusal or arrival.incoming is None:
+            return self._refused(arrival.refusal)
+        got = Received(
+            arrival.incoming,
+            command.sop_class,
+            command.sop_instance,
+            syntax,
+            connection.calling,
+        )
+        try:
+            kept = self._keep(got)
         except OSError as error:
             return self._refused(f"{error.strerror or error}")
         except LumbarError as error:
@@ -181,79 +242,124 @@ class Receiver:
             # Its text might quote the data set; where it happened tells enough.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             return self._refused(f"{type(error).__name__} in {frame.name}, line {frame.lineno}")
-        finally:
-            wire.message_done(event)
+        connection.stored += kept in {"stored", "corrected"}
+        connection.same += kept == "same"
+        if kept != "quarantined":
+            self._slots.stored(connection.address)
+        return SUCCESS, ""
 
-    def _echo(self, event: evt.Event) -> int:
-        wire.message_done(event)
-        return SUCCESS
+    def refused(self, connection: Connection, reason: str) -> None:
+        """Log a connection that ended before there was an association."""
+        self._strangers.go(connection)
+        if reason:
+            self.log.event(AssociationRefused(connection.address, reason))
+        else:
+            self._closed_silently(connection.address)
 
-    def _refused(self, reason: str) -> Dataset:
-        status = Dataset()
-        status.Status = OUT_OF_RESOURCES
-        status.ErrorComment = reason[:64]
-        self.log.event(ObjectRefused(reason, "0xA700"))
-        return status
-
-    def _keep(self, event: evt.Event) -> Dataset | int:
-        got = _received(event)
-        if len(got.data) > self.config.max_object_mb * MB:
-            limit = self.config.max_object_mb
-            return self._refused(
-                f"object of {len(got.data) // MB} MB, [receive] max_object_mb is {limit}"
+    def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
+        """Log the end of an association; its slot is free."""
+        self._slots.free(connection)
+        self.log.event(
+            AssociationEnded(
+                connection.address,
+                connection.calling,
+                connection.stored,
+                connection.same,
+                outcome,
+                reason,
             )
-        told = content.identifiers(got.stream, got.transfer_syntax)
+        )
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection, at the end of its thread."""
+        self.journal.close()
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _closed_silently(self, address: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            silent = self._silent.setdefault(address, _Silent())
+            silent.count += 1
+            count = silent.count
+            if now - silent.logged_at < SILENT_LOGGED_EVERY_S:
+                return
+            silent.count, silent.logged_at = 0, now
+            if len(self._silent) > STRANGERS:
+                del self._silent[next(iter(self._silent))]
+        reason = f"closed without a byte, {count} since the last line about it"
+        self.log.event(AssociationRefused(address, reason))
+
+    # ---- one object ----
+
+    def _refused(self, reason: str) -> tuple[int, str]:
+        self.log.event(ObjectRefused(reason, "0xA700"))
+        return OUT_OF_RESOURCES, reason
+
+    def _keep(self, got: Received) -> str:
+        """Make an object durable and known. Returns stored, same, corrected or quarantined."""
+        told = content.survey(got, self.config.max_object_mb * MB)
         reason = content.why_unusable(told, got.sop_instance)
         if reason:
-            return self._quarantine(got, told, reason)
-        known = self.journal.stored_digest(got.sop_instance)
-        if known is not None and known[0] != got.digest:
-            if content.same_content(known[1], got.meta, got.data):
-                self._tally(event, "same")
-                return SUCCESS
-            return self._quarantine(got, told, CONFLICT)
-        stored = self.spool.put(got.meta, got.data, got.digest)
-        added = self.journal.add_instance(_facts(got, told, stored))
+            return self._quarantine(got, told.uids, reason)
+        rows = self.journal.instances_named(got.sop_instance)
+        known = next((r for r in rows if r.state is InstanceState.STORED), None)
+        unused = [r.reason for r in rows if r.state is InstanceState.QUARANTINED and _is(r, got)]
+        if unused and known is None:  # these bytes were looked at before
+            return self._quarantine(got, told.uids, unused[0])
+        if known is None:
+            return self._store(got, told.uids)
+        if _is(known, got):
+            self.spool.restore(known.path, got.incoming)
+            return "same"
+        return self._again(got, told.uids, known)
+
+    def _store(self, got: Received, uids: dict[str, str]) -> str:
+        stored = self.spool.put(got.incoming, got.transfer_syntax)
+        added = self.journal.add_instance(_facts(got, uids, stored))
         if added == "conflict":  # two associations at once, each with other bytes
             self._alarm(got, CONFLICT, stored)
-        self._tally(event, added)
-        return SUCCESS
+            return "quarantined"
+        return added
 
-    def _tally(self, event: evt.Event, added: str) -> None:
-        count = self._counts.get(id(event.assoc))
-        if count is not None:
-            count.stored += added == "stored"
-            count.same += added == "same"
+    def _again(self, got: Received, uids: dict[str, str], known: InstanceRow) -> str:
+        """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
+        verdict = content.compare(known.path, got.incoming.path, self._same_pixels)
+        if verdict.value == "same":
+            return "same"
+        if verdict.value == "other" or known.digest == got.incoming.digest:
+            return self._quarantine(got, uids, verdict.reason or CONFLICT)
+        stored = self.spool.put(got.incoming, got.transfer_syntax)
+        return self.journal.correct(_facts(got, uids, stored))
 
-    def _quarantine(self, got: Received, told: dict[str, str], reason: str) -> int:
-        stored = self.spool.quarantine(got.meta, got.data, got.digest)
-        self.journal.quarantine(_facts(got, told, stored), reason)
+    def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
+        stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
+        facts = _facts(got, uids, stored)
+        rows = self.journal.instances_named(got.sop_instance)
+        if any(r.digest == facts.digest and not _is(r, got) for r in rows):
+            # The journal names an object by its bytes; in another syntax they are another object.
+            facts = replace(facts, digest=stored.path.stem)
+        self.journal.quarantine(facts, reason)
         self._alarm(got, reason, stored)
-        return SUCCESS
+        return "quarantined"
 
     def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
         uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
         self.log.event(ObjectQuarantined(uid, reason, str(stored.path)))
 
 
-def _received(event: evt.Event) -> Received:
-    request: Any = event.request
-    stream = cast("BytesIO", request.DataSet)
-    data = stream.getbuffer()
-    sop_class, sop_instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-    syntax = str(event.context.transfer_syntax)
-    calling = str(event.assoc.requestor.ae_title).strip()
-    meta = file_meta(sop_class, sop_instance, syntax, calling)
-    return Received(meta, data, stream, digest_of(data), sop_class, sop_instance, syntax, calling)
+def _is(row: InstanceRow, got: Received) -> bool:
+    """Whether a row is of these bytes in this transfer syntax."""
+    return row.digest == got.incoming.digest and row.transfer_syntax_uid == got.transfer_syntax
 
 
-def _facts(got: Received, told: dict[str, str], stored: Stored) -> InstanceFacts:
+def _facts(got: Received, uids: dict[str, str], stored: Stored) -> InstanceFacts:
     return InstanceFacts(
         got.sop_instance,
         got.sop_class,
-        told["StudyInstanceUID"],
-        told["SeriesInstanceUID"],
-        got.digest,
+        uids["StudyInstanceUID"],
+        uids["SeriesInstanceUID"],
+        stored.digest,
         got.transfer_syntax,
         stored.path,
         stored.bytes,

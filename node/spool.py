@@ -1,30 +1,33 @@
 """The spool: received objects as durable Part 10 files, named by their content.
 
-Order per object: part file → fdatasync → rename → fsync of the directory. Only then may the journal
+Order per object: part file, as its bytes come → fdatasync → rename → fsync of the directory. Only then may the journal
 hear of it, and only then the sender. Names never come from what was received.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import struct
+import threading
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from dicomseg import headers
 from dicomseg.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from node.errors import DiskFull
-from node.folder import PART, sync_folder
+from node.folder import PART, private_folder, sync_folder
+from node.incoming import Incoming
 
 SPOOL: Final = "spool"
 QUARANTINE: Final = "quarantine"
 RESULTS: Final = "results"
 PREAMBLE: Final = b"\0" * 128 + b"DICM"
-RESERVE_BYTES: Final = 16_000_000
-"""Space that objects leave free, so that the journal can go on and results can be delivered."""
+_PIECE: Final = 1 << 20
+"""Bytes of a file that are hashed at a time."""
+_HEAD: Final = 1 << 16
+"""Bytes that hold a file's meta information: a command set, from which it is made, is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,55 +66,79 @@ def _element(number: int, vr: bytes, text: str) -> bytes:
     return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value
 
 
-def digest_of(data: bytes | memoryview) -> str:
-    """sha256 of a data set's bytes: the object's identity by content."""
-    return hashlib.sha256(data).hexdigest()
+def digest_of(file: BinaryIO) -> str:
+    """sha256 of a data set's bytes, from the file's position on."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _name(digest: str, transfer_syntax_uid: str) -> str:
+    """Name of an object's file: its data set and the transfer syntax that reads it."""
+    syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
+    return f"{digest}-{syntax}.dcm"
 
 
 class Spool:
-    """Folders `spool/` and `quarantine/` below the state folder."""
+    """Folders `spool/` and `quarantine/` below the state folder; for nobody else to read.
+
+    A file that is there is never written again: what was acknowledged stays as it was.
+    """
 
     def __init__(self, state: Path) -> None:
-        self.state = state
-        for name in (SPOOL, QUARANTINE):
-            (state / name).mkdir(parents=True, exist_ok=True)
+        self.state, self._naming = state, threading.Lock()
+        for name in (SPOOL, QUARANTINE, RESULTS):
+            private_folder(state / name)
+            (state / name).chmod(0o700)  # an earlier version left them for all to read
 
-    def put(self, meta: bytes, data: bytes | memoryview, digest: str) -> Stored:
-        """Keep one object; returns when it survives a power cut. digest: `digest_of(data)`.
+    def begin(self, meta: bytes) -> Incoming:
+        """Begin a file with its meta information. Raises `DiskFull` and OSError."""
+        return Incoming(self.state / SPOOL, meta)
 
-        Raises:
-            DiskFull: it would take the last space.
-            OSError: the disk does not take it.
-        """
-        return self._keep(SPOOL, meta, data, digest)
+    def put(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
+        """Keep one object; returns when it survives a power cut. Raises OSError."""
+        return self._keep(SPOOL, incoming, transfer_syntax_uid)
 
-    def quarantine(self, meta: bytes, data: bytes | memoryview, digest: str) -> Stored:
+    def quarantine(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Keep an object that must not be used, as `put` does."""
-        return self._keep(QUARANTINE, meta, data, digest)
+        return self._keep(QUARANTINE, incoming, transfer_syntax_uid)
 
-    def _keep(self, area: str, meta: bytes, data: bytes | memoryview, digest: str) -> Stored:
-        free = shutil.disk_usage(self.state).free
-        if free < len(data) + RESERVE_BYTES:
-            raise DiskFull(f"{free // 1_000_000} MB free on the disk of [node] state")
-        # Two objects may share their data set's bytes only when they are the same object.
+    def _keep(self, area: str, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
+        digest = incoming.digest
         folder = self.state / area / digest[:2]
-        path = folder / f"{digest}.dcm"
-        if not folder.exists():
-            folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
-        part = folder / f"{os.urandom(8).hex()}{PART}"
+        path = folder / _name(digest, transfer_syntax_uid)
         try:
-            with part.open("wb") as file:
-                file.write(meta)
-                file.write(data)
-                file.flush()
-                os.fdatasync(file.fileno())
-            part.replace(path)
+            if not folder.exists():
+                private_folder(folder)
+                sync_folder(folder.parent)
+            incoming.sync()
+            with self._naming:  # two senders of one object: the second finds the first one's file
+                if not self.intact(path, digest):
+                    incoming.path.replace(path)
+            sync_folder(folder)
+        finally:
+            incoming.discard()
+        return Stored(path, digest, path.stat().st_size)
+
+    def restore(self, path: Path, incoming: Incoming) -> None:
+        """Put a known object in the place of its file where that is lost or damaged, else forget it."""
+        if not self.intact(path, incoming.digest):
+            incoming.sync()
+            private_folder(path.parent)
+            incoming.path.replace(path)
+            sync_folder(path.parent)
+        incoming.discard()
+
+    @staticmethod
+    def intact(path: Path, digest: str) -> bool:
+        """Whether a file is there and its data set has this digest; a damaged one may be replaced."""
+        try:
+            with path.open("rb") as file:
+                file.seek(headers.split(file.read(_HEAD))[0])
+                return digest_of(file) == digest
         except OSError:
-            part.unlink(missing_ok=True)
-            raise
-        sync_folder(folder)
-        return Stored(path, digest, len(meta) + len(data))
+            return False
 
     def sweep(self) -> int:
         """Remove what a killed receiver or worker left half written; nothing of it was acknowledged."""

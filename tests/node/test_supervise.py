@@ -27,7 +27,7 @@ from node.events import EventLog
 from node.journal import Journal
 from node.loop import Loop
 from node.records import InstanceFacts, SeriesKey
-from node.spool import Spool, digest_of
+from node.spool import Spool
 from node.states import SeriesEvent, SeriesState
 from node.supervise import Node, locked
 
@@ -186,7 +186,13 @@ def test_busy_port_is_refused_before_anything_starts_and_frees_the_folder(node: 
 def _orphan(spool: Spool, path: Path) -> Path:
     raw = path.read_bytes()
     at = headers.split(raw)[0]
-    return spool.put(raw[:at], raw[at:], digest_of(raw[at:])).path
+    return _kept(spool, raw[:at], raw[at:])
+
+
+def _kept(spool: Spool, meta: bytes, data: bytes) -> Path:
+    incoming = spool.begin(meta)
+    incoming.write(data)
+    return spool.put(incoming, ExplicitVRLittleEndian).path
 
 
 def test_object_killed_between_disk_and_journal_is_adopted(
@@ -206,7 +212,7 @@ def test_object_killed_between_disk_and_journal_is_adopted(
 
 def test_object_that_nobody_can_read_is_kept_apart(tmp_path: Path, clock: Any) -> None:
     spool, journal = Spool(tmp_path), Journal.open(tmp_path / "journal.sqlite", clock)
-    spool.put(b"", b"nonsense", digest_of(b"nonsense"))
+    _kept(spool, b"", b"nonsense")
     assert adopt(spool, journal).set_aside == 1
     assert [p.read_bytes() for p in (tmp_path / "quarantine").rglob("*.dcm")] == [b"nonsense"]
     journal.close()

@@ -1,0 +1,176 @@
+"""What a peer may take of the node: time, slots and unfinished bytes. No sockets here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+PATIENCE_S: Final = 10.0
+"""How far behind an association has to be before a new one may take its slot. A few seconds are the
+pause between two slices; a minute would keep a scanner waiting for a sender that hangs."""
+KNOWN_ADDRESSES: Final = 1024
+"""Addresses remembered as known; a list without an end is memory that strangers could fill."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How far a sender is behind the slowest rate allowed.
+
+    The same number ends silence and trickling: it grows with every second and falls with every byte.
+    least_rate: bytes per second.
+    """
+
+    least_rate: float
+    now: Callable[[], float] = time.monotonic
+    _since: float = field(init=False)
+    _bytes: int = 0
+    _busy: bool = False
+
+    def __post_init__(self) -> None:
+        self._since = self.now()
+
+    def restart(self) -> None:
+        """Count from now on: a message begins, or its answer is out."""
+        self._since, self._bytes, self._busy = self.now(), 0, False
+
+    def pause(self) -> None:
+        """Stop counting: it is the node that works."""
+        self._busy = True
+
+    def came(self, count: int) -> None:
+        """Count bytes that arrived."""
+        self._bytes += count
+
+    def behind_s(self) -> float:
+        """Seconds behind: since the start, less those that the bytes were worth."""
+        if self._busy:
+            return 0.0
+        return self.now() - self._since - self._bytes / self.least_rate
+
+
+class Guest(Protocol):
+    """Who holds a slot."""
+
+    address: str
+
+    def behind_s(self) -> float:
+        """Seconds behind the slowest rate."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """End it; returns at once."""
+        ...
+
+
+@dataclass(slots=True)
+class Slots:
+    """Associations at one time: in all, from one address, and those kept free for known peers."""
+
+    most: int
+    most_per_peer: int
+    reserved: int
+    _guests: list[Guest] = field(default_factory=list)
+    _known: dict[str, None] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, guest: Guest, *, known: bool) -> str:
+        """Give a slot; returns "", or the reason for none. A full house loses its slowest guest first."""
+        with self._lock:
+            known = known or guest.address in self._known
+            while reason := self._lack(guest.address, known):
+                slow = self._slowest(guest.address if "address" in reason else None)
+                if slow is None:
+                    return reason
+                self._guests.remove(slow)
+                slow.end(f"{slow.behind_s():.0f} s behind while another sender waited for a slot")
+            self._guests.append(guest)
+            return ""
+
+    def _lack(self, address: str, known: bool) -> str:
+        if sum(g.address == address for g in self._guests) >= self.most_per_peer:
+            return f"{self.most_per_peer} associations from this address, [receive] max_associations_per_peer"
+        if len(self._guests) >= self.most:
+            return f"{self.most} associations at one time, [receive] max_associations"
+        reserved = min(self.reserved, self.most - 1)
+        if not known and len(self._guests) >= self.most - reserved:
+            return f"the last {reserved} slots are kept for known peers, [receive] reserved_associations"
+        return ""
+
+    def _slowest(self, address: str | None) -> Guest | None:
+        candidates = [g for g in self._guests if address in {None, g.address}]
+        slow = max(candidates, key=lambda g: g.behind_s(), default=None)
+        return slow if slow is not None and slow.behind_s() > PATIENCE_S else None
+
+    def free(self, guest: Guest) -> None:
+        """Take a slot back; a guest that holds none is no error."""
+        with self._lock:
+            if guest in self._guests:
+                self._guests.remove(guest)
+
+    def stored(self, address: str) -> None:
+        """Remember an address as known: an object of it was stored."""
+        if address in self._known:
+            return
+        with self._lock:
+            self._known[address] = None
+            if len(self._known) > KNOWN_ADDRESSES:
+                del self._known[next(iter(self._known))]
+
+
+@dataclass(slots=True)
+class Strangers:
+    """Connections that have not asked for an association: few per address, not many in all."""
+
+    most: int
+    most_per_peer: int
+    _waiting: list[Guest] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def come(self, guest: Guest) -> None:
+        """Let a connection wait for its request; the oldest of too many is ended."""
+        with self._lock:
+            self._waiting.append(guest)
+            same = [g for g in self._waiting if g.address == guest.address]
+            if len(same) > self.most_per_peer:
+                crowd = same
+            elif len(self._waiting) > self.most:
+                largest = Counter(g.address for g in self._waiting).most_common(1)[0][0]
+                crowd = [g for g in self._waiting if g.address == largest]
+            else:
+                return
+            self._waiting.remove(crowd[0])
+            crowd[0].end(
+                "too many connections without an association request; the oldest is closed"
+            )
+
+    def go(self, guest: Guest) -> None:
+        """Forget a connection: it has asked, or is gone."""
+        with self._lock:
+            if guest in self._waiting:
+                self._waiting.remove(guest)
+
+
+@dataclass(slots=True)
+class Unfinished:
+    """Bytes of all objects that have begun and not ended, and the most that there may be."""
+
+    most: int
+    total: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, count: int) -> bool:
+        """Count bytes on their way; False, and nothing counted, when there would be too many."""
+        with self._lock:
+            if self.total + count > self.most:
+                return False
+            self.total += count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Forget bytes whose object is kept or gone."""
+        with self._lock:
+            self.total -= count
