@@ -51,7 +51,7 @@ def _missing_objects(journal: Journal, series: list[SeriesRow]) -> Iterator[Find
 
 def _unknown_objects(journal: Journal, spool: Path) -> Iterator[Finding]:
     known = journal.paths()
-    for path in sorted(p for p in spool.rglob("*") if p.is_file()):
+    for path in sorted(p for p in spool.rglob("*") if p.is_file() and p.suffix != PART):
         if str(path) not in known:
             yield Finding(
                 "object-unknown",
