@@ -98,23 +98,20 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """
     import shutil
 
-    from node.explain import delivery_json
+    from node.delivery_view import attention, attention_line, outdated
     from node.states import DeliveryState
 
     found = config_of(config)
     journal = journal_of(found)
-    open_states = (DeliveryState.WAITING, DeliveryState.DEAD)
+    unfinished = [s for s in DeliveryState if s is not DeliveryState.CONFIRMED]
+    entries = attention(journal.deliveries_in(*unfinished)) + outdated(journal.held_outdated())
     told = {
         "node": found.node.name,
         "ae_title": found.node.ae_title,
         "state": str(found.node.state),
         "disk_free_mb": shutil.disk_usage(found.node.state).free // 1_000_000,
         "counts": journal.counts(),
-        "attention": [
-            delivery_json(d)
-            for d in journal.deliveries_in(*open_states)
-            if d.detail != "superseded"
-        ],
+        "attention": entries,
     }
     if as_json:
         say_json(told)
@@ -123,9 +120,8 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     say_line(f"free disk space: {told['disk_free_mb']} MB")
     for name, count in sorted(journal.counts().items()):
         say_line(f"  {count:6d}  {name if '.' in name else f'series.{name}'}")
-    for row in journal.deliveries_in(*open_states):
-        if row.detail != "superseded":
-            say_line(f"  {row.result_id} → {row.destination} {row.state}: {row.detail}")
+    for entry in entries:
+        say_line(f"  {attention_line(entry)}")
 
 
 @app.command("list")

@@ -10,6 +10,12 @@ import math
 import time
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def at_text(at: float) -> str:
+    """A moment, in seconds since 1970, as ISO 8601 in local time."""
+    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)

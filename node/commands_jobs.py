@@ -267,7 +267,7 @@ def job_json(row: JobRow) -> dict[str, Any]:
     """One job for programs; the cases are counted, not named."""
     from dataclasses import asdict
 
-    from node.explain import at_text
+    from node.clock import at_text
 
     plan = asdict(row.plan)
     return {
@@ -285,6 +285,6 @@ def job_json(row: JobRow) -> dict[str, Any]:
 
 def event_json(row: JobEventRow) -> dict[str, Any]:
     """One event for programs."""
-    from node.explain import at_text
+    from node.clock import at_text
 
     return {"at": at_text(row.at), "event": row.event, "state": row.state, "detail": row.detail}

@@ -262,7 +262,7 @@ def _say_change(row: Promotion, *, as_json: bool) -> None:
 
 def promotion_json(row: Promotion) -> dict[str, Any]:
     """One change of the bundle in service, for programs."""
-    from node.explain import at_text
+    from node.clock import at_text
 
     return {
         "at": at_text(row.at),

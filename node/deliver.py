@@ -66,6 +66,7 @@ class Deliver:
     now: Callable[[], float]
     spread: Callable[[], float]
     notes: Path
+    held_at: float = 0.0
     hold_until: float = 0.0
     told: Callable[[object], None] = unheard
 
@@ -75,7 +76,7 @@ class Deliver:
         for row in self.journal.deliveries_due(self.now()):
             if row.destination != self.config.name:
                 continue
-            if self.now() < self.hold_until:
+            if self.held_at <= self.now() < self.hold_until:  # not after a clock that was set back
                 break
             try:
                 moved += self._act(row)
@@ -181,7 +182,7 @@ class Deliver:
         self.journal.advance_delivery(row.id, event, detail=detail)
         series = self.journal.series(row.series)
         if row.kind == RESULT and series.state is SeriesState.DELIVERED:
-            seconds = round(self.now() - series.last_at, 2)
+            seconds = round(max(0.0, self.now() - series.last_at), 2)
             self.told(SeriesEnded(row.series.series, series.state, "", seconds))
         return True
 
@@ -219,7 +220,8 @@ class Deliver:
         self.journal.advance_delivery(row.id, _GIVE_UP[row.state], detail={"reason": reason})
 
     def _hold(self, tries: int) -> None:
-        self.hold_until = self.now() + min(self._wait_s(tries), LONGEST_HOLD_S)
+        self.held_at = self.now()
+        self.hold_until = self.held_at + min(self._wait_s(tries), LONGEST_HOLD_S)
 
     def _wait_s(self, tries: int) -> float:
         given = self.config

@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.database import Database
-from node.records import RESULT, WITHDRAWAL
+from node.records import WITHDRAWAL
 from node.states import DeliveryState
 
 if TYPE_CHECKING:
     from dicomseg.rejection import Because
 
 _HELD: Final = (
-    "SELECT r.result_id, r.series_id, r.superseded_because FROM result r JOIN delivery d USING (result_id)"
-    " WHERE r.superseded_because <> '' AND d.kind = :result AND d.destination = :destination"
+    "SELECT r.result_id, r.series_id, r.superseded_because, d.destination"
+    " FROM result r JOIN delivery d USING (result_id)"
+    " WHERE r.superseded_because <> '' AND d.kind = 'result'"
     " AND (d.accepted <> '[]' OR d.state IN ('sent', 'confirmed'))"
     " AND NOT EXISTS (SELECT 1 FROM delivery w WHERE w.result_id = r.result_id"
-    " AND w.destination = d.destination AND w.kind = :withdrawal)"
+    " AND w.destination = d.destination AND w.kind = 'withdrawal') "
 )
 """Superseded results of which a destination holds something, and which were not taken back there."""
 
@@ -42,12 +43,12 @@ class DeliveryTable(Database):
 
     def open_withdrawals(self, destination: str) -> int:
         """Make a withdrawal for every superseded result that the destination holds; returns how many."""
-        names = {"result": RESULT, "withdrawal": WITHDRAWAL, "destination": destination}
+        query = _HELD + "AND d.destination = ?"
         # Reading first: the write lock ten times a second would be for nothing.
-        if self._connection.execute(_HELD, names).fetchone() is None:
+        if self._connection.execute(query, (destination,)).fetchone() is None:
             return 0
         with self._writing() as db:
-            held = db.execute(_HELD, names).fetchall()
+            held = db.execute(query, (destination,)).fetchall()
             for row in held:
                 cursor = db.execute(
                     "INSERT INTO delivery (result_id, destination, kind, state, state_at) VALUES (?, ?, ?, ?, ?)",
@@ -65,6 +66,14 @@ class DeliveryTable(Database):
                     cursor.lastrowid,
                 )  # fmt: skip
             return len(held)
+
+    def held_outdated(self) -> dict[str, list[str]]:
+        """Results of an identity that was corrected since, by the destination that still holds them."""
+        query = _HELD + "AND r.superseded_because = 'corrected_identity' ORDER BY r.rowid"
+        held: dict[str, list[str]] = {}
+        for row in self._connection.execute(query):
+            held.setdefault(row["destination"], []).append(row["result_id"])
+        return held
 
     def _outdate_results(self, db: sqlite3.Connection, series_id: int, because: Because) -> None:
         """Mark the results of a series that no other has replaced: they are not to be used any more."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from node.clock import at_text
+from node.delivery_view import delivery_json, delivery_line, is_open
 from node.journal import Journal
-from node.records import DeliveryRow, EventRow, ResultRow, SeriesKey, SeriesRow
+from node.records import RESULT, DeliveryRow, EventRow, ResultRow, SeriesKey, SeriesRow
 from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 
 _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
@@ -88,7 +89,7 @@ def timeline(journal: Journal, key: SeriesKey) -> Timeline:
 def _delivered(
     deliveries: Sequence[DeliveryRow], events: Sequence[EventRow], row: SeriesRow
 ) -> dict[str, float]:
-    names = {d.id: d.destination for d in deliveries}
+    names = {d.id: d.destination for d in deliveries if d.kind == RESULT}
     return {
         names[e.delivery_id]: e.at - row.last_at
         for e in events
@@ -127,11 +128,6 @@ def timeline_json(times: Timeline) -> dict[str, Any]:
 # ---- list and why --------------------------------------------------------------------------------
 
 
-def at_text(at: float) -> str:
-    """A moment as ISO 8601 in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
-
-
 def series_json(row: SeriesRow) -> dict[str, Any]:
     """One row of `list --json`."""
     return {
@@ -165,28 +161,17 @@ def _result_json(row: ResultRow) -> dict[str, Any]:
     return {
         "result_id": row.result_id,
         "predecessor": read_result(row.folder).get("predecessor"),
+        "superseded_by": row.superseded_by or None,
+        "superseded_because": row.superseded_because or None,
         "folder": str(row.folder),
         "attempt": row.attempt,
-    }
-
-
-def delivery_json(row: DeliveryRow) -> dict[str, Any]:
-    """One delivery of `why --json` and `status --json`."""
-    next_try = row.next_try_at if row.state is DeliveryState.WAITING else None
-    return {
-        "result_id": row.result_id,
-        "destination": row.destination,
-        "state": str(row.state),
-        "tries": row.tries,
-        "next_try": None if next_try is None else at_text(next_try),
-        "reason": row.detail,
     }
 
 
 def _next(row: SeriesRow, deliveries: Sequence[DeliveryRow]) -> str:
     if row.state is SeriesState.ENCODED and not deliveries:
         return "has its result; no destination is configured"
-    dead = [d.destination for d in deliveries if d.state is DeliveryState.DEAD]
+    dead = [d.destination for d in deliveries if d.state is DeliveryState.DEAD and is_open(d)]
     if row.state is SeriesState.ENCODED and dead:
         return f"given up for {', '.join(dead)}; `lumbar-node retry UID` sends it again"
     return _NEXT[row.state]
@@ -213,7 +198,10 @@ def _event_json(event: EventRow) -> dict[str, Any]:
 
 def _result_line(told: Mapping[str, Any]) -> str:
     before = f", after {told['predecessor']}" if told["predecessor"] else ""
-    return f"  result {told['result_id']}{before} in {told['folder']}"
+    because = (told["superseded_because"] or "").replace("_", " ")
+    by = f" by {told['superseded_by']}" if told["superseded_by"] else ""
+    superseded = f", superseded{by} ({because})" if because else ""
+    return f"  result {told['result_id']}{before}{superseded} in {told['folder']}"
 
 
 def why_lines(told: Mapping[str, Any]) -> list[str]:
@@ -227,10 +215,7 @@ def why_lines(told: Mapping[str, Any]) -> list[str]:
     if told["reason"]:
         lines.append(f"  next: {told['next']}")
     lines += [_result_line(r) for r in told["results"]]
-    for delivery in told["deliveries"]:
-        when = f", next try {delivery['next_try']}" if delivery["next_try"] else ""
-        because = f": {delivery['reason']}" if delivery["reason"] else ""
-        lines.append(f"  → {delivery['destination']} {delivery['state']}{when}{because}")
+    lines += [f"  {delivery_line(d)}" for d in told["deliveries"]]
     stages = told["timeline"]["stages_s"]
     if stages:
         lines.append("  " + ", ".join(f"{name} {s:.1f} s" for name, s in stages.items()))

@@ -167,8 +167,9 @@ class Journal(RestoreTable, JobTable):
     def deliveries_due(self, now: float) -> list[DeliveryRow]:
         """Pending and sent deliveries, and waiting ones whose time has come; none that `defer_delivery` put off."""
         query = (
-            _DELIVERY
-            + "WHERE (d.state IN ('pending', 'sent') OR (d.state = 'waiting' AND d.next_try_at <= :now))"
+            _DELIVERY + "WHERE (d.state IN ('pending', 'sent')"
+            # Made to wait later than now: the clock was set back, which delays nothing.
+            " OR (d.state = 'waiting' AND (d.next_try_at <= :now OR d.state_at > :now)))"
             " AND (d.try_at <= :now OR d.fault_at > :now) ORDER BY d.id"
         )
         return [self._delivery_row(r) for r in self._connection.execute(query, {"now": now})]

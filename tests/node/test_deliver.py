@@ -158,6 +158,20 @@ def test_the_wait_survives_a_restart(journal: Journal, clock: Any, tmp_path: Pat
     other.close()
 
 
+@pytest.mark.parametrize("back_s", [3600, 10])
+def test_clock_that_is_set_back_delays_nothing(
+    journal: Journal, clock: Any, tmp_path: Path, back_s: int
+) -> None:
+    _publish(journal, tmp_path)
+    step = _deliver(journal, clock, InMemory("pacs", script=[TRANSIENT]))
+    step.run_once()
+    clock.jump_s(-back_s)
+    for _ in range(12):
+        step.run_once()
+        clock.pass_s(1)
+    assert _only(journal).state is DeliveryState.CONFIRMED
+
+
 @pytest.mark.parametrize(
     ("said", "tries"), [(TRANSIENT, CONFIG.max_tries), (NO_RESOURCES, RESOURCE_TRIES)]
 )

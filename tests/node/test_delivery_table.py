@@ -76,9 +76,11 @@ def test_result_of_another_series_is_replaced_when_its_objects_were_corrected_in
     moved = SeriesKey("1.2.1", "1.2.9")
     journal.correct(replace(facts(1, "right"), series_uid=moved.series))
     assert journal.series(KEY).state is SeriesState.SUPERSEDED
+    assert journal.held_outdated() == {"pacs": ["old"]}
+    assert journal.open_withdrawals("other") == 0
     assert journal.open_withdrawals("pacs") == 1
     assert journal.open_withdrawals("pacs") == 0
-    assert journal.open_withdrawals("other") == 0
+    assert journal.held_outdated() == {}
     _publish(journal, moved, "new", tmp_path / "new")
     (old,) = journal.results_of(KEY)
     assert (old.superseded_by, old.superseded_because) == ("new", "corrected_identity")
