@@ -39,3 +39,7 @@ def _reach(destination: Destination) -> Reached:
         return Reached(destination.name, True, destination.reach())
     except PeerUnreachable as error:
         return Reached(destination.name, False, str(error))
+    except Exception as error:  # noqa: BLE001 - the other destinations are asked all the same
+        # Never the error's own words: they may quote a URL or a header with its secret.
+        text = f"destination {destination.name}: unexpected {type(error).__name__}; check its configuration"
+        return Reached(destination.name, False, text)

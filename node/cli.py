@@ -295,13 +295,15 @@ def checkconfig_of(
     \b
     Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination does not answer.
     """
-    from node.config_text import render
+    import json
+
+    from node.config_text import masked, render
 
     found = config_of(config)
     if as_json:
-        say_json(found.model_dump(mode="json"))
+        print(masked(json.dumps(found.model_dump(mode="json"), indent=1, ensure_ascii=False)))
     else:
-        print(render(found, comments=False))
+        print(masked(render(found, comments=False)))
     if not found.destinations:
         print("lumbar-node: no destination is configured; results stay here", file=sys.stderr)
     if not offline:

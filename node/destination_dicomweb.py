@@ -144,7 +144,7 @@ class DicomwebServer:
                 answer = client.get(f"{self.url}/{_STUDIES}", params={"limit": "1"}, headers=_JSON)
         except _FAULTS as error:
             raise PeerUnreachable(f"destination {self.name}: {self._unreachable(error)}") from None
-        if answer.status_code >= 400:
+        if answer.status_code >= 300:
             raise PeerUnreachable(
                 f"destination {self.name}: {self._shown} answers HTTP {answer.status_code}; "
                 "check address and rights"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from node.config import DicomDestination
 from node.destination_dicom import Pacs, judge_status
 from node.destination_dicomweb import DicomwebServer
 from node.destination_folder import Folder
@@ -439,6 +441,36 @@ def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
         destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
         outcomes = destination.send(_parcels(folder, ("seg.dcm", "volumes.dcm")))
     assert [o.answer for o in outcomes] == ["accepted", "permanent"]
+    name = "Comprehensive 3D SR Storage (1.2.840.10008.5.1.4.1.1.88.34)"
+    assert outcomes[1].text == (
+        f"PACS@127.0.0.1:{port} takes no objects of class {name}; allow it there"
+    )
+
+
+def test_asking_a_peer_names_the_classes_that_it_would_not_take() -> None:
+    with pacs(Peer()) as port:
+        some = DicomDestination(
+            name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=port
+        )
+        with pytest.raises(PeerUnreachable) as refused:
+            Pacs.of(some, "NODE").reach()
+        assert "answers C-ECHO, but takes no objects of class MR Image Storage (1.2" in str(
+            refused.value
+        )
+        assert "Segmentation Storage" not in str(refused.value)
+        taken = some.model_copy(update={"objects": ("seg.dcm",)})
+        assert "takes 1 storage classes" in Pacs.of(taken, "NODE").reach()
+        noted = taken.model_copy(update={"withdraw": True})
+        with pytest.raises(PeerUnreachable, match="Key Object Selection"):
+            Pacs.of(noted, "NODE").reach()
+
+
+def test_refusal_names_the_peer_the_answer_and_its_meaning(parcels: tuple[Parcel, ...]) -> None:
+    with pacs(Peer(refuse={UIDS["seg.dcm"]: 0xA700})) as port:
+        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0).send(parcels)[0]
+    told = f"PACS@127.0.0.1:{port} answers C-STORE with 0xA700, refused: Out of Resources"
+    assert outcome.text.startswith(told)
+    assert outcome.text.endswith("look into its log")
 
 
 def test_folder_repairs_a_damaged_file(tmp_path: Path, parcels: tuple[Parcel, ...]) -> None:
@@ -450,6 +482,29 @@ def test_folder_repairs_a_damaged_file(tmp_path: Path, parcels: tuple[Parcel, ..
     destination.send(parcels)
     assert destination.prove(parcels).value == "found"
     assert sorted(p.name for p in copy.parent.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_asking_a_folder_changes_nothing(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "a" / "b"
+    if there:
+        path.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert str(path) in Folder("folder", path).reach()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_folder_that_cannot_be_read_proves_nothing(
+    tmp_path: Path, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = Folder("folder", tmp_path / "out")
+    destination.send(parcels)
+
+    def fails(_: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", "seg.dcm")
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    assert destination.prove(parcels).value == "unknown"
 
 
 def test_folder_that_cannot_be_made_is_transient(

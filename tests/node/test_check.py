@@ -30,5 +30,16 @@ def test_they_are_tried_side_by_side() -> None:
     assert all(r.answers for r in reach_all([Meets("a"), Meets("b")]))
 
 
+def test_a_fault_of_one_destination_is_told_and_the_others_are_asked() -> None:
+    class Breaks(InMemory):
+        def reach(self) -> str:
+            raise ValueError("Bearer secret")
+
+    broken, other = reach_all([Breaks("a"), InMemory("b")])
+    assert (broken.answers, other.answers) == (False, True)
+    assert "unexpected ValueError" in broken.text
+    assert "secret" not in broken.text
+
+
 def test_no_destination_is_nothing_to_do() -> None:
     assert reach_all([]) == ()

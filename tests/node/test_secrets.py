@@ -1,0 +1,147 @@
+"""No secret of a destination is shown, whatever goes wrong with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.cli import run
+from node.config import load
+from node.config_text import masked
+from node.deliver import steps
+from node.events import EventLog
+from node.journal import Journal
+from node.records import InstanceFacts, ResultRow, SeriesKey
+from node.states import SeriesEvent
+from tests.node.test_deliver import list_objects
+
+KEY = SeriesKey("1.2.1", "1.2.3")
+PASSWORD, TOKEN = "hunter2@x", "s3cr3t-t0ken"
+FILES = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:pass@host/a", "https://***@host/a"),
+        ('url = "https://user:p@ss/w@host/a"', 'url = "https://***@host/a"'),
+        ("https://host/a?token=abc&x=1 failed", "https://host/a?*** failed"),
+        ("http://127.0.0.1:8042/dicom-web", "http://127.0.0.1:8042/dicom-web"),
+        ("PACS@127.0.0.1:104 does not answer", "PACS@127.0.0.1:104 does not answer"),
+    ],
+)
+def test_user_part_and_query_of_a_url_are_masked(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[int], int]]:
+    """Make a server on loopback that answers everything with one code and what it was sent in its body."""
+    servers = []
+
+    def make(code: int) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+            def do_GET(self) -> None:
+                self._echo()
+
+            def do_POST(self) -> None:
+                self._echo()
+
+            def _echo(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                content = str(self.headers).encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Location", f"http://user:{TOKEN}@127.0.0.1:1/")
+                self.end_headers()
+                self.wfile.write(content)
+
+        found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(found)
+        return int(found.server_address[1])
+
+    yield make
+    for found in servers:
+        found.shutdown()
+        found.server_close()
+
+
+def _published(state: Path, clock: Any) -> Journal:
+    folder = state / "results" / "r1"
+    folder.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).write_bytes(b"no DICOM object")
+    list_objects(folder)
+    journal = Journal.open(state / "journal.sqlite", clock)
+    journal.add_instance(InstanceFacts("1.2.3.1", "1.2", *KEY, "d", "", state / "a", 1))
+    for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
+        journal.advance(KEY, event)
+    journal.claim("t")
+    journal.publish(KEY, "t", ResultRow("r1", folder, "m"), ["web"])
+    return journal
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [f"Bearer {TOKEN}\n", f"Bearer {TOKEN}\nX-Other: 1\n", f"Bearer {TOKEN}é", f"Bearer\0{TOKEN}"],
+)
+@pytest.mark.parametrize("code", [0, 200, 302, 401, 500])
+def test_no_secret_reaches_journal_log_or_output(
+    tmp_path: Path,
+    clock: Any,
+    server: Callable[[int], int],
+    capsys: pytest.CaptureFixture[str],
+    secret: str,
+    code: int,
+) -> None:
+    port = server(code) if code else 9
+    (tmp_path / "secret").write_text(secret)
+    (tmp_path / "config.toml").write_text(
+        '[node]\nae_title = "NODE"\n[[node.destination]]\nname = "web"\nkind = "dicomweb"\n'
+        f'url = "http://user:{PASSWORD}@127.0.0.1:{port}/dicom-web"\nauthorization_file = "secret"\n'
+    )
+    file = tmp_path / "config.toml"
+    journal, log = _published(tmp_path / "state", clock), StringIO()
+    (step,) = steps(load(file), journal, clock, lambda: 0.0, EventLog("node", log).event)
+    for _ in range(3):
+        step.run_once()
+        clock.pass_s(60)
+    row = journal.deliveries_of(KEY)[0]
+    journal.close()
+    codes = [
+        run([*command, "--config", str(file), *as_json])
+        for command in (["check-config"], ["echo"], ["status"], ["why", KEY.series], ["doctor"])
+        for as_json in ([], ["--json"])
+    ]
+    reached = 0 if code == 200 and secret == f"Bearer {TOKEN}\n" else 5
+    assert codes == [*[reached] * 4, 0, 0, 0, 0, 1, 1]
+    told = "".join(capsys.readouterr()) + log.getvalue()
+    told += "".join(str(p.read_bytes()) for p in (tmp_path / "state").glob("journal.sqlite*"))
+    assert row.detail or row.fault
+    assert "http://***@127.0.0.1" in told
+    assert TOKEN not in told
+    assert "hunter2" not in told
+
+
+def test_url_with_a_query_is_refused_without_quoting_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(
+        '[node]\nae_title = "NODE"\n[[node.destination]]\nname = "web"\nkind = "dicomweb"\n'
+        f'url = "http://127.0.0.1/dicom-web?token={TOKEN}"\n'
+    )
+    assert run(["check-config", "--config", str(tmp_path / "config.toml")]) == 2
+    told = "".join(capsys.readouterr())
+    assert "config.toml:6" in told
+    assert "authorization_file" in told
+    assert TOKEN not in told
