@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -24,11 +25,13 @@ from pydicom.uid import (
     JPEG2000,
     ComprehensiveSRStorage,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     LegacyConvertedEnhancedMRImageStorage,
     MRImageStorage,
@@ -46,34 +49,10 @@ from node.journal import Journal
 from node.receive import Receiver
 from node.records import SeriesKey
 from node.spool import Spool
-from node.states import SeriesState
+from node.states import InstanceState, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 MB = 1_000_000
-
-
-@dataclass
-class Listening:
-    """A receiver on a free port, and what it wrote."""
-
-    receiver: Receiver
-    journal: Journal
-    spool: Spool
-    port: int
-    log: StringIO
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
-        return [line for line in lines if line["event"] == name]
-
-    def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
-        _until(lambda: len(self.events(name)) >= count)
-        return self.events(name)
-
-    def files(self) -> list[Path]:
-        return [
-            p for p in self.spool.state.rglob("*") if p.is_file() and p.suffix in {".dcm", ".part"}
-        ]
 
 
 def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
@@ -81,32 +60,6 @@ def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"
         time.sleep(0.01)
-
-
-@pytest.fixture
-def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
-    started: list[Listening] = []
-
-    def start(*, free: Callable[[], int] = lambda: 1 << 60, **receive: Any) -> Listening:
-        spool, log = Spool(tmp_path / "state"), StringIO()
-        journal = Journal.open(tmp_path / "state" / "journal.sqlite", time.time)
-        receiver = Receiver(
-            ReceiveConfig(**receive),
-            "NODE",
-            "127.0.0.1",
-            0,
-            spool,
-            journal,
-            EventLog("t", log),
-            free,
-        )
-        started.append(Listening(receiver, journal, spool, receiver.start(), log))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.receiver.stop(1.0)
-        one.journal.close()
 
 
 def _associate(port: int, *contexts: Any, calling: str = "SCANNER", called: str = "NODE") -> Any:
@@ -585,3 +538,206 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
     assert {headers.read(Path(p)).digest for p in sent} <= kept
     assert journal.series(KEY).instances == len(kept)
     journal.close()
+
+
+# ---- broken, known and corrected objects ----------------------------------------------------------
+
+
+def _data(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return raw[headers.split(raw)[0] :]
+
+
+def _deflated(data: bytes) -> bytes:
+    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return deflate.compress(data) + deflate.flush()
+
+
+_DEFLATED = (MRImageStorage, (DeflatedExplicitVRLittleEndian,))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda data: _deflated(data)[:-9], "the deflate stream is cut off"),
+        (lambda data: b"\xff" + _deflated(data)[1:], "cannot be read"),
+        (lambda data: _deflated(data[:-5]), "(7FE0,0010): 5 bytes of a value are missing"),
+        (
+            lambda data: _deflated(
+                data
+                + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 9_000_000)
+                + bytes(9_000_000)
+            ),
+            "inflates to more than 2 MB",
+        ),
+    ],
+    ids=["cut", "damaged", "cut inside", "bomb"],
+)
+def test_deflated_object_that_is_broken_or_a_bomb_is_kept_apart(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any, spoil: Any, reason: str
+) -> None:
+    node = listen(max_object_mb=2)
+    first, second = write_series(tmp_path / "in", slices=2)
+    with raw_peer(node.port).associate(_DEFLATED, (MRImageStorage, (ExplicitVRLittleEndian,))) as p:
+        assert p.store(spoil(_data(first)), "1.2.3.1") == 0
+        assert p.store(_data(second), "1.2.3.2", context=3) == 0
+    (alarm,) = node.wait_for("ObjectQuarantined")
+    assert reason in alarm["reason"]
+    (row,) = node.journal.quarantined()
+    assert (row.path, row.reason) == (Path(alarm["path"]), alarm["reason"])
+    assert row.path.is_file()
+    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.2"]
+
+
+def test_truncated_object_is_kept_apart_and_its_whole_one_stored(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    with raw_peer(node.port).associate() as peer:
+        assert peer.store(_data(path)[:-7], "1.2.3.1") == 0
+        assert peer.store(_data(path), "1.2.3.1") == 0
+    assert "(7FE0,0010): a value of 32 bytes, 25 are there" in node.journal.quarantined()[0].reason
+    assert node.journal.series(KEY).instances == 1
+
+
+@pytest.mark.filterwarnings("ignore:Expected implicit VR")
+def test_same_bytes_in_another_syntax_leave_the_acknowledged_file_as_it_is(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    syntaxes = (ExplicitVRLittleEndian, JPEGLosslessSV1, ImplicitVRLittleEndian)
+    contexts = [(MRImageStorage, (syntax,)) for syntax in syntaxes]
+    with raw_peer(node.port).associate(*contexts) as peer:
+        assert peer.store(_data(path), "1.2.3.1") == 0
+        (row,) = node.journal.instances_of(KEY)
+        before = row.path.read_bytes()
+        assert peer.store(_data(path), "1.2.3.1", context=3) == 0
+        assert peer.store(_data(path), "1.2.3.1", context=5) == 0
+        assert peer.store(_data(path), "1.2.3.1", context=3) == 0
+    assert node.journal.instances_of(KEY) == [row]
+    assert row.path.read_bytes() == before
+    rows = [row, *node.journal.quarantined()]
+    assert {r.path for r in rows} == {p for p in node.files() if p.suffix == ".dcm"}
+    for one in rows:  # journal and file agree
+        assert dcmread(one.path).file_meta.TransferSyntaxUID == one.transfer_syntax_uid
+
+
+def test_lost_file_comes_back_with_the_same_object(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    assert _send(node.port, path) == [0]
+    (row,) = node.journal.instances_of(KEY)
+    row.path.unlink()
+    assert _send(node.port, path) == [0]
+    assert headers.read(row.path).digest == row.digest
+
+
+def _renamed(path: Path, **changes: Any) -> Dataset:
+    ds = dcmread(path)
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def test_corrected_patient_is_a_correction_with_both_contents_kept(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=3)
+    assert _send(node.port, *paths) == [0, 0, 0]
+    right = [_renamed(p, PatientName="Right^Person", PatientID="P-2") for p in paths]
+    assert _send(node.port, *right) == [0, 0, 0]
+    assert node.events("ObjectQuarantined") == []
+    stored = node.journal.instances_of(KEY)
+    assert {dcmread(r.path).PatientID for r in stored} == {"P-2"}
+    superseded = node.journal.unused_of(KEY)
+    assert [r.state for r in superseded] == [InstanceState.SUPERSEDED] * 3
+    assert {dcmread(r.path).PatientID for r in superseded} == {"T1"}
+    assert node.journal.series(KEY).instances == 3
+    assert node.wait_for("AssociationEnded", 2)[1]["stored"] == 3
+    # the first sender again: the newest header is right
+    assert _send(node.port, *paths) == [0, 0, 0]
+    assert {dcmread(r.path).PatientID for r in node.journal.instances_of(KEY)} == {"T1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"SeriesInstanceUID": "1.2.77"}, "known from series 1.2.3 of study 1.2.1"),
+        ({"StudyInstanceUID": "1.2.78"}, "known from series 1.2.3 of study 1.2.1"),
+        ({"ImagePositionPatient": [0, 0, 50]}, "other content"),
+    ],
+)
+def test_known_uid_in_another_series_or_place_is_kept_apart_with_the_reason(
+    listen: Any, tmp_path: Path, write_series: Any, change: dict[str, Any], reason: str
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    assert _send(node.port, path, _renamed(path, **change)) == [0, 0]
+    (row,) = node.journal.quarantined()
+    assert reason in row.reason
+    assert node.journal.series(KEY).instances == 1
+    assert change.get("SeriesInstanceUID", "1.2.3") == row.series.series
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+def test_uid_of_66_characters_is_kept_and_its_reason_says_so(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any, keyword: str, monkeypatch: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    long = "1.2." + "3" * 62
+    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
+    _renamed(path, **{keyword: long}).save_as(path)
+    sop = long if keyword == "SOPInstanceUID" else "1.2.3.1"
+    with raw_peer(node.port).associate() as peer:
+        assert peer.store(_data(path), sop) == 0
+    (row,) = node.journal.quarantined()
+    assert row.reason == f"the data set has no valid {keyword}, but one of 66 characters"
+    assert row.path.is_file()
+    assert node.wait_for("AssociationEnded")[0]["peer"] == "127.0.0.1"
+
+
+@pytest.mark.servers
+@needs_dcmtk
+def test_same_series_from_four_senders_at_once_and_again_is_one(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = [str(p) for p in write_series(tmp_path / "in", slices=16)]
+    for _ in range(2):
+        with ThreadPoolExecutor(4) as senders:
+            sent = list(senders.map(lambda _: _storescu(node.port, *paths), range(4)))
+        assert [s.returncode for s in sent] == [0, 0, 0, 0]
+    rows = node.journal.instances_of(KEY)
+    assert sorted(node.files()) == sorted(r.path for r in rows)
+    assert len(rows) == 16
+    ended = node.wait_for("AssociationEnded", 8)
+    assert sum(e["stored"] for e in ended) == 16
+    assert sum(e["same"] for e in ended) == 112
+
+
+def test_unfinished_bytes_of_all_senders_are_bounded(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
+) -> None:
+    node = listen(max_unfinished_mb=2)
+    (path,) = write_series(tmp_path / "in", slices=1)
+    with raw_peer(node.port).associate() as first, raw_peer(node.port).associate() as second:
+        for peer in (first, second):
+            peer.send(
+                peer.fragment(3, peer.command(1, sop_class=MRImageStorage, sop_instance="1.2.3.9"))
+            )
+        first.send(first.fragment(0, bytes(900_000)) * 2)
+        _until(lambda: any(p.stat().st_size > 1_700_000 for p in node.files()))
+        second.send(second.fragment(2, bytes(900_000)))
+        assert second.status() == 0xA700
+        first.link.close()
+        node.wait_for("AssociationEnded")
+        assert second.store(_data(path), "1.2.3.1") == 0
+    assert "max_unfinished_mb" in node.events("ObjectRefused")[0]["reason"]
+    assert len(node.files()) == 1
