@@ -1,23 +1,22 @@
-"""What every object takes from its source and from this run: patient, study, equipment, dates.
-
-Source headers are hostile: absent type 2 attributes become empty, values that would break a reader
-are blanked, nothing else is copied.
-"""
+"""What every object takes from its source and from this run: patient, study, equipment, dates."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import highdicom as hd
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from dicomseg.clean import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
 from dicomseg.identity import Identity, ResultKey, device_uid, uid_of
 from dicomseg.pixels import Source
 from dicomseg.result import Result
@@ -28,20 +27,9 @@ IMPLEMENTATION_CLASS_UID: Final = UID(uid_of("implementation"))
 IMPLEMENTATION_VERSION: Final = "LUMBAR_NODE"
 RESEARCH_ONLY: Final = "research use only"
 BODY_PART: Final = "LSPINE"
-
-PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
-STUDY: Final = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID")
-OPTIONAL: Final = (
-    "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved",
-    "DeidentificationMethod", "StudyDescription", "PositionReferenceIndicator",
-)  # fmt: skip
-_RULES: Final = {
-    "PatientBirthDate": re.compile(r"\d{8}"),
-    "PatientSex": re.compile(r"[MFO]"),
-    "PatientAge": re.compile(r"\d{3}[DWMY]"),
-    "StudyDate": re.compile(r"\d{8}"),
-    "StudyTime": re.compile(r"\d{2,6}(\.\d{1,6})?"),
-}
+REQUESTS: Final = "RequestAttributesSequence"
+REPORTED_REQUESTS: Final = "ReferencedRequestSequence"
+"""The requests in an image's series and in a report."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +40,16 @@ class Run:
     source: Source
     segmentation: Segmentation
     key: ResultKey
+    headers: Headers
     identity: Identity
     created: datetime
     predecessor: ResultKey | None = None
+
+    @property
+    def made(self) -> datetime:
+        """When the result was made, in the time zone that its source states."""
+        zone = self.headers.zone
+        return self.created if zone is None else self.created.astimezone(zone)
 
 
 def concept(code: Code | DicomCode) -> hd.sr.CodedConcept:
@@ -69,37 +64,70 @@ def private(value: str, meaning: str) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept(value, PRIVATE_SCHEME, meaning)
 
 
-def clean(source: Sequence[Dataset]) -> list[Dataset]:
-    """Copies of the source headers in which type 2 attributes exist and no value breaks an encoder."""
-    return [_clean(ds) for ds in source]
+def own_text(identity: Identity) -> tuple[str, ...]:
+    """Texts of the configuration that every object carries."""
+    return tuple(str(value) for value in asdict(identity).values())
 
 
-def _clean(ds: Dataset) -> Dataset:
+def identify(ds: Dataset, run: Run) -> None:
+    """Write patient, study, requests and character set into an object: the same in every object of a result."""
+    headers = run.headers
+    for keyword in (*IDENTITY, REQUESTS, REPORTED_REQUESTS):
+        if keyword in ds:
+            del ds[keyword]
+    ds.SpecificCharacterSet = list(headers.character_set)
+    ds.update(headers.identity)
+    # What is kept in the bytes of the source is written so, not decoded and encoded by pydicom, which loses some.
+    encodings = convert_encodings(list(headers.character_set))
+    ds.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=encodings
+    )
+    if not headers.requests:
+        return
+    if ds.Modality == "SR":
+        ds.ReferencedRequestSequence = [_reported(item, run) for item in headers.requests]
+    else:
+        ds.RequestAttributesSequence = list(headers.requests)
+
+
+def _reported(item: Dataset, run: Run) -> Dataset:
+    """A request as a report names it (PS3.3 C.17.2): the same values, what is not known empty."""
     out = Dataset()
-    out.update({e.tag: e for e in ds if not e.tag.is_private})
-    out.file_meta = getattr(ds, "file_meta", FileMetaDataset())
-    for keyword in (*PATIENT, *STUDY, *OPTIONAL):
-        rule, value = _RULES.get(keyword), _text(ds, keyword)
-        if keyword in OPTIONAL and keyword not in ds:
-            continue
-        if keyword not in ds or (rule is not None and not rule.fullmatch(value)):
-            setattr(out, keyword, "" if keyword not in OPTIONAL else None)
-            if keyword in OPTIONAL:
-                delattr(out, keyword)
-    if "SliceThickness" not in out:
-        out.SliceThickness = None
+    out.StudyInstanceUID = run.source.grid.instances[0].study_uid
+    out.ReferencedStudySequence = []
+    out.RequestedProcedureCodeSequence = []
+    for keyword in ("AccessionNumber", "RequestedProcedureID", "RequestedProcedureDescription"):
+        out[keyword] = (
+            item[keyword]
+            if keyword in item
+            else DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), None)
+        )
+    out.PlacerOrderNumberImagingServiceRequest = out.FillerOrderNumberImagingServiceRequest = None
+    for keyword in (
+        "RequestedProcedureCodeSequence",
+        "ReasonForTheRequestedProcedure",
+        "IssuerOfAccessionNumberSequence",
+    ):
+        if keyword in item:
+            out[keyword] = item[keyword]
     return out
 
 
-def _text(ds: Dataset, keyword: str) -> str:
-    return str(ds.get(keyword, "") or "").strip()
+def carrier(run: Run, sop_class: str, sop_instance: str, series: str) -> Dataset:
+    """Return the least that highdicom wants of an object it refers to; `identify` writes the patient afterwards."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = sop_class, sop_instance, series
+    ds.StudyInstanceUID = run.source.grid.instances[0].study_uid
+    ds.Modality = "MR"
+    for keyword in (*PATIENT_EMPTY, *STUDY_EMPTY):
+        setattr(ds, keyword, "")
+    return ds
 
 
 def base(
     run: Run, sop_class: str, role: str, modality: str, number: int, description: str
 ) -> Dataset:
     """Start an object of our own: patient, study, new series, equipment, SOP common, file meta."""
-    first = _clean(run.source.datasets[0])
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
@@ -107,13 +135,8 @@ def base(
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    if first.get("SpecificCharacterSet"):
-        ds.SpecificCharacterSet = first.SpecificCharacterSet
-    for keyword in (*PATIENT, *STUDY, *OPTIONAL):
-        if keyword in first:
-            ds[keyword] = first[keyword]
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, run.key.uid(f"{role}.instance")
-    ds.StudyInstanceUID = first.StudyInstanceUID
+    ds.StudyInstanceUID = run.source.grid.instances[0].study_uid
     ds.SeriesInstanceUID, ds.SeriesNumber = run.key.uid(f"{role}.series"), number
     ds.Modality, ds.SeriesDescription, ds.BodyPartExamined = modality, description, BODY_PART
     ds.InstanceNumber = 1
@@ -126,13 +149,15 @@ def base(
     )
     if identity.station_name:
         ds.StationName = identity.station_name
-    ds.ContributingEquipmentSequence = [equipment(run)]
+    ds.ContributingEquipmentSequence = [*scanner(run), equipment(run)]
+    identify(ds, run)
     return ds
 
 
 def stamp(ds: Dataset, run: Run) -> None:
     """Write the run's date and time wherever an object says when it was made."""
-    date, time = run.created.strftime("%Y%m%d"), run.created.strftime("%H%M%S.%f")
+    made = run.made
+    date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S.%f")
     ds.InstanceCreationDate = ds.ContentDate = ds.SeriesDate = date
     ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = time
 
@@ -148,11 +173,25 @@ def equipment(run: Run) -> hd.ContributingEquipment:
             run.identity.software_version,
             f"model {run.segmentation.engine.digest[:12]}",
         ),
-        contribution_datetime=run.created.replace(tzinfo=None),
+        contribution_datetime=run.made.replace(tzinfo=None),
         contribution_description=f"L4/5 segmentation and measurement, {RESEARCH_ONLY}",
     )
     item.DeviceUID = device_uid(run.identity.device_serial_number, run.segmentation.engine)
     return item
+
+
+def scanner(run: Run) -> list[Dataset]:
+    """Contributing Equipment item of the scanner, where the source names its maker."""
+    if "Manufacturer" not in run.headers.equipment:
+        return []
+    item = Dataset()
+    item.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
+    )
+    item.update(run.headers.equipment)
+    item.PurposeOfReferenceCodeSequence = [concept(codes.DCM.AcquisitionEquipment)]
+    item.ContributionDescription = "Acquisition equipment of the source images"
+    return [item]
 
 
 def private_scheme() -> Dataset:
@@ -169,12 +208,14 @@ def private_scheme() -> Dataset:
 def freeze(ds: Dataset, run: Run, role: str) -> None:
     """Overwrite what highdicom draws afresh at every call, so that equal runs give equal bytes."""
     stamp(ds, run)
+    identify(ds, run)
     ds.BodyPartExamined = BODY_PART
     if run.identity.station_name:
         ds.StationName = run.identity.station_name
-    for item in ds.get("ContributingEquipmentSequence", []):
+    ds.ContributingEquipmentSequence = [*scanner(run), *ds.ContributingEquipmentSequence]
+    for item in ds.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
-            item.ContributionDateTime = run.created.replace(tzinfo=None)
+            item.ContributionDateTime = run.made.replace(tzinfo=None)
     organization = run.key.uid(f"{role}.dimensions")
     for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in ds.get(sequence, []):

@@ -16,7 +16,7 @@ from pydicom.multival import MultiValue
 TEXT_LIMIT: Final = 1024
 """Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
 
-_BAD_VALUE: Final = Exception
+BAD_VALUE: Final = Exception
 """Whatever pydicom raises while it converts a value: BytesLengthException, struct.error, LookupError,
 RecursionError … are no relatives of one another, and each of them is the value's fault."""
 
@@ -29,7 +29,7 @@ def raw(ds: Dataset, keyword: str) -> Any:
             return value or None
         if isinstance(value, Sequence) and len(value) == 0:
             return None
-    except _BAD_VALUE:
+    except BAD_VALUE:
         return None
     return value
 
@@ -47,7 +47,7 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
     for value in _values(ds, keyword)[:TEXT_LIMIT]:
         try:
             text = str(value)[:TEXT_LIMIT]
-        except _BAD_VALUE:
+        except BAD_VALUE:
             continue
         printable = "".join(c if c.isprintable() else " " for c in text)
         out.append(" ".join(printable.split()))
@@ -67,7 +67,7 @@ def codes(ds: Dataset, keyword: str) -> tuple[str, ...]:
 def _finite(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except _BAD_VALUE:
+    except BAD_VALUE:
         return None
     return number if math.isfinite(number) else None
 
@@ -100,7 +100,7 @@ def items(ds: Dataset | None, keyword: str) -> tuple[Dataset, ...]:
         return ()
     try:
         return tuple(item for item in value if isinstance(item, Dataset))
-    except _BAD_VALUE:
+    except BAD_VALUE:
         return ()
 
 

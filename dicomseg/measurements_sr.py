@@ -97,10 +97,7 @@ def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
 
 
 def _group(m: Measurement, run: Run, image: Dataset) -> Group:
-    patient = run.source.datasets[0]
-    uid = tracking_uid(
-        str(patient.get("PatientID", "")), str(patient.get("IssuerOfPatientID", "")), m.name
-    )
+    uid = tracking_uid(run.headers.patient_id, run.headers.issuer, m.name)
     laterality = {} if m.side is None else {"laterality": concept(_SIDES[m.side])}
     refused = []
     if m.refusal is not None:

@@ -10,7 +10,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 from scipy.ndimage import map_coordinates
 
+from dicomseg import elements
 from dicomseg.context import RESEARCH_ONLY, Run, base, concept
+from dicomseg.instance import Instance
 from dicomseg.result import Plane
 from dicomseg.segmentation import Level
 from dicomseg.volume import Array, Points, Volume
@@ -21,11 +23,11 @@ SIZE_MM: Final = (160.0, 160.0)
 BACK_SHIFT_MM: Final = 5.0
 """The plane's centre lies this far in front of the image centre: vessels in front, muscles behind."""
 SERIES_NUMBER: Final = 9002
-_ACQUISITION: Final = (
-    "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "SequenceName",
-    "RepetitionTime", "EchoTime", "InversionTime", "NumberOfAverages", "ImagingFrequency", "ImagedNucleus",
-    "EchoNumbers", "MagneticFieldStrength", "EchoTrainLength", "FlipAngle", "PatientPosition",
+_EMPTY: Final = (
+    "ScanOptions", "RepetitionTime", "EchoTime", "EchoTrainLength", "PatientPosition", "AcquisitionNumber",
+    "PositionReferenceIndicator",
 )  # fmt: skip
+"""Attributes of type 2 of the MR Image IOD."""
 
 
 def plane_of(plane: Plane | None, level: Level) -> Plane:
@@ -105,26 +107,9 @@ def encode(run: Run) -> Dataset:
         SERIES_NUMBER,
         f"L4/5 mid-disc plane ({RESEARCH_ONLY})",
     )
-    first = run.source.datasets[0]
     ds.ImageType = ["DERIVED", "SECONDARY", "MPR"]
-    for keyword in _ACQUISITION:
-        if keyword in first and first[keyword].value not in (None, ""):
-            ds[keyword] = first[keyword]
-    ds.ScanningSequence = first.get("ScanningSequence") or "RM"
-    ds.SequenceVariant = first.get("SequenceVariant") or "NONE"
-    for keyword in (
-        "ScanOptions",
-        "RepetitionTime",
-        "EchoTime",
-        "EchoTrainLength",
-        "PatientPosition",
-    ):
-        if keyword not in ds:
-            setattr(ds, keyword, None)
-    ds.MRAcquisitionType = first.get("MRAcquisitionType") or "3D"
-    ds.AcquisitionNumber = None
-    ds.FrameOfReferenceUID = run.source.grid.frame_of_reference_uid
-    ds.PositionReferenceIndicator = first.get("PositionReferenceIndicator", "")
+    _acquisition(ds, run.headers.acquisition)
+    ds.FrameOfReferenceUID = run.headers.frame_of_reference_uid
     ds.ImagePositionPatient = [f"{v:.8g}"[:16] for v in grid.affine[:3, 3]]
     ds.ImageOrientationPatient = [f"{v:.9f}"[:16] for v in (*plane.e_left, *plane.e_back)]
     ds.PixelSpacing = [str(PIXEL_MM), str(PIXEL_MM)]
@@ -134,8 +119,25 @@ def encode(run: Run) -> Dataset:
     ds.ContentQualification = "RESEARCH"
     ds.DerivationDescription = "oblique reformat through the middle of the L4/5 disc"
     ds.DerivationCodeSequence = [concept(codes.DCM.MultiplanarReformatting)]
-    ds.SourceImageSequence = [_reference(d) for d in run.source.datasets]
+    ds.SourceImageSequence = [_reference(i) for i in run.source.grid.instances]
     return ds
+
+
+def _acquisition(ds: Dataset, source: Dataset) -> None:
+    """Repeat how the source was acquired, with what the MR Image IOD wants where the source does not say it."""
+    for element in source:
+        if element.keyword != "SliceThickness":
+            ds[element.tag] = element
+    ds.ScanningSequence = source.get("ScanningSequence") or "RM"
+    ds.SequenceVariant = source.get("SequenceVariant") or "NONE"
+    ds.MRAcquisitionType = source.get("MRAcquisitionType") or "3D"
+    for keyword in _EMPTY:
+        if keyword not in ds:
+            setattr(ds, keyword, None)
+    if "IR" in elements.texts(ds, "ScanningSequence"):
+        ds.InversionTime = source.get("InversionTime")
+    elif "InversionTime" in ds:  # of type 2C: only an inversion has one
+        del ds.InversionTime
 
 
 def _pixels(ds: Dataset, stored: Array, shift: float, slope: float) -> None:
@@ -150,11 +152,11 @@ def _pixels(ds: Dataset, stored: Array, shift: float, slope: float) -> None:
     ds.PixelData = stored.tobytes()
 
 
-def _reference(source: Dataset) -> Dataset:
+def _reference(source: Instance) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = (
-        source.SOPClassUID,
-        source.SOPInstanceUID,
+        source.sop_class_uid,
+        source.sop_instance_uid,
     )
     item.PurposeOfReferenceCodeSequence = [
         concept(codes.DCM.SourceImageForImageProcessingOperation)

@@ -13,9 +13,11 @@ from typing import Final
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 from scipy import ndimage
 
 from dicomseg import measurements_sr, midplane_image, seg, volumes_sr
+from dicomseg.clean import Headers
 from dicomseg.context import Run
 from dicomseg.identity import ResultKey
 from dicomseg.pixels import Source
@@ -83,6 +85,7 @@ def _of_series(grid: Grid) -> tuple[Finding, ...]:
 
 def build_result(
     source: Source,
+    headers: Headers,
     segmentation: Segmentation,
     measurements: Measurements,
     key: ResultKey,
@@ -101,7 +104,7 @@ def build_result(
         source=SourceFacts(
             study=first.study_uid,
             series=first.series_uid,
-            frame_of_reference=source.grid.frame_of_reference_uid,
+            frame_of_reference=headers.frame_of_reference_uid,
             instances=len(source.grid.instances),
             description=first.series_description,
             orientation=source.grid.orientation,
@@ -112,13 +115,21 @@ def build_result(
         level=segmentation.level,
         structures=structures,
         measurements=measurements,
-        warnings=(*_of_series(source.grid), *segmentation.findings, *measurements.findings),
+        warnings=(
+            *headers.findings,
+            *_of_series(source.grid),
+            *segmentation.findings,
+            *measurements.findings,
+        ),
         timings_s=dict(timings_s),
     )
 
 
 def _bytes(ds: Dataset) -> bytes:
     out = BytesIO()
+    correct_ambiguous_vr(
+        ds, is_little_endian=True
+    )  # left out by pydicom where bytes are written as they are
     ds.save_as(out, enforce_file_format=True)
     return out.getvalue()
 

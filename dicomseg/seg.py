@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import MRImageStorage
+from pydicom.valuerep import DSfloat
 
-from dicomseg.context import RESEARCH_ONLY, Run, algorithm, clean, concept, equipment, freeze
+from dicomseg.context import RESEARCH_ONLY, Run, algorithm, carrier, concept, equipment, freeze
 from dicomseg.identity import tracking_uid
+from dicomseg.series import Grid
 from dicomseg.structures import ANATOMICAL_STRUCTURE, LEFT, RIGHT, SEGMENTS, Segment
 
 SERIES_NUMBER = 9001
+_STAND_IN: Final = "2.25.1."
+"""Stem of the instances that stand for slices while highdicom runs; none of them reaches a file."""
+_LOSSY: Final = (
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
 
 
-def _description(segment: Segment, run: Run, patient: Dataset) -> hd.seg.SegmentDescription:
+def _description(segment: Segment, run: Run) -> hd.seg.SegmentDescription:
     structure, told = segment.structure, algorithm(run)
     name = structure.id if segment.side is None else f"{structure.id}.{segment.side}"
     described = hd.seg.SegmentDescription(
@@ -31,9 +44,7 @@ def _description(segment: Segment, run: Run, patient: Dataset) -> hd.seg.Segment
             parameters=told["parameters"],
         ),
         tracking_id=f"lumbar-node:{name}",
-        tracking_uid=tracking_uid(
-            str(patient.get("PatientID", "")), str(patient.get("IssuerOfPatientID", "")), name
-        ),
+        tracking_uid=tracking_uid(run.headers.patient_id, run.headers.issuer, name),
         anatomic_regions=[concept(structure.region)],
         display_color=hd.color.CIELabColor.from_rgb(*structure.rgb),
     )
@@ -47,20 +58,14 @@ def _description(segment: Segment, run: Run, patient: Dataset) -> hd.seg.Segment
 
 def encode(run: Run) -> Dataset:
     """Encode the sides on the source grid; segments without voxels stay described."""
-    headers = clean(run.source.datasets)
-    sides = run.segmentation.sides
-    volume = hd.Volume(
-        np.ascontiguousarray(sides.array),
-        sides.affine,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=run.source.grid.frame_of_reference_uid,
-    )
-    engine = run.segmentation.engine
+    sides, engine = run.segmentation.sides, run.segmentation.engine
+    if not np.allclose(sides.affine, run.source.grid.affine):
+        raise ValueError("the segmentation does not lie on the grid of its source")
     seg = hd.seg.Segmentation(
-        source_images=headers,
-        pixel_array=volume,
+        source_images=_slices(run),
+        pixel_array=np.ascontiguousarray(sides.array),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(s, run, headers[0]) for s in SEGMENTS],
+        segment_descriptions=[_description(s, run) for s in SEGMENTS],
         series_instance_uid=run.key.uid("seg.series"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=run.key.uid("seg.instance"),
@@ -78,4 +83,57 @@ def encode(run: Run) -> Dataset:
         omit_empty_frames=True,
     )
     freeze(seg, run, "seg")
+    _refer(seg, run.source.grid)
     return seg
+
+
+def _slices(run: Run) -> list[Dataset]:
+    """Every slice of the grid as a classic MR image, in its order, for highdicom to take the geometry from.
+
+    Its own geometry, not the source's: the grid is what was segmented, whatever objects its slices came in. The
+    instances are stand-ins; `_refer` names the true ones.
+    """
+    grid, acquired = run.source.grid, run.headers.acquisition
+    column, row = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (1, 2))
+    slices = []
+    for n in range(grid.shape[0]):
+        ds = carrier(run, MRImageStorage, f"{_STAND_IN}{n}", grid.instances[0].series_uid)
+        ds.Rows, ds.Columns = grid.shape[1:]
+        ds.FrameOfReferenceUID = run.headers.frame_of_reference_uid
+        ds.PositionReferenceIndicator = acquired.get("PositionReferenceIndicator", "")
+        ds.ImagePositionPatient = _decimals(grid.affine[:3, 3] + n * grid.affine[:3, 0])
+        ds.ImageOrientationPatient = _decimals((*row, *column))
+        ds.PixelSpacing = _decimals(grid.spacing_mm[1:])
+        ds.SpacingBetweenSlices = DSfloat(grid.spacing_mm[0], auto_format=True)
+        ds.SliceThickness = acquired.get("SliceThickness") or ds.SpacingBetweenSlices
+        for keyword in _LOSSY:
+            if keyword in acquired:
+                ds[keyword] = acquired[keyword]
+        slices.append(ds)
+    return slices
+
+
+def _decimals(values: Iterable[float]) -> list[DSfloat]:
+    return [DSfloat(float(v), auto_format=True) for v in values]
+
+
+def _refer(seg: Dataset, grid: Grid) -> None:
+    """Replace the references to stand-ins by references to the source's instances and frames."""
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        for item in frame.DerivationImageSequence[0].SourceImageSequence:
+            stem, _, n = item.ReferencedSOPInstanceUID.rpartition(".")
+            if f"{stem}." != _STAND_IN:
+                continue  # segments of one slice share the item
+            if grid.frame_order:
+                item.ReferencedFrameNumber = grid.frame_order[int(n)] + 1
+            instance = grid.instances[0 if len(grid.instances) == 1 else int(n)]
+            item.ReferencedSOPClassUID = instance.sop_class_uid
+            item.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    whole = []
+    for instance in grid.instances:
+        item = Dataset()
+        item.ReferencedSOPClassUID = instance.sop_class_uid
+        item.ReferencedSOPInstanceUID = instance.sop_instance_uid
+        whole.append(item)
+    seg.SourceImageSequence = whole
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = whole

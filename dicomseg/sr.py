@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
-from dicomseg.context import RESEARCH_ONLY, Run, algorithm, clean, concept, equipment, freeze
+from dicomseg.charset import ascii_text
+from dicomseg.context import RESEARCH_ONLY, Run, algorithm, carrier, concept, equipment, freeze
 from dicomseg.identity import device_uid
 
 Group = (
@@ -22,7 +23,9 @@ COMMENT = hd.sr.CodedConcept("121106", "DCM", "Comment")
 def comment(group: Group, text: str) -> None:
     """Append a comment to a measurement group; viewers show the first as the row's title."""
     item = hd.sr.TextContentItem(
-        name=COMMENT, value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
+        name=COMMENT,
+        value=ascii_text(text),
+        relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
     )
     group[0].ContentSequence.append(item)
 
@@ -67,7 +70,7 @@ def document(
 ) -> Dataset:
     """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own."""
     sr = hd.sr.Comprehensive3DSR(
-        evidence=clean(evidence),
+        evidence=[_evidence(run, ds) for ds in evidence],
         content=content,
         series_instance_uid=run.key.uid(f"{role}.series"),
         series_number=number,
@@ -89,6 +92,10 @@ def document(
     return sr
 
 
+def _evidence(run: Run, ds: Dataset) -> Dataset:
+    return carrier(run, ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID)
+
+
 def _predecessor(run: Run, role: str) -> list[Dataset] | None:
     if run.predecessor is None:
         return None
@@ -97,7 +104,7 @@ def _predecessor(run: Run, role: str) -> list[Dataset] | None:
         Comprehensive3DSRStorage,
         run.predecessor.uid(f"{role}.instance"),
     )
-    old.StudyInstanceUID = run.source.datasets[0].StudyInstanceUID
+    old.StudyInstanceUID = run.source.grid.instances[0].study_uid
     old.SeriesInstanceUID = run.predecessor.uid(f"{role}.series")
     return [old]
 

@@ -25,12 +25,9 @@ CUBIC_MILLIMETRE: Final = hd.sr.CodedConcept("mm3", "UCUM", "cubic millimeter")
 
 def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group:
     structure = segment.structure
-    patient = run.source.datasets[0]
     name = structure.id if segment.side is None else f"{structure.id}.{segment.side}"
     identifier = hd.sr.TrackingIdentifier(
-        uid=tracking_uid(
-            str(patient.get("PatientID", "")), str(patient.get("IssuerOfPatientID", "")), name
-        ),
+        uid=tracking_uid(run.headers.patient_id, run.headers.issuer, name),
         identifier=f"lumbar-node:{name}",
     )
     laterality = (
@@ -62,7 +59,7 @@ def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group
             sop_instance_uid=seg.SOPInstanceUID,
             segment_number=segment.number,
             source_series=hd.sr.SourceSeriesForSegmentation(
-                run.source.datasets[0].SeriesInstanceUID
+                run.source.grid.instances[0].series_uid
             ),
         ),
         finding_type=concept(structure.code),

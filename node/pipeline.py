@@ -13,10 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from dicomseg.clean import clean
+from dicomseg.context import own_text
 from dicomseg.identity import Identity, ResultKey, result_key
 from dicomseg.measure import measure
 from dicomseg.objects import Run, build_result, encode_all
 from dicomseg.pixels import load
+from dicomseg.rehearsal import Plan, rehearse
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
 from dicomseg.series import Grid
@@ -142,6 +145,9 @@ def process_series(
     """Segment, measure and encode one series. Raises `SeriesRefused` and the model's errors."""
     watch = _Watch()
     source = load(grid)
+    headers = clean(source, own_text(settings.identity))
+    key = key_of(grid, model.info, settings)
+    rehearse(Plan(source, headers, key, model.info, settings.identity, clock()))
     watch.lap("load")
     segmentation = segment(source.volume, model, progress)
     watch.lap("segment")
@@ -149,13 +155,12 @@ def process_series(
         return segmentation
     measurements = measure(segmentation, model.model_errors or None)
     watch.lap("measure")
-    key = key_of(grid, model.info, settings)
     created = clock()
     timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
-    result = build_result(source, segmentation, measurements, key, created, timings)
+    result = build_result(source, headers, segmentation, measurements, key, created, timings)
     files = encode_all(
         Run(
-            result, source, segmentation, key, settings.identity, created,
+            result, source, segmentation, key, headers, settings.identity, created,
             predecessor=settings.predecessor,
         )
     )  # fmt: skip
