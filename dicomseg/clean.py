@@ -141,7 +141,16 @@ def clean(source: Source, own_text: Sequence[str] = ()) -> Headers:
 
     own_text: texts of the configuration that the objects carry too; one that is not ASCII makes them Unicode.
     """
-    first = source.datasets[0]
+    headers = headers_of(source.datasets[0], own_text)
+    frame = source.grid.frame_of_reference_uid
+    if frame:
+        return replace(headers, frame_of_reference_uid=frame)
+    made = uid_of("frame of reference", source.grid.instances[0].series_uid)
+    return replace(headers, frame_of_reference_uid=made, findings=(*headers.findings, _FRAME_MADE))
+
+
+def headers_of(first: Dataset, own_text: Sequence[str] = ()) -> Headers:
+    """Take from one object what others of the same study carry; without a frame of reference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reader = _Reader(_charset_of(first), keep=all(t.isascii() for t in own_text))
@@ -149,13 +158,7 @@ def clean(source: Source, own_text: Sequence[str] = ()) -> Headers:
         if reader.keep and reader.lost:
             reader = _Reader(reader.charset, keep=False)
             headers = _headers(reader, first)
-    frame = source.grid.frame_of_reference_uid
-    made = uid_of("frame of reference", source.grid.instances[0].series_uid)
-    return replace(
-        headers,
-        frame_of_reference_uid=frame or made,
-        findings=(*_cleaned(reader), *(() if frame else (_FRAME_MADE,))),
-    )
+    return replace(headers, findings=_cleaned(reader))
 
 
 _FRAME_MADE: Final = Finding(
@@ -171,11 +174,11 @@ def _headers(reader: _Reader, first: Dataset) -> Headers:
         if keyword not in identity:
             setattr(identity, keyword, None)
     _whole(identity)
-    kept = reader.element(first, "RequestAttributesSequence")
+    requests = reader.copy(first, ("RequestAttributesSequence",))
     return Headers(
         character_set=reader.charset.terms if reader.keep else (UTF_8,),
         identity=identity,
-        requests=() if kept is None else tuple(kept.value),
+        requests=tuple(requests.get("RequestAttributesSequence", ())),
         equipment=reader.copy(first, EQUIPMENT, depth=1),
         acquisition=reader.copy(first, ACQUISITION),
         frame_of_reference_uid="",

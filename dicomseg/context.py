@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from io import BytesIO
 from typing import Any, Final
 
 import highdicom as hd
@@ -11,6 +12,7 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 from pydicom.tag import Tag
@@ -69,9 +71,8 @@ def own_text(identity: Identity) -> tuple[str, ...]:
     return tuple(str(value) for value in asdict(identity).values())
 
 
-def identify(ds: Dataset, run: Run) -> None:
+def identify(ds: Dataset, headers: Headers) -> None:
     """Write patient, study, requests and character set into an object: the same in every object of a result."""
-    headers = run.headers
     for keyword in (*IDENTITY, REQUESTS, REPORTED_REQUESTS):
         if keyword in ds:
             del ds[keyword]
@@ -84,44 +85,54 @@ def identify(ds: Dataset, run: Run) -> None:
     )
     if not headers.requests:
         return
-    if ds.Modality == "SR":
-        ds.ReferencedRequestSequence = [_reported(item, run) for item in headers.requests]
+    if ds.Modality in {"SR", "KO"}:
+        ds.ReferencedRequestSequence = [
+            _reported(item, ds.StudyInstanceUID) for item in headers.requests
+        ]
     else:
         ds.RequestAttributesSequence = list(headers.requests)
 
 
-def _reported(item: Dataset, run: Run) -> Dataset:
+def _reported(item: Dataset, study_uid: str) -> Dataset:
     """A request as a report names it (PS3.3 C.17.2): the same values, what is not known empty."""
     out = Dataset()
-    out.StudyInstanceUID = run.source.grid.instances[0].study_uid
-    out.ReferencedStudySequence = []
-    out.RequestedProcedureCodeSequence = []
-    for keyword in ("AccessionNumber", "RequestedProcedureID", "RequestedProcedureDescription"):
-        out[keyword] = (
-            item[keyword]
-            if keyword in item
-            else DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), None)
-        )
-    out.PlacerOrderNumberImagingServiceRequest = out.FillerOrderNumberImagingServiceRequest = None
-    for keyword in (
-        "RequestedProcedureCodeSequence",
-        "ReasonForTheRequestedProcedure",
-        "IssuerOfAccessionNumberSequence",
-    ):
+    out.StudyInstanceUID = study_uid
+    for keyword in _REPORTED:
+        tag = Tag(keyword)
+        out[tag] = item[tag] if tag in item else DataElement(tag, dictionary_VR(tag), None)
+    for keyword in ("ReasonForTheRequestedProcedure", "IssuerOfAccessionNumberSequence"):
         if keyword in item:
             out[keyword] = item[keyword]
     return out
 
 
-def carrier(run: Run, sop_class: str, sop_instance: str, series: str) -> Dataset:
+_REPORTED: Final = (
+    "ReferencedStudySequence", "AccessionNumber", "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest", "RequestedProcedureID", "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+)  # fmt: skip
+"""Attributes of type 2 of a reported request."""
+
+
+def carrier(study_uid: str, series_uid: str, sop_class: str, sop_instance: str) -> Dataset:
     """Return the least that highdicom wants of an object it refers to; `identify` writes the patient afterwards."""
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = sop_class, sop_instance, series
-    ds.StudyInstanceUID = run.source.grid.instances[0].study_uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = study_uid, series_uid
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, sop_instance
     ds.Modality = "MR"
     for keyword in (*PATIENT_EMPTY, *STUDY_EMPTY):
         setattr(ds, keyword, "")
     return ds
+
+
+def to_bytes(ds: Dataset) -> bytes:
+    """Return the object as a DICOM file."""
+    out = BytesIO()
+    correct_ambiguous_vr(
+        ds, is_little_endian=True
+    )  # left out by pydicom where bytes are written as they are
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
 
 
 def base(
@@ -150,7 +161,7 @@ def base(
     if identity.station_name:
         ds.StationName = identity.station_name
     ds.ContributingEquipmentSequence = [*scanner(run), equipment(run)]
-    identify(ds, run)
+    identify(ds, run.headers)
     return ds
 
 
@@ -208,7 +219,7 @@ def private_scheme() -> Dataset:
 def freeze(ds: Dataset, run: Run, role: str) -> None:
     """Overwrite what highdicom draws afresh at every call, so that equal runs give equal bytes."""
     stamp(ds, run)
-    identify(ds, run)
+    identify(ds, run.headers)
     ds.BodyPartExamined = BODY_PART
     if run.identity.station_name:
         ds.StationName = run.identity.station_name

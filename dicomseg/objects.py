@@ -7,18 +7,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from io import BytesIO
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.filewriter import correct_ambiguous_vr
 from scipy import ndimage
 
 from dicomseg import measurements_sr, midplane_image, seg, volumes_sr
 from dicomseg.clean import Headers
-from dicomseg.context import Run
+from dicomseg.context import Run, to_bytes
 from dicomseg.identity import ResultKey
 from dicomseg.pixels import Source
 from dicomseg.result import (
@@ -125,15 +123,6 @@ def build_result(
     )
 
 
-def _bytes(ds: Dataset) -> bytes:
-    out = BytesIO()
-    correct_ambiguous_vr(
-        ds, is_little_endian=True
-    )  # left out by pydicom where bytes are written as they are
-    ds.save_as(out, enforce_file_format=True)
-    return out.getvalue()
-
-
 def encode_all(run: Run) -> dict[str, bytes]:
     """Encode every object of a result; the last file, `result.json`, lists the others with digests."""
     made: dict[str, Dataset] = {}
@@ -141,7 +130,7 @@ def encode_all(run: Run) -> dict[str, bytes]:
     listed: list[ResultObject] = []
     for name, encode in ENCODERS.items():
         ds = made[name] = encode(run, made)
-        content = files[name] = _bytes(ds)
+        content = files[name] = to_bytes(ds)
         digest = hashlib.sha256(content).hexdigest()
         listed.append(
             ResultObject(name, str(ds.SOPClassUID), str(ds.SOPInstanceUID), len(content), digest)

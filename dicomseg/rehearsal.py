@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import numpy as np
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from dicomseg.clean import Headers
@@ -72,13 +72,21 @@ def _fault(plan: Plan) -> Exception | None:
 
 def _without(headers: Headers) -> Iterator[tuple[str, Headers]]:
     """The headers without each of their attributes in turn."""
-    for part in ("identity", "acquisition", "equipment"):
-        whole: Dataset = getattr(headers, part)
-        for tag in list(whole.keys()):
-            rest = copy(whole)
-            del rest[tag]
-            yield Dataset.__getitem__(whole, tag).keyword, replace(headers, **{part: rest})
+    for keyword, rest in _less(headers.identity):
+        yield keyword, replace(headers, identity=rest)
+    for keyword, rest in _less(headers.acquisition):
+        yield keyword, replace(headers, acquisition=rest)
+    for keyword, rest in _less(headers.equipment):
+        yield keyword, replace(headers, equipment=rest)
     yield "RequestAttributesSequence", replace(headers, requests=())
+
+
+def _less(whole: Dataset) -> Iterator[tuple[str, Dataset]]:
+    held = dict(whole.items())
+    for tag in held:
+        rest = Dataset()
+        rest.update({t: element for t, element in held.items() if t != tag})
+        yield keyword_for_tag(tag), rest
 
 
 def _run(plan: Plan) -> Run:

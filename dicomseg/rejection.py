@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -18,16 +17,22 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicomseg.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, RESEARCH_ONLY, clean
+from dicomseg.clean import headers_of
+from dicomseg.context import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION,
+    RESEARCH_ONLY,
+    carrier,
+    identify,
+    to_bytes,
+)
 from dicomseg.identity import NAMESPACE, ResultKey
 
 Because = Literal["corrected_identity", "newer_input"]
 """Why a result is superseded: its images came again with another identity, or a later result was made."""
 
 SERIES_NUMBER: Final = 9009
-_ISSUER: Final = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence")
-"""Who gave the Patient ID; highdicom leaves it out, and without it the note may meet another patient."""
-
+_EQUIPMENT: Final = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
 _TITLES: Final = MappingProxyType[Because, Code](
     {
         # IOCM: objects that were made under the wrong patient or order.
@@ -64,13 +69,18 @@ class Rejection:
 
 def encode(rejection: Rejection, created: datetime) -> bytes:
     """Encode the note with the patient and study of the objects that it rejects, as a DICOM file."""
-    headers = clean(rejection.objects)
-    first = headers[0]
+    first = rejection.objects[0]
+    own = [str(first.get(keyword, "")) for keyword in _EQUIPMENT]
+    headers = headers_of(first, own)
+    rejected = [
+        carrier(ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
+        for ds in rejection.objects
+    ]
     title = hd.sr.CodedConcept.from_code(_TITLES[rejection.because])
     note = hd.ko.KeyObjectSelectionDocument(
-        evidence=headers,
+        evidence=rejected,
         content=hd.ko.KeyObjectSelection(
-            title, headers, description=f"{_TEXTS[rejection.because]} ({RESEARCH_ONLY})"
+            title, rejected, description=f"{_TEXTS[rejection.because]} ({RESEARCH_ONLY})"
         ),
         series_instance_uid=rejection.key.uid("rejection.series"),
         series_number=SERIES_NUMBER,
@@ -83,14 +93,10 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
     )
     note.SeriesDescription = f"Withdrawn results ({RESEARCH_ONLY})"
     _stamp(note, created)
-    for keyword in _ISSUER:
-        if keyword in first:
-            note[keyword] = first[keyword]
+    identify(note, headers)
     note.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     note.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    out = BytesIO()
-    note.save_as(out, enforce_file_format=True)
-    return out.getvalue()
+    return to_bytes(note)
 
 
 def _stamp(note: Dataset, created: datetime) -> None:

@@ -95,9 +95,9 @@ def _slices(run: Run) -> list[Dataset]:
     """
     grid, acquired = run.source.grid, run.headers.acquisition
     column, row = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (1, 2))
-    slices = []
+    first, slices = grid.instances[0], []
     for n in range(grid.shape[0]):
-        ds = carrier(run, MRImageStorage, f"{_STAND_IN}{n}", grid.instances[0].series_uid)
+        ds = carrier(first.study_uid, first.series_uid, MRImageStorage, f"{_STAND_IN}{n}")
         ds.Rows, ds.Columns = grid.shape[1:]
         ds.FrameOfReferenceUID = run.headers.frame_of_reference_uid
         ds.PositionReferenceIndicator = acquired.get("PositionReferenceIndicator", "")

@@ -93,7 +93,8 @@ def document(
 
 
 def _evidence(run: Run, ds: Dataset) -> Dataset:
-    return carrier(run, ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID)
+    study = run.source.grid.instances[0].study_uid
+    return carrier(study, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
 
 
 def _predecessor(run: Run, role: str) -> list[Dataset] | None:

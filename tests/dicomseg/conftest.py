@@ -30,6 +30,7 @@ from dicomseg.identity import Identity, ResultKey
 from dicomseg.measure import measure
 from dicomseg.objects import Run, build_result, encode_all
 from dicomseg.pixels import Source
+from dicomseg.rehearsal import Plan
 from dicomseg.result import Measurements, Refusal
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.series import Grid, assemble
@@ -394,6 +395,11 @@ class Studio:
         noise = np.random.default_rng(1).integers(1, 900, grid.shape, dtype=np.uint16)
         volume = Volume(noise, grid.affine, grid.frame_of_reference_uid)
         return Source(grid, tuple(by_uid[i.sop_instance_uid] for i in grid.instances), volume)
+
+    def plan(self, datasets: Sequence[Dataset]) -> Plan:
+        """What is known before the network runs."""
+        source, now = self.source(datasets), datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+        return Plan(source, clean(source), ResultKey("0" * 32), self.found.engine, IDENTITY, now)
 
     def encode(
         self, datasets: Sequence[Dataset], *, refused: Sequence[str] = (), **more: Any

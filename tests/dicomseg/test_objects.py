@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,12 +16,15 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 from pydicom.valuerep import PersonName
 
 from dicomseg.clean import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY
 from dicomseg.identity import Identity, uid_of
+from dicomseg.rehearsal import HeadersRefused, rehearse
 
 Change = Callable[[Dataset], None]
 
@@ -492,3 +496,26 @@ def test_a_slightly_sheared_stack_is_encoded(studio: Any, tmp_path: Path) -> Non
     source = {tuple(ds.ImagePositionPatient) for ds in sheared.slices()}
     gap = [min(np.abs(np.subtract(a, b)).max() for b in source) for a in stored]
     assert max(gap) < 1e-3
+
+
+# ---- before the network runs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["classic", "per frame"])
+def test_headers_are_tried_before_the_network_in_little_time(studio: Any, form: str) -> None:
+    slices = changed(studio, rich)
+    plan = studio.plan(slices if form == "classic" else [enhanced(slices, shared=False)])
+    rehearse(plan)
+    started = time.perf_counter()
+    rehearse(plan)
+    assert time.perf_counter() - started < 1.0
+
+
+def test_what_no_encoder_can_write_is_refused_by_its_name(studio: Any) -> None:
+    plan = studio.plan(studio.slices())
+    with config.disable_value_validation():
+        plan.headers.identity[0x00101030] = DataElement(0x00101030, "US", "seventy")
+    with pytest.raises(HeadersRefused, match="PatientWeight") as caught:
+        rehearse(plan)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 4

@@ -30,7 +30,7 @@ def grid(tmp_path: Path, write_series: Any) -> Grid:
 
 @pytest.fixture
 def science(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stubs of the five stages that write down who called them with what."""
+    """Stubs of the stages that write down who called them with what."""
     seen = SimpleNamespace(calls=[], run=None, view=SimpleNamespace(timings_s={"network": 1.5}))
 
     def stage(name: str, answer: Any) -> Any:
@@ -46,6 +46,8 @@ def science(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     source = SimpleNamespace(volume="volume")
     monkeypatch.setattr(pipeline, "load", stage("load", source))
+    monkeypatch.setattr(pipeline, "clean", stage("clean", "headers"))
+    monkeypatch.setattr(pipeline, "rehearse", stage("rehearse", None))
     monkeypatch.setattr(pipeline, "segment", stage("segment", None))
     monkeypatch.setattr(pipeline, "measure", stage("measure", "measurements"))
     monkeypatch.setattr(pipeline, "build_result", stage("build", "result"))
@@ -58,10 +60,10 @@ def _process(grid: Grid, settings: Any = SETTINGS) -> Processed | NotInView:
     return process_series(grid, model, settings, lambda: NOW)
 
 
-def test_five_stages_in_order_with_their_times(grid: Grid, science: Any) -> None:
+def test_stages_in_order_with_their_times(grid: Grid, science: Any) -> None:
     done = _process(grid)
     assert isinstance(done, Processed)
-    assert science.calls == ["load", "segment", "measure", "build", "encode"]
+    assert science.calls == ["load", "clean", "rehearse", "segment", "measure", "build", "encode"]
     assert list(science.timings_s) == ["load", "segment", "measure", "segment.network"]
     assert set(done.timings_s) == {"load", "segment", "measure", "encode", "segment.network"}
     assert science.run.created == NOW
@@ -71,7 +73,7 @@ def test_five_stages_in_order_with_their_times(grid: Grid, science: Any) -> None
 def test_no_level_in_view_ends_the_way(grid: Grid, science: Any) -> None:
     science.view = NotInView("L4/5 not in the field of view")
     assert _process(grid) == NotInView("L4/5 not in the field of view")
-    assert science.calls == ["load", "segment"]
+    assert science.calls == ["load", "clean", "rehearse", "segment"]
 
 
 def test_key_is_known_before_and_the_same_afterwards(grid: Grid, science: Any) -> None:
