@@ -6,6 +6,7 @@ counts before the shared one, and the classic attribute stands in where neither 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -19,25 +20,58 @@ _MAX_FRAMES: Final = 100_000
 
 def facts(ds: Dataset) -> dict[str, Any]:
     """Return the fields of `dicomseg.headers.Instance` that need no UID."""
-    frames = elements.integer(ds, "NumberOfFrames") or 1
     return {
+        "patient": _patient(ds),
         "modality": elements.text(ds, "Modality").upper(),
         "series_description": elements.text(ds, "SeriesDescription"),
+        "protocol_name": elements.text(ds, "ProtocolName"),
+        "study_description": elements.text(ds, "StudyDescription"),
         "series_number": elements.integer(ds, "SeriesNumber"),
         "instance_number": elements.integer(ds, "InstanceNumber"),
         "acquisition_number": elements.integer(ds, "AcquisitionNumber"),
+        "acquisition_date": elements.text(ds, "AcquisitionDate"),
         "acquisition_time": elements.text(ds, "AcquisitionTime"),
+        "temporal_position": elements.integer(ds, "TemporalPositionIdentifier"),
+        "complex_component": elements.text(ds, "ComplexImageComponent").upper(),
         "images_in_acquisition": elements.integer(ds, "ImagesInAcquisition"),
         "image_type": elements.codes(ds, "ImageType"),
         "manufacturer": elements.text(ds, "Manufacturer"),
         "acquisition_type": elements.text(ds, "MRAcquisitionType").upper(),
         "rows": elements.integer(ds, "Rows"),
         "columns": elements.integer(ds, "Columns"),
-        "frames": frames if 1 <= frames <= _MAX_FRAMES else 1,
+        "frames": frame_count(ds),
         "has_pixels": any(keyword in ds for keyword in _PIXELS),
         **_sequence(ds),
         **_geometry(ds),
     }
+
+
+def frame_count(ds: Dataset) -> int:
+    """Number of Frames; 1 where it is empty, no number, or more than any MR object has.
+
+    An Enhanced object without it has as many frames as functional groups.
+    """
+    frames = elements.integer(ds, "NumberOfFrames")
+    if frames is None:
+        frames = len(elements.items(ds, "PerFrameFunctionalGroupsSequence")) or 1
+    return frames if 1 <= frames <= _MAX_FRAMES else 1
+
+
+def _patient(ds: Dataset) -> tuple[str, ...]:
+    """Digests of the patient's identity; case, blanks and trailing separators make no other person."""
+    groups = elements.text(ds, "PatientName").casefold().split("=")[:3]
+    names = ["^".join(part.strip() for part in group.split("^")) for group in groups]
+    values = (
+        elements.text(ds, "PatientID").strip(),
+        elements.text(ds, "IssuerOfPatientID").strip(),
+        *[*names, "", "", ""][:3],
+        elements.text(ds, "PatientBirthDate"),
+    )
+    return tuple(_short_digest(value.strip("^ ")) for value in values)
+
+
+def _short_digest(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16] if value else ""
 
 
 def _group_number(ds: Dataset, frame: Dataset | None, group: str, keyword: str) -> float | None:
@@ -104,6 +138,8 @@ def _geometry(ds: Dataset) -> dict[str, Any]:
     echoes = tuple(
         _group_number(ds, frame, "MREchoSequence", "EffectiveEchoTime") for frame in per_frame
     )
+    frame_types = tuple(_frame_type(ds, frame) for frame in per_frame)
+    stacks = tuple(_frame_stack(frame) for frame in per_frame)
     orientations = tuple((p["row_lps"], p["column_lps"]) for p in planes)
     spacings = tuple(p["spacing_mm"] for p in planes)
     thickness = _group_number(ds, per_frame[0], "PixelMeasuresSequence", "SliceThickness")
@@ -113,7 +149,23 @@ def _geometry(ds: Dataset) -> dict[str, Any]:
         "frame_orientations_lps": _differing(orientations),
         "frame_spacings_mm": _differing(spacings),
         "frame_echo_times_ms": _differing(echoes),
+        "frame_image_types": frame_types if len(set(frame_types)) > 1 else (),
+        "frame_stacks": stacks if len(set(stacks)) > 1 else (),
     }
+
+
+def _frame_type(ds: Dataset, frame: Dataset) -> tuple[str, ...]:
+    """Frame Type of an Enhanced MR frame (PS3.3 C.8.13.5.1), its complex component as a last value."""
+    for item in elements.groups(ds, frame, "MRImageFrameTypeSequence"):
+        component = elements.text(item, "ComplexImageComponent").upper()
+        kind = elements.codes(item, "FrameType")
+        return (*kind, component) if component not in {"", "MAGNITUDE", "MIXED"} else kind
+    return ()
+
+
+def _frame_stack(frame: Dataset) -> str:
+    content = elements.first(frame, "FrameContentSequence")
+    return "" if content is None else elements.text(content, "StackID")
 
 
 def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -17,8 +17,12 @@ class Instance:
     (PS3.3 C.7.6.2.1.1). spacing_mm: (between rows, between columns).
     frames: Number of Frames, 1 for classic objects. frame_positions_lps: one per frame for
     multi-frame objects with per-frame plane positions, else (). frame_orientations_lps,
-    frame_spacings_mm, frame_echo_times_ms: one per frame where the frames differ, else ().
-    digest: sha256 of the data set's bytes without preamble and file meta information.
+    frame_spacings_mm, frame_echo_times_ms, frame_image_types, frame_stacks: one per frame where the
+    frames differ, else ().
+    digest: sha256 of the data set's bytes without preamble and file meta information. pixel_digest:
+    sha256 of the pixel data's bytes, "" where it is not known.
+    patient: digests of Patient ID, issuer, the three groups of the name, and birth date, "" where
+    absent; () when the header was made by hand. Nothing of the patient can be read from them.
     """
 
     path: Path
@@ -63,4 +67,12 @@ class Instance:
     frame_orientations_lps: tuple[tuple[Triplet, Triplet], ...] = ()
     frame_spacings_mm: tuple[tuple[float, float], ...] = ()
     frame_echo_times_ms: tuple[float, ...] = ()
+    frame_image_types: tuple[tuple[str, ...], ...] = ()
+    frame_stacks: tuple[str, ...] = ()
     pixel_digest: str = ""
+    patient: tuple[str, ...] = ()
+    protocol_name: str = ""
+    study_description: str = ""
+    acquisition_date: str = ""
+    temporal_position: int | None = None
+    complex_component: str = ""

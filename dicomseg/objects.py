@@ -74,11 +74,12 @@ def _structure(
 
 
 def _of_series(grid: Grid) -> tuple[Finding, ...]:
-    """Doubts about the series itself: fewer slices than its headers announce, so that some may be missing."""
+    """Doubts about the series itself: fewer slices than its headers announce, objects left out."""
+    aside = tuple(Finding("set_aside", f"set aside: {s.text}", "warning") for s in grid.set_aside)
     count = expected_count(grid.instances)
-    if count is None or grid.frame_order or grid.shape[0] >= count:
-        return ()
-    return (Finding("count_differs", count_differs(count, grid.shape[0]), "warning"),)
+    if count is None or grid.frame_order or grid.reaches(count) or grid.shape[0] > count:
+        return aside
+    return (*aside, Finding("count_differs", count_differs(count, grid.shape[0]), "warning"))
 
 
 def build_result(

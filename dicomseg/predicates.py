@@ -160,9 +160,14 @@ def is_t2_space(instance: Instance) -> Answer:
     return Answer("yes", "; ".join(a.reason for a in answers))
 
 
+def is_localizer(instance: Instance) -> bool:
+    """Scout image, by Image Type."""
+    return not {"LOCALIZER", "SCOUT"}.isdisjoint(instance.image_type)
+
+
 def is_not_localizer(instance: Instance) -> Answer:
     """No scout image, by Image Type; a description that says so leaves it unknown."""
-    if not {"LOCALIZER", "SCOUT"}.isdisjoint(instance.image_type):
+    if is_localizer(instance):
         return Answer("no", f"Image Type {chr(92).join(instance.image_type)}")
     if re.search(r"locali[sz]er|scout", instance.series_description, re.IGNORECASE):
         return Answer("unknown", f"description {instance.series_description!r}")

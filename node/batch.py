@@ -123,7 +123,7 @@ def _candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]
 
 
 def _number(one: Candidate) -> tuple[int, str]:
-    number = one.instances[0].series_number
+    number = one.first.series_number
     return (number if number is not None else 1 << 31, one.series)
 
 
@@ -136,7 +136,7 @@ def _status(one: Candidate, verdict: Verdict, rules: Sequence[Rule]) -> Status:
         replace(rule, all=tuple(name for name in rule.all if name != HAS_ENOUGH_SLICES))
         for rule in rules
     )
-    if one.verdict.value == "yes" or judge(one.instances, None, by_header).value != "yes":
+    if one.verdict.value == "yes" or judge(one.judged, None, by_header).value != "yes":
         return "skipped"
     return "incomplete" if isinstance(one.grid, Gaps) else "refused"
 

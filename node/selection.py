@@ -1,19 +1,21 @@
-"""Which complete series is worked on: the rules' verdict, and one of twins.
+"""Which volume of a series is worked on, and which series of one acquisition: the rules' verdict.
 
 Twins are one acquisition reconstructed twice, with and without distortion correction: same study,
-frame of reference, grid, TE and TR. The corrected one is chosen; its distances are the true ones.
+frame of reference, grid, TE and TR. The corrected one is chosen; its distances are the true ones. Of
+the images of a Dixon acquisition the water or in-phase one is chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from dicomseg import headers
+from dicomseg.contrast import DIXON_RANK, Dixon, dixon_of
 from dicomseg.headers import Instance, distortion_rank
-from dicomseg.series import Gaps, Grid, assemble, same_geometry
+from dicomseg.series import Gaps, Grid, grids, images, same_geometry
 from node.clock import Ages, Clock
 from node.events import SeriesEnded, unheard
 from node.journal import Journal
@@ -30,7 +32,7 @@ _CORRECTION: Final = ("without distortion correction", "corrected in 2D", "corre
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One series as selection sees it."""
+    """One series as selection sees it. instances: all its objects; grid: the volume that was judged."""
 
     series: str
     instances: tuple[Instance, ...]
@@ -38,50 +40,88 @@ class Candidate:
     verdict: Verdict
 
     @property
+    def judged(self) -> tuple[Instance, ...]:
+        """The objects that the verdict is about: those of the grid, else those that may be slices."""
+        if isinstance(self.grid, Grid):
+            return self.grid.instances
+        return tuple(images(self.instances))
+
+    @property
+    def first(self) -> Instance:
+        """One object that stands for the series."""
+        return self.judged[0]
+
+    @property
     def rank(self) -> int:
         """How well distortion is corrected: 0 not, 1 in 2D, 2 in 3D."""
-        return distortion_rank(self.instances[0])
+        return distortion_rank(self.first)
+
+    @property
+    def dixon(self) -> Dixon:
+        """Which image of a Dixon acquisition it is; "" for none."""
+        return dixon_of(self.first)
+
+    @property
+    def preference(self) -> tuple[int, int]:
+        """Among the series of one acquisition the highest is preferred."""
+        return -DIXON_RANK[self.dixon], self.rank
 
     @property
     def name(self) -> str:
         """What people call the series."""
-        first = self.instances[0]
-        number = "?" if first.series_number is None else str(first.series_number)
-        return f"series {number} {first.series_description!r}"
+        number = "?" if self.first.series_number is None else str(self.first.series_number)
+        return f"series {number} {self.first.series_description!r}"
 
 
 def candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
-    """Assemble and judge one series by itself."""
-    grid = assemble(instances)
-    return Candidate(series, tuple(instances), grid, judge(instances, grid, rules))
+    """Assemble and judge one series by itself: of several volumes the first that a rule accepts."""
+    given, found = tuple(instances), grids(instances)
+    if isinstance(found, Gaps):
+        return Candidate(series, given, found, judge(images(given) or given, found, rules))
+    made = [Candidate(series, given, g, judge(g.instances, g, rules)) for g in found]
+    best = min(made, key=lambda c: _ORDER[c.verdict.value])
+    return replace(best, verdict=_with_set_aside(best.verdict, found[made.index(best)]))
+
+
+_ORDER: Final = {"yes": 0, "unknown": 1, "no": 2}
+
+
+def _with_set_aside(verdict: Verdict, grid: Grid) -> Verdict:
+    """Say also what of the series is left out."""
+    told = tuple(f"set aside: {s.text}" for s in grid.set_aside)
+    return replace(verdict, reasons=(*verdict.reasons, *told))
 
 
 def choose(study: Sequence[Candidate]) -> Mapping[str, Verdict]:
-    """Return the verdicts of one study's series: as judged, but only the better of twins is accepted."""
-    return {c.series: _with_twins(c, study) for c in study}
+    """Return the verdicts of one study's series: as judged, but of one acquisition only the best is accepted."""
+    return {c.series: _among(c, study) for c in study}
 
 
-def _with_twins(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
+def _among(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
     if mine.verdict.value != "yes":
         return mine.verdict
-    better = [c for c in study if is_better_twin(c, mine)]
+    better = [c for c in study if is_better(c, mine)]
     if not better:
         return mine.verdict
-    chosen = max(better, key=lambda c: c.rank)
-    reason = f"twin of {chosen.name}, which is {_CORRECTION[chosen.rank]} and was chosen; this one is {_CORRECTION[mine.rank]}"
+    chosen = max(better, key=lambda c: c.preference)
+    if DIXON_RANK[chosen.dixon] < DIXON_RANK[mine.dixon]:
+        reason = f"{mine.dixon} of a Dixon acquisition; {chosen.name}, its {chosen.dixon or 'plain'} image, was chosen"
+    else:
+        reason = f"twin of {chosen.name}, which is {_CORRECTION[chosen.rank]} and was chosen; this one is {_CORRECTION[mine.rank]}"
     return Verdict("no", mine.verdict.rule, (reason,))
 
 
-def is_better_twin(other: Candidate, mine: Candidate) -> bool:
-    """Whether `other` is the same acquisition as `mine`, eligible and better corrected."""
-    if other.series == mine.series or other.rank <= mine.rank or other.verdict.value != "yes":
+def is_better(other: Candidate, mine: Candidate) -> bool:
+    """Whether `other` is of the same acquisition as `mine`, eligible and preferred to it."""
+    if other.series == mine.series or other.verdict.value != "yes":
         return False
     if isinstance(other.grid, Gaps) or isinstance(mine.grid, Gaps):
         return False
-    a, b = other.instances[0], mine.instances[0]
+    a, b = other.first, mine.first
     return (
-        a.study_uid == b.study_uid
-        and _alike(a.echo_time_ms, b.echo_time_ms)
+        other.preference > mine.preference
+        and a.study_uid == b.study_uid
+        and (_alike(a.echo_time_ms, b.echo_time_ms) or bool(other.dixon and mine.dixon))
         and _alike(a.repetition_time_ms, b.repetition_time_ms)
         and same_geometry(other.grid, mine.grid)
     )
@@ -94,8 +134,9 @@ def _alike(a: float | None, b: float | None) -> bool:
 
 
 def may_have_a_twin(mine: Candidate) -> bool:
-    """Whether a better corrected twin may still come: the scanner says it did not correct (ND)."""
-    return mine.rank == 0 and "ND" in mine.instances[0].image_type
+    """Whether a preferred series of its acquisition may still come: it is uncorrected (ND), or no water image."""
+    uncorrected = mine.rank == 0 and "ND" in mine.first.image_type
+    return uncorrected or DIXON_RANK[mine.dixon] > 0
 
 
 # ---- the step ------------------------------------------------------------------------------------
@@ -184,8 +225,8 @@ class Selection:
         return receiving or silent_s < min(self.settle_s, TWIN_S)
 
     def _rivals(self, row: SeriesRow, mine: Candidate) -> list[Candidate]:
-        """Other series of the study that could be twins of an uncorrected or 2D-corrected one."""
-        if mine.rank == len(_CORRECTION) - 1:
+        """Other series of the study that could be preferred to this one."""
+        if mine.preference == (0, len(_CORRECTION) - 1):
             return []
         study = self.journal.study_series(row.key.study)
         found: list[Candidate] = []

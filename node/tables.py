@@ -41,7 +41,7 @@ def coloured(word: str) -> str:
 
 def judged_json(judged: Judged) -> dict[str, Any]:
     """One row of `select --json`."""
-    first, grid = judged.candidate.instances[0], judged.candidate.grid
+    first, grid = judged.candidate.first, judged.candidate.grid
     regular = None if isinstance(grid, Gaps) else grid
     return {
         "study": judged.study,

@@ -79,13 +79,13 @@ def decide(
         if instances
         else Gaps("no-instances", "no object of the series can be read")
     )
-    if isinstance(grid, Grid) and grid.shape[0] == count and not owed:
-        return Decision(SeriesEvent.GEOMETRY_COMPLETE)
+    if isinstance(grid, Grid) and count is not None and grid.reaches(count) and not owed:
+        return Decision(SeriesEvent.GEOMETRY_COMPLETE, _said(grid))
     if isinstance(grid, Grid) and not problems and not owed:
         if count is None and not (settled or owed == 0):
             return WAIT
         if count is None or owed == 0 or (quiet if count > grid.shape[0] else settled):
-            return Decision(SeriesEvent.GEOMETRY_COMPLETE, _differs(count, grid))
+            return Decision(SeriesEvent.GEOMETRY_COMPLETE, _said(grid, count))
     if (
         (settled or quiet)
         and instances
@@ -113,8 +113,10 @@ def _more_will_come(instances: Sequence[Instance], count: int | None, *, settled
     return len(instances) < count and instances[0].frames == 1
 
 
-def _differs(count: int | None, grid: Grid) -> str:
-    return "" if count is None else count_differs(count, grid.shape[0])
+def _said(grid: Grid, count: int | None = None) -> str:
+    """What is unusual about a complete series: another number of slices, objects that were left out."""
+    differs = [] if count is None else [count_differs(count, grid.shape[0])]
+    return "; ".join([*differs, *(f"set aside: {s.text}" for s in grid.set_aside)])
 
 
 def remembering(size: int = REMEMBERED) -> Callable[[Path], Instance]:

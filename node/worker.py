@@ -23,7 +23,7 @@ from dicomseg import headers
 from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.identity import ResultKey
 from dicomseg.segmentation import NotInView
-from dicomseg.series import Gaps, Grid, assemble, too_small
+from dicomseg.series import Gaps, Grid, too_small
 from model.bundle import LoadedModel
 from model.window import PAPER_SHAPE
 from node import config as configuration
@@ -34,6 +34,7 @@ from node.events import EventLog, ModelChanged, SeriesEnded, StepFailed, quiet_l
 from node.journal import Journal
 from node.pipeline import key_of, load_model, process_series, settings_after, settings_of
 from node.records import ResultRow, SeriesRow
+from node.selection import candidate
 from node.states import SeriesEvent, SeriesState
 from node.work import READY, Heartbeat, give_back
 
@@ -150,7 +151,7 @@ class Worker:
 
     def _grid(self, row: SeriesRow) -> Grid:
         instances = [headers.read(i.path) for i in self.journal.instances_of(row.key)]
-        grid = assemble(instances)
+        grid = candidate(row.key.series, instances, self.config.rules).grid
         if isinstance(grid, Gaps):
             raise SeriesRefused(grid.text)
         small = too_small(grid)

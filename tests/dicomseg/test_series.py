@@ -139,35 +139,38 @@ CASES = {
         "doubled-positions",
         "instance 5 and instance 15",
     ),
-    "two echo times": (
-        lambda w: [*w, *(replace(i, echo_time_ms=60.0, sop_instance_uid=f"9.{n}") for n, i in enumerate(w))],
-        "two-echoes",
-        "60 to 120 ms",
-    ),
-    "two echo numbers": (
-        lambda w: [*w, *(replace(i, echo_number=2, sop_instance_uid=f"9.{n}") for n, i in enumerate(w))],
-        "two-echoes",
-        "two echo numbers",
-    ),
-    "one slice moved by 0.1 mm": (
-        lambda w: [*w[:4], shifted(w[4], [0, 0, 0.1]), *w[5:]],
+    "one slice moved by 0.2 mm": (
+        lambda w: [*w[:4], shifted(w[4], [0, 0, 0.2]), *w[5:]],
         "uneven-spacing",
-        r"1\.000 mm between instance 4 and instance 5",
+        r"1\.100 mm between instance 4 and instance 5",
     ),
-    "every second slice moved by 0.02 mm": (
-        lambda w: [shifted(i, [0, 0, 0.02 * (n % 2)]) for n, i in enumerate(w)],
+    "one slice moved sideways by 0.2 mm": (
+        lambda w: [*w[:4], shifted(w[4], [0.2, 0, 0]), *w[5:]],
+        "uneven-spacing",
+        r"instance 5 lies 0\.1\d mm beside its place",
+    ),
+    "every third slice moved by 0.25 mm": (
+        lambda w: [shifted(i, [0, 0, 0.25 * (n % 3 == 1)]) for n, i in enumerate(w)],
         "uneven-spacing",
         "0.9",
     ),
     "a jump between two stacks": (
-        lambda w: [*w[:7], *(shifted(i, [0, 0, 10.0]) for i in w[7:])],
+        lambda w: [*w[:7], *(shifted(i, [0, 0, 0.3]) for i in w[7:])],
         "uneven-spacing",
-        r"10\.900 mm between instance 7 and instance 8",
+        r"1\.200 mm between instance 7 and instance 8",
     ),
     "spacing that grows": (
-        lambda w: [shifted(i, [0, 0, 0.003 * n * n]) for n, i in enumerate(w)],
+        lambda w: [shifted(i, [0, 0, 0.006 * n * n]) for n, i in enumerate(w)],
         "uneven-spacing",
         "mm",
+    ),
+    "one slice tilted by 0.2°": (
+        lambda w: [
+            replace(i, row_lps=(1.0, a, 0.0), column_lps=(-a, 1.0, 0.0), rows=320, columns=320)
+            for n, i in enumerate(w) for a in [0.0035 * (n == 4)]
+        ],
+        "mixed-orientations",
+        "instance 5: other image orientation",
     ),
     "a slice at the moon": (
         lambda w: [*w[:4], shifted(w[4], [0, 0, 4e11]), *w[5:]],
@@ -175,7 +178,7 @@ CASES = {
         "instance 5",
     ),
     "slices too close and too far": (
-        lambda w: [shifted(w[0], [0, 0, -9000]), w[1], shifted(w[1], [0, 0, 0.02])],
+        lambda w: [shifted(w[0], [0, 0, -9000]), w[1], shifted(w[1], [0, 0, 0.07])],
         "uneven-spacing",
         "mm between",
     ),
@@ -184,8 +187,7 @@ CASES = {
         "shear",
         r"0\.060 mm per 0\.900 mm",
     ),
-    "frames and slices": (lambda w: [*w[:-1], replace(w[-1], frames=3)], "several-volumes", "14 objects"),
-    "frames without positions": (lambda w: [replace(w[0], frames=9)], "no-geometry", "9 frames, 0 positions"),
+    "frames without positions": (lambda w: [replace(w[0], frames=9)], "no-geometry", "9 frames: position"),
 }  # fmt: skip
 
 
@@ -202,9 +204,10 @@ TOLERATED = {
     "orientation rounded": lambda w: [
         replace(i, row_lps=(1.0, 5e-5 * (n % 2), 0.0)) for n, i in enumerate(w)
     ],
-    "slices moved by 0.002 mm": lambda w: [
-        shifted(i, [0, 0, 0.002 * (n % 2)]) for n, i in enumerate(w)
+    "slices moved by 0.1 mm": lambda w: [
+        shifted(i, [0, 0, 0.1 * (n % 2)]) for n, i in enumerate(w)
     ],
+    "one slice moved by 0.1 mm": lambda w: [*w[:4], shifted(w[4], [0, 0, 0.1]), *w[5:]],
     "shear of 0.03 mm per slice": lambda w: [shifted(i, [0.03 * n, 0, 0]) for n, i in enumerate(w)],
     "no instance numbers": lambda w: [replace(i, instance_number=None) for i in w],
     "echo times that jitter": lambda w: [replace(i, echo_time_ms=120 + 0.01 * n) for n, i in enumerate(w)],
@@ -217,7 +220,7 @@ def test_rounding_is_tolerated(whole, case):
     grid = assemble(changed)
     assert isinstance(grid, Grid), grid
     for n, instance in enumerate(grid.instances):
-        assert (grid.affine @ [n, 0, 0, 1])[:3] == pytest.approx(instance.position_lps, abs=0.01)
+        assert (grid.affine @ [n, 0, 0, 1])[:3] == pytest.approx(instance.position_lps, abs=0.1)
 
 
 def test_a_single_slice_is_as_deep_as_its_thickness(whole):
@@ -252,7 +255,7 @@ def test_twins_share_their_geometry(whole):
 EXPECTED = {
     "ge-epi-axial": "doubled-positions",
     "pydicom-emri-small": "no-geometry",
-    "siemens-epi-sag-mosaic": "doubled-positions",
+    "siemens-epi-sag-mosaic": "sagittal",
     "siemens-phoenix-report": "no-geometry",
     "siemens-scout-mpr-cor": "mixed-orientations",
     "siemens-t1-fl2d-sag-decubitus": "sagittal",

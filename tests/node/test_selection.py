@@ -169,3 +169,92 @@ def test_what_makes_twins(
     ]
     verdicts = choose(study)
     assert {uid for uid, verdict in verdicts.items() if verdict.value == "yes"} == chosen
+
+
+def _judged(tmp_path: Path, write_series: Any, series: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    study = [
+        candidate(
+            uid,
+            [headers.read(p) for p in write_series(tmp_path / uid, series=uid, **changes)],
+            DEFAULT_RULES,
+        )
+        for uid, changes in series.items()
+    ]
+    return dict(choose(study))
+
+
+@pytest.mark.parametrize("left_out", ["", "WATER"])
+def test_of_a_dixon_one_image_is_chosen_and_named(
+    tmp_path: Path, write_series: Any, left_out: str
+) -> None:
+    kinds = [k for k in ("FAT", "OPP_PHASE", "IN_PHASE", "WATER") if k != left_out]
+    series = {
+        f"1.2.{n}": {
+            "ImageType": ["ORIGINAL", "PRIMARY", "DIXON", kind],
+            "SeriesDescription": f"t2_space_dixon_{kind}",
+            "SeriesNumber": n,
+        }
+        for n, kind in enumerate(kinds, 10)
+    }
+    verdicts = _judged(tmp_path, write_series, series)
+    (chosen,) = [uid for uid, verdict in verdicts.items() if verdict.value == "yes"]
+    assert series[chosen]["ImageType"][3] == kinds[-1]
+    for uid in series.keys() - {chosen}:
+        (reason,) = verdicts[uid].reasons
+        assert reason.endswith("image, was chosen")
+        assert f"series {series[chosen]['SeriesNumber']} 't2_space_dixon_{kinds[-1]}'" in reason
+
+
+def test_a_dixon_of_another_acquisition_is_no_rival(tmp_path: Path, write_series: Any) -> None:
+    kind = ["ORIGINAL", "PRIMARY", "DIXON"]
+    verdicts = _judged(
+        tmp_path,
+        write_series,
+        {
+            "1.2.3": {"ImageType": [*kind, "FAT"]},
+            "1.2.4": {"ImageType": [*kind, "WATER"], "FrameOfReferenceUID": "1.2.8"},
+        },
+    )
+    assert {uid for uid, verdict in verdicts.items() if verdict.value == "yes"} == {
+        "1.2.3",
+        "1.2.4",
+    }
+
+
+def test_a_fat_image_waits_for_the_water_image(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    kind = ["ORIGINAL", "PRIMARY", "DIXON"]
+    fat = _complete(journal, write_series(tmp_path / "a", ImageType=[*kind, "FAT"]))
+    step = _step(journal, clock)
+    assert step.run_once() == 0
+    water = _complete(
+        journal, write_series(tmp_path / "b", series="1.2.4", ImageType=[*kind, "WATER"])
+    )
+    clock.pass_s(SETTLE_S)
+    assert step.run_once() == 2
+    assert _state(journal, water) is SeriesState.SELECTED
+    assert _state(journal, fat) is SeriesState.SKIPPED
+
+
+def test_of_several_volumes_in_a_series_the_first_that_a_rule_accepts_is_judged(
+    tmp_path: Path, write_series: Any
+) -> None:
+    paths = write_series(tmp_path / "a", EchoTime=20.0)
+    second = write_series(tmp_path / "b", EchoTime=120.0)
+    given = [
+        *(headers.read(p) for p in paths),
+        *(
+            replace(headers.read(p), sop_instance_uid=f"9.{n}", instance_number=20 + n)
+            for n, p in enumerate(second)
+        ),
+    ]
+    stranger = replace(
+        given[0], sop_instance_uid="8.8", instance_number=99, image_type=("LOCALIZER",)
+    )
+    one = candidate("1.2.3", [stranger, *given], DEFAULT_RULES)
+    assert one.verdict.value == "yes"
+    assert one.first.echo_time_ms == 120.0
+    told = "; ".join(one.verdict.reasons)
+    assert "set aside: instance 99: a localizer" in told
+    assert "other echo time (TE 20 ms)" in told

@@ -1,0 +1,350 @@
+"""A stranger in the series does not cost the series, and no slice that belongs to it is set aside."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicomseg.contrast import contrast_of, dixon_of
+from dicomseg.headers import from_dataset
+from dicomseg.series import Gaps, Grid, assemble, expected_count, grids
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
+SAGITTAL = {"row_lps": (0.0, 1.0, 0.0), "column_lps": (0.0, 0.0, -1.0)}
+BARE = {"position_lps": None, "row_lps": None, "column_lps": None, "spacing_mm": None}
+
+
+@pytest.fixture
+def whole(scan):
+    return [
+        replace(from_dataset(ds, Path(f"{n}.dcm"), ""), pixel_digest=f"p{n}", acquisition_number=1)
+        for n, ds in enumerate(scan.datasets())
+    ]
+
+
+def another(instance, number=99, **changes):
+    """The same object under another UID, changed."""
+    changes = {"sop_instance_uid": f"9.9.{number}", "instance_number": number} | changes
+    return replace(instance, **changes)
+
+
+def again(whole, number=100, **changes):
+    """The whole series under other UIDs, changed."""
+    return [another(i, number + n, **changes) for n, i in enumerate(whole)]
+
+
+def moved(instance, by_mm, **changes):
+    position = np.array(instance.position_lps) + by_mm
+    return replace(instance, position_lps=tuple(float(v) for v in position), **changes)
+
+
+STRANGERS = {
+    "secondary capture": (
+        lambda w: [another(w[3], sop_class_uid=SECONDARY_CAPTURE, frame_of_reference_uid="", **BARE)],
+        "not-an-mr-image",
+    ),
+    "presentation state": (
+        lambda w: [another(w[3], sop_class_uid=PRESENTATION_STATE, rows=None, columns=None, **BARE)],
+        "not-an-mr-image",
+    ),
+    "private class": (
+        lambda w: [another(w[3], n, sop_class_uid=SIEMENS_NON_IMAGE, **BARE) for n in (98, 99)],
+        "not-an-mr-image",
+    ),
+    "localizer": (
+        lambda w: [another(w[3], image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"), **SAGITTAL)],
+        "localizer",
+    ),
+    "slice of another orientation": (lambda w: [another(w[3], **SAGITTAL)], "mixed-orientations"),
+    "three scouts": (
+        lambda w: [another(w[3], n, rows=64, columns=64, **SAGITTAL) for n in (97, 98, 99)],
+        "mixed-sizes",
+    ),
+    "slice of another size": (lambda w: [another(w[3], rows=9)], "mixed-sizes"),
+    "slice of another frame of reference": (
+        lambda w: [another(w[3], frame_of_reference_uid="7.7")],
+        "mixed-frames-of-reference",
+    ),
+    "slice of another pixel spacing": (lambda w: [another(w[3], spacing_mm=(0.9, 0.9))], "mixed-spacing"),
+    "a slice twice with equal pixels": (lambda w: [another(w[3])], "repeated-slices"),
+    "three slices twice": (lambda w: [another(w[n], 90 + n) for n in (2, 3, 13)], "repeated-slices"),
+    "a slice twice with equal pixels, another acquisition": (
+        lambda w: [another(w[3], acquisition_number=2)],
+        "repeated-slices",
+    ),
+    "a slice again with other pixels, another acquisition": (
+        lambda w: [another(w[3], acquisition_number=2, pixel_digest="other")],
+        "other-acquisition",
+    ),
+    "derived images": (
+        lambda w: [another(w[3], 90 + n, image_type=("DERIVED", "PRIMARY")) for n in range(5)],
+        "mixed-contrasts",
+    ),
+    "fat": (lambda w: again(w, image_type=("ORIGINAL", "PRIMARY", "DIXON", "FAT")), "mixed-contrasts"),
+    "phase": (lambda w: again(w, image_type=("ORIGINAL", "PRIMARY", "P", "ND")), "mixed-contrasts"),
+    "a short echo": (lambda w: again(w, echo_time_ms=20.0), "two-echoes"),
+    "a second echo number": (
+        lambda w: again(w, echo_number=2, pixel_digest="e"),
+        "other-acquisition",
+    ),
+    "an object of several frames": (
+        lambda w: [another(w[3], frames=3, frame_positions_lps=tuple(i.position_lps for i in w[:3]))],
+        "several-volumes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("announced", [None, 14])
+@pytest.mark.parametrize("kind", sorted(STRANGERS))
+def test_a_stranger_is_set_aside_and_named(whole, kind, announced):
+    whole = [replace(i, images_in_acquisition=announced) for i in whole]
+    change, code = STRANGERS[kind]
+    strangers = change(whole)
+    given = random.Random(4).sample([*whole, *strangers], len(whole) + len(strangers))
+    found, alone = assemble(given), assemble(whole)
+    assert isinstance(found, Grid), found
+    assert isinstance(alone, Grid)
+    assert [i.position_lps for i in found.instances] == [i.position_lps for i in alone.instances]
+    assert np.array_equal(found.affine, alone.affine)
+    (aside,) = found.set_aside
+    assert (aside.code, aside.count) == (code, sum(s.frames for s in strangers))
+    assert alone.set_aside == ()
+    assert {name.split(" frame")[0] for name in aside.names} <= {
+        f"instance {s.instance_number}" for s in given
+    }
+    assert aside.names[0] in aside.text
+
+
+def test_the_copy_that_stays_is_of_the_commonest_acquisition(whole):
+    first = another(whole[3], number=1, acquisition_number=2)
+    found = assemble([first, *whole])
+    assert isinstance(found, Grid)
+    assert found.instances == tuple(whole)
+
+
+def test_of_two_acquisitions_the_later_one_is_used_whole(whole):
+    later = again(whole, acquisition_number=2, pixel_digest="later")
+    found = assemble([*whole, *later])
+    assert isinstance(found, Grid)
+    assert {i.acquisition_number for i in found.instances} == {2}
+    assert [(a.code, a.count) for a in found.set_aside] == [("other-acquisition", 14)]
+    assert "acquisition number" in found.set_aside[0].text
+
+
+@pytest.mark.parametrize(
+    "marks", [{"temporal_position": 2}, {"acquisition_time": "090000", "acquisition_date": "20260101"}]
+)  # fmt: skip
+def test_two_time_points_are_told_apart(whole, marks):
+    plain = [replace(i, temporal_position=1, acquisition_time="080000", acquisition_date="20260101") for i in whole]  # fmt: skip
+    found = assemble([*plain, *again(plain, pixel_digest="later", **marks)])
+    assert isinstance(found, Grid)
+    assert found.shape[0] == 14
+    assert len({i.temporal_position for i in found.instances}) == 1
+    if "acquisition_time" in marks:
+        assert {i.acquisition_time for i in found.instances} == {"090000"}
+
+
+def test_a_second_acquisition_that_is_incomplete_is_not_taken(whole):
+    later = again(whole, acquisition_number=2, pixel_digest="later")
+    found = assemble([*whole, *later[:5], *later[6:]])
+    assert isinstance(found, Grid)
+    assert {i.acquisition_number for i in found.instances} == {1}
+
+
+def test_a_moved_second_acquisition_is_told_apart(whole):
+    later = [moved(i, [0, 0, 0.31]) for i in again(whole, acquisition_number=2)]
+    found = assemble([*whole, *later])
+    assert isinstance(found, Grid)
+    assert {i.acquisition_number for i in found.instances} == {2}
+
+
+def test_interleaved_acquisitions_are_one_volume(whole):
+    found = assemble([replace(i, acquisition_number=1 + n % 2) for n, i in enumerate(whole)])
+    assert isinstance(found, Grid)
+    assert found.shape[0] == 14
+    assert found.set_aside == ()
+
+
+FLAWS = {
+    "one missing": lambda w: [*w[:5], *w[6:]],
+    "two missing": lambda w: [*w[:5], *w[6:9], *w[10:]],
+    "one displaced": lambda w: [*w[:5], moved(w[5], [0, 0, 0.3]), *w[6:]],
+}
+
+
+@pytest.mark.parametrize("flaw", sorted(FLAWS))
+@pytest.mark.parametrize("kind", sorted(STRANGERS))
+def test_a_stranger_hides_no_missing_slice(whole, kind, flaw):
+    strangers = STRANGERS[kind][0](whole)
+    if kind in {"fat", "phase", "a short echo", "a second echo number"}:
+        strangers = FLAWS[flaw](strangers)
+    if kind.startswith(("a slice", "three slices")) and "missing" in flaw:
+        strangers = [s for s in strangers if s.position_lps != whole[5].position_lps]
+    given = [*FLAWS[flaw](whole), *strangers]
+    found = assemble(given)
+    assert isinstance(found, Gaps), found
+
+
+@pytest.mark.parametrize("flaw", sorted(FLAWS))
+def test_interleaved_acquisitions_hide_no_flaw(whole, flaw):
+    marked = [replace(i, acquisition_number=1 + n % 2) for n, i in enumerate(whole)]
+    assert isinstance(assemble(FLAWS[flaw](marked)), Gaps)
+
+
+ODD_AT_THE_END = {
+    "no position": BARE,
+    "other orientation": SAGITTAL,
+    "other frame of reference": {"frame_of_reference_uid": "7.7"},
+    "other size": {"rows": 9},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ODD_AT_THE_END))
+def test_a_broken_last_slice_is_missed_where_the_number_is_announced(whole, kind):
+    told = [replace(i, images_in_acquisition=14) for i in whole]
+    found = assemble([*told[:-1], replace(told[-1], **ODD_AT_THE_END[kind])])
+    assert isinstance(found, Gaps)
+    assert "instance 14" in found.text
+
+
+def test_a_slice_that_lost_its_position_is_missed(whole):
+    found = assemble([*whole[:-1], replace(whole[-1], **BARE)])
+    assert isinstance(found, Gaps)
+    assert found.code == "no-geometry"
+
+
+HALVES = {
+    "orientation": SAGITTAL,
+    "frame of reference": {"frame_of_reference_uid": "7.7"},
+    "size": {"rows": 9},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(HALVES))
+def test_two_equal_halves_are_no_choice_and_both_named(whole, kind):
+    other = again(whole, **HALVES[kind])
+    if kind == "orientation":
+        other = [moved(i, [0.9 * n, 0, -0.9 * n]) for n, i in enumerate(other)]
+    found = assemble([*whole, *other])
+    assert isinstance(found, Gaps)
+    assert "two volumes of 14 slices" in found.text
+    assert "instance 1, " in found.text
+    assert "instance 10" in found.text.split(";")[1]
+
+
+def test_of_two_stacks_the_larger_one_is_used_and_the_other_named(whole):
+    other = [moved(i, [0.9 * n, 0, -0.9 * n]) for n, i in enumerate(again(whole, **SAGITTAL))]
+    found = assemble([*whole, *other[:12]])
+    assert isinstance(found, Grid)
+    assert found.orientation == "axial"
+    assert [(a.code, a.count) for a in found.set_aside] == [("mixed-orientations", 12)]
+
+
+def test_all_volumes_are_given_the_preferred_first(whole):
+    kinds = ["FAT", "OPP_PHASE", "WATER", "IN_PHASE"]
+    given = [
+        i
+        for n, kind in enumerate(kinds)
+        for i in again(whole, 100 * n, image_type=("ORIGINAL", "PRIMARY", "DIXON", kind))
+    ]
+    found = grids([replace(i, images_in_acquisition=56) for i in given])
+    assert not isinstance(found, Gaps)
+    assert [g.instances[0].image_type[-1] for g in found] == ["WATER", "IN_PHASE", "OPP_PHASE", "FAT"]  # fmt: skip
+    assert found[0].reaches(56)
+    assert found[0].reaches(14)
+    assert not found[0].reaches(64)
+
+
+def test_a_stranger_does_not_change_the_announced_number(whole):
+    told = [replace(i, images_in_acquisition=14) for i in whole]
+    stranger = another(whole[0], sop_class_uid=SECONDARY_CAPTURE, images_in_acquisition=None)
+    assert expected_count([*told, stranger]) == 14
+
+
+PATIENT = ("id", "issuer", "name", "", "", "birth")
+OTHERS = {
+    "Patient ID": ("other", "issuer", "name", "", "", "birth"),
+    "Issuer": ("id", "other", "name", "", "", "birth"),
+    "Name": ("id", "issuer", "other", "", "", "birth"),
+    "Birth": ("id", "issuer", "name", "", "", "other"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(OTHERS))
+def test_two_patients_in_one_series_are_refused(whole, what):
+    given = [replace(i, patient=PATIENT if n < 9 else OTHERS[what]) for n, i in enumerate(whole)]
+    found = assemble(given)
+    assert isinstance(found, Gaps)
+    assert found.code == "mixed-patients"
+    assert what in found.text
+    assert "instance 10, instance 11" in found.text
+
+
+def test_two_patients_are_refused_even_where_the_second_has_a_stranger_only(whole):
+    given = [replace(i, patient=PATIENT) for i in whole]
+    odd = another(given[3], sop_class_uid=SECONDARY_CAPTURE, patient=OTHERS["Patient ID"])
+    found = assemble([*given, odd])
+    assert isinstance(found, Gaps)
+    assert found.code == "mixed-patients"
+
+
+SAME_PERSON = [
+    {"PatientName": "Doe^Jane"},
+    {"PatientName": "DOE^JANE"},
+    {"PatientName": "Doe^Jane^^^"},
+    {"PatientName": " Doe ^Jane "},
+    {"PatientName": ""},
+    {"PatientName": "Doe^Jane=山田"},
+    {"PatientID": " 7 "},
+    {"IssuerOfPatientID": ""},
+    {"PatientBirthDate": ""},
+]
+
+
+def test_how_a_name_is_written_makes_no_other_person(scan):
+    given = []
+    for n, ds in enumerate(scan.datasets()):
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.PatientName, ds.PatientID, ds.IssuerOfPatientID = "Doe^Jane", "7", "HOSPITAL"
+        ds.PatientBirthDate = "19500101"
+        for keyword, value in SAME_PERSON[n % len(SAME_PERSON)].items():
+            setattr(ds, keyword, value)
+        given.append(from_dataset(ds, Path(f"{n}.dcm"), ""))
+    assert isinstance(assemble(given), Grid)
+    assert "doe" not in repr(given).casefold()
+
+
+@pytest.mark.parametrize(
+    ("image_type", "description", "dixon"),
+    [
+        (("ORIGINAL", "PRIMARY", "DIXON", "WATER"), "", "water"),
+        (("DERIVED", "PRIMARY", "DIXON", "OPP_PHASE", "NORM"), "", "opposed phase"),
+        (("ORIGINAL", "PRIMARY", "W", "W", "DERIVED"), "", "water"),
+        (("ORIGINAL", "PRIMARY", "F"), "", "fat"),
+        (("ORIGINAL", "PRIMARY", "IP"), "", "in phase"),
+        (("ORIGINAL", "PRIMARY", "M", "ND"), "t2_spc_dixon_F", "fat"),
+        (("ORIGINAL", "PRIMARY", "OTHER"), "WATER: Sag T2 CUBE Flex", "water"),
+        (("ORIGINAL", "PRIMARY", "OTHER"), "InPhase: Sag T2 CUBE Flex", "in phase"),
+        (("ORIGINAL", "PRIMARY", "M"), "t2_space_dixon_opp", "opposed phase"),
+        (("ORIGINAL", "PRIMARY", "M"), "t2_space_fat_sat", ""),
+        (("ORIGINAL", "PRIMARY", "M"), "t2_space_fatsat_sag", ""),
+        (("ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"), "t2_space_sag_iso", ""),
+        (("ORIGINAL", "PRIMARY", "M_FFE", "M", "FFE"), "", ""),
+    ],
+)
+def test_images_of_a_dixon_are_named(whole, image_type, description, dixon):
+    changed = replace(whole[0], image_type=image_type, series_description=description)
+    assert dixon_of(changed) == dixon
+
+
+def test_contrasts_have_names_for_messages():
+    assert contrast_of(("DERIVED", "PRIMARY", "DIXON", "FAT")).name == "derived fat"
+    assert contrast_of(("ORIGINAL", "PRIMARY", "P")).name == "phase"
+    assert contrast_of(("ORIGINAL", "PRIMARY", "M"), "IMAGINARY").name == "imaginary"
+    assert contrast_of(("ORIGINAL", "PRIMARY", "M")).name == "plain"
