@@ -19,6 +19,7 @@ from node.cli_shared import (
     leave_with,
     say_json,
     say_line,
+    say_progress,
     say_table,
 )
 
@@ -97,31 +98,30 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     Exit status: 0, 2 configuration or no journal.
     """
     import shutil
+    from dataclasses import asdict
 
-    from node.delivery_view import attention, attention_line, outdated
-    from node.states import DeliveryState
+    from node.attention import attention, matter_lines
 
     found = config_of(config)
     journal = journal_of(found)
-    unfinished = [s for s in DeliveryState if s is not DeliveryState.CONFIRMED]
-    entries = attention(journal.deliveries_in(*unfinished)) + outdated(journal.held_outdated())
+    counts, matters = journal.counts(), attention(journal)
     told = {
         "node": found.node.name,
         "ae_title": found.node.ae_title,
         "state": str(found.node.state),
         "disk_free_mb": shutil.disk_usage(found.node.state).free // 1_000_000,
-        "counts": journal.counts(),
-        "attention": entries,
+        "counts": counts,
+        "attention": [asdict(m) for m in matters],
     }
     if as_json:
         say_json(told)
         return
     say_line(f"{told['node']} ({told['ae_title']}), state in {told['state']}")
     say_line(f"free disk space: {told['disk_free_mb']} MB")
-    for name, count in sorted(journal.counts().items()):
+    for name, count in sorted(counts.items()):
         say_line(f"  {count:6d}  {name if '.' in name else f'series.{name}'}")
-    for entry in entries:
-        say_line(f"  {attention_line(entry)}")
+    for line in matter_lines(matters):
+        say_line(f"  {line}")
 
 
 @app.command("list")
@@ -132,6 +132,8 @@ def list_series(
 ) -> None:
     """List every series with its state and the reason for it.
 
+    --state quarantined and superseded also list series with such objects.
+
     \b
     Examples:
       lumbar-node list
@@ -141,22 +143,21 @@ def list_series(
     Exit status: 0, 2 configuration, unknown state or no journal.
     """
     from node.config_text import nearest
-    from node.explain import series_json
+    from node.explain import list_rows, reason_text
     from node.states import SeriesState
     from node.tables import coloured, table
 
     known = [s.value for s in SeriesState]
     if state is not None and state not in known:
         raise typer.BadParameter(f'no state "{state}"{nearest(state, known)}')
-    wanted = () if state is None else (SeriesState(state),)
-    rows = [series_json(r) for r in journal_of(config_of(config)).series_in(*wanted)]
+    rows = list_rows(journal_of(config_of(config)), state)
     if as_json:
         say_json(rows)
     elif rows:
         cells = [
-            (r["since"], r["series"], str(r["instances"]), coloured(r["state"]), r["reason"])
+            (r["since"], r["series"] or "without a UID", str(r["instances"]), coloured(r["state"]), reason_text(r))
             for r in rows
-        ]
+        ]  # fmt: skip
         say_table(table(("since", "series", "objects", "state", "reason"), cells))
 
 
@@ -231,14 +232,19 @@ def doctor(
             "--rebuild", help="Make the journal of a stopped node new from spool and results."
         ),
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare sizes only, not the digest of every file.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the journal with what lies on disk. Changes nothing without --rebuild.
+    """Compare the journal with what lies on disk, and tell what needs a person.
+
+    Reads every file once; changes nothing without --rebuild.
 
     \b
     Examples:
       lumbar-node doctor
-      lumbar-node doctor --json
+      lumbar-node doctor --quick --json
       lumbar-node doctor --rebuild
 
     \b
@@ -246,20 +252,18 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from node.doctor import examine
+    from node.doctor import Check, examine, finding_lines
 
     found = config_of(config)
     if rebuild:
         _rebuild(found, as_json=as_json)
         return
-    findings = examine(journal_of(found), found.node.state)
+    findings = examine(journal_of(found), Check(found.node.state, quick, say_progress))
     if as_json:
         say_json([asdict(f) for f in findings])
     else:
-        for one in findings:
-            say_line(f"{one.kind}: {one.path}: {one.remedy}")
-        if not findings:
-            say_line("journal and disk agree")
+        for line in finding_lines(findings) or ["journal and disk agree"]:
+            say_line(line)
     leave_with(1 if findings else 0)
 
 

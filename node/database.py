@@ -15,6 +15,7 @@ from typing import Self
 
 from node import journal_file
 from node.errors import StateRefused
+from node.folder import private_folder
 from node.schema import check_version, migrate
 
 
@@ -38,9 +39,9 @@ class Database:
         """
         journal = cls(path, now, journal_file.for_service)
         with _refusing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             migrate(journal._connection, path)
-            _check_pages(journal._connection)
+        journal.check_pages()
         return journal
 
     @classmethod
@@ -68,6 +69,13 @@ class Database:
                 )
             check_version(journal._connection, path)
         return journal
+
+    def check_pages(self) -> None:
+        """Look at every page once, so that damage is known before it matters. Raises `JournalDamaged`."""
+        with _refusing(self._path):
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise journal_file.damaged(self._path, found)
 
     def _kept(self, path: Path) -> str:
         root = self._path.parent
@@ -124,12 +132,3 @@ def _refusing(path: Path) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         raise journal_file.refusal(path, error) from error
-
-
-def _check_pages(connection: sqlite3.Connection) -> None:
-    """Look at every page once, so that a damaged one is known before anything is received."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        error = sqlite3.DatabaseError(found)
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error

@@ -78,14 +78,5 @@ def outdated(held: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     ]
 
 
-def attention_line(told: Mapping[str, Any]) -> str:
-    """One entry of `attention`, for people; a single result is named, several are counted."""
-    results = told["results"]
-    what = results[0] if len(results) == 1 else f"{len(results)} results"
-    when = f", next try {told['next_try']}" if told["next_try"] else ""
-    again = "; `lumbar-node retry UID` sends again" if told["state"] == DeliveryState.DEAD else ""
-    return f"{what} {_arrow(told)} {told['destination']} {told['state']}{when}: {told['reason']}{again}"
-
-
 def _arrow(told: Mapping[str, Any]) -> str:
     return "withdrawal →" if told["kind"] == WITHDRAWAL else "→"

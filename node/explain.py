@@ -6,6 +6,7 @@ Everything is read; nothing here writes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any, Final
 from node.clock import at_text
 from node.delivery_view import delivery_json, delivery_line, is_open
 from node.journal import Journal
-from node.records import RESULT, DeliveryRow, EventRow, ResultRow, SeriesKey, SeriesRow
-from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from node.records import RESULT, DeliveryRow, EventRow, InstanceRow, ResultRow, SeriesKey, SeriesRow
+from node.states import DeliveryEvent, DeliveryState, InstanceState, SeriesEvent, SeriesState
 
 _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
     {
@@ -29,6 +30,8 @@ _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
         SeriesState.DELIVERED: "done",
         SeriesState.SKIPPED: "nothing to do; `lumbar-node retry UID` after a change of the rules",
         SeriesState.FAILED: "see the reason; `lumbar-node retry UID` tries again",
+        SeriesState.QUARANTINED: "nothing of it can be used; see the reasons, and send it again in the right form",
+        SeriesState.SUPERSEDED: "done; a correction took its objects into another series",
     }
 )
 
@@ -128,8 +131,14 @@ def timeline_json(times: Timeline) -> dict[str, Any]:
 # ---- list and why --------------------------------------------------------------------------------
 
 
-def series_json(row: SeriesRow) -> dict[str, Any]:
-    """One row of `list --json`."""
+Unused = Mapping[tuple[InstanceState, str], int]
+"""Number of quarantined and superseded objects of a series by state and reason."""
+MOST_REASONS: Final = 3
+"""Reasons for unused objects that one row of `list` names; `why` names all."""
+
+
+def series_json(row: SeriesRow, unused: Unused = MappingProxyType({})) -> dict[str, Any]:
+    """One row of `list --json`; `reason` is the series' own, `why` adds what else a person should know."""
     return {
         "study": row.key.study,
         "series": row.key.series,
@@ -138,22 +147,87 @@ def series_json(row: SeriesRow) -> dict[str, Any]:
         "instances": row.instances,
         "last_slice": at_text(row.last_at),
         "since": at_text(row.state_at),
+        "fault": _fault_json(row) if row.fault else None,
+        "unused": [
+            {"state": str(state), "reason": reason, "objects": count}
+            for (state, reason), count in unused.items()
+        ],
     }
+
+
+def _fault_json(row: SeriesRow) -> dict[str, Any]:
+    return {
+        "step": row.fault_step,
+        "reason": row.fault,
+        "tries": row.fault_tries,
+        "next_try": at_text(row.try_at),
+    }
+
+
+def reason_text(told: Mapping[str, Any]) -> str:
+    """Why a series of `series_json` is as it is: its reason, its fault, its unused objects; "" when all is well."""
+    parts = [told["reason"]] if told["reason"] else []
+    if told["fault"]:
+        parts.append(_fault_text(told["fault"]))
+    # The reason of the last object set aside is the series' own too.
+    unused = [_unused_text(u) for u in told["unused"] if u["reason"] != told["reason"]]
+    parts += unused[:MOST_REASONS]
+    if len(unused) > MOST_REASONS:
+        parts.append(f"{len(unused) - MOST_REASONS} more reasons")
+    return "; ".join(parts)
+
+
+def _fault_text(fault: Mapping[str, Any]) -> str:
+    return f"{fault['step']} failed ({fault['tries']}): {fault['reason']}, next try {fault['next_try']}"
+
+
+def _unused_text(unused: Mapping[str, Any]) -> str:
+    return f"{unused['objects']} {unused['state']}: {unused['reason']}"
+
+
+def list_rows(journal: Journal, state: str | None) -> list[dict[str, Any]]:
+    """Rows of `list --json`: every series of which anything came.
+
+    state: only series in this state; `quarantined` and `superseded` also give those with such objects.
+    """
+    unused = journal.unused_counts()
+    if state in {InstanceState.QUARANTINED, InstanceState.SUPERSEDED}:
+        with_some = {k for k, counts in unused.items() if any(s == state for s, _ in counts)}
+        rows = [r for r in journal.series_in() if r.state == state or r.key in with_some]
+    else:
+        rows = journal.series_in(*(() if state is None else (SeriesState(state),)))
+    return [series_json(r, unused.get(r.key, {})) for r in rows]
 
 
 def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
     """Everything about a study, series, instance or result. Raises `UnknownUid`."""
-    return [_why(journal, row) for row in journal.find(uid)]
+    named = journal.instances_named(uid)
+    return [_why(journal, row, named) for row in journal.find(uid)]
 
 
-def _why(journal: Journal, row: SeriesRow) -> dict[str, Any]:
+def _why(journal: Journal, row: SeriesRow, named: Sequence[InstanceRow]) -> dict[str, Any]:
+    unused = Counter((i.state, i.reason) for i in journal.unused_of(row.key))
     return {
-        **series_json(row),
+        **series_json(row, unused),
         "next": _next(row, journal.deliveries_of(row.key)),
+        "objects": [_instance_json(i) for i in named if i.series == row.key],
         "results": [_result_json(r) for r in journal.results_of(row.key)],
         "deliveries": [delivery_json(d) for d in journal.deliveries_of(row.key)],
         "timeline": timeline_json(timeline(journal, row.key)),
-        "history": [_event_json(e) for e in _folded(journal.events_of(row.key))],
+        "history": _folded(journal.events_of(row.key)),
+    }
+
+
+def _instance_json(row: InstanceRow) -> dict[str, Any]:
+    """One object that was asked for by its UID."""
+    return {
+        "sop_instance": row.sop_instance_uid,
+        "digest": row.digest,
+        "state": str(row.state),
+        "reason": row.reason,
+        "superseded_by": row.superseded_by,
+        "path": str(row.path),
+        "received": at_text(row.received_at),
     }
 
 
@@ -177,23 +251,34 @@ def _next(row: SeriesRow, deliveries: Sequence[DeliveryRow]) -> str:
     return _NEXT[row.state]
 
 
-def _folded(events: Sequence[EventRow]) -> list[EventRow]:
-    """Leave out repeated slices: only the first of a run of `instance_stored` is told."""
-    kept: list[EventRow] = []
+_OF_OBJECTS: Final = frozenset(
+    {
+        SeriesEvent.INSTANCE_STORED,
+        SeriesEvent.INSTANCE_CORRECTED,
+        SeriesEvent.INSTANCE_SUPERSEDED,
+        SeriesEvent.INSTANCE_SET_ASIDE,
+        "instance_quarantined",
+    }
+)
+"""Events that come once per object."""
+
+
+def _folded(events: Sequence[EventRow]) -> list[dict[str, Any]]:
+    """History for programs: of a run of one event of objects, for one reason, the first is told, and how many."""
+    kept: list[dict[str, Any]] = []
     for event in events:
-        again = kept and kept[-1].event == event.event == SeriesEvent.INSTANCE_STORED
-        if not again:
-            kept.append(event)
+        told = {
+            "at": at_text(event.at), "event": event.event, "state": event.state, "objects": 1, "detail": event.detail,
+        }  # fmt: skip
+        if event.event in _OF_OBJECTS and kept and _alike(kept[-1], told):
+            kept[-1]["objects"] += 1
+        else:
+            kept.append(told)
     return kept
 
 
-def _event_json(event: EventRow) -> dict[str, Any]:
-    return {
-        "at": at_text(event.at),
-        "event": event.event,
-        "state": event.state,
-        "detail": event.detail,
-    }
+def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return bool(a["event"] == b["event"] and a["detail"].get("reason") == b["detail"].get("reason"))
 
 
 def _result_line(told: Mapping[str, Any]) -> str:
@@ -204,14 +289,29 @@ def _result_line(told: Mapping[str, Any]) -> str:
     return f"  result {told['result_id']}{before}{superseded} in {told['folder']}"
 
 
+def _event_line(told: Mapping[str, Any]) -> str:
+    reason = told["detail"].get("reason") or told["detail"].get("destination") or ""
+    times = f" × {told['objects']}" if told["objects"] > 1 else ""
+    return f"    {told['at']}  {told['event'] + times:<20} {told['state']:<11} {reason}".rstrip()
+
+
+def _object_line(told: Mapping[str, Any]) -> str:
+    because = f": {told['reason']}" if told["reason"] else ""
+    return f"  object {told['sop_instance']} {told['digest'][:12]} {told['state']}{because}"
+
+
 def why_lines(told: Mapping[str, Any]) -> list[str]:
     """One series of `why`, for people."""
     lines = [
-        f"series {told['series']}",
-        f"  study {told['study']}",
+        f"series {told['series'] or 'without a UID'}",
+        f"  study {told['study'] or 'without a UID'}",
         f"  {told['state']} since {told['since']}: {told['reason'] or told['next']}",
         f"  {told['instances']} objects, the last at {told['last_slice']}",
     ]
+    if told["fault"]:
+        lines.append(f"  {_fault_text(told['fault'])}")
+    lines += [f"  {_unused_text(u)}" for u in told["unused"]]
+    lines += [_object_line(o) for o in told["objects"]]
     if told["reason"]:
         lines.append(f"  next: {told['next']}")
     lines += [_result_line(r) for r in told["results"]]
@@ -219,9 +319,4 @@ def why_lines(told: Mapping[str, Any]) -> list[str]:
     stages = told["timeline"]["stages_s"]
     if stages:
         lines.append("  " + ", ".join(f"{name} {s:.1f} s" for name, s in stages.items()))
-    for event in told["history"]:
-        reason = event["detail"].get("reason") or event["detail"].get("destination") or ""
-        lines.append(
-            f"    {event['at']}  {event['event']:<20} {event['state']:<11} {reason}".rstrip()
-        )
-    return lines
+    return lines + [_event_line(e) for e in told["history"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -102,6 +103,8 @@ class InstanceTable(SeriesTable, DeliveryTable):
             old = self._stored(db, sop_instance_uid)
             if old is None or old["digest"] != digest:
                 return False
+            # One reason for all objects with one fault, whatever their files are called.
+            reason = reason.removeprefix(f"{Path(old['path']).name}: ")
             db.execute(
                 "UPDATE instance SET state = ?, reason = ? WHERE sop_instance = ? AND digest = ?",
                 (InstanceState.QUARANTINED, reason, sop_instance_uid, digest),
@@ -129,6 +132,11 @@ class InstanceTable(SeriesTable, DeliveryTable):
         return self._instances(
             "WHERE s.study = ? AND s.series = ? AND i.state <> 'stored' ORDER BY i.rowid", *key
         )
+
+    def all_instances(self) -> Iterator[InstanceRow]:
+        """Every object, one after the other: there may be millions."""
+        for row in self._connection.execute(_INSTANCE + "ORDER BY i.rowid"):
+            yield self._instance_row(row)
 
     def quarantined(self) -> list[InstanceRow]:
         """Objects that were kept but cannot be used."""
@@ -250,14 +258,15 @@ class InstanceTable(SeriesTable, DeliveryTable):
         )  # fmt: skip
 
     def _instances(self, where: str, *values: str) -> list[InstanceRow]:
-        return [
-            InstanceRow(
-                r["sop_instance"], r["digest"], r["sop_class"], r["transfer_syntax"], self._place(r["path"]),
-                r["bytes"], r["calling_ae"], InstanceState(r["state"]), r["reason"], r["received_at"],
-                SeriesKey(r["study"] or "", r["series"] or ""), r["superseded_by"],
-            )
-            for r in self._connection.execute(_INSTANCE + where, values)
-        ]  # fmt: skip
+        rows = self._connection.execute(_INSTANCE + where, values)
+        return [self._instance_row(r) for r in rows]
+
+    def _instance_row(self, r: sqlite3.Row) -> InstanceRow:
+        return InstanceRow(
+            r["sop_instance"], r["digest"], r["sop_class"], r["transfer_syntax"], self._place(r["path"]),
+            r["bytes"], r["calling_ae"], InstanceState(r["state"]), r["reason"], r["received_at"],
+            SeriesKey(r["study"] or "", r["series"] or ""), r["superseded_by"],
+        )  # fmt: skip
 
 
 def _name(uid: str) -> str:

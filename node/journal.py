@@ -14,7 +14,7 @@ from typing import Final
 from node.errors import IllegalTransition, UnknownUid
 from node.journal_jobs import JobTable
 from node.journal_restore import RestoreTable
-from node.records import DeliveryRow, ResultRow, SeriesKey
+from node.records import DeliveryRow, ResultRow, SeriesKey, SeriesRow
 from node.states import (
     DELIVERY_TRANSITIONS,
     SERIES_TRANSITIONS,
@@ -277,40 +277,47 @@ class Journal(RestoreTable, JobTable):
     # --- requests ---
 
     def request_retry(self, uid: str, *, force: bool = False) -> list[SeriesKey]:
-        """Send series back to selection, and dead deliveries back to pending.
+        """Send series back to selection, dead deliveries back to pending, and try now what a fault put off.
 
         force: the next result gets new UIDs. Raises `UnknownUid`, `IllegalTransition` when nothing can be retried.
         """
         rows = self.find(uid)
-        moved: list[SeriesKey] = []
         with self._writing() as db:
-            for row in rows:
-                dead = db.execute(
-                    "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> ?",
-                    (row.id, SUPERSEDED),
-                ).fetchall()
-                for (delivery_id,) in dead:
-                    self._move_delivery(db, delivery_id, DeliveryEvent.RETRY_REQUESTED, {}, None)
-                if force:
-                    db.execute("UPDATE series SET forced = forced + 1 WHERE id = ?", (row.id,))
-                if (row.state, SeriesEvent.RETRY_REQUESTED) in SERIES_TRANSITIONS and (
-                    force or not dead
-                ):
-                    self._move(
-                        db,
-                        row.id,
-                        SeriesState.COMPLETE,
-                        SeriesEvent.RETRY_REQUESTED,
-                        {"force": force},
-                    )
-                    moved.append(row.key)
-                elif dead:
-                    moved.append(row.key)
+            moved = [row.key for row in rows if self._retry(db, row, force=force)]
         if not moved:
             raise IllegalTransition(
                 f"{uid}: nothing to retry, the series is {', '.join(r.state for r in rows)}"
             )
         return moved
+
+    def _retry(self, db: sqlite3.Connection, row: SeriesRow, *, force: bool) -> bool:
+        dead = db.execute(
+            "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> ?",
+            (row.id, SUPERSEDED),
+        ).fetchall()
+        for (delivery_id,) in dead:
+            self._move_delivery(db, delivery_id, DeliveryEvent.RETRY_REQUESTED, {}, None)
+        again = bool(dead) or self._try_now(db, row.id)
+        if force:
+            db.execute("UPDATE series SET forced = forced + 1 WHERE id = ?", (row.id,))
+        if (row.state, SeriesEvent.RETRY_REQUESTED) not in SERIES_TRANSITIONS:
+            return again
+        if force or not again:
+            detail: dict[str, object] = {"force": force}
+            self._move(db, row.id, SeriesState.COMPLETE, SeriesEvent.RETRY_REQUESTED, detail)
+        return True
+
+    def _try_now(self, db: sqlite3.Connection, series_id: int) -> bool:
+        """End the wait of a series and its deliveries after a fault; False when none waits."""
+        series = db.execute(
+            "UPDATE series SET try_at = 0 WHERE id = ? AND fault <> ''", (series_id,)
+        ).rowcount
+        deliveries = db.execute(
+            "UPDATE delivery SET try_at = 0 WHERE fault <> '' AND result_id IN"
+            " (SELECT result_id FROM result WHERE series_id = ?)",
+            (series_id,),
+        ).rowcount
+        return series + deliveries > 0
 
     def counts(self) -> dict[str, int]:
         """Number of series per state; of deliveries, withdrawals, objects and jobs as `delivery.…` and so on."""

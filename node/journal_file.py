@@ -29,15 +29,21 @@ _PRIMARY: Final = 0xFF
 def refusal(path: Path, error: OSError | sqlite3.Error) -> StateRefused:
     """Say in one line what is wrong with a journal and what to do."""
     if is_damage(error):
-        return JournalDamaged(
-            f"{path}: the journal is damaged ({error}); stop the node and run `lumbar-node doctor --rebuild`"
-        )
+        return damaged(path, str(error))
     if isinstance(error, sqlite3.Error) and _code(error) in _BUSY:
         return StateRefused(
             f"{path}: another program holds the journal ({error}); end it, or ask again"
         )
     return StateRefused(
         f"{path}: the journal cannot be opened ({error}); check permissions and disk, or restore a backup"
+    )
+
+
+def damaged(path: Path, what: str) -> JournalDamaged:
+    """Say that the file is broken, and the repair."""
+    return JournalDamaged(
+        f"{path}: the journal is damaged ({' '.join(what.split())});"
+        " stop the node and run `lumbar-node doctor --rebuild`"
     )
 
 

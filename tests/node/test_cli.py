@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def _journal(tmp_path: Path) -> Journal:
     spool = tmp_path / "state" / "spool"
     spool.mkdir()
     (spool / "a.dcm").write_bytes(b"x")
-    journal.add_instance(InstanceFacts("1.2.3.4", "1.2", *KEY, "d", "", spool / "a.dcm", 1))
+    journal.add_instance(
+        InstanceFacts("1.2.3.4", "1.2", *KEY, sha256(b"x").hexdigest(), "", spool / "a.dcm", 1)
+    )
     return journal
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node.delivery_view import attention, attention_line, delivery_json, delivery_line, outdated
+from node.attention import of_delivery
+from node.delivery_view import attention, delivery_json, delivery_line, outdated
 from node.records import DeliveryRow, SeriesKey
 from node.states import DeliveryState
 
@@ -29,12 +30,14 @@ def test_one_line_per_destination_and_reason_with_the_next_try() -> None:
         ("other", "waiting", 1),
         ("pacs", "dead", 1),
     ]
-    first, other, dead = map(attention_line, found)
-    assert first.startswith("8 results → pacs waiting, next try ")
+    first, other, dead = (of_delivery(e).line for e in found)
+    assert first.startswith("8 × delivery pacs waiting (r3, …), next try ")
     assert found[0]["next_try"] == delivery_json(rows[0])["next_try"]
     assert first.endswith(f": {NO_ANSWER}")
-    assert other.startswith("r20 → other waiting")
-    assert dead == "r30 → pacs dead: seg.dcm: takes no objects; `lumbar-node retry UID` sends again"
+    assert other.startswith("1 × delivery other waiting (r20), next try ")
+    assert dead == (
+        "1 × delivery pacs dead (r30): seg.dcm: takes no objects; `lumbar-node retry UID` sends again"
+    )
 
 
 def test_unproven_and_withdrawn_are_shown() -> None:
@@ -58,4 +61,6 @@ def test_a_question_without_an_answer_needs_attention() -> None:
 
 def test_results_of_a_corrected_patient_that_are_still_held_need_attention() -> None:
     (entry,) = outdated({"pacs": ["r1", "r2"]})
-    assert attention_line(entry).startswith("2 results → pacs held: made before the patient")
+    assert of_delivery(entry).line.startswith(
+        "2 × delivery pacs held (r1, …): made before the patient"
+    )

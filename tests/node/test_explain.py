@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.attention import attention, matter_lines
+from node.clock import at_text
 from node.errors import UnknownUid
-from node.explain import timeline, why, why_lines
+from node.explain import list_rows, reason_text, timeline, why, why_lines
+from node.instance_table import CONFLICT, CORRECTED
 from node.journal import Journal
 from node.records import InstanceFacts, ResultRow, SeriesKey
 from node.states import DeliveryEvent, SeriesEvent
@@ -118,3 +122,133 @@ def test_why_names_reason_delivery_and_what_comes_next(
 def test_unknown_uid_is_refused(journal: Journal) -> None:
     with pytest.raises(UnknownUid):
         why(journal, "9.9")
+
+
+# ---- what cannot be used, and what a fault put off -----------------------------------------------
+
+
+def _facts(number: int, series: SeriesKey = KEY, digest: str = "") -> InstanceFacts:
+    uid = f"1.2.3.{number}"
+    return InstanceFacts(uid, "1.2", *series, digest or uid, "", Path(digest or uid), 1)
+
+
+def test_corrected_series_says_so_everywhere(journal: Journal, clock: Any, tmp_path: Path) -> None:
+    _to_published(journal, clock, tmp_path / "r1")
+    for number in (1, 2):
+        clock.pass_s(1)
+        assert journal.correct(_facts(number, digest=f"new{number}")) == "corrected"
+    (row,) = list_rows(journal, None)
+    assert (row["state"], row["instances"]) == ("receiving", 2)
+    assert reason_text(row) == f"2 superseded: {CORRECTED}"
+    assert list_rows(journal, "superseded") == [row]
+    (told,) = why(journal, "1.2.3.1")
+    assert [(o["digest"], o["state"], o["superseded_by"]) for o in told["objects"]] == [
+        ("1.2.3.1", "superseded", "new1"), ("new1", "stored", ""),
+    ]  # fmt: skip
+    assert told["history"][-1]["objects"] == 2
+    assert told["history"][-1]["detail"]["now"] == "new1"
+    assert [r["superseded_because"] for r in told["results"]] == ["corrected_identity"]
+    text = "\n".join(why_lines(told))
+    assert f"  2 superseded: {CORRECTED}" in text
+    assert "  object 1.2.3.1 new1 stored" in text
+    assert "result r1, superseded (corrected identity) in" in text
+    assert "instance_corrected × 2" in text
+
+
+def test_quarantined_series_is_listed_and_explained(journal: Journal) -> None:
+    long = SeriesKey("1." + "2" * 64, "1.2.7")
+    for number in range(64):
+        journal.quarantine(_facts(number, long), "the data set has no valid StudyInstanceUID")
+    (row,) = list_rows(journal, "quarantined")
+    assert (row["series"], row["state"], row["instances"]) == ("1.2.7", "quarantined", 0)
+    assert reason_text(row) == "64 quarantined: the data set has no valid StudyInstanceUID"
+    for uid in (long.study, long.series, "1.2.3.63"):
+        (told,) = why(journal, uid)
+        assert told["unused"][0]["objects"] == 64
+        assert "64 quarantined: the data set has no valid" in "\n".join(why_lines(told))
+        assert len(told["history"]) == 1
+    (matter,) = attention(journal)
+    assert (matter.kind, matter.count, matter.subject) == ("quarantined", 64, "series 1.2.7")
+    assert "send it again in the right form" in told["next"]
+
+
+def test_second_series_with_known_objects_is_listed_beside_the_first(journal: Journal) -> None:
+    other = SeriesKey("1.2.1", "1.2.8")
+    for number in range(3):
+        journal.add_instance(_facts(number))
+        journal.add_instance(_facts(number, other, f"other{number}"))
+    rows = {r["series"]: reason_text(r) for r in list_rows(journal, None)}
+    assert rows == {"1.2.3": "", "1.2.8": f"3 quarantined: {CONFLICT}"}
+    assert [r["series"] for r in list_rows(journal, "quarantined")] == ["1.2.8"]
+    assert [w["series"] for w in why(journal, "1.2.3.1")] == ["1.2.3", "1.2.8"]
+
+
+def test_objects_set_aside_for_one_fault_are_one_line(journal: Journal) -> None:
+    for number in range(4):
+        journal.add_instance(_facts(number))
+    for number in range(3):
+        reason = f"1.2.3.{number}: not a complete DICOM object (error); send it again"
+        journal.set_aside(f"1.2.3.{number}", f"1.2.3.{number}", reason)
+    (row,) = list_rows(journal, None)
+    assert row["unused"] == [
+        {
+            "state": "quarantined",
+            "reason": "not a complete DICOM object (error); send it again",
+            "objects": 3,
+        }
+    ]
+    assert [m.count for m in attention(journal)] == [3]
+
+
+def test_fault_is_shown_with_its_next_try(journal: Journal, clock: Any, tmp_path: Path) -> None:
+    _to_published(journal, clock, tmp_path / "r1")
+    first, _ = journal.deliveries_of(KEY)
+    journal.defer(KEY, "work", "OSError: no space left on device", clock() + 60)
+    journal.defer_delivery(first.id, "InvalidDicomError in parcels_in", clock() + 60)
+    (row,) = list_rows(journal, None)
+    assert reason_text(row).startswith(
+        "work failed (1): OSError: no space left on device, next try "
+    )
+    (told,) = why(journal, KEY.series)
+    text = "\n".join(why_lines(told))
+    assert "  work failed (1): OSError" in text
+    assert "→ a pending, next try " in text
+    assert ": InvalidDicomError in parcels_in" in text
+    told_faults = {(m.kind, m.subject): m for m in attention(journal)}
+    assert told_faults["fault", "work"].next_try == at_text(clock() + 60)
+    assert told_faults["delivery", "a"].uids == ("r1",)
+    json.dumps([asdict(m) for m in told_faults.values()])
+
+
+def test_retry_ends_the_wait_after_a_fault(journal: Journal, clock: Any, tmp_path: Path) -> None:
+    _to_published(journal, clock, tmp_path / "r1")
+    first, _ = journal.deliveries_of(KEY)
+    journal.defer_delivery(first.id, "a fault", clock() + 60)
+    assert first.id not in [d.id for d in journal.deliveries_due(clock())]
+    assert journal.request_retry(KEY.series) == [KEY]
+    assert journal.series(KEY).state == "encoded"
+    assert first.id in [d.id for d in journal.deliveries_due(clock())]
+
+
+def test_many_deliveries_for_one_reason_are_one_matter(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    for number in range(30):
+        key = SeriesKey("1.2.1", f"1.2.5.{number}")
+        journal.add_instance(_facts(number, key))
+        journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+        journal.advance(key, SeriesEvent.RULES_ACCEPT)
+        journal.claim(f"t/{number}")
+        journal.publish(key, f"t/{number}", ResultRow(f"r{number}", tmp_path, "d"), ["pacs"])
+        (delivery,) = journal.deliveries_of(key)
+        journal.advance_delivery(
+            delivery.id, DeliveryEvent.TRANSIENT_FAILURE, detail={"reason": "no answer"},
+            next_try_at=clock() + 60 - number,
+        )  # fmt: skip
+    (matter,) = attention(journal)
+    assert (matter.count, matter.uids) == (30, ("r0", "r1", "r2", "r3", "r4"))
+    assert matter.next_try == at_text(clock() + 31)
+    (line,) = matter_lines([matter])
+    assert line.startswith("30 × delivery pacs waiting (r0, …), next try ")
+    assert line.endswith(": no answer")
+    assert len(matter_lines([matter] * 100)) == 41
