@@ -98,6 +98,7 @@ class Site:
     bundle: Path | None
     with_pacs: bool
     extra: str = ""
+    destination: str = ""
     running: list[servers.Running] = field(default_factory=list)
 
     @property
@@ -118,7 +119,7 @@ class Site:
         self.config.write_text(
             f'[node]\nae_title = "{servers.NODE_AET}"\nport = {self.ports.node}\nstate = "{self.folder / "state"}"\n'
             f"[receive]\ndisk_low_mb = 50\ndisk_high_mb = 60\n[track]\nquiet_seconds = 5\nsettle_seconds = 2\n{bundle}{self.extra}"
-            f"[[node.destination]]\n{destination}\n",
+            f"[[node.destination]]\n{destination}\n{self.destination}",
             encoding="utf-8",
         )
 
@@ -194,14 +195,22 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Make sites; everything they started is stopped at the end."""
     made: list[Site] = []
 
-    def make(*, bundle: Path | None = None, with_pacs: bool = False, extra: str = "") -> Site:
+    def make(
+        *,
+        bundle: Path | None = None,
+        with_pacs: bool = False,
+        extra: str = "",
+        destination: str = "",
+    ) -> Site:
         if shutil.which("storescu") is None:
             pytest.skip("needs DCMTK's storescu (apt install dcmtk)")
         if with_pacs and servers.find_orthanc() is None:
             pytest.skip("needs Orthanc (apt install orthanc-dicomweb)")
         folder = tmp_path / f"site{len(made)}"
         folder.mkdir()
-        here = Site(folder, servers.Ports(*servers.free_ports(4)), bundle, with_pacs, extra)
+        here = Site(
+            folder, servers.Ports(*servers.free_ports(4)), bundle, with_pacs, extra, destination
+        )
         made.append(here)
         here.write_config()
         here.start()
