@@ -11,13 +11,14 @@ from typing import Final
 import numpy as np
 
 from dicomseg.contours import Outlines, Section
-from dicomseg.lengths import Span, gap, max_feret, nearest_mm
+from dicomseg.lengths import TOUCH_MM, Span, gap, max_feret, nearest_mm
+from dicomseg.limbs import MOST_LIMBS
 from dicomseg.result import Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, SEGMENTS, Side, StructureId
 
 SECOND_PSOAS: Final = 0.2
-"""A second section on one side larger than this share of the first leaves the side unclear."""
+"""A further section on one side larger than this share of the largest may be the muscle too."""
 
 ACROSS_MM: Final = 5.0
 """A psoas section that reaches this far to both sides of the disc centre joins both muscles."""
@@ -36,10 +37,15 @@ MEASURED: Final[tuple[StructureId, ...]] = ("ivd", "dura", "aa", "pm", "ivc")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A named section, e.g. "left common iliac artery"."""
+    """A named section, e.g. "left common iliac artery".
+
+    others: further sections of which any may be the same thing; a length that would be shorter from one of them is not
+    known.
+    """
 
     name: str
     section: Section
+    others: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +74,11 @@ class Anatomy:
 
 
 def barred(seg: Segmentation) -> dict[StructureId, Refusal]:
-    """Structures from which nothing may be measured, whatever the plane shows."""
+    """Structures from which nothing may be measured, whatever the plane shows.
+
+    One whose expected place lies outside the image is barred only where nothing of it was found: `distance` judges what
+    the end of the image may hide, line by line.
+    """
     out: dict[StructureId, Refusal] = {}
     present = np.bincount(seg.labels.volume.array.ravel(), minlength=len(BY_ID) + 1)
     for structure in MEASURED:
@@ -76,13 +86,18 @@ def barred(seg: Segmentation) -> dict[StructureId, Refusal]:
         finding = next(
             (f for f in seg.findings if f.severity == "refusal" and f.structure == structure), None
         )
-        if structure in seg.outside_view:
-            out[structure] = Refusal("outside_image", f"{label}: outside the image")
+        absent = present[BY_ID[structure].value] == 0
+        if absent and structure in seg.outside_view:
+            out[structure] = _outside(label)
         elif finding is not None:
             out[structure] = Refusal(finding.code, finding.text)
-        elif present[BY_ID[structure].value] == 0:
+        elif absent:
             out[structure] = Refusal("missing", f"{label}: not found")
     return out
+
+
+def _outside(label: str) -> Refusal:
+    return Refusal("outside_image", f"{label}: outside the image")
 
 
 def interpret(
@@ -112,7 +127,7 @@ def _vessels(
     sections = outlines.sections.get(structure, ())
     if not sections:
         return _no_section(BY_ID[structure].label)
-    if len(sections) > 2:
+    if len(sections) > MOST_LIMBS:  # only where giving the thinnest away left a third one
         return Refusal(
             "too_many_components",
             f"{len(sections)} sections of {BY_ID[structure].label} in the mid-disc plane, 2 are possible",
@@ -146,12 +161,13 @@ def _one_psoas(side: Side, sections: tuple[Section, ...], seg: Segmentation) -> 
     if not sections:
         number = next(s.number for s in SEGMENTS if s.structure.id == "pm" and s.side == side)
         if not (seg.sides.array == number).any():
-            return Refusal("missing", f"Psoas major, {side}: not found")
+            label = f"Psoas major, {side}"
+            is_outside = "pm" in seg.outside_view
+            return _outside(label) if is_outside else Refusal("missing", f"{label}: not found")
         return _no_section(f"Psoas major, {side}")
-    if len(sections) > 1 and sections[1].polygon.area > SECOND_PSOAS * sections[0].polygon.area:
-        areas = ", ".join(f"{s.polygon.area:.0f}" for s in sections)
-        return Refusal("psoas_sides_unclear", f"several psoas sections on the {side}: {areas} mm²")
-    return Part(f"{side} psoas major", sections[0])
+    least = SECOND_PSOAS * sections[0].polygon.area
+    others = tuple(s for s in sections[1:] if s.polygon.area > least)
+    return Part(f"{side} psoas major", sections[0], others)
 
 
 def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal | None:
@@ -211,6 +227,14 @@ def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Lin
         parts += group
     spans = [(gap(psoas.section.polygon, p.section.polygon), p) for p in parts]
     span, nearest = min(spans, key=lambda pair: pair[0].length_mm)
+    for other in psoas.others:
+        there = min(gap(other.polygon, p.section.polygon).length_mm for p in parts)
+        if there < span.length_mm - TOUCH_MM:
+            return Refusal(
+                "psoas_sides_unclear",
+                f"several sections of the {psoas.name}: {psoas.section.polygon.area:.0f} mm² at {span.length_mm:.1f} mm,"
+                f" {other.polygon.area:.0f} mm² at {there:.1f} mm",
+            )
     for part in parts:
         hidden = min(
             nearest_mm(psoas.section.polygon, part.section.cut_ab),
@@ -226,13 +250,19 @@ def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Lin
 
 
 def diameter(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
-    """Largest diameter of the largest section of a vessel."""
+    """Largest diameter of a vessel's section; of two limbs that of the wider one, which is named.
+
+    Refused where the end of the image cuts the wider one; a narrower limb that is cut is named in the note.
+    """
     if isinstance(parts, Refusal):
         return parts
-    cut = next((p for p in parts if p.section.is_cut), None)
-    if cut is not None:
-        return Refusal("cut_by_image", f"{cut.name} is cut by the end of the image")
     spans = [(max_feret(p.section.polygon), p) for p in parts]
     span, widest = max(spans, key=lambda pair: pair[0].length_mm)
-    texts = [f"{p.name}: {s.length_mm:.1f} mm, {p.section.polygon.area:.0f} mm²" for s, p in spans]
+    if widest.section.is_cut:
+        return Refusal("cut_by_image", f"{widest.name} is cut by the end of the image")
+    texts = [
+        f"{p.name}: {s.length_mm:.1f} mm, {p.section.polygon.area:.0f} mm²"
+        + (" (cut by the end of the image)" if p.section.is_cut else "")
+        for s, p in spans
+    ]
     return Line(span, widest.name, widest.name, "; ".join(texts))

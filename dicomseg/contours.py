@@ -7,22 +7,25 @@ two structures touch, that line is the same for both, whereas the p = 0.5 lines 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from scipy import ndimage
-from shapely import make_valid
+from shapely import contains_xy, make_valid
 from shapely.geometry import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
 from skimage.measure import find_contours
 from skimage.segmentation import watershed
 
+from dicomseg import limbs
 from dicomseg.field import Field
 from dicomseg.plane import Raster
 from dicomseg.result import Plane
 from dicomseg.segmentation import Segmentation
-from dicomseg.structures import BY_ID, StructureId
+from dicomseg.structures import BY_ID, BY_VALUE, StructureId
 from dicomseg.volume import Array, Points
 
 FINE_MM: Final = 0.3
@@ -43,7 +46,13 @@ MIN_AREA_MM2: Final = 8.0
 LIMB_SHARE: Final = 0.2
 """A whole section of a vessel smaller than this share of its largest one is no limb of it: common iliac arteries of a
 person are much alike (10.9 ± 1.7 mm). A false piece of that size beside an aorta made an OC 16 mm too short."""
-_VESSELS: Final[frozenset[StructureId]] = frozenset({"aa", "ivc"})
+_VESSELS: Final[tuple[StructureId, ...]] = ("aa", "ivc")
+BEHIND: Final = 1.0
+"""How far, in logits, a silenced channel stays behind the best other one."""
+CRUMBS_MM: Final = 1.0
+"""What lies this near to a piece goes with it: parts too small to count, and its rim on the raster."""
+_PASSES: Final = 4
+"""A piece that one vessel gives away may be a third section of the other."""
 
 SURE: Final = 1.5
 """Two limbs of the arteries that join where the margin is lower are two: at L4/5 two iliac arteries are the rule
@@ -80,16 +89,26 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A section of a vessel that is no limb of it, why, and what is taken to lie there instead; None for no structure."""
+
+    section: Section
+    why: str
+    instead: StructureId | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
     """All sections on one plane, largest first, and how many were too small to count.
 
-    no_limbs: sections of vessels that are large enough to count and too small beside the largest one; in no other list.
+    pieces: sections of vessels that are large enough to count and no limbs; in no other list. What the network holds for
+    second best has taken their place.
     """
 
     plane: Plane
     sections: dict[StructureId, tuple[Section, ...]]
     ignored: dict[StructureId, int]
-    no_limbs: tuple[Section, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
 
 def margins(logits: Array) -> Array:
@@ -130,23 +149,101 @@ def outlines(
 
     gain: added to each structure's own margin: what its outline holds if the network is biased by that much.
     """
-    margin = margins(field.sample(plane, raster)) + np.float32(gain)
     seen = field.seen(plane, raster)
-    labels = field.labelled(plane, raster)
-    rim = _rim(seen, field.voxel_mm / raster.step_mm)
-    sections: dict[StructureId, tuple[Section, ...]] = {}
-    ignored: dict[StructureId, int] = {}
-    no_limbs: list[Section] = []
+    view = _View(
+        raster,
+        seen,
+        field.labelled(plane, raster),
+        _rim(seen, field.voxel_mm / raster.step_mm),
+        np.float32(gain),
+    )
+    logits = field.sample(plane, raster)
+    found = _found(logits, view, structures)
+    pieces: list[Piece] = []
+    for _ in range(_PASSES):
+        there = [
+            p for name in structures if name in _VESSELS for p in _pieces(found.sections[name])
+        ]
+        if not there:
+            break
+        logits = logits.copy()
+        for piece, why in there:
+            beside = [s for s in found.sections[piece.structure] if s is not piece]
+            pieces.append(Piece(piece, why, _give_away(logits, piece, beside, view)))
+        found = _found(logits, view, structures)
+    return Outlines(plane, found.sections, found.ignored, tuple(pieces))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """What stays the same on one plane whatever the logits are; arrays (a, b) on the raster."""
+
+    raster: Raster
+    seen: Array
+    labels: Array
+    rim: Array
+    gain: np.float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Sections of every structure, as in `Outlines`."""
+
+    sections: dict[StructureId, tuple[Section, ...]]
+    ignored: dict[StructureId, int]
+
+
+def _found(logits: Array, view: _View, structures: Collection[StructureId]) -> _Found:
+    margin = margins(logits) + view.gain
+    out = _Found({}, {})
     for structure in structures:
         value = BY_ID[structure].value
-        own = np.where(seen, margin[value], -np.abs(margin[value]) - 1e-3)
-        found, small = _parts(structure, own, labels == value, rim, raster)
-        found.sort(key=lambda s: -s.polygon.area)
-        beside = [s for s in found if structure in _VESSELS and _is_no_limb(s, found[0])]
-        sections[structure] = tuple(s for s in found if s not in beside)
-        ignored[structure] = small
-        no_limbs += beside
-    return Outlines(plane, sections, ignored, tuple(no_limbs))
+        own = np.where(view.seen, margin[value], -np.abs(margin[value]) - 1e-3)
+        there, small = _parts(structure, own, view.labels == value, view.rim, view.raster)
+        out.sections[structure] = tuple(sorted(there, key=lambda s: -s.polygon.area))
+        out.ignored[structure] = small
+    return out
+
+
+def _pieces(sections: tuple[Section, ...]) -> list[tuple[Section, str]]:
+    """Sections of a vessel that are no limbs of it, and why."""
+    small = [s for s in sections[1:] if _is_no_limb(s, sections[0])]
+    rest = [s for s in sections if s not in small]
+    thin = [rest[n] for n in limbs.surplus([s.polygon for s in rest])]
+    return [(s, "too small for a limb") for s in small] + [
+        (s, "thinner than two other sections") for s in thin
+    ]
+
+
+def _give_away(
+    logits: Array, piece: Section, beside: Sequence[Section], view: _View
+) -> StructureId | None:
+    """Silence a piece's own channel on it and its crumbs, in place; returns what has the best logit there then.
+
+    beside: sections of the same vessel, which keep theirs.
+    """
+    value = BY_ID[piece.structure].value
+    grown = piece.polygon.buffer(CRUMBS_MM).difference(unary_union([s.polygon for s in beside]))
+    box, points = _box_about(grown, view.raster)
+    here = logits[(slice(None), *box)]
+    others = np.delete(here, value, axis=0).max(axis=0)
+    behind = np.minimum(here[value], others - BEHIND - max(view.gain, 0))
+    here[value] = np.where(contains_xy(grown, *points), behind, here[value])
+    best = here.argmax(axis=0)[contains_xy(piece.polygon, *points)]
+    instead = int(np.bincount(best).argmax()) if best.size else 0
+    return BY_VALUE[instead].id if instead else None
+
+
+def _box_about(shape: BaseGeometry, raster: Raster) -> tuple[tuple[slice, slice], Points]:
+    """Index box of the raster about a shape with two points to spare, and a and b in mm of its points, (2, i, j)."""
+    starts = np.array([raster.a_mm, raster.b_mm])
+    low = (np.array(shape.bounds[:2]) - starts) / raster.step_mm
+    high = (np.array(shape.bounds[2:]) - starts) / raster.step_mm
+    first = np.clip(np.floor(low).astype(int) - 2, 0, raster.shape)
+    last = np.clip(np.ceil(high).astype(int) + 3, first, raster.shape)
+    index = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij"), axis=-1)
+    points = np.moveaxis(_to_ab(index, raster), -1, 0)
+    return (slice(first[0], last[0]), slice(first[1], last[1])), points
 
 
 def _is_no_limb(section: Section, largest: Section) -> bool:

@@ -9,18 +9,19 @@ from typing import Final, Literal
 from dicomseg.anatomy import Anatomy, Line, Part, diameter, distance
 from dicomseg.lengths import extent_back, min_feret
 from dicomseg.result import Refusal
-from dicomseg.structures import Side
+from dicomseg.structures import Side, StructureId
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One line of the report: how it is called, defined and found."""
+    """One line of the report: how it is called, defined and found. vessels: whose sections it is measured on."""
 
     name: str
     kind: Literal["distance", "diameter"]
     method: str
     side: Side | None
     find: Callable[[Anatomy], Line | Refusal]
+    vessels: tuple[StructureId, ...] = ()
 
 
 def _least(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
@@ -42,39 +43,53 @@ def _sac(dura: Part | Refusal) -> Line | Refusal:
 
 
 _SHORTEST: Final = "shortest distance of the outlines in the oblique mid-disc plane"
-_WIDEST: Final = "maximum Feret diameter of the largest section in the oblique mid-disc plane"
+WIDEST: Final = (
+    "maximum Feret diameter in the oblique mid-disc plane: of the aorta or cava, of two common iliac limbs that of the"
+    " wider one, where limbs have just joined across both"
+)
 _NARROWEST: Final = "minimum Feret diameter of the section with the largest maximum one"
+_ARTERY: Final[tuple[StructureId, ...]] = ("aa",)
+_VEIN: Final[tuple[StructureId, ...]] = ("ivc",)
+_ANY: Final = (*_ARTERY, *_VEIN)
+_TO_ANY: Final = f"{_SHORTEST}, to the nearest vessel of any kind"
+_SAC: Final = "front to back through the centroid in the oblique mid-disc plane"
 
 QUANTITIES: Final = (
-    Quantity("OC", "distance", _SHORTEST, "left", lambda a: distance(a.left_psoas, a.arteries)),
-    Quantity("DAA", "diameter", _WIDEST, None, lambda a: diameter(a.arteries)),
-    Quantity("DIVC", "diameter", _WIDEST, None, lambda a: diameter(a.veins)),
-    Quantity("PI", "distance", _SHORTEST, "right", lambda a: distance(a.right_psoas, a.veins)),
+    Quantity(
+        "OC", "distance", _SHORTEST, "left", lambda a: distance(a.left_psoas, a.arteries), _ARTERY
+    ),
+    Quantity("DAA", "diameter", WIDEST, None, lambda a: diameter(a.arteries), _ARTERY),
+    Quantity("DIVC", "diameter", WIDEST, None, lambda a: diameter(a.veins), _VEIN),
+    Quantity(
+        "PI", "distance", _SHORTEST, "right", lambda a: distance(a.right_psoas, a.veins), _VEIN
+    ),
     Quantity(
         "OC_any",
         "distance",
-        f"{_SHORTEST}, to the nearest vessel of any kind",
+        _TO_ANY,
         "left",
         lambda a: distance(a.left_psoas, a.arteries, a.veins),
+        _ANY,
     ),
     Quantity(
         "OC_right",
         "distance",
-        f"{_SHORTEST}, to the nearest vessel of any kind",
+        _TO_ANY,
         "right",
         lambda a: distance(a.right_psoas, a.arteries, a.veins),
+        _ANY,
     ),
     Quantity(
-        "psoas_vein_left", "distance", _SHORTEST, "left", lambda a: distance(a.left_psoas, a.veins)
+        "psoas_vein_left",
+        "distance",
+        _SHORTEST,
+        "left",
+        lambda a: distance(a.left_psoas, a.veins),
+        _VEIN,
     ),
-    Quantity("DAA_min", "diameter", _NARROWEST, None, lambda a: _least(a.arteries)),
-    Quantity("DIVC_min", "diameter", _NARROWEST, None, lambda a: _least(a.veins)),
-    Quantity(
-        "dural_sac_ap",
-        "diameter",
-        "front to back through the centroid in the oblique mid-disc plane",
-        None,
-        lambda a: _sac(a.dura),
-    ),
+    Quantity("DAA_min", "diameter", _NARROWEST, None, lambda a: _least(a.arteries), _ARTERY),
+    Quantity("DIVC_min", "diameter", _NARROWEST, None, lambda a: _least(a.veins), _VEIN),
+    Quantity("dural_sac_ap", "diameter", _SAC, None, lambda a: _sac(a.dura)),
 )
-"""OC, DAA, DIVC, PI first. DAA and DIVC are named by the vessel that is the widest there."""
+"""OC, DAA, DIVC, PI first. Which limb DAA and DIVC mean is the line's name: the wider one. Where limbs have just joined
+they are measured across both, flagged `at_bifurcation`, with a range that begins at the wider limb alone."""

@@ -13,6 +13,7 @@ import typer
 
 from dicomseg.errors import LumbarError
 from training import (
+    commands_check,
     commands_crossval,
     commands_evaluate,
     commands_fit,
@@ -206,6 +207,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option of the command l
     typer.echo(str(exporting.export(run, level, out, fields, roots, mean_with or [])))
 
 
+commands_check.register(app)
 commands_crossval.register(app)
 commands_evaluate.register(app)
 commands_fit.register(app)

@@ -17,6 +17,12 @@ class SourceMissing(InputRefused):
     code = "source-missing"
 
 
+class ReadingsUnreadable(InputRefused):
+    """The file of readings is missing or of another form; the message names the file."""
+
+    code = "readings-unreadable"
+
+
 class OptionsRefused(LumbarError):
     """The options contradict each other; see the message for which and what to use instead."""
 

@@ -94,7 +94,7 @@ def test_a_vessel_section_far_smaller_than_the_largest_is_no_limb(shapes, radius
     tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-10.0, -30.0, 0.0), (radius_mm, radius_mm)))}  # fmt: skip
     found = drawn(shapes.segmentation(tubes, flat(shapes)), ("aa",))
     assert len(found.sections["aa"]) == limbs
-    assert [s.centre_ab[0] < 0 for s in found.no_limbs] == [True] * (2 - limbs)
+    assert [p.section.centre_ab[0] < 0 for p in found.pieces] == [True] * (2 - limbs)
     assert found.ignored["aa"] == 0
 
 
@@ -103,7 +103,7 @@ def test_a_small_vessel_section_that_the_image_cuts_stays(shapes):
     tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-11.5, -30.0, 0.0), (2.4, 2.4)))}  # fmt: skip
     found = drawn(shapes.segmentation(tubes, pose), ("aa",))
     assert [s.is_cut for s in found.sections["aa"]] == [False, True]
-    assert found.no_limbs == ()
+    assert found.pieces == ()
 
 
 def test_what_the_labels_lack_is_not_outlined(shapes):
