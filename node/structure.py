@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 DEEPEST: Final = 64
 """Nested sequences; real objects stay below ten, and readers recurse."""
-MOST_ELEMENTS: Final = 2_000_000
+MOST_ELEMENTS: Final = 1_000_000
 """Elements of one object. An Enhanced MR image of 1,000 frames has about 100,000."""
 LONGEST_UID: Final = 1024
 """Bytes kept of a UID; a longer one is none, and stays visible as such."""
@@ -114,7 +114,7 @@ class _Inflated:
     def __init__(self, file: BinaryIO, size: int, limit: int) -> None:
         self._file, self._left, self._limit = file, size, limit
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._ready, self._total = b"", 0
+        self._ready, self._next, self._total = b"", 0, 0
 
     def first(self) -> bytes:
         """Return the first eight bytes without taking them."""
@@ -123,45 +123,46 @@ class _Inflated:
 
     def read(self, count: int) -> bytes:
         """Take bytes."""
-        self._fill(count)
-        if count > len(self._ready):
-            raise _Broken(f"{count} bytes of a header, {len(self._ready)} are there")
-        taken, self._ready = self._ready[:count], self._ready[count:]
-        return taken
+        there = self._fill(count)
+        if count > there:
+            raise _Broken(f"{count} bytes of a header, {there} are there")
+        self._next += count
+        return self._ready[self._next - count : self._next]
 
     def skip(self, count: int) -> None:
         """Step over bytes, inflating them."""
-        self._check(count - len(self._ready))
-        while count > len(self._ready):
-            count -= len(self._ready)
-            self._ready = b""
+        self._check(count - len(self._ready) + self._next)
+        while (lack := count - len(self._ready) + self._next) > 0:
+            self._next = len(self._ready)
             if not self._more():
-                raise _Broken(f"{count} bytes of a value are missing")
-        self._ready = self._ready[count:]
+                raise _Broken(f"{lack} bytes of a value are missing")
+            count = lack
+        self._next += count
 
     def at(self) -> int:
         """Offset of the next byte when inflated."""
-        return self._total - len(self._ready)
+        return self._total - len(self._ready) + self._next
 
     def tail(self) -> bytes | None:
         """Return the last bytes when there are fewer than an element has, else None."""
-        self._fill(8)
-        return self._ready if len(self._ready) < 8 else None
+        return self._ready[self._next :] if self._fill(8) < 8 else None
 
-    def _fill(self, count: int) -> None:
-        while len(self._ready) < count and self._more():
+    def _fill(self, count: int) -> int:
+        """Inflate until this many bytes are ready, or all; returns how many are."""
+        while len(self._ready) - self._next < count and self._more():
             pass
+        return len(self._ready) - self._next
 
     def _more(self) -> bool:
         """Inflate another piece; False at the end of the stream."""
         while not self._inflate.eof:
-            raw = self._inflate.unconsumed_tail or self._next()
+            raw = self._inflate.unconsumed_tail or self._read()
             try:
                 piece = self._inflate.decompress(raw, _PIECE)
             except zlib.error:
                 raise _Broken("the deflate stream is damaged") from None
             if piece:
-                self._ready += piece
+                self._ready, self._next = self._ready[self._next :] + piece, 0
                 self._total += len(piece)
                 self._check(0)
                 return True
@@ -169,7 +170,7 @@ class _Inflated:
                 raise _Broken("the deflate stream is cut off")
         return False
 
-    def _next(self) -> bytes:
+    def _read(self) -> bytes:
         raw = self._file.read(min(_PIECE, self._left))
         self._left -= len(raw)
         return raw

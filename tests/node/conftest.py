@@ -178,6 +178,9 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
         one.journal.close()
 
 
+_FRAGMENT = 100_000
+
+
 class RawPeer:
     """A peer that writes the bytes it is told to, right ones and wrong ones (PS3.8 section 9.3)."""
 
@@ -268,7 +271,10 @@ class RawPeer:
     ) -> int:
         """Send one object; returns the status, -1 when there is none."""
         asked = self.command(1, sop_class=sop_class, sop_instance=sop_instance)
-        self.send(self.fragment(3, asked, context) + self.fragment(2, data, context))
+        self.send(self.fragment(3, asked, context))
+        for at in range(0, len(data) or 1, _FRAGMENT):
+            last = at + _FRAGMENT >= len(data)
+            self.send(self.fragment(2 * last, data[at : at + _FRAGMENT], context))
         return self.status()
 
     def status(self) -> int:
