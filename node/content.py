@@ -57,7 +57,7 @@ def is_uid(text: str) -> bool:
 
 def why_unusable(told: Survey, affected: str) -> str:
     """Why an object cannot be tracked, or "" when it can."""
-    if told.fault and not told.uids["SOPInstanceUID"]:
+    if told.fault:
         return f"the data set cannot be read: {told.fault}"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         uid = told.uids[name]
@@ -66,7 +66,7 @@ def why_unusable(told: Survey, affected: str) -> str:
             return f"the data set has no valid {name}, but {what}"
     if told.uids["SOPInstanceUID"] != affected:
         return "the data set's SOP Instance UID is not the one of the C-STORE request"
-    return f"the data set cannot be read: {told.fault}" if told.fault else ""
+    return ""
 
 
 # ---- a known SOP Instance UID --------------------------------------------------------------------

@@ -52,6 +52,33 @@ def _told(data: bytes, syntax: str, limit: int = 1 << 30) -> structure.Survey:
     return structure.survey(BytesIO(data), len(data), syntax, limit)
 
 
+SYNTAXES = [
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_uids_are_found_in_every_syntax(ds: Dataset, syntax: str) -> None:
+    if syntax == ExplicitVRBigEndian:
+        del ds.PixelData
+    told = _told(_in_syntax(ds, syntax)[1], syntax)
+    assert told.fault == ""
+    assert {k: v for k, v in told.uids.items() if k != "SOPClassUID"} == UIDS
+    assert content.why_unusable(told, "1.2.3.1") == ""
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"\x08\x00\x18\x00UI\xff\xff", b"GET / HTTP/1.1\r\n" * 9, bytes(999)]
+)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_hostile_bytes_are_unusable_and_nothing_worse(data: bytes, syntax: str) -> None:
+    assert content.why_unusable(_told(data, syntax), "1.2.3.1")
+
+
 @pytest.mark.parametrize("keyword", list(UIDS))
 @pytest.mark.parametrize(
     "value", ["", "../../etc/passwd", "1" * 65, ".1", "1.", "1.2 3", ["1.2", "1.3"]]
