@@ -7,6 +7,7 @@ journal gets its results back from their folders too, so that no series is compu
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,8 @@ def _adopt(path: Path, spool: Spool, journal: Journal) -> str:
     try:
         if journal.add_instance(_facts(path)) == "conflict":
             return "set aside"
+    except sqlite3.OperationalError:
+        return "left"  # the journal is held by another program; the next start finds the file again
     except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
         return _set_aside(path, spool, journal, error)
     return "stored"

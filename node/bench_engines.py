@@ -34,7 +34,7 @@ from model import bundle
 from model.network import places
 from model.window import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index, Patch
 from node.errors import BenchFailed, BenchRefused
-from node.work import PATIENT
+from node.worker_process import PATIENT
 
 EAGER: Final = "eager"
 SEED: Final = 20230818

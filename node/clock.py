@@ -61,6 +61,12 @@ class Ages:
         seen.looked = now
         return now - seen.began
 
+    def restart(self, key: Hashable) -> None:
+        """Count from now on, whatever its version."""
+        seen = self._seen.get(key)
+        if seen is not None:
+            seen.began = self._clock.monotonic()
+
     def keep(self, keys: Collection[Hashable]) -> None:
         """End a round: forget every other key."""
         self._round = self._clock.monotonic()

@@ -214,10 +214,15 @@ class WorkConfig(_Section):
     heartbeat_seconds: float = Field(
         default=2.0, gt=0, description="Seconds between signs of life of a worker."
     )
+    memory_limit_mb: int = Field(
+        default=6144,
+        ge=512,
+        description="Memory of one worker in MB, above which it is replaced; a series needs about 1500.",
+    )
     max_attempts: int = Field(
         default=3,
         ge=1,
-        description="Attempts at one series when the worker dies; then it has failed.",
+        description="Attempts at one series when the worker dies; then it has failed. A restart of the node is none.",
     )
 
 

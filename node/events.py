@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -41,6 +42,25 @@ class WorkerRefused:
     """A worker ended before it was ready; its own line says why. The node stops."""
 
     exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """A worker ended by itself or was ended; `ends` in a row, the next start in `wait_s`. exit_code: -N is signal N."""
+
+    worker: str
+    exit_code: int
+    reason: str
+    ends: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """A line of a worker that is no event: of a native library, or of the interpreter as it ends."""
+
+    worker: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,32 @@ class RowFailed:
     trace: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadFailed:
+    """Something was raised where nobody catches it. trace: as `trace_of` gives it."""
+
+    thread: str
+    error: str
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryComplained:
+    """A library logged or warned; where, and the class of what it met. Its words may quote a data set."""
+
+    level: str
+    place: str
+    error: str = ""
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """SIGHUP came; whether the log file was opened again."""
+
+    reopened: bool
+
+
 def quiet_libraries() -> None:
     """Keep the DICOM libraries from logging and warning: what they complain of they quote, names too."""
     for name in ("pydicom", "highdicom"):
@@ -224,3 +270,8 @@ class EventLog:
         if not is_dataclass(event) or isinstance(event, type):
             raise TypeError("events are dataclass instances")
         self._log.msg(type(event).__name__, **asdict(event))
+
+    def relay(self, told: Mapping[str, Any]) -> None:
+        """Write an event of another process, as that one put it."""
+        rest = {k: v for k, v in told.items() if k not in {"event", "timestamp"}}
+        self._log.msg(str(told["event"]), **rest)

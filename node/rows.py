@@ -20,7 +20,7 @@ from node.clock import Clock
 from node.errors import ClaimLost, IllegalTransition
 from node.events import ObjectQuarantined, RowFailed, described, trace_of
 from node.journal import Journal
-from node.records import InstanceRow, SeriesKey, SeriesRow
+from node.records import SeriesKey, SeriesRow
 
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
@@ -88,7 +88,7 @@ def headers_of(
     readable: list[Instance] = []
     rows = journal.instances_of(key)
     for row in rows:
-        instance = _header(row, read)
+        instance = read_or_reason(row.path, read)
         if isinstance(instance, Instance):
             readable.append(instance)
         else:
@@ -97,10 +97,10 @@ def headers_of(
     return readable, len(rows) - len(readable)
 
 
-def _header(row: InstanceRow, read: Callable[[Path], Instance]) -> Instance | str:
-    """Header of one object, or why it cannot be read."""
+def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | str:
+    """Header of one object, or why it cannot be read. Raises `OSError` as `headers_of` does."""
     try:
-        return read(row.path)
+        return read(path)
     except InputRefused as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in MACHINE_ERRORS:
@@ -109,4 +109,4 @@ def _header(row: InstanceRow, read: Callable[[Path], Instance]) -> Instance | st
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
             raise
-        return f"{row.path.name}: cannot be read ({described(error)}); send it again"
+        return f"{path.name}: cannot be read ({described(error)}); send it again"

@@ -153,8 +153,16 @@ class SeriesTable(Database):
         db.execute(
             "UPDATE series SET state = ?, reason = ?, state_at = ?, token = CASE WHEN ? THEN token END,"
             " fault = '', fault_step = '', fault_tries = 0, fault_at = 0, try_at = 0,"
-            " attempts = CASE WHEN ? THEN 0 ELSE attempts END WHERE id = ?",
-            (target, str(detail.get("reason", "")), self._now(), keep_token, fresh, series_id),
+            " attempts = CASE WHEN ? THEN 0 ELSE attempts - ? END WHERE id = ?",
+            (
+                target,
+                str(detail.get("reason", "")),
+                self._now(),
+                keep_token,
+                fresh,
+                int(event is SeriesEvent.CLAIM_RETURNED),
+                series_id,
+            ),
         )
         self._event(db, series_id, event, target, detail)
 

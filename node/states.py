@@ -79,6 +79,7 @@ class SeriesEvent(StrEnum):
     NOT_IN_VIEW = "not_in_view"
     REFUSED = "refused"
     CLAIM_LOST = "claim_lost"
+    CLAIM_RETURNED = "claim_returned"
     CRASHED_OUT = "crashed_out"
     ALL_CONFIRMED = "all_confirmed"
     RETRY_REQUESTED = "retry_requested"
@@ -142,6 +143,8 @@ SERIES_TRANSITIONS: Final = MappingProxyType(
         (_S.PROCESSING, _E.NOT_IN_VIEW): _S.SKIPPED,
         (_S.PROCESSING, _E.REFUSED): _S.FAILED,
         (_S.PROCESSING, _E.CLAIM_LOST): _S.SELECTED,
+        # The node or its machine was the reason, not the series: the attempt does not count.
+        (_S.PROCESSING, _E.CLAIM_RETURNED): _S.SELECTED,
         (_S.PROCESSING, _E.CRASHED_OUT): _S.FAILED,
         (_S.ENCODED, _E.ALL_CONFIRMED): _S.DELIVERED,
         **{(state, _E.RETRY_REQUESTED): _S.COMPLETE for state in _RETRIES},

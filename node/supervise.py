@@ -11,11 +11,12 @@ import fcntl
 import os
 import random
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,7 @@ from node.destinations import build
 from node.errors import AlreadyRunning, StateRefused
 from node.events import (
     EventLog,
+    HungUp,
     NodeReady,
     NodeStarted,
     NodeStopped,
@@ -38,17 +40,21 @@ from node.events import (
 from node.inquiry import Inquiry
 from node.jobs import JobRunner
 from node.journal import Journal
+from node.library_log import LogFile, catch_all
 from node.loop import TICK_S, Loop
 from node.receive import Receiver, free_bytes
 from node.schedule import Schedule
 from node.selection import Selection
 from node.spool import Spool
 from node.track import Track, remembering
-from node.work import Workers, give_back
+from node.work import MemoryGuard, Workers, hand_back
 
 JOURNAL: Final = "journal.sqlite"
 LOCK: Final = "lock"
 WORK: Final = "work"
+PRIVATE: Final = 0o077
+"""What others may not: images and results are of patients. A folder that is there keeps what its owner
+allowed to a group."""
 STOP_S: Final = 20.0
 """Time that open associations and the series in work get to end."""
 
@@ -57,7 +63,7 @@ STOP_S: Final = 20.0
 def locked(state: Path) -> Iterator[None]:
     """Hold the state folder for this process. Raises `AlreadyRunning` and `StateRefused`."""
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        _private(state)
         handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateRefused(
@@ -76,6 +82,18 @@ def locked(state: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _private(state: Path) -> None:
+    """Make the state folder for its owner alone, or take from others what they may in the one that is there."""
+    if not state.is_dir():
+        state.parent.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700)
+        return
+    mode = stat.S_IMODE(state.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        with suppress(PermissionError):  # another one's folder that we may use
+            state.chmod(mode & ~stat.S_IRWXO)
+
+
 @dataclass(slots=True)
 class Node:
     """The running service."""
@@ -84,6 +102,8 @@ class Node:
     config_path: Path
     log: EventLog
     clock: Clock = field(default_factory=Clock)
+    log_file: LogFile = field(default_factory=lambda: LogFile(None))
+    hung_up: threading.Event = field(default_factory=threading.Event)
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
@@ -100,8 +120,8 @@ class Node:
             spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
             self.log.event(adopt(spool, journal))
             for row in journal.claims():  # of an earlier life: the lock is ours
-                give_back(journal, row, self.config.work.max_attempts, "the node was restarted")
-            workers = Workers.of(self.config_path, self.config.work, journal, self.clock.wall)
+                hand_back(journal, row, "the node was restarted")
+            workers = Workers.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
             loops.append(Loop("jobs", (jobs,), stopping, self.log, journal))
@@ -143,25 +163,37 @@ class Node:
 
     def _watch(self, workers: Workers, stopping: threading.Event) -> int:
         """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
+        is_ready = False
         while not stopping.wait(TICK_S):
+            if self.hung_up.is_set():
+                self._hung_up()
+            if is_ready:
+                continue
             codes = [p.poll() for p in workers.processes]
             refused = next((c for c in codes if c is not None and c > 1), 0)
             if refused:
                 self.log.event(WorkerRefused(refused))
                 return refused
-            if workers.ready:
+            is_ready = workers.ready
+            if is_ready:
                 self.log.event(NodeReady(len(workers.processes)))
-                stopping.wait()
         return 0
+
+    def _hung_up(self) -> None:
+        """Open the log file again; a terminal that went away is no reason to end."""
+        self.hung_up.clear()
+        self.log.event(HungUp(self.log_file.reopen()))
 
     def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[Loop]:
         deliveries = deliver.steps(
             self.config, journal, self.clock.wall, random.random, self.log.event
         )
         tracker, selection = self._tracking(journal)
+        limit = self.config.work.memory_limit_mb
         return [
             Loop("track", (tracker, selection), stopping, self.log, journal),
             Loop(WORK, (workers,), stopping, self.log, journal),
+            Loop("memory", (MemoryGuard(workers.processes, limit),), stopping, self.log, journal),
             *(
                 Loop(f"deliver {d.config.name}", (d,), stopping, self.log, journal)
                 for d in deliveries
@@ -205,6 +237,11 @@ def serve(config: Config, config_path: Path) -> int:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopping.set()
 
+    os.umask(PRIVATE)
+    log = EventLog(config.node.name)
+    catch_all(log)
+    node = Node(config, config_path, log, log_file=LogFile.of_process())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    return Node(config, config_path, EventLog(config.node.name)).serve(stopping)
+    signal.signal(signal.SIGHUP, lambda *_: node.hung_up.set())
+    return node.serve(stopping)

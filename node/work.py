@@ -1,38 +1,33 @@
-"""Work: one claimed series to its published result, and the child processes that do it.
+"""Work from the supervisor's side: worker processes that live, and claims that somebody alive holds.
 
-The worker is a process of its own, because a time limit and a fault in native code end with its death
-only. Supervisor and worker meet in the journal (claims with a token and a heartbeat) and in two pipes:
-the worker ends when its standard input does, and says `ready` on its standard output.
+The worker is a process of its own, because a time limit, a memory limit and a fault in native code end
+with its death only.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import subprocess
-import sys
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from node.backoff import wait_s
+from node.clock import Ages, Clock
 from node.config import WorkConfig
 from node.errors import ClaimLost, IllegalTransition
+from node.events import EventLog, WorkerEnded
 from node.journal import Journal
 from node.records import SeriesKey, SeriesRow
+from node.rows import PutOff, each
 from node.states import SeriesEvent
+from node.worker_process import WorkerProcess
 
-READY: Final = b"ready\n"
 SILENT_BEATS: Final = 15
 """Heartbeats that may fail to come before a worker is taken for dead; one that waits for a busy disk
 or holds the interpreter in native code misses some."""
-
-PATIENT: Final = {"OMP_WAIT_POLICY": "passive"}
-"""Threads of torch that wait sleep: spinning ones made the network twenty times slower beside any other
-load, and it is no faster with them on an idle machine. Read when torch is loaded; what is set stays."""
 
 RESTART_FIRST_S: Final = 1.0
 RESTART_LONGEST_S: Final = 60.0
@@ -63,123 +58,41 @@ class Heartbeat:
     def _beat(self) -> None:
         try:
             while not self._left.wait(self._every_s):
-                if not self._journal.heartbeat(self._key, self._token):
+                if not self._alive():
                     return
         finally:
             self._journal.close()
 
-
-# ---- the supervisor's side -----------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class WorkerProcess:
-    """One child process `python -m node.worker`; a stopped one can be started again.
-
-    name: part of its claims' tokens; every start has another token.
-    """
-
-    config_path: Path
-    name: str
-    starts: int = 0
-    token: str = ""
-    _child: subprocess.Popen[bytes] | None = None
-    _said: bytes = b""
-
-    def start(self) -> None:
-        """Start the process. Its standard error is ours."""
-        self._close()  # the pipes of a process that ended by itself
-        self.starts += 1
-        # Process ids come again after a restart of the machine, and a claim must not pass for ours then.
-        self.token = f"{self.name}.{os.getpid()}.{self.starts}.{secrets.token_hex(4)}"
-        self._said = b""
-        self._child = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "node.worker",
-                "--config",
-                str(self.config_path),
-                "--token",
-                self.token,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**PATIENT, **os.environ},
-            start_new_session=True,  # Ctrl+C is for the supervisor, which stops us in order
-        )
-        if self._child.stdout is not None:
-            os.set_blocking(self._child.stdout.fileno(), False)
-
-    @property
-    def pid(self) -> int | None:
-        """Process id, None before the first start."""
-        return None if self._child is None else self._child.pid
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model is loaded and series are taken."""
-        if self._child is not None and self._child.stdout is not None and not self._said:
-            self._said = self._child.stdout.read(len(READY)) or b""
-        return self._said == READY and self.poll() is None
-
-    def poll(self) -> int | None:
-        """Exit code of a process that has ended (negative: the signal), None while it runs."""
-        return None if self._child is None else self._child.poll()
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process."""
-        return self._child is not None and self._child.poll() is None
-
-    def owns(self, claim: str | None) -> bool:
-        """Whether a claim in the journal is one of this running process."""
-        return self.running and claim is not None and claim.startswith(f"{self.token}/")
-
-    def stop(self, timeout_s: float) -> bool:
-        """Ask it to end after its series; kill it after the time limit. True when it ended itself."""
-        if self._child is None:
-            return True
-        self._child.terminate()
+    def _alive(self) -> bool:
         try:
-            self._child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
-        self._close()
-        return True
-
-    def kill(self) -> None:
-        """End it at once; its claim is given back by `Workers`."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            self._close()
-
-    def _close(self) -> None:
-        for pipe in () if self._child is None else (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
+            return self._journal.heartbeat(self._key, self._token)
+        except sqlite3.OperationalError:
+            return True  # somebody holds the journal; the next beat may come through
 
 
 @dataclass(slots=True)
 class Workers:
-    """Keeps the worker processes running and gives back the claims of dead ones. Times in seconds."""
+    """Keeps the worker processes running and gives back the claims of dead ones."""
 
-    processes: tuple[WorkerProcess, ...]
+    processes: Sequence[WorkerProcess]
     config: WorkConfig
     journal: Journal
-    now: Callable[[], float]
+    clock: Clock
+    log: EventLog
     _start_at: dict[str, float] = field(default_factory=dict)
-    _early_ends: dict[str, int] = field(default_factory=dict)
+    _ends: dict[str, int] = field(default_factory=dict)
+    _ages: Ages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ages = Ages(self.clock, anew=False)
 
     @classmethod
     def of(
-        cls, config_path: Path, config: WorkConfig, journal: Journal, now: Callable[[], float]
+        cls, config_path: Path, config: WorkConfig, journal: Journal, clock: Clock, log: EventLog
     ) -> Workers:
         """Describe the configured number of workers; nothing is started."""
         names = [f"w{n}" for n in range(1, config.processes + 1)]
-        return cls(tuple(WorkerProcess(config_path, n) for n in names), config, journal, now)
+        return cls([WorkerProcess(config_path, n, log) for n in names], config, journal, clock, log)
 
     @property
     def ready(self) -> bool:
@@ -188,12 +101,15 @@ class Workers:
 
     def run_once(self) -> int:
         """Start what does not run, end what takes too long, give back lost claims. Returns how many."""
+        rows = self.journal.claims()
+        moved = each(rows, self._check, PutOff(self.journal, "work", self.clock, self.log.event))
+        self._ages.keep({(part, r.id) for r in rows for part in ("claim", "beat")})
         for process in self.processes:
             if not process.running:
                 self._restart(process)
             elif process.ready:
-                self._early_ends.pop(process.name, None)
-        return sum(self._check(row) for row in self.journal.claims())
+                self._ends.pop(process.name, None)
+        return moved
 
     def stop(self, timeout_s: float) -> None:
         """Stop all, side by side: their series is finished or, after the time limit, given back."""
@@ -203,40 +119,87 @@ class Workers:
         for thread in threads:
             thread.join()
         for row in self.journal.claims():
-            self._check(row)
+            hand_back(self.journal, row, "the node was stopped")
 
     def _restart(self, process: WorkerProcess) -> None:
+        now = self.clock.monotonic()
         if process.starts and process.name not in self._start_at:
-            ends = self._early_ends[process.name] = self._early_ends.get(process.name, 0) + 1
+            ends = self._ends[process.name] = self._ends.get(process.name, 0) + 1
             wait = wait_s(ends, RESTART_FIRST_S, RESTART_LONGEST_S)
-            self._start_at[process.name] = self.now() + wait
-        if self.now() >= self._start_at.get(process.name, 0.0):
+            self._start_at[process.name] = now + wait
+            if process.poll() != 0:
+                self.log.event(
+                    WorkerEnded(process.name, process.poll() or 0, process.ending, ends, wait)
+                )
+        if now >= self._start_at.get(process.name, now):
             self._start_at.pop(process.name, None)
             process.start()
 
     def _check(self, row: SeriesRow) -> bool:
         """Give one claim back when nobody alive holds it."""
-        owner = next((p for p in self.processes if p.owns(row.token)), None)
-        why = "the worker ended"
-        if owner is not None:
-            silent_s = self.now() - (row.token_at or row.state_at)
-            if self.now() - row.state_at > self.config.time_limit_seconds:
-                why = f"more than {self.config.time_limit_seconds:g} s"
-            elif silent_s > SILENT_BEATS * self.config.heartbeat_seconds:
-                why = f"no sign of life for {silent_s:.0f} s"
-            else:
-                return False
-            owner.kill()
+        maker = next((p for p in self.processes if p.made(row.token)), None)
+        if maker is None or not maker.running:
+            why = "the worker ended" if maker is None else maker.ending
+            return give_back(self.journal, row, self.config.max_attempts, why)
+        why = self._overdue(row)
+        if not why:
+            return False
+        maker.kill(why)
         return give_back(self.journal, row, self.config.max_attempts, why)
+
+    def _overdue(self, row: SeriesRow) -> str:
+        """Why the worker of a claim is to be ended, "" when it is not."""
+        worked_s = self._ages.of(("claim", row.id), row.token, row.state_at)
+        beat_at = row.token_at or row.state_at
+        silent_s = self._ages.of(("beat", row.id), beat_at, beat_at)
+        if worked_s > self.config.time_limit_seconds:
+            return f"more than {self.config.time_limit_seconds:g} s"
+        if silent_s > SILENT_BEATS * self.config.heartbeat_seconds and self._journal_is_free(row):
+            return f"no sign of life for {silent_s:.0f} s"
+        return ""
+
+    def _journal_is_free(self, row: SeriesRow) -> bool:
+        """Whether a sign of life could have been written: not while another program holds the journal."""
+        began = self.clock.monotonic()
+        self.journal.heartbeat(row.key, "")  # writes nothing, and waits as the worker would
+        if self.clock.monotonic() - began < self.config.heartbeat_seconds:
+            return True
+        self._ages.restart(("beat", row.id))
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGuard:
+    """Ends a worker that takes more memory than it may; a step of its own, so that nothing delays it."""
+
+    processes: Sequence[WorkerProcess]
+    limit_mb: int
+
+    def run_once(self) -> int:
+        """Look at every worker; returns how many were ended."""
+        ended = 0
+        for process in self.processes:
+            if process.resident_mb() > self.limit_mb:
+                process.kill(f"more than {self.limit_mb} MB of memory")
+                ended += 1
+        return ended
 
 
 def give_back(journal: Journal, row: SeriesRow, max_attempts: int, why: str) -> bool:
     """Return a claimed series to *selected*, or to *failed* after the last attempt; False if it moved on."""
     crashed_out = row.attempts >= max_attempts
     event = SeriesEvent.CRASHED_OUT if crashed_out else SeriesEvent.CLAIM_LOST
-    told = f"{why}, attempt {row.attempts} of {max_attempts}"
+    return _released(journal, row, event, f"{why}, attempt {row.attempts} of {max_attempts}")
+
+
+def hand_back(journal: Journal, row: SeriesRow, why: str) -> bool:
+    """Return a claimed series to *selected* as if it had not been begun; False if it moved on."""
+    return _released(journal, row, SeriesEvent.CLAIM_RETURNED, why)
+
+
+def _released(journal: Journal, row: SeriesRow, event: SeriesEvent, why: str) -> bool:
     try:
-        journal.advance(row.key, event, expect=row.token, detail={"reason": told})
+        journal.advance(row.key, event, expect=row.token, detail={"reason": why})
     except (ClaimLost, IllegalTransition):
         return False
     return True

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,21 +29,37 @@ from model.bundle import LoadedModel
 from model.window import PAPER_SHAPE
 from node import config as configuration
 from node import folder
+from node.backoff import wait_s
+from node.clock import Clock
 from node.config import Config
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, ModelChanged, SeriesEnded, StepFailed, quiet_libraries
+from node.events import (
+    EventLog,
+    ModelChanged,
+    RowFailed,
+    SeriesEnded,
+    StepFailed,
+    described,
+    trace_of,
+)
 from node.journal import Journal
+from node.library_log import catch_all
 from node.pipeline import key_of, load_model, process_series, settings_after, settings_of
 from node.records import ResultRow, SeriesRow
+from node.rows import LONGEST_WAIT_S, headers_of
 from node.selection import candidate
 from node.states import SeriesEvent, SeriesState
-from node.work import READY, Heartbeat, give_back
+from node.work import Heartbeat, give_back, hand_back
+from node.worker_process import READY
 
 POLL_S: Final = 0.1
 """How soon a selected series is seen."""
 
 FAULT_WAIT_S: Final = 5.0
-"""Wait after a fault of the machine (disk full), so that its attempts are not used up in a second."""
+"""First wait after a fault of the machine (disk full, journal held by another program)."""
+
+Ending = Callable[[], object]
+"""What writes the end of a series into the journal."""
 
 RESULTS: Final = "results"
 JOURNAL: Final = "journal.sqlite"
@@ -53,6 +70,7 @@ class Worker:
     """One worker with its model; `token` starts every claim's token.
 
     promotion: the journal's newest row about the bundle in service when the model was loaded, 0 none.
+    faults: how often in a row the machine kept a series, by its id, from its result.
     """
 
     config: Config
@@ -61,6 +79,7 @@ class Worker:
     token: str
     log: EventLog
     promotion: int = 0
+    faults: dict[int, int] = field(default_factory=dict)
 
     def run(self, stopping: threading.Event) -> None:
         """Work on selected series until asked to stop; a series that was begun is finished.
@@ -69,9 +88,16 @@ class Worker:
         starts it again, and the new process loads that one.
         """
         number = 0
-        while not stopping.is_set() and self._up_to_date():
+        while not stopping.is_set():
             number += 1
-            row = self._claim(f"{self.token}/{number}")
+            try:
+                if not self._up_to_date():
+                    return
+                row = self._claim(f"{self.token}/{number}")
+            except sqlite3.OperationalError as error:
+                self._machine_fault("claim", error)
+                stopping.wait(FAULT_WAIT_S)
+                continue
             if row is None:
                 stopping.wait(POLL_S)
             else:
@@ -91,52 +117,83 @@ class Worker:
         return self.journal.claim(token)
 
     def work_on(self, row: SeriesRow, stopping: threading.Event) -> None:
-        """Take one claimed series to *encoded*, *skipped* or *failed*."""
-        token = row.token or ""
+        """Take one claimed series to *encoded*, *skipped* or *failed*, or put it off.
+
+        The claim stays alive until the journal has the answer, also while another program holds it.
+        """
+        with Heartbeat(self.journal, row.key, row.token or "", self.config.work.heartbeat_seconds):
+            ending = self._ending_of(row)
+            while not self._has_ended(row, ending):
+                if stopping.wait(FAULT_WAIT_S):
+                    return  # the supervisor hands the claim back
+
+    def _ending_of(self, row: SeriesRow) -> Ending:
+        """Do the work; what is left to do is to write its end into the journal."""
         try:
-            with Heartbeat(self.journal, row.key, token, self.config.work.heartbeat_seconds):
-                answer = self._result_of(row)
-            if isinstance(answer, NotInView):
-                detail: dict[str, object] = {"reason": answer.reason}
-                self.journal.advance(row.key, SeriesEvent.NOT_IN_VIEW, expect=token, detail=detail)
-                self._ended(row, SeriesState.SKIPPED, answer.reason)
-            else:
-                names = [d.name for d in self.config.destinations]
-                self.journal.publish(row.key, token, answer, names)
-        except (ClaimLost, IllegalTransition) as error:
-            self.log.event(StepFailed("work", str(error)))
-        except LumbarError as error:
-            self._fail(row, str(error), error.code)
-        except OSError as error:
-            self.log.event(StepFailed("work", traceback.format_exc()))
-            stopping.wait(FAULT_WAIT_S)
-            why = f"{error.filename}: {error.strerror}"
-            give_back(self.journal, row, self.config.work.max_attempts, why)
+            answer = self._result_of(row)
         except Exception as error:  # noqa: BLE001 - one series must not end the service
-            self.log.event(StepFailed("work", traceback.format_exc()))
-            self._fail(row, f"unexpected {type(error).__name__}; see the log", "unexpected")
+            return self._ending_after(row, error)
+        self.faults.pop(row.id, None)
+        if isinstance(answer, NotInView):
+            return partial(self._end, row, SeriesEvent.NOT_IN_VIEW, answer.reason)
+        names = [d.name for d in self.config.destinations]
+        return partial(self.journal.publish, row.key, row.token or "", answer, names)
 
-    def _fail(self, row: SeriesRow, reason: str, code: str) -> None:
-        detail: dict[str, object] = {"reason": reason, "code": code}
+    def _ending_after(self, row: SeriesRow, error: Exception) -> Ending:
+        if isinstance(error, (ClaimLost, IllegalTransition)):
+            return partial(self.log.event, StepFailed("work", str(error)))
+        if isinstance(error, LumbarError):
+            return partial(self._end, row, SeriesEvent.REFUSED, str(error), error.code)
+        if isinstance(error, (OSError, sqlite3.OperationalError)):
+            return partial(self._put_off, row, error)
+        if isinstance(error, MemoryError):
+            attempts = self.config.work.max_attempts
+            return partial(give_back, self.journal, row, attempts, "not enough memory")
+        self.log.event(RowFailed("work", row.key.series, described(error), trace_of(error)))
+        reason = f"unexpected {type(error).__name__}; see the log"
+        return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
+
+    def _has_ended(self, row: SeriesRow, ending: Ending) -> bool:
+        """Write the end of a series; False when the journal cannot be written now."""
         try:
-            self.journal.advance(row.key, SeriesEvent.REFUSED, expect=row.token, detail=detail)
-            self._ended(row, SeriesState.FAILED, reason)
+            ending()
         except (ClaimLost, IllegalTransition) as error:
             self.log.event(StepFailed("work", str(error)))
+        except (OSError, sqlite3.OperationalError) as error:
+            self._machine_fault(row.key.series, error)
+            return False
+        return True
 
-    def _ended(self, row: SeriesRow, state: SeriesState, reason: str) -> None:
-        seconds = round(time.time() - row.last_at, 2)
+    def _end(self, row: SeriesRow, event: SeriesEvent, reason: str, code: str = "") -> None:
+        detail: dict[str, object] = {"reason": reason, **({"code": code} if code else {})}
+        state = self.journal.advance(row.key, event, expect=row.token, detail=detail)
+        seconds = round(Clock().since(row.last_at), 2)
         self.log.event(SeriesEnded(row.key.series, state, reason, seconds))
+
+    def _put_off(self, row: SeriesRow, error: Exception) -> None:
+        """Hand a series back that the machine kept from its result; it is tried again, ever later."""
+        tries = self.faults.get(row.id, 0) + 1
+        reason = described(error)
+        if hand_back(self.journal, row, reason):
+            self.faults[row.id] = tries
+            until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
+            self.journal.defer(row.key, "work", reason, until)
+            if tries == 1:
+                self._machine_fault(row.key.series, error)
+
+    def _machine_fault(self, what: str, error: Exception) -> None:
+        self.log.event(RowFailed("work", what, described(error), trace_of(error)))
 
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
         grid = self._grid(row)
         published = self.journal.results_of(row.key)
+        earlier = [*self.journal.results_before(row.key), *published]
         settings = settings_after(
             grid,
             self.model.info,
             settings_of(self.config.node, self.config.results),
-            [ResultKey(r.result_id) for r in published],
+            [ResultKey(r.result_id) for r in earlier],
             forced=row.forced > max((r.attempt for r in published), default=0),
         )
         key = key_of(grid, self.model.info, settings)
@@ -150,7 +207,9 @@ class Worker:
         return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:
-        instances = [headers.read(i.path) for i in self.journal.instances_of(row.key)]
+        instances, set_aside = headers_of(self.journal, row.key, headers.read, self.log.event)
+        if set_aside:
+            raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
         grid = candidate(row.key.series, instances, self.config.rules).grid
         if isinstance(grid, Gaps):
             raise SeriesRefused(grid.text)
@@ -178,9 +237,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
     given = parser.parse_args(arguments)
-    quiet_libraries()
+    catch_all(EventLog("worker"))
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is the supervisor's
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         worker = prepared(configuration.load(given.config), given.token)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +23,16 @@ from model.errors import BundleError
 from node import config as configuration
 from node import models, worker
 from node.cli import run
+from node.clock import Clock
 from node.errors import DiskFull, IllegalTransition, PromotionRefused
+from node.events import EventLog
 from node.jobs import Place
 from node.journal import Journal
 from node.models import Request, Shelf, folder_name, install, promote, rollback
 from node.records import InstanceFacts, JobPlan, JobRow, SeriesKey
 from node.states import JobEvent, JobState, SeriesEvent
-from node.work import WorkerProcess, Workers
+from node.work import Workers
+from node.worker_process import WorkerProcess
 
 WHY = Request("E. Miller", "because")
 
@@ -339,14 +343,13 @@ def test_idle_worker_of_the_service_changes_its_model_without_being_told(
     bench: Bench, config: Path
 ) -> None:
     found = configuration.load(config)
-    process = WorkerProcess(config, "w1")
-    workers = Workers((process,), found.work, bench.journal, time.time)
+    log = EventLog("test", StringIO())
+    process = WorkerProcess(config, "w1", log)
+    workers = Workers((process,), found.work, bench.journal, Clock(), log)
 
     def until(true: Callable[[], bool]) -> None:
         limit = time.monotonic() + 60
         while not true():
-            if not process.running:
-                process._close()  # the pipes of an ended process are left to the garbage collector
             workers.run_once()
             assert time.monotonic() < limit
             time.sleep(0.02)

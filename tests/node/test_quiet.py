@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -30,3 +31,43 @@ def said(call: str) -> str:
 def test_the_libraries_quote_values_unless_they_are_kept_quiet() -> None:
     assert "Doe^Jane" in said("")
     assert "Doe^Jane" not in said("quiet_libraries()")
+
+
+FAILS = """
+import logging, sys, threading, warnings
+from node.events import EventLog
+from node.library_log import catch_all
+catch_all(EventLog("t"))
+def fail():
+    raise ValueError("Doe^Jane")
+for _ in range(3):
+    thread = threading.Thread(target=fail, name="heartbeat"); thread.start(); thread.join()
+class Broken:
+    def __del__(self): fail()
+for n in range(50):
+    try:
+        fail()
+    except ValueError:
+        logging.getLogger("pynetdicom.events").exception("handler of Doe^Jane %s", n)
+    warnings.warn("Doe^Jane")
+logging.getLogger("sqlite").info("Doe^Jane")
+Broken()
+fail()
+"""
+
+
+def test_what_is_raised_anywhere_is_an_event_with_class_and_place() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILS], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "Doe" not in done.stdout + done.stderr
+    failed = [t for t in told if t["event"] == "ThreadFailed"]
+    assert [t["thread"] for t in failed] == ["heartbeat"] * 3 + ["cleanup", "main"]
+    assert all("ValueError in <string>:" in t["error"] for t in failed)
+    # Once a minute from one place.
+    logged, warned = [t for t in told if t["event"] == "LibraryComplained"]
+    assert logged["place"].startswith("pynetdicom.events <string>:")
+    assert logged["error"].startswith("ValueError in <string>:")
+    assert (warned["level"], warned["error"]) == ("warning", "UserWarning")

@@ -35,6 +35,7 @@ processing  results_published   encoded
 processing  not_in_view         skipped
 processing  refused             failed
 processing  claim_lost          selected
+processing  claim_returned      selected
 processing  crashed_out         failed
 encoded     all_confirmed       delivered
 incomplete  retry_requested     complete
@@ -93,17 +94,17 @@ failed      all_superseded      superseded
 failed      all_quarantined     quarantined
 """
 SERIES_FORBIDDEN = {
-    "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
-    "complete": "geometry_complete settled_ineligible went_quiet claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
-    "incomplete": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
-    "selected": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
-    "skipped": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
+    "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
+    "complete": "geometry_complete settled_ineligible went_quiet claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
+    "incomplete": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
+    "selected": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
+    "skipped": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
     "processing": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed all_confirmed retry_requested",
-    "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out",
-    "delivered": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
-    "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed",
-    "quarantined": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
-    "superseded": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost crashed_out all_confirmed retry_requested",
+    "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out",
+    "delivered": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
+    "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
+    "quarantined": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
+    "superseded": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
 }
 DELIVERY_ALLOWED = """
 pending  peer_accepted      sent

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -65,6 +66,9 @@ class FakeWorkers:
 
     def poll(self) -> int | None:
         return self.exit_code
+
+    def resident_mb(self) -> float:
+        return 0.0
 
     def run_once(self) -> int:
         return 0
@@ -242,7 +246,8 @@ def test_claim_of_an_earlier_life_is_given_back_at_once(
     assert journal.claim(f"w1.{os.getpid()}.1/1") is not None
     node.start()
     _until(lambda: journal.series(KEY).state is SeriesState.SELECTED)
-    assert journal.series(KEY).reason == "the node was restarted, attempt 1 of 3"
+    row = journal.series(KEY)
+    assert (row.reason, row.attempts) == ("the node was restarted", 0)
     node.stop()
     journal.close()
 
@@ -379,12 +384,87 @@ def test_signal_stops_in_order_and_a_second_node_is_told_so(
         child.stderr.close()
 
 
+def test_hang_up_opens_the_log_file_again_and_ends_nothing(node: Running, tmp_path: Path) -> None:
+    log, moved = tmp_path / "node.log", tmp_path / "node.log.1"
+    with log.open("ab") as out:
+        child = subprocess.Popen([sys.executable, "-c", _SERVE, str(node.path)], stderr=out)
+    try:
+        _until(lambda: "NodeReady" in log.read_text(), 30)
+        log.rename(moved)
+        child.send_signal(signal.SIGHUP)
+        _until(lambda: log.exists() and "HungUp" in log.read_text())
+        assert '"reopened": true' in log.read_text()
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(8) == 0
+        assert '"NodeStopped"' in log.read_text()
+        assert "NodeStopped" not in moved.read_text()
+    finally:
+        child.kill()
+        child.wait(8)
+
+
+def test_hang_up_of_a_terminal_is_one_line(node: Running) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SERVE, str(node.path)], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    try:
+        for line in child.stderr:
+            if '"NodeReady"' in line:
+                break
+        child.send_signal(signal.SIGHUP)
+        assert '"HungUp"' in child.stderr.readline()
+        assert child.poll() is None
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(8) == 0
+    finally:
+        child.kill()
+        child.wait(8)
+        child.stderr.close()
+
+
+@pytest.mark.parametrize("existing", [None, 0o755, 0o750, 0o700])
+def test_state_is_its_owners_alone_and_a_groups_that_was_let_in(
+    tmp_path: Path, existing: int | None
+) -> None:
+    state = tmp_path / "deep" / "state"
+    if existing is not None:
+        state.mkdir(parents=True)
+        state.chmod(existing)
+    with locked(state):
+        assert stat.S_IMODE(state.stat().st_mode) == (
+            0o700 if existing is None else existing & 0o770
+        )
+
+
+def test_files_of_the_service_are_private(node: Running, tmp_path: Path, write_series: Any) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _SERVE, str(node.path)], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    try:
+        for line in child.stderr:
+            if '"NodeReady"' in line:
+                break
+        _send(node.port, write_series(tmp_path / "in", slices=2))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(8) == 0
+    finally:
+        child.kill()
+        child.wait(8)
+        child.stderr.close()
+    found = [p for p in node.state.rglob("*") if not p.is_symlink()]
+    assert any(p.suffix == ".dcm" for p in found)
+    assert [p for p in found if p.stat().st_mode & 0o077] == []
+
+
 def test_tracker_and_selection_read_a_header_once_between_them(
     node: Running, write_series: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     ready = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
     journal = Journal.open(tmp_path / "journal.sqlite", time.time)
-    loops = ready._loops(journal, Any, threading.Event())
+    loops = ready._loops(journal, node.workers, threading.Event())
     tracker, selection = loops[0].steps
     (path, *_) = write_series(tmp_path / "a")
     reads: list[Path] = []

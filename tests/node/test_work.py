@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,14 +20,15 @@ from dicomseg import headers
 from dicomseg.errors import SeriesRefused
 from dicomseg.segmentation import EngineInfo, NotInView
 from node import config as configuration
-from node import worker
+from node import worker, worker_process
 from node.config import WorkConfig
 from node.events import EventLog
 from node.journal import Journal
 from node.records import InstanceFacts, SeriesKey, SeriesRow
 from node.states import SeriesEvent, SeriesState
-from node.work import Heartbeat, WorkerProcess, Workers
+from node.work import Heartbeat, MemoryGuard, Workers
 from node.worker import Worker
+from node.worker_process import WorkerProcess
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")
@@ -239,17 +243,92 @@ def test_late_slice_wins_over_the_result(
     assert journal.results_of(KEY) == []
 
 
-def test_full_disk_gives_the_series_back_until_the_attempts_are_used(
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "OSError: No space left on device"),
+        (sqlite3.OperationalError("database is locked"), "OperationalError: database is locked"),
+    ],
+)
+def test_fault_of_the_machine_puts_the_series_off_and_is_no_attempt(
+    made: Any, journal: Journal, clock: Any, tmp_path: Path, write_series: Any, monkeypatch: Any,
+    error: Exception, reason: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=clock.wall))
+    _select(journal, write_series(tmp_path / "a"))
+    made.answer = error
+    waits = []
+    for attempt in (1, 2, 3, 4):
+        row = _work(made, journal, f"w1/{attempt}")
+        assert (row.state, row.fault, row.attempts) == (SeriesState.SELECTED, reason, 0)
+        assert journal.claim("w1/0") is None  # not in the way of others
+        waits.append(row.try_at - clock.wall())
+        clock.pass_s(waits[-1] + 0.1)
+    assert waits == pytest.approx([5, 10, 20, 40])
+    made.answer = None
+    assert _work(made, journal, "w1/5").state is SeriesState.ENCODED
+
+
+def test_answer_waits_for_a_journal_that_another_program_holds(
     made: Any, journal: Journal, tmp_path: Path, write_series: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.0)
+    monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.01)
     _select(journal, write_series(tmp_path / "a"))
-    made.answer = OSError(28, "No space left on device")
-    for attempt in (1, 2):
-        assert _work(made, journal, f"w1/{attempt}").state is SeriesState.SELECTED
-    row = _work(made, journal, "w1/3")
+    publish, busy = Journal.publish, [1, 2, 3]
+
+    def sometimes(*given: Any) -> None:
+        if busy:
+            busy.pop()
+            raise sqlite3.OperationalError("database is locked")
+        publish(*given)
+
+    monkeypatch.setattr(Journal, "publish", sometimes)
+    row = _work(made, journal)
+    assert (row.state, made.runs) == (SeriesState.ENCODED, 1)
+
+
+def test_want_of_memory_counts_as_an_attempt(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    made.answer = MemoryError()
+    for attempt in (1, 2, 3):
+        row = _work(made, journal, f"w1/{attempt}")
     assert row.state is SeriesState.FAILED
-    assert "No space left on device, attempt 3 of 3" in row.reason
+    assert row.reason == "not enough memory, attempt 3 of 3"
+
+
+def test_object_that_became_unreadable_is_set_aside_and_the_rest_judged_again(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    paths = write_series(tmp_path / "a", slices=15)
+    _select(journal, paths)
+    paths[3].write_bytes(b"nonsense")
+    row = _work(made, journal)
+    assert (row.state, row.instances, made.runs) == (SeriesState.RECEIVING, 14, 0)
+    (aside,) = journal.quarantined()
+    assert paths[3].name in aside.reason
+
+
+def test_journal_that_is_held_does_not_end_the_worker(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.01)
+    monkeypatch.setattr(worker, "POLL_S", 0.01)
+    _select(journal, write_series(tmp_path / "a"))
+    stopping, claim, busy = threading.Event(), Journal.claim, [1, 2]
+
+    def sometimes(*given: Any) -> Any:
+        if busy:
+            busy.pop()
+            raise sqlite3.OperationalError("database is locked")
+        stopping.set()
+        return claim(*given)
+
+    monkeypatch.setattr(Journal, "claim", sometimes)
+    made.worker.run(stopping)
+    assert journal.series(KEY).state is SeriesState.ENCODED
+    assert "Traceback" not in made.log.getvalue()
 
 
 def test_heartbeat_keeps_a_claim_alive_and_ends_with_the_block(
@@ -280,21 +359,100 @@ class FakeProcess:
     ready: bool = True
     starts: int = 1
     killed: list[str] = field(default_factory=list)
+    ending: str = "the worker was ended by SIGSEGV"
 
-    def owns(self, claim: str | None) -> bool:
-        return self.running and claim is not None and claim.startswith(f"{self.token}/")
+    def made(self, claim: str | None) -> bool:
+        return claim is not None and claim.startswith(f"{self.token}/")
+
+    def poll(self) -> int | None:
+        return None if self.running else -11
 
     def start(self) -> None:
         self.starts += 1
         self.running = True
 
-    def kill(self) -> None:
+    def kill(self, why: str) -> None:
         self.killed.append(self.token)
+        self.ending = why
         self.running = False
 
 
-def _workers(process: FakeProcess, journal: Journal, clock: Any) -> Workers:
-    return Workers((process,), WorkConfig(time_limit_seconds=100.0), journal, clock)  # type: ignore[arg-type]
+def _workers(
+    process: FakeProcess, journal: Journal, clock: Any, log: StringIO | None = None
+) -> Workers:
+    events = EventLog("test", log or StringIO())
+    return Workers((process,), WorkConfig(time_limit_seconds=100.0), journal, clock, events)  # type: ignore[arg-type]
+
+
+def test_claim_of_a_crashed_worker_says_how_it_ended(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    _claim(journal, "w1.1.1/1")
+    log = StringIO()
+    assert _workers(FakeProcess(running=False), journal, clock, log).run_once() == 1
+    assert journal.series(KEY).reason == "the worker was ended by SIGSEGV, attempt 1 of 3"
+    (told,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (told["event"], told["worker"], told["exit_code"], told["ends"]) == (
+        "WorkerEnded", "w1", -11, 1,
+    )  # fmt: skip
+
+
+def test_ordered_stop_hands_the_series_back_as_if_it_had_not_been_begun(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    workers = Workers((), WorkConfig(), journal, clock, EventLog("test", StringIO()))
+    for number in range(5):
+        _claim(journal, f"w1.1.1/{number}")
+        workers.stop(1.0)
+        row = journal.series(KEY)
+        assert (row.state, row.attempts) == (SeriesState.SELECTED, 0)
+    assert row.reason == "the node was stopped"
+
+
+@pytest.mark.parametrize("jump_s", [-7200, 7200])
+def test_clock_that_jumps_kills_no_worker_and_spares_none(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any, jump_s: float
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    _claim(journal, "w1.1.1/1")
+    process = FakeProcess()
+    workers = _workers(process, journal, clock)
+    assert workers.run_once() == 0
+    clock.jump_s(jump_s)
+    assert workers.run_once() == 0
+    for _ in range(10):
+        clock.pass_s(9.9)
+        journal.heartbeat(KEY, "w1.1.1/1")
+        assert workers.run_once() == 0
+    clock.pass_s(2)
+    assert workers.run_once() == 1
+    assert "more than 100 s" in journal.series(KEY).reason
+
+
+def test_worker_is_not_silent_while_another_program_holds_the_journal(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    _select(journal, write_series(tmp_path / "a"))
+    _claim(journal, "w1.1.1/1")
+    process = FakeProcess()
+    workers = _workers(process, journal, clock)
+    heartbeat = Journal.heartbeat
+
+    def held_for_20_s(*given: Any) -> bool:
+        clock.pass_s(20)
+        return heartbeat(*given)
+
+    clock.pass_s(31)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "heartbeat", held_for_20_s)
+        assert workers.run_once() == 0
+    clock.pass_s(29)
+    assert workers.run_once() == 0
+    clock.pass_s(2)
+    assert workers.run_once() == 1
+    assert process.killed == ["w1.1.1"]
 
 
 def test_claim_of_a_dead_worker_is_given_back_and_fails_at_the_third_attempt(
@@ -353,6 +511,96 @@ def test_worker_that_ends_at_once_is_restarted_ever_more_slowly(
     assert started == [1, 4, 9]
 
 
+# ---- real processes ------------------------------------------------------------------------------
+
+
+def _process(tmp_path: Path, log: StringIO | None = None) -> WorkerProcess:
+    return WorkerProcess(tmp_path / "config.toml", "w1", EventLog("test", log or StringIO()))
+
+
+def _until(true: Any, limit_s: float = 10.0) -> None:
+    ends_at = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < ends_at, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def _runs(monkeypatch: Any, program: str) -> None:
+    monkeypatch.setattr(worker_process, "command", lambda *_: [sys.executable, "-S", "-c", program])
+
+
+def test_worker_that_dies_at_once_disturbs_nobody_who_looks_at_it(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(worker_process, "command", lambda *_: ["sh", "-c", "echo ready; exit 3"])
+    process, ends, faults = _process(tmp_path), threading.Event(), []
+
+    def look() -> None:
+        while not ends.is_set():
+            try:
+                process.ready, process.poll(), process.running, process.resident_mb()
+            except Exception as error:  # noqa: BLE001 - what is tested
+                faults.append(error)
+
+    watchers = [threading.Thread(target=look) for _ in range(3)]
+    for thread in watchers:
+        thread.start()
+    for _ in range(60):
+        process.start()
+        while process.running:
+            time.sleep(0.001)
+        process.kill("")
+    ends.set()
+    for thread in watchers:
+        thread.join()
+    assert faults == []
+    assert process.ending == "the worker ended with exit code 3"
+
+
+def test_worker_with_too_much_memory_is_ended_with_the_reason(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    _runs(
+        monkeypatch,
+        "import time; held = bytearray(150_000_000); print('ready', flush=True); time.sleep(60)",
+    )
+    process = _process(tmp_path)
+    process.start()
+    _until(lambda: process.ready)
+    assert 150 < process.resident_mb() < 300
+    assert MemoryGuard([process], 400).run_once() == 0
+    assert MemoryGuard([process], 100).run_once() == 1
+    assert not process.running
+    assert process.ending == "more than 100 MB of memory"
+    assert process.resident_mb() == 0
+
+
+def test_what_a_worker_writes_is_our_log(tmp_path: Path, monkeypatch: Any) -> None:
+    _runs(
+        monkeypatch,
+        """
+import os, sys
+print('{"event": "SeriesEnded", "series": "1.2", "timestamp": "then"}', file=sys.stderr)
+print("Corrupt JPEG data " + 1000 * "x", file=sys.stderr, flush=True)
+for n in range(500): os.write(2, b"noise\\n")
+os.write(2, b"no end of line")
+sys.exit(7)
+""",
+    )
+    log = StringIO()
+    process = _process(tmp_path, log)
+    process.start()
+    _until(lambda: not process.running and "noise" in log.getvalue())
+    _until(lambda: not [t for t in threading.enumerate() if t.name == "w1 output"])
+    told = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (told[0]["event"], told[0]["series"], told[0]["node"]) == ("SeriesEnded", "1.2", "test")
+    assert told[1]["event"] == "WorkerSaid"
+    assert len(told[1]["text"]) == worker_process.SAID
+    assert len(told) == 1 + worker_process.MOST_LINES
+    assert process.poll() == 7
+    process.kill("")
+
+
 @pytest.mark.slow
 def test_real_worker_gets_ready_stops_on_request_and_ends_with_its_parent(
     tmp_path: Path,
@@ -362,7 +610,7 @@ def test_real_worker_gets_ready_stops_on_request_and_ends_with_its_parent(
     path = tmp_path / "config.toml"
     path.write_text(f'{CONFIG}\n[model]\nbundle = "{tmp_path / "oracle"}"\n')
     Journal.open(tmp_path / "state" / "journal.sqlite", time.time).close()  # as the service does
-    process = WorkerProcess(path, "w1")
+    process = WorkerProcess(path, "w1", EventLog("test", StringIO()))
 
     def wait_ready() -> None:
         limit = time.monotonic() + 120
@@ -378,12 +626,12 @@ def test_real_worker_gets_ready_stops_on_request_and_ends_with_its_parent(
     process.start()
     assert process.token != first
     wait_ready()
-    child = process._child
-    assert child is not None
+    assert process._life is not None
+    child = process._life.child
     assert child.stdin is not None
     child.stdin.close()  # what the end of the parent does
     assert child.wait(30) == 1
     assert not process.owns(f"{process.token}/1")
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, signal.SIGKILL)
-    process.kill()
+    process.kill("")

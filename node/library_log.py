@@ -1,0 +1,141 @@
+"""What libraries and threads would write raw becomes events: class and place, never a value.
+
+Their sentences and tracebacks quote what they work on, patient names too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TextIO
+
+from node.events import (
+    EventLog,
+    LibraryComplained,
+    ThreadFailed,
+    described,
+    quiet_libraries,
+    trace_of,
+)
+
+SAME_PLACE_S: Final = 60.0
+"""Time for which a second complaint from the same place is not logged: libraries complain per object."""
+
+STDERR: Final = 2
+
+
+@dataclass(slots=True)
+class _Seldom:
+    """Lets the first of what comes from one place through, and another one a minute later."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    last: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, place: str) -> bool:
+        now = self.monotonic()
+        if now - self.last.get(place, -SAME_PLACE_S) < SAME_PLACE_S:
+            return False
+        self.last[place] = now
+        return True
+
+
+class _Bridge(logging.Handler):
+    """Writes records of library loggers as events."""
+
+    def __init__(self, log: EventLog, seldom: _Seldom) -> None:
+        super().__init__(logging.WARNING)
+        self._log, self._seldom = log, seldom
+
+    def emit(self, record: logging.LogRecord) -> None:
+        place = f"{record.name} {record.filename}:{record.lineno} {record.funcName}"
+        if self._seldom(place):
+            error = record.exc_info[1] if record.exc_info else None
+            self._log.event(
+                LibraryComplained(
+                    record.levelname.lower(), place,
+                    "" if error is None else described(error),
+                    () if error is None else trace_of(error),
+                )
+            )  # fmt: skip
+
+
+def catch_all(log: EventLog) -> None:
+    """Turn what is raised in threads, logged and warned of by libraries into events of this log."""
+    quiet_libraries()
+    seldom = _Seldom()
+
+    def thread_failed(given: threading.ExceptHookArgs) -> None:
+        if given.exc_value is not None and given.exc_type is not SystemExit:
+            name = "" if given.thread is None else given.thread.name
+            log.event(ThreadFailed(name, described(given.exc_value), trace_of(given.exc_value)))
+
+    def unraisable(given: sys.UnraisableHookArgs) -> None:
+        if given.exc_value is not None:
+            log.event(
+                ThreadFailed("cleanup", described(given.exc_value), trace_of(given.exc_value))
+            )
+
+    def uncaught(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        del kind, trace
+        log.event(ThreadFailed("main", described(error), trace_of(error)))
+
+    def warned(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        del message, file, line
+        place = f"{Path(filename).name}:{lineno}"
+        if seldom(place):
+            log.event(LibraryComplained("warning", place, category.__name__))
+
+    threading.excepthook, sys.unraisablehook, sys.excepthook = thread_failed, unraisable, uncaught
+    warnings.showwarning = warned
+    logging.getLogger().addHandler(_Bridge(log, seldom))
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """The file that standard error goes to, by the name it had at the start; None when it is no file."""
+
+    path: Path | None
+
+    @classmethod
+    def of_process(cls) -> LogFile:
+        """Find out where standard error of this process goes."""
+        with suppress(OSError):
+            if stat.S_ISREG(os.fstat(STDERR).st_mode):
+                return cls(Path(f"/proc/self/fd/{STDERR}").readlink())
+        return cls(None)
+
+    def reopen(self) -> bool:
+        """Open the file by its name again, after it was moved away; False when there is none to open."""
+        if self.path is None:
+            return False
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        except OSError:
+            return False
+        was = os.fstat(STDERR)
+        for number in (1, STDERR):  # standard output goes along where it went to the same file
+            with suppress(OSError):
+                now = os.fstat(number)
+                if (now.st_dev, now.st_ino) == (was.st_dev, was.st_ino):
+                    os.dup2(handle, number)
+        os.close(handle)
+        return True
