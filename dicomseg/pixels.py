@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomseg import elements
@@ -18,21 +21,14 @@ from dicomseg.instance import Instance
 from dicomseg.series import Grid
 from dicomseg.volume import Array, Volume
 
-MAX_VOXELS: Final = 1 << 29
-"""Half a gigavoxel, 40 × the paper's volume: a hostile header must not ask for all memory."""
+MAX_VOXELS: Final = 1 << 27
+"""128 slices of 1024 × 1024: ten times the paper's volume, half a gigabyte as float32. A hostile header
+must not ask for all memory, and compressed pixels may be a thousand times smaller than decoded."""
 
-_DECODE_ERRORS: Final = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    OverflowError,
-    MemoryError,
-)
+_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_OFFSETS: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_EMPTY_OFFSETS: Final = b"\xfe\xff\x00\xe0\0\0\0\0"
+_DTYPES: Final = {np.dtype(np.int16), np.dtype(np.uint16), np.dtype(np.float32)}
 
 
 class PixelsUndecodable(SeriesRefused):
@@ -48,7 +44,7 @@ class PixelsWrongSize(SeriesRefused):
 
 
 class PixelsNotGrey(SeriesRefused):
-    """The pixels are colours or inverted; use the original MR series."""
+    """The pixels are colours; use the original MR series."""
 
     code = "pixels-not-grey"
 
@@ -71,11 +67,24 @@ class Source:
 
     datasets: without pixel data, in the order of `grid.instances`. volume: axes (slice ascending
     along row × column, row, column), float32 after rescale, int16 or uint16 where there is none.
+    Brighter is always larger, and padding has the smallest value of the picture.
     """
 
     grid: Grid
     datasets: tuple[Dataset, ...]
     volume: Volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """One decoded slice. values: (row, column), rescaled. padding: mask, None where there is none.
+
+    mirror: where MONOCHROME1 has to be inverted, the sum of the least and largest value it may hold.
+    """
+
+    values: Array
+    padding: Array | None
+    mirror: float | None
 
 
 def load(grid: Grid) -> Source:
@@ -85,41 +94,84 @@ def load(grid: Grid) -> Source:
             f"{grid.shape} voxels are more than any MR series has; check the header"
         )
     datasets: list[Dataset] = []
-    slices: list[Array] = []
+    stack = _Stack(grid.shape)
     for instance in grid.instances:
-        ds, frames = _decode(instance, grid)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = _read(instance)
+            for frame in _frames(ds, instance, grid):
+                stack.add(frame)
+        for keyword in (*_PIXELS, *_OFFSETS):
+            if keyword in ds:
+                del ds[keyword]
         datasets.append(ds)
-        slices.extend(frames)
-    volume = Volume(_volume_array(slices), grid.affine, grid.frame_of_reference_uid)
+    volume = Volume(stack.finished(), grid.affine, grid.frame_of_reference_uid)
     return Source(grid, tuple(datasets), volume)
 
 
-def _decode(instance: Instance, grid: Grid) -> tuple[Dataset, list[Array]]:
-    """Return one object without its pixels, and its frames in the order of the grid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ds, frames = _stored(instance)
-        expected = (instance.frames, *grid.shape[1:])
-        if frames.shape != expected:
-            raise PixelsWrongSize(
-                f"{instance.path.name}: {frames.shape} pixels decoded, the header says {expected}; send it again"
-            )
-        order = grid.frame_order or (0,)
-        scales = _rescales(ds, order)
-    for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
-        if keyword in ds:
-            del ds[keyword]
-    if frames.dtype.kind in "iu" and all(scale == (1.0, 0.0) for scale in scales):
-        return ds, [frames[n] for n in order]
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are refused below
-        return ds, [
-            frames[n].astype(np.float32) * np.float32(slope) + np.float32(intercept)
-            for n, (slope, intercept) in zip(order, scales, strict=True)
+class _Stack:
+    """The volume while its slices come: one array, as int16, uint16 or float32."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape, self._count = shape, 0
+        self._array: Array | None = None
+        self._padding: dict[int, Array] = {}
+        self._mirrors: dict[int, float] = {}
+
+    def add(self, frame: _Frame) -> None:
+        """Put the next slice."""
+        values = frame.values.astype(np.uint16) if frame.values.dtype == np.uint8 else frame.values
+        if self._array is None:
+            dtype = values.dtype if values.dtype in _DTYPES else np.dtype(np.float32)
+            self._array = np.empty(self._shape, dtype)
+        elif self._array.dtype not in {values.dtype, np.dtype(np.float32)}:
+            self._array = self._array.astype(np.float32)
+        self._array[self._count] = values
+        if frame.padding is not None:
+            self._padding[self._count] = frame.padding
+        if frame.mirror is not None:
+            self._mirrors[self._count] = frame.mirror
+        self._count += 1
+
+    def finished(self) -> Array:
+        """Invert, fill the padding, and refuse what no segmentation can use."""
+        array = self._array
+        if array is None or self._count != self._shape[0]:
+            raise PixelsWrongSize(f"{self._count} of {self._shape[0]} slices were decoded")
+        if self._mirrors:
+            mirror = array.dtype.type(max(self._mirrors.values()))
+            for n in self._mirrors:
+                np.subtract(mirror, array[n], out=array[n])
+        _refuse_infinite(array)
+        seen = [
+            array[n][~self._padding[n]] if n in self._padding else array[n]
+            for n in range(len(array))
         ]
+        ends = [(s.min(), s.max()) for s in seen if s.size]
+        if not ends:
+            raise PixelsConstant(f"all {array.size} voxels are padding; nothing can be seen")
+        low, high = min(a for a, _ in ends), max(b for _, b in ends)
+        if low == high:
+            raise PixelsConstant(
+                f"all {array.size} voxels are {low:g}; nothing can be seen in the series"
+            )
+        for n, mask in self._padding.items():
+            array[n][mask] = low
+        return array
 
 
-def _stored(instance: Instance) -> tuple[Dataset, Array]:
-    """Read one object and decode its stored values, (frame, row, column)."""
+def _refuse_infinite(array: Array) -> None:
+    if array.dtype.kind != "f":
+        return
+    bad = sum(int(plane.size - np.isfinite(plane).sum()) for plane in array)
+    if bad:
+        raise PixelsNotFinite(
+            f"{bad} of {array.size} voxels are NaN or infinite; use the original series"
+        )
+
+
+def _read(instance: Instance) -> Dataset:
+    """Read one object with a header that fits its pixels."""
     name = instance.path.name
     try:
         ds = dcmread(instance.path, force=True)
@@ -127,16 +179,77 @@ def _stored(instance: Instance) -> tuple[Dataset, Array]:
             implicit, little = ds.original_encoding
             explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
             ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-        photometric = elements.text(ds, "PhotometricInterpretation")
-        if elements.integer(ds, "SamplesPerPixel") != 1 or photometric != "MONOCHROME2":
-            raise PixelsNotGrey(f"{name}: {photometric} pixels; use the original MR series")
-        stored = np.asarray(ds.pixel_array)
-    except _DECODE_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PixelsUndecodable(
-            f"{name}: pixels cannot be decoded ({reason}); send it again or in another transfer syntax"
-        ) from error
-    return ds, stored[None] if stored.ndim == 2 else stored
+        if instance.frames > 1 or "NumberOfFrames" in ds:
+            ds.NumberOfFrames = instance.frames
+        _mend_fragments(ds, instance.frames)
+    except Exception as error:
+        raise _undecodable(name, error) from error
+    photometric = elements.text(ds, "PhotometricInterpretation")
+    if elements.integer(ds, "SamplesPerPixel") != 1 or not photometric.startswith("MONOCHROME"):
+        raise PixelsNotGrey(f"{name}: {photometric} pixels; use the original MR series")
+    return ds
+
+
+def _undecodable(name: str, error: Exception) -> PixelsUndecodable:
+    reason = " ".join(str(error).split())[:200]
+    return PixelsUndecodable(
+        f"{name}: pixels cannot be decoded ({reason}); send it again or in another transfer syntax"
+    )
+
+
+def _mend_fragments(ds: Dataset, frames: int) -> None:
+    """Make offsets and fragments agree with the number of frames.
+
+    A frame may lie in several fragments, and some writers give each of them an offset (PS3.5 A.4).
+    """
+    if not ds.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in ds:
+        return
+    if len(elements.raw(ds, _OFFSETS[0]) or b"") != 8 * frames:
+        for keyword in _OFFSETS:
+            if keyword in ds:
+                del ds[keyword]
+    stream = io.BytesIO(ds.PixelData)
+    offsets = parse_basic_offsets(stream)
+    if frames == 1:
+        fragments = list(generate_fragments(stream))
+        if len(fragments) > 1:
+            ds.PixelData = encapsulate([b"".join(fragments)])
+    elif offsets and len(offsets) != frames:
+        ds.PixelData = _EMPTY_OFFSETS + stream.read()
+
+
+def _frames(ds: Dataset, instance: Instance, grid: Grid) -> Iterator[_Frame]:
+    """Decode the frames of one object in the order of the grid, one at a time."""
+    order = grid.frame_order or (0,)
+    scales = _rescales(ds, order)
+    low, high = _stored_range(ds)
+    padded = _padding_range(ds, high)
+    inverted = elements.text(ds, "PhotometricInterpretation") == "MONOCHROME1"
+    decoded = iter_pixels(ds, indices=list(order), raw=True)
+    for slope, intercept in scales:
+        try:
+            stored = np.asarray(next(decoded))
+        except Exception as error:
+            raise _undecodable(instance.path.name, error) from error
+        if stored.shape != grid.shape[1:]:
+            raise PixelsWrongSize(
+                f"{instance.path.name}: {stored.shape} pixels decoded, the header says {grid.shape[1:]}; send it again"
+            )
+        mask = None if padded is None else (stored >= padded[0]) & (stored <= padded[1])
+        mirror = slope * (low + high) + 2 * intercept if inverted else None
+        yield _Frame(
+            _rescaled(stored, slope, intercept),
+            mask if mask is not None and mask.any() else None,
+            mirror,
+        )
+
+
+def _rescaled(stored: Array, slope: float, intercept: float) -> Array:
+    if stored.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
+        return stored
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are refused later
+        scaled: Array = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return scaled
 
 
 def _rescales(ds: Dataset, order: Sequence[int]) -> list[tuple[float, float]]:
@@ -153,21 +266,35 @@ def _rescales(ds: Dataset, order: Sequence[int]) -> list[tuple[float, float]]:
     return scales
 
 
-def _volume_array(slices: Sequence[Array]) -> Array:
-    """Stack the slices as int16, uint16 or float32. Refuses what no segmentation can use."""
-    array = np.stack(slices)
-    if array.dtype == np.uint8:
-        array = array.astype(np.uint16)
-    elif array.dtype not in {np.dtype(np.int16), np.dtype(np.uint16), np.dtype(np.float32)}:
-        array = array.astype(np.float32)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(array.size - np.isfinite(array).sum())
-        raise PixelsNotFinite(
-            f"{bad} of {array.size} voxels are NaN or infinite; use the original series"
-        )
-    low, high = array.min(), array.max()
-    if low == high:
-        raise PixelsConstant(
-            f"all {array.size} voxels are {low:g}; nothing can be seen in the series"
-        )
-    return array
+def _is_signed(ds: Dataset) -> bool:
+    return elements.integer(ds, "PixelRepresentation") == 1
+
+
+def _stored_range(ds: Dataset) -> tuple[int, int]:
+    """Least and largest value that the stored bits can hold."""
+    bits = elements.integer(ds, "BitsStored") or elements.integer(ds, "BitsAllocated") or 16
+    bits = min(max(bits, 1), 64)
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if _is_signed(ds) else (0, (1 << bits) - 1)
+
+
+def _padding_range(ds: Dataset, high: int) -> tuple[int, int] | None:
+    """Stored values that are declared as padding (PS3.3 C.7.5.1.1.2), least and largest."""
+    value = _stored_number(ds, "PixelPaddingValue", high)
+    if value is None:
+        return None
+    limit = _stored_number(ds, "PixelPaddingRangeLimit", high)
+    return (value, value) if limit is None else (min(value, limit), max(value, limit))
+
+
+def _stored_number(ds: Dataset, keyword: str, high: int) -> int | None:
+    """A value in the form of the stored pixels: US or SS by Pixel Representation, in the stored bits."""
+    raw = elements.raw(ds, keyword)
+    if isinstance(raw, bytes) and len(raw) == 2:  # Implicit VR does not tell US from SS
+        value: int | None = int.from_bytes(raw, "little", signed=_is_signed(ds))
+    else:
+        value = elements.integer(ds, keyword)
+    if value is None or value <= high:
+        return value
+    bits = high.bit_length() + _is_signed(ds)
+    cut = value & ((1 << bits) - 1)
+    return cut - (1 << bits) if _is_signed(ds) and cut > high else cut

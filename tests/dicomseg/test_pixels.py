@@ -5,16 +5,18 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.encaps import generate_frames
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from dicomseg import pixels
 from dicomseg.errors import SeriesRefused, Unreadable
 from dicomseg.headers import read
 from dicomseg.pixels import load
@@ -167,6 +169,204 @@ def test_pixels_lost_after_receiving_are_refused(scan, save):
         load(grid)
 
 
+def inverted(plane, bits, signed):
+    top = -1 if signed else (1 << bits) - 1
+    return (top - plane.astype(np.int64)).astype(np.int16 if signed else np.uint16)
+
+
+@pytest.mark.parametrize("slope", [None, "0.5"])
+@pytest.mark.parametrize(("bits", "signed"), [(16, False), (12, False), (12, True), (16, True)])
+def test_monochrome1_is_inverted(scan, save, bits, signed, slope):
+    plain, turned = scan.datasets(), scan.datasets()
+    for ds, plane in zip(plain, scan.pixels(), strict=True):
+        ds.PixelData = plane.astype(np.int16).tobytes()
+    for ds, plane in zip(turned, scan.pixels(), strict=True):
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        ds.PixelData = inverted(plane, bits, signed).tobytes()
+    for ds in (*plain, *turned):
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits - 1, int(signed)
+        if slope:
+            ds.RescaleSlope, ds.RescaleIntercept = slope, "-7"
+    expected = loaded(save(plain)).volume.array
+    assert np.array_equal(loaded(save(turned)).volume.array, expected)
+
+
+def test_monochrome1_with_a_slope_per_slice_keeps_the_order_of_brightness(scan, save):
+    datasets = scan.datasets()
+    for n, (ds, plane) in enumerate(zip(datasets, scan.pixels(), strict=True)):
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        ds.RescaleSlope, ds.RescaleIntercept = f"{0.5 + 0.25 * n}", "0"
+        ds.PixelData = (
+            np.round((60_000 - plane) / float(ds.RescaleSlope) / 8).astype(np.uint16).tobytes()
+        )
+    array = loaded(save(datasets)).volume.array
+    assert np.corrcoef(array.ravel(), scan.pixels().ravel())[0, 1] > 0.999
+
+
+PADDING = {
+    "unsigned": (0, 16, 65535, {"PixelPaddingValue": 65535}),
+    "zero": (0, 16, 0, {"PixelPaddingValue": 0}),
+    "signed": (1, 16, -2000, {"PixelPaddingValue": -2000}),
+    "a range": (0, 16, 60_500, {"PixelPaddingValue": 65_000, "PixelPaddingRangeLimit": 60_000}),
+    "in bits that are not stored": (0, 12, 4095, {"PixelPaddingValue": 65535}),
+}
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("monochrome", [1, 2])
+@pytest.mark.parametrize("kind", sorted(PADDING))
+def test_declared_padding_has_the_smallest_value_of_the_picture(
+    scan, tmp_path, kind, monochrome, implicit
+):
+    representation, bits, value, declared = PADDING[kind]
+    datasets, paths = scan.datasets(), []
+    dtype = np.int16 if representation else np.uint16
+    for n, (ds, plane) in enumerate(zip(datasets, scan.pixels(), strict=True)):
+        stored = plane.astype(dtype)
+        if monochrome == 1:
+            stored = inverted(plane, bits, bool(representation))
+        stored[:, :1] = value
+        ds.PhotometricInterpretation = f"MONOCHROME{monochrome}"
+        ds.PixelRepresentation, ds.BitsStored, ds.HighBit = representation, bits, bits - 1
+        ds.PixelData = stored.tobytes()
+        for keyword, number in declared.items():
+            ds.add_new(keyword, "SS" if representation else "US", number)
+        if implicit:
+            ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        paths.append(tmp_path / f"{n}.dcm")
+        ds.save_as(paths[-1], enforce_file_format=True)
+    array = loaded(paths).volume.array
+    smallest = scan.pixels()[:, :, 1:].min()
+    assert np.all(array[:, :, 0] == smallest)
+    assert np.array_equal(array[:, :, 1:], scan.pixels()[:, :, 1:])
+
+
+def test_a_series_of_padding_alone_is_refused(scan, save):
+    datasets = scan.datasets()
+    for ds in datasets:
+        ds.PixelData = bytes(len(ds.PixelData))
+        ds.add_new("PixelPaddingValue", "US", 0)
+    with pytest.raises(SeriesRefused, match="all 420 voxels are padding"):
+        loaded(save(datasets))
+
+
+def _items(parts, offsets):
+    """Encapsulated pixel data of fragments with an offset table (PS3.5 A.4)."""
+    table = b"".join(n.to_bytes(4, "little") for n in offsets)
+    items = [table, *(part + b"\0" * (len(part) % 2) for part in parts)]
+    return b"".join(b"\xfe\xff\x00\xe0" + len(i).to_bytes(4, "little") + i for i in items)
+
+
+@pytest.mark.parametrize("pieces", [2, 5])
+@pytest.mark.parametrize("offsets", ["none", "first", "all"])
+def test_a_frame_in_several_fragments_is_one_frame(scan, save, pieces, offsets):
+    scan = replace(scan, shape=(14, 64, 64))
+    plain = loaded(save(scan.datasets())).volume.array
+    packed = scan.datasets()
+    for ds in packed:
+        ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+        whole = next(generate_frames(ds.PixelData, number_of_frames=1))
+        size = len(whole) // pieces // 2 * 2
+        parts = [whole[n * size : (n + 1) * size] for n in range(pieces - 1)]
+        parts.append(whole[(pieces - 1) * size :])
+        at = [n * (size + 8) for n in range(pieces)]
+        ds.PixelData = _items(parts, {"none": [], "first": [0], "all": at}[offsets])
+    assert np.array_equal(loaded(save(packed)).volume.array, plain)
+
+
+@pytest.mark.parametrize("offsets", ["none", "wrong number"])
+def test_frames_of_an_object_in_two_fragments_each(scan, save, offsets):
+    scan = replace(scan, shape=(14, 64, 64))
+    plain = loaded(save([scan.enhanced()])).volume.array
+    ds = scan.enhanced()
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+    parts, at = [], [0]
+    for whole in generate_frames(ds.PixelData, number_of_frames=14):
+        half = len(whole) // 4 * 2
+        for part in (whole[:half], whole[half:]):
+            parts.append(part)
+            at.append(at[-1] + 8 + len(part) + len(part) % 2)
+    ds.PixelData = _items(parts, [] if offsets == "none" else at[:-1])
+    assert np.array_equal(loaded(save([ds])).volume.array, plain)
+
+
+@pytest.mark.parametrize("frames", ["", "1", "many"])
+def test_a_classic_slice_may_say_anything_about_its_frames(scan, save, frames):
+    datasets = scan.datasets()
+    for ds in datasets:
+        with pydicom.config.disable_value_validation():
+            ds.add_new("NumberOfFrames", "LO", frames)
+        ds["NumberOfFrames"].VR = "IS" if frames != "many" else "LO"
+    assert np.array_equal(loaded(save(datasets)).volume.array, scan.pixels())
+
+
+def test_enhanced_objects_of_one_frame_each_are_one_grid(scan, save):
+    datasets = []
+    for n, plane in enumerate(scan.pixels()):
+        ds = scan.enhanced()
+        frame = ds.PerFrameFunctionalGroupsSequence[scan.shape[0] - 1 - n]
+        ds.PerFrameFunctionalGroupsSequence = [frame]
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{n + 1}"
+        ds.NumberOfFrames, ds.InstanceNumber = 1, n + 1
+        ds.PixelData = plane.tobytes()
+        datasets.append(ds)
+    source = loaded(save(datasets))
+    assert len(source.datasets) == scan.shape[0]
+    assert np.array_equal(source.volume.array, scan.pixels())
+
+
+def test_of_several_stacks_the_frames_of_one_are_used(scan, save):
+    ds = scan.enhanced()
+    frames = list(ds.PerFrameFunctionalGroupsSequence)
+    for number, frame in enumerate(frames, 1):
+        frame.FrameContentSequence = [Dataset()]
+        frame.FrameContentSequence[0].StackID = "1"
+        frame.FrameContentSequence[0].InStackPositionNumber = number
+    for n in range(12):
+        frame, plane, where, content = (Dataset() for _ in range(4))
+        plane.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        where.ImagePositionPatient = [-10 + 2.0 * n, -20, 40]
+        content.StackID = "2"
+        frame.PlaneOrientationSequence, frame.PlanePositionSequence = [plane], [where]
+        frame.FrameContentSequence = [content]
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    ds.NumberOfFrames = len(frames)
+    ds.PixelData += bytes(12 * 6 * 5 * 2)
+    source = loaded(save([ds]))
+    assert source.grid.frame_order == tuple(range(13, -1, -1))
+    assert [(a.code, a.count) for a in source.grid.set_aside] == [("mixed-orientations", 12)]
+    assert np.array_equal(source.volume.array, scan.pixels())
+
+
+@pytest.mark.parametrize("big", [(128, 2048, 2048), (100_000, 512, 512), (12, 65535, 65535)])
+def test_more_voxels_than_a_series_has_are_refused_before_decoding(scan, save, big):
+    grid = assemble([read(p) for p in save(scan.datasets())])
+    assert isinstance(grid, Grid)
+    with pytest.raises(SeriesRefused, match="more than any MR series has"):
+        load(replace(grid, shape=big))
+
+
+def test_decoding_takes_little_more_memory_than_the_volume(scan, save):
+    scan = replace(scan, shape=(40, 256, 256))
+    datasets = []
+    for n in range(40):
+        ds = replace(scan, shape=(40, 6, 5)).dataset(n)
+        ds.Rows = ds.Columns = 256
+        ds.PixelData = np.arange(256 * 256, dtype=np.uint16).tobytes()
+        ds.compress(RLELossless, generate_instance_uid=False)
+        datasets.append(ds)
+    paths = save(datasets)
+    grid = assemble([read(p) for p in paths])
+    assert isinstance(grid, Grid)
+    load(grid)  # libraries and tables
+    tracemalloc.start()
+    volume = load(grid).volume
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.4 * volume.array.nbytes
+
+
 @pytest.mark.shared
 def test_every_real_grid_decodes(shared):
     decoded = set()
@@ -191,7 +391,11 @@ def test_every_real_grid_decodes(shared):
 def test_one_object_decodes_equally_from_five_transfer_syntaxes(shared):
     folders = sorted((shared / "data/dicom").glob("pydicom-emri-small*"))
     assert len(folders) == 5
-    arrays = [pixels._stored(read(folder / "IM0001.dcm"))[1] for folder in folders]
+    instances = [read(folder / "IM0001.dcm") for folder in folders]
+    shape, order = (10, 64, 64), tuple(range(10))
+    arrays = [
+        load(Grid((i,), np.eye(4), shape, "axial", "", order)).volume.array for i in instances
+    ]
     for array in arrays:
         assert array.shape == (10, 64, 64)
         assert np.array_equal(array, arrays[0])
