@@ -72,10 +72,7 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
     first = rejection.objects[0]
     own = [str(first.get(keyword, "")) for keyword in _EQUIPMENT]
     headers = headers_of(first, own)
-    rejected = [
-        carrier(ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
-        for ds in rejection.objects
-    ]
+    rejected = [_reference(ds) for ds in rejection.objects]
     title = hd.sr.CodedConcept.from_code(_TITLES[rejection.because])
     note = hd.ko.KeyObjectSelectionDocument(
         evidence=rejected,
@@ -97,6 +94,13 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
     note.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     note.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     return to_bytes(note)
+
+
+def _reference(ds: Dataset) -> Dataset:
+    out = carrier(ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
+    if "Rows" in ds and "Columns" in ds:  # highdicom tells an image by these
+        out.Rows, out.Columns = ds.Rows, ds.Columns
+    return out
 
 
 def _stamp(note: Dataset, created: datetime) -> None:
