@@ -1,6 +1,7 @@
 """Named three-valued predicates over one header: what selection rules are made of.
 
-None hangs on the series description: it is free text, and often wrong.
+None refuses by the series description: it is free text, and often wrong. `is_lumbar` lets it outweigh
+a body part that says another region.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from dicomseg.instance import Instance
+from dicomseg.region import region
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,19 @@ MYELOGRAPHY_ECHO_TIME_MS: Final = 400.0
 SPACE_ECHO_TRAIN: Final = 20
 """Shortest echo train taken for SPACE, CUBE or VISTA; the recorded ones have 56 to 93 echoes."""
 
-_REFORMATTED: Final = frozenset(
-    {"MPR", "CSA MPR", "PROJECTION IMAGE", "MIP", "MINIP", "REFORMATTED", "RESAMPLED", "SECONDARY"}
-)
-_LUMBAR: Final = re.compile(r"LSPINE|LUMB|LWS|LWK|TLSPINE|LSSPINE|\bL.?SPINE|SACR")
-_ELSEWHERE: Final = re.compile(
-    r"BRAIN|HEAD|SKULL|NECK|NCK|\bC.?SPINE|CERVI|CHEST|HEART|BREAST|SHOULDER|ARM|ELBOW|WRIST|HAND|KNEE|LEG|ANKLE|FOOT|"
-    r"ORBIT|JAW|LIVER|PROSTATE"
-)
+_COMPUTED: Final = frozenset(
+    {
+        "SECONDARY", "PROJECTION IMAGE", "MIP", "MINIP", "MNIP", "MAX_IP", "MIN_IP", "SUBTRACTION", "SUB",
+        "ADC", "FA", "TRACEW", "T2 MAP", "T2_MAP", "MEAN", "STDDEV", "CSA 3D EDITOR", "VOLREND",
+    }
+)  # fmt: skip
+"""Image Type of pictures that are no stack of acquired slices any more."""
+
+_REFORMATTED: Final = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
+"""Image Type of slices cut anew through an acquired volume."""
+
+_COMPOSED: Final = "COMPOSED"
+"""Several acquired stations joined: of a whole spine often the only series there is."""
 
 
 def is_mr(instance: Instance) -> Answer:
@@ -69,14 +76,43 @@ def has_pixels(instance: Instance) -> Answer:
 
 
 def is_original(instance: Instance) -> Answer:
-    """Acquired, not reformatted, projected or otherwise derived, by Image Type (PS3.3 C.8.3.1.1.1)."""
-    kind = instance.image_type
-    said = "\\".join(kind)
-    if "DERIVED" in kind or not _REFORMATTED.isdisjoint(kind):
-        return Answer("no", f"Image Type {said}")
-    if "ORIGINAL" in kind:
-        return Answer("yes", f"Image Type {said}")
-    return Answer("unknown", "Image Type does not tell ORIGINAL from DERIVED")
+    """Acquired, not reformatted, projected or otherwise computed, by Image Type (PS3.3 C.8.3.1.1.1).
+
+    GE writes DERIVED\\PRIMARY for what a filter on the scanner has touched (CUBE with PURE): where the
+    parameters of a 3D acquisition are all there, it is the acquisition.
+    """
+    kind = set(instance.image_type)
+    said = f"Image Type {chr(92).join(instance.image_type)}"
+    if kind & _COMPUTED or (kind & _REFORMATTED and _COMPOSED not in kind):
+        return Answer("no", said)
+    if "DERIVED" not in kind and kind.isdisjoint(_REFORMATTED):
+        if "ORIGINAL" in kind:
+            return Answer("yes", said)
+        return Answer("unknown", "Image Type does not tell ORIGINAL from DERIVED")
+    if "PRIMARY" not in kind:
+        return Answer("no", said)
+    if _COMPOSED not in kind and _is_acquired_volume(instance):
+        return Answer("yes", f"{said} of an acquired 3D volume")
+    return Answer("unknown", f"{said}; a rule with is_original_or_reconstructed accepts it")
+
+
+def is_original_or_reconstructed(instance: Instance) -> Answer:
+    """Like `is_original`, and what the scanner filtered or composed of acquired stations as well."""
+    answer = is_original(instance)
+    primary = not {"DERIVED", _COMPOSED}.isdisjoint(instance.image_type)
+    if answer.value == "unknown" and primary:
+        return Answer("yes", f"Image Type {chr(92).join(instance.image_type)}")
+    return answer
+
+
+def _is_acquired_volume(instance: Instance) -> bool:
+    """Whether the header has what only an acquisition in 3D has: a sequence, its dimension and its times."""
+    return (
+        is_3d(instance).value == "yes"
+        and bool(instance.scanning_sequence)
+        and instance.echo_time_ms is not None
+        and instance.repetition_time_ms is not None
+    )
 
 
 def not_our_result(instance: Instance) -> Answer:
@@ -175,19 +211,12 @@ def is_not_localizer(instance: Instance) -> Answer:
 
 
 def is_lumbar(instance: Instance) -> Answer:
-    """Body part examined is the lumbar spine; technicians' free text is often wrong or absent."""
-    part = instance.body_part.upper()
-    if not part:
-        return Answer("unknown", "Body Part Examined is absent")
-    if _LUMBAR.search(part):
-        return Answer("yes", f"body part {part}")
-    if _ELSEWHERE.search(part):
-        return Answer("no", f"body part {part}")
-    return Answer("unknown", f"body part {part} does not tell")
+    """Body Part Examined, else the names of protocol and description, say the lumbar spine."""
+    return Answer(*region(instance))
 
 
 def is_lumbar_or_unknown(instance: Instance) -> Answer:
-    """Yes unless the body part says another region: then the image itself has to tell."""
+    """Yes unless the header says another region: then the image itself has to tell."""
     answer = is_lumbar(instance)
     return answer if answer.value == "no" else Answer("yes", answer.reason)
 
@@ -204,6 +233,7 @@ PREDICATES: Final[Mapping[str, Callable[[Instance], Answer]]] = MappingProxyType
             is_mr,
             has_pixels,
             is_original,
+            is_original_or_reconstructed,
             not_our_result,
             is_3d,
             is_t2_space,

@@ -32,6 +32,7 @@ _SAYS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "is_mr": ("no MR image", "perhaps no MR image"),
         "has_pixels": ("no image", "perhaps no image"),
         "is_original": ("derived, not acquired", "perhaps derived"),
+        "is_original_or_reconstructed": ("computed, not acquired", "perhaps computed"),
         "not_our_result": ("a result, not an acquisition", "perhaps a result of this node"),
         "is_3d": ("not acquired in 3D", "perhaps not acquired in 3D"),
         "is_t2_space": ("no 3D T2 SPACE", "perhaps no 3D T2 SPACE"),

@@ -203,6 +203,106 @@ def test_predicates(name, changes, expected):
     assert answer(name, **changes) == expected
 
 
+@pytest.mark.parametrize(
+    ("image_type", "original", "reconstructed"),
+    [
+        ("ORIGINAL\\PRIMARY\\M\\ND", "yes", "yes"),
+        ("DERIVED\\PRIMARY\\OTHER", "yes", "yes"),
+        ("DERIVED\\PRIMARY\\M\\NORM\\DIS3D", "yes", "yes"),
+        ("DERIVED\\PRIMARY\\MPR\\COMPOSED\\NORM\\DIS3D", "unknown", "yes"),
+        ("ORIGINAL\\PRIMARY\\M\\COMPOSED", "yes", "yes"),
+        ("DERIVED\\PRIMARY\\MPR", "no", "no"),
+        ("DERIVED\\SECONDARY", "no", "no"),
+        ("DERIVED\\SECONDARY\\OTHER", "no", "no"),
+        ("DERIVED\\PRIMARY\\PROJECTION IMAGE\\MIP", "no", "no"),
+        ("DERIVED\\PRIMARY\\SUBTRACTION", "no", "no"),
+        ("DERIVED", "no", "no"),
+        ("", "unknown", "unknown"),
+    ],
+)
+def test_what_counts_as_acquired(image_type, original, reconstructed):
+    kind = tuple(t for t in image_type.split("\\") if t)
+    assert answer("is_original", image_type=kind) == original
+    assert answer("is_original_or_reconstructed", image_type=kind) == reconstructed
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {"acquisition_type": "2D"},
+        {"acquisition_type": "", "sequence_name": ""},
+        {"scanning_sequence": ()},
+        {"echo_time_ms": None},
+        {"repetition_time_ms": None},
+    ],
+)
+def test_a_derived_volume_without_its_acquisition_is_unknown_and_says_what_accepts_it(lacks):
+    changed = replace(SPACE, image_type=("DERIVED", "PRIMARY", "OTHER"), **lacks)
+    found = PREDICATES["is_original"](changed)
+    assert found.value == "unknown"
+    assert "is_original_or_reconstructed" in found.reason
+
+
+LUMBAR = [
+    "MR LWS nativ", "t2_space_lumbar", "IRM rachis lombaire", "RM columna lumbar", "colonna lombare", "MRI LWK",
+    "coluna lombossacra", "L-Spine routine", "L/S SPINE", "lspine", "腰椎 MRI", "腰椎平扫", "요추 MRI",
+    "МРТ поясничного отдела", "kręgosłup lędźwiowy", "lomber MR", "Lendenwirbelsäule", "Ländryggen",
+]  # fmt: skip
+NOT_LUMBAR = [
+    "t2_space_sag",
+    "HWS",
+    "C-Spine",
+    "cervical spine",
+    "no lumbar",
+    "Schädel",
+    "plsp",
+    "头颅",
+]
+
+
+@pytest.mark.parametrize("attribute", ["protocol_name", "series_description", "study_description"])
+@pytest.mark.parametrize("part", ["HEAD", "NECK", "LEG", "KNEE"])
+@pytest.mark.parametrize("words", LUMBAR)
+def test_a_wrong_body_part_does_not_outweigh_a_lumbar_protocol(words, part, attribute):
+    changed = replace(SPACE, body_part=part, **{attribute: words})
+    found = PREDICATES["is_lumbar"](changed)
+    assert found.value == "unknown"
+    assert part in found.reason
+    assert words in found.reason
+    accepted = PREDICATES["is_lumbar_or_unknown"](changed)
+    assert accepted.value == "yes"
+    assert words in accepted.reason
+
+
+@pytest.mark.parametrize("words", NOT_LUMBAR)
+def test_other_words_leave_another_body_part_a_no(words):
+    changed = replace(SPACE, body_part="HEAD", protocol_name=words, series_description=words)
+    assert PREDICATES["is_lumbar_or_unknown"](changed).value == "no"
+
+
+def test_the_study_of_several_regions_says_nothing_of_a_cervical_series():
+    changed = replace(SPACE, body_part="NECK", study_description="MRT HWS und LWS", series_description="t2_spc HWS")  # fmt: skip
+    assert PREDICATES["is_lumbar_or_unknown"](changed).value == "no"
+
+
+@pytest.mark.parametrize("words", LUMBAR)
+def test_a_lumbar_protocol_tells_where_the_body_part_is_absent(words):
+    assert answer("is_lumbar", protocol_name=words) == "yes"
+
+
+@pytest.mark.shared
+def test_what_counts_as_acquired_changes_no_recorded_header_but_derived_ones(shared):
+    lines = (shared / "data/headers/spine_headers.jsonl").read_text().splitlines()
+    instances = [_recorded(json.loads(line)["header"]) for line in lines]
+    found = Counter((i.image_type[:1], PREDICATES["is_original"](i).value) for i in instances)
+    assert {(kind, value) for kind, value in found if kind == ("ORIGINAL",)} == {(("ORIGINAL",), "yes")}  # fmt: skip
+    assert found[("DERIVED",), "no"] == 0
+    lumbar = Counter(PREDICATES["is_lumbar_or_unknown"](i).value for i in instances)
+    brain = [i for i in instances if i.body_part.upper() in {"BRAIN", "HEAD", "NECK", "CSPINE"}]
+    assert all(PREDICATES["is_lumbar_or_unknown"](i).value == "no" for i in brain)
+    assert lumbar["yes"] > 600
+
+
 def test_the_better_corrected_twin_ranks_higher():
     kinds = [("ORIGINAL", "ND"), ("ORIGINAL", "DIS2D"), ("ORIGINAL", "DIS3D", "DIS2D")]
     assert [distortion_rank(replace(SPACE, image_type=k)) for k in kinds] == [0, 1, 2]
