@@ -10,11 +10,11 @@ import contextlib
 import socket
 import threading
 import time
-import traceback
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from node import wire
+from node.events import described
 from node.incoming import Arrival
 from node.limits import Pace
 from node.wire import Command, Malformed, Refusal, Request
@@ -153,10 +153,7 @@ class Connection:
         except OSError as error:
             self._finish(_End("closed", error.strerror or type(error).__name__))
         except Exception as error:  # noqa: BLE001 - a fault of ours ends this association, no other
-            # Its text might quote what was received; where it happened tells enough.
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
-            self._finish(_End("aborted", reason, wire.abort()))
+            self._finish(_End("aborted", described(error), wire.abort()))
         finally:
             self._link.close()
             self._service.left(self)

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
 )
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -38,6 +38,8 @@ from node.destinations import (
     Proof,
     all_alike,
 )
+
+_config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that nobody reads
 
 SUCCESS: Final = 0x0000
 DUPLICATE: Final = 0x0111

@@ -11,7 +11,6 @@ import shutil
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from node.events import (
     ObjectQuarantined,
     ObjectRefused,
     StepFailed,
+    described,
 )
 from node.incoming import Arrival
 from node.instance_table import CONFLICT
@@ -239,9 +239,7 @@ class Receiver:
         except LumbarError as error:
             return self._refused(str(error))
         except Exception as error:  # noqa: BLE001 - any other answer tells the sender to give up
-            # Its text might quote the data set; where it happened tells enough.
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            return self._refused(f"{type(error).__name__} in {frame.name}, line {frame.lineno}")
+            return self._refused(described(error))
         connection.stored += kept in {"stored", "corrected"}
         connection.same += kept == "same"
         if kept != "quarantined":
