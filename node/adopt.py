@@ -16,12 +16,14 @@ from pydicom.filereader import read_file_meta_info
 
 from dicomseg import headers
 from dicomseg.errors import Unreadable
+from node import content
 from node.events import SpoolSwept
 from node.explain import read_result
 from node.folder import PART
 from node.journal import Journal
+from node.pixel_compare import PixelCompare
 from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.spool import QUARANTINE, RESULTS, Spool
+from node.spool import QUARANTINE, RESULTS, Spool, digest_of
 
 NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
 
@@ -29,29 +31,48 @@ NO_REASON: Final = "was kept apart before the journal was made new; the log of t
 def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     """Give every whole file without a row its row. Never raises for what a file holds.
 
-    Such a file was never acknowledged; its sender will send again, and then it is the same object. It is
-    stored when its header can be read, else it goes to the quarantine, with its reason.
+    Such a file was never acknowledged, unless the journal is new; its sender will send again, and then it
+    is the same object. It is stored when its header can be read, takes the place of an older object as
+    reception lets it (`content.compare`), else it goes to the quarantine with its reason.
     """
     removed, known = spool.sweep(), journal.paths()
     apart = [p for p in (spool.state / QUARANTINE).rglob("*.dcm") if str(p) not in known]
     found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
-    found += [_adopt(path, spool, journal) for path in sorted(spool.orphans(known), key=_age)]
+    same_pixels = PixelCompare()
+    try:
+        came = sorted(spool.orphans(known), key=_age)
+        found += [_adopt(path, spool, journal, same_pixels) for path in came]
+    finally:
+        same_pixels.close()
     results = 0 if known else restore_results(spool.state / RESULTS, journal)
     return SpoolSwept(
         removed, found.count("stored"), found.count("set aside"), found.count("left"), results
     )
 
 
-def _adopt(path: Path, spool: Spool, journal: Journal) -> str:
+def _adopt(path: Path, spool: Spool, journal: Journal, same_pixels: PixelCompare) -> str:
     """Store one file of the spool, or set it aside; returns what became of it."""
     try:
-        if journal.add_instance(_facts(path)) == "conflict":
+        facts = _facts(path)
+        known = journal.stored_digest(facts.sop_instance_uid)
+        if (
+            known is not None
+            and known[0] != facts.digest
+            and _corrects(path, known[1], same_pixels)
+        ):
+            journal.correct(facts)
+            return "stored"
+        if journal.add_instance(facts) == "conflict":
             return "set aside"
     except sqlite3.OperationalError:
         return "left"  # the journal is held by another program; the next start finds the file again
     except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
         return _set_aside(path, spool, journal, error)
     return "stored"
+
+
+def _corrects(path: Path, known: Path, same_pixels: PixelCompare) -> bool:
+    return content.compare(known, path, same_pixels).value == "corrected"
 
 
 def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> str:
@@ -101,11 +122,12 @@ def _meta(path: Path) -> Any:
 
 
 def _digest(path: Path) -> str:
-    """The file's name is its object's digest (`Spool`); any other file is known by its own."""
-    if len(path.stem) == hashlib.sha256().digest_size * 2:
-        return path.stem
+    """The file's name begins with its object's digest (`Spool`); any other file is known by its own."""
+    digest = path.stem.partition("-")[0]
+    if len(digest) == hashlib.sha256().digest_size * 2:
+        return digest
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(file)
 
 
 def _age(path: Path) -> tuple[float, str]:

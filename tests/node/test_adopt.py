@@ -23,6 +23,8 @@ from dicomseg import headers
 from node import adopt as adopting
 from node.adopt import NO_REASON, adopt
 from node.cli import run
+from node.doctor import data_set_digest
+from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.rebuild import rebuild
 from node.records import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
@@ -55,7 +57,7 @@ def _put(state: Path, raw: bytes, area: str = "spool", arrived: float = 0.0) -> 
     except ValueError:
         begin = 0
     digest = hashlib.sha256(raw[begin:]).hexdigest()
-    path = state / area / digest[:2] / f"{digest}.dcm"
+    path = state / area / digest[:2] / f"{digest}-01234567.dcm"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(raw)
     if arrived:
@@ -142,6 +144,35 @@ def test_file_that_cannot_be_moved_stays_and_ends_nothing(
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside, swept.left) == (2, 0, 1)
     assert broken.is_file()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_newest_identity_of_equal_pixels_is_the_one_in_use(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    digests = []
+    for number, patient in enumerate(("T1", "T2", "T3")):
+        (path,) = write_series(tmp_path / patient, slices=1, PatientID=patient)
+        kept = _put(state, path.read_bytes(), arrived=1e9 + order[number])
+        digests.append(data_set_digest(kept))
+    assert adopt(Spool(state), opened).adopted == 3
+    newest, middle, oldest = (digests[order.index(n)] for n in (2, 1, 0))
+    assert [i.digest for i in opened.instances_of(KEY)] == [newest]
+    assert {(i.digest, i.superseded_by) for i in opened.unused_of(KEY)} == {
+        (oldest, middle), (middle, newest),
+    }  # fmt: skip
+    assert opened.series(KEY).instances == 1
+
+
+def test_other_pixels_under_a_known_uid_are_set_aside(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path
+) -> None:
+    for number, pixels in enumerate((bytes(32), bytes(range(32)))):
+        (path,) = write_series(tmp_path / str(number), slices=1, PixelData=pixels)
+        _put(state, path.read_bytes(), arrived=1e9 + number)
+    swept = adopt(Spool(state), opened)
+    assert (swept.adopted, swept.set_aside) == (1, 1)
+    assert [r.reason for r in opened.quarantined()] == [CONFLICT]
 
 
 # ---- a journal made new --------------------------------------------------------------------------
