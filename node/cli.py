@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,8 +37,10 @@ from node.events import quiet_libraries
 from node.packages import packages_together
 
 if TYPE_CHECKING:
+    from node.batch import Judged
     from node.config import Config
     from node.destinations import Destination
+    from node.process import Done, Workshop
 
 app = typer.Typer(
     name="lumbar-node",
@@ -168,7 +170,7 @@ def process(  # noqa: PLR0913, PLR0917 - one argument per option
       lumbar-node process tse/ --any-sequence --series 1.2.840.1
 
     \b
-    Exit status: 0 results are there, 2 usage, 3 nothing eligible, 4 a series was refused,
+    Exit status: 0 results are there, 2 usage, 3 nothing eligible, 4 a series was refused or failed,
     5 a destination did not take them, 6 model or bundle.
 
     \b
@@ -205,7 +207,7 @@ def _process(
             rows.append(process.not_worked_on(one))
             continue
         say_progress(one.candidate.name)
-        rows.append(process.work_on(one, shop, say_progress))
+        rows.append(_worked_on(one, shop, say_progress))
     sent = []
     if send:
         destinations = [(c, d) for c, d in zip(config.destinations, built(config), strict=True)]
@@ -222,6 +224,19 @@ def _process(
         for line in [*tables.refusals(rows), *(x for s in sent for x in tables.sent_lines(s))]:
             say_line(line)
     return process.exit_code_of(rows) or (0 if all(s.accepted for s in sent) else 5)
+
+
+def _worked_on(one: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
+    """Work on one series; whatever it raises is that series' end, not the batch's."""
+    from node import process
+
+    try:
+        return process.work_on(one, shop, say)
+    except LumbarError as error:
+        return process.failed(one, str(error))
+    except Exception as error:  # noqa: BLE001 - the others of the batch still get their results
+        log = _log(["process", one.candidate.series])
+        return process.failed(one, f"unexpected {type(error).__name__}; the log is {log}")
 
 
 def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) -> Any:

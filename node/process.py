@@ -23,7 +23,9 @@ from node.pipeline import Clock, Settings, key_of, process_series, settings_afte
 
 RESULT_FILE: Final = "result.json"
 
-Did = Literal["written", "already there", "not in view", "refused", "skipped", "incomplete"]
+Did = Literal[
+    "written", "already there", "not in view", "refused", "failed", "skipped", "incomplete"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ def not_worked_on(judged: Judged) -> Done:
     did: Did = "skipped" if judged.status == "eligible" else judged.status
     text = "; ".join(judged.verdict.reasons)
     return Done(judged.study, judged.candidate.series, judged.candidate.name, did, text)
+
+
+def failed(judged: Judged, text: str) -> Done:
+    """A series that ended in a fault, as a row of the table; the others of the batch are none the worse."""
+    return Done(judged.study, judged.candidate.series, judged.candidate.name, "failed", text)
 
 
 def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
@@ -131,7 +138,7 @@ def send_all(
 
 
 def exit_code_of(rows: Sequence[Done]) -> int:
-    """0 when there are results, 4 when a series was refused, 3 when nothing was eligible."""
-    if any(row.did in {"refused", "incomplete"} for row in rows):
+    """0 when there are results, 4 when a series was refused or failed, 3 when nothing was eligible."""
+    if any(row.did in {"refused", "failed", "incomplete"} for row in rows):
         return 4
     return 0 if any(row.folder is not None for row in rows) else 3

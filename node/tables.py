@@ -20,6 +20,7 @@ _COLOUR = {
     "already there": "green",
     "incomplete": "yellow",
     "refused": "red",
+    "failed": "red",
 }
 
 

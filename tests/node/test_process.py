@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from dicomseg.errors import SeriesRefused
+from dicomseg.segmentation import EngineInfo
+from dicomseg.series import Grid
+from model.errors import EngineError
 from model.oracle import write_bundle
+from node import cli, process
 from node.cli import run
-
-pytestmark = pytest.mark.slow
+from node.config import NodeConfig, ResultsConfig
+from node.pipeline import settings_of
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, list]]:  # type: ignore[type-arg]
@@ -21,6 +29,7 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_process_finds_its_result_again_forces_another_and_sends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,3 +62,49 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     assert forced["series"][0]["measurements"] == row["measurements"]
     newest = Path(forced["series"][0]["folder"]) / "result.json"
     assert json.loads(newest.read_text())["predecessor"] == row["result_id"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "did", "text"),
+    [
+        (SeriesRefused("no result can be written from its attribute X"), "refused", "attribute X"),
+        (EngineError("the device is lost"), "failed", "the device is lost"),
+        (ValueError("a name\nof a patient"), "failed", "unexpected ValueError; the log is "),
+        (MemoryError(), "failed", "unexpected MemoryError"),
+        (OSError(28, "No space left"), "failed", "unexpected OSError"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_one_bad_series_never_ends_a_batch(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    write_series: Any,
+    fault: Exception,
+    did: str,
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for n in (1, 2, 3):
+        write_series(tmp_path / "in" / str(n), series=f"1.2.{n}", StudyInstanceUID=f"1.9.{n}")
+    answered = SimpleNamespace(files={"result.json": b"{}"})
+
+    def process_series(grid: Grid, *_: object) -> object:
+        if grid.instances[0].series_uid == "1.2.2":
+            raise fault
+        return answered
+
+    model: Any = SimpleNamespace(info=EngineInfo("n", "1", "d", "none", "float32"))
+    settings = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
+    clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
+    shop = process.Workshop(model, settings, tmp_path / "out", clock)
+    monkeypatch.setattr(cli, "_workshop", lambda *_, **__: shop)
+    monkeypatch.setattr(process, "process_series", process_series)
+    code, told = _json(capsys, "process", "in", "--json")
+    rows = {row["series"]: row for row in told["series"]}
+    assert code == 4
+    assert [rows[f"1.2.{n}"]["did"] for n in (1, 2, 3)] == ["written", did, "written"]
+    assert text in rows["1.2.2"]["text"]
+    assert "\n" not in rows["1.2.2"]["text"]
+    assert "patient" not in rows["1.2.2"]["text"]
