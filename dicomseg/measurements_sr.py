@@ -2,11 +2,12 @@
 
 The form is the one that OHIF lists by name and draws: tracking identifier of its length tool, a
 comment as the row's title, first NUM inferred from a two-point POLYLINE, coordinates with the pixel
-centre at + 0.5 (PS3.3 C.18.6.1.2).
+centre at + 0.5 (PS3.3 C.18.6.1.2). A refused value is a point with its reason beside it (ADR 0027).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,17 +16,31 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from dicomseg.charset import ascii_text
 from dicomseg.context import Run, concept, private
 from dicomseg.identity import tracking_uid
-from dicomseg.result import Measurement
+from dicomseg.result import Measurement, Refusal
 from dicomseg.sr import Group, algorithm_id, comment, document, report
 from dicomseg.structures import LEVEL_L45
 from dicomseg.volume import Array
 
 SERIES_NUMBER: Final = 9003
 TOOL: Final = "Cornerstone3DTools@^0.1.0:Length"
+REFUSAL_TOOL: Final = "Cornerstone3DTools@^0.1.0:ArrowAnnotate"
+"""Tool of a viewer that draws a text with an arrow; a group without any coordinate makes OHIF show nothing at all."""
+
+REASON_LENGTH: Final = 44
+"""Characters of a reason that stand on the picture: about 60 with the name fit a viewport of 514 pixels."""
+
+_MARGIN_MM: Final = 6.0
+"""Where the first refusal points to, from the left and lower edges of the picture; the others above it."""
 MILLIMETRE: Final = hd.sr.CodedConcept("mm", "UCUM", "mm")
 UNCERTAINTY: Final = ("UNCERTAINTY", "Standard uncertainty (k = 1)")
+RANGE: Final = (
+    ("RANGELEAST", "Least value near the plane"),
+    ("RANGEMOST", "Most value near the plane"),
+)
+"""The two ends of a range that stands in the place of an uncertainty."""
 
 TITLES: Final[Mapping[str, str]] = {
     "OC": "Oblique corridor, left psoas to artery",
@@ -87,73 +102,87 @@ def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
             referenced_coordinates=[line],
         )
     ]
-    if m.uncertainty_mm is not None:
-        numbers.append(
-            hd.sr.Measurement(
-                name=private(*UNCERTAINTY), value=round(float(m.uncertainty_mm), 3), unit=MILLIMETRE
-            )
-        )
+    further = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
+    further += zip(RANGE, m.range_mm or (), strict=False)
+    numbers += [
+        hd.sr.Measurement(name=private(*what), value=round(float(value), 3), unit=MILLIMETRE)
+        for what, value in further
+    ]
     return numbers
 
 
-def _group(m: Measurement, run: Run, image: Dataset) -> Group:
-    uid = tracking_uid(run.headers.patient_id, run.headers.issuer, m.name)
-    laterality = {} if m.side is None else {"laterality": concept(_SIDES[m.side])}
-    refused = []
-    if m.refusal is not None:
-        refused = [
-            hd.sr.QualitativeEvaluation(
-                name=private("NOTREPORTED", "Measurement not reported, reason"),
-                value=private(
-                    m.refusal.code.replace("_", "").upper()[:16],
-                    m.refusal.code.replace("_", " ")[:64],
-                ),
-            )
-        ]
-    numbers = _numbers(m, image)
+def _group(m: Measurement, run: Run, image: Dataset, row: int) -> Group:
+    refusal = m.refusal
+    tool = TOOL if refusal is None else REFUSAL_TOOL
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=uid, identifier=f"{TOOL}:{m.name}"),
+        tracking_identifier=tracking(m, run, tool),
         finding_type=private(m.name, TITLES[m.name]),
-        finding_sites=[hd.sr.FindingSite(concept(LEVEL_L45), **laterality)],
+        finding_sites=[finding_site(m)],
         algorithm_id=algorithm_id(run),
-        measurements=numbers or None,
-        qualitative_evaluations=refused or None,
+        measurements=_numbers(m, image) or None,
+        qualitative_evaluations=None if refusal is None else [not_reported(refusal)],
     )
-    comment(group, m.name)
+    if refusal is not None:
+        group[0].ContentSequence.append(_pointer(image, row))
     for text in _remarks(m):
         comment(group, text)
     return group
 
 
+def tracking(m: Measurement, run: Run, tool: str) -> hd.sr.TrackingIdentifier:
+    """Tracking identifier of one value of this patient; the text begins with the tool that draws it."""
+    uid = tracking_uid(run.headers.patient_id, run.headers.issuer, m.name)
+    return hd.sr.TrackingIdentifier(uid=uid, identifier=f"{tool}:{m.name}")
+
+
+def finding_site(m: Measurement) -> hd.sr.FindingSite:
+    """Level of the measurement, with its side where it has one."""
+    laterality = {} if m.side is None else {"laterality": concept(_SIDES[m.side])}
+    return hd.sr.FindingSite(concept(LEVEL_L45), **laterality)
+
+
+def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
+    """Why a value is absent, coded."""
+    code = refusal.code.replace("_", "").upper()[:16]
+    meaning = refusal.code.replace("_", " ")[:64]
+    name = private("NOTREPORTED", "Measurement not reported, reason")
+    return hd.sr.QualitativeEvaluation(name=name, value=private(code, meaning))
+
+
+def reason(m: Measurement) -> str:
+    """Why a value is absent, as one short sentence; "" where it is not."""
+    if m.refusal is None:
+        return ""
+    first = re.split(r"[;(]", ascii_text(m.refusal.text), maxsplit=1)[0].strip()
+    told = first if len(first) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
+    return f"{m.name} not measured: {told}"
+
+
+def _pointer(image: Dataset, row: int) -> hd.sr.ImageRegion:
+    """A point of the picture for the text of a refusal; row 0 is the lowest."""
+    spacing_rows, spacing_columns = (float(v) for v in image.PixelSpacing)
+    at = (_MARGIN_MM / spacing_columns, image.Rows - (row + 1) * _MARGIN_MM / spacing_rows)
+    inside = np.clip(np.array([at]), 0.5, np.array([image.Columns, image.Rows]) - 0.5)
+    source = hd.sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
+    return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POINT, inside, source)
+
+
 def _remarks(m: Measurement) -> list[str]:
+    """Comments: the row's title first, on the picture of a refusal; what it means in full last."""
     if m.refusal is not None:
-        return [m.refusal.text]
+        return [reason(m), m.refusal.text]
     between = f"{m.start} to {m.end}" if m.end and m.end != m.start else m.start
-    told = [
-        between,
-        m.method,
-        m.note,
-        f"u: {m.uncertainty_note}" if m.uncertainty_note else "",
-        ", ".join(m.flags),
-    ]
+    softness = f"u: {m.uncertainty_note}" if m.uncertainty_note else ""
+    told = [m.name, between, m.method, m.note, softness, ", ".join(m.flags)]
     return [t for t in told if t]
 
 
 def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
     """Encode the four values; a refused one is a group with its reason and without a number."""
     image = made["midplane.dcm"]
-    groups = [_group(m, run, image) for m in run.result.measurements.main.values()]
+    values = list(run.result.measurements.main.values())
+    refused = [m for m in values if m.refusal is not None]
+    groups = [_group(m, run, image, refused.index(m) if m in refused else 0) for m in values]
     title = concept(codes.DCM.ImagingMeasurementReport)
-    evidence = (
-        [image]
-        if any(m.points_lps for m in run.result.measurements.main.values())
-        else [made["seg.dcm"]]
-    )
-    return document(
-        run,
-        "measurements",
-        report(groups, title, run),
-        evidence,
-        SERIES_NUMBER,
-        "L4/5 measurements",
-    )
+    content = report(groups, title, run)
+    return document(run, "measurements", content, [image], SERIES_NUMBER, "L4/5 measurements")

@@ -1,7 +1,7 @@
 """`volumes.dcm`: volume per segment, referring to `seg.dcm` (TID 1500, TID 1411).
 
 A document of its own with its own title: a volumetric group in a report titled 126000 leaves OHIF's
-viewport black.
+viewport black. The values that were refused stand here once more, for readers of text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pydicom.sr.codedict import codes
 
 from dicomseg.context import Run, concept, private
 from dicomseg.identity import tracking_uid
+from dicomseg.measurements_sr import TITLES, finding_site, not_reported, reason, tracking
+from dicomseg.result import Measurement
 from dicomseg.sr import Group, algorithm_id, comment, document, report
 from dicomseg.structures import LEFT, RIGHT, SEGMENTS, Segment
 
@@ -38,7 +40,7 @@ def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group
     site = hd.sr.FindingSite(concept(structure.region), **laterality)
     if volume_mm3 == 0.0:
         outside = structure.id in run.segmentation.outside_view
-        reason = ("OUTSIDEIMAGE", "outside the image") if outside else ("NOTFOUND", "not found")
+        why = ("OUTSIDEIMAGE", "outside the image") if outside else ("NOTFOUND", "not found")
         absent = hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=identifier,
             finding_type=concept(structure.code),
@@ -46,11 +48,11 @@ def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group
             algorithm_id=algorithm_id(run),
             qualitative_evaluations=[
                 hd.sr.QualitativeEvaluation(
-                    private("NOTREPORTED", "Measurement not reported, reason"), private(*reason)
+                    private("NOTREPORTED", "Measurement not reported, reason"), private(*why)
                 )
             ],
         )
-        comment(absent, f"{segment.label}: {reason[1]}")
+        comment(absent, f"{segment.label}: {why[1]}")
         return absent
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=identifier,
@@ -80,6 +82,20 @@ def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group
     return group
 
 
+def _refused(m: Measurement, run: Run) -> Group:
+    """A measurement that has no value, with its reason."""
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking(m, run, "lumbar-node"),
+        finding_type=private(m.name, TITLES[m.name]),
+        finding_sites=[finding_site(m)],
+        algorithm_id=algorithm_id(run),
+        qualitative_evaluations=None if m.refusal is None else [not_reported(m.refusal)],
+    )
+    comment(group, reason(m))
+    comment(group, "" if m.refusal is None else m.refusal.text)
+    return group
+
+
 def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
     """Encode the volume of all ten segments by voxel count; absent ones say why."""
     sides = run.segmentation.sides
@@ -88,6 +104,7 @@ def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
     groups = [
         _group(s, float(counts[s.number]) * voxel_mm3, run, made["seg.dcm"]) for s in SEGMENTS
     ]
+    groups += [_refused(m, run) for m in run.result.measurements.main.values() if m.refusal]
     title = private("VOLUMEREPORT", "L4/5 Volume Report")
     return document(
         run, "volumes", report(groups, title, run), [made["seg.dcm"]], SERIES_NUMBER, "L4/5 volumes"

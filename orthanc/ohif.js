@@ -46,8 +46,19 @@ window.config = {
       },
     },
   ],
-  // The tour overlay swallows every click.
-  customizationService: [{ 'ohif.tours': { $set: [] } }],
+  customizationService: [
+    {
+      // The tour overlay swallows every click.
+      'ohif.tours': { $set: [] },
+      // A group without a coordinate, as older results have for a refused value, would leave the viewport black.
+      onBeforeSRAddMeasurement: {
+        $set: ({ measurement }) => {
+          if (!measurement.coords.length) measurement.coords = [{}];
+          return measurement;
+        },
+      },
+    },
+  ],
   // Every object says "research use only" itself; the bar would lie over the page's foot.
   investigationalUseDialog: { option: 'never' },
   // SEG and SR open without a question.
