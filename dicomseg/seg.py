@@ -1,4 +1,4 @@
-"""`seg.dcm`: ten binary segments on the source grid (Segmentation IOD, PS3.3 A.51)."""
+"""`seg.dcm`: ten segments on the source grid, each voxel in or out (Segmentation IOD, PS3.3 A.51)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def encode(run: Run) -> Dataset:
     seg = hd.seg.Segmentation(
         source_images=_slices(run),
         pixel_array=np.ascontiguousarray(sides.array),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=_form(*run.source.grid.shape[1:]),
+        fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
+        max_fractional_value=1,
         segment_descriptions=[_description(s, run) for s in SEGMENTS],
         series_instance_uid=run.key.uid("seg.series"),
         series_number=SERIES_NUMBER,
@@ -85,6 +87,17 @@ def encode(run: Run) -> Dataset:
     freeze(seg, run, "seg")
     _refer(seg, run.source.grid)
     return seg
+
+
+def _form(rows: int, columns: int) -> hd.seg.SegmentationTypeValues:
+    """One bit for a voxel, or one byte where frames of bits would not end at whole bytes.
+
+    OHIF 3.13 reads such frames with the bits of every byte turned round: a third of the slices is wrong, or nothing is
+    drawn. Bytes of 0 and 1 are read rightly everywhere; a label map would be smaller, but archives refuse its class.
+    """
+    whole = rows * columns % 8 == 0
+    types = hd.seg.SegmentationTypeValues
+    return types.BINARY if whole else types.FRACTIONAL
 
 
 def _slices(run: Run) -> list[Dataset]:

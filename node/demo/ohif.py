@@ -67,12 +67,9 @@ def application(dist: Path, app_config: Path, pacs_url: str) -> Starlette:
         client: httpx.AsyncClient = request.app.state.client
         # The browser's own Host goes along, so that addresses in the answers point back here.
         headers = {k: v for k, v in request.headers.items() if k in ("accept", "host")}
-        question = client.build_request(
-            "GET", f"{pacs_url}{path}{'?' if query else ''}{query}", headers=headers
-        )
-        try:
-            answer = await client.send(question, stream=True)
-        except httpx.HTTPError:
+        url = f"{pacs_url}{path}{'?' if query else ''}{query}"
+        answer = await _ask(client, url, headers)
+        if answer is None:
             return PlainTextResponse("The PACS does not answer.", status_code=502)
         return StreamingResponse(
             answer.aiter_raw(),
@@ -91,6 +88,18 @@ def application(dist: Path, app_config: Path, pacs_url: str) -> Starlette:
         # A page of another site must not reach the PACS through a name that resolves to loopback.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
     )
+
+
+async def _ask(
+    client: httpx.AsyncClient, url: str, headers: dict[str, str]
+) -> httpx.Response | None:
+    """Ask the PACS, twice where an idle connection was closed under the first question; None without an answer."""
+    for _ in range(2):
+        try:
+            return await client.send(client.build_request("GET", url, headers=headers), stream=True)
+        except httpx.HTTPError:
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

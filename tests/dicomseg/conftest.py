@@ -383,6 +383,17 @@ class Studio:
         labels = Labels(Volume(self.found.labels.volume.array, affine), self.found.labels.looked_at)
         return Studio(replace(self.found, sides=sides, labels=labels), self.measured)
 
+    def cropped(self, rows: int, columns: int) -> Studio:
+        """The same of fewer rows and columns."""
+        labels, sides = self.found.labels, self.found.sides
+        stop = (sides.shape[0], rows, columns)
+        found = replace(
+            self.found,
+            sides=sides.box((0, 0, 0), stop),
+            labels=Labels(labels.volume.box((0, 0, 0), stop), labels.looked_at[:, :rows, :columns]),
+        )
+        return Studio(found, self.measured)
+
     def source(self, datasets: Sequence[Dataset]) -> Source:
         """The series as `load` gives it, with pixels of noise."""
         read = [as_read(ds) for ds in datasets]

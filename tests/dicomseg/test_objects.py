@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ import pytest
 from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, SegmentationStorage
 from pydicom.valuerep import PersonName
 
 from dicomseg import measurements_sr
@@ -482,6 +483,50 @@ def test_segments_lie_on_the_source_and_name_its_images(
         assert np.allclose(position, np.array(slices[n].ImagePositionPatient, float), atol=1e-4)
     referenced = [i.ReferencedSOPInstanceUID for i in seg.SourceImageSequence]
     assert set(referenced) == {str(ds.SOPInstanceUID) for ds in whole}
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "form"),
+    [(72, 101, "BINARY"), (70, 100, "BINARY"), (71, 101, "FRACTIONAL"), (70, 99, "FRACTIONAL")],
+)
+def test_frames_end_at_whole_bytes(
+    studio: Any, tmp_path: Path, rows: int, columns: int, form: str
+) -> None:
+    small = studio.cropped(rows, columns)
+    files = small.encode(small.slices())
+    seg = read(files)["seg.dcm"]
+    assert (seg.SegmentationType, seg.Rows, seg.Columns) == (form, rows, columns)
+    assert seg.Rows * seg.Columns * seg.BitsAllocated % 8 == 0
+    assert seg.SOPClassUID == SegmentationStorage
+    assert np.array_equal(labels_of(files, small), small.found.sides.array)
+    assert errors_of(files, tmp_path) == []
+    assert len(np.unique(small.found.sides.array)) == 3
+    assert _voxels_by_dcmqi(files, tmp_path) == {
+        n: int((small.found.sides.array == n).sum()) for n in range(1, 11)
+    }
+
+
+def _voxels_by_dcmqi(files: dict[str, bytes], folder: Path) -> dict[int, int]:
+    """How many voxels dcmqi reads of every segment."""
+    sitk = pytest.importorskip("SimpleITK")
+    program = Path(sys.executable).parent / "segimage2itkimage"
+    if not program.exists():
+        pytest.skip("needs dcmqi")
+    (folder / "seg.dcm").write_bytes(files["seg.dcm"])
+    command = [
+        program,
+        "--inputDICOM",
+        folder / "seg.dcm",
+        "--outputDirectory",
+        folder,
+        "--outputType",
+        "nrrd",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    read_back = {
+        int(p.stem): sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in folder.glob("*.nrrd")
+    }
+    return {n: int(np.count_nonzero(array)) for n, array in read_back.items()}
 
 
 def test_a_slightly_sheared_stack_is_encoded(studio: Any, tmp_path: Path) -> None:

@@ -1,15 +1,26 @@
-"""OHIF in Chromium shows what the node made: four named lines and the segments."""
+"""OHIF in Chromium shows what the node made: named lines, reasons of refused values, and the segments."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pydicom
 import pytest
 
+from dicomseg import headers, series
+from dicomseg.identity import Identity, ResultKey
+from dicomseg.objects import Run, encode_all
+from dicomseg.result import Refusal
+from model import bundle
+from node import pipeline
 from node.demo import ohif, servers
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -82,3 +93,166 @@ def test_the_link_opens_lines_and_segments(viewer: tuple[Any, ohif.Viewer], code
         length = sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
         assert abs(length - coded.told["measurements"][label]["value_mm"]) < 0.1
     assert [s for s in said if not s.startswith(HARMLESS)] == []
+
+
+# ---- refused values ------------------------------------------------------------------------------
+
+LEFT = """() => {
+  const canvas = document.querySelectorAll('[data-cy="viewport-pane"] canvas')[0];
+  const copy = document.createElement('canvas');
+  copy.width = canvas.width; copy.height = canvas.height;
+  const context = copy.getContext('2d');
+  context.drawImage(canvas, 0, 0);
+  const data = context.getImageData(0, 0, copy.width, copy.height).data;
+  let bright = 0;
+  for (let n = 0; n < data.length; n += 4) if (data[n] > 40) bright++;
+  return bright / (data.length / 4);
+}"""
+"""Share of the left viewport's pixels that are not black."""
+
+
+@pytest.fixture(scope="module")
+def encode_with(coded: Any, oracle_bundle: Path) -> Callable[[Sequence[str]], dict[str, bytes]]:
+    """Results of the coded phantom in which the named values are refused; segmented once."""
+    grid = series.assemble([headers.read(f) for f in coded.files])
+    assert isinstance(grid, series.Grid)
+    runs: list[Run] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "encode_all", lambda run: runs.append(run) or {})
+        settings = pipeline.Settings(Identity("m", "n", "1", "1", ""))
+        model = bundle.load(oracle_bundle)
+        pipeline.process_series(grid, model, settings, lambda: datetime(2026, 1, 2, tzinfo=UTC))
+    (run,) = runs
+
+    def encode(refused: Sequence[str]) -> dict[str, bytes]:
+        refusal = Refusal("cut_by_image", "cut by the end of the image; enlarge the field of view")
+        main = {
+            name: replace(m, value_mm=None, points_lps=None, refusal=refusal)
+            if name in refused
+            else m
+            for name, m in run.result.measurements.main.items()
+        }
+        measured = replace(run.result.measurements, main=main)
+        key = ResultKey("-".join(refused) or "none")
+        return encode_all(replace(run, result=replace(run.result, measurements=measured), key=key))
+
+    return encode
+
+
+@pytest.fixture(scope="module")
+def pacs(coded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Ports]:
+    """An Orthanc that holds the images of the coded phantom."""
+    if servers.find_orthanc() is None or shutil.which("storescu") is None:
+        pytest.skip("needs Orthanc and DCMTK (apt install orthanc-dicomweb dcmtk)")
+    ports = servers.Ports(*servers.free_ports(4))
+    running = servers.start_orthanc(tmp_path_factory.mktemp("orthanc"), ports)
+    try:
+        _store(ports, coded.files)
+        yield ports
+    finally:
+        servers.stop(running)
+
+
+def _store(ports: servers.Ports, files: Sequence[Path]) -> None:
+    called = [
+        "-aet",
+        servers.SCANNER_AET,
+        "-aec",
+        servers.PACS_AET,
+        "127.0.0.1",
+        str(ports.pacs_dicom),
+    ]
+    command = ["storescu", "-R", *called, *map(str, files)]
+    subprocess.run(
+        command, env=servers.dcmtk_environment(), check=True, capture_output=True, timeout=120
+    )
+
+
+def _forget(ports: servers.Ports, files: Sequence[Path]) -> None:
+    """Delete the series of these objects, so that the next result is alone in the study."""
+    with httpx.Client(base_url=ports.pacs_url) as client:
+        for file in files:
+            series_uid = pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID
+            for found in client.post("/tools/lookup", content=series_uid).json():
+                client.delete(found["Path"]).raise_for_status()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page shows: its measurements (tool, label), its texts, how much of the left is lit, its console."""
+
+    listed: list[tuple[str, str]]
+    drawn: str
+    lit: float
+    said: list[str]
+
+
+def look(link: str, picture: str) -> Seen:
+    """Open a link and wait for four measurements and the segments."""
+    api = pytest.importorskip("playwright.sync_api")
+    said: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=["--no-sandbox"]
+        )
+        page = browser.new_context(viewport={"width": 1600, "height": 900}).new_page()
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: said.append(str(e)))
+        page.goto(link)
+        page.wait_for_function(
+            "() => window.services && services.measurementService.getMeasurements().length === 4"
+            " && services.segmentationService.getSegmentations().length > 0",
+            timeout=120_000,
+        )
+        page.wait_for_selector("svg.svg-layer text", timeout=60_000, state="attached")
+        page.wait_for_timeout(3000)
+        listed = page.evaluate(
+            "() => services.measurementService.getMeasurements().map(m => [m.toolName, m.label])"
+        )
+        drawn = " ".join(page.locator("svg.svg-layer text").all_text_contents())
+        lit = page.evaluate(LEFT)
+        if os.environ.get("OHIF_PICTURE"):
+            page.screenshot(path=os.environ["OHIF_PICTURE"].replace(".png", f"-{picture}.png"))
+        browser.close()
+    return Seen([(tool, label) for tool, label in listed], drawn, lit, said)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [(), ("OC",), ("PI",), ("OC", "DAA", "DIVC", "PI")],
+    ids=lambda r: "+".join(r) or "none",
+)
+def test_a_refused_value_hides_nothing(
+    pacs: servers.Ports,
+    coded: Any,
+    encode_with: Callable[[Sequence[str]], dict[str, bytes]],
+    tmp_path: Path,
+    refused: tuple[str, ...],
+) -> None:
+    dist = ohif.built(ROOT / ".cache" / "ohif")
+    if dist is None or not Path(CHROMIUM).exists():
+        pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif) and Chromium")
+    paths = []
+    for name, content in encode_with(refused).items():
+        if name.endswith(".dcm"):
+            paths.append(tmp_path / name)
+            paths[-1].write_bytes(content)
+    _store(pacs, paths)
+    (port,) = servers.free_ports(1)
+    app = ohif.application(dist, servers.home() / "ohif.js", pacs.pacs_url)
+    served = ohif.serve(app, port)
+    try:
+        seen = look(served.link(coded.told["study_uid"]), "-".join(refused) or "none")
+    finally:
+        served.stop()
+        _forget(pacs, paths)
+    assert seen.lit > 0.05
+    told = {name: f"{name} not measured: cut by the end of the image" for name in refused}
+    expected = [
+        ("ArrowAnnotate", told[name]) if name in told else ("Length", name)
+        for name in ("OC", "DAA", "DIVC", "PI")
+    ]
+    assert sorted(seen.listed) == sorted(expected)
+    assert [s for s in told.values() if s not in seen.drawn] == []
+    assert seen.drawn.count(" mm") == 4 - len(refused)
+    assert [s for s in seen.said if not s.startswith(HARMLESS)] == []

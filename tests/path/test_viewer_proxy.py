@@ -19,7 +19,13 @@ STUDY = "2.25.7"
 class Archive(BaseHTTPRequestHandler):
     """A pretended PACS that tells what it was asked."""
 
+    dropped = 0
+
     def do_GET(self) -> None:
+        if "drop" in self.path and not Archive.dropped:
+            Archive.dropped += 1
+            self.connection.close()  # as an archive closes an idle connection under a question
+            return
         told = {"path": self.path, "host": self.headers["Host"], "accept": self.headers["Accept"]}
         body = json.dumps(told).encode()
         self.send_response(200 if "missing" not in self.path else 404)
@@ -105,3 +111,10 @@ def test_a_silent_archive_is_a_bad_gateway(tmp_path: Path) -> None:
         assert (answer.status_code, answer.text) == (502, "The PACS does not answer.")
     finally:
         running.stop()
+
+
+def test_a_connection_closed_under_a_question_is_asked_again(viewer: ohif.Viewer) -> None:
+    Archive.dropped = 0
+    answer = httpx.get(f"{viewer.url}/dicom-web/drop")
+    assert answer.status_code == 200
+    assert Archive.dropped == 1
