@@ -396,10 +396,13 @@ class Studio:
 
     def source(self, datasets: Sequence[Dataset]) -> Source:
         """The series as `load` gives it, with pixels of noise."""
-        read = [as_read(ds) for ds in datasets]
+        once = [
+            as_read(ds) for ds in datasets
+        ]  # headers and pixels are read by themselves, as in the node
         instances = [
-            headers.from_dataset(ds, Path(f"{n}.dcm"), str(n)) for n, ds in enumerate(read)
+            headers.from_dataset(ds, Path(f"{n}.dcm"), str(n)) for n, ds in enumerate(once)
         ]
+        read = [as_read(ds) for ds in datasets]
         grid = assemble(instances)
         assert isinstance(grid, Grid), grid
         by_uid = {str(ds.SOPInstanceUID): ds for ds in read}
