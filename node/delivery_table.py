@@ -24,6 +24,13 @@ _HELD: Final = (
 )
 """Superseded results of which a destination holds something, and which were not taken back there."""
 
+_REPLACED: Final = (
+    "AND (r.superseded_because = 'corrected_identity' OR EXISTS (SELECT 1 FROM delivery n"
+    " JOIN result m USING (result_id) WHERE m.series_id = r.series_id AND m.superseded_because = ''"
+    " AND n.destination = d.destination AND n.kind = 'result' AND n.state = 'confirmed')) "
+)
+"""A wrong identity is taken back at once; anything else when the result in its place has arrived."""
+
 
 class DeliveryTable(Database):
     """Outcomes per file, superseded results and their withdrawals."""
@@ -42,8 +49,11 @@ class DeliveryTable(Database):
             )
 
     def open_withdrawals(self, destination: str) -> int:
-        """Make a withdrawal for every superseded result that the destination holds; returns how many."""
-        query = _HELD + "AND d.destination = ?"
+        """Make a withdrawal for every superseded result that the destination holds; returns how many.
+
+        One that a later result replaces is taken back when that one has arrived.
+        """
+        query = f"{_HELD}{_REPLACED}AND d.destination = ?"
         # Reading first: the write lock ten times a second would be for nothing.
         if self._connection.execute(query, (destination,)).fetchone() is None:
             return 0
@@ -76,10 +86,10 @@ class DeliveryTable(Database):
         return held
 
     def _outdate_results(self, db: sqlite3.Connection, series_id: int, because: Because) -> None:
-        """Mark the results of a series that no other has replaced: they are not to be used any more."""
+        """Mark every result of a series as made of objects that are not to be used any more."""
         db.execute(
-            "UPDATE result SET superseded_because = ? WHERE series_id = ? AND superseded_because = ''",
-            (because, series_id),
+            "UPDATE result SET superseded_because = ? WHERE series_id = ? AND superseded_because <> ?",
+            (because, series_id, because),
         )
 
     def _replace_results(self, db: sqlite3.Connection, series_id: int, result_id: str) -> None:

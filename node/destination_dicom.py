@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,15 +113,33 @@ class Pacs:
         )
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        """Store every object over one association; an outcome each."""
+        """Store every object over one association, a new one after an abort; an outcome each."""
         outcomes: list[Outcome] = []
-        try:
-            with self._associated(_storage_contexts(parcels)) as peer:
-                for number, parcel in enumerate(parcels, start=1):
-                    outcomes.append(_store(peer, parcel, number, self._address))
-        except _Refused as error:
-            return all_alike(parcels, "transient", str(error), NO_ASSOCIATION)
+        while len(outcomes) < len(parcels):
+            rest = parcels[len(outcomes) :]
+            try:
+                with self._associated(_storage_contexts(rest)) as peer:
+                    outcomes += self._stored(peer, rest, len(outcomes) + 1)
+            except _Refused as error:
+                outcomes += all_alike(rest, "transient", str(error), NO_ASSOCIATION)
         return tuple(outcomes)
+
+    def _stored(self, peer: Association, parcels: Sequence[Parcel], first: int) -> list[Outcome]:
+        """Store one after the other, up to the one at which the peer ends the association."""
+        outcomes: list[Outcome] = []
+        for number, parcel in enumerate(parcels, start=first):
+            began_s = time.monotonic()
+            outcomes.append(_store(peer, parcel, number, self._address))
+            if outcomes[-1].status == ABORTED and time.monotonic() - began_s >= self.timeout_s:
+                text = f"{self._address} gives no answer to C-STORE in {self.timeout_s:g} s"
+                outcomes[-1] = Outcome(parcel.file, "transient", text, NO_ANSWER)
+            if outcomes[-1].status == ABORTED:
+                break
+            if outcomes[-1].status == NO_ANSWER:  # nor would the others get one
+                rest = parcels[len(outcomes) :]
+                text = f"not sent: {self._address} gave no answer before"
+                return [*outcomes, *all_alike(rest, "transient", text, NO_ANSWER)]
+        return outcomes
 
     def prove(self, parcels: Sequence[Parcel]) -> Proof:
         """Ask by C-FIND at IMAGE level for every object (PS3.4 C.6.2.1)."""
@@ -252,10 +271,8 @@ def _store(peer: Association, parcel: Parcel, number: int, address: str) -> Outc
         return Outcome(parcel.file, "permanent", f"cannot be sent: {error}", "no context")
     except RuntimeError:
         return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
-    if "Status" not in answer:
-        return Outcome(
-            parcel.file, "transient", f"{address} gives no answer to C-STORE in time", NO_ANSWER
-        )
+    if "Status" not in answer:  # aborted, by the peer or after the time-out by ourselves
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
     status = int(answer.Status)
     if judge_status(status) == "accepted":
         return Outcome(parcel.file, "accepted", status=f"0x{status:04X}")

@@ -65,7 +65,7 @@ class DicomwebServer:
         )
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
-        """Store all objects in one request; an outcome each from the answer's body."""
+        """Store all objects in one request, one by one where that is refused; an outcome each."""
         kind = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
         headers = {"Content-Type": kind, **_JSON}
         try:
@@ -75,6 +75,9 @@ class DicomwebServer:
                 )
         except _FAULTS as error:
             return all_alike(parcels, "transient", self._unreachable(error), NO_ANSWER)
+        if answer.status_code in _OBJECT_REFUSED and len(parcels) > 1:
+            # One of them is meant, and the others shall arrive.
+            return tuple(outcome for parcel in parcels for outcome in self.send([parcel]))
         return _outcomes(parcels, answer, self._shown)
 
     def prove(self, parcels: Sequence[Parcel]) -> Proof:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,13 +49,16 @@ UIDS = {"seg.dcm": "2.25.11", "measurements.dcm": "2.25.12"}
 class Peer:
     """A server under test control.
 
-    held: what it holds by SOP instance. refuse: the status it answers to storing one. related: whether it
+    held: what it holds by SOP instance. refuse: the status it answers to storing one. ends: objects at which
+    it aborts the association, or refuses the whole request with HTTP 400. slow_s: time it takes for an object. related: whether it
     tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
     with `body` when one of them is given.
     """
 
     held: dict[str, bytes] = field(default_factory=dict)
     refuse: dict[str, int] = field(default_factory=dict)
+    ends: set[str] = field(default_factory=set)
+    slow_s: float = 0.0
     related: bool = True
     find: int = 0x0000
     code: int = 200
@@ -125,6 +129,10 @@ def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
     def store(event: evt.Event) -> int:
         ds = event.dataset
         uid = str(ds.SOPInstanceUID)
+        time.sleep(peer.slow_s)
+        if uid in peer.ends:
+            event.assoc.abort()
+            return 0xC000
         if uid in peer.refuse:
             return peer.refuse[uid]
         peer.held[uid] = bytes(event.request.DataSet.getvalue())
@@ -155,6 +163,29 @@ def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
         server.server_close()
 
 
+def _parts(body: bytes, kind: str) -> list[bytes]:
+    """Files in a multipart body."""
+    parts = body.split(b"--" + kind.split("boundary=")[1].encode())[1:-1]
+    return [part.split(b"\r\n\r\n", 1)[1][:-2] for part in parts]
+
+
+def _stow(peer: Peer, parts: list[bytes]) -> tuple[int, dict[str, Any]]:
+    """What STOW-RS answers to these files."""
+    if any(u.encode() in part for u in peer.ends for part in parts):
+        return 400, {}
+    answer: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": []}}
+    for content in parts:
+        uid = str(dcmread(DicomBytesIO(content)).SOPInstanceUID)
+        named: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
+        if uid in peer.refuse:
+            named["00081197"] = {"vr": "US", "Value": [peer.refuse[uid]]}
+            answer.setdefault("00081198", {"vr": "SQ", "Value": []})["Value"].append(named)
+        else:
+            peer.held[uid] = content
+            answer["00081199"]["Value"].append(named)
+    return (409 if peer.refuse else 200), answer
+
+
 @contextmanager
 def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
     """A STOW-RS and QIDO-RS server on loopback."""
@@ -165,19 +196,7 @@ def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            boundary = self.headers["Content-Type"].split("boundary=")[1].encode()
-            answer: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": []}}
-            for part in body.split(b"--" + boundary)[1:-1]:
-                content = part.split(b"\r\n\r\n", 1)[1][:-2]
-                uid = str(dcmread(DicomBytesIO(content)).SOPInstanceUID)
-                named: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
-                if uid in peer.refuse:
-                    named["00081197"] = {"vr": "US", "Value": [peer.refuse[uid]]}
-                    answer.setdefault("00081198", {"vr": "SQ", "Value": []})["Value"].append(named)
-                else:
-                    peer.held[uid] = content
-                    answer["00081199"]["Value"].append(named)
-            self._say(409 if peer.refuse else 200, answer)
+            self._say(*_stow(peer, _parts(body, self.headers["Content-Type"])))
 
         def do_GET(self) -> None:
             url = urlparse(self.path)
@@ -294,6 +313,21 @@ class TestServers:
         outcomes = destination.send(parcels)
         assert [o.answer for o in outcomes] == ["accepted", answer]
         assert outcomes[1].status == f"0x{status:04X}"
+
+    def test_mixed_answers_are_told_apart(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        refuse = {UIDS["seg.dcm"]: 0xA700, UIDS["measurements.dcm"]: 0xC000}
+        outcomes = make(kind, Peer(refuse=refuse)).send(parcels)
+        assert [o.answer for o in outcomes] == ["transient", "permanent"]
+
+    def test_an_object_that_ends_everything_is_in_the_way_of_no_other(
+        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+    ) -> None:
+        peer = Peer(ends={UIDS["seg.dcm"]})
+        outcomes = make(kind, peer).send(parcels)
+        assert [o.answer == "accepted" for o in outcomes] == [False, True]
+        assert list(peer.held) == [UIDS["measurements.dcm"]]
 
     def test_sends_the_very_bytes_of_the_data_set(
         self, kind: str, make: Made, parcels: tuple[Parcel, ...]
@@ -463,6 +497,17 @@ def test_asking_a_peer_names_the_classes_that_it_would_not_take() -> None:
         noted = taken.model_copy(update={"withdraw": True})
         with pytest.raises(PeerUnreachable, match="Key Object Selection"):
             Pacs.of(noted, "NODE").reach()
+
+
+def test_peer_that_gives_no_answer_is_not_asked_for_every_object(
+    parcels: tuple[Parcel, ...],
+) -> None:
+    peer = Peer(slow_s=2.5)
+    with pacs(peer) as port:
+        began_s = time.monotonic()
+        outcomes = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0).send(parcels)
+        assert time.monotonic() - began_s < 2.4
+    assert [(o.answer, o.status) for o in outcomes] == [("transient", "no answer")] * 2
 
 
 def test_refusal_names_the_peer_the_answer_and_its_meaning(parcels: tuple[Parcel, ...]) -> None:

@@ -595,6 +595,8 @@ def test_newer_result_withdraws_only_what_the_destination_has_taken(
     step.run_once()
     _publish(journal, tmp_path, "r22", files=FOUR)
     step.run_once()
+    assert not [h for h in peer.held if h.endswith("rejection.dcm")]
+    step.run_once()
     assert journal.results_of(KEY)[0].superseded_because == "newer_input"
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
     ds = dcmread(BytesIO(peer.held[note]))
@@ -618,8 +620,8 @@ def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
     peer = Slow("pacs")
     step = _deliver(journal, clock, peer, withdraw=True)
     step.notes = tmp_path / "withdrawals"
-    step.run_once()
-    step.run_once()
+    for _ in range(3):
+        step.run_once()
     kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries_of(KEY)}
     assert kinds == {
         ("r1", "result"): DeliveryState.DEAD,

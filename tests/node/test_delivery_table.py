@@ -104,7 +104,7 @@ def test_result_of_a_stranger_in_another_series_is_left_alone(
     assert journal.results_of(other)[0].superseded_because == ""
 
 
-def test_a_withdrawal_counts_apart_and_keeps_no_series_from_being_delivered(
+def test_a_withdrawal_waits_for_the_later_result_counts_apart_and_keeps_no_series_back(
     journal: Journal, facts: Facts, tmp_path: Path
 ) -> None:
     journal.add_instance(facts(1))
@@ -112,10 +112,24 @@ def test_a_withdrawal_counts_apart_and_keeps_no_series_from_being_delivered(
     _confirm(journal, KEY)
     journal.add_instance(facts(2))
     _publish(journal, KEY, "second", tmp_path / "second")
-    assert journal.open_withdrawals("pacs") == 1
+    assert journal.open_withdrawals("pacs") == 0
     row = next(d for d in journal.deliveries_of(KEY) if d.result_id == "second")
     journal.advance_delivery(row.id, DeliveryEvent.PEER_ACCEPTED)
     journal.advance_delivery(row.id, DeliveryEvent.NO_PROOF_OFFERED)
+    assert journal.open_withdrawals("pacs") == 1
     assert journal.series(KEY).state is SeriesState.DELIVERED
     counts = journal.counts()
     assert (counts["delivery.confirmed"], counts["withdrawal.pending"]) == (2, 1)
+
+
+def test_a_correction_takes_back_every_earlier_result_at_once(
+    journal: Journal, facts: Facts, tmp_path: Path
+) -> None:
+    journal.add_instance(facts(1))
+    _publish(journal, KEY, "first", tmp_path / "first")
+    _confirm(journal, KEY)
+    journal.add_instance(facts(2))
+    _publish(journal, KEY, "second", tmp_path / "second")
+    journal.correct(facts(1, "right"))
+    assert [r.superseded_because for r in journal.results_of(KEY)] == ["corrected_identity"] * 2
+    assert journal.open_withdrawals("pacs") == 1
