@@ -34,12 +34,12 @@ def is_open(row: DeliveryRow) -> bool:
     return stopped and row.detail != SUPERSEDED
 
 
-def delivery_line(told: Mapping[str, Any]) -> str:
+def delivery_line(entry: Mapping[str, Any]) -> str:
     """One delivery of `why`, for people."""
-    unproven = " (unproven)" if told["proof"] == "unproven" else ""
-    when = f", next try {told['next_try']}" if told["next_try"] else ""
-    because = f": {told['reason']}" if told["reason"] else ""
-    return f"{_arrow(told)} {told['destination']} {told['state']}{unproven}{when}{because}"
+    unproven = " (unproven)" if entry["proof"] == "unproven" else ""
+    when = f", next try {entry['next_try']}" if entry["next_try"] else ""
+    because = f": {entry['reason']}" if entry["reason"] else ""
+    return f"{_arrow(entry)} {entry['destination']} {entry['state']}{unproven}{when}{because}"
 
 
 def attention(rows: Iterable[DeliveryRow]) -> list[dict[str, Any]]:
@@ -47,9 +47,9 @@ def attention(rows: Iterable[DeliveryRow]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if is_open(row):
-            told = delivery_json(row)
-            key = (told["destination"], told["kind"], told["state"], told["reason"])
-            groups.setdefault(key, []).append(told)
+            found = delivery_json(row)
+            key = (found["destination"], found["kind"], found["state"], found["reason"])
+            groups.setdefault(key, []).append(found)
     return [_group(dict(zip(_KEYS, key, strict=True)), found) for key, found in groups.items()]
 
 
@@ -78,5 +78,5 @@ def outdated(held: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     ]
 
 
-def _arrow(told: Mapping[str, Any]) -> str:
-    return "withdrawal →" if told["kind"] == WITHDRAWAL else "→"
+def _arrow(entry: Mapping[str, Any]) -> str:
+    return "withdrawal →" if entry["kind"] == WITHDRAWAL else "→"

@@ -276,11 +276,11 @@ def _store(peer: Association, parcel: Parcel, number: int, address: str) -> Outc
     status = int(answer.Status)
     if judge_status(status) == "accepted":
         return Outcome(parcel.file, "accepted", status=f"0x{status:04X}")
-    text = f"{address} answers C-STORE with {_told(status)}{_comment(answer)}; look into its log"
+    text = f"{address} answers C-STORE with {_meaning(status)}{_comment(answer)}; look into its log"
     return Outcome(parcel.file, judge_status(status), text, f"0x{status:04X}")
 
 
-def _told(status: int) -> str:
+def _meaning(status: int) -> str:
     """Status with the standard's words for it (PS3.7 C, PS3.4 B.2.3)."""
     words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))[1]
     return f"0x{status:04X}" + (f", {words[0].lower()}{words[1:]}" if words else "")
@@ -346,8 +346,8 @@ def _related_instances(peer: Association, study: str, series: str) -> int | None
     if not found:
         return 0
     named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
-    told = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
-    return next((int(t) for t in told if t.strip().isdigit()), None)
+    counts = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
+    return next((int(t) for t in counts if t.strip().isdigit()), None)
 
 
 def _images(peer: Association, study: str, series: str) -> int:

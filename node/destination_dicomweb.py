@@ -115,9 +115,9 @@ class DicomwebServer:
                     includefield=_RELATED,
                 )
                 named = [item for item in found if _text(item, _SERIES) == series]
-                told = next((t for t in (_text(i, _RELATED) for i in named) if t.isdigit()), "")
-                if told or not found:
-                    return int(told or 0)
+                number = next((t for t in (_text(i, _RELATED) for i in named) if t.isdigit()), "")
+                if number or not found:
+                    return int(number or 0)
                 path = f"studies/{study}/series/{series}/instances"
                 images = self._matches(client, path)
                 return len({_text(item, _SOP_INSTANCE) for item in images} - {""})

@@ -124,8 +124,8 @@ def parcels_in(folder: Path, files: Sequence[str]) -> tuple[Parcel, ...]:
         DamagedResult: a file is gone, or its digest is not the one in `result.json`.
     """
     try:
-        told = json.loads((folder / "result.json").read_text("utf-8"))["objects"]
-        digests = {one["file"]: one["sha256"] for one in told}
+        listed = json.loads((folder / "result.json").read_text("utf-8"))["objects"]
+        digests = {one["file"]: one["sha256"] for one in listed}
     except OSError as error:
         raise DamagedResult(f"{error.filename}: {error.strerror}; {_AGAIN}") from error
     except (ValueError, TypeError, KeyError) as error:

@@ -125,12 +125,12 @@ def test_no_secret_reaches_journal_log_or_output(
     ]
     reached = 0 if code == 200 and secret == f"Bearer {TOKEN}\n" else 5
     assert codes == [*[reached] * 4, 0, 0, 0, 0, 1, 1]
-    told = "".join(capsys.readouterr()) + log.getvalue()
-    told += "".join(str(p.read_bytes()) for p in (tmp_path / "state").glob("journal.sqlite*"))
+    shown_text = "".join(capsys.readouterr()) + log.getvalue()
+    shown_text += "".join(str(p.read_bytes()) for p in (tmp_path / "state").glob("journal.sqlite*"))
     assert row.detail or row.fault
-    assert "http://***@127.0.0.1" in told
-    assert TOKEN not in told
-    assert "hunter2" not in told
+    assert "http://***@127.0.0.1" in shown_text
+    assert TOKEN not in shown_text
+    assert "hunter2" not in shown_text
 
 
 def test_url_with_a_query_is_refused_without_quoting_it(
@@ -141,7 +141,7 @@ def test_url_with_a_query_is_refused_without_quoting_it(
         f'url = "http://127.0.0.1/dicom-web?token={TOKEN}"\n'
     )
     assert run(["check-config", "--config", str(tmp_path / "config.toml")]) == 2
-    told = "".join(capsys.readouterr())
-    assert "config.toml:6" in told
-    assert "authorization_file" in told
-    assert TOKEN not in told
+    shown_text = "".join(capsys.readouterr())
+    assert "config.toml:6" in shown_text
+    assert "authorization_file" in shown_text
+    assert TOKEN not in shown_text
