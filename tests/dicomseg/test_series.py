@@ -275,3 +275,83 @@ def test_real_series_become_a_grid_or_a_named_gap(shared):
         found[folder.name] = grid.orientation if isinstance(grid, Grid) else grid.code
     assert len(found) == 18
     assert EXPECTED.items() <= found.items()
+
+
+def rounded(instance, digits):
+    return replace(instance, position_lps=tuple(round(v, digits) for v in instance.position_lps))
+
+
+def noisy(instance, rng, scale):
+    row, column = (
+        tuple(float(v) for v in np.array(axis) + rng.normal(0, scale, 3))
+        for axis in (instance.row_lps, instance.column_lps)
+    )
+    return replace(instance, row_lps=row, column_lps=column)
+
+
+@pytest.fixture
+def tilted(scan):
+    """60 slices of 300 mm, 0.8 mm apart, tilted by 17°: every coordinate has many digits."""
+    c, s = np.cos(np.deg2rad(17)), np.sin(np.deg2rad(17))
+    made = replace(
+        scan,
+        column=(0.0, float(c), float(-s)),
+        first_lps=(-150.0, -140.0, -24.0),
+        spacing_mm=(0.8, 0.75, 0.75),
+        shape=(60, 6, 5),
+    )
+    return [replace(i, rows=400, columns=400) for i in instances(made)]
+
+
+def corners(grid):
+    ends = np.array([[0, 0, 0, 1], [59, 0, 0, 1], [0, 399, 399, 1], [59, 399, 399, 1]], dtype=float)
+    return ends @ grid.affine[:3].T
+
+
+@pytest.mark.parametrize("digits", [9, 2, 1])
+@pytest.mark.parametrize("noise", [0.0, 5e-5, 2e-4])
+def test_rounded_and_noisy_headers_give_the_true_grid(tilted, digits, noise):
+    rng = np.random.default_rng(2)
+    true = assemble(tilted)
+    found = assemble([noisy(rounded(i, digits), rng, noise) for i in tilted])
+    assert isinstance(true, Grid)
+    assert isinstance(found, Grid), found
+    off = np.linalg.norm(corners(found) - corners(true), axis=1)
+    assert off.max() < 0.05 + 0.1 * (noise == 2e-4)
+    assert np.allclose(found.affine[:3, :3].T @ found.affine[:3, :3], np.diag(np.square(found.spacing_mm)), atol=1e-9)  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", [1, 30, 58])
+@pytest.mark.parametrize("noise", [0.0, 2e-4])
+def test_one_missing_slice_of_a_rounded_series_is_found(tilted, missing, noise):
+    rng = np.random.default_rng(3)
+    given = [noisy(rounded(i, 1), rng, noise) for i in tilted]
+    found = assemble([*given[:missing], *given[missing + 1 :]])
+    assert isinstance(found, Gaps)
+    assert found.code == "missing-slices"
+    assert "1 slice is missing of 60" in found.text
+    assert np.allclose(found.missing_lps[0], tilted[missing].position_lps, atol=0.15)
+
+
+@pytest.mark.parametrize("spacing", [0.4, 0.5, 0.8, 1.0, 3.3])
+def test_rounding_is_no_gap_whatever_the_spacing(scan, spacing):
+    c, s = np.cos(np.deg2rad(23)), np.sin(np.deg2rad(23))
+    made = replace(scan, row=(float(c), 0.0, float(s)), spacing_mm=(spacing, 0.7, 0.6), shape=(40, 6, 5))  # fmt: skip
+    given = [rounded(i, 1) for i in instances(made)]
+    assert isinstance(assemble(given), Grid)
+    assert isinstance(assemble([*given[:20], *given[21:]]), Gaps)
+
+
+@pytest.mark.parametrize("degrees", [3.5, 10, 20])
+def test_a_tilted_gantry_is_refused_rounded_or_not(tilted, degrees):
+    way = np.array([0.8 * np.tan(np.deg2rad(degrees)), 0, 0])
+    for digits in (9, 1):
+        found = assemble([rounded(shifted(i, way * n), digits) for n, i in enumerate(tilted)])
+        assert isinstance(found, Gaps)
+        assert found.code == "shear"
+
+
+def test_directions_that_are_not_square_are_refused_by_what_they_mean_in_mm(tilted):
+    found = assemble([replace(i, row_lps=(1.0, 0.004, 0.004)) for i in tilted])
+    assert isinstance(found, Gaps)
+    assert found.code == "mixed-orientations"
