@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Final, Protocol
 from node.backoff import wait_s
 from node.events import EventLog, StepFailed, described, trace_of
 from node.journal import Journal
+from node.journal_file import is_damage
 
 TICK_S: Final = 0.1
 """How soon a step sees what the one before it did."""
@@ -46,7 +48,9 @@ class _Guarded:
             return 0
         try:
             moved = self.step.run_once()
-        except Exception as error:  # noqa: BLE001 - a step that dies silently would stop the service
+        except Exception as error:
+            if is_damage(error):
+                raise  # no step can be right on a broken journal
             self._failed(error, name, log)
             return 0
         self.faults = 0
@@ -64,13 +68,17 @@ class _Guarded:
 
 @dataclass(slots=True)
 class Loop:
-    """Runs steps in a thread of its own until `stopping` is set."""
+    """Runs steps in a thread of its own until `stopping` is set.
+
+    damage: what SQLite said of a journal whose file is broken; then `stopping` is set here.
+    """
 
     name: str
     steps: tuple[Step, ...]
     stopping: threading.Event
     log: EventLog
     journal: Journal
+    damage: sqlite3.Error | None = None
     _guarded: tuple[_Guarded, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +91,12 @@ class Loop:
         return thread
 
     def _run(self) -> None:
-        while not self.stopping.is_set():
-            moved = sum(step.run(self.name, self.log) for step in self._guarded)
-            self.stopping.wait(0 if moved else TICK_S)
-        self.journal.close()
+        try:
+            while not self.stopping.is_set():
+                moved = sum(step.run(self.name, self.log) for step in self._guarded)
+                self.stopping.wait(0 if moved else TICK_S)
+        except sqlite3.Error as error:
+            self.damage = error
+            self.stopping.set()
+        finally:
+            self.journal.close()

@@ -14,7 +14,7 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ from node.events import (
 from node.inquiry import Inquiry
 from node.jobs import JobRunner
 from node.journal import Journal
+from node.journal_file import refusal
 from node.library_log import LogFile, catch_all
 from node.loop import TICK_S, Loop
 from node.receive import Receiver, free_bytes
@@ -114,6 +115,7 @@ class Node:
 
         Raises:
             AlreadyRunning, StateRefused, JournalTooNew, PortBusy: before anything was received.
+            JournalDamaged: at the start, or when a step met a broken page.
         """
         node = self.config.node
         with locked(node.state):
@@ -137,7 +139,9 @@ class Node:
                 ready(port)
                 threads = [loop.start() for loop in loops]
                 end_schedule = self._schedule(journal)
-                return self._watch(workers, stopping)
+                code = self._watch(workers, stopping)
+                self._end_on_damage(loops)
+                return code
             finally:
                 stopping.set()
                 end_schedule()
@@ -145,6 +149,12 @@ class Node:
                 jobs.stop()
                 self.log.event(NodeStopped(left))
                 journal.close()
+
+    def _end_on_damage(self, loops: Sequence[Loop]) -> None:
+        """Raise `JournalDamaged` when a step met a broken journal: nothing more may be acknowledged."""
+        for damage in (loop.damage for loop in loops):
+            if damage is not None:
+                raise refusal(self.config.node.state / JOURNAL, damage)
 
     def _job_runner(self, journal: Journal) -> JobRunner:
         """Build the runner of retrainings, which leaves the reception its disk space."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from dicomseg import headers
 from node import config as configuration
 from node import supervise
 from node.adopt import adopt
-from node.errors import AlreadyRunning, PortBusy, StateRefused
+from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal import Journal
 from node.loop import Loop
@@ -473,3 +474,20 @@ def test_tracker_and_selection_read_a_header_once_between_them(
     assert tracker.read(path) == selection.read(path)  # type: ignore[attr-defined]
     assert reads == [path]
     journal.close()
+
+
+def test_journal_that_breaks_in_service_stops_the_node_with_the_repair(
+    node: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> int:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX
+        raise error
+
+    monkeypatch.setattr(node.workers, "run_once", broken)
+    fresh = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+    with pytest.raises(JournalDamaged, match=r"malformed.*doctor --rebuild"):
+        fresh.serve(node.stopping)
+    assert node.events()[-1] == "NodeStopped"
+    with locked(node.state):
+        pass
