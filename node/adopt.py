@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,8 +148,13 @@ def restore_results(folder: Path, journal: Journal) -> int:
     Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
     """
     found = {p.name: read_result(p) for p in _folders(folder)}
+    after = {_before(told): name for name, told in found.items()}
     rows = sorted(found.items(), key=lambda item: (_depth(item[0], found), _created(item[1])))
-    return sum(_restore(folder / name, told, journal) for name, told in rows)
+    return sum(_restore(folder / name, told, after.get(name, ""), journal) for name, told in rows)
+
+
+def _before(told: dict[str, Any]) -> str:
+    return str(told.get("predecessor") or "")
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -162,17 +168,25 @@ def _depth(name: str, found: dict[str, dict[str, Any]]) -> int:
     seen: list[str] = []
     while name in found and name not in seen:
         seen.append(name)
-        name = str(found[name].get("predecessor") or "")
+        name = _before(found[name])
     return len(seen)
 
 
-def _created(told: dict[str, Any]) -> str:
-    return str(told.get("created", ""))
+def _created(told: dict[str, Any]) -> float:
+    """Seconds since 1970; 0 where it is not told."""
+    try:
+        return datetime.fromisoformat(str(told.get("created"))).timestamp()
+    except ValueError:
+        return 0.0
 
 
-def _restore(path: Path, told: dict[str, Any], journal: Journal) -> bool:
+def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> bool:
     source, model = told.get("source"), told.get("model")
     if not isinstance(source, dict) or not isinstance(model, dict):
         return False
     key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
-    return journal.restore_result(key, ResultRow(path.name, path, str(model.get("digest", ""))))
+    row = ResultRow(
+        path.name, path, str(model.get("digest", "")), 0, _created(told), after,
+        "newer_input" if after else "",
+    )  # fmt: skip
+    return journal.restore_result(key, row)

@@ -27,15 +27,16 @@ class RestoreTable(InstanceTable):
                 return False
             told = {
                 "result_id": result.result_id, "series_id": series_id, "folder": self._kept(result.folder),
-                "model_digest": result.model_digest, "attempt": result.attempt, "created_at": self._now(),
+                "model_digest": result.model_digest, "attempt": result.attempt, "created_at": result.created_at,
+                "superseded_by": result.superseded_by, "superseded_because": result.superseded_because,
             }  # fmt: skip
             return _insert(db, "result", told)
 
     def take_over(self, damaged: Path) -> dict[str, int]:
         """Take from a damaged journal what no file says, as far as it can be read; returns rows by table.
 
-        Jobs and the bundle in service as they were; deliveries of results that are known here; the reasons
-        of quarantined objects.
+        Jobs and the bundle in service as they were; deliveries of results that are known here and why
+        such results are superseded; the reasons of quarantined objects.
         """
         with self._writing() as db:
             taken = {
@@ -46,6 +47,7 @@ class RestoreTable(InstanceTable):
                 _insert(db, "delivery", {k: v for k, v in row.items() if k != "id"})
                 for row in rows_of(damaged, "delivery")
             )
+            taken["result"] = sum(_complete(db, row) for row in rows_of(damaged, "result"))
             taken["quarantined"] = sum(_explain(db, row) for row in rows_of(damaged, "instance"))
             return taken
 
@@ -73,6 +75,20 @@ def _insert(db: sqlite3.Connection, table: str, row: _Row) -> bool:
         )
     except sqlite3.Error:  # it names a row that is gone, or holds what a page of noise held
         return False
+    return cursor.rowcount == 1
+
+
+def _complete(db: sqlite3.Connection, row: _Row) -> bool:
+    cursor = db.execute(
+        "UPDATE result SET attempt = ?, superseded_because = ? WHERE result_id = ?",
+        (row.get("attempt", 0), row.get("superseded_because", ""), row.get("result_id")),
+    )
+    # A result is a forced one when its series was asked for more of them than it has.
+    db.execute(
+        "UPDATE series SET forced = max(forced, ?)"
+        " WHERE id = (SELECT series_id FROM result WHERE result_id = ?)",
+        (row.get("attempt", 0), row.get("result_id")),
+    )
     return cursor.rowcount == 1
 
 

@@ -213,9 +213,9 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
     (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T2")
     journal.quarantine(_facts(_put(state, odd.read_bytes(), "quarantine")), "why it was odd")
     journal.advance(KEY, E.GEOMETRY_COMPLETE)
-    _publish(journal, _result(state, "b" * 32, None, "2026-01-02"), 0)
+    _publish(journal, _result(state, "b" * 32, None, "2026-01-02T03:04:05+01:00"), 0)
     journal.request_retry(KEY.series, force=True)
-    _publish(journal, _result(state, "a" * 32, "b" * 32, "2026-01-01"), 1)
+    _publish(journal, _result(state, "a" * 32, "b" * 32, "2026-01-01T03:04:05+01:00"), 1)
     delivery = journal.deliveries_of(KEY)[-1]
     journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
     journal.advance_delivery(delivery.id, DeliveryEvent.PROOF_FOUND)
@@ -233,6 +233,7 @@ def _check_rebuilt(journal: Journal) -> None:
     assert (row.state, row.instances) == (SeriesState.RECEIVING, 3)
     assert [r.result_id for r in journal.results_of(KEY)] == ["b" * 32, "a" * 32]
     assert {r.model_digest for r in journal.results_of(KEY)} == {"m" * 64}
+    assert [r.superseded_by for r in journal.results_of(KEY)] == ["a" * 32, ""]
     (apart,) = journal.quarantined()
     assert apart.series == KEY
     assert apart.path.is_file()
@@ -246,6 +247,10 @@ def test_whole_journal_made_new_keeps_what_no_file_says(lived: Path, clock: Any)
     journal = Journal.reading(lived / "journal.sqlite", clock)
     _check_rebuilt(journal)
     assert [r.reason for r in journal.quarantined()] == ["why it was odd"]
+    assert [(r.attempt, r.superseded_because) for r in journal.results_of(KEY)] == [
+        (0, "newer_input"), (1, ""),
+    ]  # fmt: skip
+    assert journal.series(KEY).forced == 1
     assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
         ("b" * 32, DeliveryState.DEAD), ("a" * 32, DeliveryState.CONFIRMED),
     ]  # fmt: skip
