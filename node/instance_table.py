@@ -121,10 +121,13 @@ class InstanceTable(SeriesTable, DeliveryTable):
 
     # --- questions ---
 
-    def instances_of(self, key: SeriesKey) -> list[InstanceRow]:
-        """Stored objects of a series, in order of arrival."""
+    def instances_of(self, key: SeriesKey, skip: int = 0) -> list[InstanceRow]:
+        """Stored objects of a series, in order of arrival, without the first `skip`."""
         return self._instances(
-            "WHERE s.study = ? AND s.series = ? AND i.state = 'stored' ORDER BY i.rowid", *key
+            "WHERE s.study = ? AND s.series = ? AND i.state = 'stored' ORDER BY i.rowid"
+            " LIMIT -1 OFFSET ?",
+            *key,
+            skip,
         )
 
     def unused_of(self, key: SeriesKey) -> list[InstanceRow]:
@@ -257,7 +260,7 @@ class InstanceTable(SeriesTable, DeliveryTable):
             ),
         )  # fmt: skip
 
-    def _instances(self, where: str, *values: str) -> list[InstanceRow]:
+    def _instances(self, where: str, *values: str | int) -> list[InstanceRow]:
         rows = self._connection.execute(_INSTANCE + where, values)
         return [self._instance_row(r) for r in rows]
 

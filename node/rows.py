@@ -80,13 +80,16 @@ def headers_of(
     key: SeriesKey,
     read: Callable[[Path], Instance],
     told: Callable[[object], None],
+    skip: int = 0,
 ) -> tuple[list[Instance], int]:
     """Headers of a series' stored objects in order of arrival, and how many were set aside unread.
+
+    skip: objects at the beginning to be left out.
 
     Raises `OSError` where the machine cannot read anything now.
     """
     readable: list[Instance] = []
-    rows = journal.instances_of(key)
+    rows = journal.instances_of(key, skip)
     for row in rows:
         instance = read_or_reason(row.path, read)
         if isinstance(instance, Instance):

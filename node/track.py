@@ -137,7 +137,7 @@ def _nothing_known(_key: SeriesKey, _version: object) -> int | None:
 class _Look:
     """The last look at a series: what was there, what its headers announce, when to look again.
 
-    next_at: when the answer can be another one without a new slice. paused_until: when to look again
+    count: slices without which the series is not whole while they still come, None where that is not known. next_at: when the answer can be another one without a new slice. paused_until: when to look again
     though slices are still coming. Both by the monotonic clock.
     """
 
@@ -184,6 +184,9 @@ class Track:
         began = self.clock.monotonic()
         if not self._may_say_more(row, quiet_s, began):
             return False
+        last = self._looks.get(row.id)
+        if last is not None and self._is_only_more(row, last, quiet_s):
+            return self._glance(row, last, quiet_s, began)
         instances, set_aside = headers_of(self.journal, row.key, self.read, self.log.event)
         if set_aside:
             return True  # the journal has the series in another version
@@ -192,7 +195,10 @@ class Track:
         owed = self._owed(row, quiet_s, len(instances) + len(unread))
         decision = decide(instances, quiet_s, self.config, self.rules, problems, owed)
         if decision.event is None:
-            self._wait(row, announced(instances, self.config), quiet_s, began)
+            count = announced(instances, self.config)
+            if instances and instances[0].frames > 1:
+                count = None  # its frames come in one object
+            self._wait(row, count, quiet_s, began)
             return False
         state = self.journal.advance(
             row.key, decision.event, detail={"reason": decision.reason}, seen=len(instances)
@@ -212,6 +218,19 @@ class Track:
             or quiet_s >= PAUSE_S
             or row.instances >= (math.inf if last.count is None else last.count)
         )
+
+    def _is_only_more(self, row: SeriesRow, last: _Look, quiet_s: float) -> bool:
+        """Whether the answer is known without a look: still fewer slices than announced, and still coming."""
+        few = last.count is not None and row.instances < last.count
+        patience_s = min(self.config.settle_seconds, self.config.quiet_seconds, ASK_AFTER_S)
+        return few and quiet_s < patience_s and last.version != (row.instances, row.last_at)
+
+    def _glance(self, row: SeriesRow, last: _Look, quiet_s: float, began: float) -> bool:
+        """Read the headers that came since the last look, so that they are there when the series is whole."""
+        before = last.version[0]
+        _, set_aside = headers_of(self.journal, row.key, self.read, self.log.event, before)
+        self._wait(row, last.count, quiet_s, began)
+        return bool(set_aside)
 
     def _wait(self, row: SeriesRow, count: int | None, quiet_s: float, began: float) -> None:
         now = self.clock.monotonic()

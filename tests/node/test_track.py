@@ -468,14 +468,16 @@ def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
     node: Tracked, slices: Any, monkeypatch: Any
 ) -> None:
     looks: list[float] = []
-    original = track.decide
+    skipped: list[int] = []
+    instances_of = Journal.instances_of
 
-    def slow(*arguments: Any) -> Any:
+    def slow(journal: Journal, key: SeriesKey, skip: int = 0) -> Any:
         looks.append(node.clock.monotonic())
+        skipped.append(skip)
         node.clock.pass_s(0.1)  # what a look costs
-        return original(*arguments)
+        return instances_of(journal, key, skip)
 
-    monkeypatch.setattr(track, "decide", slow)
+    monkeypatch.setattr(Journal, "instances_of", slow)
     paths = slices(60, announced=60)
     for path in paths:
         node.came([path])
@@ -483,6 +485,9 @@ def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
     assert node.journal.series(KEY).state is S.COMPLETE  # the last one was looked at at once
     assert 5 < len(looks) < 12
     assert min(b - a for a, b in pairwise(looks[:-1])) >= 0.5
+    # Between the first look and the last one only what is new is read.
+    assert skipped == [*sorted(skipped[:-1]), 0]
+    assert len(set(skipped[:-1])) == len(looks) - 1
 
 
 def test_waiting_series_costs_one_look_until_something_can_change(
