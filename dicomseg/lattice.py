@@ -34,6 +34,10 @@ SHEAR_TOLERANCE: Final = 0.05
 MOST_SLICES: Final = 10_000
 """A gap that would need more slices than this is no gap of missing slices."""
 
+MIN_SLICES: Final = 12
+MIN_EXTENT_MM: Final = 10.0
+"""Smallest volume in which a disc can be found: about one disc height."""
+
 _ROUNDS: Final = 3
 """Rounds in which spacing and indices settle; one is enough unless many slices are missing."""
 
@@ -52,6 +56,21 @@ class Lattice:
     origin: Points
     step: Points
     spacing: tuple[float, float]
+
+
+def too_few(lattice: Lattice) -> str | None:
+    """Say why a lattice holds too little to find a disc in, None when it is large enough."""
+    return too_thin(len(lattice.slices), float(np.linalg.norm(lattice.step)))
+
+
+def too_thin(count: int, spacing_mm: float) -> str | None:
+    """The same for a number of slices."""
+    extent_mm = count * spacing_mm
+    if count < MIN_SLICES:
+        return f"{count} slices; at least {MIN_SLICES} are needed"
+    if extent_mm < MIN_EXTENT_MM:
+        return f"{extent_mm:.1f} mm along the slices; at least {MIN_EXTENT_MM:g} mm are needed"
+    return None
 
 
 def fit(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | Gaps:

@@ -7,17 +7,18 @@ contrasts and acquisitions. What could belong to it never is.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
-from dicomseg.contrast import contrast_of
-from dicomseg.gaps import Gaps, Slice, listing, name_of
+from dicomseg.choice import choose, hidden
+from dicomseg.gaps import Gaps, listing, name_of
 from dicomseg.instance import Instance
-from dicomseg.lattice import Lattice
-from dicomseg.predicates import MR_CLASSES, distortion_rank, is_localizer
-from dicomseg.sorting import CRITERIA, Found, Part, differing, elsewhere, parts_of, volumes
+from dicomseg.lattice import too_thin
+from dicomseg.predicates import MR_CLASSES, is_localizer
+from dicomseg.slices import Bare, no_geometry, slices_of
+from dicomseg.sorting import CRITERIA, Found, Part, differing, parts_of
 from dicomseg.volume import Points
 
 __all__ = [
@@ -35,19 +36,8 @@ __all__ = [
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
-SQUARE_TOLERANCE: Final = 5e-3
-"""How far the two directions of an image may be from unit length and from a right angle: noise of 2e-4
-in every cosine makes 1e-3. What it means for the slices is judged in mm by `dicomseg.lattice`."""
-
 DIRECT_COSINE: Final = 0.8
 """A normal within 37° of a patient axis names the orientation; oblique lumbar slices stay axial."""
-
-MIN_SLICES: Final = 12
-MIN_EXTENT_MM: Final = 10.0
-"""Smallest volume in which a disc can be found: about one disc height."""
-
-FARTHEST_MM: Final = 10_000.0
-"""No image plane lies farther from the scanner's centre, and no spacing is larger: a hostile header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +106,20 @@ def grids(instances: Sequence[Instance]) -> tuple[Grid, ...] | Gaps:
     if refused is not None:
         return refused
     kept = images(given)
-    aside = _strangers(given, kept)
-    slices, bare = _slices(kept)
+    slices, bare = slices_of(kept)
     if not slices:
-        return _no_geometry(bare)
+        return no_geometry(bare)
     parts = parts_of(slices)
-    found, flaw = _volumes(parts)
-    if bare:
-        aside = [*aside, SetAside("no-geometry", tuple(bare), _no_geometry(bare).text)]
-    if not found:
-        return _flawed(parts, flaw, bare)
-    ambiguous = _ambiguous(found)
-    if ambiguous is not None:
-        return ambiguous
-    made = tuple(_grid(f, [*aside, *_others(f, parts)]) for f in found)
-    doubt = _hidden(made[0], bare)
-    return doubt if doubt is not None else made
+    found = choose(parts, bare)
+    if isinstance(found, Gaps):
+        return found
+    aside = _strangers(given, kept, bare)
+    made = [_grid(f, [*aside, *_others(f, parts)]) for f in found]
+    doubts = [
+        hidden(f, found, parts, bare) or _too_few_came(g) for f, g in zip(found, made, strict=True)
+    ]
+    sure = tuple(g for g, doubt in zip(made, doubts, strict=True) if doubt is None)
+    return sure or next(doubt for doubt in doubts if doubt is not None)
 
 
 def images(instances: Sequence[Instance]) -> list[Instance]:
@@ -142,16 +130,7 @@ def images(instances: Sequence[Instance]) -> list[Instance]:
 
 def too_small(grid: Grid) -> str | None:
     """Say why the grid holds too little to find a disc in, None when it is large enough."""
-    return _too_small(grid.shape[0], grid.spacing_mm[0])
-
-
-def _too_small(count: int, spacing_mm: float) -> str | None:
-    extent_mm = count * spacing_mm
-    if count < MIN_SLICES:
-        return f"{count} slices; at least {MIN_SLICES} are needed"
-    if extent_mm < MIN_EXTENT_MM:
-        return f"{extent_mm:.1f} mm along the slices; at least {MIN_EXTENT_MM:g} mm are needed"
-    return None
+    return too_thin(grid.shape[0], grid.spacing_mm[0])
 
 
 def expected_count(instances: Sequence[Instance]) -> int | None:
@@ -218,7 +197,9 @@ def _mixed_patients(given: Sequence[Instance]) -> Gaps | None:
     return None
 
 
-def _strangers(given: Sequence[Instance], kept: Sequence[Instance]) -> list[SetAside]:
+def _strangers(
+    given: Sequence[Instance], kept: Sequence[Instance], bare: Sequence[Bare]
+) -> list[SetAside]:
     used = {id(i) for i in kept}
     left = [i for i in given if id(i) not in used]
     other = [i for i in left if i.sop_class_uid not in MR_CLASSES]
@@ -231,6 +212,9 @@ def _strangers(given: Sequence[Instance], kept: Sequence[Instance]) -> list[SetA
         if odd:
             names = tuple(name_of(i) for i in odd)
             aside.append(SetAside(code, names, f"{listing(names)}: {why}"))
+    if bare:
+        gaps = no_geometry(bare)
+        aside.append(SetAside(gaps.code, tuple(b.name for b in bare), gaps.text))
     return aside
 
 
@@ -257,179 +241,15 @@ def _others(chosen: Found, parts: Sequence[Part]) -> list[SetAside]:
     ]
 
 
-# ---- slices ----------------------------------------------------------------------------------------
+# ---- the grid ------------------------------------------------------------------------------------
 
 
-def _slices(given: Sequence[Instance]) -> tuple[list[Slice], list[str]]:
-    """All slices and frames with a geometry, and the names of what has none."""
-    found: list[Slice] = []
-    bare: list[str] = []
-    for instance in given:
-        if instance.frames == 1:
-            made = [(name_of(instance), _slice(instance))]
-        elif len(instance.frame_positions_lps) != instance.frames:
-            made = [(f"{name_of(instance)} with {instance.frames} frames", None)]
-        else:
-            of = f"{name_of(instance)} " if len(given) > 1 else ""
-            made = [(f"{of}frame {n + 1}", _frame(instance, n, of)) for n in range(instance.frames)]
-        bare += [name for name, one in made if one is None]
-        found += [one for _, one in made if one is not None]
-    return found, bare
-
-
-def _slice(instance: Instance) -> Slice | None:
-    position, row, column = instance.position_lps, instance.row_lps, instance.column_lps
-    if position is None or row is None or column is None or instance.spacing_mm is None:
-        return None
-    made = Slice(
-        name_of(instance),
-        instance,
-        None,
-        position,
-        row,
-        column,
-        instance.spacing_mm,
-        instance.echo_time_ms,
-        instance.image_type,
-    )
-    return made if _is_plane(made) else None
-
-
-def _frame(instance: Instance, n: int, of: str) -> Slice | None:
-    directions, spacings = instance.frame_orientations_lps, instance.frame_spacings_mm
-    row, column = directions[n] if directions else (instance.row_lps, instance.column_lps)
-    spacing = spacings[n] if spacings else instance.spacing_mm
-    if row is None or column is None or spacing is None:
-        return None
-    echoes, types, stacks = (
-        instance.frame_echo_times_ms,
-        instance.frame_image_types,
-        instance.frame_stacks,
-    )
-    made = Slice(
-        f"{of}frame {n + 1}",
-        instance,
-        n,
-        instance.frame_positions_lps[n],
-        row,
-        column,
-        spacing,
-        echoes[n] if echoes else instance.echo_time_ms,
-        types[n] if types else instance.image_type,
-        stacks[n] if stacks else "",
-    )
-    return made if _is_plane(made) else None
-
-
-def _is_plane(one: Slice) -> bool:
-    """Whether the header is that of an image plane in a scanner."""
-    if max(abs(v) for v in (*one.position, *one.spacing)) > FARTHEST_MM:
-        return False
-    if not (one.instance.rows and one.instance.columns):
-        return False
-    if max(abs(v) for v in (*one.row, *one.column)) > 1 + SQUARE_TOLERANCE:
-        return False
-    gram = np.array([one.row, one.column]) @ np.array([one.row, one.column]).T
-    return bool(np.all(np.abs(gram - np.eye(2)) <= SQUARE_TOLERANCE))
-
-
-def _no_geometry(bare: Sequence[str]) -> Gaps:
-    return Gaps(
-        "no-geometry",
-        f"{listing(bare)}: position, orientation, pixel spacing or size is absent or no image plane",
-    )
-
-
-# ---- which volume --------------------------------------------------------------------------------
-
-
-def _volumes(parts: Sequence[Part]) -> tuple[list[Found], Gaps | None]:
-    """The regular volumes, the preferred first, and the flaw of the largest part.
-
-    Of several only those that are large enough count; a single part may be small.
-    """
-    answers = [volumes(part) for part in parts]
-    flaw = answers[0] if isinstance(answers[0], Gaps) else None
-    found = [f for a in answers if not isinstance(a, Gaps) for f in a]
-    large = [f for f in found if _too_small(len(f.lattice.slices), _spacing(f.lattice)) is None]
-    usable = large or (found if len(parts) == 1 else [])
-    return sorted(usable, key=_preference), flaw
-
-
-def _spacing(lattice: Lattice) -> float:
-    return float(np.linalg.norm(lattice.step))
-
-
-def _preference(found: Found) -> tuple[object, ...]:
-    one = found.lattice.slices[0]
-    instance = one.instance
-    return (
-        contrast_of(one.image_type, instance.complex_component).rank,
-        -len(found.lattice.slices),
-        -distortion_rank(replace(instance, image_type=one.image_type)),
-        -(one.echo_time_ms or 0.0),
-        _reversed(f"{instance.acquisition_number or 0:012d}"),
-        _reversed(instance.acquisition_date + instance.acquisition_time),
-        instance.sop_instance_uid,
-    )
-
-
-def _reversed(text: str) -> tuple[int, ...]:
-    """Sort key by which the later text comes first."""
-    return (*(-ord(c) for c in text), 1)
-
-
-def _ambiguous(found: Sequence[Found]) -> Gaps | None:
-    """Two volumes of one size in different places: nobody can say which is meant."""
-    first = found[0]
-    for other in found[1:]:
-        if len(other.lattice.slices) == len(first.lattice.slices) and (
-            _preference(other)[0] == _preference(first)[0]
-            and (elsewhere(first.part, other.part) or _apart_mm(first, other) > MIN_EXTENT_MM)
-        ):
-            criterion = differing(first.part, other.part)
-            what = "place" if criterion is None else criterion.what
-            code = "several-volumes" if criterion is None else criterion.code
-            names = [listing([s.name for s in f.lattice.slices]) for f in (first, other)]
-            return Gaps(
-                code,
-                f"two volumes of {len(first.lattice.slices)} slices with other {what}: {names[0]};"
-                f" {names[1]}; send them as two series",
-            )
-    return None
-
-
-def _apart_mm(a: Found, b: Found) -> float:
-    centres = [np.mean([s.position for s in f.lattice.slices], axis=0) for f in (a, b)]
-    return float(np.linalg.norm(centres[0] - centres[1]))
-
-
-def _flawed(parts: Sequence[Part], flaw: Gaps | None, bare: Sequence[str]) -> Gaps:
-    """Why there is no volume: the flaw of the largest part, after what is unlike it."""
-    main = flaw or Gaps("several-volumes", "no part of it is a volume by itself")
-    if bare:
-        gaps = _no_geometry(bare)
-        return Gaps(gaps.code, f"{gaps.text}; without it: {main.text}", main.missing_lps)
-    if len(parts) == 1:
-        return main
-    criterion = differing(parts[0], parts[1]) or CRITERIA[0]
-    names = [s.name for part in parts[1:] for s in part.slices]
-    shown = criterion.shown(parts[0].slices[0])
-    return Gaps(
-        criterion.code,
-        f"{listing(names)}: other {criterion.what} than {shown}; without it: {main.text}",
-        main.missing_lps,
-    )
-
-
-def _hidden(grid: Grid, bare: Sequence[str]) -> Gaps | None:
-    """Slices of the volume that may hide among those set aside: the announced number is not reached."""
-    odd = [s for s in grid.set_aside if s.code in _PLACES or s.code == "no-geometry"]
-    if not odd or grid.frame_order:
-        return None
+def _too_few_came(grid: Grid) -> Gaps | None:
+    """Slices of the volume may be among those set aside where the announced number is not reached."""
+    odd = [s for s in grid.set_aside if s.code in _MAY_BELONG]
     count = expected_count(grid.instances)
-    if count is None:
-        return _no_geometry(bare) if bare else None
+    if not odd or grid.frame_order or count is None:
+        return None
     if grid.shape[0] >= count or grid.reaches(count):
         return None
     return Gaps(
@@ -437,7 +257,7 @@ def _hidden(grid: Grid, bare: Sequence[str]) -> Gaps | None:
     )
 
 
-_PLACES: Final = frozenset(c.code for c in CRITERIA if c.place)
+_MAY_BELONG: Final = frozenset({"no-geometry", *(c.code for c in CRITERIA if c.place)})
 
 
 def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:

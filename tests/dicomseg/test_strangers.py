@@ -219,6 +219,46 @@ def test_a_slice_that_lost_its_position_is_missed(whole):
     assert found.code == "no-geometry"
 
 
+def test_a_picture_of_another_size_without_position_is_set_aside(whole):
+    found = assemble([*whole, another(whole[3], rows=512, columns=512, **BARE)])
+    assert isinstance(found, Grid)
+    assert [(a.code, a.count) for a in found.set_aside] == [("no-geometry", 1)]
+
+
+UNLIKE = {
+    "derived": ({"image_type": ("DERIVED", "PRIMARY")}, "contrast"),
+    "phase": ({"image_type": ("ORIGINAL", "PRIMARY", "P")}, "contrast"),
+    "other echo time": ({"echo_time_ms": 20.0}, "echo time"),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", sorted(UNLIKE))
+def test_last_slices_that_are_marked_otherwise_are_missed(scan, kind, count):
+    whole = [from_dataset(ds, Path("x"), "") for ds in replace(scan, shape=(16, 6, 5)).datasets()]
+    change, what = UNLIKE[kind]
+    found = assemble([*whole[:-count], *(replace(i, **change) for i in whole[-count:])])
+    assert isinstance(found, Gaps)
+    assert "instance 16: other" in found.text
+    assert what in found.text
+    assert "continues" in found.text
+
+
+@pytest.mark.parametrize("first", [12, 14, 16])
+def test_a_volume_in_two_objects_of_many_frames_is_refused(scan, first):
+    scan = replace(scan, shape=(28, 6, 5))
+    whole = from_dataset(scan.enhanced(), Path("x"), "")
+    pieces = [
+        another(
+            whole, n, frames=stop - start, frame_positions_lps=whole.frame_positions_lps[start:stop]
+        )
+        for n, (start, stop) in enumerate([(0, first), (first, 28)], 1)
+    ]
+    found = assemble(pieces)
+    assert isinstance(found, Gaps)
+    assert found.code == "several-volumes"
+
+
 HALVES = {
     "orientation": SAGITTAL,
     "frame of reference": {"frame_of_reference_uid": "7.7"},
