@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -88,7 +89,7 @@ def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> 
 
 def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
     try:
-        journal.quarantine(_facts_at_most(path), reason)
+        journal.quarantine(replace(_facts_at_most(path), digest=_digest(path)), reason)
     except Exception:  # noqa: BLE001 - as above
         return "left"
     return "set aside"
@@ -123,10 +124,9 @@ def _meta(path: Path) -> Any:
 
 
 def _digest(path: Path) -> str:
-    """The file's name begins with its object's digest (`Spool`); any other file is known by its own."""
-    digest = path.stem.partition("-")[0]
-    if len(digest) == hashlib.sha256().digest_size * 2:
-        return digest
+    """The file's name is its object's digest and syntax (`Spool`); any other file is known by its own digest."""
+    if len(path.stem.partition("-")[0]) == hashlib.sha256().digest_size * 2:
+        return path.stem
     with path.open("rb") as file:
         return digest_of(file)
 

@@ -7,6 +7,7 @@ peer, whatever it sends or does not send, raises anything out of here.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -30,6 +31,8 @@ LINGER_S: Final = 1.0
 LONGEST_COMMAND: Final = 1 << 14
 """Bytes of a command set; the longest that is used has a few hundred."""
 _DRAIN: Final = 1 << 16
+_CLOSED_BY_PEER: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""Linux tells of a half-closed connection; elsewhere of a closed one."""
 
 Outcome = Literal["released", "aborted", "closed"]
 _GONE: Final = "the peer closed the connection without a release"
@@ -133,6 +136,15 @@ class Connection:
     def behind_s(self) -> float:
         """Seconds behind the slowest rate."""
         return self._pace.behind_s()
+
+    def gone(self) -> bool:
+        """Whether the peer has closed the connection, even if it sent something before."""
+        try:
+            waiting = select.poll()
+            waiting.register(self._link, _CLOSED_BY_PEER)
+            return bool(waiting.poll(0))
+        except (OSError, ValueError):
+            return True  # closed here already
 
     def end(self, reason: str) -> None:
         """Abort it, from any thread; returns at once."""

@@ -61,6 +61,10 @@ class Guest(Protocol):
         """Seconds behind the slowest rate."""
         ...
 
+    def gone(self) -> bool:
+        """Whether the peer has closed the connection, even if its thread has not seen it yet."""
+        ...
+
     def end(self, reason: str) -> None:
         """End it; returns at once."""
         ...
@@ -81,6 +85,8 @@ class Slots:
         """Give a slot; returns "", or the reason for none. A full house loses its slowest guest first."""
         with self._lock:
             known = known or guest.address in self._known
+            if self._lack(guest.address, known):
+                self._guests = [g for g in self._guests if not g.gone()]
             while reason := self._lack(guest.address, known):
                 slow = self._slowest(guest.address if "address" in reason else None)
                 if slow is None:
@@ -131,21 +137,27 @@ class Strangers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def come(self, guest: Guest) -> None:
-        """Let a connection wait for its request; the oldest of too many is ended."""
+        """Let a connection wait for its request; of too many the oldest is ended, those gone do not count."""
         with self._lock:
             self._waiting.append(guest)
-            same = [g for g in self._waiting if g.address == guest.address]
-            if len(same) > self.most_per_peer:
-                crowd = same
-            elif len(self._waiting) > self.most:
-                largest = Counter(g.address for g in self._waiting).most_common(1)[0][0]
-                crowd = [g for g in self._waiting if g.address == largest]
-            else:
-                return
-            self._waiting.remove(crowd[0])
-            crowd[0].end(
-                "too many connections without an association request; the oldest is closed"
-            )
+            if self._crowd(guest.address):
+                self._waiting = [g for g in self._waiting if g is guest or not g.gone()]
+            crowd = self._crowd(guest.address)
+            if crowd:
+                self._waiting.remove(crowd[0])
+                crowd[0].end(
+                    "too many connections without an association request; the oldest is closed"
+                )
+
+    def _crowd(self, address: str) -> list[Guest]:
+        """Connections of the address that has too many, oldest first; empty when none has."""
+        same = [g for g in self._waiting if g.address == address]
+        if len(same) > self.most_per_peer:
+            return same
+        if len(self._waiting) <= self.most:
+            return []
+        largest = Counter(g.address for g in self._waiting).most_common(1)[0][0]
+        return [g for g in self._waiting if g.address == largest]
 
     def go(self, guest: Guest) -> None:
         """Forget a connection: it has asked, or is gone."""

@@ -11,7 +11,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ from node.journal import Journal
 from node.limits import Slots, Strangers, Unfinished
 from node.pixel_compare import PixelCompare
 from node.records import InstanceFacts, InstanceRow
-from node.spool import Spool, Stored, file_meta
+from node.spool import Spool, Stored, file_meta, name_of
 from node.states import InstanceState
 from node.wire import Command, Request
 
@@ -302,41 +302,51 @@ class Receiver:
             return self._quarantine(got, told.uids, reason)
         rows = self.journal.instances_named(got.sop_instance)
         known = next((r for r in rows if r.state is InstanceState.STORED), None)
-        unused = [r.reason for r in rows if r.state is InstanceState.QUARANTINED and _is(r, got)]
-        if unused and known is None:  # these bytes were looked at before
-            return self._quarantine(got, told.uids, unused[0])
         if known is None:
-            return self._store(got, told.uids)
-        if _is(known, got):
+            return self._first(got, told.uids, rows)
+        if known.digest == got.incoming.digest and known.transfer_syntax_uid == got.transfer_syntax:
             self.spool.restore(known.path, got.incoming)
             return "same"
-        return self._again(got, told.uids, known)
+        return self._again(got, told.uids, known, rows)
 
-    def _store(self, got: Received, uids: dict[str, str]) -> str:
-        stored = self.spool.put(got.incoming, got.transfer_syntax)
-        added = self.journal.add_instance(_facts(got, uids, stored))
-        if added == "conflict":  # two associations at once, each with other bytes
-            self._alarm(got, CONFLICT, stored)
-            return "quarantined"
-        return added
+    def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
+        """Keep an object of which none is stored; one that was looked at before is what it was then."""
+        twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
+        if twin is None:
+            stored = self.spool.put(got.incoming, got.transfer_syntax)
+            added = self.journal.add_instance(_facts(got, uids, stored))
+            if added == "conflict":  # two associations at once, each with other bytes
+                self._alarm(got, CONFLICT, stored)
+                return "quarantined"
+            return added
+        if (
+            twin.state is InstanceState.SUPERSEDED
+            and twin.transfer_syntax_uid == got.transfer_syntax
+        ):
+            stored = self.spool.put(got.incoming, got.transfer_syntax)
+            return self.journal.correct(_facts(got, uids, stored))
+        return self._quarantine(got, uids, twin.reason or CONFLICT)
 
-    def _again(self, got: Received, uids: dict[str, str], known: InstanceRow) -> str:
+    def _again(
+        self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
+    ) -> str:
         """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
         verdict = content.compare(known.path, got.incoming.path, self._same_pixels)
         if verdict.value == "same":
             return "same"
-        if verdict.value == "other" or known.digest == got.incoming.digest:
+        # The journal names an object by its bytes: in a second syntax they cannot be stored beside.
+        twice = any(
+            r.digest == got.incoming.digest and r.transfer_syntax_uid != got.transfer_syntax
+            for r in rows
+        )
+        if verdict.value == "other" or twice:
             return self._quarantine(got, uids, verdict.reason or CONFLICT)
         stored = self.spool.put(got.incoming, got.transfer_syntax)
         return self.journal.correct(_facts(got, uids, stored))
 
     def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
         stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
-        facts = _facts(got, uids, stored)
-        rows = self.journal.instances_named(got.sop_instance)
-        if any(r.digest == facts.digest and not _is(r, got) for r in rows):
-            # The journal names an object by its bytes; in another syntax they are another object.
-            facts = replace(facts, digest=stored.path.stem)
+        facts = replace(_facts(got, uids, stored), digest=_apart(got))
         self.journal.quarantine(facts, reason)
         self._alarm(got, reason, stored)
         return "quarantined"
@@ -346,9 +356,9 @@ class Receiver:
         self.log.event(ObjectQuarantined(uid, reason, str(stored.path)))
 
 
-def _is(row: InstanceRow, got: Received) -> bool:
-    """Whether a row is of these bytes in this transfer syntax."""
-    return row.digest == got.incoming.digest and row.transfer_syntax_uid == got.transfer_syntax
+def _apart(got: Received) -> str:
+    """Digest of a quarantined row: with the syntax, so that the same bytes may be stored in the right one."""
+    return name_of(got.incoming.digest, got.transfer_syntax)
 
 
 def _facts(got: Received, uids: dict[str, str], stored: Stored) -> InstanceFacts:

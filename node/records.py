@@ -26,7 +26,10 @@ class SeriesKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """One received object as the spool holds it; `digest` is of the data set's bytes."""
+    """One received object as the spool holds it.
+
+    digest: of the data set's bytes; of a quarantined one with the transfer syntax behind (`spool.name_of`).
+    """
 
     sop_instance_uid: str
     sop_class_uid: str

@@ -74,10 +74,10 @@ def digest_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _name(digest: str, transfer_syntax_uid: str) -> str:
-    """Name of an object's file: its data set and the transfer syntax that reads it."""
+def name_of(digest: str, transfer_syntax_uid: str) -> str:
+    """Name of an object's file, without its ending: its data set and the transfer syntax that reads it."""
     syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
-    return f"{digest}-{syntax}.dcm"
+    return f"{digest}-{syntax}"
 
 
 class Spool:
@@ -107,7 +107,7 @@ class Spool:
     def _keep(self, area: str, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
         folder = self.state / area / digest[:2]
-        path = folder / _name(digest, transfer_syntax_uid)
+        path = folder / f"{name_of(digest, transfer_syntax_uid)}.dcm"
         try:
             if not folder.exists():
                 private_folder(folder)

@@ -9,6 +9,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -211,7 +212,8 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
     for path in write_series(tmp_path / "in", slices=3):
         journal.add_instance(_facts(_put(state, path.read_bytes())))
     (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T2")
-    journal.quarantine(_facts(_put(state, odd.read_bytes(), "quarantine")), "why it was odd")
+    apart = _put(state, odd.read_bytes(), "quarantine")
+    journal.quarantine(replace(_facts(apart), digest=apart.stem), "why it was odd")
     journal.advance(KEY, E.GEOMETRY_COMPLETE)
     _publish(journal, _result(state, "b" * 32, None, "2026-01-02T03:04:05+01:00"), 0)
     journal.request_retry(KEY.series, force=True)

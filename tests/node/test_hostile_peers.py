@@ -156,6 +156,16 @@ def test_slot_is_free_the_moment_its_association_ends(listen: Any, raw_peer: Any
         node.log.seek(0)
 
 
+def test_closed_connection_holds_no_slot_even_before_its_thread_sees_it(
+    listen: Any, raw_peer: Any, monkeypatch: Any
+) -> None:
+    node = listen(max_associations=1)
+    monkeypatch.setattr("node.receive.Receiver.ended", lambda *_: time.sleep(1))  # a busy machine
+    for _ in range(5):
+        with raw_peer(node.port).associate(ECHO) as peer:
+            assert _echo(peer) == 0
+
+
 def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any) -> None:
     node = listen(max_associations=6, max_associations_per_peer=3, reserved_associations=0)
     with ExitStack() as open_ones:

@@ -624,6 +624,22 @@ def test_same_bytes_in_another_syntax_leave_the_acknowledged_file_as_it_is(
         assert dcmread(one.path).file_meta.TransferSyntaxUID == one.transfer_syntax_uid
 
 
+def test_bytes_under_a_wrong_syntax_do_not_bar_them_under_the_right_one(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    with raw_peer(node.port).associate(_DEFLATED, (MRImageStorage, (ExplicitVRLittleEndian,))) as p:
+        for _ in range(2):
+            assert p.store(_data(path), "1.2.3.1") == 0
+        assert p.store(_data(path), "1.2.3.1", context=3) == 0
+        assert p.store(_data(path), "1.2.3.1") == 0
+    (stored,), (apart,) = node.journal.instances_of(KEY), node.journal.quarantined()
+    assert stored.transfer_syntax_uid == ExplicitVRLittleEndian
+    assert apart.transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+    assert {stored.path, apart.path} == set(node.files())
+
+
 def test_lost_file_comes_back_with_the_same_object(
     listen: Any, tmp_path: Path, write_series: Any
 ) -> None:
