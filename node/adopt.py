@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydicom.filereader import read_file_meta_info
 
@@ -26,6 +26,10 @@ from node.journal import Journal
 from node.pixel_compare import PixelCompare
 from node.records import InstanceFacts, ResultRow, SeriesKey
 from node.spool import QUARANTINE, RESULTS, Spool, digest_of
+from node.states import InstanceState
+
+if TYPE_CHECKING:  # the module encodes, and takes half a second to import
+    from dicomseg.rejection import Because
 
 NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
 
@@ -185,8 +189,14 @@ def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> 
     if not isinstance(source, dict) or not isinstance(model, dict):
         return False
     key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
-    row = ResultRow(
-        path.name, path, str(model.get("digest", "")), 0, _created(told), after,
-        "newer_input" if after else "",
-    )  # fmt: skip
+    digest, created = str(model.get("digest", "")), _created(told)
+    row = ResultRow(path.name, path, digest, 0, created, after, _because(key, after, journal))
     return journal.restore_result(key, row)
+
+
+def _because(key: SeriesKey, after: str, journal: Journal) -> Because | Literal[""]:
+    """Why a result is superseded: after a correction each may be of the wrong person, so it is told."""
+    if not after:
+        return ""
+    corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.unused_of(key))
+    return "corrected_identity" if corrected else "newer_input"

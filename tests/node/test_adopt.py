@@ -211,7 +211,7 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
     journal = Journal.open(state / "journal.sqlite", clock)
     for path in write_series(tmp_path / "in", slices=3):
         journal.add_instance(_facts(_put(state, path.read_bytes())))
-    (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T2")
+    (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T3")
     apart = _put(state, odd.read_bytes(), "quarantine")
     journal.quarantine(replace(_facts(apart), digest=apart.stem), "why it was odd")
     journal.advance(KEY, E.GEOMETRY_COMPLETE)
@@ -297,6 +297,18 @@ def test_result_that_is_found_again_is_sent_and_not_made_twice(lived: Path, cloc
     assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
         ("a" * 32, DeliveryState.PENDING)
     ]
+    journal.close()
+
+
+def test_result_before_a_correction_stays_known_as_that(
+    lived: Path, clock: Any, write_series: Any, tmp_path: Path
+) -> None:
+    (path,) = write_series(tmp_path / "corrected", slices=1, PatientID="T2")
+    _put(lived, path.read_bytes(), arrived=3e9)
+    (lived / "journal.sqlite").unlink()
+    journal = Journal.open(lived / "journal.sqlite", clock)
+    adopt(Spool(lived), journal)
+    assert [r.superseded_because for r in journal.results_of(KEY)] == ["corrected_identity", ""]
     journal.close()
 
 
