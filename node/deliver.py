@@ -39,6 +39,9 @@ which passes, and for objects it will never take, which does not."""
 LONGEST_HOLD_S: Final = 30.0
 """Longest time for which a peer that did not answer is left in peace by the deliveries behind the first."""
 
+WITHDRAWALS_S: Final = 2.0
+"""Time between two looks for superseded results; the look grows with their number over the years."""
+
 NOTES: Final = "withdrawals"
 """Folder of rejection notes in the state folder."""
 
@@ -68,11 +71,12 @@ class Deliver:
     notes: Path
     held_at: float = 0.0
     hold_until: float = 0.0
+    looked_at: float = 0.0
     told: Callable[[object], None] = unheard
 
     def run_once(self) -> int:
         """Act on every due delivery once; returns how many moved."""
-        moved = self.journal.open_withdrawals(self.config.name) if self.config.withdraw else 0
+        moved = 0
         for row in self.journal.deliveries_due(self.now()):
             if row.destination != self.config.name:
                 continue
@@ -84,7 +88,15 @@ class Deliver:
                 continue  # superseded meanwhile
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this delivery's
                 self._put_off(row, error)
-        return moved
+        return moved + self._withdrawals()
+
+    def _withdrawals(self) -> int:
+        """Make the withdrawals that are wanted since the last look; returns how many."""
+        age_s = self.now() - self.looked_at
+        if not self.config.withdraw or 0.0 <= age_s < WITHDRAWALS_S:
+            return 0
+        self.looked_at = self.now()
+        return self.journal.open_withdrawals(self.config.name)
 
     def _act(self, row: DeliveryRow) -> bool:
         if row.kind == RESULT and row.because:
@@ -205,9 +217,7 @@ class Deliver:
 
     def _put_off(self, row: DeliveryRow, error: Exception) -> None:
         """Put off a delivery for a fault that is none of the destination's; after `max_tries` it is given up."""
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        # Never the error's own words: they may quote a header, a URL with its secret, or a patient.
-        reason = f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+        reason = _fault(error)
         self.told(StepFailed(f"deliver {self.config.name}", f"{reason}, result {row.result_id}"))
         now = next(d for d in self.journal.deliveries_of(row.series) if d.id == row.id)
         faults = now.fault_tries + 1
@@ -226,6 +236,14 @@ class Deliver:
     def _wait_s(self, tries: int) -> float:
         given = self.config
         return wait_s(tries, given.first_wait_seconds, given.max_wait_seconds, self.spread())
+
+
+def _fault(error: Exception) -> str:
+    """What went wrong, without words of an error that may quote a header, a URL's secret, or a patient."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
 
 
 def _words(outcome: Outcome) -> str:

@@ -122,16 +122,20 @@ def parcels_in(folder: Path, files: Sequence[str]) -> tuple[Parcel, ...]:
 
     Raises:
         DamagedResult: a file is gone, or its digest is not the one in `result.json`.
+        OSError: a file cannot be read just now.
     """
     try:
         listed = json.loads((folder / "result.json").read_text("utf-8"))["objects"]
         digests = {one["file"]: one["sha256"] for one in listed}
-    except OSError as error:
+    except _GONE as error:
         raise DamagedResult(f"{error.filename}: {error.strerror}; {_AGAIN}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedResult(f"{folder}/result.json: no list of objects in it; {_AGAIN}") from error
     return tuple(_checked(folder / name, digests.get(name)) for name in files)
 
+
+_GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Errors of a file that stay; a disk that cannot be read just now raises others."""
 
 _AGAIN: Final = "`lumbar-node retry UID --force` makes the result again"
 
@@ -141,7 +145,7 @@ def _checked(path: Path, digest: str | None) -> Parcel:
         raise DamagedResult(f"{path}: not in the list of result.json; {_AGAIN}")
     try:
         parcel = parcel_of(path)
-    except OSError as error:
+    except _GONE as error:
         raise DamagedResult(f"{path}: {error.strerror}; {_AGAIN}") from error
     if parcel.sha256 != digest:
         raise DamagedResult(f"{path}: not the bytes that were written, by its digest; {_AGAIN}")

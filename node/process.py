@@ -127,7 +127,7 @@ def send_all(
         for config, destination in destinations:
             try:
                 parcels = parcels_in(place, config.objects)
-            except DamagedResult as error:
+            except (DamagedResult, OSError) as error:
                 outcomes = tuple(Outcome(f, "permanent", str(error)) for f in config.objects)
                 yield Sent(destination.name, place, outcomes, "unknown")
                 continue

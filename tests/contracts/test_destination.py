@@ -50,7 +50,7 @@ class Peer:
     """A server under test control.
 
     held: what it holds by SOP instance. refuse: the status it answers to storing one. ends: objects at which
-    it aborts the association, or refuses the whole request with HTTP 400. slow_s: time it takes for an object. related: whether it
+    it aborts the association, or refuses the whole request with HTTP 400. slow_s, silent_s: time it takes for an object and a query. related: whether it
     tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
     with `body` when one of them is given.
     """
@@ -59,6 +59,7 @@ class Peer:
     refuse: dict[str, int] = field(default_factory=dict)
     ends: set[str] = field(default_factory=set)
     slow_s: float = 0.0
+    silent_s: float = 0.0
     related: bool = True
     find: int = 0x0000
     code: int = 200
@@ -139,6 +140,7 @@ def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
         return 0x0000
 
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        time.sleep(peer.silent_s)
         for match in _matches(peer, event.identifier):
             yield 0xFF00, match
         if peer.find:
@@ -508,6 +510,16 @@ def test_peer_that_gives_no_answer_is_not_asked_for_every_object(
         outcomes = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0).send(parcels)
         assert time.monotonic() - began_s < 2.4
     assert [(o.answer, o.status) for o in outcomes] == [("transient", "no answer")] * 2
+
+
+def test_query_without_an_answer_in_time_proves_nothing(parcels: tuple[Parcel, ...]) -> None:
+    peer = Peer()
+    with pacs(peer) as port:
+        destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0)
+        destination.send(parcels)
+        peer.silent_s = 2.5
+        assert destination.prove(parcels).value == "unknown"
+        assert destination.count(STUDY, SERIES) is None
 
 
 def test_refusal_names_the_peer_the_answer_and_its_meaning(parcels: tuple[Parcel, ...]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.config import FolderDestination
-from node.deliver import RESOURCE_TRIES, Deliver, close_unconfigured
+from node.deliver import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
 from node.destinations import InMemory, Outcome, Proof
 from node.events import SeriesEnded
 from node.journal import Journal
@@ -496,6 +497,28 @@ def test_damaged_result_is_dead_with_the_reason_and_the_next_one_arrives(
     assert set(peer.held) == {"r22/seg.dcm"}
 
 
+def test_result_on_a_disk_that_cannot_be_read_waits_and_arrives(
+    journal: Journal, clock: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    _publish(journal, tmp_path)
+    read = Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.name == "seg.dcm":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    step = _deliver(journal, clock, InMemory("pacs"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fails)
+        step.run_once()
+    assert _only(journal).state is DeliveryState.PENDING
+    assert "r1/seg.dcm: Input/output error" in _only(journal).fault
+    clock.pass_s(5)
+    step.run_once()
+    assert _only(journal).state is DeliveryState.CONFIRMED
+
+
 @pytest.mark.parametrize("where", ["send", "prove"])
 def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     journal: Journal, clock: Any, tmp_path: Path, where: str
@@ -538,6 +561,13 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
 # ---- results that another replaces ---------------------------------------------------------------
 
 
+def _run(step: Deliver, clock: Any) -> None:
+    """A few rounds, with time between them to look for withdrawals."""
+    for _ in range(4):
+        step.run_once()
+        clock.pass_s(WITHDRAWALS_S)
+
+
 def test_result_that_was_corrected_before_it_was_sent_is_never_sent(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
@@ -561,8 +591,7 @@ def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
     step.notes = tmp_path / "withdrawals"
     step.run_once()
     journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
-    step.run_once()
-    step.run_once()
+    _run(step, clock)
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")] if withdraw else [None]
     withdrawals = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
     assert [(d.state, d.proof) for d in withdrawals] == (
@@ -596,7 +625,7 @@ def test_newer_result_withdraws_only_what_the_destination_has_taken(
     _publish(journal, tmp_path, "r22", files=FOUR)
     step.run_once()
     assert not [h for h in peer.held if h.endswith("rejection.dcm")]
-    step.run_once()
+    _run(step, clock)
     assert journal.results_of(KEY)[0].superseded_because == "newer_input"
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
     ds = dcmread(BytesIO(peer.held[note]))
@@ -620,8 +649,7 @@ def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
     peer = Slow("pacs")
     step = _deliver(journal, clock, peer, withdraw=True)
     step.notes = tmp_path / "withdrawals"
-    for _ in range(3):
-        step.run_once()
+    _run(step, clock)
     kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries_of(KEY)}
     assert kinds == {
         ("r1", "result"): DeliveryState.DEAD,
@@ -638,7 +666,7 @@ def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
     step.run_once()
     (tmp_path / "results" / "r1" / "seg.dcm").write_bytes(b"")
     journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
-    step.run_once()
+    _run(step, clock)
     (row,) = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
     assert row.state is DeliveryState.DEAD
     assert "seg.dcm" in row.detail
