@@ -207,27 +207,45 @@ class Pacs:
         ae = AE(self.calling_ae_title)
         for limit in ("acse_timeout", "dimse_timeout", "network_timeout", "connection_timeout"):
             setattr(ae, limit, self.timeout_s)
+        opened: list[evt.Event] = []
         peer = ae.associate(
             self.host,
             self.port,
             contexts=list(contexts),
             ae_title=self.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, opened.append)],
         )
         try:
-            if peer.is_rejected:
-                raise _Refused(
-                    f"{self._address} rejects {self.calling_ae_title}; enter the node's AE title there"
-                )
-            # No accepted context aborts, too: then there was an answer.
-            if not peer.is_established and not peer.rejected_contexts:
-                raise _Refused(
-                    f"{self._address} does not answer; check that it runs, its address and port"
-                )
+            refusal = self._refusal(peer, connected=bool(opened))
+            if refusal:
+                raise _Refused(refusal)
             yield peer
         finally:
             if peer.is_established:
                 peer.release()
+
+    def _refusal(self, peer: Association, *, connected: bool) -> str:
+        """Say why there is no association, "" when there is one."""
+        if peer.is_rejected:
+            answer = peer.acceptor.primitive
+            reason = (
+                ""
+                if answer is None
+                else f": {answer.reason_str[:1].lower()}{answer.reason_str[1:]}"
+            )
+            return (
+                f"{self._address} rejects {self.calling_ae_title}{reason}; "
+                "check both AE titles there and in [[node.destination]]"
+            )
+        # No accepted context aborts, too: then there was an answer.
+        if peer.is_established or peer.rejected_contexts:
+            return ""
+        if connected:
+            return (
+                f"{self._address} takes the connection and answers no association request; "
+                "check that the port is one of DICOM without TLS, and its log"
+            )
+        return f"{self._address} does not answer; check that it runs, its address and port"
 
 
 class _NoQuery(Exception):

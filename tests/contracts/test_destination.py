@@ -465,7 +465,16 @@ def test_nobody_there_is_transient_and_says_what_to_check(
 def test_wrong_called_title_is_named(parcels: tuple[Parcel, ...]) -> None:
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "OTHER", "127.0.0.1", port, "NODE", 5.0)
-        assert "rejects NODE" in destination.send(parcels)[0].text
+        text = destination.send(parcels)[0].text
+    assert f"OTHER@127.0.0.1:{port} rejects NODE: called AE title not recognised" in text
+
+
+def test_port_that_speaks_no_dicom_is_named_as_such(parcels: tuple[Parcel, ...]) -> None:
+    with web(Peer()) as url:
+        port = urlparse(url).port or 0
+        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 2.0).send(parcels)[0]
+    assert (outcome.answer, outcome.status) == ("transient", "no association")
+    assert "takes the connection and answers no association request" in outcome.text
 
 
 def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
