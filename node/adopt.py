@@ -18,12 +18,11 @@ from pydicom.filereader import read_file_meta_info
 
 from dicomseg import headers
 from dicomseg.errors import Unreadable
-from node import content
+from node.comparer import Comparer
 from node.events import SpoolSwept
 from node.explain import read_result
 from node.folder import PART
 from node.journal import Journal
-from node.pixel_compare import PixelCompare
 from node.records import InstanceFacts, ResultRow, SeriesKey
 from node.spool import QUARANTINE, RESULTS, Spool, digest_of
 from node.states import InstanceState
@@ -39,33 +38,29 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
 
     Such a file was never acknowledged, unless the journal is new; its sender will send again, and then it
     is the same object. It is stored when its header can be read, takes the place of an older object as
-    reception lets it (`content.compare`), else it goes to the quarantine with its reason.
+    reception lets it (`node.compare`), else it goes to the quarantine with its reason.
     """
     removed, known = spool.sweep(), journal.paths()
     apart = [p for p in (spool.state / QUARANTINE).rglob("*.dcm") if str(p) not in known]
     found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
-    same_pixels = PixelCompare()
+    compare = Comparer()
     try:
         came = sorted(spool.orphans(known), key=_age)
-        found += [_adopt(path, spool, journal, same_pixels) for path in came]
+        found += [_adopt(path, spool, journal, compare) for path in came]
     finally:
-        same_pixels.close()
+        compare.close()
     results = 0 if known else restore_results(spool.state / RESULTS, journal)
     return SpoolSwept(
         removed, found.count("stored"), found.count("set aside"), found.count("left"), results
     )
 
 
-def _adopt(path: Path, spool: Spool, journal: Journal, same_pixels: PixelCompare) -> str:
+def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str:
     """Store one file of the spool, or set it aside; returns what became of it."""
     try:
         facts = _facts(path)
         known = journal.stored_digest(facts.sop_instance_uid)
-        if (
-            known is not None
-            and known[0] != facts.digest
-            and _corrects(path, known[1], same_pixels)
-        ):
+        if known is not None and known[0] != facts.digest and _corrects(path, known[1], compare):
             journal.correct(facts)
             return "stored"
         if journal.add_instance(facts) == "conflict":
@@ -77,8 +72,8 @@ def _adopt(path: Path, spool: Spool, journal: Journal, same_pixels: PixelCompare
     return "stored"
 
 
-def _corrects(path: Path, known: Path, same_pixels: PixelCompare) -> bool:
-    return content.compare(known, path, same_pixels).value == "corrected"
+def _corrects(path: Path, known: Path, compare: Comparer) -> bool:
+    return compare(known, path).value == "corrected"
 
 
 def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> str:

@@ -28,6 +28,7 @@ from node.admission import (
     peer_allowed,
 )
 from node.association import OUT_OF_RESOURCES, SUCCESS, Connection, Outcome, Verdict
+from node.comparer import Comparer
 from node.config import ReceiveConfig
 from node.content import Received
 from node.errors import PortBusy
@@ -44,7 +45,6 @@ from node.incoming import Arrival
 from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.limits import Slots, Strangers, Unfinished
-from node.pixel_compare import PixelCompare
 from node.records import InstanceFacts, InstanceRow
 from node.spool import Spool, Stored, file_meta, name_of
 from node.states import InstanceState
@@ -84,7 +84,7 @@ class Receiver:
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
     _unfinished: Unfinished = field(init=False)
-    _same_pixels: PixelCompare = field(default_factory=PixelCompare)
+    _compare: Comparer = field(default_factory=Comparer)
     _listener: socket.socket | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _connections: set[Connection] = field(default_factory=set)
@@ -136,7 +136,7 @@ class Receiver:
         ends_at = time.monotonic() + _ABORT_S
         for connection in rest:
             connection.join(max(0.0, ends_at - time.monotonic()))
-        self._same_pixels.close()
+        self._compare.close()
         return left
 
     def _associations(self) -> int:
@@ -170,7 +170,12 @@ class Receiver:
         with self._lock:
             self._connections.add(connection)
         self._strangers.come(connection)
-        connection.start()
+        try:
+            connection.start()
+        except RuntimeError:  # the machine gives no more threads; a later connection may get one
+            self.refused(connection, "no thread left for it")
+            self.left(connection)
+            link.close()
 
     # ---- one association (node.association.Service) ----
 
@@ -331,7 +336,7 @@ class Receiver:
         self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
     ) -> str:
         """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
-        verdict = content.compare(known.path, got.incoming.path, self._same_pixels)
+        verdict = self._compare(known.path, got.incoming.path)
         if verdict.value == "same":
             return "same"
         # The journal names an object by its bytes: in a second syntax they cannot be stored beside.

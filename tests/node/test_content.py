@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from pydicom.uid import (
 
 from dicomseg import headers
 from node import content, structure
-from node.pixel_compare import PixelCompare, same_pixels
 
 UIDS = {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.3"}
 
@@ -95,141 +93,3 @@ def test_other_uid_than_the_request_said_is_unusable() -> None:
     assert "not the one of the C-STORE" in content.why_unusable(
         structure.Survey(dict(UIDS), "", 0), "1.2.3.99"
     )
-
-
-def _stored(tmp_path: Path, ds: Dataset) -> Path:
-    path = tmp_path / "stored.dcm"
-    path.write_bytes(b"".join(_in_syntax(ds, ExplicitVRLittleEndian)))
-    return path
-
-
-def _compared(old: Path, ds: Dataset, syntax: str) -> str:
-    new = old.with_name("new.dcm")
-    new.write_bytes(b"".join(_in_syntax(ds, syntax)))
-    return content.compare(old, new, same_pixels).value
-
-
-@pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless]
-)
-def test_other_syntax_is_the_same_content(tmp_path: Path, ds: Dataset, syntax: str) -> None:
-    ds.add_new(0x00280106, "US", 7)  # US or SS: implicit VR does not say
-    ds.add_new(0x00190010, "LO", "PRIVATE")
-    ds.add_new(0x00191001, "DS", "1.5")  # unknown in implicit VR
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = []
-    item.ReferencedSOPInstanceUID = "1.2.3"
-    ds.ReferencedImageSequence = [item]
-    path = _stored(tmp_path, ds)
-    assert _compared(path, ds, syntax) == "same"
-
-
-def _other_pixel(ds: Dataset) -> None:
-    ds.PixelData = b"\xff" + ds.PixelData[1:]
-
-
-def _other_name(ds: Dataset) -> None:
-    ds.PatientName = "Other^Name"
-
-
-def _other_item(ds: Dataset) -> None:
-    ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.4"
-
-
-def _one_element_less(ds: Dataset) -> None:
-    del ds.EchoTime
-
-
-def _other_position(ds: Dataset) -> None:
-    ds.ImagePositionPatient = [0, 0, 99]
-
-
-def _other_window(ds: Dataset) -> None:
-    ds.WindowCenter = 7
-
-
-def _other_polarity(ds: Dataset) -> None:
-    ds.PhotometricInterpretation = "MONOCHROME1"
-
-
-def _other_series(ds: Dataset) -> None:
-    ds.SeriesInstanceUID = "1.2.77"
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"),
-    [
-        (_other_pixel, "other"),
-        (_other_name, "corrected"),
-        (_other_item, "corrected"),
-        (_other_window, "corrected"),
-        (_one_element_less, "other"),
-        (_other_position, "other"),
-        (_other_series, "other"),
-    ],
-)
-@pytest.mark.parametrize(
-    "syntax",
-    [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless],
-)
-def test_what_differs_decides_between_a_correction_and_another_image(
-    tmp_path: Path, ds: Dataset, change: Any, verdict: str, syntax: str
-) -> None:
-    item = Dataset()
-    item.ReferencedSOPInstanceUID = "1.2.3"
-    ds.ReferencedImageSequence = [item]
-    path = _stored(tmp_path, ds)
-    change(ds)
-    assert _compared(path, ds, syntax) == verdict
-
-
-def test_polarity_in_the_same_syntax_is_another_image(tmp_path: Path, ds: Dataset) -> None:
-    path = _stored(tmp_path, ds)
-    _other_polarity(ds)
-    assert _compared(path, ds, ExplicitVRLittleEndian) == "other"
-
-
-def test_same_elements_in_other_bytes_are_the_same(tmp_path: Path, ds: Dataset) -> None:
-    path = _stored(tmp_path, ds)
-    meta, data = _in_syntax(ds, ExplicitVRLittleEndian)
-    new = tmp_path / "new.dcm"
-    new.write_bytes(meta + data + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4))
-    assert content.compare(path, new, same_pixels).value == "same"
-
-
-def test_reason_names_the_series_that_is_known(tmp_path: Path, ds: Dataset) -> None:
-    path = _stored(tmp_path, ds)
-    _other_series(ds)
-    new = tmp_path / "new.dcm"
-    new.write_bytes(b"".join(_in_syntax(ds, ExplicitVRLittleEndian)))
-    reason = content.compare(path, new, same_pixels).reason
-    assert reason == "its SOP Instance UID is known from series 1.2.3 of study 1.2.1"
-
-
-def test_what_cannot_be_compared_is_not_the_same(tmp_path: Path, ds: Dataset) -> None:
-    assert _compared(tmp_path / "absent.dcm", ds, RLELossless) == "other"
-
-
-def test_header_of_many_megabytes_is_not_read(
-    tmp_path: Path, ds: Dataset, monkeypatch: Any
-) -> None:
-    path = _stored(tmp_path, ds)
-    _other_name(ds)
-    monkeypatch.setattr(content, "COMPARED_BYTES", 100)
-    assert _compared(path, ds, ExplicitVRLittleEndian) == "other"
-
-
-def test_decoders_work_in_a_child_that_may_die(tmp_path: Path, ds: Dataset) -> None:
-    path = _stored(tmp_path, ds)
-    new = tmp_path / "new.dcm"
-    new.write_bytes(b"".join(_in_syntax(ds, RLELossless)))
-    compared = PixelCompare()
-    assert compared(path, new)
-    child = compared._child
-    assert child is not None
-    child.kill()
-    child.wait(10)
-    assert not compared(path, new)
-    assert compared(path, new)
-    assert not compared(path, tmp_path / "absent.dcm")
-    compared.close()
