@@ -7,7 +7,6 @@ A fault of one delivery, of whatever kind, is that delivery's: it waits or is gi
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,8 +26,9 @@ from node.destinations import (
     parcels_in,
 )
 from node.errors import DamagedResult, IllegalTransition
-from node.events import SeriesEnded, StepFailed, unheard
+from node.events import SeriesEnded, StepFailed, described, trace_of, unheard
 from node.journal import SUPERSEDED, Journal
+from node.journal_file import is_damage
 from node.records import RESULT, WITHDRAWAL, DeliveryRow
 from node.states import DeliveryEvent, DeliveryState, SeriesState
 
@@ -217,8 +217,12 @@ class Deliver:
 
     def _put_off(self, row: DeliveryRow, error: Exception) -> None:
         """Put off a delivery for a fault that is none of the destination's; after `max_tries` it is given up."""
-        reason = _fault(error)
-        self.told(StepFailed(f"deliver {self.config.name}", f"{reason}, result {row.result_id}"))
+        if is_damage(error):
+            raise error
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        reason = place + described(error)
+        step = f"deliver {self.config.name}"
+        self.told(StepFailed(step, f"{reason}, result {row.result_id}", trace_of(error)))
         now = next(d for d in self.journal.deliveries_of(row.series) if d.id == row.id)
         faults = now.fault_tries + 1
         if faults >= self.config.max_tries and now.state in _GIVE_UP:
@@ -236,14 +240,6 @@ class Deliver:
     def _wait_s(self, tries: int) -> float:
         given = self.config
         return wait_s(tries, given.first_wait_seconds, given.max_wait_seconds, self.spread())
-
-
-def _fault(error: Exception) -> str:
-    """What went wrong, without words of an error that may quote a header, a URL's secret, or a patient."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"unexpected {type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
 
 
 def _words(outcome: Outcome) -> str:

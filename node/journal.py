@@ -32,7 +32,8 @@ _PROOF: Final = {
 }
 _COUNTED: Final = {
     "": "series",
-    "delivery.": "delivery WHERE kind = 'result'",
+    "delivery.": "(SELECT CASE proof WHEN 'unproven' THEN proof ELSE state END AS state"
+    " FROM delivery WHERE kind = 'result')",
     "withdrawal.": "delivery WHERE kind = 'withdrawal'",
     "instance.": "instance",
     "job.": "job",
@@ -320,7 +321,10 @@ class Journal(RestoreTable, JobTable):
         return series + deliveries > 0
 
     def counts(self) -> dict[str, int]:
-        """Number of series per state; of deliveries, withdrawals, objects and jobs as `delivery.…` and so on."""
+        """Number of series per state; of deliveries, withdrawals, objects and jobs as `delivery.…` and so on.
+
+        `delivery.unproven` are those that are confirmed without a proof; `delivery.confirmed` have one.
+        """
         out: dict[str, int] = {}
         for prefix, table in _COUNTED.items():
             for state, count in self._connection.execute(
