@@ -108,7 +108,7 @@ def character_set(declared: Sequence[str], undeclared: bytes = b"") -> Character
     declaration does not say what bytes above 127 are.
     """
     terms = [term_of(value) for value in declared]
-    known = all(v in {t, "GBK"} for t, v in zip(terms, declared, strict=True))
+    known = all(v in {t, "GBK", "ISO_IR 6"} for t, v in zip(terms, declared, strict=True))
     found = tuple(dict.fromkeys(t for t in terms if t is not None))
     alone = next((t for t in _ALONE if t in found), None)
     if alone is not None:
@@ -132,7 +132,7 @@ def _encoding(term: str) -> str:
     return "iso8859_15" if term.endswith("203") else python_encoding[term]
 
 
-def _undeclared(unknown: Sequence[str], text: bytes) -> CharacterSet:
+def _undeclared(unknown: Sequence[str], text: bytes, *, known: bool) -> CharacterSet:
     """Choose a set where none is declared, or none that DICOM knows."""
     for spelled in unknown:
         try:
@@ -146,7 +146,7 @@ def _undeclared(unknown: Sequence[str], text: bytes) -> CharacterSet:
     except UnicodeError:
         return CharacterSet((LATIN_1,), ("latin_1",), known=False)
     if text.isascii():
-        return CharacterSet((LATIN_1,), ("latin_1",), known=not unknown)
+        return CharacterSet((LATIN_1,), ("latin_1",), known=known)
     return CharacterSet((UTF_8,), ("utf-8",), known=False)
 
 

@@ -118,7 +118,7 @@ def _slices(run: Run) -> list[Dataset]:
         ds.ImageOrientationPatient = _decimals((*row, *column))
         ds.PixelSpacing = _decimals(grid.spacing_mm[1:])
         ds.SpacingBetweenSlices = DSfloat(grid.spacing_mm[0], auto_format=True)
-        ds.SliceThickness = acquired.get("SliceThickness") or ds.SpacingBetweenSlices
+        ds.SliceThickness = _decimals([first.slice_thickness_mm or grid.spacing_mm[0]])[0]
         for keyword in _LOSSY:
             if keyword in acquired:
                 ds[keyword] = acquired[keyword]

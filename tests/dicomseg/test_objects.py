@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,13 +21,15 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import config
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, SegmentationStorage
 from pydicom.valuerep import PersonName
 
 from dicomseg import measurements_sr
-from dicomseg.clean import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY
+from dicomseg.clean import ACQUISITION, EQUIPMENT, IDENTITY, PATIENT_EMPTY, STUDY_EMPTY
 from dicomseg.identity import Identity, uid_of
 from dicomseg.rehearsal import HeadersRefused, rehearse
 from dicomseg.result import Measurement, Refusal
@@ -57,9 +61,9 @@ def errors_of(files: dict[str, bytes], folder: Path) -> list[str]:
         )
         name = Path(command[-1]).name
         told += [
-            f"{name}: {x}"
-            for x in (done.stdout + done.stderr).splitlines()
-            if x.startswith("Error")
+            f"{name}: {line}"
+            for line in (done.stdout + done.stderr).splitlines()
+            if line.startswith("Error") or "present in one instance but not the other" in line
         ]
     return told
 
@@ -655,3 +659,51 @@ def test_a_range_is_two_numbers(studio: Any) -> None:
         for n in ("Least value near the plane", "Most value near the plane")
     ]
     assert ends == [10.0, 14.5]
+
+
+# ---- whatever the headers hold -------------------------------------------------------------------
+
+PIECES = (
+    b"", b" ", b"\\", b"=", b"^", b"\x1b$B;3ED\x1b(B", b"\x1b", b"\x00", b"\xff\xfe", b"nan", b"1e400", b"-1", b"20240131",
+    b"1.2.0.03", b"\r\n", "é".encode(), "張".encode(), b"\xd5\xc5", b"ISO_IR 192", b"ISO 2022 IR 87", b"GBK", b"utf8",
+    b"A" * 80, b"M", b"YES", b"01", b"+0100",
+)  # fmt: skip
+ANY = (*IDENTITY, *EQUIPMENT, *ACQUISITION, "SpecificCharacterSet", "RequestAttributesSequence")
+
+
+SCRAMBLED = int(os.environ.get("SCRAMBLED_HEADERS", "30"))
+"""How many; more by hand."""
+
+
+def _scrambled(ds: Dataset, seed: int, put_raw: Any) -> None:
+    """Random bytes in a third of the attributes that results take, in items of sequences too."""
+    draw = random.Random(seed)
+    for keyword in ANY:
+        vr = dictionary_VR(keyword).split()[0]
+        if draw.random() > 0.33:
+            continue
+        if vr == "SQ":
+            item = Dataset()
+            for inner in (
+                "PatientID",
+                "UniversalEntityID",
+                "CodeValue",
+                "CodeMeaning",
+                "AccessionNumber",
+            ):
+                put_raw(item, inner, b"".join(draw.choices(PIECES, k=2)))
+            ds[keyword] = DataElement(Tag(keyword), "SQ", [item, Dataset()])
+            continue
+        put_raw(ds, keyword, b"".join(draw.choices(PIECES, k=draw.randint(0, 3))))
+
+
+@pytest.mark.parametrize("first", range(0, SCRAMBLED, 10))
+def test_no_header_whatsoever_stops_an_encoder(studio: Any, put_raw: Any, first: int) -> None:
+    for seed in range(first, first + 10):
+        slices = studio.slices()[:2]
+        for ds in slices:
+            _scrambled(ds, seed, put_raw)
+        plan = studio.plan(slices)
+        rehearse(plan)
+        told = " ".join(f.text for f in plan.headers.findings)
+        assert told.isascii(), seed
