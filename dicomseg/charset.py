@@ -114,9 +114,8 @@ def character_set(declared: Sequence[str], undeclared: bytes = b"") -> Character
     if alone is not None:
         return CharacterSet((alone,), (python_encoding[alone],), known and len(declared) == 1)
     if set(found) <= _ASCII:
-        return _undeclared(
-            [v for v, t in zip(declared, terms, strict=True) if t is None], undeclared
-        )
+        unknown = [v for t, v in zip(terms, declared, strict=True) if t is None]
+        return _undeclared(unknown, undeclared, known=known)
     if len(found) == 1 and found[0].rsplit(" ", 1)[-1] not in _MULTIBYTE:
         kept = () if found[0] in _NOT_KEPT and not undeclared.isascii() else found
         return CharacterSet(kept, (_encoding(found[0]),), known)
