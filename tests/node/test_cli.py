@@ -118,6 +118,8 @@ def test_check_config_prints_the_effective_file_and_tries_destinations(
     assert f"out: folder {tmp_path / 'out'} can be made in {tmp_path}" in out
     assert "destination web: http://127.0.0.1:9/d does not answer" in err
     assert said("check-config", "--offline")[0] == 0
+    assert said("echo", "out")[0] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["config.toml"]
 
 
 def test_echo_names_the_nearest_destination(said: Said, tmp_path: Path) -> None:

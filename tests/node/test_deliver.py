@@ -264,6 +264,34 @@ def test_newer_result_supersedes_what_still_waits(
     assert journal.series(KEY).state is SeriesState.DELIVERED
 
 
+def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    for number in range(40):
+        key = SeriesKey("1.2.1", f"1.2.5.{number}")
+        journal.add_instance(replace(_facts(tmp_path, f"s{number}"), series_uid=key.series))
+        for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
+            journal.advance(key, event)
+        journal.claim("t")
+        result = ResultRow(f"s{number}", _folder(tmp_path, f"s{number}"), "digest")
+        journal.publish(key, "t", result, ("pacs",))
+    peer = InMemory("pacs", script=[TRANSIENT] * 1000)
+    step = _deliver(journal, clock, peer, max_tries=100)
+    per_minute = []
+    for _ in range(5):
+        before = peer.sends
+        for _ in range(120):
+            step.run_once()
+            clock.pass_s(0.5)
+        per_minute.append(peer.sends - before)
+    assert max(per_minute) <= 13
+    peer.script.clear()
+    for _ in range(180):
+        step.run_once()
+        clock.pass_s(0.5)
+    assert {d.state for d in journal.deliveries_in(*DeliveryState)} == {DeliveryState.CONFIRMED}
+
+
 def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _publish(journal, tmp_path, names=("pacs", "archive"))
     dead = _deliver(journal, clock, InMemory("pacs", script=[TRANSIENT] * 9))
