@@ -23,6 +23,7 @@ from node.events import SpoolSwept
 from node.explain import read_result
 from node.folder import PART
 from node.journal import Journal
+from node.journal_file import is_damage
 from node.records import InstanceFacts, ResultRow, SeriesKey
 from node.spool import QUARANTINE, RESULTS, Spool, digest_of
 from node.states import InstanceState
@@ -65,7 +66,9 @@ def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str
             return "stored"
         if journal.add_instance(facts) == "conflict":
             return "set aside"
-    except sqlite3.OperationalError:
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise
         return "left"  # the journal is held by another program; the next start finds the file again
     except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
         return _set_aside(path, spool, journal, error)

@@ -153,7 +153,7 @@ class InstanceTable(SeriesTable, DeliveryTable):
         """How many objects of each series are quarantined or superseded, by state and reason."""
         rows = self._connection.execute(
             "SELECT s.study, s.series, i.state, i.reason, count(*) AS objects FROM instance i"
-            " LEFT JOIN series s ON s.id = i.series_id WHERE i.state <> 'stored'"
+            " LEFT JOIN series s ON s.id = i.series_id WHERE i.state IN ('quarantined', 'superseded')"
             " GROUP BY i.series_id, i.state, i.reason ORDER BY min(i.rowid)"
         )
         counts: dict[SeriesKey, Counter[tuple[InstanceState, str]]] = {}

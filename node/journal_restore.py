@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from node import journal_file
+from node.errors import StateRefused
 from node.instance_table import InstanceTable
 from node.records import ResultRow, SeriesKey
 
@@ -38,28 +40,39 @@ class RestoreTable(InstanceTable):
         Jobs and the bundle in service as they were; deliveries of results that are known here and why
         such results are superseded; the reasons of quarantined objects.
         """
-        with self._writing() as db:
+        with _readable(damaged) as old, self._writing() as db:
             taken = {
-                table: sum(_insert(db, table, row) for row in rows_of(damaged, table))
-                for table in _KEPT
+                table: sum(_insert(db, table, row) for row in _rows(old, table)) for table in _KEPT
             }
             taken["delivery"] = sum(
                 _insert(db, "delivery", {k: v for k, v in row.items() if k != "id"})
-                for row in rows_of(damaged, "delivery")
+                for row in _rows(old, "delivery")
             )
-            taken["result"] = sum(_complete(db, row) for row in rows_of(damaged, "result"))
-            taken["quarantined"] = sum(_explain(db, row) for row in rows_of(damaged, "instance"))
+            taken["result"] = sum(_complete(db, row) for row in _rows(old, "result"))
+            taken["quarantined"] = sum(_explain(db, row) for row in _rows(old, "instance"))
             return taken
 
 
-def rows_of(path: Path, table: str) -> Iterator[dict[str, Any]]:
-    """Rows of one table of a journal that may be damaged, up to the first that cannot be read."""
+@contextmanager
+def _readable(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open a journal that may be damaged; None when it cannot even be opened."""
     try:
         connection = journal_file.for_reading(path)
-        for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608 - our own names
+    except (OSError, sqlite3.Error, StateRefused):
+        yield None
+        return
+    with closing(connection):
+        yield connection
+
+
+def _rows(old: sqlite3.Connection | None, table: str) -> Iterator[dict[str, Any]]:
+    """Rows of one table, up to the first that cannot be read."""
+    if old is None:
+        return
+    try:
+        for row in old.execute(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608 - our own names
             yield dict(row)
-        connection.close()
-    except (OSError, sqlite3.Error):
+    except sqlite3.Error:
         return
 
 

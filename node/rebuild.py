@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from node.adopt import adopt
 from node.events import SpoolSwept
+from node.folder import sync_folder
 from node.journal import Journal
 from node.spool import Spool
 from node.supervise import JOURNAL, locked
+
+NEW: Final = f".{JOURNAL}.new"
+ENDINGS: Final = ("-wal", "-shm", "")
+"""Files of one journal: the write-ahead log belongs to its file, whatever that is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +30,41 @@ class Rebuilt:
 
 
 def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
-    """Move the journal of a stopped node aside and make a new one. now: seconds since 1970.
+    """Make the journal of a stopped node new. now: seconds since 1970.
 
-    The former file is kept: nothing here deletes. Series are received again in the journal's eyes: the
-    next start judges them, finds their results and sends them again, with the same UIDs, to where the
-    former journal does not say that they have arrived.
+    The new one takes its place only when it is whole, and the former is kept beside it: a kill in between
+    leaves the former one. Series are received again in the journal's eyes: the next start judges them,
+    finds their results and sends them again, with the same UIDs, to where the former journal does not say
+    that they have arrived.
 
     Raises:
         AlreadyRunning: the node runs. StateRefused: the folder cannot be used.
     """
     with locked(state):
-        former = _move_aside(state / JOURNAL, now())
-        journal = Journal.open(state / JOURNAL, now)
+        path, new = state / JOURNAL, state / NEW
+        _remove(new)
+        journal = Journal.open(new, now)
         try:
             swept = adopt(Spool(state), journal)
-            taken = {} if former is None else journal.take_over(former)
+            taken = journal.take_over(path) if path.exists() else {}
         finally:
             journal.close()
+        former = _move_aside(path, now())
+        new.replace(path)
+        sync_folder(state)
         return Rebuilt(former, swept, taken)
+
+
+def _remove(path: Path) -> None:
+    """Remove what a rebuild that was killed had begun."""
+    for ending in ENDINGS:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def _move_aside(path: Path, now: float) -> Path | None:
     at = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
     former = path.with_name(f"{path.name}.damaged-{at}")
-    # The write-ahead log belongs to its file, whatever that is called.
-    for ending in ("-wal", "-shm", ""):
+    for ending in ENDINGS:
         place = path.with_name(path.name + ending)
         if place.exists():
             place.replace(former.with_name(former.name + ending))

@@ -176,6 +176,23 @@ def test_other_pixels_under_a_known_uid_are_set_aside(
     assert [r.reason for r in opened.quarantined()] == [CONFLICT]
 
 
+def test_journal_that_breaks_meanwhile_sets_nothing_aside(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (path,) = write_series(tmp_path / "in", slices=1)
+    kept = _put(state, path.read_bytes())
+
+    def broken(*_: Any) -> None:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    monkeypatch.setattr(Journal, "add_instance", broken)
+    with pytest.raises(sqlite3.DatabaseError):
+        adopt(Spool(state), opened)
+    assert kept.is_file()
+
+
 # ---- a journal made new --------------------------------------------------------------------------
 
 
@@ -320,6 +337,24 @@ def test_missing_journal_gets_objects_and_results_back_at_the_start(
     assert adopt(Spool(lived), journal).results == 2
     _check_rebuilt(journal)
     journal.close()
+
+
+def test_rebuild_that_is_killed_leaves_the_former_journal(
+    lived: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (lived / "journal.sqlite").read_bytes()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "take_over", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(lived, clock)
+    assert (lived / "journal.sqlite").read_bytes() == before
+    told = rebuild(lived, clock)
+    assert (told.swept.adopted, told.swept.results, told.taken["delivery"]) == (3, 2, 2)
+    assert [p.name for p in lived.iterdir() if p.name.startswith(".")] == []
 
 
 def test_journal_of_a_running_node_is_not_made_new(lived: Path, capsys: Any) -> None:

@@ -146,9 +146,16 @@ def old_journal(tmp_path: Path) -> Path:
             "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at)"
             " VALUES ('1.2.1', '1.2.3', 'receiving', 1, 1, 2, 3)"
         )
-        db.execute(
-            "INSERT INTO instance VALUES ('1.2.3.1', 'd1', 1, '1.2', '1.2.840', 'spool/d1.dcm', 7, 'MR1', 'stored', '', 2)"
+        rows = (
+            "INSERT INTO instance VALUES ('1.2.3.1', ?, ?, '1.2', '1.2.840', ?, 7, 'MR1', ?, ?, 2)"
         )
+        db.execute(rows, ("d1", 1, "spool/d1.dcm", "stored", ""))
+        db.execute(rows, ("d2", None, "quarantine/d2.dcm", "quarantined", "conflicting"))
+        db.execute("INSERT INTO result VALUES ('r1', 1, 'results/r1', 'm', 0, 4)")
+        db.execute(
+            "INSERT INTO delivery VALUES (7, 'r1', 'pacs', 'waiting', 3, 99, 'no answer', 5)"
+        )
+        db.execute("INSERT INTO event VALUES (1, 5, 1, 7, 'transient_failure', 'waiting', '{}')")
     return path
 
 
@@ -161,12 +168,21 @@ def test_service_migrates_after_a_copy_that_is_private(old_journal: Path, clock:
     journal = Journal.open(old_journal, clock)
     assert journal.series(KEY).fault == ""
     assert [i.digest for i in journal.instances_of(KEY)] == ["d1"]
+    (delivery,) = journal.deliveries_of(KEY)
+    assert (delivery.id, delivery.tries, delivery.next_try_at, delivery.detail) == (
+        7, 3, 99, "no answer",
+    )  # fmt: skip
+    assert [e.delivery_id for e in journal.events_of(KEY)] == [7]
+    (unused,) = journal.quarantined()
+    assert (unused.digest, unused.series) == ("d2", SeriesKey("", ""))
+    assert journal.series(unused.series).state is SeriesState.QUARANTINED
+    assert journal._connection.execute("PRAGMA foreign_key_check").fetchall() == []
     journal.close()
     backup = old_journal.with_name("journal.sqlite.v2-backup")
     assert (_version(old_journal), _version(backup)) == (schema.migrations()[-1][0], 2)
     assert backup.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(backup)) as db:
-        assert db.execute("SELECT sop_instance FROM instance").fetchall() == [("1.2.3.1",)]
+        assert db.execute("SELECT sop_instance FROM instance").fetchall() == [("1.2.3.1",)] * 2
 
 
 def test_new_journal_has_nothing_to_copy(tmp_path: Path, clock: Any) -> None:
