@@ -1,9 +1,10 @@
-"""Numbered migrations of the journal, applied when the service opens it, each in one transaction."""
+"""Numbered migrations of the journal, applied when the service opens it, all in one transaction."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
 from importlib import resources
@@ -36,9 +37,8 @@ def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
     _refuse_newer(version, steps[-1][0])
     if path is not None and 0 < version < steps[-1][0]:
         _back_up(connection, backup_of(path, version))
-    for number, script in steps:
-        if number > version:
-            _apply(connection, number, script)
+    if version < steps[-1][0]:
+        _apply(connection, steps)
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> None:
@@ -58,12 +58,14 @@ def backup_of(path: Path, version: int) -> Path:
 
 
 def _back_up(connection: sqlite3.Connection, target: Path) -> None:
-    part = target.with_name(f".{target.name}{PART}")
-    part.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.{os.urandom(4).hex()}{PART}")
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with closing(sqlite3.connect(part)) as copy:
-        connection.backup(copy)
-    part.replace(target)
+    try:
+        with closing(sqlite3.connect(part)) as copy:
+            connection.backup(copy)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)  # on a full disk
     sync_folder(target.parent)
 
 
@@ -78,14 +80,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:
-    """Apply one migration, unless another process did so while this one waited for the lock."""
+def _apply(connection: sqlite3.Connection, steps: Sequence[tuple[int, str]]) -> None:
+    """Apply what is missing in one transaction, but for what another process did while this one waited."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection) < number:
-            for statement in statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
+        version = _version(connection)
+        for number, script in steps:
+            if number > version:
+                for statement in statements(script):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
