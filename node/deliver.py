@@ -8,6 +8,7 @@ A fault of one delivery, of whatever kind, is that delivery's: it waits or is gi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +88,8 @@ class Deliver:
             except IllegalTransition:
                 continue  # superseded meanwhile
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this delivery's
-                self._put_off(row, error)
+                with suppress(IllegalTransition):
+                    self._put_off(row, error)
         return moved + self._withdrawals()
 
     def _withdrawals(self) -> int:
