@@ -47,6 +47,12 @@ _UIDS: Final = {
 }
 
 
+_SHAPE: Final = frozenset(
+    (0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103)
+)
+"""Numbers of two bytes without which no pixel can be read: samples, rows, columns, bits, sign."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What one walk found.
@@ -258,6 +264,8 @@ class _Walk:
         return b"", int(self._long.unpack_from(raw, 4)[0])
 
     def _skip(self, tag: int, length: int, level: _Level) -> None:
+        if tag in _SHAPE and length % 2:
+            raise _Broken(f"{_name(tag)}: {length} bytes where numbers of two bytes are")
         if level.end is not None and self.source.at() + length > level.end:
             raise _Broken(f"{_name(tag)} is longer than the item that holds it")
         try:

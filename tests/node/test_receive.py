@@ -601,6 +601,19 @@ def test_truncated_object_is_kept_apart_and_its_whole_one_stored(
     assert node.journal.series(KEY).instances == 1
 
 
+def test_number_of_three_bytes_is_kept_apart(
+    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
+) -> None:
+    node = listen()
+    (path,) = write_series(tmp_path / "in", slices=1)
+    columns = b"\x28\0\x11\0US\2\0\4\0"
+    spoilt = _data(path).replace(columns, b"\x28\0\x11\0US\3\0\4\0\0")
+    assert spoilt != _data(path)
+    with raw_peer(node.port).associate() as peer:
+        assert peer.store(spoilt, "1.2.3.1") == 0
+    assert "(0028,0011): 3 bytes" in node.journal.quarantined()[0].reason
+
+
 @pytest.mark.filterwarnings("ignore:Expected implicit VR")
 def test_same_bytes_in_another_syntax_leave_the_acknowledged_file_as_it_is(
     listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
