@@ -176,7 +176,9 @@ class Connection:
         if self._ending:
             end = _End("aborted", self._ending, wire.abort())
         if self._associated:
-            self._service.ended(self, end.outcome, end.reason)
+            nothing = all(result for result, _ in self._answers.values())
+            asked = "none of the services it asked for is offered; " if nothing else ""
+            self._service.ended(self, end.outcome, asked + end.reason)
         else:
             self._service.refused(self, end.reason)
         if end.last:
@@ -217,6 +219,7 @@ class Connection:
             if left <= 0:
                 raise self._late()
             self._link.settimeout(left)
+            self._pace.waits()
             try:
                 count = self._link.recv_into(view)
             except TimeoutError:
@@ -339,7 +342,6 @@ class Connection:
             self._answer(message, message.command)
 
     def _answer(self, message: _Message, command: Command) -> None:
-        self._pace.pause()
         status, comment = SUCCESS, ""
         if command.field == wire.C_STORE_RQ:
             syntax = self._answers[message.context][1]

@@ -20,36 +20,35 @@ KNOWN_ADDRESSES: Final = 1024
 class Pace:
     """How far a sender is behind the slowest rate allowed.
 
-    The same number ends silence and trickling: it grows with every second and falls with every byte.
-    least_rate: bytes per second.
+    The same number ends silence and trickling: it grows with every second that the node waits for bytes,
+    not with those in which it works, and falls with every byte. least_rate: bytes per second.
     """
 
     least_rate: float
     now: Callable[[], float] = time.monotonic
-    _since: float = field(init=False)
+    _waited: float = 0.0
+    _since: float | None = None
     _bytes: int = 0
-    _busy: bool = False
-
-    def __post_init__(self) -> None:
-        self._since = self.now()
 
     def restart(self) -> None:
-        """Count from now on: a message begins, or its answer is out."""
-        self._since, self._bytes, self._busy = self.now(), 0, False
+        """Forget what was: a message begins, or its answer is out."""
+        self._waited, self._since, self._bytes = 0.0, None, 0
 
-    def pause(self) -> None:
-        """Stop counting: it is the node that works."""
-        self._busy = True
+    def waits(self) -> None:
+        """Begin to wait for bytes."""
+        self._since = self.now()
 
     def came(self, count: int) -> None:
-        """Count bytes that arrived."""
-        self._bytes += count
+        """Count bytes that were waited for."""
+        if self._since is not None:
+            self._waited += self.now() - self._since
+        self._since, self._bytes = None, self._bytes + count
 
     def behind_s(self) -> float:
-        """Seconds behind: since the start, less those that the bytes were worth."""
-        if self._busy:
-            return 0.0
-        return self.now() - self._since - self._bytes / self.least_rate
+        """Seconds of waiting, less those that the bytes were worth; asked from any thread."""
+        since = self._since
+        waiting = 0.0 if since is None else self.now() - since
+        return self._waited + waiting - self._bytes / self.least_rate
 
 
 class Guest(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -127,6 +128,27 @@ def test_sender_faster_than_the_slowest_rate_may_take_its_time(
         for at in range(0, len(data), 50):
             time.sleep(0.05)
             peer.send(peer.fragment(2 * (at + 50 >= len(data)), data[at : at + 50]))
+        assert peer.status() == 0
+
+
+def test_time_that_the_node_takes_is_not_the_senders(
+    listen: Any, raw_peer: Any, monkeypatch: Any, write_series: Any, tmp_path: Any
+) -> None:
+    node = listen(idle_seconds=0.5)
+    (path,) = write_series(tmp_path / "in", slices=1)
+    raw = path.read_bytes()
+    write = os.write
+
+    def slow(handle: int, data: Any) -> int:
+        time.sleep(0.4)
+        return write(handle, data)
+
+    with raw_peer(node.port).associate() as peer:
+        command = peer.command(1, sop_class=MRImageStorage, sop_instance="1.2.3.1")
+        data = raw[headers.split(raw)[0] :]
+        pieces = [peer.fragment(2 * (at >= 600), data[at : at + 100]) for at in range(0, 700, 100)]
+        monkeypatch.setattr(os, "write", slow)
+        peer.send(peer.fragment(3, command) + b"".join(pieces))
         assert peer.status() == 0
 
 
