@@ -116,11 +116,14 @@ def _archive(path: Path, file: BufferedReader) -> str:
 
 
 def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) -> None:
-    """Refuse an MR object without, or with too few, native pixels: pydicom does not notice."""
+    """Refuse an MR object without size, without or with too few native pixels: pydicom does not notice."""
+    name, is_mr = instance.path.name, instance.sop_class_uid in MR_CLASSES
     if pixels is None:
-        if instance.sop_class_uid in MR_CLASSES:
-            raise Unreadable(f"{instance.path.name}: an MR image without pixel data; send it again")
+        if is_mr:
+            raise Unreadable(f"{name}: an MR image without pixel data; send it again")
         return
+    if is_mr and not (instance.rows and instance.columns):
+        raise Unreadable(f"{name}: an MR image without Rows or Columns; send it again")
     if pixels.length is None or instance.transfer_syntax_uid not in _NATIVE:
         return
     bits = (elements.integer(ds, "BitsAllocated") or 0) * (
@@ -131,7 +134,7 @@ def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) 
     have = min(pixels.available, pixels.length)
     if have < expected:
         raise Unreadable(
-            f"{instance.path.name}: truncated, {have} of {expected} bytes of pixel data; send it again"
+            f"{name}: truncated, {have} of {expected} bytes of pixel data; send it again"
         )
 
 
