@@ -111,18 +111,28 @@ LEFT = """() => {
 """Share of the left viewport's pixels that are not black."""
 
 
-@pytest.fixture(scope="module")
-def encode_with(coded: Any, oracle_bundle: Path) -> Callable[[Sequence[str]], dict[str, bytes]]:
-    """Results of the coded phantom in which the named values are refused; segmented once."""
-    grid = series.assemble([headers.read(f) for f in coded.files])
+def _run_of(files: Sequence[Path], oracle_bundle: Path) -> Run:
+    """What the encoders get for a series, made by the real way with the oracle as its network."""
+    grid = series.assemble([headers.read(f) for f in files])
     assert isinstance(grid, series.Grid)
     runs: list[Run] = []
+
+    def keep(run: Run) -> dict[str, bytes]:
+        runs.append(run)
+        return {}
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "encode_all", lambda run: runs.append(run) or {})
+        patch.setattr(pipeline, "encode_all", keep)
         settings = pipeline.Settings(Identity("m", "n", "1", "1", ""))
         model = bundle.load(oracle_bundle)
         pipeline.process_series(grid, model, settings, lambda: datetime(2026, 1, 2, tzinfo=UTC))
-    (run,) = runs
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def encode_with(coded: Any, oracle_bundle: Path) -> Callable[[Sequence[str]], dict[str, bytes]]:
+    """Results of the coded phantom in which the named values are refused; segmented once."""
+    run = _run_of(coded.files, oracle_bundle)
 
     def encode(refused: Sequence[str]) -> dict[str, bytes]:
         refusal = Refusal("cut_by_image", "cut by the end of the image; enlarge the field of view")
@@ -179,16 +189,17 @@ def _forget(ports: servers.Ports, files: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page shows: its measurements (tool, label), its texts, how much of the left is lit, its console."""
+    """What a page shows: its measurements (tool, label), its texts, how much of the left is lit, its console, an answer."""
 
     listed: list[tuple[str, str]]
     drawn: str
     lit: float
     said: list[str]
+    asked: Any
 
 
-def look(link: str, picture: str) -> Seen:
-    """Open a link and wait for four measurements and the segments."""
+def look(link: str, picture: str, question: str = "() => null") -> Seen:
+    """Open a link, wait for four measurements and the segments, and ask the page."""
     api = pytest.importorskip("playwright.sync_api")
     said: list[str] = []
     with api.sync_playwright() as playwright:
@@ -210,11 +221,11 @@ def look(link: str, picture: str) -> Seen:
             "() => services.measurementService.getMeasurements().map(m => [m.toolName, m.label])"
         )
         drawn = " ".join(page.locator("svg.svg-layer text").all_text_contents())
-        lit = page.evaluate(LEFT)
+        lit, asked = page.evaluate(LEFT), page.evaluate(question)
         if os.environ.get("OHIF_PICTURE"):
             page.screenshot(path=os.environ["OHIF_PICTURE"].replace(".png", f"-{picture}.png"))
         browser.close()
-    return Seen([(tool, label) for tool, label in listed], drawn, lit, said)
+    return Seen([(tool, label) for tool, label in listed], drawn, lit, said, asked)
 
 
 @pytest.mark.parametrize(
@@ -255,4 +266,64 @@ def test_a_refused_value_hides_nothing(
     assert sorted(seen.listed) == sorted(expected)
     assert [s for s in told.values() if s not in seen.drawn] == []
     assert seen.drawn.count(" mm") == 4 - len(refused)
+    assert [s for s in seen.said if not s.startswith(HARMLESS)] == []
+
+
+# ---- frames that are not whole bytes -------------------------------------------------------------
+
+HISTOGRAMS = """() => {
+  const [held] = cornerstoneTools.segmentation.state.getSegmentations();
+  return held.representationData.Labelmap.imageIds.map((id) => {
+    const counts = {};
+    for (const v of cornerstone.cache.getImage(id).voxelManager.getScalarData()) {
+      if (v) counts[v] = (counts[v] || 0) + 1;
+    }
+    return counts;
+  });
+}"""
+"""Voxels of every segment in every slice, as the page holds them, from the head down."""
+
+
+def _odd(files: Sequence[Path], folder: Path) -> list[Path]:
+    """The same slices one row and one column smaller, as a series of its own: rows × columns is odd."""
+    made = []
+    for n, file in enumerate(files):
+        ds = pydicom.dcmread(file)
+        pixels = ds.pixel_array[
+            : ds.Rows - 1 + ds.Rows % 2, : ds.Columns - 1 + ds.Columns % 2
+        ].copy()
+        ds.Rows, ds.Columns = pixels.shape
+        ds.PixelData = pixels.tobytes()
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.77", "2.25.771"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"2.25.7710{n}"
+        made.append(folder / f"{n}.dcm")
+        ds.save_as(made[-1], enforce_file_format=True)
+    return made
+
+
+def test_segments_of_an_odd_matrix_are_exact(
+    pacs: servers.Ports, coded: Any, oracle_bundle: Path, tmp_path: Path
+) -> None:
+    dist = ohif.built(ROOT / ".cache" / "ohif")
+    if dist is None or not Path(CHROMIUM).exists():
+        pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif) and Chromium")
+    files = _odd(coded.files, tmp_path)
+    run = _run_of(files, oracle_bundle)
+    for name, content in encode_all(run).items():
+        if name.endswith(".dcm"):
+            files.append(tmp_path / name)
+            files[-1].write_bytes(content)
+    _store(pacs, files)
+    (port,) = servers.free_ports(1)
+    served = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", pacs.pacs_url), port)
+    try:
+        seen = look(served.link("2.25.77"), "odd", HISTOGRAMS)
+    finally:
+        served.stop()
+    sides = run.segmentation.sides.array
+    true = [
+        {str(n): int((one == n).sum()) for n in range(1, 11) if (one == n).any()} for one in sides
+    ]
+    assert sides.shape[1] * sides.shape[2] % 8 != 0
+    assert seen.asked in (true, true[::-1])
     assert [s for s in seen.said if not s.startswith(HARMLESS)] == []
