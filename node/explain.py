@@ -67,7 +67,7 @@ _STAGE_ENDS: Final[Sequence[tuple[str, frozenset[str]]]] = (
 def timeline(journal: Journal, key: SeriesKey) -> Timeline:
     """Time the last way of a series through the node. Raises `UnknownUid`."""
     row = journal.series(key)
-    events = [e for e in journal.events_of(key) if e.at >= row.last_at]
+    events = _since_it_came(journal.events_of(key))
     stages: dict[str, float] = {}
     last = row.last_at
     for name, ends in _STAGE_ENDS:
@@ -81,7 +81,7 @@ def timeline(journal: Journal, key: SeriesKey) -> Timeline:
         stages["deliver"] = max(0.0, row.last_at + max(delivered.values()) - last)
     whole = row.state is SeriesState.DELIVERED and bool(delivered)
     return Timeline(
-        row.last_at - row.first_at,
+        max(0.0, row.last_at - row.first_at),
         stages,
         _inside(journal, key),
         delivered,
@@ -89,12 +89,18 @@ def timeline(journal: Journal, key: SeriesKey) -> Timeline:
     )
 
 
+def _since_it_came(events: Sequence[EventRow]) -> list[EventRow]:
+    """Events after the last one that made the series receiving: by their order, since clocks are set back."""
+    last = max((e.id for e in events if e.state == SeriesState.RECEIVING), default=0)
+    return [e for e in events if e.id > last]
+
+
 def _delivered(
     deliveries: Sequence[DeliveryRow], events: Sequence[EventRow], row: SeriesRow
 ) -> dict[str, float]:
     names = {d.id: d.destination for d in deliveries if d.kind == RESULT}
     return {
-        names[e.delivery_id]: e.at - row.last_at
+        names[e.delivery_id]: max(0.0, e.at - row.last_at)
         for e in events
         if e.delivery_id in names and e.event == DeliveryEvent.PEER_ACCEPTED
     }

@@ -69,6 +69,26 @@ def test_stages_start_at_the_last_slice_and_end_at_the_last_object(
     assert sum(told.stages_s.values()) == pytest.approx(16)
 
 
+def test_clock_that_was_set_back_hides_no_stage_and_shows_no_negative_duration(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _slice(journal, 1)
+    clock.jump_s(-1800)
+    _slice(journal, 2)
+    clock.jump_s(-3600)
+    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    clock.pass_s(2)
+    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    assert journal.claim("t/1") is not None
+    journal.publish(KEY, "t/1", ResultRow("r1", tmp_path, "d"), ["a"])
+    (delivery,) = journal.deliveries_of(KEY)
+    journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+    told = timeline(journal, KEY)
+    assert told.receive_s == 0
+    assert set(told.stages_s) == {"complete", "select", "queue", "process", "deliver"}
+    assert min([*told.stages_s.values(), *told.delivered_s.values()]) >= 0
+
+
 def test_total_is_absent_until_everything_is_confirmed(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
