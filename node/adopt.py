@@ -42,7 +42,7 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     reception lets it (`node.compare`), else it goes to the quarantine with its reason.
     """
     removed, known = spool.sweep(), journal.paths()
-    apart = [p for p in (spool.state / QUARANTINE).rglob("*.dcm") if str(p) not in known]
+    apart = spool.orphans(known, QUARANTINE)
     found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
     compare = Comparer()
     try:

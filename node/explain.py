@@ -110,17 +110,19 @@ def _inside(journal: Journal, key: SeriesKey) -> dict[str, float]:
     results = journal.results_of(key)
     if not results:
         return {}
-    found = read_result(results[-1].folder)
-    return {name: float(s) for name, s in found.get("timings_s", {}).items()}
+    told = read_result(results[-1].folder).get("timings_s")
+    if not isinstance(told, dict):
+        return {}
+    return {name: float(s) for name, s in told.items() if isinstance(s, int | float)}
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """`result.json` of a folder, {} when it is not there."""
+    """`result.json` of a folder, {} when it is not there or holds anything else."""
     try:
-        found: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((folder / "result.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def timeline_json(times: Timeline) -> dict[str, Any]:

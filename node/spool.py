@@ -158,6 +158,7 @@ class Spool:
         sync_folder(path.parent)
         return target
 
-    def orphans(self, known: AbstractSet[str]) -> list[Path]:
-        """Whole files in the spool that no journal row names: killed between rename and commit."""
-        return sorted(p for p in (self.state / SPOOL).rglob("*.dcm") if str(p) not in known)
+    def orphans(self, known: AbstractSet[str], area: str = SPOOL) -> list[Path]:
+        """Whole files of an area that no journal row names: killed between rename and commit."""
+        files = (p for p in (self.state / area).rglob("*.dcm") if p.is_file())
+        return sorted(p for p in files if str(p) not in known)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from node.doctor import Check, Finding, data_set_digest, examine
+from node.explain import why
 from node.journal import Journal
 from node.records import InstanceFacts, ResultRow, SeriesKey
 from node.spool import Spool
@@ -113,6 +114,10 @@ def test_objects_of_one_series_are_one_finding(lived: Journal, state: Path) -> N
     assert _told(lived, state, quick=True) == []
 
 
+def _write(folder: Path, text: str) -> None:
+    (folder / "result.json").write_text(text)
+
+
 def _no_objects(folder: Path) -> None:
     (folder / "result.json").write_text("{}")
 
@@ -131,6 +136,10 @@ RESULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no result.json": (lambda f: (f / "result.json").unlink(), "result.json is missing"),
     "no list of objects": (_no_objects, "result.json is missing"),
     "odd objects": (_odd_objects, "cannot be read"),
+    "a list": (lambda f: _write(f, "[1, 2]"), "result.json is missing"),
+    "a number": (lambda f: _write(f, "7"), "result.json is missing"),
+    "deep": (lambda f: _write(f, "[" * 100_000), "result.json is missing"),
+    "no text": (lambda f: (f / "result.json").write_bytes(b"\xff\xfe") and None, "is missing"),
 }
 
 
@@ -140,6 +149,9 @@ def test_result_that_is_not_what_was_written_is_found(
 ) -> None:
     damage, reason = RESULTS[what]
     damage(state / "results" / "r1")
+    assert [w["state"] for w in why(lived, "r1")] == [
+        "delivered"
+    ]  # the story can be told all the same
     (found,) = _told(lived, state)
     assert (found.kind, found.path) == ("result-damaged", str(state / "results" / "r1"))
     assert reason in found.remedy
