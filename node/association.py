@@ -110,7 +110,7 @@ class Connection:
         self, link: socket.socket, address: str, service: Service, idle_s: float, least_rate: float
     ) -> None:
         self.address, self.calling = address, ""
-        self.stored = self.same = 0
+        self.stored = self.same = self.messages = 0
         self._link, self._service, self._idle_s = link, service, idle_s
         self._request_s = min(REQUEST_S, idle_s)
         self._began, self._pace = time.monotonic(), Pace(least_rate)
@@ -352,6 +352,7 @@ class Connection:
         if message.arrival is not None:
             message.arrival.close()
         self._message = None
+        self.messages += 1
         if command.field != wire.C_CANCEL_RQ:
             self._send(wire.response(message.context, command, status, comment))
         self._pace.restart()

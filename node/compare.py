@@ -54,7 +54,14 @@ _PIXELS: Final = frozenset({Tag("PixelData"), Tag(0xFFFC, 0xFFFC)})
 """The pixels, compared apart, and the padding behind a data set."""
 _OF_THE_SYNTAX: Final = _PIXELS | {Tag("PhotometricInterpretation"), Tag("PlanarConfiguration")}
 """Elements that a change of transfer syntax may change."""
-_WINDOW: Final = frozenset({Tag("WindowCenter"), Tag("WindowWidth"), Tag(0x0028, 0x1055)})
+_DESCRIBED: Final = frozenset(
+    Tag(name)
+    for name in (
+        "WindowCenter", "WindowWidth", "BodyPartExamined", "ProtocolName",
+        "DeviceSerialNumber", "SoftwareVersions", "WindowCenterWidthExplanation",
+    )
+)  # fmt: skip
+"""What archives correct and add in the groups below, without another image."""
 _FIXED: Final = frozenset(
     Tag(name)
     for name in (
@@ -132,7 +139,7 @@ def _same_pixels(first: Path, second: Path) -> bool:
 
 
 def _is_fixed(tag: BaseTag) -> bool:
-    if tag.is_private or tag in _WINDOW:
+    if tag.is_private or tag in _DESCRIBED:
         return False
     return tag in _FIXED or tag.group in _FIXED_GROUPS
 

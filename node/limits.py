@@ -12,6 +12,8 @@ from typing import Final, Protocol
 PATIENCE_S: Final = 10.0
 """How far behind an association has to be before a new one may take its slot. A few seconds are the
 pause between two slices; a minute would keep a scanner waiting for a sender that hangs."""
+PATIENCE_AT_FIRST_S: Final = 2.0
+"""The same for an association that has not completed one message yet."""
 KNOWN_ADDRESSES: Final = 1024
 """Addresses remembered as known; a list without an end is memory that strangers could fill."""
 
@@ -52,9 +54,10 @@ class Pace:
 
 
 class Guest(Protocol):
-    """Who holds a slot."""
+    """Who holds a slot. messages: how many it has completed."""
 
     address: str
+    messages: int
 
     def behind_s(self) -> float:
         """Seconds behind the slowest rate."""
@@ -67,6 +70,10 @@ class Guest(Protocol):
     def end(self, reason: str) -> None:
         """End it; returns at once."""
         ...
+
+
+def _patience_s(guest: Guest) -> float:
+    return PATIENCE_S if guest.messages else PATIENCE_AT_FIRST_S
 
 
 @dataclass(slots=True)
@@ -107,8 +114,8 @@ class Slots:
 
     def _slowest(self, address: str | None) -> Guest | None:
         candidates = [g for g in self._guests if address in {None, g.address}]
-        slow = max(candidates, key=lambda g: g.behind_s(), default=None)
-        return slow if slow is not None and slow.behind_s() > PATIENCE_S else None
+        slow = [g for g in candidates if g.behind_s() > _patience_s(g)]
+        return max(slow, key=lambda g: g.behind_s(), default=None)
 
     def free(self, guest: Guest) -> None:
         """Take a slot back; a guest that holds none is no error."""

@@ -56,6 +56,9 @@ STRANGERS: Final = 64
 STRANGERS_PER_PEER: Final = 16
 SILENT_LOGGED_EVERY_S: Final = 60.0
 """A monitoring system opens and closes the port for ever: one line a minute and address, with the count."""
+SLOT_S: Final = 5.0
+"""Time that a request waits for a slot; peers wait 10 s and more for their answer."""
+_LOOK_S: Final = 0.1
 _ACCEPT_S: Final = 0.2
 _ABORT_S: Final = 3.0
 
@@ -181,14 +184,22 @@ class Receiver:
 
     def judge(self, connection: Connection, request: Request) -> Verdict:
         """Let a peer in, with a slot, or say why not."""
-        self._strangers.go(connection)
         verdict = self._admitted(request)
         if verdict.refusal is None:
             known = bool(self.config.peers or self.config.calling_ae_titles)
-            reason = self._slots.take(connection, known=known)
+            reason = self._slot(connection, known=known)
             if reason:
                 return Verdict({}, wire.LOCAL_LIMIT, reason)
+        self._strangers.go(connection)
         return verdict
+
+    def _slot(self, connection: Connection, *, known: bool) -> str:
+        """Get a slot, waiting a little for one: most senders do not try again when they are rejected."""
+        ends_at = time.monotonic() + SLOT_S
+        while reason := self._slots.take(connection, known=known):
+            if connection.gone() or time.monotonic() > ends_at or self._stopping.wait(_LOOK_S):
+                return reason
+        return ""
 
     def _admitted(self, request: Request) -> Verdict:
         config = self.config

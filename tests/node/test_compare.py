@@ -99,6 +99,10 @@ def _other_window(ds: Dataset) -> None:
     ds.WindowCenter = 7
 
 
+def _other_body_part(ds: Dataset) -> None:
+    ds.BodyPartExamined = "SPINE"
+
+
 def _other_polarity(ds: Dataset) -> None:
     ds.PhotometricInterpretation = "MONOCHROME1"
 
@@ -114,6 +118,7 @@ def _other_series(ds: Dataset) -> None:
         (_other_name, "corrected"),
         (_other_item, "corrected"),
         (_other_window, "corrected"),
+        (_other_body_part, "corrected"),
         (_one_element_less, "other"),
         (_other_position, "other"),
         (_other_series, "other"),

@@ -188,7 +188,8 @@ def test_closed_connection_holds_no_slot_even_before_its_thread_sees_it(
             assert _echo(peer) == 0
 
 
-def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any) -> None:
+def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("node.receive.SLOT_S", 0.0)
     node = listen(max_associations=6, max_associations_per_peer=3, reserved_associations=0)
     with ExitStack() as open_ones:
         for _ in range(3):
@@ -202,8 +203,9 @@ def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any) -> None
 
 
 def test_known_peers_keep_slots(
-    listen: Any, raw_peer: Any, write_series: Any, tmp_path: Any
+    listen: Any, raw_peer: Any, write_series: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:
+    monkeypatch.setattr("node.receive.SLOT_S", 0.0)
     node = listen(max_associations=4, reserved_associations=2)
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
@@ -224,6 +226,7 @@ def test_full_house_loses_who_hangs_not_who_comes(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("node.limits.PATIENCE_S", 0.2)
+    monkeypatch.setattr("node.limits.PATIENCE_AT_FIRST_S", 0.2)
     node = listen(max_associations=2, reserved_associations=0)
     with raw_peer(node.port).associate(ECHO) as hangs, raw_peer(node.port).associate(ECHO) as works:
         time.sleep(0.3)
@@ -233,6 +236,33 @@ def test_full_house_loses_who_hangs_not_who_comes(
             assert hangs.read()[0] == 7
             assert _echo(works) == 0
     assert "waited for a slot" in node.wait_for("AssociationEnded")[0]["reason"]
+
+
+def test_tricklers_from_its_own_address_do_not_keep_a_sender_out(
+    listen: Any, raw_peer: Any, write_series: Any, tmp_path: Any
+) -> None:
+    node = listen()  # as shipped
+    (path,) = write_series(tmp_path / "in", slices=1)
+    raw = path.read_bytes()
+    with ExitStack() as tricklers:
+        for _ in range(10):
+            slow = tricklers.enter_context(raw_peer(node.port)).associate()
+            command = slow.command(1, sop_class=MRImageStorage, sop_instance="1.2")
+            slow.send(slow.fragment(3, command) + slow.fragment(0, bytes(100))[:20])
+        with raw_peer(node.port).associate() as peer:
+            assert peer.store(raw[headers.split(raw)[0] :], "1.2.3.1") == 0
+    assert node.wait_for("AssociationEnded", 11)
+
+
+def test_request_that_waits_for_a_slot_gets_the_next_one(listen: Any, raw_peer: Any) -> None:
+    node = listen(max_associations=1)
+    with raw_peer(node.port).associate(ECHO) as first, raw_peer(node.port) as second:
+        assert _echo(first) == 0
+        second.send(second.request(ECHO))
+        time.sleep(0.3)
+        first.send(b"\x05\0\0\0\0\4\0\0\0\0")
+        assert second.read()[0] == 2
+        assert _echo(second) == 0
 
 
 # ---- one line for every end ----------------------------------------------------------------------
