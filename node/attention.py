@@ -92,7 +92,7 @@ def of_delivery(told: Mapping[str, Any]) -> Matter:
 
 
 def _faults(journal: Journal) -> Iterator[Matter]:
-    rows = [s for s in journal.series_in() if s.fault]
+    rows = journal.series_with_faults()
     for (step, state, reason), found in _grouped(
         rows, lambda s: (s.fault_step, str(s.state), s.fault)
     ):

@@ -249,12 +249,11 @@ def _mode(path: Path) -> int:
 
 
 def _attention(journal: Journal) -> Iterator[Finding]:
+    """What is stuck or kept apart. That a series is incomplete or failed is the series' affair: see `status`."""
     for m in attention(journal):
-        if m.state != "waiting":  # it waits for its time, which is in order
-            kind = (
-                f"{m.kind}-{m.state}" if m.kind in {"delivery", "withdrawal", "series"} else m.kind
-            )
-            yield Finding(kind, m.subject, f"{m.reason}; {m.remedy}", m.count)
+        if m.kind != "series" and m.state != "waiting":  # what waits for its time is in order
+            kind = f"{m.kind}-{m.state}" if m.kind in {"delivery", "withdrawal"} else m.kind
+            yield Finding(kind, m.subject, f"{m.reason}; {m.remedy}".removesuffix("; "), m.count)
 
 
 def _fault(error: Exception) -> str:

@@ -63,6 +63,11 @@ class SeriesTable(Database):
         rows = self._connection.execute(_SERIES + where, {**names, "now": self._now()})
         return [_series_row(r) for r in rows]
 
+    def series_with_faults(self) -> list[SeriesRow]:
+        """Series that `defer` put off, oldest fault first."""
+        rows = self._connection.execute(_SERIES + "WHERE fault <> '' ORDER BY fault_at, id")
+        return [_series_row(r) for r in rows]
+
     def defer(self, key: SeriesKey, step: str, reason: str, until: float) -> None:
         """Record that a step failed at a series for a reason that is not the series' state, and go on.
 

@@ -70,6 +70,35 @@ def test_node_in_order_has_no_finding(lived: Journal, state: Path) -> None:
     assert _told(lived, state) == []
 
 
+def test_incomplete_series_is_no_fault_of_the_node(lived: Journal, state: Path) -> None:
+    lived.request_retry(KEY.series)
+    lived.advance(KEY, E.RULES_ACCEPT)
+    lived.claim("w/2")
+    lived.advance(KEY, E.REFUSED, detail={"reason": "shear"})
+    assert _told(lived, state) == []
+
+
+def test_dead_delivery_is_found_and_a_waiting_one_is_not(
+    lived: Journal, state: Path, clock: Any
+) -> None:
+    lived.request_retry(KEY.series, force=True)
+    lived.advance(KEY, E.RULES_ACCEPT)
+    lived.claim("w/2")
+    folder = state / "results" / "r2"
+    (state / "results" / "r1").rename(folder)
+    (state / "results" / "r1").symlink_to(folder)
+    lived.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs", "web"])
+    _, pacs, web = lived.deliveries_of(KEY)
+    detail = {"reason": "seg.dcm: 0xA900"}
+    lived.advance_delivery(pacs.id, DeliveryEvent.PERMANENT_FAILURE, detail=detail)
+    lived.advance_delivery(
+        web.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
+    )
+    told = [f for f in _told(lived, state) if f.kind.startswith("delivery")]
+    assert [(f.kind, f.path, f.count) for f in told] == [("delivery-dead", "pacs", 1)]
+    assert told[0].remedy == "seg.dcm: 0xA900; `lumbar-node retry UID` sends again"
+
+
 def _flip(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
