@@ -103,6 +103,7 @@ class ObjectQuarantined:
 class ObjectRefused:
     """An object was refused before it was acknowledged."""
 
+    peer: str
     reason: str
     status: str
 

@@ -108,9 +108,10 @@ class Receiver:
     def start(self) -> int:
         """Listen; returns the port. Raises `PortBusy`."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        both = self.host == "::" and socket.has_dualstack_ipv6()
         try:
             self._listener = socket.create_server(
-                (self.host, self.port), family=family, backlog=BACKLOG
+                (self.host, self.port), family=family, backlog=BACKLOG, dualstack_ipv6=both
             )
         except OSError as error:
             raise PortBusy(
@@ -240,7 +241,7 @@ class Receiver:
     ) -> tuple[int, str]:
         """Answer one C-STORE; a fault of ours is never "permanent", so that the sender keeps its copy."""
         if arrival.refusal or arrival.incoming is None:
-            return self._refused(arrival.refusal)
+            return self._refused(connection, arrival.refusal)
         got = Received(
             arrival.incoming,
             command.sop_class,
@@ -251,11 +252,11 @@ class Receiver:
         try:
             kept = self._keep(got)
         except OSError as error:
-            return self._refused(f"{error.strerror or error}")
+            return self._refused(connection, f"{error.strerror or error}")
         except LumbarError as error:
-            return self._refused(str(error))
+            return self._refused(connection, str(error))
         except Exception as error:  # noqa: BLE001 - any other answer tells the sender to give up
-            return self._refused(described(error))
+            return self._refused(connection, described(error))
         connection.stored += kept in {"stored", "corrected"}
         connection.same += kept == "same"
         if kept != "quarantined":
@@ -306,8 +307,8 @@ class Receiver:
 
     # ---- one object ----
 
-    def _refused(self, reason: str) -> tuple[int, str]:
-        self.log.event(ObjectRefused(reason, "0xA700"))
+    def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
+        self.log.event(ObjectRefused(connection.address, reason, "0xA700"))
         return OUT_OF_RESOURCES, reason
 
     def _keep(self, got: Received) -> str:

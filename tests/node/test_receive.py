@@ -768,5 +768,7 @@ def test_unfinished_bytes_of_all_senders_are_bounded(
         first.link.close()
         node.wait_for("AssociationEnded")
         assert second.store(_data(path), "1.2.3.1") == 0
-    assert "max_unfinished_mb" in node.events("ObjectRefused")[0]["reason"]
+    (refused,) = node.events("ObjectRefused")
+    assert refused["peer"] == "127.0.0.1"
+    assert "max_unfinished_mb" in refused["reason"]
     assert len(node.files()) == 1
