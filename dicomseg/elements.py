@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 TEXT_LIMIT: Final = 1024
 """Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
@@ -21,10 +23,18 @@ BAD_VALUE: Final = Exception
 RecursionError … are no relatives of one another, and each of them is the value's fault."""
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
 def raw(ds: Dataset, keyword: str) -> Any:
     """Value of an attribute as pydicom gives it, None when absent, empty or unreadable."""
     try:
-        value = ds.get(keyword)
+        tag = _tag(keyword)
+        if tag not in ds:
+            return None
+        value = ds[tag].value
         if isinstance(value, str):
             return value or None
         if isinstance(value, Sequence) and len(value) == 0:
@@ -49,8 +59,9 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
             text = str(value)[:TEXT_LIMIT]
         except BAD_VALUE:
             continue
-        printable = "".join(c if c.isprintable() else " " for c in text)
-        out.append(" ".join(printable.split()))
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else " " for c in text)
+        out.append(" ".join(text.split()))
     return tuple(out)
 
 
