@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from node.errors import ClaimLost
+from node.errors import ClaimLost, IllegalTransition, UnknownUid
 from node.instance_table import CONFLICT, CORRECTED
 from node.journal import Journal
 from node.records import ResultRow, SeriesKey
@@ -210,3 +214,61 @@ def test_delivery_with_a_fault_waits_and_lets_others_pass(
     ]  # fmt: skip
     journal.advance_delivery(first.id, V.PEER_ACCEPTED)
     assert journal.deliveries_of(KEY)[0].fault == ""
+
+
+# ---- whatever comes, in any order ----------------------------------------------------------------
+
+_ACTIONS = ("add", "correct", "quarantine", "set_aside", "advance", "retry")
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(_ACTIONS),
+        st.integers(1, 3),  # SOP Instance UID
+        st.integers(1, 3),  # its bytes
+        st.sampled_from([KEY, OTHER]),
+    ),
+    max_size=25,
+)
+
+
+def _act(journal: Journal, make: Any, step: tuple[str, int, int, SeriesKey]) -> None:
+    action, number, content, key = step
+    facts = make(number, f"d{number}.{content}", study_uid=key.study, series_uid=key.series)
+    if action == "add":
+        journal.add_instance(facts)
+    elif action == "correct":
+        journal.correct(facts)
+    elif action == "quarantine":
+        journal.quarantine(facts, "broken")
+    elif action == "set_aside":
+        journal.set_aside(facts.sop_instance_uid, facts.digest, "cannot be read")
+    elif action == "advance":
+        for row in journal.series_in(S.RECEIVING):
+            journal.advance(row.key, E.WENT_QUIET)
+    else:
+        with suppress(IllegalTransition, UnknownUid):
+            journal.request_retry(key.series)
+
+
+@given(_STEPS)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_counts_and_states_hold_whatever_comes(
+    facts: Any, clock: Any, steps: list[tuple[str, int, int, SeriesKey]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal.open(Path(folder) / "journal.sqlite", clock)
+        came = set()
+        for step in steps:
+            _act(journal, facts, step)
+            if step[0] in {"add", "correct", "quarantine"}:
+                came.add((f"1.2.3.{step[1]}", f"d{step[1]}.{step[2]}"))
+        every = list(journal.all_instances())
+        assert {(i.sop_instance_uid, i.digest) for i in every} == came  # nothing is lost
+        stored = [i for i in every if i.state is InstanceState.STORED]
+        assert len({i.sop_instance_uid for i in stored}) == len(stored)
+        assert all(i.reason for i in every if i.state is not InstanceState.STORED)
+        for row in journal.series_in():
+            assert row.instances == len(journal.instances_of(row.key))
+            assert (row.instances == 0) == (row.state in {S.QUARANTINED, S.SUPERSEDED})
+        journal.close()
