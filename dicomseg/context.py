@@ -18,6 +18,7 @@ from pydicom.sr.coding import Code as DicomCode
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from dicomseg.charset import ascii_text
 from dicomseg.clean import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
 from dicomseg.identity import Identity, ResultKey, device_uid, uid_of
 from dicomseg.pixels import Source
@@ -240,12 +241,10 @@ def freeze(ds: Dataset, run: Run, role: str) -> None:
 
 def algorithm(run: Run) -> dict[str, Any]:
     """Return name, version and parameters of the algorithm, for algorithm identification."""
-    engine = run.segmentation.engine
+    engine, software = run.segmentation.engine, run.identity.software_version
     return {
-        "name": f"{run.identity.model_name} {engine.name}"[:64],
-        "version": f"{run.identity.software_version}, model {engine.version} {engine.digest[:16]}"[
-            :64
-        ],
+        "name": ascii_text(f"{run.identity.model_name} {engine.name}")[:64],
+        "version": ascii_text(f"{software}, model {engine.version} {engine.digest[:16]}")[:64],
         "parameters": {
             "engine": engine.engine,
             "precision": engine.precision,

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
 
+from dicomseg.charset import ascii_text
 from dicomseg.context import RESEARCH_ONLY, Run, algorithm, carrier, concept, equipment, freeze
 from dicomseg.identity import tracking_uid
 from dicomseg.series import Grid
@@ -77,7 +78,9 @@ def encode(run: Run) -> Dataset:
         software_versions=run.identity.software_version,
         device_serial_number=run.identity.device_serial_number,
         content_label="LUMBAR_L45",
-        content_description=f"L4/5 structures, model {engine.name} {engine.version}"[:64],
+        content_description=ascii_text(f"L4/5 structures, model {engine.name} {engine.version}")[
+            :64
+        ],
         content_creator_name="lumbar-node^",
         series_description=f"L4/5 segmentation ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,

@@ -52,6 +52,9 @@ class _Section(BaseModel):
 
 S = TypeVar("S", bound=_Section)
 
+_TEXT: Final = r"^[^\\\x00-\x1f\x7f]*$"
+"""What a text of one line may hold in an object (PS3.5 6.2): no backslash, no control character."""
+
 
 class NodeConfig(_Section):
     """`[node]`: who the node is."""
@@ -70,8 +73,9 @@ class NodeConfig(_Section):
         default="lumbar-node", description="The node's name in its log and its status."
     )
     station: str = Field(
-        default="", description="Station Name in the results; empty leaves it out."
-    )
+        default="", max_length=16, pattern=_TEXT,
+        description="Station Name in the results; empty leaves it out.",
+    )  # fmt: skip
 
 
 class ReceiveConfig(_Section):
@@ -255,12 +259,19 @@ class ModelConfig(_Section):
 class ResultsConfig(_Section):
     """`[results]`: how the objects name their maker. A change here makes new results."""
 
-    manufacturer: str = Field(default="lumbar-node", min_length=1, description="Manufacturer.")
-    model_name: str = Field(
-        default="lumbar-node", min_length=1, description="Manufacturer's Model Name."
+    manufacturer: str = Field(
+        default="lumbar-node",
+        min_length=1,
+        max_length=64,
+        pattern=_TEXT,
+        description="Manufacturer.",
     )
+    model_name: str = Field(
+        default="lumbar-node", min_length=1, max_length=64, pattern=_TEXT,
+        description="Manufacturer's Model Name.",
+    )  # fmt: skip
     device_serial_number: str = Field(
-        default="0", min_length=1, description="Device Serial Number."
+        default="0", min_length=1, max_length=64, pattern=_TEXT, description="Device Serial Number."
     )
 
 

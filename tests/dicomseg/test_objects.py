@@ -468,12 +468,20 @@ def enhanced(slices: list[Dataset], *, shared: bool) -> Dataset:
     return ds
 
 
-@pytest.mark.parametrize("form", ["classic", "shared", "per frame"])
+FORMS: dict[str, Callable[[list[Dataset]], list[Dataset]]] = {
+    "classic": list,
+    "shared": lambda slices: [enhanced(slices, shared=True)],
+    "per frame": lambda slices: [enhanced(slices, shared=False)],
+    "a file per frame": lambda slices: [enhanced([one], shared=False) for one in slices],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_segments_lie_on_the_source_and_name_its_images(
     studio: Any, tmp_path: Path, form: str
 ) -> None:
     slices = studio.slices()
-    whole = slices if form == "classic" else [enhanced(slices, shared=form == "shared")]
+    whole = FORMS[form](slices)
     files = studio.encode(whole)
     assert errors_of(files, tmp_path) == []
     assert np.array_equal(labels_of(files, studio), studio.found.sides.array)
@@ -481,11 +489,11 @@ def test_segments_lie_on_the_source_and_name_its_images(
     for frame in seg.PerFrameFunctionalGroupsSequence:
         (item,) = frame.DerivationImageSequence[0].SourceImageSequence
         position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        if form == "classic":
-            n = int(item.ReferencedSOPInstanceUID.rsplit(".", 1)[-1]) - 1
-        else:
+        assert item.ReferencedSOPClassUID == whole[0].SOPClassUID
+        if len(whole) == 1:
             n = len(slices) - item.ReferencedFrameNumber
-            assert item.ReferencedSOPClassUID == EnhancedMRImageStorage
+        else:
+            n = int(item.ReferencedSOPInstanceUID.rsplit(".", 1)[-1]) - 1
         assert np.allclose(position, np.array(slices[n].ImagePositionPatient, float), atol=1e-4)
     referenced = [i.ReferencedSOPInstanceUID for i in seg.SourceImageSequence]
     assert set(referenced) == {str(ds.SOPInstanceUID) for ds in whole}

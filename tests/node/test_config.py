@@ -96,6 +96,16 @@ def test_effective_file_is_read_back_equal(tmp_path: Path) -> None:
             10,
             'unknown key "node.destination.hots"; did you mean "host"?',
         ),
+        (
+            SMALLEST + 'station = "magnetom-of-ward-7"\n',
+            3,
+            '"node.station": string should have at most 16',
+        ),
+        (
+            SMALLEST + '[results]\nmanufacturer = "a\\\\b"\n',
+            4,
+            '"results.manufacturer": string should match',
+        ),
         (SMALLEST + "port = 70000\n", 3, '"node.port": input should be less than or equal to'),
         ('[node]\nhost = "h"\n', 1, '"node.ae_title" is missing'),
         ("", 1, '"node" is missing'),
