@@ -717,3 +717,21 @@ def test_no_header_whatsoever_stops_an_encoder(studio: Any, put_raw: Any, first:
         rehearse(plan)
         told = " ".join(f.text for f in plan.headers.findings)
         assert told.isascii(), seed
+
+
+def test_empty_attributes_are_no_faults(studio: Any, put_raw: Any) -> None:
+    def change(ds: Dataset) -> None:
+        empty = Dataset()
+        empty.RequestedProcedureID = empty.ScheduledProcedureStepID = ""
+        ds.RequestAttributesSequence = [empty]
+        ds.ProcedureCodeSequence = []
+        for keyword in (
+            "PregnancyStatus",
+            "PatientWeight",
+            "PatientBirthDate",
+            "PatientAge",
+            "EthnicGroup",
+        ):
+            put_raw(ds, keyword, b"")
+
+    assert warnings_of(studio.encode(changed(studio, change))) == {}
