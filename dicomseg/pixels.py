@@ -185,7 +185,8 @@ def _read(instance: Instance) -> Dataset:
     except Exception as error:
         raise _undecodable(name, error) from error
     photometric = elements.text(ds, "PhotometricInterpretation")
-    if elements.integer(ds, "SamplesPerPixel") != 1 or not photometric.startswith("MONOCHROME"):
+    samples = elements.integer(ds, "SamplesPerPixel")
+    if samples not in {None, 1} or not photometric.startswith("MONOCHROME"):
         raise PixelsNotGrey(f"{name}: {photometric} pixels; use the original MR series")
     return ds
 

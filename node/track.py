@@ -19,7 +19,7 @@ from typing import Final
 from dicomseg import headers
 from dicomseg.headers import Instance
 from dicomseg.predicates import MR_CLASSES
-from dicomseg.series import Gaps, Grid, assemble, count_differs, expected_count
+from dicomseg.series import Gaps, Grid, assemble, count_differs, expected_count, images
 from node.clock import Ages, Clock
 from node.config import TrackConfig
 from node.events import EventLog, SeriesTracked
@@ -89,7 +89,7 @@ def decide(
     if (
         (settled or quiet)
         and instances
-        and not any(could_accept(i, rules) for i in (instances[0], instances[-1]))
+        and not any(could_accept(i, rules) for i in (images(instances)[0], images(instances)[-1]))
     ):
         return Decision(SeriesEvent.SETTLED_INELIGIBLE)
     if not quiet:

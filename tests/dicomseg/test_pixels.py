@@ -1,5 +1,6 @@
 """Pixels land at their place in the patient, whatever the order, orientation or transfer syntax."""
 
+import copy
 import random
 import shutil
 import subprocess
@@ -337,6 +338,30 @@ def test_of_several_stacks_the_frames_of_one_are_used(scan, save):
     assert source.grid.frame_order == tuple(range(13, -1, -1))
     assert [(a.code, a.count) for a in source.grid.set_aside] == [("mixed-orientations", 12)]
     assert np.array_equal(source.volume.array, scan.pixels())
+
+
+@pytest.mark.parametrize("order", ["by contrast", "by slice"])
+def test_of_a_dixon_in_one_object_the_water_frames_are_used(scan, save, order):
+    ds = scan.enhanced()
+    count, planes = scan.shape[0], scan.pixels()[::-1]
+    frames, pixels = [], []
+    pairs = [(kind, n) for kind in ("FAT", "WATER", "IN_PHASE") for n in range(count)]
+    for kind, n in sorted(pairs, key=lambda p: p[1]) if order == "by slice" else pairs:
+        frame = copy.deepcopy(ds.PerFrameFunctionalGroupsSequence[n])
+        told = Dataset()
+        told.FrameType, told.ComplexImageComponent = (
+            ["ORIGINAL", "PRIMARY", "DIXON", kind],
+            "MAGNITUDE",
+        )
+        frame.MRImageFrameTypeSequence = [told]
+        frames.append(frame)
+        pixels.append(planes[n] + {"FAT": 1000, "WATER": 0, "IN_PHASE": 2000}[kind])
+    ds.PerFrameFunctionalGroupsSequence, ds.NumberOfFrames = frames, len(frames)
+    ds.PixelData = np.stack(pixels).astype(np.uint16).tobytes()
+    source = loaded(save([ds]))
+    assert np.array_equal(source.volume.array, scan.pixels())
+    assert [(a.code, a.count) for a in source.grid.set_aside] == [("mixed-contrasts", count)] * 2
+    assert source.grid.reaches(len(frames))
 
 
 @pytest.mark.parametrize("big", [(128, 2048, 2048), (100_000, 512, 512), (12, 65535, 65535)])

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
+from dicomseg import objects
 from dicomseg.contrast import contrast_of, dixon_of
 from dicomseg.headers import from_dataset
 from dicomseg.series import Gaps, Grid, assemble, expected_count, grids
@@ -26,6 +30,17 @@ def whole(scan):
         replace(from_dataset(ds, Path(f"{n}.dcm"), ""), pixel_digest=f"p{n}", acquisition_number=1)
         for n, ds in enumerate(scan.datasets())
     ]
+
+
+@pytest.mark.parametrize("announced", [None, 14, 20])
+def test_what_is_set_aside_is_a_warning_of_the_result(whole, announced):
+    told = [replace(i, images_in_acquisition=announced) for i in whole]
+    found = assemble([*told, another(told[3], sop_class_uid=SECONDARY_CAPTURE, **BARE)])
+    assert isinstance(found, Grid)
+    warnings = objects._of_series(found)
+    assert [w.code for w in warnings] == ["set_aside", *["count_differs"] * (announced == 20)]
+    assert "instance 99: no MR image" in warnings[0].text
+    assert {w.severity for w in warnings} == {"warning"}
 
 
 def another(instance, number=99, **changes):
@@ -286,7 +301,7 @@ def test_of_two_stacks_the_larger_one_is_used_and_the_other_named(whole):
     assert [(a.code, a.count) for a in found.set_aside] == [("mixed-orientations", 12)]
 
 
-def test_all_volumes_are_given_the_preferred_first(whole):
+def test_all_volumes_are_giventhe_preferred_first(whole):
     kinds = ["FAT", "OPP_PHASE", "WATER", "IN_PHASE"]
     given = [
         i
@@ -388,3 +403,56 @@ def test_contrasts_have_names_for_messages():
     assert contrast_of(("ORIGINAL", "PRIMARY", "P")).name == "phase"
     assert contrast_of(("ORIGINAL", "PRIMARY", "M"), "IMAGINARY").name == "imaginary"
     assert contrast_of(("ORIGINAL", "PRIMARY", "M")).name == "plain"
+
+
+CHANGES = [
+    {},
+    {},
+    {"acquisition_number": 2},
+    {"echo_time_ms": 20.0},
+    {"echo_time_ms": None},
+    {"image_type": ("DERIVED", "SECONDARY")},
+    {"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")},
+    {"sop_class_uid": SECONDARY_CAPTURE},
+    {"frame_of_reference_uid": "7.7"},
+    {"spacing_mm": (0.0, 3.0)},
+    {"row_lps": (0.0, 0.0, 0.0)},
+    {"pixel_digest": ""},
+    {"rows": None},
+    BARE,
+    SAGITTAL,
+    {"frames": 3, "frame_positions_lps": ((0.0, 0.0, 0.0),) * 3},
+]
+
+
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@drawn(
+    picks=st.lists(
+        st.tuples(
+            st.integers(0, 13),
+            st.sampled_from(CHANGES),
+            st.tuples(*[st.sampled_from([0.0, 0.0, 0.0, 0.05, -0.3, 0.9, 5e3])] * 3),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_a_series_holds_its_grid_lies_where_its_slices_do(whole, picks):
+    given = []
+    for n, (index, changes, shift) in enumerate(picks):
+        one = moved(whole[index], shift)
+        given.append(replace(one, sop_instance_uid=f"8.{n}", instance_number=n, **changes))
+    found = assemble(given)
+    if isinstance(found, Gaps):
+        assert found.text
+        return
+    slices = len(found.frame_order or found.instances)
+    assert found.shape[0] == slices
+    if not found.frame_order:
+        places = found.affine[:3, 3] + np.outer(np.arange(slices), found.affine[:3, 0])
+        off = places - np.array([i.position_lps for i in found.instances])
+        assert np.linalg.norm(off, axis=1).max() <= 0.1 + 1e-9
+        aside = sum(a.count for a in found.set_aside if a.code != "several-volumes")
+        frames = sum(i.frames > 1 and i.sop_class_uid != SECONDARY_CAPTURE for i in given)
+        assert slices + aside >= len(given) - frames
