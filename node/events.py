@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -270,9 +271,14 @@ class EventLog:
         """Write one event."""
         if not is_dataclass(event) or isinstance(event, type):
             raise TypeError("events are dataclass instances")
-        self._log.msg(type(event).__name__, **asdict(event))
+        self._write(type(event).__name__, asdict(event))
 
     def relay(self, told: Mapping[str, Any]) -> None:
         """Write an event of another process, as that one put it."""
         rest = {k: v for k, v in told.items() if k not in {"event", "timestamp"}}
-        self._log.msg(str(told["event"]), **rest)
+        self._write(str(told["event"]), rest)
+
+    def _write(self, name: str, fields: Mapping[str, Any]) -> None:
+        # A terminal that was closed, a full disk: a line that cannot be written stops nothing.
+        with suppress(OSError, ValueError):
+            self._log.msg(name, **fields)

@@ -21,7 +21,7 @@ from node.events import SeriesEnded, unheard
 from node.journal import Journal
 from node.records import SeriesRow
 from node.rows import PutOff, each, headers_of
-from node.rules import Rule, Verdict, judge
+from node.rules import Rule, Verdict, could_accept, judge
 from node.states import SeriesEvent, SeriesState
 
 TWIN_TIME_TOLERANCE_MS: Final = 0.5
@@ -168,6 +168,7 @@ class Selection:
     told: Callable[[object], None] = unheard
     read: Callable[[Path], Instance] = headers.read
     _ages: Ages = field(init=False)
+    _eligible: dict[int, bool] = field(default_factory=dict)
     _made: dict[int, tuple[tuple[int, float], Candidate | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,6 +179,7 @@ class Selection:
         rows = self.journal.series_due(SeriesState.COMPLETE)
         if not rows:
             self._made.clear()
+            self._eligible.clear()
         moved = each(rows, self._judge, PutOff(self.journal, "select", self.clock, self.told))
         self._ages.keep({r.id for r in rows} | {r.key.study for r in rows})
         return moved
@@ -221,8 +223,15 @@ class Selection:
         study = self.journal.study_series(row.key.study)
         newest_at = max(s.last_at for s in study)
         silent_s = self._ages.of(row.key.study, newest_at, newest_at)
-        receiving = any(s.state is SeriesState.RECEIVING for s in study)
-        return receiving or silent_s < min(self.settle_s, TWIN_S)
+        receiving = [s for s in study if s.state is SeriesState.RECEIVING]
+        return silent_s < min(self.settle_s, TWIN_S) or any(map(self._may_be_eligible, receiving))
+
+    def _may_be_eligible(self, row: SeriesRow) -> bool:
+        """Whether a series that still comes may be a twin: no rule could accept most of a study's others."""
+        if row.id not in self._eligible:
+            found, _ = headers_of(self.journal, row.key, self.read, self.told)
+            self._eligible[row.id] = not found or could_accept(found[0], self.rules)
+        return self._eligible[row.id]
 
     def _rivals(self, row: SeriesRow, mine: Candidate) -> list[Candidate]:
         """Other series of the study that could be preferred to this one."""

@@ -18,7 +18,7 @@ from node.backoff import wait_s
 from node.clock import Ages, Clock
 from node.config import WorkConfig
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, WorkerEnded
+from node.events import EventLog, StepFailed, WorkerEnded, described, trace_of
 from node.journal import Journal
 from node.records import SeriesKey, SeriesRow
 from node.rows import PutOff, each
@@ -104,11 +104,7 @@ class Workers:
         rows = self.journal.claims()
         moved = each(rows, self._check, PutOff(self.journal, "work", self.clock, self.log.event))
         self._ages.keep({(part, r.id) for r in rows for part in ("claim", "beat")})
-        for process in self.processes:
-            if not process.running:
-                self._restart(process)
-            elif process.ready:
-                self._ends.pop(process.name, None)
+        each(self.processes, self._tend, self._cannot_start)
         return moved
 
     def stop(self, timeout_s: float) -> None:
@@ -121,7 +117,12 @@ class Workers:
         for row in self.journal.claims():
             hand_back(self.journal, row, "the node was stopped")
 
-    def _restart(self, process: WorkerProcess) -> None:
+    def _tend(self, process: WorkerProcess) -> bool:
+        """Start a worker that does not run, when its time has come."""
+        if process.running:
+            if process.ready:
+                self._ends.pop(process.name, None)
+            return False
         now = self.clock.monotonic()
         if process.starts and process.name not in self._start_at:
             ends = self._ends[process.name] = self._ends.get(process.name, 0) + 1
@@ -134,6 +135,12 @@ class Workers:
         if now >= self._start_at.get(process.name, now):
             self._start_at.pop(process.name, None)
             process.start()
+            return True
+        return False
+
+    def _cannot_start(self, process: WorkerProcess, error: Exception) -> None:
+        """Say that the machine has no room for a worker; it counts as an end, and waits as after one."""
+        self.log.event(StepFailed(f"start {process.name}", described(error), trace_of(error)))
 
     def _check(self, row: SeriesRow) -> bool:
         """Give one claim back when nobody alive holds it."""

@@ -7,6 +7,7 @@ one transaction, and the same input finds the folder that is already there.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sqlite3
@@ -238,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
     given = parser.parse_args(arguments)
     catch_all(EventLog("worker"))
+    faulthandler.enable()  # a crash in native code says where it was called: places, no values
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is the supervisor's

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from io import StringIO
+
+import pytest
+
+from node.events import EventLog, NodeReady
 
 COMPLAINS = """
 import logging
@@ -54,6 +59,18 @@ logging.getLogger("sqlite").info("Doe^Jane")
 Broken()
 fail()
 """
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error"), BrokenPipeError(), ValueError("closed")]
+)
+def test_line_that_cannot_be_written_stops_nothing(error: Exception) -> None:
+    class Gone(StringIO):
+        def write(self, text: str) -> int:
+            raise error from OSError(text)
+
+    EventLog("t", Gone()).event(NodeReady(1))
+    EventLog("t", Gone()).relay({"event": "NodeReady"})
 
 
 def test_what_is_raised_anywhere_is_an_event_with_class_and_place() -> None:

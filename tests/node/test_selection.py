@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from dicomseg import headers
+from node import selection
+from node.events import RowFailed
 from node.journal import Journal
 from node.records import InstanceFacts, SeriesKey
 from node.rules import DEFAULT_RULES
@@ -103,6 +105,63 @@ def test_uncorrected_series_waits_while_another_is_arriving_but_not_for_ever(
     clock.pass_s(1)
     assert step.run_once() == 1
     assert _state(journal, key) is SeriesState.SELECTED
+
+
+def test_uncorrected_series_waits_for_no_series_that_cannot_be_its_twin(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a"))
+    _receive(journal, write_series(tmp_path / "b", series="1.2.4", slices=3, EchoTime=20.0))
+    step = _step(journal, clock)
+    assert step.run_once() == 0  # the study is not silent yet
+    clock.pass_s(SETTLE_S)
+    assert step.run_once() == 1
+    assert _state(journal, key) is SeriesState.SELECTED
+
+
+def test_clock_that_is_set_back_delays_no_uncorrected_series(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any
+) -> None:
+    key = _complete(journal, write_series(tmp_path / "a"))
+    step = _step(journal, clock)
+    assert step.run_once() == 0
+    clock.jump_s(-3600)
+    clock.pass_s(SETTLE_S)
+    assert step.run_once() == 1
+    assert _state(journal, key) is SeriesState.SELECTED
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Doe^Jane"), RecursionError(), ZeroDivisionError()])
+def test_series_that_cannot_be_judged_is_put_off_and_no_other(
+    journal: Journal, clock: Any, tmp_path: Path, write_series: Any, monkeypatch: Any, error: Any
+) -> None:
+    bad = _complete(journal, write_series(tmp_path / "a", ImageType=CORRECTED))
+    good = _complete(journal, write_series(tmp_path / "b", series="1.2.4"))
+    judge, broken = selection.candidate, [True]
+
+    def sometimes(series: str, *rest: Any) -> Any:
+        if series == "1.2.3" and broken:
+            raise error
+        return judge(series, *rest)
+
+    monkeypatch.setattr(selection, "candidate", sometimes)
+    heard: list[Any] = []
+    step = Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append)
+    step.run_once()
+    clock.pass_s(SETTLE_S)
+    for _ in range(5):
+        step.run_once()
+    assert (
+        _state(journal, good) is SeriesState.SELECTED
+    )  # also as a possible twin it is in nobody's way
+    row = journal.series(bad)
+    assert (row.state, row.fault_step) == (SeriesState.COMPLETE, "select")
+    assert "Doe" not in row.fault
+    assert len([h for h in heard if isinstance(h, RowFailed)]) == 1
+    broken.clear()
+    clock.pass_s(row.try_at - clock.wall() + 0.1)
+    step.run_once()
+    assert _state(journal, bad) is SeriesState.SELECTED
 
 
 def test_of_twins_the_corrected_one_is_chosen_and_named(

@@ -398,6 +398,26 @@ def test_claim_of_a_crashed_worker_says_how_it_ended(
     )  # fmt: skip
 
 
+def test_worker_that_cannot_be_started_keeps_no_other_from_it(
+    journal: Journal, clock: Any, monkeypatch: Any
+) -> None:
+    first, second = FakeProcess(starts=0, running=False), FakeProcess("w2", starts=0, running=False)
+
+    def no_room() -> None:
+        first.starts += 1
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(first, "start", no_room)
+    log = StringIO()
+    workers = Workers((first, second), WorkConfig(), journal, clock, EventLog("t", log))  # type: ignore[arg-type]
+    for _ in range(100):
+        workers.run_once()
+        clock.pass_s(0.1)
+    assert second.running
+    assert 2 < first.starts < 6
+    assert "Resource temporarily unavailable" in log.getvalue()
+
+
 def test_ordered_stop_hands_the_series_back_as_if_it_had_not_been_begun(
     journal: Journal, clock: Any, tmp_path: Path, write_series: Any
 ) -> None:
