@@ -38,10 +38,10 @@ class Database:
         now: seconds since 1970. Raises `JournalTooNew`, `JournalDamaged`, `StateRefused`.
         """
         journal = cls(path, now, journal_file.for_service)
-        with _refusing(path):
+        with _opening(journal, path):
             private_folder(path.parent)
             migrate(journal._connection, path)
-        journal.check_pages()
+            journal.check_pages()
         return journal
 
     @classmethod
@@ -62,7 +62,7 @@ class Database:
         cls, path: Path, now: Callable[[], float], connect: Callable[[Path], sqlite3.Connection]
     ) -> Self:
         journal = cls(path, now, connect)
-        with _refusing(path):
+        with _opening(journal, path):
             if not path.exists():
                 raise StateRefused(
                     f"{path}: no journal; start `lumbar-node serve`, or give the configuration with --config"
@@ -72,8 +72,10 @@ class Database:
 
     def check_pages(self) -> None:
         """Look at every page once, so that damage is known before it matters. Raises `JournalDamaged`."""
-        with _refusing(self._path):
+        try:
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise journal_file.refusal(self._path, error) from error
         if found != "ok":
             raise journal_file.damaged(self._path, found)
 
@@ -126,9 +128,13 @@ class Database:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the disk say into one line with a remedy."""
+def _opening(journal: Database, path: Path) -> Iterator[None]:
+    """Close a journal that is refused, and say in one line what SQLite and the disk said of it."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        journal.close()
         raise journal_file.refusal(path, error) from error
+    except StateRefused:
+        journal.close()
+        raise

@@ -402,3 +402,25 @@ def test_journal_that_another_program_holds_is_said(
         )
         assert run(["list", "--config", str(config)]) == 0
     journal.close()
+
+
+COMMANDS = (
+    ("list",), ("status",), ("why", KEY.series), ("doctor",), ("jobs", "list"), ("models", "list"),
+    ("retry", KEY.series), ("jobs", "enqueue", "1"), ("jobs", "cancel", "1"),
+    ("models", "rollback", "--by", "MEIER", "--reason", "worse"),
+    ("models", "promote", "1", "--by", "MEIER", "--reason", "better"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c[:2]))
+def test_every_command_says_what_to_do_with_an_older_journal_and_leaves_it(
+    old_journal: Path, tmp_path: Path, command: tuple[str, ...], capsys: Any
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[node]\nae_title = "NODE"\nstate = "{tmp_path}"\n')
+    before = old_journal.read_bytes()
+    assert run([*command, "--config", str(config)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("start `lumbar-node serve` of this version, which migrates it")
+    assert old_journal.read_bytes() == before
+    assert _names(tmp_path) == ["config.toml", "journal.sqlite"]
