@@ -1,4 +1,4 @@
-"""What a peer may take of the node: time, slots and unfinished bytes. No sockets here."""
+"""What a peer may take of the node: time, slots, unfinished bytes and lines of the log. No sockets here."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ PATIENCE_AT_FIRST_S: Final = 2.0
 """The same for an association that has not completed one message yet."""
 KNOWN_ADDRESSES: Final = 1024
 """Addresses remembered as known; a list without an end is memory that strangers could fill."""
+LOG_WINDOW_S: Final = 60.0
+LINES_PER_PEER: Final = 30
+"""Refused connections of one address that get a line each within the window; the rest are counted, so
+that a flood of garbage does not fill the disk with its log."""
+LINES_OF_SILENCE: Final = 1
+"""A monitoring system opens and closes the port for ever: one line a window, with the count."""
 
 
 @dataclass(slots=True)
@@ -192,3 +198,39 @@ class Unfinished:
         """Forget bytes whose object is kept or gone."""
         with self._lock:
             self.total -= count
+
+
+@dataclass(slots=True)
+class _Window:
+    """Lines about one address since then, and those left out since the last one."""
+
+    began: float
+    written: int = 0
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class Lines:
+    """Lines of the log about refused connections, by address."""
+
+    _windows: dict[tuple[str, bool], _Window] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, address: str, *, silence: bool) -> int | None:
+        """Number of lines left out since the last one, or None when this one is left out too.
+
+        silence: the connection said nothing at all.
+        """
+        now, most = time.monotonic(), LINES_OF_SILENCE if silence else LINES_PER_PEER
+        with self._lock:
+            window = self._windows.setdefault((address, silence), _Window(now))
+            if now - window.began > LOG_WINDOW_S:
+                window.began, window.written = now, 0
+            if window.written >= most:
+                window.left_out += 1
+                return None
+            if len(self._windows) > KNOWN_ADDRESSES:
+                del self._windows[next(iter(self._windows))]
+            left_out, window.left_out = window.left_out, 0
+            window.written += 1
+            return left_out

@@ -44,7 +44,7 @@ from node.events import (
 from node.incoming import Arrival
 from node.instance_table import CONFLICT
 from node.journal import Journal
-from node.limits import Slots, Strangers, Unfinished
+from node.limits import Lines, Slots, Strangers, Unfinished
 from node.records import InstanceFacts, InstanceRow
 from node.spool import Spool, Stored, file_meta, name_of
 from node.states import InstanceState
@@ -54,21 +54,11 @@ BACKLOG: Final = 64
 STRANGERS: Final = 64
 """Connections that may wait with their association request."""
 STRANGERS_PER_PEER: Final = 16
-SILENT_LOGGED_EVERY_S: Final = 60.0
-"""A monitoring system opens and closes the port for ever: one line a minute and address, with the count."""
 SLOT_S: Final = 5.0
 """Time that a request waits for a slot; peers wait 10 s and more for their answer."""
 _LOOK_S: Final = 0.1
 _ACCEPT_S: Final = 0.2
 _ABORT_S: Final = 3.0
-
-
-@dataclass(slots=True)
-class _Silent:
-    """Connections of one address that closed without a byte."""
-
-    count: int = 0
-    logged_at: float = -SILENT_LOGGED_EVERY_S
 
 
 @dataclass(slots=True)
@@ -91,7 +81,7 @@ class Receiver:
     _listener: socket.socket | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _connections: set[Connection] = field(default_factory=set)
-    _silent: dict[str, _Silent] = field(default_factory=dict)
+    _lines: Lines = field(default_factory=Lines)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -266,10 +256,11 @@ class Receiver:
     def refused(self, connection: Connection, reason: str) -> None:
         """Log a connection that ended before there was an association."""
         self._strangers.go(connection)
-        if reason:
-            self.log.event(AssociationRefused(connection.address, reason))
-        else:
-            self._closed_silently(connection.address)
+        more = self._lines.take(connection.address, silence=not reason)
+        if more is not None:
+            counted = f" ({more} more of this address before)" if more else ""
+            told = reason or "closed without a byte"
+            self.log.event(AssociationRefused(connection.address, told + counted))
 
     def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
         """Log the end of an association; its slot is free."""
@@ -290,20 +281,6 @@ class Receiver:
         self.journal.close()
         with self._lock:
             self._connections.discard(connection)
-
-    def _closed_silently(self, address: str) -> None:
-        now = time.monotonic()
-        with self._lock:
-            silent = self._silent.setdefault(address, _Silent())
-            silent.count += 1
-            count = silent.count
-            if now - silent.logged_at < SILENT_LOGGED_EVERY_S:
-                return
-            silent.count, silent.logged_at = 0, now
-            if len(self._silent) > STRANGERS:
-                del self._silent[next(iter(self._silent))]
-        reason = f"closed without a byte, {count} since the last line about it"
-        self.log.event(AssociationRefused(address, reason))
 
     # ---- one object ----
 

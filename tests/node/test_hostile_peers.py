@@ -294,6 +294,47 @@ def test_what_is_no_request_has_one_line_with_peer_and_reason(
     assert reason in line["reason"]
 
 
+def test_flood_of_garbage_is_counted_and_the_count_is_written(
+    listen: Any, raw_peer: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("node.limits.LOG_WINDOW_S", 1.5)
+    monkeypatch.setattr("node.limits.LINES_PER_PEER", 3)
+    node = listen()
+
+    def garbage() -> None:
+        with raw_peer(node.port) as peer:
+            peer.send(b"GET /").read()
+
+    for _ in range(5):
+        garbage()
+    with raw_peer(node.port, source="127.0.0.2") as other:
+        other.send(b"GET /").read()
+    lines = node.wait_for("AssociationRefused", 4)
+    assert [e["peer"] for e in lines] == ["127.0.0.1"] * 3 + ["127.0.0.2"]
+    time.sleep(1.6)
+    garbage()
+    assert node.wait_for("AssociationRefused", 5)[4]["reason"].endswith(
+        "(2 more of this address before)"
+    )
+
+
+def test_listener_goes_on_when_there_is_no_thread_left(
+    listen: Any, raw_peer: Any, monkeypatch: Any
+) -> None:
+    node = listen()
+
+    def none_left(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.association.Connection.start", none_left)
+        with raw_peer(node.port) as peer:
+            assert peer.read()[0] == 0
+    with raw_peer(node.port).associate(ECHO) as peer:
+        assert _echo(peer) == 0
+    assert node.wait_for("AssociationRefused")[0]["reason"] == "no thread left for it"
+
+
 def _command(raw_peer: Any, **changes: Any) -> bytes:
     fields = {"field": 1, "sop_class": MRImageStorage, "sop_instance": "1.2.3.1", **changes}
     command: bytes = raw_peer.command(fields.pop("field"), **fields)
