@@ -107,11 +107,11 @@ def _header(path: Path) -> tuple[FileDataset, int]:
             dcmread(file, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID
         )
         file.seek(begin)
-        told = structure.survey(file, size - begin, syntax, LARGEST_HEADER)
-    header_bytes = told.bytes if told.pixels_at is None else told.pixels_at
-    if told.fault or header_bytes > LARGEST_HEADER:
+        found = structure.survey(file, size - begin, syntax, LARGEST_HEADER)
+    header_bytes = found.bytes if found.pixels_at is None else found.pixels_at
+    if found.fault or header_bytes > LARGEST_HEADER:
         raise ValueError("broken or too large")
-    at = size if told.pixels_at is None else begin + told.pixels_at
+    at = size if found.pixels_at is None else begin + found.pixels_at
     if syntax == DeflatedExplicitVRLittleEndian:
         at = begin
     return dcmread(path, stop_before_pixels=True), at

@@ -39,15 +39,15 @@ def is_uid(text: str) -> bool:
     )
 
 
-def why_unusable(told: Survey, affected: str) -> str:
+def why_unusable(found: Survey, affected: str) -> str:
     """Why an object cannot be tracked, or "" when it can."""
-    if told.fault:
-        return f"the data set cannot be read: {told.fault}"
+    if found.fault:
+        return f"the data set cannot be read: {found.fault}"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        uid = told.uids[name]
+        uid = found.uids[name]
         if not is_uid(uid):
             what = f"one of {len(uid)} characters" if uid else "none"
             return f"the data set has no valid {name}, but {what}"
-    if told.uids["SOPInstanceUID"] != affected:
+    if found.uids["SOPInstanceUID"] != affected:
         return "the data set's SOP Instance UID is not the one of the C-STORE request"
     return ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from node.limits import Unfinished
 
 RESERVE_BYTES: Final = 16_000_000
-"""Space that objects leave free, so that the journal can go on and results can be delivered."""
+"""Space that objects leave free, so that the journal can be written and results delivered."""
 ENOUGH_BYTES: Final = 1 << 20
 """What a sender may send above the largest object before its association ends: an object a little too
 large gets its answer, an endless one does not."""

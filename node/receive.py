@@ -145,9 +145,9 @@ class Receiver:
             except TimeoutError:
                 continue
             except OSError as error:  # the listener was closed, or there are no file handles left
-                if not self._stopping.is_set() and (told := str(error.strerror)) != last:
-                    self.log.event(StepFailed("receive", told))
-                    last = told
+                if not self._stopping.is_set() and (fault := str(error.strerror)) != last:
+                    self.log.event(StepFailed("receive", fault))
+                    last = fault
                 self._stopping.wait(_ACCEPT_S)
                 continue
             self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
@@ -259,8 +259,8 @@ class Receiver:
         more = self._lines.take(connection.address, silence=not reason)
         if more is not None:
             counted = f" ({more} more of this address before)" if more else ""
-            told = reason or "closed without a byte"
-            self.log.event(AssociationRefused(connection.address, told + counted))
+            reason = reason or "closed without a byte"
+            self.log.event(AssociationRefused(connection.address, reason + counted))
 
     def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
         """Log the end of an association; its slot is free."""
@@ -290,21 +290,21 @@ class Receiver:
 
     def _keep(self, got: Received) -> str:
         """Make an object durable and known. Returns stored, same, corrected or quarantined."""
-        told = content.survey(got, self.config.max_object_mb * MB)
-        reason = content.why_unusable(told, got.sop_instance)
+        found = content.survey(got, self.config.max_object_mb * MB)
+        reason = content.why_unusable(found, got.sop_instance)
         if reason:
-            return self._quarantine(got, told.uids, reason)
+            return self._quarantine(got, found.uids, reason)
         rows = self.journal.instances_named(got.sop_instance)
         known = next((r for r in rows if r.state is InstanceState.STORED), None)
         if known is None:
-            return self._first(got, told.uids, rows)
+            return self._first(got, found.uids, rows)
         if known.digest == got.incoming.digest and known.transfer_syntax_uid == got.transfer_syntax:
             self.spool.restore(known.path, got.incoming)
             return "same"
-        return self._again(got, told.uids, known, rows)
+        return self._again(got, found.uids, known, rows)
 
     def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
-        """Keep an object of which none is stored; one that was looked at before is what it was then."""
+        """Keep an object of which none is stored; one that came before is what it was then."""
         twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
         if twin is None:
             stored = self.spool.put(got.incoming, got.transfer_syntax)

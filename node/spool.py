@@ -81,7 +81,7 @@ def name_of(digest: str, transfer_syntax_uid: str) -> str:
 
 
 class Spool:
-    """Folders `spool/` and `quarantine/` below the state folder; for nobody else to read.
+    """Folders `spool/` and `quarantine/` below the state folder; no other user reads them.
 
     A file that is there is never written again: what was acknowledged stays as it was.
     """
@@ -151,7 +151,7 @@ class Spool:
         return len(parts) + len(folders)
 
     def set_aside(self, path: Path) -> Path:
-        """Move a file of the spool that nobody can use to the quarantine."""
+        """Move a file of the spool that cannot be used to the quarantine."""
         target = self.state / QUARANTINE / path.name
         path.replace(target)
         sync_folder(target.parent)

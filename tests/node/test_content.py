@@ -46,7 +46,7 @@ def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
     return raw[:at], raw[at:]
 
 
-def _told(data: bytes, syntax: str, limit: int = 1 << 30) -> structure.Survey:
+def _survey(data: bytes, syntax: str, limit: int = 1 << 30) -> structure.Survey:
     return structure.survey(BytesIO(data), len(data), syntax, limit)
 
 
@@ -63,10 +63,10 @@ SYNTAXES = [
 def test_uids_are_found_in_every_syntax(ds: Dataset, syntax: str) -> None:
     if syntax == ExplicitVRBigEndian:
         del ds.PixelData
-    told = _told(_in_syntax(ds, syntax)[1], syntax)
-    assert told.fault == ""
-    assert {k: v for k, v in told.uids.items() if k != "SOPClassUID"} == UIDS
-    assert content.why_unusable(told, "1.2.3.1") == ""
+    found = _survey(_in_syntax(ds, syntax)[1], syntax)
+    assert found.fault == ""
+    assert {k: v for k, v in found.uids.items() if k != "SOPClassUID"} == UIDS
+    assert content.why_unusable(found, "1.2.3.1") == ""
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_uids_are_found_in_every_syntax(ds: Dataset, syntax: str) -> None:
 )
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
 def test_hostile_bytes_are_unusable_and_nothing_worse(data: bytes, syntax: str) -> None:
-    assert content.why_unusable(_told(data, syntax), "1.2.3.1")
+    assert content.why_unusable(_survey(data, syntax), "1.2.3.1")
 
 
 @pytest.mark.parametrize("keyword", list(UIDS))
@@ -85,8 +85,8 @@ def test_hostile_bytes_are_unusable_and_nothing_worse(data: bytes, syntax: str) 
 @pytest.mark.filterwarnings("ignore:The value length")
 def test_uid_that_is_none_is_named(ds: Dataset, keyword: str, value: Any) -> None:
     setattr(ds, keyword, value)
-    told = _told(_in_syntax(ds, ExplicitVRLittleEndian)[1], ExplicitVRLittleEndian)
-    assert f"no valid {keyword}" in content.why_unusable(told, "1.2.3.1")
+    found = _survey(_in_syntax(ds, ExplicitVRLittleEndian)[1], ExplicitVRLittleEndian)
+    assert f"no valid {keyword}" in content.why_unusable(found, "1.2.3.1")
 
 
 def test_other_uid_than_the_request_said_is_unusable() -> None:
