@@ -39,7 +39,8 @@ def delivery_line(entry: Mapping[str, Any]) -> str:
     unproven = " (unproven)" if entry["proof"] == "unproven" else ""
     when = f", next try {entry['next_try']}" if entry["next_try"] else ""
     because = f": {entry['reason']}" if entry["reason"] else ""
-    return f"{_arrow(entry)} {entry['destination']} {entry['state']}{unproven}{when}{because}"
+    to = f"{entry['result_id'][:8]} {_arrow(entry)} {entry['destination']}"
+    return f"{to} {entry['state']}{unproven}{when}{because}"
 
 
 def attention(rows: Iterable[DeliveryRow]) -> list[dict[str, Any]]:

@@ -46,9 +46,9 @@ def test_unproven_and_withdrawn_are_shown() -> None:
     taken_back = _row(2, DeliveryState.CONFIRMED, "", kind="withdrawal", next_try_at=None)
     lines = [delivery_line(delivery_json(r)) for r in (unproven, found, taken_back)]
     assert lines == [
-        "→ pacs confirmed (unproven): prove = false",
-        "→ pacs confirmed",
-        "withdrawal → pacs confirmed",
+        "r1 → pacs confirmed (unproven): prove = false",
+        "r1 → pacs confirmed",
+        "r2 withdrawal → pacs confirmed",
     ]
 
 
