@@ -237,16 +237,24 @@ Mark = tuple[str, str]
 
 
 def _section_marks(q: Quantity, scene: _Scene) -> list[Mark]:
-    """Flag a value of a vessel that lost a piece to another structure, or got one."""
+    """Flag a value of a vessel that lost or got a piece, and a diameter beside a limb that the image cuts."""
     touched = {
         name
         for piece in scene.pieces
         if piece.instead is not None
         for name in (piece.section.structure, piece.instead)
     }
-    if not touched.intersection(q.vessels):
-        return []
-    return [(REASSIGNED, "a piece of one vessel was taken for another structure: see the warnings")]
+    marks: list[Mark] = []
+    if touched.intersection(q.vessels):
+        text = "a piece of one vessel was taken for another structure: see the warnings"
+        marks.append((REASSIGNED, text))
+    if q.kind == "diameter":
+        limbs = (p for name in q.vessels for p in _limbs(scene.anatomy, name))
+        cut = [p.name for p in limbs if p.section.is_cut]
+        marks += [
+            ("limb_cut", f"{name} may be the wider one: the image ends in it") for name in cut
+        ]
+    return marks
 
 
 def _value_marks(q: Quantity, value_mm: float, doubt: _Doubt) -> list[Mark]:
