@@ -175,7 +175,7 @@ def test_a_narrower_limb_that_is_cut_does_not_cost_the_wider_one(shapes):
     assert found.value_mm == pytest.approx(18.0, abs=0.1)
     assert "right common iliac vein: " in found.note
     assert "(cut by the end of the image)" in found.note
-    assert found.flags == ("limb_cut",)
+    assert "limb_cut" in found.flags
 
 
 def test_a_psoas_whose_middle_lies_outside_is_measured_all_the_same(shapes):
