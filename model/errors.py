@@ -29,3 +29,9 @@ class WindowRefused(InputRefused):
     """The window at L4/5 holds nothing to segment: constant or non-finite voxels."""
 
     code = "window-refused"
+
+
+class OrientationRefused(InputRefused):
+    """The picture fits a patient in another position than registered; correct Patient Position and send it again."""
+
+    code = "orientation_unexpected"

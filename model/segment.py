@@ -11,7 +11,7 @@ from scipy.special import softmax
 from dicomseg.segmentation import NotInView, Scores, Segmentation
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Volume
-from model import level, plausibility, postprocess, window
+from model import plausibility, postprocess, turned, window
 from model.bundle import LoadedModel
 from model.errors import WindowRefused
 from model.roots import scores_with
@@ -59,6 +59,7 @@ def segment(
 
     Raises:
         WindowRefused: voxels that are not finite, or constant ones at the level.
+        OrientationRefused: the level is doubtful as the volume is registered, and clear when it is turned.
     """
     say = progress or (lambda _: None)
     timings: dict[str, float] = {}
@@ -72,7 +73,7 @@ def segment(
 
     _check(volume)
     say("level")
-    found = level.find(volume, model.finder)
+    found = turned.find(volume, model.finder)
     done("level")
     if isinstance(found, NotInView):
         return found
@@ -96,7 +97,11 @@ def segment(
     sides = postprocess.split_sides(labels.volume)
     done("labels")
     outside = plausibility.outside_view(labels, found)
-    findings = plausibility.check(labels, found, outside)
+    findings = (
+        *plausibility.check(labels, found, outside),
+        *turned.tilt_findings(volume),
+        *turned.vessel_findings(patch, logits, model.engine),
+    )
     confidence = confidence_of(scores)
     done("plausibility")
     scores = shifted(scores, model.outline_shifts)
