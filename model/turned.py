@@ -68,8 +68,11 @@ def find(volume: Volume, finder: LevelFinder) -> Level | NotInView:
     sure = 0.0 if isinstance(found, NotInView) else found.confidence
     if isinstance(found, Level) and sure >= DOUBTFUL and not found.warnings:
         return found
-    looks = [(finder.locate(turned(volume, turn)), turn) for turn in TURNS]
-    clear = [(seen.confidence, turn) for seen, turn in looks if _is_clear(seen, sure)]
+    clear: list[tuple[float, Turn]] = []
+    for turn in TURNS:
+        seen = finder.locate(turned(volume, turn))
+        if isinstance(seen, Level) and _is_clear(seen, sure):
+            clear.append((seen.confidence, turn))
     if not clear:
         return found
     there, turn = max(clear, key=lambda pair: pair[0])
@@ -83,9 +86,7 @@ def find(volume: Volume, finder: LevelFinder) -> Level | NotInView:
     raise OrientationRefused(text)
 
 
-def _is_clear(seen: Level | NotInView, sure: float) -> bool:
-    if isinstance(seen, NotInView):
-        return False
+def _is_clear(seen: Level, sure: float) -> bool:
     return not seen.warnings and seen.confidence >= max(DOUBTFUL, sure + GAIN)
 
 
