@@ -219,8 +219,14 @@ def _change(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (_other_echo, "instance 5: other echo time than TE 189 ms; without it: 1 slice is missing of 14"),
-        (_other_frame, "instance 5: other frame of reference than 1.2.9; without it: 1 slice is missing of 14"),
+        (
+            _other_echo,
+            "instance 5: other echo time than TE 189 ms; without it: 1 slice is missing of 14",
+        ),
+        (
+            _other_frame,
+            "instance 5: other frame of reference than 1.2.9; without it: 1 slice is missing of 14",
+        ),
         (_lost_slice, "1 slice is missing of 14"),
     ],
 )
