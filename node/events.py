@@ -6,15 +6,17 @@ UIDs, AE titles, counts and durations only. JSON in service, readable lines on a
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -247,6 +249,25 @@ def trace_of(error: BaseException) -> tuple[str, ...]:
     """Where an error came from, outermost first, as "module.py:line function"; no values."""
     frames = traceback.extract_tb(error.__traceback__)
     return tuple(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
+
+
+SAME_S: Final = 60.0
+"""What comes again within this time is the same matter: it is logged when it begins, not while it lasts."""
+
+
+@dataclass(slots=True)
+class Seldom:
+    """Says of a fault or complaint whether it is a new one, or again after it had ceased."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    last: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, what: str) -> bool:
+        """Whether to log it."""
+        now = self.monotonic()
+        new = now - self.last.get(what, -math.inf) > SAME_S
+        self.last[what] = now
+        return new
 
 
 def unheard(_: object) -> None:

@@ -10,11 +10,9 @@ import os
 import stat
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
@@ -22,37 +20,20 @@ from typing import Final, TextIO
 from node.events import (
     EventLog,
     LibraryComplained,
+    Seldom,
     ThreadFailed,
     described,
     quiet_libraries,
     trace_of,
 )
 
-SAME_PLACE_S: Final = 60.0
-"""Time for which a second complaint from the same place is not logged: libraries complain per object."""
-
 STDERR: Final = 2
-
-
-@dataclass(slots=True)
-class _Seldom:
-    """Lets the first of what comes from one place through, and another one a minute later."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    last: dict[str, float] = field(default_factory=dict)
-
-    def __call__(self, place: str) -> bool:
-        now = self.monotonic()
-        if now - self.last.get(place, -SAME_PLACE_S) < SAME_PLACE_S:
-            return False
-        self.last[place] = now
-        return True
 
 
 class _Bridge(logging.Handler):
     """Writes records of library loggers as events."""
 
-    def __init__(self, log: EventLog, seldom: _Seldom) -> None:
+    def __init__(self, log: EventLog, seldom: Seldom) -> None:
         super().__init__(logging.WARNING)
         self._log, self._seldom = log, seldom
 
@@ -72,7 +53,7 @@ class _Bridge(logging.Handler):
 def catch_all(log: EventLog) -> None:
     """Turn what is raised in threads, logged and warned of by libraries into events of this log."""
     quiet_libraries()
-    seldom = _Seldom()
+    seldom = Seldom()
 
     def thread_failed(given: threading.ExceptHookArgs) -> None:
         if given.exc_value is not None and given.exc_type is not SystemExit:

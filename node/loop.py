@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from node.backoff import wait_s
-from node.events import EventLog, StepFailed, described, trace_of
+from node.events import EventLog, Seldom, StepFailed, described, trace_of
 from node.journal import Journal
 from node.journal_file import is_damage
 
@@ -18,9 +18,6 @@ TICK_S: Final = 0.1
 
 LONGEST_WAIT_S: Final = 5.0
 """Longest wait of a step that fails: what is in its way (a busy database, a full disk) may end any time."""
-
-SAME_FAULT_S: Final = 60.0
-"""A fault that comes again within this time is the same one and is not logged twice."""
 
 
 class Step(Protocol):
@@ -33,13 +30,12 @@ class Step(Protocol):
 
 @dataclass(slots=True)
 class _Guarded:
-    """One step with its faults: how many in a row, and what was last logged of them."""
+    """One step with its faults: how many in a row, and which were logged."""
 
     step: Step
     faults: int = 0
     due: float = 0.0
-    said: str = ""
-    last: float = 0.0
+    is_new: Seldom = field(default_factory=Seldom)
 
     def run(self, name: str, log: EventLog) -> int:
         """Run the step unless it waits; returns how many things moved."""
@@ -57,13 +53,11 @@ class _Guarded:
         return moved
 
     def _failed(self, error: Exception, name: str, log: EventLog) -> None:
-        now = time.monotonic()
         self.faults += 1
-        self.due = now + wait_s(self.faults, TICK_S, LONGEST_WAIT_S)
+        self.due = time.monotonic() + wait_s(self.faults, TICK_S, LONGEST_WAIT_S)
         reason = described(error)
-        if reason != self.said or now - self.last > SAME_FAULT_S:
+        if self.is_new(reason):
             log.event(StepFailed(name, reason, trace_of(error)))
-        self.said, self.last = reason, now
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ from node.events import (
     EventLog,
     ModelChanged,
     RowFailed,
+    Seldom,
     SeriesEnded,
     StepFailed,
     described,
@@ -81,6 +82,7 @@ class Worker:
     log: EventLog
     promotion: int = 0
     faults: dict[int, int] = field(default_factory=dict)
+    is_new: Seldom = field(default_factory=Seldom)
 
     def run(self, stopping: threading.Event) -> None:
         """Work on selected series until asked to stop; a series that was begun is finished.
@@ -96,7 +98,7 @@ class Worker:
                     return
                 row = self._claim(f"{self.token}/{number}")
             except sqlite3.OperationalError as error:
-                self._machine_fault("claim", error)
+                self._machine_fault(error)
                 stopping.wait(FAULT_WAIT_S)
                 continue
             if row is None:
@@ -124,7 +126,7 @@ class Worker:
         """
         with Heartbeat(self.journal, row.key, row.token or "", self.config.work.heartbeat_seconds):
             ending = self._ending_of(row)
-            while not self._has_ended(row, ending):
+            while not self._has_ended(ending):
                 if stopping.wait(FAULT_WAIT_S):
                     return  # the supervisor hands the claim back
 
@@ -154,14 +156,14 @@ class Worker:
         reason = f"unexpected {type(error).__name__}; see the log"
         return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
 
-    def _has_ended(self, row: SeriesRow, ending: Ending) -> bool:
+    def _has_ended(self, ending: Ending) -> bool:
         """Write the end of a series; False when the journal cannot be written now."""
         try:
             ending()
         except (ClaimLost, IllegalTransition) as error:
             self.log.event(StepFailed("work", str(error)))
         except (OSError, sqlite3.OperationalError) as error:
-            self._machine_fault(row.key.series, error)
+            self._machine_fault(error)
             return False
         return True
 
@@ -179,11 +181,12 @@ class Worker:
             self.faults[row.id] = tries
             until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
             self.journal.defer(row.key, "work", reason, until)
-            if tries == 1:
-                self._machine_fault(row.key.series, error)
+        self._machine_fault(error)
 
-    def _machine_fault(self, what: str, error: Exception) -> None:
-        self.log.event(RowFailed("work", what, described(error), trace_of(error)))
+    def _machine_fault(self, error: Exception) -> None:
+        reason = described(error)
+        if self.is_new(reason):
+            self.log.event(StepFailed("work", reason, trace_of(error)))
 
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""

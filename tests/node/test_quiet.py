@@ -83,7 +83,7 @@ def test_what_is_raised_anywhere_is_an_event_with_class_and_place() -> None:
     failed = [t for t in told if t["event"] == "ThreadFailed"]
     assert [t["thread"] for t in failed] == ["heartbeat"] * 3 + ["cleanup", "main"]
     assert all("ValueError in <string>:" in t["error"] for t in failed)
-    # Once a minute from one place.
+    # Once from one place, while it lasts.
     logged, warned = [t for t in told if t["event"] == "LibraryComplained"]
     assert logged["place"].startswith("pynetdicom.events <string>:")
     assert logged["error"].startswith("ValueError in <string>:")

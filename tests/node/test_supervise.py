@@ -460,6 +460,27 @@ def test_files_of_the_service_are_private(node: Running, tmp_path: Path, write_s
     assert [p for p in found if p.stat().st_mode & 0o077] == []
 
 
+def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
+    node: Running, tmp_path: Path
+) -> None:
+    text = node.path.read_text().replace(
+        "[track]", '[track]\nexpected_count = "query"\nquery = "pacs"'
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        peer = f'ae_title = "P"\nhost = "127.0.0.1"\nport = {silent.getsockname()[1]}\n'
+        pacs = f'[[node.destination]]\nname = "pacs"\nkind = "dicom"\ntimeout_seconds = 1\n{peer}'
+        node.path.write_text(f"{text}\n{pacs}")
+        ready = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+        journal = Journal.open(tmp_path / "journal.sqlite", time.time)
+        tracker, _ = ready._tracking(journal)
+        began = time.monotonic()
+        assert tracker.held(KEY, 1) is None
+        assert time.monotonic() - began < 0.5
+        silent.settimeout(8)
+        silent.accept()[0].close()  # the question came, in a thread of its own
+        journal.close()
+
+
 def test_tracker_and_selection_read_a_header_once_between_them(
     node: Running, write_series: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
