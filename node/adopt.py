@@ -25,7 +25,7 @@ from node.folder import PART
 from node.journal import Journal
 from node.journal_file import is_damage
 from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.spool import QUARANTINE, RESULTS, Spool, digest_of
+from node.spool import QUARANTINE, RESULTS, Spool, data_set_digest
 from node.states import InstanceState
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
@@ -86,6 +86,8 @@ def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> 
         target = spool.set_aside(path)
     except OSError:
         return "left"
+    # One reason for all objects with one fault, whatever their files are called.
+    reason = reason.removeprefix(f"{path.name}: ")
     return _keep_apart(target, journal, f"cannot be read: {reason}")
 
 
@@ -129,8 +131,7 @@ def _digest(path: Path) -> str:
     """The file's name is its object's digest and syntax (`Spool`); any other file is known by its own digest."""
     if len(path.stem.partition("-")[0]) == hashlib.sha256().digest_size * 2:
         return path.stem
-    with path.open("rb") as file:
-        return digest_of(file)
+    return data_set_digest(path)
 
 
 def _age(path: Path) -> tuple[float, str]:

@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dicomseg import headers
 from node.attention import attention
 from node.explain import read_result
 from node.folder import PART
 from node.journal import Journal
 from node.records import InstanceRow, ResultRow, SeriesKey
-from node.spool import QUARANTINE, RESULTS, SPOOL, digest_of
+from node.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
 
 NEW_S: Final = 60.0
 """Age below which a file of a running node may be on its way into the journal."""
-_HEAD: Final = 1 << 16
-"""Bytes that hold a file's meta information: `Spool` writes some hundred."""
 REPORT_S: Final = 2.0
 """Seconds between two lines about how far it is."""
 _FOR_OTHERS: Final = 0o007
@@ -121,13 +118,6 @@ def _object_fault(row: InstanceRow, *, quick: bool) -> str:
     except Exception as error:  # noqa: BLE001 - a file that cannot be read is a finding
         return f"cannot be read ({_fault(error)})"
     return ""
-
-
-def data_set_digest(path: Path) -> str:
-    """sha256 of a Part 10 file's data set: of everything behind the file meta information."""
-    with path.open("rb") as file:
-        file.seek(headers.split(file.read(_HEAD))[0])
-        return digest_of(file)
 
 
 def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterator[Finding]:

@@ -80,6 +80,13 @@ def name_of(digest: str, transfer_syntax_uid: str) -> str:
     return f"{digest}-{syntax}"
 
 
+def data_set_digest(path: Path) -> str:
+    """sha256 of a file's data set: of everything behind the file meta information. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(headers.split(file.read(_HEAD))[0])
+        return digest_of(file)
+
+
 class Spool:
     """Folders `spool/` and `quarantine/` below the state folder; no other user reads them.
 
@@ -134,9 +141,7 @@ class Spool:
     def intact(path: Path, digest: str) -> bool:
         """Whether a file is there and its data set has this digest; a damaged one may be replaced."""
         try:
-            with path.open("rb") as file:
-                file.seek(headers.split(file.read(_HEAD))[0])
-                return digest_of(file) == digest
+            return data_set_digest(path) == digest
         except OSError:
             return False
 

@@ -24,12 +24,12 @@ from dicomseg import headers
 from node import adopt as adopting
 from node.adopt import NO_REASON, adopt
 from node.cli import run
-from node.doctor import data_set_digest
+from node.doctor import Check, examine
 from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.rebuild import rebuild
 from node.records import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
-from node.spool import Spool
+from node.spool import Spool, data_set_digest
 from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from node.supervise import locked
 
@@ -101,18 +101,23 @@ def test_broken_object_is_set_aside_with_a_row_and_the_others_are_adopted(
     good = write_series(tmp_path / "in", slices=3)
     (other,) = write_series(tmp_path / "other", series="1.2.7", slices=1)
     _put(state, BROKEN[kind](other))
+    stray = state / "spool" / "stray.dcm"  # not named by its digest
+    stray.write_bytes(b"\0" * 128 + b"DICM" + kind.encode() * 99)
     for path in good:
         _put(state, path.read_bytes())
     swept = adopt(Spool(state), opened)
-    assert (swept.adopted, swept.set_aside, swept.left) == (3, 1, 0)
+    assert (swept.adopted, swept.set_aside, swept.left) == (3, 2, 0)
     assert opened.series(KEY).instances == 3
-    (row,) = opened.quarantined()
-    assert row.reason.startswith("cannot be read: ")
-    assert row.path.is_file()
-    assert row.path.is_relative_to(state / "quarantine")
-    assert "Test^Node" not in row.reason
+    for row in opened.quarantined():
+        assert row.reason.startswith("cannot be read: ")
+        assert row.path.is_file()
+        assert row.path.is_relative_to(state / "quarantine")
+        assert "Test^Node" not in row.reason
+        assert row.path.name not in row.reason
     again = adopt(Spool(state), opened)
     assert (again.adopted, again.set_aside, again.left) == (0, 0, 0)
+    state.chmod(0o700)
+    assert {f.kind for f in examine(opened, Check(state))} == {"quarantined"}
 
 
 def test_fault_that_nobody_foresaw_is_one_file_s(

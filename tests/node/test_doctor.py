@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from node.doctor import Check, Finding, data_set_digest, examine
+from node.doctor import Check, Finding, examine
 from node.explain import why
 from node.journal import Journal
 from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.spool import Spool
+from node.spool import Spool, data_set_digest
 from node.states import DeliveryEvent, SeriesEvent
 from node.supervise import locked
 
