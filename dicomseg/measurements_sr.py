@@ -32,8 +32,11 @@ REFUSAL_TOOL: Final = "Cornerstone3DTools@^0.1.0:ArrowAnnotate"
 REASON_LENGTH: Final = 44
 """Characters of a reason that stand on the picture: about 60 with the name fit a viewport of 514 pixels."""
 
-_MARGIN_MM: Final = 6.0
-"""Where the first refusal points to, from the left and lower edges of the picture; the others above it."""
+_LEFT_MM: Final = 6.0
+_LOWEST_MM: Final = 14.0
+_STEP_MM: Final = 8.0
+"""Where refusals point to: so far from the left and lower edges of the picture, one above the other. OHIF writes the
+text below the point and to its right, where nothing is measured."""
 MILLIMETRE: Final = hd.sr.CodedConcept("mm", "UCUM", "mm")
 UNCERTAINTY: Final = ("UNCERTAINTY", "Standard uncertainty (k = 1)")
 RANGE: Final = (
@@ -161,7 +164,7 @@ def reason(m: Measurement) -> str:
 def _pointer(image: Dataset, row: int) -> hd.sr.ImageRegion:
     """A point of the picture for the text of a refusal; row 0 is the lowest."""
     spacing_rows, spacing_columns = (float(v) for v in image.PixelSpacing)
-    at = (_MARGIN_MM / spacing_columns, image.Rows - (row + 1) * _MARGIN_MM / spacing_rows)
+    at = (_LEFT_MM / spacing_columns, image.Rows - (_LOWEST_MM + row * _STEP_MM) / spacing_rows)
     inside = np.clip(np.array([at]), 0.5, np.array([image.Columns, image.Rows]) - 0.5)
     source = hd.sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
     return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POINT, inside, source)
@@ -181,7 +184,7 @@ def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
     """Encode the four values; a refused one is a group with its reason and without a number."""
     image = made["midplane.dcm"]
     values = list(run.result.measurements.main.values())
-    refused = [m for m in values if m.refusal is not None]
+    refused = [m for m in reversed(values) if m.refusal is not None]
     groups = [_group(m, run, image, refused.index(m) if m in refused else 0) for m in values]
     title = concept(codes.DCM.ImagingMeasurementReport)
     content = report(groups, title, run)
