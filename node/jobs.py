@@ -10,11 +10,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from node import child
+from node.clock import Ages, Clock
 from node.errors import IllegalTransition
 from node.events import JobEnded, JobStarted
 from node.journal import Journal
@@ -127,7 +128,7 @@ def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
 
 @dataclass(slots=True)
 class JobRunner:
-    """Starts queued jobs, watches the one that runs, records its end. Times in seconds since 1970.
+    """Starts queued jobs, watches the one that runs, records its end.
 
     configured: the configured bundle, None for the shipped one. free: bytes free on the state's disk,
     which must stay above `least_free`, so that a training never stops the reception.
@@ -138,11 +139,15 @@ class JobRunner:
     configured: Path | None
     free: Callable[[], int]
     least_free: int
-    now: Callable[[], float]
+    clock: Clock
     log: Callable[[object], None]
     command: tuple[str, ...] = TRAIN
     _child: subprocess.Popen[bytes] | None = None
     _child_of: int = 0
+    _ages: Ages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ages = Ages(self.clock, anew=False)
 
     def run_once(self) -> int:
         """Act once; returns how many jobs moved."""
@@ -221,7 +226,7 @@ class JobRunner:
         if self.free() < self.least_free:
             return self._disk()
         limit_s = row.plan.max_hours * 3600 + COMPARING_S
-        if self.now() - row.state_at > limit_s:
+        if self._ages.of(row.id, row.state_at, row.state_at) > limit_s:
             return f"more than {limit_s / 3600:g} hours"
         return ""
 

@@ -161,7 +161,7 @@ class Node:
         node, model = self.config.node, self.config.model
         return JobRunner(
             node.state, journal, Path(model.bundle) if model.bundle else None,
-            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.clock.wall, self.log.event,
+            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.clock, self.log.event,
         )  # fmt: skip
 
     def _schedule(self, journal: Journal) -> Callable[[], None]:

@@ -23,6 +23,7 @@ import pytest
 from node import child, jobs, schema, supervise
 from node import config as configuration
 from node.cli import run
+from node.clock import Clock
 from node.errors import IllegalTransition, JobRefused, UnknownJob
 from node.events import EventLog
 from node.jobs import COMPARING_S, TRAIN, JobRunner, Place, arguments_of, cancel, fault_of
@@ -90,7 +91,8 @@ class Shop:
     """A runner on the journal; `free` bytes of disk, and a clock that can be ahead."""
 
     def __init__(self, state: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state, self.journal, self.free, self.ahead_s = state, journal, 10**9, 0.0
+        self.state, self.journal, self.free = state, journal, 10**9
+        self.ahead_s = self.jumped_s = 0.0
         self.events: list[Any] = []
         self._set = lambda what: monkeypatch.setenv("FAKE", what)
         self.fake = state / "fake_train.py"
@@ -101,7 +103,8 @@ class Shop:
         """A runner after a restart of the node."""
         return JobRunner(
             self.state, self.journal, None, lambda: self.free, 10**6,
-            lambda: time.time() + self.ahead_s, self.events.append, (sys.executable, str(self.fake)),
+            Clock(lambda: time.time() + self.ahead_s + self.jumped_s, lambda: time.monotonic() + self.ahead_s),
+            self.events.append, (sys.executable, str(self.fake)),
         )  # fmt: skip
 
     def enqueue(self, what: str) -> int:
@@ -308,6 +311,14 @@ def test_killed_training_fails_and_goes_on_in_the_same_folder(shop: Shop) -> Non
     row = shop.ended(job)
     assert (row.state, row.starts) == ("proposed", 2)
     assert (Place.of(shop.state, job).out / "starts").read_text() == "xx"
+
+
+def test_clock_that_jumps_ends_no_training(shop: Shop) -> None:
+    row = shop.started(shop.enqueue("wait"))
+    assert shop.runner.run_once() == 0
+    for shop.jumped_s in (-86400.0, 86400.0):
+        assert shop.runner.run_once() == 0
+    assert shop.journal.job(row.id).state is JobState.RUNNING
 
 
 def test_training_that_takes_too_long_is_ended(shop: Shop) -> None:
