@@ -59,7 +59,7 @@ def segment(
 
     Raises:
         WindowRefused: voxels that are not finite, or constant ones at the level.
-        OrientationRefused: the level is doubtful as the volume is registered, and clear when it is turned.
+        OrientationRefused: the level is clear only when the volume is turned.
     """
     say = progress or (lambda _: None)
     timings: dict[str, float] = {}
@@ -85,6 +85,7 @@ def segment(
     logits = model.engine.run(patch)
     done("network")
     logits = np.ascontiguousarray(logits)
+    turned.check(volume, model.finder, found, logits)
     fine = None
     if model.roots is not None:
         say("roots")

@@ -14,6 +14,7 @@ from model.errors import OrientationRefused
 from model.turned import (
     TURNS,
     Turn,
+    check,
     find,
     mirrored,
     tilt_findings,
@@ -101,6 +102,19 @@ def vessels(lead: float) -> Array:
 
 def probability(lead: float) -> float:
     return float(np.exp(lead) / (np.exp(lead) + 8))
+
+
+@pytest.mark.parametrize(("lead", "refused"), [(3.0, True), (3.6, False)])
+def test_a_sure_level_with_strange_vessels_is_looked_at_turned(lead: float, refused: bool) -> None:
+    """Head and feet, front and back exchanged: the level may look sure, the vessels do not."""
+    finder = Finder({(1, -1, -1): sure(0.82), FEET_FIRST: sure(0.7)})
+    if refused:
+        with pytest.raises(OrientationRefused, match=r"0\.82 when turned, 0\.60 as sent"):
+            check(volume(), finder, sure(0.6), vessels(lead))
+        check(volume(), finder, sure(0.7), vessels(lead))  # not much surer
+    else:
+        check(volume(), finder, sure(0.6), vessels(lead))
+        assert finder.asked == 0
 
 
 @dataclass
