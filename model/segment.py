@@ -85,7 +85,8 @@ def segment(
     logits = model.engine.run(patch)
     done("network")
     logits = np.ascontiguousarray(logits)
-    turned.check(volume, model.finder, found, logits)
+    vessels = turned.vessel_confidence(logits)
+    turned.check(volume, model.finder, found, vessels)
     fine = None
     if model.roots is not None:
         say("roots")
@@ -101,7 +102,7 @@ def segment(
     findings = (
         *plausibility.check(labels, found, outside),
         *turned.tilt_findings(volume),
-        *turned.vessel_findings(patch, logits, model.engine),
+        *turned.vessel_findings(patch, vessels, model.engine),
     )
     confidence = confidence_of(scores)
     done("plausibility")

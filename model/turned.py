@@ -79,15 +79,14 @@ def find(volume: Volume, finder: LevelFinder) -> Level | NotInView:
     raise OrientationRefused(text)
 
 
-def check(volume: Volume, finder: LevelFinder, found: Level, logits: Array) -> None:
+def check(volume: Volume, finder: LevelFinder, found: Level, vessels: float | None) -> None:
     """Look at the volume turned where the network hardly knows the vessels, though the level is sure.
 
-    logits: the network's, (channels, i, j, k).
+    vessels: as `vessel_confidence` gives it.
 
     Raises:
         OrientationRefused: the level is much surer when the volume is turned.
     """
-    vessels = vessel_confidence(logits)
     if vessels is None or vessels >= STRANGE_VESSELS:
         return
     text = _clearer(volume, finder, found.confidence)
@@ -139,9 +138,11 @@ def mirrored(patch: Patch) -> Patch:
     return replace(patch, values=values, valid=valid, centre=centre)
 
 
-def vessel_findings(patch: Patch, logits: Array, engine: Engine) -> list[Finding]:
-    """Warn where artery and vein are told apart more surely in the mirror image."""
-    here = vessel_confidence(logits)
+def vessel_findings(patch: Patch, here: float | None, engine: Engine) -> list[Finding]:
+    """Warn where artery and vein are told apart more surely in the mirror image.
+
+    here: as `vessel_confidence` gives it for the patch.
+    """
     if here is None or here >= WEAK_VESSELS:
         return []
     there = vessel_confidence(engine.run(mirrored(patch)))

@@ -110,10 +110,10 @@ def test_a_sure_level_with_strange_vessels_is_looked_at_turned(lead: float, refu
     finder = Finder({(1, -1, -1): sure(0.82), FEET_FIRST: sure(0.7)})
     if refused:
         with pytest.raises(OrientationRefused, match=r"0\.82 when turned, 0\.60 as sent"):
-            check(volume(), finder, sure(0.6), vessels(lead))
-        check(volume(), finder, sure(0.7), vessels(lead))  # not much surer
+            check(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
+        check(volume(), finder, sure(0.7), vessel_confidence(vessels(lead)))  # not much surer
     else:
-        check(volume(), finder, sure(0.6), vessels(lead))
+        check(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
         assert finder.asked == 0
 
 
@@ -152,7 +152,7 @@ def test_the_mirror_image_is_asked_only_where_the_vessels_are_weak(
     here: float, there: float, asked: int, flags: list[str]
 ) -> None:
     engine = Engine(there)
-    found = vessel_findings(patch(), vessels(here), engine)  # type: ignore[arg-type]
+    found = vessel_findings(patch(), vessel_confidence(vessels(here)), engine)  # type: ignore[arg-type]
     assert [f.code for f in found] == flags
     assert {f.severity for f in found} <= {"warning"}
     assert len(engine.asked) == asked
