@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,10 +51,19 @@ def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
             taken = journal.take_over(path) if path.exists() else {}
         finally:
             journal.close()
+        _belong(new, path if path.exists() else state)
         former = _move_aside(path, now())
         new.replace(path)
         sync_folder(state)
         return Rebuilt(former, swept, taken)
+
+
+def _belong(new: Path, former: Path) -> None:
+    """Give a new journal the owner, group and mode that the node knows, also when root repairs it."""
+    told = former.stat()
+    new.chmod(stat.S_IMODE(told.st_mode) & 0o660)
+    if os.geteuid() == 0:
+        os.chown(new, told.st_uid, told.st_gid)
 
 
 def _remove(path: Path) -> None:

@@ -362,6 +362,17 @@ def test_rebuild_that_is_killed_leaves_the_former_journal(
     assert [p.name for p in lived.iterdir() if p.name.startswith(".")] == []
 
 
+def test_journal_made_new_belongs_to_whom_the_former_did(lived: Path, clock: Any) -> None:
+    journal = lived / "journal.sqlite"
+    journal.chmod(0o640)
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()
+    if os.geteuid() == 0:
+        os.chown(journal, owner, owner)
+    rebuild(lived, clock)
+    assert journal.stat().st_uid == owner
+    assert journal.stat().st_mode & 0o777 == 0o640
+
+
 def test_journal_of_a_running_node_is_not_made_new(lived: Path, capsys: Any) -> None:
     config = lived.parent / "config.toml"
     config.write_text(f'[node]\nae_title = "NODE"\nstate = "{lived}"\n')
