@@ -362,6 +362,30 @@ def rich(ds: Dataset) -> None:
     ds.ClinicalTrialSponsorName, ds.ClinicalTrialProtocolID = "sponsor", "protocol"
     ds.ClinicalTrialSubjectID = "subject"
     ds.PatientIdentityRemoved, ds.DeidentificationMethod = "NO", "none"
+    local = Dataset()
+    local.LocalNamespaceEntityID = "LOC"
+    for keyword in ("AccessionNumber", "AdmissionID", "ServiceEpisodeID"):
+        ds[f"IssuerOf{keyword}Sequence"] = DataElement(
+            Tag(f"IssuerOf{keyword}Sequence"), "SQ", [local]
+        )
+    for keyword in (
+        "AdmittingDiagnoses",
+        "ReasonForVisit",
+        "ReasonForPerformedProcedure",
+        "DeidentificationMethod",
+    ):
+        ds[f"{keyword}CodeSequence"] = DataElement(Tag(f"{keyword}CodeSequence"), "SQ", [code])
+    ds.OtherPatientIDs, ds.OtherPatientNames, ds.TypeOfPatientID = (
+        ["a", "b"],
+        ["X^A", "B^C"],
+        "TEXT",
+    )
+    ds.PatientBirthTime, ds.PatientBodyMassIndex, ds.Occupation = "010203", "24.1", "miner"
+    ds.ServiceEpisodeID, ds.ServiceEpisodeDescription, ds.PatientState = "E", "episode", "well"
+    ds.AdmittingDiagnosesDescription, ds.ReasonForVisit = ["x", "y"], "pain"
+    ds.SmokingStatus, ds.QualityControlSubject, ds.RequestingService = "NO", "NO", "ward"
+    ds.PhysiciansOfRecord, ds.NameOfPhysiciansReadingStudy = ["A^B", "C^D"], "R^S"
+    ds.ConsultingPhysicianName, ds.ClinicalTrialTimePointDescription = "Q^T", "first"
 
 
 def test_patient_and_study_are_the_same_in_every_object(studio: Any, tmp_path: Path) -> None:
