@@ -25,11 +25,18 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import EnhancedMRImageStorage, SegmentationStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SegmentationStorage,
+)
 from pydicom.valuerep import PersonName
 
 from dicomseg import measurements_sr
-from dicomseg.clean import ACQUISITION, EQUIPMENT, IDENTITY, PATIENT_EMPTY, STUDY_EMPTY
+from dicomseg.clean import ACQUISITION, EQUIPMENT, IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, headers_of
 from dicomseg.identity import Identity, uid_of
 from dicomseg.rehearsal import HeadersRefused, rehearse
 from dicomseg.result import Measurement, Refusal
@@ -759,3 +766,23 @@ def test_empty_attributes_are_no_faults(studio: Any, put_raw: Any) -> None:
             put_raw(ds, keyword, b"")
 
     assert warnings_of(studio.encode(changed(studio, change))) == {}
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_the_encoding_of_the_source_does_not_matter(studio: Any, syntax: str) -> None:
+    ds = changed(studio, rich)[0]
+    ds.SpecificCharacterSet, ds.PatientName, ds.PatientComments = "ISO_IR 100", "Müller^J", "größer"
+    del ds.PixelData
+    held = []
+    for one in (ExplicitVRLittleEndian, syntax):
+        ds.file_meta.TransferSyntaxUID = one
+        out = BytesIO()
+        ds.save_as(out, enforce_file_format=True)
+        out.seek(0)
+        held.append(headers_of(pydicom.dcmread(out)))
+    first, other = (h.identity for h in held)
+    assert [e for e in first] == [e for e in other]  # noqa: C416 - elements, not tags
+    assert held[0].character_set == held[1].character_set
+    assert held[0].findings == held[1].findings == ()
