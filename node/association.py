@@ -26,8 +26,8 @@ UNRECOGNIZED_OPERATION: Final = 0x0211
 
 REQUEST_S: Final = 10.0
 """Time from the connection to the last byte of the association request."""
-LINGER_S: Final = 1.0
-"""Time for the peer to read the last word before the connection is closed under it."""
+LINGER_S: Final = 0.5
+"""Time for the peer to close behind the last word, and again to read it before it is closed here."""
 LONGEST_COMMAND: Final = 1 << 14
 """Bytes of a command set; the longest that is used has a few hundred."""
 _DRAIN: Final = 1 << 16
@@ -185,16 +185,27 @@ class Connection:
             self._farewell(end.last)
 
     def _farewell(self, last: bytes) -> None:
-        """Send the last word and let the peer read it: closing on unread bytes would take it back."""
-        ends_at = time.monotonic() + LINGER_S
+        """Send the last word and leave the closing to the peer (PS3.8 section 9.2, state 13), for a while.
+
+        Closing on unread bytes would take the last word back, and some requestors take a connection that
+        closes behind a rejection for a broken one.
+        """
         with contextlib.suppress(OSError):
             self._link.settimeout(LINGER_S)
             self._link.sendall(last)
-            self._link.shutdown(socket.SHUT_WR)
+            if not self._drained():
+                self._link.shutdown(socket.SHUT_WR)
+                self._drained()
+
+    def _drained(self) -> bool:
+        """Throw away what still comes; whether the peer has closed in time."""
+        ends_at = time.monotonic() + LINGER_S
+        with contextlib.suppress(TimeoutError):
             while (left := ends_at - time.monotonic()) > 0:
                 self._link.settimeout(left)
                 if not self._link.recv(_DRAIN):
-                    return
+                    return True
+        return False
 
     def _serve(self) -> None:
         self._establish()

@@ -394,8 +394,14 @@ def _mutated_pdus(draw: random.Random, pdus: list[bytes]) -> list[bytes]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.timeout(300 * SCALE)
 def test_every_mutated_connection_has_one_line_and_others_are_served(
-    listen: Any, raw_peer: Any, tmp_path: Path, write_series: Any, faults: list[str]
+    listen: Any,
+    raw_peer: Any,
+    tmp_path: Path,
+    write_series: Any,
+    monkeypatch: Any,
+    faults: list[str],
 ) -> None:
+    monkeypatch.setattr("node.association.LINGER_S", 0.05)
     node = listen(idle_seconds=2, max_associations=30, max_associations_per_peer=30)
     paths = write_series(tmp_path / "in", slices=2)
     data = _encoded(paths[0], _plain, ExplicitVRLittleEndian)[1]
