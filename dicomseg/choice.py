@@ -10,6 +10,7 @@ import numpy as np
 
 from dicomseg.contrast import contrast_of
 from dicomseg.gaps import Gaps, Slice, listing
+from dicomseg.instance import Instance
 from dicomseg.lattice import Lattice, fit, too_few
 from dicomseg.predicates import distortion_rank
 from dicomseg.slices import Bare, no_geometry
@@ -114,7 +115,7 @@ def hidden(
     and an object of many frames may be a piece of the volume.
     """
     first = chosen.lattice.slices[0].instance
-    lost = [b for b in bare if (b.instance.rows, b.instance.columns) == (first.rows, first.columns)]
+    lost = [b for b in bare if _may_be_of_the_size_of(first, b.instance)]
     if lost and first.images_in_acquisition is None:
         return no_geometry(lost)
     volumes_of_their_own = {id(s) for f in found for s in f.lattice.slices}
@@ -135,6 +136,13 @@ def hidden(
                 f"{listing(beyond)}: other {criterion.what} than the rest, which it continues; send them alike",
             )
     return None
+
+
+def _may_be_of_the_size_of(first: Instance, other: Instance) -> bool:
+    return all(
+        theirs in {None, ours}
+        for ours, theirs in ((first.rows, other.rows), (first.columns, other.columns))
+    )
 
 
 def _is_a_piece(chosen: Found, other: Found) -> bool:

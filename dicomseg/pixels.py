@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -172,8 +173,7 @@ def _refuse_infinite(array: Array) -> None:
 
 def _read(instance: Instance) -> Dataset:
     """Read one object with a header that fits its pixels."""
-    name = instance.path.name
-    try:
+    with _decoding(instance):
         ds = dcmread(instance.path, force=True)
         if not getattr(ds.file_meta, "TransferSyntaxUID", None):
             implicit, little = ds.original_encoding
@@ -182,20 +182,27 @@ def _read(instance: Instance) -> Dataset:
         if instance.frames > 1 or "NumberOfFrames" in ds:
             ds.NumberOfFrames = instance.frames
         _mend_fragments(ds, instance.frames)
-    except Exception as error:
-        raise _undecodable(name, error) from error
     photometric = elements.text(ds, "PhotometricInterpretation")
     samples = elements.integer(ds, "SamplesPerPixel")
     if samples not in {None, 1} or not photometric.startswith("MONOCHROME"):
-        raise PixelsNotGrey(f"{name}: {photometric} pixels; use the original MR series")
+        raise PixelsNotGrey(
+            f"{instance.path.name}: {photometric} pixels; use the original MR series"
+        )
     return ds
 
 
-def _undecodable(name: str, error: Exception) -> PixelsUndecodable:
-    reason = " ".join(str(error).split())[:200]
-    return PixelsUndecodable(
-        f"{name}: pixels cannot be decoded ({reason}); send it again or in another transfer syntax"
-    )
+@contextmanager
+def _decoding(instance: Instance) -> Iterator[None]:
+    """Whatever a decoder raises is the object's fault: `PixelsUndecodable`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic in Rust (pylibjpeg-rle) is no Exception
+        reason = " ".join(str(error).split())[:200]
+        raise PixelsUndecodable(
+            f"{instance.path.name}: pixels cannot be decoded ({reason}); send it again or in another transfer syntax"
+        ) from error
 
 
 def _mend_fragments(ds: Dataset, frames: int) -> None:
@@ -228,10 +235,8 @@ def _frames(ds: Dataset, instance: Instance, grid: Grid) -> Iterator[_Frame]:
     inverted = elements.text(ds, "PhotometricInterpretation") == "MONOCHROME1"
     decoded = iter_pixels(ds, indices=list(order), raw=True)
     for slope, intercept in scales:
-        try:
+        with _decoding(instance):
             stored = np.asarray(next(decoded))
-        except Exception as error:
-            raise _undecodable(instance.path.name, error) from error
         if stored.shape != grid.shape[1:]:
             raise PixelsWrongSize(
                 f"{instance.path.name}: {stored.shape} pixels decoded, the header says {grid.shape[1:]}; send it again"

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from dicomseg import pixels
 from dicomseg.errors import SeriesRefused, Unreadable
 from dicomseg.headers import read
 from dicomseg.pixels import load
@@ -362,6 +363,32 @@ def test_of_a_dixon_in_one_object_the_water_frames_are_used(scan, save, order):
     assert np.array_equal(source.volume.array, scan.pixels())
     assert [(a.code, a.count) for a in source.grid.set_aside] == [("mixed-contrasts", count)] * 2
     assert source.grid.reaches(len(frames))
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_compressed_pixels_of_another_size_are_refused(scan, save, syntax):
+    """The header says fewer or more rows than the frame holds; pylibjpeg-rle panics at some of them."""
+    scan = replace(scan, shape=(14, 32, 32))
+    for rows in (16, 31, 33, 64):
+        packed = scan.datasets()
+        for ds in packed:
+            ds.compress(syntax, generate_instance_uid=False)
+            ds.Rows = rows
+        with pytest.raises(SeriesRefused):
+            loaded(save(packed))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError, RecursionError, type("Panic", (BaseException,), {})]
+)
+def test_whatever_a_decoder_raises_is_the_objects_fault(scan, save, monkeypatch, error):
+    def fail(*_args, **_kwargs):
+        raise error("index out of bounds")
+        yield
+
+    monkeypatch.setattr(pixels, "iter_pixels", fail)
+    with pytest.raises(SeriesRefused, match=r"0000\.dcm: pixels cannot be decoded \(index out of"):
+        loaded(save(scan.datasets()))
 
 
 @pytest.mark.parametrize("big", [(128, 2048, 2048), (100_000, 512, 512), (12, 65535, 65535)])

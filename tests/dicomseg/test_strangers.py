@@ -228,8 +228,9 @@ def test_a_broken_last_slice_is_missed_where_the_number_is_announced(whole, kind
     assert "instance 14" in found.text
 
 
-def test_a_slice_that_lost_its_position_is_missed(whole):
-    found = assemble([*whole[:-1], replace(whole[-1], **BARE)])
+@pytest.mark.parametrize("lost", [BARE, {"rows": None}, {"columns": None}, {"spacing_mm": None}])
+def test_a_slice_that_lost_its_geometry_is_missed(whole, lost):
+    found = assemble([*whole[:-1], replace(whole[-1], **lost)])
     assert isinstance(found, Gaps)
     assert found.code == "no-geometry"
 
