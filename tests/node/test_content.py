@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread, dcmwrite
+from pydicom.data.data_manager import DATA_ROOT
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -93,3 +95,17 @@ def test_other_uid_than_the_request_said_is_unusable() -> None:
     assert "not the one of the C-STORE" in content.why_unusable(
         structure.Survey(dict(UIDS), "", 0), "1.2.3.99"
     )
+
+
+def _of_pydicom() -> list[Path]:
+    """Odd and ordinary objects that pydicom brings for its own tests."""
+    files = [p for p in Path(DATA_ROOT, "test_files").glob("*.dcm") if p.stat().st_size < 1_000_000]
+    return [p for p in sorted(files) if headers.split(p.read_bytes())[1]]
+
+
+@pytest.mark.parametrize("path", _of_pydicom(), ids=lambda p: p.stem)
+def test_walk_finds_fault_in_what_is_truncated_and_in_nothing_else(path: Path) -> None:
+    raw = path.read_bytes()
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    found = _survey(raw[headers.split(raw)[0] :], syntax)
+    assert bool(found.fault) is ("truncated" in path.stem), found.fault
