@@ -39,6 +39,8 @@ BODIES: Final[Mapping[StructureId, int]] = {"l5": 1, "l4": 2}
 """Values of the bodies in NN.labels.nii.gz."""
 FAR_MM: Final = 5.0
 """A value further than this from the readings has to carry a flag or a range."""
+NO_DOUBT: Final = frozenset({"grade_borderline"})
+"""Flags that doubt the grade and not the value."""
 STRUCTURE: Final[Mapping[Kind, StructureId]] = {
     "artery": "aa",
     "vein": "ivc",
@@ -80,7 +82,7 @@ class Beside:
     @property
     def is_marked(self) -> bool:
         """Whether the value says itself that it may be far off: by a flag or a range."""
-        return bool(self.flags) or self.range_mm is not None
+        return bool(set(self.flags) - NO_DOUBT) or self.range_mm is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

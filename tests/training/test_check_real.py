@@ -126,8 +126,9 @@ def test_a_kept_answer_is_not_worked_out_again(folder: Path, tmp_path: Path) -> 
     model.engine.run = lambda patch: asked.append(patch.values.shape) or run(patch)  # type: ignore[method-assign, func-returns-value]
     kept = remembering(model, tmp_path / "answers")
     first = check_real.checked(folder, kept)[0]
+    count = len(asked)
     second = check_real.checked(folder, kept)[0]
-    assert len(asked) == 1
+    assert len(asked) == count > 0
     assert first.values == second.values
     assert first.values["OC"].value_mm is not None
 
@@ -143,15 +144,16 @@ def test_the_summary_names_what_is_far_off_and_unmarked() -> None:
         "b": beside(20.0, 12.0, 13.0),
         "c": beside(20.0, 12.0, 11.0, flags=("at_bifurcation",)),
         "d": beside(None, 4.0, 5.0),
+        "e": beside(4.0, 4.5, 5.5, flags=("grade_borderline",)),
     }
     found = [
         Checked(readings.Read(n, plane, ()), None, None, "", {"OC": v}, {}, {}, None, ())  # type: ignore[arg-type, dict-item]
         for n, v in rows.items()
     ]
     got = check_real.summary(found, "OC")
-    assert (got.given, got.volumes, got.marked) == (3, 4, 1)
+    assert (got.given, got.volumes, got.marked) == (4, 5, 1)
     assert (got.far, got.unmarked) == (("b", "c"), ("b",))
-    assert (got.median_mm, got.largest_mm, got.between_mm) == (7.5, 8.5, 1.0)
+    assert (got.median_mm, got.largest_mm, got.between_mm) == (4.25, 8.5, 1.0)
 
 
 def test_the_rim_of_a_body_does_not_count(folder: Path) -> None:
