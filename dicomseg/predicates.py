@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from dicomseg.contrast import contrast_of
 from dicomseg.instance import Instance
 from dicomseg.region import region
 
@@ -49,6 +50,8 @@ _COMPUTED: Final = frozenset(
     {
         "SECONDARY", "PROJECTION IMAGE", "MIP", "MINIP", "MNIP", "MAX_IP", "MIN_IP", "SUBTRACTION", "SUB",
         "ADC", "FA", "TRACEW", "T2 MAP", "T2_MAP", "MEAN", "STDDEV", "CSA 3D EDITOR", "VOLREND",
+        "MAP", "T1 MAP", "T1_MAP", "R2 MAP", "R2_MAP", "T2_STAR MAP", "T2_STAR_MAP", "R2_STAR MAP", "R2_STAR_MAP", "B0 MAP",
+        "FAT_FRACTION", "FATFRACTION", "WATER_FRACTION", "FF", "WF",
     }
 )  # fmt: skip
 """Image Type of pictures that are no stack of acquired slices any more."""
@@ -83,6 +86,8 @@ def is_original(instance: Instance) -> Answer:
     """
     kind = set(instance.image_type)
     said = f"Image Type {chr(92).join(instance.image_type)}"
+    if contrast_of(instance.image_type, instance.complex_component).component:
+        return Answer("no", f"{said}, not of the magnitude")
     if kind & _COMPUTED or (kind & _REFORMATTED and _COMPOSED not in kind):
         return Answer("no", said)
     if "DERIVED" not in kind and kind.isdisjoint(_REFORMATTED):

@@ -79,7 +79,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
         twice = series.setdefault(instance.sop_instance_uid, instance)
         if twice.digest != instance.digest:
             left_out.append(
-                f"{file.name}: other content than {twice.path.name} under one SOP Instance UID; "
+                f"{file}: other content than {twice.path} under one SOP Instance UID; "
                 "keep the right one"
             )
     return Gathered({key: tuple(held.values()) for key, held in found.items()}, tuple(left_out))

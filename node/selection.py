@@ -87,7 +87,9 @@ _ORDER: Final = {"yes": 0, "unknown": 1, "no": 2}
 
 
 def _with_set_aside(verdict: Verdict, grid: Grid) -> Verdict:
-    """Say also what of the series is left out."""
+    """Say also what of an accepted series is left out."""
+    if verdict.value != "yes":
+        return verdict
     told = tuple(f"set aside: {s.text}" for s in grid.set_aside)
     return replace(verdict, reasons=(*verdict.reasons, *told))
 
