@@ -107,8 +107,8 @@ def header(raw: bytes | memoryview) -> tuple[int, int]:
 
 
 def title(raw: bytes) -> str:
-    """Return an AE title without padding: blanks, and NUL as some old peers write."""
-    return raw.decode("latin-1").strip("\0 ")
+    """Return an AE title without padding: blanks, and from the first NUL on as some old peers write."""
+    return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
 
 
 def _uid(raw: bytes) -> str:

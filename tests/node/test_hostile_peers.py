@@ -371,7 +371,7 @@ def test_what_is_no_message_aborts_with_one_line(
     assert node.files() == []
 
 
-@pytest.mark.parametrize("padding", [b"\0", b" ", b" \0", b"\0 "])
+@pytest.mark.parametrize("padding", [b"\0", b" ", b" \0", b"\0 ", b"\0rubbish"])
 def test_titles_are_read_without_their_padding(listen: Any, raw_peer: Any, padding: bytes) -> None:
     node = listen(calling_ae_titles=("EFILM",))
 
