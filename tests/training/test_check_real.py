@@ -184,3 +184,27 @@ def test_the_rim_of_a_body_does_not_count(folder: Path) -> None:
 def test_polygons_of_the_raster_are_filled() -> None:
     mask = check_real._mask([Polygon(circle(3.0, -20.0, 10.0))])
     assert mask.sum() * check_real.RASTER.step_mm**2 == pytest.approx(np.pi * 100, rel=0.01)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_real_volumes_give_their_values_or_say_what_is_doubtful(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Each value in at least ten of eleven patients, no further off than before, none far off without a word."""
+    folder = shared / "data" / "real_t2"
+    if not folder.is_dir():
+        pytest.skip("needs the volumes with readings in shared/data/real_t2")
+    model = bundle.load(bundle.default_path())
+    found = check_real.checked(folder, remembering(model, tmp_path / "answers"))
+    most = {"OC": 1.3, "DAA": 1.0, "DIVC": 1.8, "PI": 1.3}
+    for name, median_mm in most.items():
+        got = check_real.summary(found, name)  # type: ignore[arg-type]
+        assert got.given >= 10, name
+        assert got.unmarked == (), name
+        assert got.median_mm is not None
+        assert got.median_mm <= median_mm, name
+    assert [c.read.name for c in found if "orientation" in c.why or c.found is None] == []
+    codes = {f.code for c in found for f in c.warnings}
+    assert "vessel_side_uncertain" not in codes
