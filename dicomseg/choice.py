@@ -124,10 +124,7 @@ def hidden(
         if criterion is None or criterion.place or elsewhere(chosen.part, part):
             continue
         if any(f.part is part and _is_a_piece(chosen, f) for f in found):
-            return Gaps(
-                criterion.code,
-                "one volume in several pieces, each with many frames; send it as one object or slice by slice",
-            )
+            return Gaps(criterion.code, _in_pieces(part, criterion.what))
         odd = [s for s in part.slices if id(s) not in volumes_of_their_own]
         beyond = [s.name for s in odd if _continues(chosen.lattice, s)]
         if beyond:
@@ -136,6 +133,13 @@ def hidden(
                 f"{listing(beyond)}: other {criterion.what} than the rest, which it continues; send them alike",
             )
     return None
+
+
+def _in_pieces(part: Part, what: str) -> str:
+    if part.slices[0].instance.frames > 1:
+        return "one volume in several pieces, each with many frames; send it as one object or slice by slice"
+    names = listing([s.name for s in part.slices])
+    return f"{names}: other {what} than the rest, with which they are one volume; send them alike"
 
 
 def _may_be_of_the_size_of(first: Instance, other: Instance) -> bool:
