@@ -187,7 +187,7 @@ class Connection:
     def _farewell(self, last: bytes) -> None:
         """Send the last word and leave the closing to the peer (PS3.8 section 9.2, state 13), for a while.
 
-        Closing on unread bytes would take the last word back, and some requestors take a connection that
+        Closing on unread bytes would take the last word back, and some senders take a connection that
         closes behind a rejection for a broken one.
         """
         with contextlib.suppress(OSError):

@@ -21,7 +21,7 @@ from dicomseg.rejection import Because, Rejection, encode
 
 WHEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CLASSES = (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage, Comprehensive3DSRStorage)
-BECAUSES: tuple[Because, ...] = ("corrected_identity", "newer_input")
+CAUSES: tuple[Because, ...] = ("corrected_identity", "newer_input")
 
 
 def _object(number: int, sop_class: str, changes: dict[str, Any]) -> Dataset:
@@ -85,7 +85,7 @@ def test_same_objects_and_reason_are_the_same_note_and_others_are_another() -> N
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (dicom3tools)")
-@pytest.mark.parametrize("because", BECAUSES)
+@pytest.mark.parametrize("because", CAUSES)
 @pytest.mark.parametrize(
     "changes",
     [
