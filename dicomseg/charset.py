@@ -11,6 +11,8 @@ from typing import Final
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
+from dicomseg.values import NAME_COMPONENTS
+
 LATIN_1: Final = "ISO_IR 100"
 UTF_8: Final = "ISO_IR 192"
 _ESCAPE: Final = b"\x1b"
@@ -82,8 +84,14 @@ class CharacterSet:
         return value.decode("latin_1")
 
     def keeps(self, value: bytes, *, name: bool = False) -> bool:
-        """Whether a reader that knows only the declared set reads these bytes as `decode` does."""
-        if not self.terms:
+        """Whether a reader that knows only the declared set reads these bytes as `decode` does.
+
+        The second byte of a letter may be a backslash (安倍 in ISO 2022 IR 87, many in GB18030) or a caret. The
+        standard allows that, but readers that split values before they decode them take it for a separator.
+        """
+        if not self.terms or value.count(b"\\") != self.decode(value, name=name).count("\\"):
+            return False
+        if name and any(group.count(b"^") >= NAME_COMPONENTS for group in value.split(b"=")):
             return False
         try:
             if _ESCAPE not in value:

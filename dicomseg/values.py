@@ -16,7 +16,7 @@ _MOMENT: Final = re.compile(r"(\d{4}|\d{6}|\d{8})(\d{2,6}(?:\.\d{1,6})?)?([+-]\d
 _AGE: Final = re.compile(r"(\d{1,3})([DWMY])")
 _CODE: Final = re.compile(r"[A-Z0-9 _]{1,16}")
 _NAME_GROUPS: Final = 3
-_NAME_COMPONENTS: Final = 5
+NAME_COMPONENTS: Final = 5
 _DS_LENGTH: Final = 16
 _IS_LARGEST: Final = 2**31 - 1
 _UID_LENGTH: Final = 64
@@ -44,7 +44,7 @@ def name(text: str) -> str | None:
     groups = []
     for group in text.split("=")[:_NAME_GROUPS]:
         components = one_line(group).split("^")
-        whole = [*components[: _NAME_COMPONENTS - 1], " ".join(components[_NAME_COMPONENTS - 1 :])]
+        whole = [*components[: NAME_COMPONENTS - 1], " ".join(components[NAME_COMPONENTS - 1 :])]
         kept = "^".join(whole[: len(components)])[:64]
         groups.append(kept.strip(" "))
     told = "=".join(groups)
