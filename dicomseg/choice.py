@@ -69,6 +69,8 @@ def _ambiguous(found: Sequence[Found]) -> Gaps | None:
             and (elsewhere(first.part, other.part) or _are_apart(first, other))
         ):
             criterion = differing(first.part, other.part)
+            if criterion is not None and not criterion.place and _is_a_piece(first, other):
+                return Gaps(criterion.code, _in_pieces(other.part, criterion.what))
             code, what = (
                 ("several-volumes", "place")
                 if criterion is None

@@ -7,13 +7,13 @@ contrasts and acquisitions. What could belong to it never is.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 
 from dicomseg.choice import choose, hidden
-from dicomseg.gaps import Gaps, listing, name_of
+from dicomseg.gaps import Gaps, Slice, listing, name_of
 from dicomseg.instance import Instance
 from dicomseg.lattice import too_thin
 from dicomseg.predicates import MR_CLASSES, is_localizer
@@ -272,7 +272,9 @@ def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:
     affine[:3, 3] = lattice.origin
     order = tuple(s.frame for s in lattice.slices if s.frame is not None)
     return Grid(
-        instances=(first,) if order else tuple(s.instance for s in lattice.slices),
+        instances=(_of_frame(lattice.slices[0]),)
+        if order
+        else tuple(s.instance for s in lattice.slices),
         affine=affine,
         shape=(len(lattice.slices), first.rows or 0, first.columns or 0),
         orientation=_orientation(lattice.directions[:, 0]),
@@ -280,6 +282,11 @@ def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:
         frame_order=order,
         set_aside=tuple(aside),
     )
+
+
+def _of_frame(one: Slice) -> Instance:
+    """The object with the facts of the frames that were chosen, which need not be those of its first frame."""
+    return replace(one.instance, echo_time_ms=one.echo_time_ms, image_type=one.image_type)
 
 
 def _orientation(normal: Points) -> Orientation:

@@ -273,6 +273,26 @@ def test_a_volume_in_two_objects_of_many_frames_is_refused(scan, first):
     found = assemble(pieces)
     assert isinstance(found, Gaps)
     assert found.code == "several-volumes"
+    assert "one volume in several pieces" in found.text
+
+
+def test_frames_of_another_echo_do_not_speak_for_the_chosen_ones(scan):
+    """The first frame of an Enhanced object may be of the shorter echo, or a localizer."""
+    one = from_dataset(replace(scan, shape=(28, 6, 5)).enhanced(), Path("x"), "")
+    places = one.frame_positions_lps[:14] * 2
+    proton, t2 = ("ORIGINAL", "PRIMARY", "LOCALIZER"), ("ORIGINAL", "PRIMARY", "VOLUME")
+    two = replace(
+        one,
+        echo_time_ms=20.0,
+        image_type=("MIXED", "PRIMARY", "VOLUME"),
+        frame_positions_lps=places,
+        frame_echo_times_ms=(20.0,) * 14 + (120.0,) * 14,
+        frame_image_types=(proton,) * 14 + (t2,) * 14,
+    )
+    found = assemble([two])
+    assert isinstance(found, Grid)
+    assert set(found.frame_order) == set(range(14, 28))
+    assert (found.instances[0].echo_time_ms, found.instances[0].image_type) == (120.0, t2)
 
 
 HALVES = {
