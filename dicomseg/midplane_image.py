@@ -22,6 +22,10 @@ SIZE_MM: Final = (160.0, 160.0)
 """Rows to the back and columns to the left; holds psoas and vessels of a large person."""
 BACK_SHIFT_MM: Final = 5.0
 """The plane's centre lies this far in front of the image centre: vessels in front, muscles behind."""
+FEWEST_LEVELS: Final = 1000.0
+"""A rescaled source (slopes of 0.0002 are met) that spans fewer units would lose its greys in whole numbers."""
+SPREAD: Final = 4095.0
+"""Grey levels that such a picture is spread over: the twelve bits of most scanners."""
 SERIES_NUMBER: Final = 9002
 _EMPTY: Final = (
     "ScanOptions", "RepetitionTime", "EchoTime", "EchoTrainLength", "PatientPosition", "AcquisitionNumber",
@@ -88,12 +92,23 @@ def sample(source: Volume, grid: Volume) -> Array:
     return np.asarray(values.reshape(grid.shape)[0])
 
 
+def _spread(values: Array, *, rescaled: bool) -> Array:
+    """Grey levels of the picture: the source's values, spread where whole numbers would not tell them apart.
+
+    No Modality LUT takes that back: a window narrower than 1 is none (PS3.3 C.11.2.1.2), and MR values have no unit.
+    """
+    low, span = float(values.min()), float(np.ptp(values))
+    if not rescaled or span >= FEWEST_LEVELS or span == 0.0:
+        return values
+    return np.asarray((values - low) * (SPREAD / span))
+
+
 def encode(run: Run) -> Dataset:
     """Encode the plane as one MR image in a series of its own."""
     source = run.source.volume
     plane = plane_of(run.result.measurements.plane, run.result.level)
     grid = image_plane(plane, source)
-    values = sample(source, grid)
+    values = _spread(sample(source, grid), rescaled=source.array.dtype.kind == "f")
     low, high = float(values.min()), float(values.max())
     shift = min(0.0, np.floor(low))
     slope = max(1.0, (high - shift) / 65535.0)

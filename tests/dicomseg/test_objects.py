@@ -35,9 +35,11 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import PersonName
 
-from dicomseg import measurements_sr
+from dicomseg import measurements_sr, midplane_image
 from dicomseg.clean import ACQUISITION, EQUIPMENT, IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, headers_of
+from dicomseg.context import Run
 from dicomseg.identity import Identity, uid_of
+from dicomseg.objects import build_result
 from dicomseg.rehearsal import HeadersRefused, rehearse
 from dicomseg.result import Measurement, Refusal
 
@@ -141,6 +143,38 @@ def test_a_legal_character_set_keeps_the_bytes_of_the_name(
         if not declared.endswith(b"IR 58"):  # pydicom leaves their escape sequences in the text
             assert str(ds.PatientName) == name.rstrip("="), file
     assert "+/-1 mm2" in str(read(files)["measurements.dcm"])
+    assert errors_of(files, tmp_path, BY_US_AND_BY_HIGHDICOM) == []
+    assert "header_cleaned" not in warnings_of(files)
+
+
+SEPARATORS_IN_LETTERS: dict[str, tuple[bytes, str, str]] = {
+    "Abe": (b"\\ISO 2022 IR 87", "iso2022_jp", "Abe^Shinzo=安倍^晋三"),
+    "carets in kana": (b"\\ISO 2022 IR 87", "iso2022_jp", "Mama^M=ままままま^ま"),
+    "backslashes in gb18030": (b"GB18030", "gb18030", "Wang^X=王^小東俓"),
+    "carets in gb18030": (b"GB18030", "gb18030", "Wang^X=乛俕僞刕區哵"),
+}
+"""Declared, Python's encoding, a name whose letters hold the bytes of a backslash or many carets."""
+
+
+@pytest.mark.parametrize("case", SEPARATORS_IN_LETTERS)
+def test_letters_that_hold_a_separator_are_written_in_unicode(
+    studio: Any, put_raw: Any, tmp_path: Path, case: str
+) -> None:
+    declared, encoding, name = SEPARATORS_IN_LETTERS[case]
+    value = b"^".join(
+        b"=".join(part.encode(encoding) for part in group.split("=")) for group in name.split("^")
+    )
+
+    def change(ds: Dataset) -> None:
+        put_raw(ds, "SpecificCharacterSet", declared)
+        put_raw(ds, "PatientName", value)
+        put_raw(ds, "StudyDescription", value.split(b"=")[1])
+
+    files = studio.encode(changed(studio, change), refused=["OC"])
+    for file, ds in read(files).items():
+        assert ds.SpecificCharacterSet == "ISO_IR 192", file
+        assert str(ds.PatientName) == name, file
+        assert ds.StudyDescription == name.split("=")[1], file
     assert errors_of(files, tmp_path, BY_US_AND_BY_HIGHDICOM) == []
     assert "header_cleaned" not in warnings_of(files)
 
@@ -617,6 +651,20 @@ def test_what_no_encoder_can_write_is_refused_by_its_name(studio: Any) -> None:
 # ---- refused values ------------------------------------------------------------------------------
 
 FOUR = ("OC", "DAA", "DIVC", "PI")
+
+
+@pytest.mark.parametrize("slope", [0.0002, 0.01, 1.0, 3.0])
+def test_the_picture_keeps_its_greys_whatever_the_slope(studio: Any, slope: float) -> None:
+    plan = studio.plan(studio.slices())
+    volume = plan.source.volume
+    scaled = volume.with_array(volume.array.astype(np.float32) * np.float32(slope))
+    source = replace(plan.source, volume=scaled)
+    measured = studio.measured
+    result = build_result(source, plan.headers, studio.found, measured, plan.key, plan.created, {})
+    run = Run(result, source, studio.found, plan.key, plan.headers, plan.identity, plan.created)
+    ds = midplane_image.encode(run)
+    assert len(np.unique(np.frombuffer(ds.PixelData, np.uint16))) > 400
+    assert float(ds.WindowWidth) > 300
 
 
 def groups_of(report: Dataset) -> list[dict[str, Any]]:
