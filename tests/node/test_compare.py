@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -182,7 +186,7 @@ def comparer() -> Iterator[Comparer]:
     one.close()
 
 
-def test_child_answers_and_is_started_again_when_it_died(
+def test_child_that_died_in_between_costs_no_comparison(
     comparer: Comparer, tmp_path: Path, ds: Dataset
 ) -> None:
     path = _stored(tmp_path, ds)
@@ -191,11 +195,49 @@ def test_child_answers_and_is_started_again_when_it_died(
     assert comparer(path, new).value == "same"
     child = comparer._child
     assert child is not None
-    child.kill()
+    child.terminate()  # as a service manager does to every process of a service that it stops
     child.wait(10)
-    assert comparer(path, new).value == "other"
     assert comparer(path, new).value == "same"
     assert comparer(path, tmp_path / "absent.dcm").value == "other"
+
+
+def test_child_does_not_hear_ctrl_c(comparer: Comparer, tmp_path: Path, ds: Dataset) -> None:
+    path = _stored(tmp_path, ds)
+    comparer(path, path)
+    assert comparer._child is not None
+    assert os.getpgid(comparer._child.pid) != os.getpgrp()
+
+
+def test_objects_that_end_the_child_twice_are_not_the_same(
+    comparer: Comparer, tmp_path: Path, ds: Dataset, monkeypatch: Any
+) -> None:
+    starts: list[object] = []
+
+    def dies() -> subprocess.Popen[str]:
+        starts.append(1)
+        return subprocess.Popen(
+            [sys.executable, "-c", "input()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    monkeypatch.setattr("node.comparer._start", dies)
+    path = _stored(tmp_path, ds)
+    assert comparer(path, path).value == "other"
+    assert len(starts) == 2
+
+
+def test_machine_without_room_for_the_child_decides_nothing(
+    comparer: Comparer, tmp_path: Path, ds: Dataset, monkeypatch: Any
+) -> None:
+    def no_room() -> subprocess.Popen[str]:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("node.comparer._start", no_room)
+    path = _stored(tmp_path, ds)
+    with pytest.raises(OSError, match="temporarily unavailable"):
+        comparer(path, path)
 
 
 def test_child_that_takes_too_long_is_ended(
