@@ -3,6 +3,8 @@
 ALTER TABLE result ADD COLUMN superseded_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE result ADD COLUMN superseded_because TEXT NOT NULL DEFAULT '';
 CREATE INDEX result_superseded ON result (superseded_because) WHERE superseded_because <> '';
+-- For the look at every delivery's events below; it goes with the table.
+CREATE INDEX event_by_delivery ON event (delivery_id);
 CREATE TABLE delivery_4 (
     id INTEGER PRIMARY KEY,
     result_id TEXT NOT NULL REFERENCES result (result_id),

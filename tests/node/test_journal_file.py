@@ -185,6 +185,37 @@ def test_service_migrates_after_a_copy_that_is_private(old_journal: Path, clock:
         assert db.execute("SELECT sop_instance FROM instance").fetchall() == [("1.2.3.1",)] * 2
 
 
+def test_migration_takes_time_in_proportion_to_the_journal(old_journal: Path) -> None:
+    def steps_with(results: int) -> int:
+        counted = 0
+
+        def count() -> None:
+            nonlocal counted
+            counted += 1
+
+        with (
+            closing(sqlite3.connect(old_journal)) as before,
+            closing(sqlite3.connect(":memory:", isolation_level=None)) as db,
+        ):
+            before.backup(db)
+            for n in range(results):
+                db.execute("INSERT INTO result VALUES (?, 1, 'results/x', 'm', 0, 4)", (f"x{n}",))
+                confirmed = (100 + n, f"x{n}")
+                db.execute(
+                    "INSERT INTO delivery VALUES (?, ?, 'pacs', 'confirmed', 1, 99, '', 5)",
+                    confirmed,
+                )
+                for event in ("created", "peer_accepted", "proof_found"):
+                    row = (100 + n, event)
+                    db.execute("INSERT INTO event VALUES (NULL, 5, 1, ?, ?, 'x', '{}')", row)
+            db.set_progress_handler(count, 100)
+            schema.migrate(db)
+        return counted
+
+    # Four times the rows are four times the steps, a little more for the indexes; not sixteen times.
+    assert steps_with(2000) < 6 * steps_with(500)
+
+
 def test_new_journal_has_nothing_to_copy(tmp_path: Path, clock: Any) -> None:
     Journal.open(tmp_path / "journal.sqlite", clock).close()
     Journal.open(tmp_path / "journal.sqlite", clock).close()
