@@ -10,13 +10,40 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from node import journal_file
-from node.errors import StateRefused
+from node.errors import JournalDamaged, StateRefused
 from node.folder import private_folder
 from node.schema import check_version, migrate
+
+S = TypeVar("S", bound=StrEnum)
+J = TypeVar("J", list[Any], dict[str, Any])
+
+
+def state_of(states: type[S], text: str) -> S:
+    """Return the state that a row names. Raises `JournalDamaged` where there is none of this name."""
+    try:
+        return states(text)
+    except ValueError:
+        raise JournalDamaged(
+            f"the journal is damaged (a row in the unknown state {text!r});"
+            " stop the node and run `lumbar-node doctor --rebuild`"
+        ) from None
+
+
+def decoded(text: str, kind: type[J]) -> J:
+    """Return a list or object of a JSON column, empty where it holds anything else.
+
+    What such columns hold can be found out again; the row is worth more than they.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError):
+        return kind()
+    return found if isinstance(found, kind) else kind()
 
 
 class Database:

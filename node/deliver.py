@@ -78,10 +78,10 @@ class Deliver:
     def run_once(self) -> int:
         """Act on every due delivery once; returns how many moved."""
         moved = 0
-        for row in self.journal.deliveries_due(self.now()):
-            if row.destination != self.config.name:
-                continue
-            if self.held_at <= self.now() < self.hold_until:  # not after a clock that was set back
+        for row in (
+            () if self._held() else self.journal.deliveries_due(self.now(), self.config.name)
+        ):
+            if self._held():
                 break
             try:
                 moved += self._act(row)
@@ -91,6 +91,10 @@ class Deliver:
                 with suppress(IllegalTransition):
                     self._put_off(row, error)
         return moved + self._withdrawals()
+
+    def _held(self) -> bool:
+        """Whether the destination is left in peace; not after a clock that was set back."""
+        return self.held_at <= self.now() < self.hold_until
 
     def _withdrawals(self) -> int:
         """Make the withdrawals that are wanted since the last look; returns how many."""

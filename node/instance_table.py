@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
+from node.database import state_of
 from node.delivery_table import DeliveryTable
 from node.records import InstanceFacts, InstanceRow, SeriesKey
 from node.series_table import SeriesTable
@@ -159,9 +160,9 @@ class InstanceTable(SeriesTable, DeliveryTable):
         counts: dict[SeriesKey, Counter[tuple[InstanceState, str]]] = {}
         for r in rows:
             key = SeriesKey(r["study"] or "", r["series"] or "")
-            counts.setdefault(key, Counter())[InstanceState(r["state"]), r["reason"]] += r[
-                "objects"
-            ]
+            counts.setdefault(key, Counter())[state_of(InstanceState, r["state"]), r["reason"]] += (
+                r["objects"]
+            )
         return counts
 
     def paths(self) -> set[str]:
@@ -180,7 +181,7 @@ class InstanceTable(SeriesTable, DeliveryTable):
         rows = db.execute(
             "SELECT digest, state FROM instance WHERE sop_instance = ?", (sop_instance_uid,)
         )
-        return {r["digest"]: InstanceState(r["state"]) for r in rows}
+        return {r["digest"]: state_of(InstanceState, r["state"]) for r in rows}
 
     def _stored(self, db: sqlite3.Connection, sop_instance_uid: str) -> sqlite3.Row | None:
         row: sqlite3.Row | None = db.execute(
@@ -267,7 +268,7 @@ class InstanceTable(SeriesTable, DeliveryTable):
     def _instance_row(self, r: sqlite3.Row) -> InstanceRow:
         return InstanceRow(
             r["sop_instance"], r["digest"], r["sop_class"], r["transfer_syntax"], self._place(r["path"]),
-            r["bytes"], r["calling_ae"], InstanceState(r["state"]), r["reason"], r["received_at"],
+            r["bytes"], r["calling_ae"], state_of(InstanceState, r["state"]), r["reason"], r["received_at"],
             SeriesKey(r["study"] or "", r["series"] or ""), r["superseded_by"],
         )  # fmt: skip
 

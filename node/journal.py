@@ -6,11 +6,11 @@ State and event are written in one transaction, or not at all. SQL stands here, 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from node.database import decoded, state_of
 from node.errors import IllegalTransition, UnknownUid
 from node.journal_jobs import JobTable
 from node.journal_restore import RestoreTable
@@ -140,10 +140,10 @@ class Journal(RestoreTable, JobTable):
 
     def _delivery_row(self, r: sqlite3.Row) -> DeliveryRow:
         return DeliveryRow(
-            r["id"], r["result_id"], self._place(r["folder"]), r["destination"], DeliveryState(r["state"]),
+            r["id"], r["result_id"], self._place(r["folder"]), r["destination"], state_of(DeliveryState, r["state"]),
             r["tries"], r["next_try_at"], r["detail"], r["state_at"], SeriesKey(r["study"], r["series"]),
-            r["fault"], r["fault_tries"], r["try_at"], r["kind"], tuple(json.loads(r["accepted"])),
-            json.loads(r["refused"]), r["proof"], r["superseded_because"],
+            r["fault"], r["fault_tries"], r["try_at"], r["kind"], tuple(decoded(r["accepted"], list)),
+            decoded(r["refused"], dict), r["proof"], r["superseded_because"],
         )  # fmt: skip
 
     def deliveries_in(self, *states: DeliveryState) -> list[DeliveryRow]:
@@ -165,15 +165,20 @@ class Journal(RestoreTable, JobTable):
             )
         ]
 
-    def deliveries_due(self, now: float) -> list[DeliveryRow]:
-        """Pending and sent deliveries, and waiting ones whose time has come; none that `defer_delivery` put off."""
+    def deliveries_due(self, now: float, destination: str | None = None) -> list[DeliveryRow]:
+        """Pending and sent deliveries, and waiting ones whose time has come; none that `defer_delivery` put off.
+
+        destination: only those to this one.
+        """
         query = (
             _DELIVERY + "WHERE (d.state IN ('pending', 'sent')"
             # Made to wait later than now: the clock was set back, which delays nothing.
             " OR (d.state = 'waiting' AND (d.next_try_at <= :now OR d.state_at > :now)))"
-            " AND (d.try_at <= :now OR d.fault_at > :now) ORDER BY d.id"
+            " AND (d.try_at <= :now OR d.fault_at > :now)"
+            " AND (:destination IS NULL OR d.destination = :destination) ORDER BY d.id"
         )
-        return [self._delivery_row(r) for r in self._connection.execute(query, {"now": now})]
+        given = {"now": now, "destination": destination}
+        return [self._delivery_row(r) for r in self._connection.execute(query, given)]
 
     def defer_delivery(self, delivery_id: int, reason: str, until: float) -> None:
         """Record that a delivery failed for a reason of ours and go on with others; as `defer` for a series.
@@ -230,7 +235,7 @@ class Journal(RestoreTable, JobTable):
         ).fetchone()
         if row is None:
             raise UnknownUid(f"no delivery {delivery_id}")
-        target = DELIVERY_TRANSITIONS.get((DeliveryState(row[0]), event))
+        target = DELIVERY_TRANSITIONS.get((state_of(DeliveryState, row[0]), event))
         if target is None:
             raise IllegalTransition(f"delivery {delivery_id}: {event} does not fit {row[0]}")
         tried = event in {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from node.database import Database
+from node.database import Database, decoded, state_of
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
 from node.records import EventRow, SeriesKey, SeriesRow
 from node.states import SERIES_TRANSITIONS, SeriesEvent, SeriesState
@@ -26,7 +25,7 @@ _DUE: Final = "(try_at <= :now OR fault_at > :now)"
 
 
 def _series_row(row: sqlite3.Row) -> SeriesRow:
-    key, state = SeriesKey(row["study"], row["series"]), SeriesState(row["state"])
+    key, state = SeriesKey(row["study"], row["series"]), state_of(SeriesState, row["state"])
     rest = {name: row[name] for name in row.keys() if name not in {"study", "series", "state"}}  # noqa: SIM118 - a Row iterates over its values
     return SeriesRow(key=key, state=state, **rest)
 
@@ -180,7 +179,12 @@ class SeriesTable(Database):
         )
         return [
             EventRow(
-                r["id"], r["at"], r["event"], r["state"], json.loads(r["detail"]), r["delivery_id"]
+                r["id"],
+                r["at"],
+                r["event"],
+                r["state"],
+                decoded(r["detail"], dict),
+                r["delivery_id"],
             )
             for r in rows
         ]
@@ -204,7 +208,7 @@ class SeriesTable(Database):
             (now, series_id),
         ).fetchone()["state"]
         if state != SeriesState.RECEIVING:
-            target = SERIES_TRANSITIONS[SeriesState(state), event]
+            target = SERIES_TRANSITIONS[state_of(SeriesState, state), event]
             self._move(db, series_id, target, event, {"late": True, **detail})
         elif event is not SeriesEvent.INSTANCE_STORED:
             self._event(db, series_id, event, SeriesState.RECEIVING, detail)
@@ -224,7 +228,7 @@ class SeriesTable(Database):
             (series_id,),
         ).fetchone()
         found = event if row["instances"] else last
-        target = SERIES_TRANSITIONS[SeriesState(row["state"]), found]
+        target = SERIES_TRANSITIONS[state_of(SeriesState, row["state"]), found]
         if found is SeriesEvent.INSTANCE_SUPERSEDED:  # the rest of the correction is on its way
             db.execute("UPDATE series SET last_at = ? WHERE id = ?", (self._now(), series_id))
         self._move(db, series_id, target, found, detail)

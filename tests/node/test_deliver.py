@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -698,3 +700,35 @@ def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
     (row,) = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
     assert row.state is DeliveryState.DEAD
     assert "seg.dcm" in row.detail
+
+
+def test_outcomes_that_cannot_be_read_cost_a_second_sending_not_the_destination(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    _publish(journal, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db, db:
+        db.execute("UPDATE delivery SET accepted = 'noise', refused = '[1]'")
+    peer = InMemory("pacs")
+    assert _deliver(journal, clock, peer).run_once() == 1
+    assert _only(journal).state is DeliveryState.CONFIRMED
+    assert peer.sends == 1
+
+
+def test_destination_that_is_away_reads_no_rows_of_its_own_or_of_others(
+    journal: Journal, clock: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    _publish(journal, tmp_path, names=("pacs", "other"))
+    step = _deliver(journal, clock, InMemory("pacs", script=[TRANSIENT]))
+    rows: list[str] = []
+    made = journal._delivery_row
+
+    def counted(r: sqlite3.Row) -> DeliveryRow:
+        rows.append(r["destination"])
+        return made(r)
+
+    monkeypatch.setattr(journal, "_delivery_row", counted)
+    step.run_once()
+    assert set(rows) == {"pacs"}
+    rows.clear()
+    assert step.run_once() == 0
+    assert rows == []

@@ -6,12 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.errors import ClaimLost, IllegalTransition, UnknownUid
+from node.errors import ClaimLost, IllegalTransition, JournalDamaged, UnknownUid
 from node.instance_table import CONFLICT
 from node.journal import Journal
 from node.records import ResultRow, SeriesKey
@@ -330,3 +331,20 @@ def test_fault_in_a_transaction_leaves_nothing_and_the_journal_usable(
             journal.add_instance(facts(1))
     assert journal.series_in() == []
     assert journal.add_instance(facts(1)) == "stored"
+
+
+def test_row_in_an_unknown_state_is_one_sentence_with_the_repair(
+    journal: Journal, facts: Any, tmp_path: Path
+) -> None:
+    journal.add_instance(facts(1))
+    journal.add_instance(facts(2, series_uid="1.2.4"))
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as db, db:
+        db.execute("UPDATE series SET state = 'noise' WHERE series = '1.2.4'")
+        db.execute("UPDATE event SET detail = 'noise'")
+    assert [e.detail for e in journal.events_of(SeriesKey("1.2.1", "1.2.3"))] == [{}]
+    assert [r.key.series for r in journal.series_due(SeriesState.RECEIVING)] == ["1.2.3"]
+    with pytest.raises(JournalDamaged, match=r"unknown state 'noise'\).*doctor --rebuild"):
+        journal.series_in()
+    with pytest.raises(JournalDamaged):
+        journal.add_instance(facts(3, series_uid="1.2.4"))
+    assert journal.add_instance(facts(3)) == "stored"
