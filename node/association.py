@@ -130,8 +130,9 @@ class Connection:
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end."""
-        self._thread.join(timeout_s)
+        """Wait for the thread's end; for one that has not begun there is nothing to wait for."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def behind_s(self) -> float:
         """Seconds behind the slowest rate."""

@@ -40,6 +40,7 @@ from node.events import (
     ObjectRefused,
     StepFailed,
     described,
+    trace_of,
 )
 from node.incoming import Arrival
 from node.instance_table import CONFLICT
@@ -150,11 +151,15 @@ class Receiver:
                     last = fault
                 self._stopping.wait(_ACCEPT_S)
                 continue
-            self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
+            try:
+                self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
+            except Exception as error:  # noqa: BLE001 - one connection does not end the listener
+                link.close()
+                self.log.event(StepFailed("receive", described(error), trace_of(error)))
 
     def _welcome(self, link: socket.socket, address: str) -> None:
         if not peer_allowed(address, self.config.peers):
-            self.log.event(AssociationRefused(address, "address not in [receive] peers"))
+            self._say_refused(address, "address not in [receive] peers")
             link.close()
             return
         with contextlib.suppress(OSError):
@@ -256,11 +261,15 @@ class Receiver:
     def refused(self, connection: Connection, reason: str) -> None:
         """Log a connection that ended before there was an association."""
         self._strangers.go(connection)
-        more = self._lines.take(connection.address, silence=not reason)
+        self._say_refused(connection.address, reason)
+
+    def _say_refused(self, address: str, reason: str) -> None:
+        """Log it, unless there were many of this address within the last minute."""
+        more = self._lines.take(address, silence=not reason)
         if more is not None:
             counted = f" ({more} more of this address before)" if more else ""
             reason = reason or "closed without a byte"
-            self.log.event(AssociationRefused(connection.address, reason + counted))
+            self.log.event(AssociationRefused(address, reason + counted))
 
     def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
         """Log the end of an association; its slot is free."""

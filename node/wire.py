@@ -207,6 +207,10 @@ def released() -> bytes:
 
 def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Context id, control header and fragment of each value of a P-DATA-TF. Raises `Malformed`."""
+    if (
+        not body
+    ):  # PS3.8 section 9.3.5: one or more values; none would be a sign of life for nothing
+        raise Malformed("a P-DATA-TF without a presentation data value")
     at = 0
     while at < len(body):
         if at + 6 > len(body):

@@ -17,6 +17,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageS
 
 from dicomseg import headers
 from node.admission import VERIFICATION
+from node.association import Connection
+from node.limits import LINES_PER_PEER
 
 MR = (MRImageStorage, (ExplicitVRLittleEndian,))
 ECHO = (VERIFICATION, (ImplicitVRLittleEndian,))
@@ -318,6 +320,50 @@ def test_flood_of_garbage_is_counted_and_the_count_is_written(
     )
 
 
+def test_address_outside_the_peers_does_not_fill_the_log(listen: Any, raw_peer: Any) -> None:
+    node = listen(peers=["127.0.0.9"])
+    for _ in range(LINES_PER_PEER + 20):
+        with raw_peer(node.port) as peer:
+            assert peer.read()[0] == 0
+    assert len(node.events("AssociationRefused")) == LINES_PER_PEER
+
+
+def test_node_stops_in_order_while_a_connection_is_not_served_yet(
+    listen: Any, raw_peer: Any, monkeypatch: Any
+) -> None:
+    node = listen()
+    came, may_start = threading.Event(), threading.Event()
+    start = Connection.start
+
+    def later(connection: Connection) -> None:
+        came.set()
+        may_start.wait(10)
+        start(connection)
+
+    monkeypatch.setattr("node.association.Connection.start", later)
+    with raw_peer(node.port):
+        assert came.wait(10)
+        assert node.receiver.stop(0.1) == 0
+        may_start.set()
+
+
+def test_listener_goes_on_whatever_one_connection_raises(
+    listen: Any, raw_peer: Any, monkeypatch: Any
+) -> None:
+    node = listen()
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.receive.Connection", no_memory)
+        with raw_peer(node.port) as peer:
+            assert peer.read()[0] == 0
+    with raw_peer(node.port).associate(ECHO) as peer:
+        assert _echo(peer) == 0
+    assert node.wait_for("StepFailed")[0]["error"].startswith("MemoryError")
+
+
 def test_listener_goes_on_when_there_is_no_thread_left(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
@@ -352,6 +398,7 @@ def _command(raw_peer: Any, **changes: Any) -> bytes:
         (lambda p: p.fragment(3, b""), "command field"),
         (lambda p: p.fragment(1, bytes(9000)) + p.fragment(1, bytes(9000)), "command set of more"),
         (lambda p: p.fragment(3, _command(p, field=0x8001)), "a response"),
+        (lambda _: b"\x04\0\0\0\0\0", "without a presentation data value"),
         (lambda _: b"\x04\0\0\0\0\3\0\0\0", "cut off"),
         (lambda _: b"\x04\0\0\0\0\6\0\0\0\xff\1\2", "does not fit"),
         (lambda p: p.request(), "a PDU of type 1 in an association"),
