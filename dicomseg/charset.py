@@ -33,6 +33,9 @@ _FREE: Final = {
 """What else is met in headers for a defined term, in upper case with single spaces; GBK is a part of GB18030."""
 _EXTENSIONS: Final = ("latin_1", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58", "shift_jis")
 """Encodings tried for escape sequences that nobody declared."""
+_DESIGNATED: Final = {"euc_kr": b"\x1b$)C", "iso_ir_58": b"\x1b$)A"}
+"""Sets of two bytes above 127, with the sequence that has to stand before them, again behind every separator. Many
+Korean and Chinese systems write it once or leave it out."""
 
 
 def term_of(spelled: str) -> str | None:
@@ -70,6 +73,9 @@ class CharacterSet:
         name: a person name, whose component delimiters end an escape sequence too.
         """
         delimiters = PN_DELIMS if name else TEXT_VR_DELIMS
+        plain = self._without_designation(value)
+        if plain is not None:
+            return plain
         if _ESCAPE in value:
             encodings = [*self.encodings, *(e for e in _EXTENSIONS if e not in self.encodings)]
             try:
@@ -94,14 +100,27 @@ class CharacterSet:
         if name and any(group.count(b"^") >= NAME_COMPONENTS for group in value.split(b"=")):
             return False
         try:
-            if _ESCAPE not in value:
-                value.decode(self.encodings[0])
-                return True
             delimiters = PN_DELIMS if name else TEXT_VR_DELIMS
-            declared = _decoded(value, list(self.encodings), delimiters)
+            declared = (
+                _decoded(value, list(self.encodings), delimiters)
+                if _ESCAPE in value
+                else value.decode(self.encodings[0])
+            )
         except (UnicodeError, LookupError):
             return False
         return declared == self.decode(value, name=name)
+
+    def _without_designation(self, value: bytes) -> str | None:
+        """Decode letters of two bytes above 127 wherever they stand; None where there are none of a declared set."""
+        for encoding, designation in _DESIGNATED.items():
+            rest = value.replace(designation, b"")
+            if encoding not in self.encodings[1:] or rest.isascii() or _ESCAPE in rest:
+                continue
+            try:
+                return rest.decode(encoding)
+            except UnicodeError:
+                continue
+        return None
 
 
 def _decoded(value: bytes, encodings: list[str], delimiters: set[int]) -> str:

@@ -198,6 +198,10 @@ ODD: dict[str, tuple[bytes, bytes, str]] = {
     "escapes undeclared": (b"ISO_IR 100", b"A=\x1b$B;3ED\x1b(B", "A=山田"),
     "latin 9": (b"ISO_IR 203", "Œuvre^J".encode("iso8859_15"), "Œuvre^J"),
     "windows": (b"windows-1251", "Иванов^И".encode("cp1251"), "Иванов^И"),
+    "korean, not escaped": (b"\\ISO 2022 IR 149", "홍^길동".encode("euc_kr"), "홍^길동"),
+    "korean, escaped once": (b"\\ISO 2022 IR 149", b"\x1b$)C" + "홍^길동".encode("euc_kr"), "홍^길동"),
+    "chinese, not escaped": (b"\\ISO 2022 IR 58", "张^小东".encode("gb2312"), "张^小东"),
+    "latin 1 under korean": (b"\\ISO 2022 IR 149", b"M\xfcller^J", "Müller^J"),
     "katakana": (b"ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ".encode("shift_jis"), "ﾔﾏﾀﾞ^ﾀﾛｳ"),  # dciodvfy does not know it
     "unknown": (b"KLINGON 1", b"Smith^J", "Smith^J"),
     "gbk under latin 1": (b"ISO_IR 100", "张^伟".encode("gb18030"), "张^伟".encode("gb18030").decode("latin_1")),
