@@ -58,16 +58,16 @@ def frame_count(ds: Dataset) -> int:
 
 
 def _patient(ds: Dataset) -> tuple[str, ...]:
-    """Digests of the patient's identity; case, blanks and trailing separators make no other person."""
+    """Digests of the patient's identity; case, blanks and separators of a name make no other person."""
     groups = elements.text(ds, "PatientName").casefold().split("=")[:3]
-    names = ["^".join(part.strip() for part in group.split("^")) for group in groups]
+    names = [" ".join(group.replace("^", " ").split()) for group in groups]
     values = (
         elements.text(ds, "PatientID").strip(),
         elements.text(ds, "IssuerOfPatientID").strip(),
         *[*names, "", "", ""][:3],
         elements.text(ds, "PatientBirthDate"),
     )
-    return tuple(_short_digest(value.strip("^ ")) for value in values)
+    return tuple(_short_digest(value) for value in values)
 
 
 def _short_digest(value: str) -> str:
@@ -140,6 +140,7 @@ def _geometry(ds: Dataset) -> dict[str, Any]:
     )
     frame_types = tuple(_frame_type(ds, frame) for frame in per_frame)
     stacks = tuple(_frame_stack(frame) for frame in per_frame)
+    repetitions = tuple(_frame_repetition(frame) for frame in per_frame)
     orientations = tuple((p["row_lps"], p["column_lps"]) for p in planes)
     spacings = tuple(p["spacing_mm"] for p in planes)
     thickness = _group_number(ds, per_frame[0], "PixelMeasuresSequence", "SliceThickness")
@@ -151,6 +152,7 @@ def _geometry(ds: Dataset) -> dict[str, Any]:
         "frame_echo_times_ms": _differing(echoes),
         "frame_image_types": frame_types if len(set(frame_types)) > 1 else (),
         "frame_stacks": stacks if len(set(stacks)) > 1 else (),
+        "frame_repetitions": repetitions if len(set(repetitions)) > 1 else (),
     }
 
 
@@ -166,6 +168,17 @@ def _frame_type(ds: Dataset, frame: Dataset) -> tuple[str, ...]:
 def _frame_stack(frame: Dataset) -> str:
     content = elements.first(frame, "FrameContentSequence")
     return "" if content is None else elements.text(content, "StackID")
+
+
+def _frame_repetition(frame: Dataset) -> tuple[int | None, int | None]:
+    """Temporal Position Index and Frame Acquisition Number (PS3.3 C.7.6.16.2.2)."""
+    content = elements.first(frame, "FrameContentSequence")
+    if content is None:
+        return None, None
+    return (
+        elements.integer(content, "TemporalPositionIndex"),
+        elements.integer(content, "FrameAcquisitionNumber"),
+    )
 
 
 def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:

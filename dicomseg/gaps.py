@@ -41,6 +41,8 @@ class Slice:
     echo_time_ms: float | None
     image_type: tuple[str, ...] = ()
     stack: str = ""
+    temporal_position: int | None = None
+    acquisition_number: int | None = None
 
 
 def listing(names: Sequence[str]) -> str:

@@ -17,8 +17,8 @@ class Instance:
     (PS3.3 C.7.6.2.1.1). spacing_mm: (between rows, between columns).
     frames: Number of Frames, 1 for classic objects. frame_positions_lps: one per frame for
     multi-frame objects with per-frame plane positions, else (). frame_orientations_lps,
-    frame_spacings_mm, frame_echo_times_ms, frame_image_types, frame_stacks: one per frame where the
-    frames differ, else ().
+    frame_spacings_mm, frame_echo_times_ms, frame_image_types, frame_stacks, frame_repetitions (temporal
+    position, acquisition number): one per frame where the frames differ, else ().
     digest: sha256 of the data set's bytes without preamble and file meta information. pixel_digest:
     sha256 of the pixel data's bytes, "" where it is not known.
     patient: digests of Patient ID, issuer, the three groups of the name, and birth date, "" where
@@ -69,6 +69,7 @@ class Instance:
     frame_echo_times_ms: tuple[float, ...] = ()
     frame_image_types: tuple[tuple[str, ...], ...] = ()
     frame_stacks: tuple[str, ...] = ()
+    frame_repetitions: tuple[tuple[int | None, int | None], ...] = ()
     pixel_digest: str = ""
     patient: tuple[str, ...] = ()
     protocol_name: str = ""

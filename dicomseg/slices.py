@@ -58,6 +58,8 @@ def _slice(instance: Instance) -> Slice | None:
         instance.spacing_mm,
         instance.echo_time_ms,
         instance.image_type,
+        temporal_position=instance.temporal_position,
+        acquisition_number=instance.acquisition_number,
     )
     return made if _is_plane(made) else None
 
@@ -73,6 +75,9 @@ def _frame(instance: Instance, n: int, of: str) -> Slice | None:
         instance.frame_image_types,
         instance.frame_stacks,
     )
+    temporal, acquisition = (
+        instance.frame_repetitions[n] if instance.frame_repetitions else (None, None)
+    )
     made = Slice(
         f"{of}frame {n + 1}",
         instance,
@@ -84,6 +89,8 @@ def _frame(instance: Instance, n: int, of: str) -> Slice | None:
         echoes[n] if echoes else instance.echo_time_ms,
         types[n] if types else instance.image_type,
         stacks[n] if stacks else "",
+        temporal,
+        acquisition,
     )
     return made if _is_plane(made) else None
 

@@ -152,8 +152,8 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
 
 FEATURES: Final[tuple[tuple[str, Callable[[Slice], Any]], ...]] = (
     ("stack", lambda s: s.stack),
-    ("temporal position", lambda s: s.instance.temporal_position),
-    ("acquisition number", lambda s: s.instance.acquisition_number),
+    ("temporal position", lambda s: s.temporal_position),
+    ("acquisition number", lambda s: s.acquisition_number),
     ("echo number", lambda s: s.instance.echo_number),
     ("image type", lambda s: s.image_type),
     ("acquisition time", lambda s: (s.instance.acquisition_date, s.instance.acquisition_time)),

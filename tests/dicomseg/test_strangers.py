@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 
 from dicomseg import objects
 from dicomseg.contrast import contrast_of, dixon_of
@@ -295,6 +296,22 @@ def test_frames_of_another_echo_do_not_speak_for_the_chosen_ones(scan):
     assert (found.instances[0].echo_time_ms, found.instances[0].image_type) == (120.0, t2)
 
 
+@pytest.mark.parametrize("keyword", ["TemporalPositionIndex", "FrameAcquisitionNumber"])
+def test_repeated_frames_are_told_apart(scan, keyword):
+    ds = replace(scan, shape=(28, 6, 5)).enhanced()
+    frames = ds.PerFrameFunctionalGroupsSequence
+    for n, frame in enumerate(frames):
+        frame.PlanePositionSequence = frames[n % 14].PlanePositionSequence
+        content = Dataset()
+        setattr(content, keyword, 1 + n // 14)
+        frame.FrameContentSequence = [content]
+    found = assemble([from_dataset(ds, Path("x"), "")])
+    assert isinstance(found, Grid)
+    assert sorted(found.frame_order) in (list(range(14)), list(range(14, 28)))
+    assert [(s.code, s.count) for s in found.set_aside] == [("other-acquisition", 14)]
+    assert found.reaches(28)
+
+
 HALVES = {
     "orientation": SAGITTAL,
     "frame of reference": {"frame_of_reference_uid": "7.7"},
@@ -375,6 +392,7 @@ SAME_PERSON = [
     {"PatientName": "DOE^JANE"},
     {"PatientName": "Doe^Jane^^^"},
     {"PatientName": " Doe ^Jane "},
+    {"PatientName": "DOE JANE"},
     {"PatientName": ""},
     {"PatientName": "Doe^Jane=山田"},
     {"PatientID": " 7 "},
