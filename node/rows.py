@@ -39,6 +39,10 @@ MACHINE_ERRORS: Final = frozenset(
 )
 """Errors of a read that say nothing about the file: too many open files, a network disk that is away."""
 
+MOST_FRAMES: Final = 200_000
+"""Frames of one series whose geometry is held in memory, half a kilobyte each: ten times what a series of
+functional MR has. A few kilobytes, deflated, hold as many thousand frames."""
+
 R = TypeVar("R")
 
 
@@ -90,14 +94,30 @@ def headers_of(
     """
     readable: list[Instance] = []
     rows = journal.instances_of(key, skip)
+    frames = 0
     for row in rows:
         instance = read_or_reason(row.path, read)
+        if isinstance(instance, Instance) and frames + frames_in_memory(instance) > MOST_FRAMES:
+            instance = f"more than {MOST_FRAMES} frames in one series; send it in parts"
         if isinstance(instance, Instance):
+            frames += frames_in_memory(instance)
             readable.append(instance)
         else:
             journal.set_aside(row.sop_instance_uid, row.digest, instance)
             told(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))
     return readable, len(rows) - len(readable)
+
+
+def frames_in_memory(instance: Instance) -> int:
+    """Frames of a multi-frame object that its header describes one by one."""
+    return max(
+        len(instance.frame_positions_lps),
+        len(instance.frame_orientations_lps),
+        len(instance.frame_spacings_mm),
+        len(instance.frame_echo_times_ms),
+        len(instance.frame_image_types),
+        len(instance.frame_stacks),
+    )
 
 
 def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +24,15 @@ from node.config import TrackConfig
 from node.events import EventLog, SeriesTracked
 from node.journal import Journal
 from node.records import InstanceRow, SeriesKey, SeriesRow
-from node.rows import PutOff, each, headers_of
+from node.rows import PutOff, each, frames_in_memory, headers_of
 from node.rules import Rule, could_accept
 from node.states import InstanceState, SeriesEvent, SeriesState
 
 REMEMBERED: Final = 16384
 """Headers that are kept in memory, a few kilobytes each."""
+
+FRAMES_OF_ONE: Final = 8
+"""Frames of a multi-frame object that take the memory of one header: each has its own geometry, half a kilobyte."""
 
 PAUSE_S: Final = 0.2
 """A series whose last slice is younger than this is still coming, and is looked at no more often."""
@@ -119,14 +121,30 @@ def _said(grid: Grid, count: int | None = None) -> str:
     return "; ".join([*differs, *(f"set aside: {s.text}" for s in grid.set_aside)])
 
 
-def remembering(size: int = REMEMBERED) -> Callable[[Path], Instance]:
-    """Return `headers.read` that reads a file once: what lies in the spool never changes."""
+def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
+    """Return `headers.read` that reads a file once: what lies in the spool never changes.
 
-    @lru_cache(size)
+    most: headers that are kept, those with many frames counted by `FRAMES_OF_ONE`. For one thread.
+    """
+    kept: dict[Path, Instance] = {}
+    weight = 0
+
     def read(path: Path) -> Instance:
-        return headers.read(path)
+        nonlocal weight
+        found = kept.pop(path, None)
+        if found is None:
+            found = headers.read(path)
+            weight += _weight(found)
+        kept[path] = found  # the last one is the one that was used last
+        while weight > most:
+            weight -= _weight(kept.pop(next(iter(kept))))
+        return found
 
     return read
+
+
+def _weight(instance: Instance) -> int:
+    return 1 + frames_in_memory(instance) // FRAMES_OF_ONE
 
 
 def _nothing_known(_key: SeriesKey, _version: object) -> int | None:

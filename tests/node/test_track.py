@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ImplicitVRLittleEndian,
+)
 
 from dicomseg import headers
 from node import track
@@ -215,6 +220,55 @@ def test_unreadable_object_of_a_series_is_told_and_holds_it_back(
     assert node.after(28) is S.INCOMPLETE
     (aside,) = node.journal.quarantined()
     assert (aside.path, aside.reason) == (paths[14], node.reason)
+
+
+def _many_frames(path: Path, frames: int) -> None:
+    """Make it an Enhanced MR object whose frames are described one by one, deflated to next to nothing."""
+    ds = dcmread(path)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    ds.NumberOfFrames, ds.BitsAllocated, ds.BitsStored, ds.HighBit = frames, 8, 8, 7
+    ds.Rows = ds.Columns = 1
+    ds.PixelData = bytes(frames)
+    described = []
+    for number in range(frames):
+        frame, plane = Dataset(), Dataset()
+        plane.ImagePositionPatient = [0, 0, number]
+        frame.PlanePositionSequence = [plane]
+        described.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = described
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path, enforce_file_format=True)
+
+
+def test_memory_of_headers_is_bounded_by_their_frames(slices: Any, monkeypatch: Any) -> None:
+    paths = slices(6)
+    for path in paths[:3]:
+        _many_frames(path, 80)
+    files: list[Path] = []
+    read_file = headers.read
+    monkeypatch.setattr(headers, "read", lambda path: files.append(path) or read_file(path))
+    read = track.remembering(22)  # two objects of eighty frames weigh as much
+    for path in [*paths[:2], *paths[:2]]:
+        read(path)
+    assert files == paths[:2]
+    for path in [paths[2], paths[1], paths[2], paths[0]]:
+        read(path)
+    assert files == [*paths[:3], paths[0]]
+
+
+def test_frames_of_one_series_are_bounded_and_the_others_are_judged(
+    node: Tracked, tmp_path: Path, write_series: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("node.rows.MOST_FRAMES", 200)
+    bad = write_series(tmp_path / "a", slices=4)
+    for path in bad:
+        _many_frames(path, 80)
+    node.came([*bad, *write_series(tmp_path / "b", series="1.2.4", ImagesInAcquisition=14)])
+    node.after(0)
+    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
+    reasons = [i.reason for i in node.journal.quarantined()]
+    assert reasons == ["more than 200 frames in one series; send it in parts"] * 2
+    assert len(node.journal.instances_of(KEY)) == 2
 
 
 def test_file_that_is_gone_is_told(node: Tracked, slices: Any) -> None:
