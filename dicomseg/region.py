@@ -10,7 +10,7 @@ from dicomseg.instance import Instance
 _WORDS: Final = (
     "LSPINE", "LUMB", "LOMB", "LWS", "LWK", "TLSPINE", "LSSPINE", "SACR", "LENDEN", "LÄNDRYGG", "LANDRYGG",
     "LÆND", "LĘDŹW", "LEDZW", "BEDERN", "LANNERANKA", "ÁGYÉKI", "ΟΣΦΥ", "ПОЯСНИЧ", "ЛЮМБ", "ПОПЕРЕК",
-    "腰椎", "腰骶", "腰仙", "腰部", "요추", "요천추", "קטנית", "قطني",
+    "腰椎", "腰骶", "腰仙", "腰部", "요추", "요천추", "מותני", "قطني", "เอว",
 )  # fmt: skip
 """Lumbar, by the beginnings of the words of many languages; LWS and LWK are German and Dutch."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -94,7 +94,7 @@ def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
 def results_in(out: Path, series: str) -> list[ResultKey]:
     """Results of a series that a folder of result folders holds, oldest first."""
     found = {p.parent.name: read_result(p.parent) for p in out.glob(f"*/{RESULT_FILE}")}
-    mine = {n: r for n, r in found.items() if r.get("source", {}).get("series") == series}
+    mine = {n: r for n, r in found.items() if _series_of(r) == series}
 
     def age(name: str) -> tuple[int, str]:
         before = mine[name].get("predecessor")
@@ -102,6 +102,12 @@ def results_in(out: Path, series: str) -> list[ResultKey]:
         return depth, str(mine[name].get("created", ""))
 
     return [ResultKey(name) for name in sorted(mine, key=age)]
+
+
+def _series_of(result: Mapping[str, Any]) -> str | None:
+    """Series of a result; None where the file is of another program."""
+    source = result.get("source")
+    return source.get("series") if isinstance(source, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ def test_t2_space(changes, expected):
         ("is_lumbar", {"body_part": "MRI LWK"}, "yes"),
         ("is_lumbar", {"body_part": "CERVICAL SPINE"}, "no"),
         ("is_lumbar", {"body_part": "SPINE"}, "unknown"),
+        ("is_lumbar", {"protocol_name": "עמוד שדרה מותני"}, "yes"),
+        ("is_lumbar", {"protocol_name": "กระดูกสันหลังส่วนเอว"}, "yes"),
         ("is_lumbar_or_unknown", {"body_part": ""}, "yes"),
         ("is_lumbar_or_unknown", {"body_part": "BRAIN"}, "no"),
     ],

@@ -108,3 +108,11 @@ def test_one_bad_series_never_ends_a_batch(
     assert text in rows["1.2.2"]["text"]
     assert "\n" not in rows["1.2.2"]["text"]
     assert "patient" not in rows["1.2.2"]["text"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"source": null}', '{"source": "s"}', "{}"])
+def test_result_files_of_others_in_the_folder_are_passed_over(tmp_path: Path, content: str) -> None:
+    for name, text in (("a", content), ("b", '{"source": {"series": "1.2"}}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(text, encoding="utf-8")
+    assert [key.result_id for key in process.results_in(tmp_path, "1.2")] == ["b"]
