@@ -55,7 +55,7 @@ _MOST: Final = 64
 """Items kept of a sequence, values of an attribute: ten times what any real header has."""
 
 
-def _stored(ds: Dataset, keyword: str) -> bytes | str | None:
+def stored_value(ds: Dataset, keyword: str) -> bytes | str | None:
     """Return the bytes of a text attribute as they were read, its text where pydicom has converted it, None if absent."""
     tag = Tag(keyword)
     if tag not in ds:
@@ -75,9 +75,9 @@ def _stored(ds: Dataset, keyword: str) -> bytes | str | None:
 
 def charset_of(ds: Dataset, keywords: Iterable[str] = ()) -> CharacterSet:
     """How the text of a data set is read; keywords: the text attributes that count where it does not say."""
-    declared = _stored(ds, "SpecificCharacterSet") or ""
+    declared = stored_value(ds, "SpecificCharacterSet") or ""
     text = declared.decode("latin_1") if isinstance(declared, bytes) else declared
-    held = (_stored(ds, k) for k in keywords if dictionary_VR(Tag(k)) != "SQ")
+    held = (stored_value(ds, k) for k in keywords if dictionary_VR(Tag(k)) != "SQ")
     undeclared = b" ".join(v for v in held if isinstance(v, bytes))
     return character_set([v.strip(" \0") for v in text.split("\\")] if text else [], undeclared)
 
@@ -109,7 +109,7 @@ class AttributeReader:
 
     def text(self, ds: Dataset, keyword: str) -> str:
         """All of a text attribute, decoded and without its padding."""
-        stored = _stored(ds, keyword)
+        stored = stored_value(ds, keyword)
         if isinstance(stored, bytes):
             stored = self.charset.decode(stored, name=dictionary_VR(Tag(keyword)) == "PN")
         return (stored or "").strip(" \0")
@@ -140,7 +140,7 @@ class AttributeReader:
     def _kept(
         self, ds: Dataset, tag: BaseTag, vr: str, good: list[str], *, same: bool
     ) -> DataElement | RawDataElement:
-        stored = _stored(ds, keyword_for_tag(tag))
+        stored = stored_value(ds, keyword_for_tag(tag))
         if self.keep and not all(v.isascii() for v in good) and isinstance(stored, bytes):
             if same and self.charset.keeps(stored, name=vr == "PN"):
                 padded = (b := stored.strip(b" \0")) + b" " * (len(b) % 2)
@@ -152,7 +152,7 @@ class AttributeReader:
         value = elements.number(ds, keyword)
         whole = None if value is None or vr in {"FL", "FD"} else int(value)
         rule = ENUMERATED.get(keyword)
-        if not _stored(ds, keyword):
+        if not stored_value(ds, keyword):
             return None
         if value is None or (rule is not None and not rule.fullmatch(str(whole))):
             self.wrong.add(keyword)

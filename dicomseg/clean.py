@@ -16,7 +16,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomseg.attributes import AttributeReader, charset_of
+from dicomseg.attributes import AttributeReader, charset_of, stored_value
 from dicomseg.charset import UTF_8
 from dicomseg.identity import uid_of
 from dicomseg.pixels import Source
@@ -101,12 +101,19 @@ def clean(source: Source, own_text: Sequence[str] = ()) -> Headers:
 
     own_text: texts of the configuration that the objects carry too; one that is not ASCII makes them Unicode.
     """
-    headers = headers_of(source.datasets[0], own_text)
+    headers = headers_of(max(source.datasets, key=_known), own_text)
     frame = source.grid.frame_of_reference_uid
     if frame:
         return replace(headers, frame_of_reference_uid=frame)
     made = uid_of("frame of reference", source.grid.instances[0].series_uid)
     return replace(headers, frame_of_reference_uid=made, findings=(*headers.findings, _FRAME_MADE))
+
+
+def _known(ds: Dataset) -> int:
+    """How much of the patient an object names: the first may lack what the others have."""
+    values = (stored_value(ds, keyword) or b"" for keyword in PATIENT_EMPTY)
+    texts = (v.decode("latin_1") if isinstance(v, bytes) else v for v in values)
+    return sum(bool(text.strip("^= \0")) for text in texts)
 
 
 def headers_of(first: Dataset, own_text: Sequence[str] = ()) -> Headers:

@@ -182,9 +182,8 @@ def _frame_repetition(frame: Dataset) -> tuple[int | None, int | None]:
 
 
 def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return `values` when they are all known and not all equal, else ()."""
-    known = all(v is not None and v != (None, None) for v in values)
-    return values if known and len(set(values)) > 1 else ()
+    """Return `values` when they are not all equal, else (): a frame without one does not take the first frame's."""
+    return values if len(set(values)) > 1 else ()
 
 
 def _plane(ds: Dataset, frame: Dataset | None) -> dict[str, Any]:

@@ -64,9 +64,9 @@ class Instance:
     column_lps: tuple[float, float, float] | None = None
     frame_positions_lps: tuple[tuple[float, float, float], ...] = ()
     has_pixels: bool = False
-    frame_orientations_lps: tuple[tuple[Triplet, Triplet], ...] = ()
-    frame_spacings_mm: tuple[tuple[float, float], ...] = ()
-    frame_echo_times_ms: tuple[float, ...] = ()
+    frame_orientations_lps: tuple[tuple[Triplet | None, Triplet | None], ...] = ()
+    frame_spacings_mm: tuple[tuple[float, float] | None, ...] = ()
+    frame_echo_times_ms: tuple[float | None, ...] = ()
     frame_image_types: tuple[tuple[str, ...], ...] = ()
     frame_stacks: tuple[str, ...] = ()
     frame_repetitions: tuple[tuple[int | None, int | None], ...] = ()

@@ -36,7 +36,15 @@ from pydicom.uid import (
 from pydicom.valuerep import PersonName
 
 from dicomseg import measurements_sr, midplane_image
-from dicomseg.clean import ACQUISITION, EQUIPMENT, IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, headers_of
+from dicomseg.clean import (
+    ACQUISITION,
+    EQUIPMENT,
+    IDENTITY,
+    PATIENT_EMPTY,
+    STUDY_EMPTY,
+    clean,
+    headers_of,
+)
 from dicomseg.context import Run
 from dicomseg.identity import Identity, uid_of
 from dicomseg.objects import build_result
@@ -365,6 +373,17 @@ def test_odd_acquisition_attributes_leave_valid_objects(
 
 
 ABSENT = (*STUDY_EMPTY, *PATIENT_EMPTY, "SliceThickness", "ScanningSequence", "Manufacturer", "EchoTime", "SequenceVariant")  # fmt: skip
+
+
+@pytest.mark.parametrize("absent", ["PatientID", "PatientName", "PatientBirthDate"])
+def test_what_the_first_slice_lacks_of_the_patient_another_gives(studio: Any, absent: str) -> None:
+    datasets = studio.slices()
+    for ds in datasets:
+        ds.PatientID, ds.PatientName, ds.PatientBirthDate = "7", "Doe^Jane", "19500101"
+    setattr(datasets[0], absent, "")
+    headers = clean(studio.source(datasets))
+    assert headers.patient_id == "7"
+    assert str(headers.identity[absent].value) in {"7", "Doe^Jane", "19500101"}
 
 
 def test_absent_attributes_are_empty_ones(studio: Any, tmp_path: Path) -> None:

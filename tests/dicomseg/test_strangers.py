@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from dicomseg import objects
 from dicomseg.contrast import contrast_of, dixon_of
@@ -294,6 +297,35 @@ def test_frames_of_another_echo_do_not_speak_for_the_chosen_ones(scan):
     assert isinstance(found, Grid)
     assert set(found.frame_order) == set(range(14, 28))
     assert (found.instances[0].echo_time_ms, found.instances[0].image_type) == (120.0, t2)
+
+
+@pytest.mark.parametrize(
+    ("group", "keyword"),
+    [
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+    ],
+)
+def test_a_frame_without_geometry_does_not_take_the_first_ones(scan, group, keyword):
+    ds = replace(scan, shape=(28, 6, 5)).enhanced()
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    held = {"PlaneOrientationSequence": None, "PixelMeasuresSequence": None}
+    for name in held:
+        held[name] = shared.get(name) or ds.PerFrameFunctionalGroupsSequence[0][name].value
+        if name in shared:
+            del shared[name]
+    other = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "PixelSpacing": [2, 2]}[keyword]
+    for n, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        for name, items in held.items():
+            frame[name] = DataElement(Tag(name), "SQ", [copy.deepcopy(items[0])])
+        if 0 < n < 27:
+            setattr(frame[group].value[0], keyword, other)
+        if n == 27:
+            del frame[group]
+    found = assemble([from_dataset(ds, Path("x"), "")])
+    if isinstance(found, Grid):
+        assert set(found.frame_order) <= set(range(1, 27))
+        assert found.spacing_mm[1] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("keyword", ["TemporalPositionIndex", "FrameAcquisitionNumber"])
