@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
     except Exception as error:  # noqa: BLE001 - the last place that can tell the user
-        return _fail(f"unexpected {type(error).__name__}; the log is {_log(arguments)}", 1)
+        return _fail(_unexpected(error, arguments), 1)
     return code if isinstance(code, int) else 0
 
 
@@ -92,13 +92,23 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _unexpected(error: Exception, arguments: Sequence[str]) -> str:
+    """One line about a fault that nothing foresaw: what the system says of it, and where the rest stands."""
+    said = getattr(error, "strerror", None)
+    return f"unexpected {type(error).__name__}{f' ({said})' if said else ''}; {_log(arguments)}"
+
+
 def _log(arguments: Sequence[str]) -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="lumbar-node-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"{datetime.now(UTC).isoformat()} lumbar-node {' '.join(arguments)}\n")
-        file.write(traceback.format_exc())
-    return file.name
+    """Write the traceback to a file of its own and say where; the disk may be what is full."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="lumbar-node-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{datetime.now(UTC).isoformat()} lumbar-node {' '.join(arguments)}\n")
+            file.write(traceback.format_exc())
+    except OSError as error:
+        return f"no log of it could be written ({error.strerror})"
+    return f"the log is {file.name}"
 
 
 # ---- by hand -------------------------------------------------------------------------------------
@@ -235,8 +245,7 @@ def _worked_on(one: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
     except LumbarError as error:
         return process.failed(one, str(error))
     except Exception as error:  # noqa: BLE001 - the others of the batch still get their results
-        log = _log(["process", one.candidate.series])
-        return process.failed(one, f"unexpected {type(error).__name__}; the log is {log}")
+        return process.failed(one, _unexpected(error, ["process", one.candidate.series]))
 
 
 def _workshop(config: Config, bundle: Path | None, out: Path, *, force: bool) -> Any:

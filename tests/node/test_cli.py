@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -333,6 +335,20 @@ def test_doctor_finds_what_is_missing_and_what_nobody_knows(said: Said, tmp_path
     code, out, _ = said("doctor", "--json")
     assert code == 1
     assert [f["kind"] for f in json.loads(out)] == ["object-missing", "object-unknown"]
+
+
+def test_full_disk_is_one_line_even_without_room_for_the_log(monkeypatch: Any, capsys: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("node.cli.config_of", full)
+    monkeypatch.setattr("node.cli_service.config_of", full)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    assert run(["status"]) == 1
+    assert capsys.readouterr().err == (
+        "lumbar-node: unexpected OSError (No space left on device);"
+        " no log of it could be written (No space left on device)\n"
+    )
 
 
 def test_serve_and_demo_hand_over(
