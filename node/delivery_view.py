@@ -31,7 +31,8 @@ def delivery_json(row: DeliveryRow) -> dict[str, Any]:
 def is_open(row: DeliveryRow) -> bool:
     """Whether it waits, is given up, or a fault is in its way; not when another result took its place."""
     stopped = row.state in {DeliveryState.WAITING, DeliveryState.DEAD} or bool(row.fault)
-    return stopped and row.detail != SUPERSEDED
+    replaced = row.detail == SUPERSEDED or (row.kind == RESULT and bool(row.because))
+    return stopped and not replaced
 
 
 def delivery_line(entry: Mapping[str, Any]) -> str:

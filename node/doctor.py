@@ -152,6 +152,8 @@ def _results(journal: Journal, check: Check) -> Iterator[Finding]:
     for row in _all_results(journal):
         report.one()
         if not row.folder.is_dir():
+            if row.superseded_by:  # another took its place, so it may be removed
+                continue
             yield Finding("result-missing", str(row.folder), f"lumbar-node retry {row.result_id}")
             continue
         damaged = [told for told in _result_faults(row.folder, quick=check.quick) if told]

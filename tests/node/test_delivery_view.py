@@ -40,6 +40,14 @@ def test_one_line_per_destination_and_reason_with_the_next_try() -> None:
     )
 
 
+def test_result_that_another_replaced_needs_no_one_but_its_withdrawal_may() -> None:
+    dead = _row(1, DeliveryState.DEAD, "seg.dcm: takes no objects", because="newer_input")
+    waiting = _row(2, DeliveryState.WAITING, because="corrected_identity")
+    assert attention([dead, waiting]) == []
+    (entry,) = attention([replace(dead, kind="withdrawal")])
+    assert entry["kind"] == "withdrawal"
+
+
 def test_unproven_and_withdrawn_are_shown() -> None:
     unproven = _row(1, DeliveryState.CONFIRMED, "prove = false", proof="unproven", next_try_at=None)
     found = _row(1, DeliveryState.CONFIRMED, "", proof="found", next_try_at=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,21 @@ def test_result_that_is_not_what_was_written_is_found(
     (found,) = _told(lived, state)
     assert (found.kind, found.path) == ("result-damaged", str(state / "results" / "r1"))
     assert reason in found.remedy
+
+
+def test_damaged_result_is_no_finding_any_more_once_another_took_its_place(
+    lived: Journal, state: Path
+) -> None:
+    shutil.rmtree(state / "results" / "r1")
+    assert [f.kind for f in _told(lived, state)] == ["result-missing"]
+    lived.request_retry(KEY.series, force=True)
+    lived.advance(KEY, E.RULES_ACCEPT)
+    lived.claim("w/2")
+    folder = state / "results" / "r2"
+    folder.mkdir()
+    (folder / "result.json").write_text('{"objects": []}')
+    lived.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs"])
+    assert _told(lived, state) == []
 
 
 def test_files_without_a_row_are_one_finding_per_area(lived: Journal, state: Path) -> None:
