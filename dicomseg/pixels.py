@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from dicomseg import elements
 from dicomseg.errors import SeriesRefused
+from dicomseg.gaps import listing
 from dicomseg.instance import Instance
 from dicomseg.series import Grid
 from dicomseg.volume import Array, Volume
@@ -54,6 +55,12 @@ class PixelsConstant(SeriesRefused):
     """All voxels have one value; nothing can be seen in the series."""
 
     code = "pixels-constant"
+
+
+class PixelsMissing(SeriesRefused):
+    """Slices between others have one value: their pixels were lost; send the series again."""
+
+    code = "pixels-missing"
 
 
 class PixelsNotFinite(SeriesRefused):
@@ -156,9 +163,24 @@ class _Stack:
             raise PixelsConstant(
                 f"all {array.size} voxels are {low:g}; nothing can be seen in the series"
             )
+        _refuse_blank(seen)
         for n, mask in self._padding.items():
             array[n][mask] = low
         return array
+
+
+def _refuse_blank(slices: Sequence[Array]) -> None:
+    """Refuse slices without a picture between others: there the network would invent one.
+
+    Before the first and after the last picture they are usual where distortion is corrected.
+    """
+    pictures = [n for n, s in enumerate(slices) if s.size and s.min() != s.max()]
+    if not pictures:
+        return
+    blank = sorted({*range(pictures[0], pictures[-1])} - {*pictures})
+    if blank:
+        names = listing([f"slice {n + 1} of {len(slices)}" for n in blank])
+        raise PixelsMissing(f"{names}: all voxels have one value; send the series again")
 
 
 def _refuse_infinite(array: Array) -> None:

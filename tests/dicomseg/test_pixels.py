@@ -143,6 +143,27 @@ def test_constant_pixels_are_refused_with_the_value(scan, save):
         loaded(save(datasets))
 
 
+@pytest.mark.parametrize("declared", [False, True], ids=["zeros", "padding"])
+def test_slices_without_a_picture_between_others_are_refused(scan, save, declared):
+    datasets = scan.datasets()
+    for n in (0, 5, 6, len(datasets) - 1):
+        datasets[n].PixelData = bytes(len(datasets[n].PixelData))
+        if declared:
+            datasets[n].PixelPaddingValue = 0
+    with pytest.raises(
+        SeriesRefused, match=r"slice 6 of 14, slice 7 of 14: .* one value"
+    ) as refused:
+        loaded(save(datasets))
+    assert refused.value.code == "pixels-missing"
+
+
+def test_slices_without_a_picture_at_the_ends_are_usual(scan, save):
+    datasets = scan.datasets()
+    for n in (0, 1, len(datasets) - 1):
+        datasets[n].PixelData = bytes(len(datasets[n].PixelData))
+    assert loaded(save(datasets)).volume.shape[0] == len(datasets)
+
+
 def test_infinite_voxels_are_refused_with_their_number(scan, save):
     datasets = scan.datasets()
     for ds in datasets:
