@@ -70,6 +70,8 @@ def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str
         if is_damage(error):
             raise
         return "left"  # the journal is held by another program; the next start finds the file again
+    except OSError:
+        return "left"  # the machine has no room to compare it now
     except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
         return _set_aside(path, spool, journal, error)
     return "stored"

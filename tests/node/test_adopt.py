@@ -322,6 +322,26 @@ def test_result_that_is_found_again_is_sent_and_not_made_twice(lived: Path, cloc
     journal.close()
 
 
+def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
+    state: Path, opened: Journal, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (first,) = write_series(tmp_path / "first", slices=1)
+    (second,) = write_series(tmp_path / "corrected", slices=1, PatientID="T2")
+    _put(state, first.read_bytes(), arrived=1e9)
+    adopt(Spool(state), opened)
+    path = _put(state, second.read_bytes(), arrived=2e9)
+
+    def no_room() -> None:
+        raise BlockingIOError("no process is left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.comparer._start", no_room)
+        assert adopt(Spool(state), opened).left == 1
+    assert path.exists()
+    assert adopt(Spool(state), opened).adopted == 1
+    assert [i.path for i in opened.instances_of(KEY)] == [path]
+
+
 def test_result_before_a_correction_stays_known_as_that(
     lived: Path, clock: Any, write_series: Any, tmp_path: Path
 ) -> None:
