@@ -83,7 +83,9 @@ def _deliveries(journal: Journal) -> Iterator[Matter]:
 def of_delivery(told: Mapping[str, Any]) -> Matter:
     """One entry of `delivery_view.attention` or `outdated`."""
     kind = "withdrawal" if told["kind"] == WITHDRAWAL else "delivery"
-    remedy = "`lumbar-node retry UID` sends again" if told["state"] == DeliveryState.DEAD else ""
+    said = "`lumbar-node retry" in told["reason"]  # a damaged result is made again, not sent again
+    dead = told["state"] == DeliveryState.DEAD
+    remedy = "`lumbar-node retry UID` sends again" if dead and not said else ""
     results = told["results"]
     return Matter(
         kind, told["destination"], told["state"], told["reason"], remedy,

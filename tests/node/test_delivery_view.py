@@ -48,6 +48,14 @@ def test_result_that_another_replaced_needs_no_one_but_its_withdrawal_may() -> N
     assert entry["kind"] == "withdrawal"
 
 
+def test_remedy_of_the_reason_is_the_only_one() -> None:
+    reason = (
+        "seg.dcm: not the bytes that were written; `lumbar-node retry UID --force` makes it again"
+    )
+    (entry,) = attention([_row(1, DeliveryState.DEAD, reason, next_try_at=None)])
+    assert of_delivery(entry).line == f"1 × delivery pacs dead (r1): {reason}"
+
+
 def test_unproven_and_withdrawn_are_shown() -> None:
     unproven = _row(1, DeliveryState.CONFIRMED, "prove = false", proof="unproven", next_try_at=None)
     found = _row(1, DeliveryState.CONFIRMED, "", proof="found", next_try_at=None)
