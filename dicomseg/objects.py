@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +18,7 @@ from scipy import ndimage
 from dicomseg import measurements_sr, midplane_image, seg, volumes_sr
 from dicomseg.clean import Headers
 from dicomseg.context import Run, to_bytes
+from dicomseg.gaps import listing, name_of
 from dicomseg.identity import ResultKey
 from dicomseg.pixels import Source
 from dicomseg.result import (
@@ -75,11 +77,29 @@ def _structure(
 
 def _of_series(grid: Grid) -> tuple[Finding, ...]:
     """Doubts about the series itself: fewer slices than its headers announce, objects left out."""
-    aside = tuple(Finding("set_aside", f"set aside: {s.text}", "warning") for s in grid.set_aside)
+    aside = (
+        *(Finding("set_aside", f"set aside: {s.text}", "warning") for s in grid.set_aside),
+        *_repeated_pixels(grid),
+    )
     count = expected_count(grid.instances)
     if count is None or grid.frame_order or grid.reaches(count) or grid.shape[0] > count:
         return aside
     return (*aside, Finding("count_differs", count_differs(count, grid.shape[0]), "warning"))
+
+
+def _repeated_pixels(grid: Grid) -> tuple[Finding, ...]:
+    """Warn of slices with the pixels of another one: noise is never the same twice, so one has lost its own.
+
+    What the first or last slice holds may be empty, as where distortion is corrected, and does not count.
+    """
+    counts = Counter(i.pixel_digest for i in grid.instances)
+    ends = {"", grid.instances[0].pixel_digest, grid.instances[-1].pixel_digest}
+    twice = {digest for digest, count in counts.items() if count > 1} - ends
+    if not twice:
+        return ()
+    names = listing([name_of(i) for i in grid.instances if i.pixel_digest in twice])
+    text = f"{names}: the same pixels at several positions, one of them may have lost its own: send the series again"
+    return (Finding("repeated_pixels", text, "warning"),)
 
 
 def build_result(

@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 
 from dicomseg import objects
 from dicomseg.contrast import contrast_of, dixon_of
+from dicomseg.gaps import name_of
 from dicomseg.headers import from_dataset
 from dicomseg.series import Gaps, Grid, assemble, expected_count, grids
 
@@ -45,6 +46,19 @@ def test_what_is_set_aside_is_a_warning_of_the_result(whole, announced):
     assert [w.code for w in warnings] == ["set_aside", *["count_differs"] * (announced == 20)]
     assert "instance 99: no MR image" in warnings[0].text
     assert {w.severity for w in warnings} == {"warning"}
+
+
+def test_slices_with_the_pixels_of_another_are_a_warning(whole):
+    empty = [
+        replace(i, pixel_digest="empty") if n in {0, 1, 13} else i for n, i in enumerate(whole)
+    ]
+    found = assemble(empty)
+    assert isinstance(found, Grid)
+    assert objects._of_series(found) == ()
+    empty[7] = replace(empty[7], pixel_digest=empty[6].pixel_digest)
+    (warning,) = objects._of_series(assemble(empty))
+    assert (warning.code, warning.severity) == ("repeated_pixels", "warning")
+    assert warning.text.startswith(f"{name_of(whole[6])}, {name_of(whole[7])}: the same pixels")
 
 
 def another(instance, number=99, **changes):
