@@ -271,6 +271,7 @@ def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:
     affine[:3, 2] = lattice.directions[:, 2] * lattice.spacing[1]
     affine[:3, 3] = lattice.origin
     order = tuple(s.frame for s in lattice.slices if s.frame is not None)
+    frames_of_reference = (s.instance.frame_of_reference_uid for s in lattice.slices)
     return Grid(
         instances=(_of_frame(lattice.slices[0]),)
         if order
@@ -278,7 +279,7 @@ def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:
         affine=affine,
         shape=(len(lattice.slices), first.rows or 0, first.columns or 0),
         orientation=_orientation(lattice.directions[:, 0]),
-        frame_of_reference_uid=first.frame_of_reference_uid,
+        frame_of_reference_uid=next((uid for uid in frames_of_reference if uid), ""),
         frame_order=order,
         set_aside=tuple(aside),
     )

@@ -97,6 +97,14 @@ def _by_echo(slices: Sequence[Slice]) -> Labels:
     return [common if s.echo_time_ms is None else labels[s.echo_time_ms] for s in slices]
 
 
+def _by_frame_of_reference(slices: Sequence[Slice]) -> Labels:
+    """An absent one counts as the commonest."""
+    told = [s.instance.frame_of_reference_uid for s in slices]
+    counts = Counter(uid for uid in told if uid)
+    common = counts.most_common(1)[0][0] if counts else ""
+    return [uid or common for uid in told]
+
+
 def _each(value: Callable[[Slice], Hashable]) -> Callable[[Sequence[Slice]], Labels]:
     return lambda slices: [value(s) for s in slices]
 
@@ -112,7 +120,7 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion(
         "mixed-frames-of-reference",
         "frame of reference",
-        _each(lambda s: s.instance.frame_of_reference_uid),
+        _by_frame_of_reference,
         lambda s: s.instance.frame_of_reference_uid,
     ),
     Criterion(

@@ -61,6 +61,16 @@ def test_slices_with_the_pixels_of_another_are_a_warning(whole):
     assert warning.text.startswith(f"{name_of(whole[6])}, {name_of(whole[7])}: the same pixels")
 
 
+@pytest.mark.parametrize("n", [0, 5, 13])
+def test_an_absent_frame_of_reference_contradicts_none(whole, n):
+    given = [*whole]
+    given[n] = replace(given[n], frame_of_reference_uid="")
+    found = assemble(given)
+    assert isinstance(found, Grid)
+    assert found.shape[0] == 14
+    assert found.frame_of_reference_uid == whole[1 if n == 0 else 0].frame_of_reference_uid
+
+
 def another(instance, number=99, **changes):
     """The same object under another UID, changed."""
     changes = {"sop_instance_uid": f"9.9.{number}", "instance_number": number} | changes
