@@ -22,7 +22,7 @@ MOST_LINES: Final = 40
 """Matters that `status` prints for people; `status --json` has them all."""
 
 _REMEDY: Final = {
-    SeriesState.INCOMPLETE: "send what is missing; `lumbar-node retry UID` judges the series as it is",
+    SeriesState.INCOMPLETE: "send what the reason names; `lumbar-node retry UID` judges the series as it is",
     SeriesState.FAILED: "`lumbar-node retry UID` tries again",
 }
 _UNUSED_REMEDY: Final = "`lumbar-node why UID`; send the series again in the right form"

@@ -23,7 +23,7 @@ _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
     {
         SeriesState.RECEIVING: "waits for more slices, or for the series to settle",
         SeriesState.COMPLETE: "waits for the rules",
-        SeriesState.INCOMPLETE: "send the missing slices; `lumbar-node retry UID` judges it as it is",
+        SeriesState.INCOMPLETE: "send what the reason names; `lumbar-node retry UID` judges it as it is",
         SeriesState.SELECTED: "waits for a worker",
         SeriesState.PROCESSING: "a worker is at it",
         SeriesState.ENCODED: "has its result, which is on its way",

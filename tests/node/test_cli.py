@@ -302,7 +302,7 @@ def test_status_list_and_why_tell_one_story(said: Said, tmp_path: Path) -> None:
         assert json.loads(out)[0]["state"] == "incomplete"
     code, out, _ = said("why", "1.2.3")
     assert "incomplete since" in out
-    assert "send the missing slices" in out
+    assert "send what the reason names" in out
     journal.close()
 
 
