@@ -145,7 +145,7 @@ def list_series(
     from node.config_text import nearest
     from node.explain import list_rows, reason_text
     from node.states import SeriesState
-    from node.tables import coloured, table
+    from node.tables import UID_COLUMN, coloured, table
 
     known = [s.value for s in SeriesState]
     if state is not None and state not in known:
@@ -155,10 +155,10 @@ def list_series(
         say_json(rows)
     elif rows:
         cells = [
-            (r["since"], r["series"] or "without a UID", str(r["instances"]), coloured(r["state"]), reason_text(r))
+            (coloured(r["state"]), r["since"], str(r["instances"]), r["series"] or "without a UID", reason_text(r))
             for r in rows
         ]  # fmt: skip
-        say_table(table(("since", "series", "objects", "state", "reason"), cells))
+        say_table(table(("state", "since", "objects", UID_COLUMN, "reason"), cells))
 
 
 @app.command()

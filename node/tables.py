@@ -14,6 +14,9 @@ from node.batch import Judged
 if TYPE_CHECKING:  # `select` must not load the network's libraries
     from node.process import Done, Sent
 
+UID_COLUMN = "series UID"
+"""Header of a column of UIDs: 64 characters, which leave no room for others on a screen of 80 columns."""
+
 _COLOUR = {
     "eligible": "green",
     "written": "green",
@@ -25,11 +28,11 @@ _COLOUR = {
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Plain table; the last column takes the room that is left and folds."""
+    """Plain table; the last column and a column of UIDs fold where the screen is narrow."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for n, header in enumerate(headers):
-        last = n == len(headers) - 1
-        made.add_column(header, overflow="fold", no_wrap=not last)
+        folds = n == len(headers) - 1 or header == UID_COLUMN
+        made.add_column(header, overflow="fold", no_wrap=not folds)
     for row in rows:
         made.add_row(*row)
     return made
