@@ -27,7 +27,14 @@ from node.journal import Journal
 from node.records import SeriesRow
 from node.states import SeriesState
 
-ENDED = {SeriesState.DELIVERED, SeriesState.SKIPPED, SeriesState.INCOMPLETE, SeriesState.FAILED}
+ENDED = {
+    SeriesState.DELIVERED,
+    SeriesState.SKIPPED,
+    SeriesState.INCOMPLETE,
+    SeriesState.FAILED,
+    SeriesState.QUARANTINED,
+    SeriesState.SUPERSEDED,
+}
 FILES = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
 
 
