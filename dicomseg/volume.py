@@ -23,7 +23,7 @@ _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 class Volume:
     """A 3-D array with its geometry.
 
-    array: (i, j, k), made read-only. By convention of `dicomseg.pixels` i counts slices along the
+    array: (i, j, k), made read-only. By convention of `dicomseg.read.pixels` i counts slices along the
     normal row × column of the images, j rows, k columns; nothing may depend on that convention.
     affine: (4, 4) float64, index (i, j, k, 1) to LPS mm, voxel centres.
     frame_of_reference_uid: "" for volumes that never were DICOM.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydicom.filereader import read_file_meta_info
 
-from dicomseg import headers
 from dicomseg.errors import Unreadable
+from dicomseg.read import header as headers
 from node.comparer import Comparer
 from node.events import SpoolSwept
 from node.explain import read_result
@@ -29,7 +29,7 @@ from node.spool import QUARANTINE, RESULTS, Spool, data_set_digest
 from node.states import InstanceState
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
-    from dicomseg.rejection import Because
+    from dicomseg.encode.rejection_note import Because
 
 NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from dicomseg import headers
 from dicomseg.errors import InputRefused, LumbarError, Unreadable
-from dicomseg.headers import Instance
-from dicomseg.series import Gaps, Grid
-from node.rules import HAS_ENOUGH_SLICES, Rule, Verdict, judge
+from dicomseg.read import header as headers
+from dicomseg.read.header import Instance
+from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule, Verdict, judge
+from dicomseg.read.series import Gaps, Grid
 from node.selection import Candidate, candidate, choose
 
 Status = Literal["eligible", "skipped", "incomplete", "refused"]

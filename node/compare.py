@@ -24,7 +24,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node import structure
 
 MOST_BYTES: Final = 2_000_000_000

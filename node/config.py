@@ -22,9 +22,9 @@ from pydantic import (
 )
 
 from dicomseg.errors import LumbarError
+from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node import config_text
 from node.config_text import nearest
-from node.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 
 AE = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 """An application entity title: 1 to 16 characters of ASCII without backslash (PS3.5 6.2)."""
@@ -168,7 +168,7 @@ class RuleConfig(_Section):
         return self
 
     def rule(self) -> Rule:
-        """Return the rule as `node.rules` judges it."""
+        """Return the rule as `dicomseg.read.rules` judges it."""
         return Rule(self.name, self.all, self.any)
 
 

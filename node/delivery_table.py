@@ -12,7 +12,7 @@ from node.records import WITHDRAWAL
 from node.states import DeliveryState
 
 if TYPE_CHECKING:
-    from dicomseg.rejection import Because
+    from dicomseg.encode.rejection_note import Because
 
 _HELD: Final = (
     "SELECT r.result_id, r.series_id, r.superseded_because, d.destination"

@@ -13,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from dicomseg.clean import clean
-from dicomseg.context import own_text
-from dicomseg.identity import Identity, ResultKey, result_key
-from dicomseg.measure import measure
-from dicomseg.objects import Run, build_result, encode_all
-from dicomseg.pixels import load
-from dicomseg.rehearsal import Plan, rehearse
+from dicomseg.encode.context import own_text
+from dicomseg.encode.rehearsal import Plan, rehearse
+from dicomseg.encode.result_folder import Run, build_result, encode_all
+from dicomseg.encode.sanitise import clean
+from dicomseg.encode.uids import Identity, ResultKey, result_key
+from dicomseg.measure.measure import measure
+from dicomseg.read.pixels import load
+from dicomseg.read.series import Grid
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
-from dicomseg.series import Grid
 from model import bundle
 from model.bundle import LoadedModel
 from model.segment import segment

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import InputRefused
-from dicomseg.identity import ResultKey
 from dicomseg.segmentation import NotInView
 from model.bundle import LoadedModel
 from node import folder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from node.states import DeliveryState, InstanceState, JobState, SeriesState
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
-    from dicomseg.rejection import Because
+    from dicomseg.encode.rejection_note import Because
 
 Kind = Literal["result", "withdrawal"]
 RESULT: Final[Kind] = "result"

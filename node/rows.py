@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dicomseg.errors import InputRefused
-from dicomseg.instance import Instance
+from dicomseg.read.instance import Instance
 from node.backoff import wait_s
 from node.clock import Clock
 from node.errors import ClaimLost, IllegalTransition

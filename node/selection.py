@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from dicomseg import headers
-from dicomseg.contrast import DIXON_RANK, Dixon, dixon_of
-from dicomseg.headers import Instance, distortion_rank
-from dicomseg.series import Gaps, Grid, grids, images, same_geometry
+from dicomseg.read import header as headers
+from dicomseg.read.contrast import DIXON_RANK, Dixon, dixon_of
+from dicomseg.read.header import Instance, distortion_rank
+from dicomseg.read.rules import Rule, Verdict, could_accept, judge
+from dicomseg.read.series import Gaps, Grid, grids, images, same_geometry
 from node.clock import Ages, Clock
 from node.events import SeriesEnded, unheard
 from node.journal import Journal
 from node.records import SeriesRow
 from node.rows import PutOff, each, headers_of
-from node.rules import Rule, Verdict, could_accept, judge
 from node.states import SeriesEvent, SeriesState
 
 TWIN_TIME_TOLERANCE_MS: Final = 0.5

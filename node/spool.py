@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dicomseg import headers
-from dicomseg.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomseg.encode.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomseg.read import header as headers
 from node.folder import PART, private_folder, sync_folder
 from node.incoming import Incoming
 

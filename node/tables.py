@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from dicomseg.read.series import Gaps
 from dicomseg.result import MAIN_MEASUREMENTS
-from dicomseg.series import Gaps
 from node.batch import Judged
 
 if TYPE_CHECKING:  # `select` must not load the network's libraries

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dicomseg import headers
-from dicomseg.headers import Instance
-from dicomseg.predicates import MR_CLASSES
-from dicomseg.series import Gaps, Grid, assemble, count_differs, expected_count, images
+from dicomseg.read import header as headers
+from dicomseg.read.header import Instance
+from dicomseg.read.predicates import MR_CLASSES
+from dicomseg.read.rules import Rule, could_accept
+from dicomseg.read.series import Gaps, Grid, assemble, count_differs, expected_count, images
 from node.clock import Ages, Clock
 from node.config import TrackConfig
 from node.events import EventLog, SeriesTracked
 from node.journal import Journal
 from node.records import InstanceRow, SeriesKey, SeriesRow
 from node.rows import PutOff, each, frames_in_memory, headers_of
-from node.rules import Rule, could_accept
 from node.states import InstanceState, SeriesEvent, SeriesState
 
 REMEMBERED: Final = 16384

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydicom import dcmread
 
-from dicomseg.rejection import Because, Rejection, encode
+from dicomseg.encode.rejection_note import Because, Rejection, encode
 from node import folder
 from node.destinations import Parcel, parcel_of, parcels_in
 

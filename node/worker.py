@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dicomseg import headers
+from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import LumbarError, SeriesRefused
-from dicomseg.identity import ResultKey
+from dicomseg.read import header as headers
+from dicomseg.read.series import Gaps, Grid, too_small
 from dicomseg.segmentation import NotInView
-from dicomseg.series import Gaps, Grid, too_small
 from model.bundle import LoadedModel
 from model.window import PAPER_SHAPE
 from node import config as configuration

@@ -17,10 +17,10 @@ from scipy import ndimage
 from shapely import contains_xy
 from shapely.geometry import Polygon
 
-from dicomseg.contours import Outlines, outlines
-from dicomseg.field import Field
-from dicomseg.measure import MARGIN_MM, measure
-from dicomseg.plane import Raster, lps_of
+from dicomseg.measure.contours import Outlines, outlines
+from dicomseg.measure.measure import MARGIN_MM, measure
+from dicomseg.measure.plane import Raster, lps_of
+from dicomseg.measure.score_field import Field
 from dicomseg.result import MAIN_MEASUREMENTS, Measurement, MeasurementName, Measurements
 from dicomseg.segmentation import Finding, NotInView, Segmentation
 from dicomseg.structures import BY_ID, StructureId

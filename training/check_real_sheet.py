@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import map_coordinates
 
-from dicomseg.plane import Raster, ab_of, lps_of
+from dicomseg.measure.plane import Raster, ab_of, lps_of
 from dicomseg.structures import StructureId
 from training.check_real import STRUCTURE, Checked, drawn
 from training.report_plots import hex_of

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from dicomseg.measure import measure
+from dicomseg.measure.measure import measure
 from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName, ModelError
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import StructureId
@@ -242,9 +242,10 @@ def code_digest() -> str:
     """sha256 over the modules that answer and measure: a change of either makes other figures."""
     total = hashlib.sha256()
     for package in ("dicomseg", "model"):
-        modules = (f for f in resources.files(package).iterdir() if f.name.endswith(".py"))
-        for module in sorted(modules, key=lambda f: f.name):
-            total.update(f"{package}/{module.name}\0".encode() + module.read_bytes())
+        root = Path(str(resources.files(package)))
+        for module in sorted(root.rglob("*.py")):
+            name = module.relative_to(root).as_posix()
+            total.update(f"{package}/{name}\0".encode() + module.read_bytes())
     return total.hexdigest()
 
 

@@ -16,11 +16,12 @@ import SimpleITK
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicomseg import elements, headers, pixels
 from dicomseg.errors import InputRefused, Unreadable
-from dicomseg.instance import Instance
-from dicomseg.predicates import MR_CLASSES
-from dicomseg.series import Gaps, assemble, too_small
+from dicomseg.read import elements, pixels
+from dicomseg.read import header as headers
+from dicomseg.read.instance import Instance
+from dicomseg.read.predicates import MR_CLASSES
+from dicomseg.read.series import Gaps, assemble, too_small
 from training import import_seg
 from training.errors import ImportRefused, SourceMissing
 from training.importing import Labelled, Pending, image_of

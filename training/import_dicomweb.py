@@ -16,7 +16,7 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
-from dicomseg import elements
+from dicomseg.read import elements
 from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
 
 TIMEOUT_S: Final = 60.0

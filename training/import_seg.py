@@ -12,7 +12,7 @@ import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicomseg import elements
+from dicomseg.read import elements
 from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
 from training.errors import ImportRefused
 from training.importing import image_of

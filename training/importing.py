@@ -18,7 +18,7 @@ import SimpleITK
 from pydicom.dataset import Dataset
 
 from dicomseg.errors import InputRefused
-from dicomseg.lattice import MIN_EXTENT_MM
+from dicomseg.read.lattice import MIN_EXTENT_MM
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points, Volume
 from training import manifest

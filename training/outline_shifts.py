@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.measure import measure
+from dicomseg.measure.measure import measure
 from dicomseg.result import MeasurementName
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 from shapely.geometry import Polygon
 
-from dicomseg.lengths import gap, max_feret
+from dicomseg.measure.lengths import gap, max_feret
 from dicomseg.result import MeasurementName, Plane
 from training.errors import ReadingsUnreadable
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 from scipy import ndimage
 
-from dicomseg.measure import measure
+from dicomseg.measure.measure import measure
 from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.structures import CHANNELS, StructureId

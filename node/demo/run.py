@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from dicomseg import headers
 from dicomseg.errors import InputRefused, LumbarError
+from dicomseg.read import header as headers
 from node.demo import scanner, servers, table
 from node.demo.cast import CAST, Role
 from node.demo.hospital import Site, bring_up

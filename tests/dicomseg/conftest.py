@@ -23,17 +23,17 @@ from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from shapely.geometry import Polygon
 
-from dicomseg import headers
-from dicomseg.clean import clean
-from dicomseg.context import own_text
-from dicomseg.identity import Identity, ResultKey
-from dicomseg.measure import measure
-from dicomseg.objects import Run, build_result, encode_all
-from dicomseg.pixels import Source
-from dicomseg.rehearsal import Plan
+from dicomseg.encode.context import own_text
+from dicomseg.encode.rehearsal import Plan
+from dicomseg.encode.result_folder import Run, build_result, encode_all
+from dicomseg.encode.sanitise import clean
+from dicomseg.encode.uids import Identity, ResultKey
+from dicomseg.measure.measure import measure
+from dicomseg.read import header as headers
+from dicomseg.read.pixels import Source
+from dicomseg.read.series import Grid, assemble
 from dicomseg.result import Measurements, Refusal
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
-from dicomseg.series import Grid, assemble
 from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Volume
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
-from dicomseg import contours, lengths
-from dicomseg.contours import outlines
-from dicomseg.field import Field
-from dicomseg.midplane import plane_at
-from dicomseg.plane import Raster, ab_of, lps_of, moved
+from dicomseg.measure import contours, lengths
+from dicomseg.measure.contours import outlines
+from dicomseg.measure.midplane import plane_at
+from dicomseg.measure.plane import Raster, ab_of, lps_of, moved
+from dicomseg.measure.score_field import Field
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
 from dicomseg.volume import Volume

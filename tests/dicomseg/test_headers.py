@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from dicomseg.errors import Unreadable
-from dicomseg.headers import PREDICATES, Instance, distortion_rank, from_dataset, read, split
+from dicomseg.read.header import PREDICATES, Instance, distortion_rank, from_dataset, read, split
 
 SPACE = Instance(
     Path("x.dcm"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shapely.geometry import Point, Polygon
 
-from dicomseg.lengths import max_feret, min_feret
+from dicomseg.measure.lengths import max_feret, min_feret
 
 
 def _ellipse(

@@ -6,8 +6,8 @@ import pytest
 from shapely.geometry import LineString, Point, Polygon
 from shapely.ops import unary_union
 
-from dicomseg.limbs import limb_mm, surplus
-from dicomseg.measure import measure
+from dicomseg.measure.branches import limb_mm, surplus
+from dicomseg.measure.measure import measure
 
 
 def disc(a: float, radius: float) -> Polygon:

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 from shapely import shortest_line
 
-from dicomseg.measure import measure
+from dicomseg.measure.measure import measure
 from dicomseg.result import ModelError
 
 TOLERANCE_MM = 0.1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomseg.measure import measure
+from dicomseg.measure.measure import measure
 from dicomseg.result import MAIN_MEASUREMENTS
 from dicomseg.segmentation import Finding
 

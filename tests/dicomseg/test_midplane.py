@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomseg import midplane
-from dicomseg.midplane import MidPlane
+from dicomseg.measure import midplane
+from dicomseg.measure.midplane import MidPlane
 from dicomseg.result import Refusal
 from dicomseg.structures import BY_ID
 

@@ -35,8 +35,11 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import PersonName
 
-from dicomseg import measurements_sr, midplane_image
-from dicomseg.clean import (
+from dicomseg.encode import measurements_sr, midplane_image
+from dicomseg.encode.context import Run
+from dicomseg.encode.rehearsal import HeadersRefused, rehearse
+from dicomseg.encode.result_folder import build_result
+from dicomseg.encode.sanitise import (
     ACQUISITION,
     EQUIPMENT,
     IDENTITY,
@@ -45,10 +48,7 @@ from dicomseg.clean import (
     clean,
     headers_of,
 )
-from dicomseg.context import Run
-from dicomseg.identity import Identity, uid_of
-from dicomseg.objects import build_result
-from dicomseg.rehearsal import HeadersRefused, rehearse
+from dicomseg.encode.uids import Identity, uid_of
 from dicomseg.result import Measurement, Refusal
 
 Change = Callable[[Dataset], None]

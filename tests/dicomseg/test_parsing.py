@@ -22,9 +22,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg import parsing
 from dicomseg.errors import Unreadable
-from dicomseg.headers import MediaDirectory, from_dataset, read
+from dicomseg.read import parsing
+from dicomseg.read.header import MediaDirectory, from_dataset, read
 
 MB = 1 << 20
 

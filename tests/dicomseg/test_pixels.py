@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from dicomseg import pixels
 from dicomseg.errors import SeriesRefused, Unreadable
-from dicomseg.headers import read
-from dicomseg.pixels import load
-from dicomseg.series import Grid, assemble
+from dicomseg.read import pixels
+from dicomseg.read.header import read
+from dicomseg.read.pixels import load
+from dicomseg.read.series import Grid, assemble
 
 
 def loaded(paths):

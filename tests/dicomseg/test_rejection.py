@@ -17,7 +17,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from dicomseg.rejection import Because, Rejection, encode
+from dicomseg.encode.rejection_note import Because, Rejection, encode
 
 WHEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CLASSES = (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage, Comprehensive3DSRStorage)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dicomseg.errors import Unreadable
-from dicomseg.headers import from_dataset, read
-from dicomseg.series import Gaps, Grid, assemble, expected_count, same_geometry, too_small
+from dicomseg.read.header import from_dataset, read
+from dicomseg.read.series import Gaps, Grid, assemble, expected_count, same_geometry, too_small
 
 
 def instances(scan):

@@ -16,11 +16,11 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomseg import objects
-from dicomseg.contrast import contrast_of, dixon_of
-from dicomseg.gaps import name_of
-from dicomseg.headers import from_dataset
-from dicomseg.series import Gaps, Grid, assemble, expected_count, grids
+from dicomseg.encode import result_folder as objects
+from dicomseg.read.contrast import contrast_of, dixon_of
+from dicomseg.read.geometry_problem import name_of
+from dicomseg.read.header import from_dataset
+from dicomseg.read.series import Gaps, Grid, assemble, expected_count, grids
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"

@@ -20,7 +20,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node import adopt as adopting
 from node.adopt import NO_REASON, adopt
 from node.cli import run

@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node.compare import compare
 from node.comparer import Comparer
 

@@ -17,7 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node import content, structure
 
 UIDS = {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.3"}

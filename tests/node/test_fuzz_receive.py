@@ -38,9 +38,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg import headers
 from dicomseg.errors import InputRefused
-from dicomseg.series import assemble
+from dicomseg.read import header as headers
+from dicomseg.read.series import assemble
 from node import spool as spooling
 from node.association import OUT_OF_RESOURCES, SUCCESS
 from node.states import InstanceState

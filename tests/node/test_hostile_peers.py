@@ -15,7 +15,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node.admission import VERIFICATION
 from node.association import Connection
 from node.limits import LINES_PER_PEER

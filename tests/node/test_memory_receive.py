@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 
 LIMIT_MB = 600
 """What the serving process may take whatever is sent; 120 MB of it are Python and its libraries."""

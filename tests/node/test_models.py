@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from model import bundle, oracle
 from model.errors import BundleError
 from node import config as configuration

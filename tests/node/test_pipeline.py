@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dicomseg import headers
-from dicomseg.identity import ResultKey
+from dicomseg.encode.uids import ResultKey
+from dicomseg.read import header as headers
+from dicomseg.read.series import Grid, assemble
 from dicomseg.segmentation import EngineInfo, NotInView
-from dicomseg.series import Grid, assemble
 from node import pipeline
 from node.config import ModelConfig, NodeConfig, ResultsConfig
 from node.pipeline import Processed, key_of, process_series, settings_after, settings_of

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from dicomseg.errors import SeriesRefused
+from dicomseg.read.series import Grid
 from dicomseg.segmentation import EngineInfo
-from dicomseg.series import Grid
 from model.errors import EngineError
 from model.oracle import write_bundle
 from node import cli, process

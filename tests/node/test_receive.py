@@ -40,7 +40,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node.admission import VERIFICATION
 from node.config import ReceiveConfig
 from node.errors import PortBusy

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dicomseg.headers import Instance
-from dicomseg.series import Gaps, assemble
-from node.rules import DEFAULT_RULES, Rule, could_accept, judge
+from dicomseg.read.header import Instance
+from dicomseg.read.rules import DEFAULT_RULES, Rule, could_accept, judge
+from dicomseg.read.series import Gaps, assemble
 
 SPACE = Instance(
     path=Path("x.dcm"),

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from dicomseg import headers
+from dicomseg.read import header as headers
+from dicomseg.read.rules import DEFAULT_RULES
 from node import selection
 from node.events import RowFailed
 from node.journal import Journal
 from node.records import InstanceFacts, SeriesKey
-from node.rules import DEFAULT_RULES
 from node.selection import Selection, candidate, choose
 from node.states import SeriesEvent, SeriesState
 

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node import spool as spooling
 from node.errors import DiskFull
 from node.folder import publish

@@ -20,7 +20,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
-from dicomseg import headers
+from dicomseg.read import header as headers
 from node import config as configuration
 from node import supervise
 from node.adopt import adopt

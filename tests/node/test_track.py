@@ -21,14 +21,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicomseg import headers
+from dicomseg.read import header as headers
+from dicomseg.read.rules import DEFAULT_RULES
 from node import track
 from node.config import TrackConfig
 from node.events import EventLog
 from node.inquiry import ASK_EVERY_S, Inquiry
 from node.journal import Journal
 from node.records import InstanceFacts, SeriesKey
-from node.rules import DEFAULT_RULES
 from node.states import SeriesEvent, SeriesState
 from node.track import Track, decide
 

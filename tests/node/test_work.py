@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from dicomseg import headers
 from dicomseg.errors import SeriesRefused
+from dicomseg.read import header as headers
 from dicomseg.segmentation import EngineInfo, NotInView
 from node import config as configuration
 from node import worker, worker_process

@@ -15,9 +15,10 @@ import httpx
 import pydicom
 import pytest
 
-from dicomseg import headers, series
-from dicomseg.identity import Identity, ResultKey
-from dicomseg.objects import Run, encode_all
+from dicomseg.encode.result_folder import Run, encode_all
+from dicomseg.encode.uids import Identity, ResultKey
+from dicomseg.read import header as headers
+from dicomseg.read import series
 from dicomseg.result import Refusal
 from model import bundle
 from node import pipeline

@@ -13,7 +13,8 @@ import pydicom
 import pytest
 from pynetdicom import AE, _config
 
-from dicomseg import headers, series
+from dicomseg.read import header as headers
+from dicomseg.read import series
 from node.demo import servers
 
 pytestmark = [pytest.mark.shared, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]

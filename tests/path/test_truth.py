@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicomseg import headers, pixels, series
-from dicomseg.identity import Identity
+from dicomseg.encode.uids import Identity
+from dicomseg.read import header as headers
+from dicomseg.read import pixels, series
 from dicomseg.volume import Volume
 from model import bundle, segment
 from node import pipeline

@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
 
-from dicomseg import headers
-from dicomseg.series import Gaps, assemble
+from dicomseg.read import header as headers
+from dicomseg.read.series import Gaps, assemble
 from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
 from dicomseg.volume import Volume, affine_of
 from training import study

@@ -1,0 +1,253 @@
+"""What every object takes from its source and from this run: patient, study, equipment, dates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from io import BytesIO
+from typing import Any, Final
+
+import highdicom as hd
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DicomCode
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicomseg.encode.sanitise import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
+from dicomseg.encode.uids import Identity, ResultKey, device_uid, uid_of
+from dicomseg.read.charset import ascii_text
+from dicomseg.read.pixels import Source
+from dicomseg.result import Result
+from dicomseg.segmentation import Segmentation
+from dicomseg.structures import PRIVATE_SCHEME, Code
+
+IMPLEMENTATION_CLASS_UID: Final = UID(uid_of("implementation"))
+IMPLEMENTATION_VERSION: Final = "LUMBAR_NODE"
+RESEARCH_ONLY: Final = "research use only"
+BODY_PART: Final = "LSPINE"
+REQUESTS: Final = "RequestAttributesSequence"
+REPORTED_REQUESTS: Final = "ReferencedRequestSequence"
+"""The requests in an image's series and in a report."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Everything an encoder needs; the same run gives the same bytes."""
+
+    result: Result
+    source: Source
+    segmentation: Segmentation
+    key: ResultKey
+    headers: Headers
+    identity: Identity
+    created: datetime
+    predecessor: ResultKey | None = None
+
+    @property
+    def made(self) -> datetime:
+        """When the result was made, in the time zone that its source states."""
+        zone = self.headers.zone
+        return self.created if zone is None else self.created.astimezone(zone)
+
+
+def concept(code: Code | DicomCode) -> hd.sr.CodedConcept:
+    """One of our codes, or one of pydicom's, as highdicom wants it."""
+    if isinstance(code, Code):
+        return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
+    return hd.sr.CodedConcept.from_code(code)
+
+
+def private(value: str, meaning: str) -> hd.sr.CodedConcept:
+    """Code of our own scheme."""
+    return hd.sr.CodedConcept(value, PRIVATE_SCHEME, meaning)
+
+
+def own_text(identity: Identity) -> tuple[str, ...]:
+    """Texts of the configuration that every object carries."""
+    return tuple(str(value) for value in asdict(identity).values())
+
+
+def identify(ds: Dataset, headers: Headers) -> None:
+    """Write patient, study, requests and character set into an object: the same in every object of a result."""
+    for keyword in (*IDENTITY, REQUESTS, REPORTED_REQUESTS):
+        if keyword in ds:
+            del ds[keyword]
+    ds.SpecificCharacterSet = list(headers.character_set)
+    ds.update(headers.identity)
+    # What is kept in the bytes of the source is written so, not decoded and encoded by pydicom, which loses some.
+    encodings = convert_encodings(list(headers.character_set))
+    ds.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=encodings
+    )
+    if not headers.requests:
+        return
+    if ds.Modality in {"SR", "KO"}:
+        ds.ReferencedRequestSequence = [
+            _reported(item, ds.StudyInstanceUID) for item in headers.requests
+        ]
+    else:
+        ds.RequestAttributesSequence = list(headers.requests)
+
+
+def _reported(item: Dataset, study_uid: str) -> Dataset:
+    """A request as a report names it (PS3.3 C.17.2): the same values, what is not known empty."""
+    out = Dataset()
+    out.StudyInstanceUID = study_uid
+    for keyword in _REPORTED:
+        tag = Tag(keyword)
+        out[tag] = item[tag] if tag in item else DataElement(tag, dictionary_VR(tag), None)
+    for keyword in ("ReasonForTheRequestedProcedure", "IssuerOfAccessionNumberSequence"):
+        if keyword in item:
+            out[keyword] = item[keyword]
+    return out
+
+
+_REPORTED: Final = (
+    "ReferencedStudySequence", "AccessionNumber", "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest", "RequestedProcedureID", "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+)  # fmt: skip
+"""Attributes of type 2 of a reported request."""
+
+
+def carrier(study_uid: str, series_uid: str, sop_class: str, sop_instance: str) -> Dataset:
+    """Return the least that highdicom wants of an object it refers to; `identify` writes the patient afterwards."""
+    ds = Dataset()
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = study_uid, series_uid
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, sop_instance
+    ds.Modality = "MR"
+    for keyword in (*PATIENT_EMPTY, *STUDY_EMPTY):
+        setattr(ds, keyword, "")
+    return ds
+
+
+def to_bytes(ds: Dataset) -> bytes:
+    """Return the object as a DICOM file."""
+    out = BytesIO()
+    correct_ambiguous_vr(
+        ds, is_little_endian=True
+    )  # left out by pydicom where bytes are written as they are
+    ds.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def base(
+    run: Run, sop_class: str, role: str, modality: str, number: int, description: str
+) -> Dataset:
+    """Start an object of our own: patient, study, new series, equipment, SOP common, file meta."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(run.key.uid(f"{role}.instance"))
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, run.key.uid(f"{role}.instance")
+    ds.StudyInstanceUID = run.source.grid.instances[0].study_uid
+    ds.SeriesInstanceUID, ds.SeriesNumber = run.key.uid(f"{role}.series"), number
+    ds.Modality, ds.SeriesDescription, ds.BodyPartExamined = modality, description, BODY_PART
+    ds.InstanceNumber = 1
+    stamp(ds, run)
+    identity = run.identity
+    ds.Manufacturer, ds.ManufacturerModelName = identity.manufacturer, identity.model_name
+    ds.DeviceSerialNumber, ds.SoftwareVersions = (
+        identity.device_serial_number,
+        identity.software_version,
+    )
+    if identity.station_name:
+        ds.StationName = identity.station_name
+    ds.ContributingEquipmentSequence = [*scanner(run), equipment(run)]
+    identify(ds, run.headers)
+    return ds
+
+
+def stamp(ds: Dataset, run: Run) -> None:
+    """Write the run's date and time wherever an object says when it was made."""
+    made = run.made
+    date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S.%f")
+    ds.InstanceCreationDate = ds.ContentDate = ds.SeriesDate = date
+    ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = time
+
+
+def equipment(run: Run) -> hd.ContributingEquipment:
+    """Contributing Equipment item of this algorithm (IHE AI Results)."""
+    item = hd.ContributingEquipment(
+        manufacturer=run.identity.manufacturer,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=run.identity.model_name,
+        device_serial_number=run.identity.device_serial_number,
+        software_versions=(
+            run.identity.software_version,
+            f"model {run.segmentation.engine.digest[:12]}",
+        ),
+        contribution_datetime=run.made.replace(tzinfo=None),
+        contribution_description=f"L4/5 segmentation and measurement, {RESEARCH_ONLY}",
+    )
+    item.DeviceUID = device_uid(run.identity.device_serial_number, run.segmentation.engine)
+    return item
+
+
+def scanner(run: Run) -> list[Dataset]:
+    """Contributing Equipment item of the scanner, where the source names its maker."""
+    if "Manufacturer" not in run.headers.equipment:
+        return []
+    item = Dataset()
+    item.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
+    )
+    item.update(run.headers.equipment)
+    item.PurposeOfReferenceCodeSequence = [concept(codes.DCM.AcquisitionEquipment)]
+    item.ContributionDescription = "Acquisition equipment of the source images"
+    return [item]
+
+
+def private_scheme() -> Dataset:
+    """Coding Scheme Identification item of our private scheme."""
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeUID = uid_of("coding scheme")
+    item.CodingSchemeName = "lumbar-node private codes"
+    item.CodingSchemeVersion = "1"
+    item.CodingSchemeResponsibleOrganization = "lumbar-node"
+    return item
+
+
+def freeze(ds: Dataset, run: Run, role: str) -> None:
+    """Overwrite what highdicom draws afresh at every call, so that equal runs give equal bytes."""
+    stamp(ds, run)
+    identify(ds, run.headers)
+    ds.BodyPartExamined = BODY_PART
+    if run.identity.station_name:
+        ds.StationName = run.identity.station_name
+    ds.ContributingEquipmentSequence = [*scanner(run), *ds.ContributingEquipmentSequence]
+    for item in ds.ContributingEquipmentSequence:
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = run.made.replace(tzinfo=None)
+    organization = run.key.uid(f"{role}.dimensions")
+    for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in ds.get(sequence, []):
+            item.DimensionOrganizationUID = organization
+    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    existing = list(ds.get("CodingSchemeIdentificationSequence", []))
+    if all(i.get("CodingSchemeDesignator") != PRIVATE_SCHEME for i in existing):
+        ds.CodingSchemeIdentificationSequence = [*existing, private_scheme()]
+
+
+def algorithm(run: Run) -> dict[str, Any]:
+    """Return name, version and parameters of the algorithm, for algorithm identification."""
+    engine, software = run.segmentation.engine, run.identity.software_version
+    return {
+        "name": ascii_text(f"{run.identity.model_name} {engine.name}")[:64],
+        "version": ascii_text(f"{software}, model {engine.version} {engine.digest[:16]}")[:64],
+        "parameters": {
+            "engine": engine.engine,
+            "precision": engine.precision,
+            "level": run.result.level.rule,
+        },
+    }

@@ -1,0 +1,191 @@
+"""`measurements.dcm`: OC, DAA, DIVC and PI as lines on the mid-disc image (TID 1500, TID 1501).
+
+The form is the one that OHIF lists by name and draws: tracking identifier of its length tool, a
+comment as the row's title, first NUM inferred from a two-point POLYLINE, coordinates with the pixel
+centre at + 0.5 (PS3.3 C.18.6.1.2). A refused value is a point with its reason beside it (ADR 0027).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from dicomseg.encode.context import Run, concept, private
+from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
+from dicomseg.encode.uids import tracking_uid
+from dicomseg.read.charset import ascii_text
+from dicomseg.result import Measurement, Refusal
+from dicomseg.structures import LEVEL_L45
+from dicomseg.volume import Array
+
+SERIES_NUMBER: Final = 9003
+TOOL: Final = "Cornerstone3DTools@^0.1.0:Length"
+REFUSAL_TOOL: Final = "Cornerstone3DTools@^0.1.0:ArrowAnnotate"
+"""Tool of a viewer that draws a text with an arrow; a group without any coordinate makes OHIF show nothing at all."""
+
+REASON_LENGTH: Final = 44
+"""Characters of a reason that stand on the picture: about 60 with the name fit a viewport of 514 pixels."""
+
+_LEFT_MM: Final = 6.0
+_LOWEST_MM: Final = 14.0
+_STEP_MM: Final = 8.0
+"""Where refusals point to: so far from the left and lower edges of the picture, one above the other. OHIF writes the
+text below the point and to its right, where nothing is measured."""
+MILLIMETRE: Final = hd.sr.CodedConcept("mm", "UCUM", "mm")
+UNCERTAINTY: Final = ("UNCERTAINTY", "Standard uncertainty (k = 1)")
+RANGE: Final = (
+    ("RANGELEAST", "Least value near the plane"),
+    ("RANGEMOST", "Most value near the plane"),
+)
+"""The two ends of a range that stands in the place of an uncertainty."""
+
+TITLES: Final[Mapping[str, str]] = {
+    "OC": "Oblique corridor, left psoas to artery",
+    "DAA": "Diameter of the artery",
+    "DIVC": "Diameter of the vein",
+    "PI": "Right psoas to vein",
+}
+_NAMES: Final = {
+    "OC": (codes.DCM.Distance, codes.SCT.Minimum),
+    "PI": (codes.DCM.Distance, codes.SCT.Minimum),
+    "DAA": (codes.SCT.Diameter, codes.SCT.Maximum),
+    "DIVC": (codes.SCT.Diameter, codes.SCT.Maximum),
+}
+_SIDES: Final = {"left": codes.SCT.Left, "right": codes.SCT.Right}
+
+
+def coordinates(image: Dataset, points_lps: Array) -> Array:
+    """SCOORD (column, row) of LPS points on an image, float32 as stored; pixel centre of the first at 0.5.
+
+    Raises:
+        ValueError: a point lies more than 0.05 mm off the image plane.
+    """
+    row_axis, column_axis = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
+    origin = np.array(image.ImagePositionPatient, float)
+    spacing_rows, spacing_columns = (float(v) for v in image.PixelSpacing)
+    offset = points_lps - origin
+    if np.abs(offset @ np.cross(row_axis, column_axis)).max() > 0.05:
+        raise ValueError("a measured point does not lie on the mid-disc image")
+    found = (
+        np.stack([offset @ row_axis / spacing_columns, offset @ column_axis / spacing_rows], -1)
+        + 0.5
+    )
+    return np.asarray(found, dtype=np.float32)
+
+
+def length_mm(image: Dataset, scoord: Array) -> float:
+    """Length of a line between two stored coordinates, in mm."""
+    spacing = np.array([float(image.PixelSpacing[1]), float(image.PixelSpacing[0])])
+    return float(np.linalg.norm((scoord[1].astype(float) - scoord[0].astype(float)) * spacing))
+
+
+def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
+    if m.points_lps is None:
+        return []
+    scoord = coordinates(image, np.array(m.points_lps))
+    name, derivation = _NAMES[m.name]
+    line = hd.sr.CoordinatesForMeasurement(
+        graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
+        graphic_data=scoord,
+        source_image=hd.sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID),
+    )
+    numbers = [
+        hd.sr.Measurement(
+            name=concept(name),
+            value=round(length_mm(image, scoord), 4),
+            unit=MILLIMETRE,
+            derivation=concept(derivation),
+            method=private("MIDDISC", "Mid-disc plane, sub-voxel outlines"),
+            referenced_coordinates=[line],
+        )
+    ]
+    further = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
+    further += zip(RANGE, m.range_mm or (), strict=False)
+    numbers += [
+        hd.sr.Measurement(name=private(*what), value=round(float(value), 3), unit=MILLIMETRE)
+        for what, value in further
+    ]
+    return numbers
+
+
+def _group(m: Measurement, run: Run, image: Dataset, row: int) -> Group:
+    refusal = m.refusal
+    tool = TOOL if refusal is None else REFUSAL_TOOL
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=tracking(m, run, tool),
+        finding_type=private(m.name, TITLES[m.name]),
+        finding_sites=[finding_site(m)],
+        algorithm_id=algorithm_id(run),
+        measurements=_numbers(m, image) or None,
+        qualitative_evaluations=None if refusal is None else [not_reported(refusal)],
+    )
+    if refusal is not None:
+        group[0].ContentSequence.append(_pointer(image, row))
+    for text in _remarks(m):
+        comment(group, text)
+    return group
+
+
+def tracking(m: Measurement, run: Run, tool: str) -> hd.sr.TrackingIdentifier:
+    """Tracking identifier of one value of this patient; the text begins with the tool that draws it."""
+    uid = tracking_uid(run.headers.patient_id, run.headers.issuer, m.name)
+    return hd.sr.TrackingIdentifier(uid=uid, identifier=f"{tool}:{m.name}")
+
+
+def finding_site(m: Measurement) -> hd.sr.FindingSite:
+    """Level of the measurement, with its side where it has one."""
+    laterality = {} if m.side is None else {"laterality": concept(_SIDES[m.side])}
+    return hd.sr.FindingSite(concept(LEVEL_L45), **laterality)
+
+
+def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
+    """Why a value is absent, coded."""
+    code = refusal.code.replace("_", "").upper()[:16]
+    meaning = refusal.code.replace("_", " ")[:64]
+    name = private("NOTREPORTED", "Measurement not reported, reason")
+    return hd.sr.QualitativeEvaluation(name=name, value=private(code, meaning))
+
+
+def reason(m: Measurement) -> str:
+    """Why a value is absent, as one short sentence; "" where it is not."""
+    if m.refusal is None:
+        return ""
+    first = re.split(r"[;(]", ascii_text(m.refusal.text), maxsplit=1)[0].strip()
+    told = first if len(first) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
+    return f"{m.name} not measured: {told}"
+
+
+def _pointer(image: Dataset, row: int) -> hd.sr.ImageRegion:
+    """A point of the picture for the text of a refusal; row 0 is the lowest."""
+    spacing_rows, spacing_columns = (float(v) for v in image.PixelSpacing)
+    at = (_LEFT_MM / spacing_columns, image.Rows - (_LOWEST_MM + row * _STEP_MM) / spacing_rows)
+    inside = np.clip(np.array([at]), 0.5, np.array([image.Columns, image.Rows]) - 0.5)
+    source = hd.sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
+    return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POINT, inside, source)
+
+
+def _remarks(m: Measurement) -> list[str]:
+    """Comments: the row's title first, on the picture of a refusal; what it means in full last."""
+    if m.refusal is not None:
+        return [reason(m), m.refusal.text]
+    between = f"{m.start} to {m.end}" if m.end and m.end != m.start else m.start
+    softness = f"u: {m.uncertainty_note}" if m.uncertainty_note else ""
+    told = [m.name, between, m.method, m.note, softness, ", ".join(m.flags)]
+    return [t for t in told if t]
+
+
+def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
+    """Encode the four values; a refused one is a group with its reason and without a number."""
+    image = made["midplane.dcm"]
+    values = list(run.result.measurements.main.values())
+    refused = [m for m in reversed(values) if m.refusal is not None]
+    groups = [_group(m, run, image, refused.index(m) if m in refused else 0) for m in values]
+    title = concept(codes.DCM.ImagingMeasurementReport)
+    content = report(groups, title, run)
+    return document(run, "measurements", content, [image], SERIES_NUMBER, "L4/5 measurements")

@@ -1,0 +1,121 @@
+"""What both structured reports share: observer, algorithm, title, document, comments (TID 1500)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage
+
+from dicomseg.encode.context import (
+    RESEARCH_ONLY,
+    Run,
+    algorithm,
+    carrier,
+    concept,
+    equipment,
+    freeze,
+)
+from dicomseg.encode.uids import device_uid
+from dicomseg.read.charset import ascii_text
+
+Group = (
+    hd.sr.MeasurementsAndQualitativeEvaluations
+    | hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+)
+COMMENT = hd.sr.CodedConcept("121106", "DCM", "Comment")
+
+
+def comment(group: Group, text: str) -> None:
+    """Append a comment to a measurement group; viewers show the first as the row's title."""
+    item = hd.sr.TextContentItem(
+        name=COMMENT,
+        value=ascii_text(text),
+        relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+    )
+    group[0].ContentSequence.append(item)
+
+
+def algorithm_id(run: Run) -> hd.sr.AlgorithmIdentification:
+    """Name, version and parameters of the algorithm as TID 4019 items."""
+    told = algorithm(run)
+    joined = ", ".join(f"{k} {v}" for k, v in told["parameters"].items())
+    return hd.sr.AlgorithmIdentification(
+        name=told["name"], version=told["version"], parameters=[joined]
+    )
+
+
+def report(groups: Sequence[Group], title: hd.sr.CodedConcept, run: Run) -> hd.sr.MeasurementReport:
+    """TID 1500 root around the groups, observed by the device that we are."""
+    identity = run.identity
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=device_uid(identity.device_serial_number, run.segmentation.engine),
+        name=identity.station_name or identity.model_name,
+        manufacturer_name=identity.manufacturer,
+        model_name=identity.model_name,
+        serial_number=identity.device_serial_number or None,
+    )
+    observer = hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device, observer_identifying_attributes=device
+    )
+    return hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
+        imaging_measurements=list(groups),
+        title=title,
+    )
+
+
+def document(
+    run: Run,
+    role: str,
+    content: hd.sr.MeasurementReport,
+    evidence: Sequence[Dataset],
+    number: int,
+    description: str,
+) -> Dataset:
+    """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own."""
+    sr = hd.sr.Comprehensive3DSR(
+        evidence=[_evidence(run, ds) for ds in evidence],
+        content=content,
+        series_instance_uid=run.key.uid(f"{role}.series"),
+        series_number=number,
+        sop_instance_uid=run.key.uid(f"{role}.instance"),
+        instance_number=1,
+        manufacturer=run.identity.manufacturer,
+        manufacturer_model_name=run.identity.model_name,
+        software_versions=run.identity.software_version,
+        device_serial_number=run.identity.device_serial_number,
+        series_description=f"{description} ({RESEARCH_ONLY})",
+        content_qualification=hd.ContentQualificationValues.RESEARCH,
+        contributing_equipment=[equipment(run)],
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        previous_versions=_predecessor(run, role),
+    )
+    freeze(sr, run, role)
+    return sr
+
+
+def _evidence(run: Run, ds: Dataset) -> Dataset:
+    study = run.source.grid.instances[0].study_uid
+    return carrier(study, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
+
+
+def _predecessor(run: Run, role: str) -> list[Dataset] | None:
+    if run.predecessor is None:
+        return None
+    old = Dataset()
+    old.SOPClassUID, old.SOPInstanceUID = (
+        Comprehensive3DSRStorage,
+        run.predecessor.uid(f"{role}.instance"),
+    )
+    old.StudyInstanceUID = run.source.grid.instances[0].study_uid
+    old.SeriesInstanceUID = run.predecessor.uid(f"{role}.series")
+    return [old]
+
+
+__all__ = ["Group", "algorithm_id", "comment", "concept", "document", "report"]

@@ -1,0 +1,66 @@
+"""Heights of the L4/5 disc between its end-plate faces."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from dicomseg.measure.midplane import MidPlane
+from dicomseg.measure.plane import ab_of, lps_of
+from dicomseg.result import Measurement, Point, Refusal
+from dicomseg.volume import Array
+
+DEPTHS: Final = {"anterior": 0.15, "middle": 0.5, "posterior": 0.85}
+"""Where heights are taken, as shares of the disc's depth from its front."""
+
+NEAR_MM: Final = 3.0
+"""The faces are smoothed by a plane over this radius: an end plate is smooth at that scale."""
+
+_METHOD: Final = "distance of the disc's end-plate faces along the normal of the mid-disc plane"
+
+
+def disc_heights(middle: MidPlane, flags: tuple[str, ...]) -> dict[str, Measurement]:
+    """Height at three depths in the middle of the disc's width, by name."""
+    both = np.isfinite(middle.upper_lps[:, 0]) & np.isfinite(middle.lower_lps[:, 0])
+    out = {}
+    for place, share in DEPTHS.items():
+        name = f"disc_height_{place}"
+        points = _height(middle, both, share)
+        if points is None:
+            none = Refusal("plane_undetermined", "too few lines cross both faces of the disc")
+            out[name] = Measurement(name, _METHOD, refusal=none)
+            continue
+        out[name] = Measurement(
+            name,
+            _METHOD,
+            value_mm=math.dist(*points),
+            start="disc face towards L5",
+            end="disc face towards L4",
+            points_lps=points,
+            note=f"{share:.0%} of the depth from the front; the faces meet at {middle.wedge_deg:.1f}°",
+            flags=flags,
+        )
+    return out
+
+
+def _height(middle: MidPlane, both: Array, share: float) -> tuple[Point, Point] | None:
+    """End points on the lower and the upper face, None without enough lines nearby."""
+    if not both.any():
+        return None
+    plane, upper, lower = middle.plane, middle.upper_lps[both], middle.lower_lps[both]
+    ab = ab_of(plane, (upper + lower) / 2)
+    low, high = ab.min(axis=0), ab.max(axis=0)
+    at = np.array([(low[0] + high[0]) / 2, low[1] + share * (high[1] - low[1])])
+    near = np.linalg.norm(ab - at, axis=1) <= NEAR_MM
+    if near.sum() < 6:
+        return None
+    terms = np.column_stack([np.ones(near.sum()), ab[near] - at])
+    normal, foot = np.array(plane.normal), lps_of(plane, at)
+    ends = []
+    for face in (lower, upper):
+        heights = (face[near] - foot) @ normal
+        x, y, z = foot + normal * float(np.linalg.lstsq(terms, heights, rcond=None)[0][0])
+        ends.append((float(x), float(y), float(z)))
+    return ends[0], ends[1]

@@ -1,0 +1,251 @@
+"""Named three-valued predicates over one header: what selection rules are made of.
+
+None refuses by the series description: it is free text, and often wrong. `is_lumbar` lets it outweigh
+a body part that says another region.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from dicomseg.read.contrast import contrast_of
+from dicomseg.read.instance import Instance
+from dicomseg.read.region import region
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a predicate found: a three-valued answer and the header facts it rests on."""
+
+    value: Literal["yes", "no", "unknown"]
+    reason: str
+
+
+MR_CLASSES: Final = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image",
+}
+_SPACE_NAME: Final = re.compile(r"[*_]?spc")
+"""Siemens' pulse sequence name of SPACE, e.g. ``*spcR_60``; converters write ``_`` for ``*``."""
+
+_DIMENSION: Final = re.compile(r"([23])d\d")
+"""Siemens' pulse sequence names carry the dimension: ``*tse2d1_17``, ``*fl3d1_ns``."""
+
+T2_ECHO_TIME_MS: Final = 60.0
+"""Shortest echo time of a T2-weighted image: 942 recorded spine headers are parted by it without a
+false positive. The repetition time parts nothing: SPACE with TR 1000 ms is common."""
+
+MYELOGRAPHY_ECHO_TIME_MS: Final = 400.0
+"""Above it only fluid is left (MR myelography, MRCP): muscle and bone are not shown."""
+
+SPACE_ECHO_TRAIN: Final = 20
+"""Shortest echo train taken for SPACE, CUBE or VISTA; the recorded ones have 56 to 93 echoes."""
+
+_COMPUTED: Final = frozenset(
+    {
+        "SECONDARY", "PROJECTION IMAGE", "MIP", "MINIP", "MNIP", "MAX_IP", "MIN_IP", "SUBTRACTION", "SUB",
+        "ADC", "FA", "TRACEW", "T2 MAP", "T2_MAP", "MEAN", "STDDEV", "CSA 3D EDITOR", "VOLREND",
+        "MAP", "T1 MAP", "T1_MAP", "R2 MAP", "R2_MAP", "T2_STAR MAP", "T2_STAR_MAP", "R2_STAR MAP", "R2_STAR_MAP", "B0 MAP",
+        "FAT_FRACTION", "FATFRACTION", "WATER_FRACTION", "FF", "WF",
+    }
+)  # fmt: skip
+"""Image Type of pictures that are no stack of acquired slices any more."""
+
+_REFORMATTED: Final = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
+"""Image Type of slices cut anew through an acquired volume."""
+
+_COMPOSED: Final = "COMPOSED"
+"""Several acquired stations joined: of a whole spine often the only series there is."""
+
+
+def is_mr(instance: Instance) -> Answer:
+    """MR Image, Enhanced MR or Legacy Converted Enhanced MR by SOP class."""
+    name = MR_CLASSES.get(instance.sop_class_uid)
+    if name is None:
+        return Answer("no", f"SOP class {instance.sop_class_uid} is no MR image")
+    return Answer("yes", name)
+
+
+def has_pixels(instance: Instance) -> Answer:
+    """The object holds pixels of a known size."""
+    if instance.has_pixels and instance.rows and instance.columns:
+        return Answer("yes", f"{instance.rows} × {instance.columns} pixels")
+    return Answer("no", "no pixel data, or its rows and columns are not told")
+
+
+def is_original(instance: Instance) -> Answer:
+    """Acquired, not reformatted, projected or otherwise computed, by Image Type (PS3.3 C.8.3.1.1.1).
+
+    GE writes DERIVED\\PRIMARY for what a filter on the scanner has touched (CUBE with PURE): where the
+    parameters of a 3D acquisition are all there, it is the acquisition.
+    """
+    kind = set(instance.image_type)
+    said = f"Image Type {chr(92).join(instance.image_type)}"
+    if contrast_of(instance.image_type, instance.complex_component).component:
+        return Answer("no", f"{said}, not of the magnitude")
+    if kind & _COMPUTED or (kind & _REFORMATTED and _COMPOSED not in kind):
+        return Answer("no", said)
+    if "DERIVED" not in kind and kind.isdisjoint(_REFORMATTED):
+        if "ORIGINAL" in kind:
+            return Answer("yes", said)
+        return Answer("unknown", "Image Type does not tell ORIGINAL from DERIVED")
+    if "PRIMARY" not in kind:
+        return Answer("no", said)
+    if _COMPOSED not in kind and _is_acquired_volume(instance):
+        return Answer("yes", f"{said} of an acquired 3D volume")
+    return Answer("unknown", f"{said}; a rule with is_original_or_reconstructed accepts it")
+
+
+def is_original_or_reconstructed(instance: Instance) -> Answer:
+    """Like `is_original`, and what the scanner filtered or composed of acquired stations as well."""
+    answer = is_original(instance)
+    primary = not {"DERIVED", _COMPOSED}.isdisjoint(instance.image_type)
+    if answer.value == "unknown" and primary:
+        return Answer("yes", f"Image Type {chr(92).join(instance.image_type)}")
+    return answer
+
+
+def _is_acquired_volume(instance: Instance) -> bool:
+    """Whether the header has what only an acquisition in 3D has: a sequence, its dimension and its times."""
+    return (
+        is_3d(instance).value == "yes"
+        and bool(instance.scanning_sequence)
+        and instance.echo_time_ms is not None
+        and instance.repetition_time_ms is not None
+    )
+
+
+def not_our_result(instance: Instance) -> Answer:
+    """Not one of the objects this program makes: those are no MR images, or derived ones."""
+    if is_mr(instance).value == "no":
+        return Answer("no", "no MR image")
+    original = is_original(instance)
+    if original.value == "yes":
+        return Answer("yes", "an original MR image; results are derived")
+    return Answer("unknown", original.reason)
+
+
+def is_3d(instance: Instance) -> Answer:
+    """Acquired as a volume, by MR Acquisition Type, else by the pulse sequence name."""
+    if instance.acquisition_type in {"3D", "2D"}:
+        answer: Literal["yes", "no"] = "yes" if instance.acquisition_type == "3D" else "no"
+        return Answer(answer, f"MR Acquisition Type {instance.acquisition_type}")
+    name = instance.sequence_name
+    dimension = _DIMENSION.search(name)
+    if _SPACE_NAME.match(name) or (dimension and dimension[1] == "3"):
+        return Answer("yes", f"pulse sequence {name} is 3D")
+    if dimension:
+        return Answer("no", f"pulse sequence {name} is 2D")
+    return Answer("unknown", "MR Acquisition Type is absent")
+
+
+def _spin_echo(instance: Instance) -> Answer:
+    terms = set(instance.scanning_sequence)
+    if terms & {"GR", "EP"}:
+        return Answer("no", f"Scanning Sequence {'+'.join(sorted(terms))} is no pure spin echo")
+    if "SE" in terms:
+        return Answer("yes", "spin echo")
+    if _SPACE_NAME.match(instance.sequence_name):
+        return Answer("yes", f"pulse sequence {instance.sequence_name} is a spin echo")
+    return Answer("unknown", "Scanning Sequence is absent")
+
+
+def _no_inversion(instance: Instance) -> Answer:
+    if (instance.inversion_time_ms or 0.0) > 0:
+        return Answer("no", f"inversion recovery, TI {instance.inversion_time_ms:g} ms")
+    options = {*instance.scanning_sequence, *instance.scan_options}
+    if "IR" in options or any(o.startswith("IR_") for o in options):
+        return Answer("no", "inversion recovery by Scanning Sequence or Scan Options")
+    if re.match(r"[*_]?(spcir|tir)", instance.sequence_name):
+        return Answer("no", f"pulse sequence {instance.sequence_name} has inversion recovery")
+    return Answer("yes", "no inversion recovery")
+
+
+def _t2_echo_time(instance: Instance) -> Answer:
+    te = instance.echo_time_ms
+    if te is None:
+        return Answer("unknown", "Echo Time is absent")
+    if te < T2_ECHO_TIME_MS:
+        return Answer("no", f"TE {te:g} ms is below {T2_ECHO_TIME_MS:g} ms")
+    if te > MYELOGRAPHY_ECHO_TIME_MS:
+        return Answer(
+            "unknown", f"TE {te:g} ms is above {MYELOGRAPHY_ECHO_TIME_MS:g} ms, as in myelography"
+        )
+    return Answer("yes", f"TE {te:g} ms")
+
+
+def _long_echo_train(instance: Instance) -> Answer:
+    echoes = instance.echo_train_length
+    if echoes is not None and 1 < echoes < SPACE_ECHO_TRAIN:
+        return Answer("unknown", f"echo train of {echoes} is short for SPACE")
+    return Answer("yes", f"echo train {echoes}" if echoes else "echo train not told")
+
+
+def is_t2_space(instance: Instance) -> Answer:
+    """3D T2-weighted spin echo with variable flip angle: SPACE, CUBE, VISTA.
+
+    The series description is not read. A fact that speaks against it decides; else a fact that is
+    missing makes the answer unknown.
+    """
+    checks = (is_3d, _spin_echo, _no_inversion, _t2_echo_time, _long_echo_train)
+    answers = [check(instance) for check in checks]
+    for value in ("no", "unknown"):
+        reasons = [a.reason for a in answers if a.value == value]
+        if reasons:
+            return Answer(value, "; ".join(reasons))
+    return Answer("yes", "; ".join(a.reason for a in answers))
+
+
+def is_localizer(instance: Instance) -> bool:
+    """Scout image, by Image Type."""
+    return not {"LOCALIZER", "SCOUT"}.isdisjoint(instance.image_type)
+
+
+def is_not_localizer(instance: Instance) -> Answer:
+    """No scout image, by Image Type; a description that says so leaves it unknown."""
+    if is_localizer(instance):
+        return Answer("no", f"Image Type {chr(92).join(instance.image_type)}")
+    if re.search(r"locali[sz]er|scout", instance.series_description, re.IGNORECASE):
+        return Answer("unknown", f"description {instance.series_description!r}")
+    return Answer("yes", "Image Type names no localizer")
+
+
+def is_lumbar(instance: Instance) -> Answer:
+    """Body Part Examined, else the names of protocol and description, say the lumbar spine."""
+    return Answer(*region(instance))
+
+
+def is_lumbar_or_unknown(instance: Instance) -> Answer:
+    """Yes unless the header says another region: then the image itself has to tell."""
+    answer = is_lumbar(instance)
+    return answer if answer.value == "no" else Answer("yes", answer.reason)
+
+
+def distortion_rank(instance: Instance) -> int:
+    """Return 2 for 3D distortion correction, 1 for 2D, 0 for none: the higher of two twins is chosen."""
+    return 2 if "DIS3D" in instance.image_type else 1 if "DIS2D" in instance.image_type else 0
+
+
+PREDICATES: Final[Mapping[str, Callable[[Instance], Answer]]] = MappingProxyType(
+    {
+        predicate.__name__: predicate
+        for predicate in (
+            is_mr,
+            has_pixels,
+            is_original,
+            is_original_or_reconstructed,
+            not_our_result,
+            is_3d,
+            is_t2_space,
+            is_not_localizer,
+            is_lumbar,
+            is_lumbar_or_unknown,
+        )
+    }
+)
+"""Predicates by the name that a selection rule uses."""
