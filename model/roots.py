@@ -22,7 +22,7 @@ from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Array, Points, Volume
 from model import postprocess
 from model.errors import EngineFailed
-from model.network import places
+from model.networks.deeplab import places
 from model.window import SPACING_MM, Patch, scores_of
 
 NAME: Final = "roots-unet"

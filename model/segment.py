@@ -12,7 +12,7 @@ from dicomseg.segmentation import NotInView, Scores, Segmentation
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Volume
 from model import plausibility, postprocess, turned, window
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.roots import scores_with
 

@@ -16,11 +16,11 @@ from scipy.special import softmax
 from dicomseg.segmentation import Finding, Level, NotInView
 from dicomseg.structures import BY_ID
 from dicomseg.volume import AXIAL, Array, Volume
-from model import level
-from model.counting import DOUBTFUL
-from model.engines import Engine
+from model.engines.choose import Engine
 from model.errors import OrientationRefused
-from model.level import LevelFinder
+from model.level import finder as level
+from model.level.counting import DOUBTFUL
+from model.level.finder import LevelFinder
 from model.window import OBLIQUITY_DEG, Patch
 
 GAIN: Final = 0.2

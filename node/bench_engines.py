@@ -30,8 +30,8 @@ from torch.nn import functional
 from dicomseg.errors import LumbarError
 from dicomseg.structures import STRUCTURES
 from dicomseg.volume import Array
-from model import bundle
-from model.network import places
+from model.bundle import load as bundle
+from model.networks.deeplab import places
 from model.window import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index, Patch
 from node.errors import BenchFailed, BenchRefused
 from node.worker_process import PATIENT

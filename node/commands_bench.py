@@ -61,7 +61,7 @@ def engines(
     Exit status: 0 measured (an engine that is not installed is named), 2 usage,
     6 the bundle is not whole or an engine failed.
     """
-    from model.bundle import default_path
+    from model.bundle.load import default_path
     from node.bench_engines import Plan, measure
 
     configured = config_of(config, needed=False).model.bundle

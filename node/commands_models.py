@@ -62,7 +62,7 @@ def _configured(config: Config) -> Path | None:
 
 
 def _in_service(config: Config) -> Path:
-    from model.bundle import default_path
+    from model.bundle.load import default_path
 
     shelf = _shelf(config)
     return shelf.in_service if shelf else _configured(config) or default_path()
@@ -80,7 +80,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     \b
     Exit status: 0, 2 configuration.
     """
-    from model.bundle import default_path
+    from model.bundle.load import default_path
     from node.tables import table
 
     found = config_of(config, needed=False)
@@ -104,7 +104,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 
 def _row(kind: str, folder: Path, serves: Path) -> dict[str, Any]:
-    from model.bundle import read_card
+    from model.bundle.load import read_card
     from model.errors import BundleError
 
     told: dict[str, Any] = {"name": folder.name, "version": "", "digest": "", "fault": ""}
@@ -135,7 +135,7 @@ def show(
     \b
     Exit status: 0 the bundle is whole, 6 it is not.
     """
-    from model.bundle import read_card
+    from model.bundle.load import read_card
 
     found = config_of(config, needed=False)
     folder = _in_service(found) if path is None else _place(found, str(path))

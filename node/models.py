@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from model import bundle
+from model.bundle import load as bundle
 from model.errors import BundleError
 from node.errors import DiskFull, PromotionRefused
 from node.jobs import Place

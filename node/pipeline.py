@@ -23,8 +23,8 @@ from dicomseg.read.pixels import load
 from dicomseg.read.series import Grid
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
-from model import bundle
-from model.bundle import LoadedModel
+from model.bundle import load as bundle
+from model.bundle.load import LoadedModel
 from model.segment import segment
 from node.config import ModelConfig, NodeConfig, ResultsConfig
 

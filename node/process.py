@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import InputRefused
 from dicomseg.segmentation import NotInView
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from node import folder
 from node.batch import Judged
 from node.config import DestinationConfig

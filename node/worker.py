@@ -26,7 +26,7 @@ from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.read.series import Gaps, Grid, too_small
 from dicomseg.segmentation import NotInView
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from model.window import PAPER_SHAPE
 from node import config as configuration
 from node import folder

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
-from model.network import places
+from model.networks.deeplab import places
 from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
 from training.cases import CANONICAL_SPACING_MM, Case
 
@@ -73,7 +73,7 @@ class Strength:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.network.places` of it."""
+    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.networks.deeplab.places` of it."""
 
     image: Tensor
     labels: Tensor

@@ -25,7 +25,7 @@ from dicomseg.result import MAIN_MEASUREMENTS, Measurement, MeasurementName, Mea
 from dicomseg.segmentation import Finding, NotInView, Segmentation
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Volume
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
 from training.import_nifti import volume_of

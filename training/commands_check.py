@@ -49,7 +49,7 @@ def check_real(
     """Check the answers on real volumes."""
     import json
 
-    from model.bundle import default_path, load
+    from model.bundle.load import default_path, load
     from training import check_real as checking
     from training import readings, summary
     from training.commands_shared import progress

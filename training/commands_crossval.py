@@ -103,7 +103,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Cross-validate a recipe."""
     import torch
 
-    from model.bundle import default_path
+    from model.bundle.load import default_path
     from training import crossval as crossing
     from training import folds as folding
     from training.commands_evaluate import show

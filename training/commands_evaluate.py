@@ -65,7 +65,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Compare the service's answer with the prepared cases' labels."""
-    from model.bundle import default_path, load
+    from model.bundle.load import default_path, load
     from training import evaluate as evaluating
     from training import figures, summary
     from training.baselines import Baselines

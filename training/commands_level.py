@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from model.level import LevelNet
+    from model.level.finder import LevelNet
 
 _HELP = """Train the level finder on prepared cases; about a minute for 100 steps on one core.
 
@@ -61,7 +61,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     """Train the level finder."""
     import torch
 
-    from model.bundle import LEVEL_WEIGHTS
+    from model.bundle.load import LEVEL_WEIGHTS
     from training.commands_shared import progress
     from training.export import level_network
     from training.fit import split

@@ -71,7 +71,7 @@ def held_out(
     ] = None,
 ) -> None:
     """Fix the held-out cases."""
-    from model.bundle import default_path, read_card
+    from model.bundle.load import default_path, read_card
     from training import held_out as holding
 
     ids = case or read_card(bundle or default_path()).get("training", {}).get("held_out", ())
@@ -98,7 +98,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     """Train, compare, propose or not."""
     import torch
 
-    from model.bundle import default_path
+    from model.bundle.load import default_path
     from training import retrain as retraining
 
     if threads:

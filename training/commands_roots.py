@@ -61,7 +61,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     import numpy as np
     import torch
 
-    from model.bundle import load, read_card
+    from model.bundle.load import load, read_card
     from training import checkpoint
     from training.commands_shared import progress
     from training.export import roots_network

@@ -48,7 +48,7 @@ def shifts(
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
 ) -> None:
     """Write the shifts that balance the median errors."""
-    from model.bundle import default_path, load
+    from model.bundle.load import default_path, load
     from training import outline_shifts
     from training.commands_shared import progress
     from training.evaluate import chosen

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume
-from model.bundle import LEVEL_WEIGHTS, LoadedModel, load
+from model.bundle.load import LEVEL_WEIGHTS, LoadedModel, load
 from training import checkpoint
 from training import fit as fitting
 from training.baselines import Baselines

@@ -20,7 +20,7 @@ from dicomseg.segmentation import Labels, Level, NotInView, Segmentation
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Volume
 from model import window
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
 from training import metrics

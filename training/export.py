@@ -11,9 +11,10 @@ from typing import Any, Final, cast
 import torch
 from safetensors.torch import load_file
 
-from model import bundle, level
-from model.level import LevelArchitecture, LevelNet, LevelNets
-from model.network import DeepLabV3Plus3D
+from model.bundle import load as bundle
+from model.level import finder as level
+from model.level.finder import LevelArchitecture, LevelNet, LevelNets
+from model.networks.deeplab import DeepLabV3Plus3D
 from model.roots import RootsNet, load_roots
 from model.window import PAPER_SHAPE, SPACING_MM
 from training import checkpoint

@@ -22,7 +22,7 @@ from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName, ModelError
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from training.baselines import Baseline, Baselines
 from training.cases import Case, load_case
 from training.errors import CaseUnreadable

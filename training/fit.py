@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional
 
 from dicomseg.structures import STRUCTURES
-from model.network import DeepLabV3Plus3D
+from model.networks.deeplab import DeepLabV3Plus3D
 from training import checkpoint
 from training.augment import window_sample
 from training.averaged import move_towards

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.volume import Array, Points, Volume
-from model.counting import ABOVE, DISCS, L5S1, L45
-from model.level import (
+from model.level.counting import ABOVE, DISCS, L5S1, L45
+from model.level.finder import (
     GRID_MM,
     HEAT_FACTOR,
     HEAT_SIGMA_MM,

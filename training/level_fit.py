@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dicomseg.volume import Volume
-from model.level import LevelArchitecture, LevelNet, LevelNets, NetworkFinder, level_members
+from model.level.finder import LevelArchitecture, LevelNet, LevelNets, NetworkFinder, level_members
 from training import checkpoint
 from training.averaged import move_towards
 from training.cases import load_case

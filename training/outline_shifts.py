@@ -18,7 +18,7 @@ from dicomseg.measure.measure import measure
 from dicomseg.result import MeasurementName
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from model.segment import shifted
 from training.cases import Case, load_case
 from training.errors import OptionsRefused, SourceMissing

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from model.network import Architecture
+from model.networks.deeplab import Architecture
 from training.augment import Strength
 from training.errors import RecipeRefused
 from training.loss import Objective

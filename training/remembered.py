@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from dicomseg.volume import Array
-from model.bundle import LoadedModel
-from model.engines import Engine
+from model.bundle.load import LoadedModel
+from model.engines.choose import Engine
 from model.roots import RootsFinder
 from model.window import Patch
 

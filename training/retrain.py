@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from model import bundle
-from model.network import Architecture
+from model.bundle import load as bundle
+from model.networks.deeplab import Architecture
 from training import evaluate, export, fit, held_out
 from training.compare import MARGIN, Comparison, compare
 from training.errors import OptionsRefused

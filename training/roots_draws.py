@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.volume import Array, Points
-from model.engines import Engine
-from model.network import PLACE_UNIT_MM
+from model.engines.choose import Engine
+from model.networks.deeplab import PLACE_UNIT_MM
 from model.roots import BOX, ROOTS, RootsNet, box_about, middle_of, told_of
 from model.window import Patch
 from training.augment import (
@@ -125,7 +125,7 @@ def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = Fal
 
 
 def _places(at: Tensor, item: Known, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
-    """`model.network.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
+    """`model.networks.deeplab.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
     turn = rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
     mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
     mm = mm @ torch.from_numpy(turn.T).float()

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors import torch as tensors_of
 from torch import Tensor, nn
 
-from model.bundle import WEIGHTS, read_card
-from model.network import Architecture, DeepLabV3Plus3D
+from model.bundle.load import WEIGHTS, read_card
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.augment import Sample, window_sample
 from training.cases import load_case
 from training.errors import OptionsRefused

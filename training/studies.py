@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dicomseg.volume import AXIAL, Array, Points, affine_of
-from model import oracle
+from model.engines import coded as oracle
 from training import study, truth
 from training.anatomy import Anatomy
 from training.errors import OptionsRefused
@@ -67,7 +67,7 @@ def coded(levels: Array, labels: Array) -> Array:
 
 
 def code(best: Array, runner_up: Array, margin: Array) -> Array:
-    """Code values of `model.oracle`, with at least one step of margin so that nothing ties."""
+    """Code values of `model.engines.coded`, with at least one step of margin so that nothing ties."""
     floor = oracle.MOST_MARGIN / (oracle.STEPS - 1)
     return oracle.code(best, runner_up, np.maximum(margin, floor))
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import STRUCTURES, StructureId
-from model.bundle import LoadedModel
+from model.bundle.load import LoadedModel
 from training import report_paper
 from training.agreement import Agreement, agreement
 from training.figures import CaseFigures, Pair

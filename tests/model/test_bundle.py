@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dicomseg.result import ModelError
-from model import bundle
+from model.bundle import load as bundle
 from model.errors import BundleError
-from model.level import LevelArchitecture, LevelNet, NetworkFinder
-from model.network import Architecture, DeepLabV3Plus3D
+from model.level.finder import LevelArchitecture, LevelNet, NetworkFinder
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.window import Patch
 
 TINY = Architecture(width=4, dilations=(1,), decoder=2)

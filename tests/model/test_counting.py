@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicomseg.segmentation import Level, NotInView
-from model.counting import ABOVE, L45, Candidate, Chain, best_chain, level_from, usual_size
+from model.level.counting import ABOVE, L45, Candidate, Chain, best_chain, level_from, usual_size
 
 STEP = np.array([0.0, -4.0, 35.0])
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model import engines, oracle
-from model.engines import Engine, EngineOptions, OracleEngine, TorchEngine, choose
+from model.engines import choose as engines
+from model.engines import coded as oracle
+from model.engines.choose import Engine, EngineOptions, OracleEngine, TorchEngine, choose
 from model.errors import EngineError, EngineFailed
-from model.network import Architecture, DeepLabV3Plus3D
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.window import Patch
 
 SHAPE = (8, 16, 12)

@@ -12,9 +12,9 @@ import torch
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume, affine_of
-from model import bundle
-from model.counting import ABOVE, L45
-from model.level import (
+from model.bundle import load as bundle
+from model.level.counting import ABOVE, L45
+from model.level.finder import (
     HEAT_FACTOR,
     HeatMaps,
     LevelArchitecture,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.network import Architecture, DeepLabV3Plus3D, Norm, places
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D, Norm, places
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2)
 

@@ -21,11 +21,11 @@ from torch import nn
 from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
-from model import openvino_engine
-from model.engines import EngineOptions, TorchEngine, choose
+from model.engines import openvino_cpu as openvino_engine
+from model.engines.choose import EngineOptions, TorchEngine, choose
+from model.engines.openvino_cpu import GraphCache, OpenVinoEngine
 from model.errors import EngineError, EngineFailed
-from model.network import Architecture, DeepLabV3Plus3D, places
-from model.openvino_engine import GraphCache, OpenVinoEngine
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
 from model.roots import RootsArchitecture, RootsNet
 from model.window import SPACING_MM, Patch
 

@@ -8,8 +8,9 @@ import pytest
 from dicomseg.segmentation import NotInView
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import bundle, oracle
-from model.engines import OracleEngine
+from model.bundle import load as bundle
+from model.engines import coded as oracle
+from model.engines.choose import OracleEngine
 
 CLASSES = range(CHANNELS)
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import bundle, oracle, roots, window
+from model import roots, window
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from model.errors import BundleError, EngineFailed
-from model.level import LevelArchitecture, LevelNet
-from model.network import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
+from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.deeplab import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
 from model.roots import MOST_LOGIT, ROOTS, RootsArchitecture, RootsFinder, RootsNet, box_about
 from model.segment import segment
 from model.window import Patch

@@ -12,7 +12,9 @@ from torch.nn import functional
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import bundle, oracle, window
+from model import window
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from model.errors import WindowRefused
 from model.segment import segment
 

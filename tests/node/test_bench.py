@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from model import bundle, oracle
-from model.level import LevelArchitecture, LevelNet
-from model.network import Architecture, DeepLabV3Plus3D
+from model.bundle import load as bundle
+from model.engines import coded as oracle
+from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from node import bench_engines, commands_bench
 from node.bench_engines import Plan, Taken, agreement_of, image_of, labels_of, measure
 from node.cli import run

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from dicomseg.read import header as headers
-from model import bundle, oracle
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from model.errors import BundleError
 from node import config as configuration
 from node import models, worker

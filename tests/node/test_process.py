@@ -15,8 +15,8 @@ import pytest
 from dicomseg.errors import SeriesRefused
 from dicomseg.read.series import Grid
 from dicomseg.segmentation import EngineInfo
+from model.engines.coded import write_bundle
 from model.errors import EngineError
-from model.oracle import write_bundle
 from node import cli, process
 from node.cli import run
 from node.config import NodeConfig, ResultsConfig

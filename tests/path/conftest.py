@@ -20,7 +20,7 @@ import pytest
 
 from dicomseg.structures import SEGMENTS
 from dicomseg.volume import Volume
-from model import oracle
+from model.engines import coded as oracle
 from node.demo import servers
 from node.demo.pacs import Pacs
 from node.journal import Journal

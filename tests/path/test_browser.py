@@ -20,7 +20,7 @@ from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read import series
 from dicomseg.result import Refusal
-from model import bundle
+from model.bundle import load as bundle
 from node import pipeline
 from node.demo import ohif, servers
 

@@ -16,7 +16,8 @@ from dicomseg.encode.uids import Identity
 from dicomseg.read import header as headers
 from dicomseg.read import pixels, series
 from dicomseg.volume import Volume
-from model import bundle, segment
+from model import segment
+from model.bundle import load as bundle
 from node import pipeline
 from node.demo import servers
 

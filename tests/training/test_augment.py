@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dicomseg.volume import affine_of
-from model.network import PLACE_UNIT_MM
+from model.networks.deeplab import PLACE_UNIT_MM
 from model.window import MULTIPLE
 from training.augment import (
     SPACING_MM,

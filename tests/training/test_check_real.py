@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from dicomseg.result import Plane
 from dicomseg.volume import Array
-from model import bundle, oracle
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from training import check_real, readings
 from training.check_real import Beside, Checked
 from training.cli import app

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dicomseg.structures import StructureId
-from model.network import Architecture, DeepLabV3Plus3D, places
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
 from training import cpu
 from training.augment import SPACING_MM, Sample
 from training.cases import ALL_STRUCTURES

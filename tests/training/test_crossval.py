@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model.level import LevelArchitecture, LevelNet
+from model.level.finder import LevelArchitecture, LevelNet
 from training import crossval
 from training import folds as folding
 from training.cases import load_case, save_case

@@ -9,7 +9,8 @@ import pytest
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
-from model import bundle, oracle
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.evaluate import CaseScore, evaluate, summary, table
 

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from dicomseg.result import ModelError
 from dicomseg.structures import StructureId
 from dicomseg.volume import AXIAL, affine_of
-from model import bundle, oracle
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from model.errors import BundleError
-from model.level import LevelArchitecture, LevelNet
-from model.network import Architecture, DeepLabV3Plus3D
+from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.window import Patch
 from training import cli
 from training.cases import Case, save_case

@@ -11,7 +11,8 @@ import pytest
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
-from model import bundle, oracle
+from model.bundle import load as bundle
+from model.engines import coded as oracle
 from training import figures
 from training.cases import Case, save_case
 from training.figures import CaseFigures, Task, evaluated, read_labels, write_json

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.network import Architecture
+from model.networks.deeplab import Architecture
 from training import checkpoint, cpu
 from training import fit as fitting
 from training.errors import OptionsRefused, RecipeRefused, SourceMissing

@@ -15,9 +15,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
-from model.bundle import LEVEL_WEIGHTS
-from model.counting import ABOVE
-from model.level import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
+from model.bundle.load import LEVEL_WEIGHTS
+from model.level.counting import ABOVE
+from model.level.finder import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
 from training.augment import SPACING_MM
 from training.cases import ALL_STRUCTURES, Case, save_case
 from training.cli import app

@@ -15,7 +15,7 @@ from dicomseg.measure.measure import MAIN_MEASUREMENTS
 from dicomseg.result import Measurement, Measurements
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
-from model import oracle
+from model.engines import coded as oracle
 from training import outline_shifts
 from training.cli import app
 from training.errors import OptionsRefused, SourceMissing

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.network import Architecture
+from model.networks.deeplab import Architecture
 from training.augment import Strength
 from training.errors import RecipeRefused
 from training.fit import learning_rate

@@ -14,10 +14,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model import bundle
-from model.bundle import load_network
-from model.level import LevelArchitecture, LevelNet
-from model.network import Architecture, DeepLabV3Plus3D
+from model.bundle import load as bundle
+from model.bundle.load import load_network
+from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.roots import RootsArchitecture, RootsNet
 from training import checkpoint, commands_retrain, held_out, retrain
 from training.cases import ALL_STRUCTURES

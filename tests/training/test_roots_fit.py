@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import affine_of
-from model.bundle import digest_of, load, read_card, write_bundle
-from model.level import LevelArchitecture, LevelNet
-from model.network import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
+from model.bundle.load import digest_of, load, read_card, write_bundle
+from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.deeplab import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
 from model.roots import ROOTS, RootsArchitecture, RootsNet
 from model.window import Interpolation, Patch
 from training import checkpoint, cli

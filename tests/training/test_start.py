@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.bundle import write_bundle
-from model.network import Architecture, DeepLabV3Plus3D, places
+from model.bundle.load import write_bundle
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
 from training.augment import Sample
 from training.errors import OptionsRefused
 from training.start import starting_network, widened, with_context, with_fixed_statistics

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 from typer.testing import CliRunner
 
-from model import oracle
+from model.engines import coded as oracle
 from training.cli import app
 from training.errors import OptionsRefused
 from training.studies import Options, write_study

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
-from model.network import DeepLabV3Plus3D
+from model.networks.deeplab import DeepLabV3Plus3D
 from training.augment import Sample
 from training.cpu import has_bfloat16, kernels
 from training.loss import Objective

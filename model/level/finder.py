@@ -1,4 +1,4 @@
-"""Find the L4/5 disc: heat maps of the discs on a coarse grid, whose peaks `model.counting` names."""
+"""Find the L4/5 disc: heat maps of the discs on a coarse grid, whose peaks `model.level.counting` names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import AXIAL, Array, Volume
-from model.counting import (
+from model.level.counting import (
     DISCS,
     LEAST_PEAK,
     Candidate,

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from dicomseg.volume import Array
-from model import oracle
+from model.engines import coded as oracle
+from model.engines.openvino_cpu import OpenVinoEngine
 from model.errors import EngineError, EngineFailed
-from model.network import places
-from model.openvino_engine import OpenVinoEngine
+from model.networks.deeplab import places
 from model.roots import RootsFinder, RootsNet
 from model.window import SPACING_MM, Interpolation, Patch
 
@@ -120,7 +120,7 @@ class TorchEngine:
 
 
 class OracleEngine:
-    """Decodes an intensity-coded patch; see `model.oracle`."""
+    """Decodes an intensity-coded patch; see `model.engines.coded`."""
 
     name = "oracle"
     precision = "exact"

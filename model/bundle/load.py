@@ -23,10 +23,12 @@ from torch import nn
 from dicomseg.result import ModelError
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
-from model import level, oracle, window
-from model.engines import Engine, EngineOptions, OracleEngine, choose, roots_finder
+from model import window
+from model.engines import coded as oracle
+from model.engines.choose import Engine, EngineOptions, OracleEngine, choose, roots_finder
 from model.errors import BundleError
-from model.network import Architecture, DeepLabV3Plus3D
+from model.level import finder as level
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.roots import RootsFinder, RootsNet, load_roots
 
 SCHEMA: Final = 1
@@ -60,7 +62,7 @@ class LoadedModel:
 
 def default_path() -> Path:
     """Folder of the shipped bundle."""
-    return Path(__file__).parent / "bundles" / "lumbar-l45"
+    return Path(__file__).parents[1] / "bundles" / "lumbar-l45"
 
 
 def structure_table() -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ class OracleFinder:
 
 def write_bundle(folder: Path) -> Path:
     """Write a bundle whose engine decodes coded volumes; returns the folder."""
-    from model.bundle import SCHEMA, seal  # noqa: PLC0415 - bundle imports this module
+    from model.bundle.load import SCHEMA, seal  # noqa: PLC0415 - bundle imports this module
 
     folder.mkdir(parents=True, exist_ok=True)
     card = {"schema": SCHEMA, "name": "oracle", "version": "1", "architecture": {"name": "oracle"}}

@@ -24,7 +24,7 @@ from torch import nn
 
 from dicomseg.volume import Array
 from model.errors import EngineError, EngineFailed
-from model.network import STRIDE, DeepLabV3Plus3D, places
+from model.networks.deeplab import STRIDE, DeepLabV3Plus3D, places
 from model.roots import RootsNet
 from model.window import SPACING_MM, Interpolation, Patch
 
