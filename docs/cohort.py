@@ -17,9 +17,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from dicomseg.structures import STRUCTURES
-from training.augment import window_of
-from training.cases import Case, load_case
-from training.fit import below
+from training.data.cases import Case, load_case
+from training.fit.augment import window_of
+from training.fit.segmentation import below
 
 SYNTHETIC, REAL, SEED = 8, 4, 3
 PICTURES = Path(__file__).parent / "images"

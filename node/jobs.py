@@ -23,7 +23,7 @@ from node.records import JobPlan, JobRow
 from node.states import JobEvent, JobState
 
 JOBS: Final = "jobs"
-TRAIN: Final = (sys.executable, "-m", "training.cli")
+TRAIN: Final = (sys.executable, "-m", "training")
 COMPARISON: Final = "comparison.json"
 CANDIDATE: Final = "candidate"
 COMPARING_S: Final = 2 * 3600.0

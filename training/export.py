@@ -17,11 +17,11 @@ from model.level.finder import LevelArchitecture, LevelNet, LevelNets
 from model.networks.deeplab import DeepLabV3Plus3D
 from model.roots import RootsNet, load_roots
 from model.window import PAPER_SHAPE, SPACING_MM
-from training import checkpoint
-from training.averaged import move_towards
 from training.errors import CheckpointUnreadable, OptionsRefused
-from training.fit import CHECKPOINT, RECIPE
-from training.recipe import Recipe
+from training.fit import checkpoint
+from training.fit.recipe import Recipe
+from training.fit.segmentation import CHECKPOINT, RECIPE
+from training.fit.weight_average import move_towards
 
 DEFAULT_NAME: Final = "lumbar-l45"
 CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts")

@@ -36,7 +36,7 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     monkeypatch.chdir(tmp_path)
     phantom = ["phantom", "--out", "study", "--cases", "1", "--seed", "5", "--coded"]
     phantom += ["--fov", "axial", "--slices", "40"]
-    subprocess.run([sys.executable, "-m", "training.cli", *phantom], check=True, timeout=200)
+    subprocess.run([sys.executable, "-m", "training", *phantom], check=True, timeout=200)
     bundle = write_bundle(tmp_path / "oracle")
     Path("config.toml").write_text(
         '[node]\nae_title = "NODE"\n[[node.destination]]\nname = "sent"\nkind = "folder"\n'

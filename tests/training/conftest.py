@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dicomseg.volume import affine_of
-from training.augment import SPACING_MM
-from training.cases import ALL_STRUCTURES, Case, save_case
+from training.data.cases import ALL_STRUCTURES, Case, save_case
+from training.fit.augment import SPACING_MM
 
 
 def _write_case(folder: Path, name: str, seed: int) -> None:

@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 import numpy as np
 import pytest
 
-from training.agreement import agreement, icc, pearson_r, wilcoxon_p
-from training.report_paper import ORDER, TABLE2, TABLE3
+from training.evaluate.agreement import agreement, icc, pearson_r, wilcoxon_p
+from training.evaluate.paper_values import ORDER, TABLE2, TABLE3
 
 
 def test_icc_of_the_published_example() -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.anatomy import build_anatomy
-from training.column import build_column
-from training.person import draw_disease, draw_person, draw_targets, draw_transition
-from training.spine import disc_strokes
-from training.surroundings import build_psoas
+from training.phantom.column import build_column
+from training.phantom.person import draw_disease, draw_person, draw_targets, draw_transition
+from training.phantom.scene import build_anatomy
+from training.phantom.spine import disc_strokes
+from training.phantom.surroundings import build_psoas
 
 
 @pytest.fixture(scope="module")

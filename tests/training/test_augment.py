@@ -11,7 +11,8 @@ import torch
 from dicomseg.volume import affine_of
 from model.networks.deeplab import PLACE_UNIT_MM
 from model.window import MULTIPLE
-from training.augment import (
+from training.data.cases import ALL_STRUCTURES, Case
+from training.fit.augment import (
     SPACING_MM,
     Sample,
     Strength,
@@ -20,7 +21,6 @@ from training.augment import (
     window_sample,
     with_other_disc,
 )
-from training.cases import ALL_STRUCTURES, Case
 
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SHAPE = (24, 40, 36)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.averaged import move_towards
+from training.fit.weight_average import move_towards
 
 
 def test_weights_move_by_the_share_and_counters_are_copied() -> None:

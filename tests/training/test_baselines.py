@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dicomseg.volume import affine_of
-from training.augment import SPACING_MM
-from training.baselines import (
+from training.data.cases import ALL_STRUCTURES, Case, save_case
+from training.evaluate.baselines import (
     Baselines,
     best_bins,
     binned,
@@ -18,8 +18,8 @@ from training.baselines import (
     teacher,
     threshold,
 )
-from training.cases import ALL_STRUCTURES, Case, save_case
-from training.evaluate import true_window
+from training.evaluate.evaluate import true_window
+from training.fit.augment import SPACING_MM
 
 SHAPE = (24, 32, 40)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.cases import (
+from training.data.cases import (
     ALL_STRUCTURES,
     Case,
     cases_in,

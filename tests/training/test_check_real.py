@@ -15,11 +15,11 @@ from dicomseg.result import Plane
 from dicomseg.volume import Array
 from model.bundle import load as bundle
 from model.engines import coded as oracle
-from training import check_real, readings
-from training.check_real import Beside, Checked
-from training.cli import app
+from training.cli.app import app
 from training.errors import ReadingsUnreadable
-from training.remembered import remembering
+from training.evaluate import check_real, readings
+from training.evaluate.cached_model import remembering
+from training.evaluate.check_real import Beside, Checked
 
 SPACING = (0.8, 0.75, 0.75)
 SHAPE = (60, 140, 104)

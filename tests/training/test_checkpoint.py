@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
 from training.errors import CheckpointUnreadable
+from training.fit import checkpoint
 
 
 def test_a_checkpoint_comes_back_bit_equal(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from training.cli import app
-from training.fit import CHECKPOINT
+from training.cli.app import app
+from training.fit.segmentation import CHECKPOINT
 
 RECIPE = """
 crops = [[8, 16, 16]]

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from training.commands_shared import LINE_EVERY_S, now_and_then
+from training.cli.progress import LINE_EVERY_S, now_and_then
 
 
 def test_a_log_gets_a_line_now_and_then_and_a_terminal_none() -> None:

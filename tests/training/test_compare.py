@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from dicomseg.structures import STRUCTURES
-from training.cases import ALL_STRUCTURES
-from training.compare import Comparison, compare, p_worse
-from training.evaluate import CaseScore
+from training.data.cases import ALL_STRUCTURES
+from training.evaluate.evaluate import CaseScore
+from training.retrain.compare import Comparison, compare, p_worse
 
 N = 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.mri import draw_contrast, draw_scan
+from training.phantom.mri import draw_contrast, draw_scan
 
 PERSONS = range(200)
 

@@ -13,12 +13,12 @@ import torch
 
 from dicomseg.structures import StructureId
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
-from training import cpu
-from training.augment import SPACING_MM, Sample
-from training.cases import ALL_STRUCTURES
-from training.cpu import network as kernels
-from training.fit import upsampled
-from training.loss import Objective, marginal_loss
+from training.data.cases import ALL_STRUCTURES
+from training.fit import cpu
+from training.fit.augment import SPACING_MM, Sample
+from training.fit.cpu import network as kernels
+from training.fit.loss import Objective, marginal_loss
+from training.fit.segmentation import upsampled
 
 SPINE: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
 

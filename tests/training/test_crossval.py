@@ -15,22 +15,22 @@ import torch
 from typer.testing import CliRunner
 
 from model.level.finder import LevelArchitecture, LevelNet
-from training import crossval
-from training import folds as folding
-from training.cases import load_case, save_case
-from training.checkpoint import load
-from training.cli import app
-from training.commands_crossval import planned
-from training.crossval import Best, run_first, run_fold
-from training.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
+from training.cli.app import app
+from training.cli.crossval import planned
+from training.data import folds as folding
+from training.data.cases import load_case, save_case
+from training.data.folds import Fold
 from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
-from training.figures import write_json
-from training.fit import prepare_fit
-from training.folds import Fold
-from training.level_draws import Small
-from training.level_fit import unfinished
-from training.locks import alone
-from training.recipe import Recipe, read
+from training.evaluate import crossval
+from training.evaluate.case_results import write_json
+from training.evaluate.crossval import Best, run_first, run_fold
+from training.evaluate.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
+from training.fit.checkpoint import load
+from training.fit.level import unfinished
+from training.fit.level_samples import Small
+from training.fit.locks import alone
+from training.fit.recipe import Recipe, read
+from training.fit.segmentation import prepare_fit
 
 RECIPE = """
 crops = [[8, 16, 16]]
@@ -190,7 +190,7 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
         seen.append((steps, {s.name for s in smalls}, start is not None))
         return LevelNet(LevelArchitecture())
 
-    monkeypatch.setattr("training.crossval.fit_levels", finder)
+    monkeypatch.setattr("training.evaluate.crossval.fit_levels", finder)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")
     call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
@@ -286,7 +286,7 @@ def test_folds_that_another_process_finished_meanwhile_are_in_the_table(
             write_json(out / f"fold-{number}" / "figures.json", {"cases": []})
         return []
 
-    monkeypatch.setattr("training.crossval.run_fold", elsewhere)
+    monkeypatch.setattr("training.evaluate.crossval.run_fold", elsewhere)
     call = ["crossval", "--cases", str(tiny_cases), "--out", str(out), "--folds", "2"]
     done = CliRunner().invoke(app, [*call, "--only-fold", "1"])
     assert done.exit_code == 0, done.output

@@ -11,8 +11,8 @@ from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
 from model.bundle import load as bundle
 from model.engines import coded as oracle
-from training.cases import ALL_STRUCTURES, Case, save_case
-from training.evaluate import CaseScore, evaluate, summary, table
+from training.data.cases import ALL_STRUCTURES, Case, save_case
+from training.evaluate.evaluate import CaseScore, evaluate, summary, table
 
 SHAPE = (40, 64, 48)
 

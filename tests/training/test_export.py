@@ -21,13 +21,13 @@ from model.errors import BundleError
 from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.window import Patch
-from training import cli
-from training.cases import Case, save_case
+from training.cli import app as cli
+from training.data.cases import Case, save_case
 from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
-from training.evaluate import chosen, true_window
+from training.evaluate.evaluate import chosen, true_window
 from training.export import CardFields, export, joined_finder
-from training.fit import Fit, run
-from training.recipe import Recipe
+from training.fit.recipe import Recipe
+from training.fit.segmentation import Fit, run
 
 TINY = Recipe(
     architecture=Architecture(width=4, dilations=(1,), decoder=2),

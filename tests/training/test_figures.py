@@ -13,10 +13,10 @@ from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
 from model.bundle import load as bundle
 from model.engines import coded as oracle
-from training import figures
-from training.cases import Case, save_case
-from training.figures import CaseFigures, Task, evaluated, read_labels, write_json
-from training.metrics import Score
+from training.data.cases import Case, save_case
+from training.evaluate import case_results as figures
+from training.evaluate.case_results import CaseFigures, Task, evaluated, read_labels, write_json
+from training.evaluate.metrics import Score
 
 SHAPE = (40, 64, 48)
 

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from model.networks.deeplab import Architecture
-from training import checkpoint, cpu
-from training import fit as fitting
 from training.errors import OptionsRefused, RecipeRefused, SourceMissing
-from training.fit import (
+from training.fit import checkpoint, cpu
+from training.fit import segmentation as fitting
+from training.fit.recipe import Recipe, read
+from training.fit.sampling import sample_of
+from training.fit.segmentation import (
     CHECKPOINT,
     Fit,
     Progress,
@@ -25,8 +27,6 @@ from training.fit import (
     run,
     split,
 )
-from training.recipe import Recipe, read
-from training.sampling import sample_of
 
 TINY = Recipe(
     architecture=Architecture(width=4, decoder=2, dilations=(1, 2)),

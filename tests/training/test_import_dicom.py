@@ -22,16 +22,16 @@ from dicomseg.read import header as headers
 from dicomseg.read.series import Gaps, assemble
 from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
 from dicomseg.volume import Volume, affine_of
-from training import study
-from training.cases import Case, cases_in, load_case
-from training.cli import app
-from training.deidentify import secret_in
+from training.cli.app import app
+from training.data.cases import Case, cases_in, load_case
 from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
-from training.import_dicom import pending
-from training.import_dicomweb import fetched
-from training.importing import Options, Summary, import_all
-from training.label_table import Table, Target
-from training.person import draw_person
+from training.importing.deidentify import secret_in
+from training.importing.dicom import pending
+from training.importing.dicomweb import fetched
+from training.importing.label_table import Table, Target
+from training.importing.rules import Options, Summary, import_all
+from training.phantom import dicom_series as study
+from training.phantom.person import draw_person
 
 # Centres and half sizes in LPS mm; nothing is symmetrical, so a mirrored axis would be seen.
 BLOBS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -489,7 +489,7 @@ def test_a_folder_without_seg_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_imports_do_not_write_at_once(exported: Path, tmp_path: Path) -> None:
-    from training import manifest
+    from training.importing import manifest
 
     with manifest.locked(tmp_path), pytest.raises(ImportRefused, match="another import"):
         imported(exported, tmp_path)

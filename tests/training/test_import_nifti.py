@@ -12,15 +12,15 @@ import SimpleITK
 from typer.testing import CliRunner
 
 from dicomseg.structures import BY_ID
-from training import manifest
-from training.cases import Case, cases_in, load_case
-from training.cli import app
-from training.deidentify import secret_in
+from training.cli.app import app
+from training.data.cases import Case, cases_in, load_case
+from training.data.prepare import spider_case
 from training.errors import ImportRefused, LabelTableRefused, OptionsRefused, SourceMissing
-from training.import_nifti import patient_of, patients_of, pending
-from training.importing import Options, Summary, import_all
-from training.label_table import Table, Target, covered, half_covered, read
-from training.prepare import spider_case
+from training.importing import manifest
+from training.importing.deidentify import secret_in
+from training.importing.label_table import Table, Target, covered, half_covered, read
+from training.importing.nifti import patient_of, patients_of, pending
+from training.importing.rules import Options, Summary, import_all
 
 # Label value: structure, centre and half size in LPS mm; nothing is symmetrical.
 BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, float]]] = {

@@ -18,15 +18,15 @@ from dicomseg.volume import affine_of
 from model.bundle.load import LEVEL_WEIGHTS
 from model.level.counting import ABOVE
 from model.level.finder import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
-from training.augment import SPACING_MM
-from training.cases import ALL_STRUCTURES, Case, save_case
-from training.cli import app
-from training.cpu import has_bfloat16
-from training.cpu.halves import in_halves
+from training.cli.app import app
+from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import level_network
-from training.level_draws import _squares, draw, jointed, small_of, smalls_of
-from training.level_fit import errors_mm, fit_level, fit_levels, loss_of, save_level, warm
+from training.fit.augment import SPACING_MM
+from training.fit.cpu import has_bfloat16
+from training.fit.cpu.split_convolution import in_halves
+from training.fit.level import errors_mm, fit_level, fit_levels, loss_of, save_level, warm
+from training.fit.level_samples import _squares, draw, jointed, small_of, smalls_of
 
 
 def slab() -> Case:
@@ -107,8 +107,8 @@ def test_the_bump_of_a_disc_that_gave_way_is_as_high_as_any(
     small = small_of(slab())
 
     def peaks(share: float, slip: float) -> list[float]:
-        monkeypatch.setattr("training.level_draws.JOINT_SHARE", share)
-        monkeypatch.setattr("training.level_draws.SLIP_MM", slip)
+        monkeypatch.setattr("training.fit.level_samples.JOINT_SHARE", share)
+        monkeypatch.setattr("training.fit.level_samples.SLIP_MM", slip)
         drawn = [draw(small, np.random.default_rng(seed))[1] for seed in range(40)]
         return [float(heat[0].max()) for heat in drawn if float(heat[0].max()) > 0.3]
 
@@ -223,7 +223,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 ) -> None:
     """Stopped in the first network, between both, in the second one, and before the result was saved."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("training.level_fit.EVERY", 1)
+    monkeypatch.setattr("training.fit.level.EVERY", 1)
     smalls, keep, steps = [small_of(slab())], tmp_path / "level.unfinished", []
     whole = fit_levels(smalls, 2, 2, seed=4)
 
@@ -243,7 +243,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.level_fit.EVERY", 1)
+    monkeypatch.setattr("training.fit.level.EVERY", 1)
     smalls = smalls_of([save_case(slab(), tmp_path / "cases")])
     out = tmp_path / "level.pt"
     keep = tmp_path / "level.pt.unfinished"

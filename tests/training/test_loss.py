@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
-from training.cases import ALL_STRUCTURES
-from training.loss import CLASS_WEIGHTS, marginal_log_probabilities, marginal_loss
+from training.data.cases import ALL_STRUCTURES
+from training.fit.loss import CLASS_WEIGHTS, marginal_log_probabilities, marginal_loss
 
 SHAPE = (1, 3, 4, 5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from training.metrics import MISSED, dice, score, surface, surface_distances
+from training.evaluate.metrics import MISSED, dice, score, surface, surface_distances
 
 SPACING = (2.0, 1.0, 0.5)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicomseg.result import ModelError
-from training.model_error import LEAST_SD_MM, card_values, fitted
+from training.evaluate.model_uncertainty import LEAST_SD_MM, card_values, fitted
 
 
 def heavy(rng: np.random.Generator, sd: Sequence[float] | float) -> list[float]:

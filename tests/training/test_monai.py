@@ -11,9 +11,9 @@ import torch
 from scipy import ndimage
 
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
-from training.cases import ALL_STRUCTURES
-from training.loss import Objective, marginal_loss
-from training.metrics import score
+from training.data.cases import ALL_STRUCTURES
+from training.evaluate.metrics import score
+from training.fit.loss import Objective, marginal_loss
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -16,12 +16,12 @@ from dicomseg.result import Measurement, Measurements
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
 from model.engines import coded as oracle
-from training import outline_shifts
-from training.cli import app
+from training.cli.app import app
 from training.errors import OptionsRefused, SourceMissing
-from training.evaluate import Answer
-from training.outline_shifts import LADDER, Found, balanced
-from training.reference import Reference
+from training.evaluate import outline_bias as outline_shifts
+from training.evaluate.evaluate import Answer
+from training.evaluate.outline_bias import LADDER, Found, balanced
+from training.evaluate.reference import Reference
 
 TRUE_MM = {"OC": 10.0, "DAA": 15.0, "DIVC": 20.0, "PI": 3.0}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dicomseg.volume import AXIAL, Points, affine_of
-from training.painter import KEEP, Coat, Raster, Stroke, level_fields, paint
-from training.shapes import Capsule, Ellipsoid, Shape, Tube, Union, Without
+from training.phantom.rasterise import KEEP, Coat, Raster, Stroke, level_fields, paint
+from training.phantom.solids import Capsule, Ellipsoid, Shape, Tube, Union, Without
 
 
 class Flat:

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from dicomseg.structures import STRUCTURES
-from training import phantom
-from training.phantom import Phantom
+from training.phantom import phantom
+from training.phantom.phantom import Phantom
 
 SEEDS = (21, 22, 23)
 LIMITS_ML = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.cases import Case, load_case
-from training.cli import app
+from training.cli.app import app
+from training.data.cases import Case, load_case
+from training.data.prepare import prepare_phantoms, prepare_spider, spider_case
 from training.errors import SourceMissing
-from training.prepare import prepare_phantoms, prepare_spider, spider_case
 
 
 @pytest.fixture(scope="module")

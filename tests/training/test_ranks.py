@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import checkpoint
 from training.errors import OptionsRefused
-from training.fit import CHECKPOINT
-from training.ranks import Ranks
+from training.fit import checkpoint
+from training.fit.distributed import Ranks
+from training.fit.segmentation import CHECKPOINT
 
 RECIPE = """
 crops = [[16, 16, 16]]
@@ -41,7 +41,7 @@ def test_draws_are_shared_evenly_or_refused() -> None:
 def test_two_processes_take_the_steps_of_one(tiny_cases: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    fit = ["-m", "training.cli", "fit", "--cases", str(tiny_cases), "--recipe", str(recipe)]
+    fit = ["-m", "training", "fit", "--cases", str(tiny_cases), "--recipe", str(recipe)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

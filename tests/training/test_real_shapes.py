@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training.cases import Case, load_case
-from training.cli import app
+from training.cli.app import app
+from training.data.cases import Case, load_case
+from training.data.painted_ct import read_label_map, shape_case
 from training.errors import SourceMissing
-from training.real_shapes import read_label_map, shape_case
 
 SPACING = 2.0
 GRID = (60, 50, 56)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from model.networks.deeplab import Architecture
-from training.augment import Strength
 from training.errors import RecipeRefused
-from training.fit import learning_rate
-from training.loss import Objective
-from training.recipe import Recipe, read
+from training.fit.augment import Strength
+from training.fit.loss import Objective
+from training.fit.recipe import Recipe, read
+from training.fit.segmentation import learning_rate
 
 RECIPES = Path(__file__).parents[2] / "training/recipes"
 UNUSUAL = Recipe(

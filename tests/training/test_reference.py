@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dicomseg.volume import affine_of
-from training.augment import SPACING_MM
-from training.cases import ALL_STRUCTURES, Case
-from training.reference import references, soft
+from training.data.cases import ALL_STRUCTURES, Case
+from training.evaluate.reference import references, soft
+from training.fit.augment import SPACING_MM
 
 SHAPE = (72, 112, 160)
 RADII = {6: 6.0, 8: 9.0}

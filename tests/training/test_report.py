@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from training import report, summary
-from training.cases import load_case
-from training.cli import app
+from training.cli.app import app
+from training.data.cases import load_case
 from training.errors import FiguresUnreadable
-from training.figures import CaseFigures, Pair, write_json, write_labels
-from training.metrics import MISSED, Score
-from training.report_pictures import outlines, surfaces
-from training.report_tables import dice_table, markdown, measurement_tables
-from training.summary import card_json, group, groups
+from training.evaluate import summary
+from training.evaluate.case_results import CaseFigures, Pair, write_json, write_labels
+from training.evaluate.metrics import MISSED, Score
+from training.evaluate.summary import card_json, group, groups
+from training.report import report
+from training.report.pictures import outlines, surfaces
+from training.report.tables import dice_table, markdown, measurement_tables
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -19,14 +19,17 @@ from model.bundle.load import load_network
 from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.roots import RootsArchitecture, RootsNet
-from training import checkpoint, commands_retrain, held_out, retrain
-from training.cases import ALL_STRUCTURES
-from training.cli import app
+from training.cli import retrain as commands_retrain
+from training.cli.app import app
+from training.data import held_out
+from training.data.cases import ALL_STRUCTURES
 from training.errors import DiskFull, HeldOutRefused, OptionsRefused
-from training.evaluate import CaseScore
-from training.fit import CHECKPOINT
-from training.recipe import Recipe
-from training.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
+from training.evaluate.evaluate import CaseScore
+from training.fit import checkpoint
+from training.fit.recipe import Recipe
+from training.fit.segmentation import CHECKPOINT
+from training.retrain import retrain
+from training.retrain.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
 
 RECIPE = """
 crops = [[8, 16, 16]]

@@ -20,14 +20,15 @@ from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
 from model.roots import ROOTS, RootsArchitecture, RootsNet
 from model.window import Interpolation, Patch
-from training import checkpoint, cli
-from training.augment import SPACING_MM
-from training.cases import ALL_STRUCTURES, Case, save_case
-from training.cpu import has_bfloat16
+from training.cli import app as cli
+from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
 from training.export import roots_network
-from training.roots_draws import Known, dice_of, draw, items_of, known
-from training.roots_fit import RootsFit, RootsRecipe, begun, fit_roots, kept_of, loss_of
+from training.fit import checkpoint
+from training.fit.augment import SPACING_MM
+from training.fit.cpu import has_bfloat16
+from training.fit.roots import RootsFit, RootsRecipe, begun, fit_roots, kept_of, loss_of
+from training.fit.roots_samples import Known, dice_of, draw, items_of, known
 
 TINY = RootsArchitecture(width=4, deep=(8, 8, 8))
 CROP = (24, 24, 24)

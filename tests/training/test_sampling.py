@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dicomseg.volume import affine_of
-from training.augment import SPACING_MM, Strength
-from training.cases import Case, save_case
-from training.recipe import Recipe
-from training.sampling import sample_of
+from training.data.cases import Case, save_case
+from training.fit.augment import SPACING_MM, Strength
+from training.fit.recipe import Recipe
+from training.fit.sampling import sample_of
 
 SHAPE = (96, 24, 16)
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

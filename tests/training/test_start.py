@@ -11,9 +11,14 @@ import torch
 
 from model.bundle.load import write_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
-from training.augment import Sample
 from training.errors import OptionsRefused
-from training.start import starting_network, widened, with_context, with_fixed_statistics
+from training.fit.augment import Sample
+from training.fit.initial_weights import (
+    starting_network,
+    widened,
+    with_context,
+    with_fixed_statistics,
+)
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2, norm="instance")
 
@@ -45,8 +50,8 @@ def test_an_instance_normalised_bundle_is_told_its_places_and_its_statistics_are
     card = {"name": "n", "version": "1", "architecture": TINY.to_dict(), "level_architecture": {}}
     bundle = write_bundle(tmp_path / "bundle", card, network, torch.nn.Linear(1, 1))
     image = torch.randn(1, 1, 16, 16, 16)
-    monkeypatch.setattr("training.start.load_case", lambda path: path)
-    monkeypatch.setattr("training.start.window_sample", lambda _: window(image))
+    monkeypatch.setattr("training.fit.initial_weights.load_case", lambda path: path)
+    monkeypatch.setattr("training.fit.initial_weights.window_sample", lambda _: window(image))
     wanted = replace(TINY, norm="batch", position=4, context=8)
     told = starting_network(bundle, wanted, [tmp_path / "one.npz"])
     assert told.architecture == wanted

@@ -12,9 +12,9 @@ import SimpleITK
 from typer.testing import CliRunner
 
 from model.engines import coded as oracle
-from training.cli import app
+from training.cli.app import app
 from training.errors import OptionsRefused
-from training.studies import Options, write_study
+from training.phantom.study import Options, write_study
 
 SMALL = {"slices": 24, "matrix": 64}
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training import truth
-from training.anatomy import Anatomy, build_anatomy
+from training.phantom import truth
+from training.phantom.scene import Anatomy, build_anatomy
 
 
 @pytest.fixture(scope="module")

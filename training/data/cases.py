@@ -1,0 +1,241 @@
+"""Prepared cases: what training reads. One `.npz` with arrays and one `.json` card per case.
+
+`<case>.npz`: `image` float32 (i, j, k), `labels` uint8, `affine` (4, 4) float64. Canonical axial
+axes: i slices to the head, j rows to the back, k columns to the left, index to LPS mm. Reading needs
+numpy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+
+from dicomseg.structures import BY_ID, STRUCTURES, StructureId
+from dicomseg.volume import Array, Points
+from training.errors import CaseUnreadable
+
+CaseSource = Literal["phantom", "spider", "imported", "shapes"]
+Point = tuple[float, float, float]
+CASE_SCHEMA: Final = 1
+ALL_STRUCTURES: Final[tuple[StructureId, ...]] = tuple(s.id for s in STRUCTURES)
+CANONICAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
+"""Slices, rows, columns of the canonical grid."""
+DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
+"""Counted from below, as SPIDER's 201, 202, … are."""
+WINDOW_HALF_MM: Final = (90.0, 67.5)
+"""Half the paper's window, 240 rows × 180 columns of 0.75 mm."""
+MARGIN_MM: Final = 14.0
+"""What a phantom case keeps around the window, so that it can be shifted and turned."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One prepared case.
+
+    labelled: structures whose absence in `labels` means background; every other one is unknown.
+    level_centre_lps, level_normal: the L4/5 disc, normal towards the head. disc_centres: LPS mm by
+    name, `l45`, `l5s1`, `l34`, … as far as known. card: whatever else is worth keeping. spine: labels of
+    every level, where they are known: bodies 1 (L5), 2, …, discs 201 (L5/S1), 202, …, canal 100.
+    """
+
+    case_id: str
+    patient_id: str
+    source: CaseSource
+    image: Array
+    labels: Array
+    affine: Points
+    labelled: tuple[StructureId, ...]
+    level_centre_lps: Point
+    level_normal: Point
+    disc_centres: Mapping[str, Point]
+    card: Mapping[str, Any] = field(default_factory=dict)
+    spine: Array | None = None
+
+    def cropped(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Case:
+        """The same case inside an index box [start, stop)."""
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ np.asarray(start)
+        return replace(
+            self,
+            image=np.ascontiguousarray(self.image[box]),
+            labels=np.ascontiguousarray(self.labels[box]),
+            affine=affine,
+            spine=None if self.spine is None else np.ascontiguousarray(self.spine[box]),
+        )
+
+    def other_discs(self) -> list[int]:
+        """Discs that `at_disc` can take for L4/5, counted from L5/S1 = 1: those between two labelled bodies."""
+        if self.spine is None:
+            return []
+        there = set(np.unique(self.spine).tolist())
+        return [
+            n
+            for n, name in enumerate(DISC_NAMES, start=1)
+            if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= there - {0}
+        ]
+
+    def at_disc(self, number: int) -> Case:
+        """The same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
+
+        One disc looks like the next, and the network is told where it is: a patient has more to teach than one.
+        `level_normal` stays that of L4/5; no draw looks at it.
+        """
+        if self.spine is None:
+            raise ValueError(f"{self.case_id} has no labels of its whole spine")
+        table = np.zeros(256, dtype=np.uint8)
+        new: dict[int, StructureId] = {
+            number: "l4",
+            200 + number: "ivd",
+            number - 1: "l5",
+            100: "dura",
+        }
+        for old, name in new.items():
+            table[old] = BY_ID[name].value
+        centre = self.disc_centres[DISC_NAMES[number - 1]]
+        return replace(self, labels=table[self.spine], level_centre_lps=centre)
+
+
+def crop_to_window(case: Case, margin_mm: float = MARGIN_MM) -> Case:
+    """Keep the paper's window about the disc and a margin, in rows and columns; all slices stay."""
+    inverse = np.linalg.inv(case.affine)
+    centre = inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3]
+    spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
+    start, stop = [0, 0, 0], list(case.image.shape)
+    for axis, half_mm in zip((1, 2), WINDOW_HALF_MM, strict=True):
+        reach = (half_mm + margin_mm) / spacing[axis]
+        start[axis] = max(int(np.floor(centre[axis] - reach)), 0)
+        stop[axis] = min(int(np.ceil(centre[axis] + reach)) + 1, case.image.shape[axis])
+    return case.cropped((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def make_case(
+    seed: int,
+    *,
+    randomised: bool | None = None,
+    slices: int | None = None,
+    matrix: int | None = None,
+    whole: bool = False,
+    fov: Literal["axial", "lumbar"] = "axial",
+) -> Case:
+    """Draw one phantom as a prepared case, about 8 s of one core at full size.
+
+    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the whole
+    lumbar spine on the canonical spacing, as SPIDER's cases are.
+
+    randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
+    grid over the same field. whole: keep the full 240 mm field instead of window and margin.
+    """
+    from training.phantom import phantom, truth  # noqa: PLC0415 - reading cases needs numpy only
+
+    chosen = bool(seed % 2) if randomised is None else randomised
+    made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
+    plane = truth.disc_plane(made.anatomy)
+    values = truth.measure_truth(made.anatomy, plane)
+    known = {
+        "generator": phantom.GENERATOR_VERSION,
+        "measurements": {name: asdict(value) for name, value in values.items()},
+    }
+    case = Case(
+        f"phantom-{seed:06d}" if fov == "axial" else f"phantom-lumbar-{seed:06d}",
+        f"PHANTOM-{seed:06d}",
+        "phantom",
+        made.image,
+        made.labels,
+        made.affine,
+        ALL_STRUCTURES,
+        plane.point_lps,
+        plane.normal,
+        truth.disc_centres(made.anatomy),
+        dict(made.card) | known,
+    )
+    return case if whole or fov == "lumbar" else crop_to_window(case)
+
+
+def save_case(case: Case, folder: Path) -> Path:
+    """Write `<case_id>.npz` and `<case_id>.json`; the card holds a digest of the arrays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{case.case_id}.npz"
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as out:
+        arrays = {"image": case.image, "labels": case.labels, "affine": case.affine}
+        np.savez(out, allow_pickle=False, **arrays, **_spine(case))
+    unfinished.replace(path)
+    text = json.dumps(_card(case), indent=1, sort_keys=True)
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path.with_suffix(".json"))  # the card last: with it the case exists
+    return path
+
+
+def _spine(case: Case) -> dict[str, Array]:
+    return {} if case.spine is None else {"spine": case.spine}
+
+
+def digest_of(case: Case) -> str:
+    """sha256 over image, labels, affine and, where known, the whole spine; it stands in the case's card."""
+    total = hashlib.sha256()
+    for array in (case.image, case.labels, case.affine, *_spine(case).values()):
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _card(case: Case) -> dict[str, Any]:
+    return {
+        "schema": CASE_SCHEMA,
+        "case": case.case_id,
+        "patient_id": case.patient_id,
+        "source": case.source,
+        "labelled": list(case.labelled),
+        "shape": list(case.image.shape),
+        "level": {"centre_lps": list(case.level_centre_lps), "normal": list(case.level_normal)},
+        "disc_centres": {k: list(v) for k, v in case.disc_centres.items()},
+        "digest": digest_of(case),
+        "card": dict(case.card),
+    }
+
+
+def load_case(path: Path) -> Case:
+    """Read one case by its `.npz` or `.json`.
+
+    Raises:
+        CaseUnreadable: a file is missing or arrays and card do not belong together.
+    """
+    try:
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with np.load(path.with_suffix(".npz")) as arrays:
+            image, labels, affine = arrays["image"], arrays["labels"], arrays["affine"]
+            spine = arrays.get("spine", None)
+    except (OSError, ValueError, KeyError) as error:
+        raise CaseUnreadable(f"{path.stem} in {path.parent}: {error}; prepare it again") from error
+    if list(image.shape) != card["shape"] or card["schema"] != CASE_SCHEMA:
+        raise CaseUnreadable(
+            f"{path.stem} in {path.parent}: arrays and card differ; prepare it again"
+        )
+    level = card["level"]
+    return Case(
+        card["case"],
+        card["patient_id"],
+        cast("CaseSource", card["source"]),
+        image,
+        labels,
+        affine,
+        tuple(card["labelled"]),
+        cast("Point", tuple(level["centre_lps"])),
+        cast("Point", tuple(level["normal"])),
+        {k: cast("Point", tuple(v)) for k, v in card["disc_centres"].items()},
+        card["card"],
+        spine,
+    )
+
+
+def cases_in(folder: Path) -> list[Path]:
+    """All prepared cases of a folder, by name."""
+    return sorted(
+        p.with_suffix(".npz") for p in folder.glob("*.json") if p.with_suffix(".npz").exists()
+    )

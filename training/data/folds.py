@@ -1,0 +1,139 @@
+"""Which patients are trained on, chosen with and tested on in each fold; by patient, stored, never crossed.
+
+The paper's proportions: of 50 patients 10 are tested, 8 of the rest choose, 32 are trained on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from training.errors import CaseUnreadable, FoldsRefused, SourceMissing
+from training.fit.segmentation import below
+
+SCHEMA: Final = 1
+VALIDATION_SHARE: Final = 0.2
+"""Of the patients that are not tested: 8 of 40."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Case ids of one fold; every patient's cases are in one part."""
+
+    test: tuple[str, ...]
+    validation: tuple[str, ...]
+    train: tuple[str, ...]
+
+
+def patient_of(path: Path) -> str:
+    """Pseudonym of a prepared case, from its card.
+
+    Raises:
+        CaseUnreadable: no card, or one without a patient.
+    """
+    patient = _told(path, "patient_id")
+    if not isinstance(patient, str) or not patient:
+        raise CaseUnreadable(f"{path.stem} names no patient; prepare or import it again")
+    return patient
+
+
+def _told(path: Path, key: str) -> object:
+    """What a case's card says under this key."""
+    try:
+        told: object = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CaseUnreadable(f"{path.stem}: {error}; prepare or import it again") from error
+    return told
+
+
+def of_source(cases: Path, source: str | None) -> dict[str, Path]:
+    """Cases below a folder by id; only those of one source if it is named.
+
+    Raises:
+        SourceMissing: no such folder, or no case of this source in it.
+        CaseUnreadable: a case without a readable card.
+    """
+    paths = {p.stem: p for p in below(cases)}
+    chosen = {n: p for n, p in paths.items() if source in {None, _told(p, "source")}}
+    if not chosen:
+        raise SourceMissing(f"{cases}: no case{f' of {source}' if source else ''}; prepare some")
+    return chosen
+
+
+def draw(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
+    """Draw folds in which every case is tested once.
+
+    Raises:
+        FoldsRefused: fewer than two folds, or fewer than three patients in each.
+        CaseUnreadable: a card without a patient.
+    """
+    cases: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        cases[patient_of(path)].append(path.stem)
+    if count < 2 or len(cases) < count + 2:
+        raise FoldsRefused(
+            f"{len(cases)} patients make no {count} folds; at least 2 folds and 2 patients more than folds are needed"
+        )
+    order = sorted(cases)
+    np.random.default_rng(seed).shuffle(order)
+    folds = []
+    for tested in (order[n::count] for n in range(count)):
+        rest = [p for p in order if p not in tested]
+        chosen = max(1, round(len(rest) * VALIDATION_SHARE))
+        parts = (tested, rest[:chosen], rest[chosen:])
+        folds.append(Fold(*(tuple(sorted(c for p in part for c in cases[p])) for part in parts)))
+    return tuple(folds)
+
+
+def check(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
+    """Refuse folds in which a patient stands in two parts, or whose cases are not there.
+
+    patients: patient by case id.
+
+    Raises:
+        FoldsRefused: with the patient or the case named.
+    """
+    for number, fold in enumerate(folds, start=1):
+        where: dict[str, str] = {}
+        for part, ids in asdict(fold).items():
+            for case in ids:
+                if case not in patients:
+                    raise FoldsRefused(f"fold {number}: case {case} is not there; draw new folds")
+                before = where.setdefault(patients[case], part)
+                if before != part:
+                    raise FoldsRefused(
+                        f"fold {number}: patient {patients[case]} is in {before} and in {part}; draw new folds"
+                    )
+
+
+def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
+    """Folds of a file, drawn and written when there is none; checked against the cases.
+
+    Raises:
+        FoldsRefused: the file is damaged, has another number of folds, or does not fit the cases.
+    """
+    patients = {path.stem: patient_of(path) for path in paths}
+    if not file.exists():
+        folds = draw(paths, count, seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        told = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
+        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        return folds
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        folds = tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in told["folds"])  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FoldsRefused(f"{file}: {error}; delete it to draw new folds") from error
+    if len(folds) != count:
+        raise FoldsRefused(f"{file} holds {len(folds)} folds, asked for are {count}")
+    check(folds, patients)
+    missing = sorted(set(patients) - {c for f in folds for c in f.test})
+    if missing:
+        raise FoldsRefused(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")
+    return folds

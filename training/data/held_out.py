@@ -1,0 +1,90 @@
+"""The fixed held-out set: a file of case ids with digests, so that two comparisons are of the same cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from training.data.cases import digest_of, load_case
+from training.errors import CaseUnreadable, HeldOutRefused, SourceMissing
+from training.fit.segmentation import below
+
+SCHEMA: Final = 1
+
+
+def write(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
+    """Fix these cases as held out; returns their ids in order.
+
+    Raises:
+        SourceMissing: one is not below `cases`, or none was named.
+        CaseUnreadable: one of them cannot be read.
+    """
+    paths = {p.stem: p for p in below(cases)}
+    wanted = sorted(set(ids))
+    if not wanted:
+        raise SourceMissing(
+            "no case is named as held out; give --case, or a bundle whose card does"
+        )
+    absent = [name for name in wanted if name not in paths]
+    if absent:
+        raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
+    told = {name: digest_of(load_case(paths[name])) for name in wanted}
+    text = json.dumps({"schema": SCHEMA, "cases": told}, indent=1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n", encoding="utf-8")
+    return wanted
+
+
+def read(file: Path, cases: Path) -> list[Path]:
+    """Paths of the held-out cases, every one unchanged since the set was fixed.
+
+    Raises:
+        HeldOutRefused: no such file, not of this form, or a case that is missing or has changed.
+        CaseUnreadable: a case cannot be read.
+    """
+    told = _told(file)
+    paths = {p.stem: p for p in below(cases)}
+    for name, digest in told.items():
+        if name not in paths:
+            raise HeldOutRefused(f"{file}: case {name} is not below {cases}; prepare it again")
+        if digest_of(load_case(paths[name])) != digest:
+            raise HeldOutRefused(
+                f"{file}: case {name} has changed since the set was fixed; restore it, or fix a new set"
+            )
+    return [paths[name] for name in sorted(told)]
+
+
+def _told(file: Path) -> Mapping[str, str]:
+    try:
+        found: Any = json.loads(file.read_text(encoding="utf-8"))
+        schema, cases = found["schema"], dict(found["cases"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HeldOutRefused(f"{file}: {error}; write it with `lumbar-train held-out`") from error
+    if schema != SCHEMA or not cases:
+        raise HeldOutRefused(
+            f"{file}: schema {schema!r}, {len(cases)} cases; write it with `lumbar-train held-out`"
+        )
+    return cases
+
+
+def never_drawn(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
+    """Ids that must not be trained on: the held-out cases and every other one of their patients.
+
+    Raises:
+        CaseUnreadable: a case without a readable card or a patient.
+    """
+    patients = {path: _patient(path) for path in below(cases)}
+    theirs = {patients[path] for path in held}
+    return tuple(sorted(path.stem for path, patient in patients.items() if patient in theirs))
+
+
+def _patient(path: Path) -> str:
+    try:
+        patient = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["patient_id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaseUnreadable(f"{path.stem} in {path.parent}: {error}; prepare it again") from error
+    if not patient:
+        raise CaseUnreadable(f"{path.stem} in {path.parent}: no patient_id; prepare it again")
+    return str(patient)

@@ -1,0 +1,156 @@
+"""What is cross-validated and how: cohort, plan, and who is trained on where."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from training.data.folds import Fold, patient_of
+from training.errors import OptionsRefused
+from training.evaluate.case_results import write_json
+from training.fit import segmentation as fitting
+from training.fit.level import unfinished
+from training.fit.recipe import Recipe
+
+FIGURES: Final = "figures.json"
+FIRST: Final = "first"
+"""Folder of the run that the networks of all folds go on from."""
+LEVEL: Final = "level.pt"
+"""A fold's finder; in the folder of the whole cross-validation the one that all folds go on from."""
+GIVEN: Final = "case"
+SHIPPED: Final = "bundle"
+OWN: Final = "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """What is cross-validated.
+
+    cases: folder that is trained on. paths: the cases in folds by id; every other case below `cases` is
+    trained on in each fold, unless its patient is tested there. shipped: bundle of the level finder.
+    """
+
+    cases: Path
+    paths: Mapping[str, Path]
+    shipped: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How folds are trained and tested.
+
+    first: recipe of one network on the cases in no fold, which the networks of all folds go on from.
+    level: who finds it in the test: "fold", a finder that each fold trains in `level_steps` on everything
+    but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
+    level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
+    cases in no fold, which the finders of all folds go on from. level_members: networks of each finder, trained
+    apart with so many steps each. last: nothing is chosen, the last step's weights are tested and the validation
+    part is trained on as well. minutes: for this call and fold. engine: of the test.
+    """
+
+    recipe: Recipe
+    first: Recipe | None = None
+    level: str = GIVEN
+    level_steps: int = 0
+    level_first: int = 0
+    level_members: int = 1
+    last: bool = False
+    minutes: float = float("inf")
+    engine: str = "auto"
+    threads: int = 0
+
+
+def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[str, ...]:
+    """Ids of the fold's test and, unless `last`, validation cases and of all further cases of these patients."""
+    return with_all_of_their_patients({*fold.test, *(() if last else fold.validation)}, cohort)
+
+
+def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
+    """Return these cases in folds, and the further ones of the same patients, by id."""
+    patients = {patient_of(cohort.paths[c]) for c in cases}
+    others = (p for p in fitting.below(cohort.cases) if p.stem not in cohort.paths)
+    return tuple(sorted({*cases} | {p.stem for p in others if patient_of(p) in patients}))
+
+
+def in_no_fold(cohort: Cohort) -> list[Path]:
+    """Cases whose patients are in no fold."""
+    return without(cohort.paths, cohort)
+
+
+def without(cases: Collection[str], cohort: Cohort) -> list[Path]:
+    """All cases of the cohort but those of these cases' patients."""
+    held = with_all_of_their_patients(cases, cohort)
+    return [p for p in fitting.below(cohort.cases) if p.stem not in held]
+
+
+def with_minutes(plan: Plan, minutes: float) -> Plan:
+    """Return the same plan for so many minutes."""
+    return replace(plan, minutes=minutes)
+
+
+def _values(plan: Plan) -> dict[str, Any]:
+    """What must be the same in all folds, as JSON reads it back."""
+    values = {
+        "recipe": plan.recipe.to_dict(),
+        "first": None if plan.first is None else plan.first.to_dict(),
+        "level": plan.level,
+        "level_steps": plan.level_steps,
+        "level_first": plan.level_first,
+        "level_members": plan.level_members,
+        "last": plan.last,
+    }
+    return dict(json.loads(json.dumps(values)))
+
+
+NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1, "last": False}
+"""What a stored plan means that does not name these."""
+
+
+def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) -> None:
+    """Make sure that a cross-validation to go on with has the same plan; remove one not to go on with.
+
+    Folds of another recipe or with another way to find the level must not stand in one table. only: the
+    one fold to begin again.
+
+    Raises:
+        OptionsRefused: `out` holds folds of another plan.
+    """
+    values = _values(plan)
+    file = out / "plan.json"
+    if not resume:
+        for folder in out.glob("fold-*" if only is None else f"fold-{only}"):
+            shutil.rmtree(folder)
+        if only is None:
+            (out / LEVEL).unlink(missing_ok=True)
+            unfinished(out / LEVEL).unlink(missing_ok=True)
+            shutil.rmtree(out / FIRST, ignore_errors=True)
+    elif file.exists() or list(out.glob(f"fold-*/{FIGURES}")):
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        before = {**NOTHING_FIRST, **before}
+        other = sorted(k for k in values if before.get(k) != values[k])
+        if other:
+            raise OptionsRefused(
+                f"{out} holds folds of another plan ({', '.join(other)}); use --no-resume or another --out"
+            )
+    if only is not None and not resume and file.exists():
+        check_plan(out, plan, resume=True)
+    write_json(file, values)
+
+
+def _level_steps(plan: Plan) -> str:
+    before = f"{plan.level_first} steps on cases in no fold, then " if plan.level_first else ""
+    each = f" for each of {plan.level_members} networks" if plan.level_members > 1 else ""
+    return f"{before}{plan.level_steps} steps{each}"
+
+
+def said_of(plan: Plan) -> str:
+    """How the level was found, for people."""
+    return {
+        GIVEN: "given by the case: scores of the segmentation alone",
+        SHIPPED: "found by the shipped finder, which may have been trained on these patients",
+        OWN: f"found by a finder of the same fold, {_level_steps(plan)}",
+    }.get(plan.level, f"found by the weights {Path(plan.level).name}")

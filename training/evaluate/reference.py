@@ -1,0 +1,111 @@
+"""The reference value of OC, DAA, DIVC and PI for a prepared case.
+
+A phantom's card holds the true values, cut from its implicit surfaces. Other cases have labels only:
+these are measured by the very code that measures the model's answer, on scores made from the labels.
+A label map holds no sub-voxel outline, so such a reference is itself uncertain by about 0.1 mm per value
+(0.5 mm at worst; spec of the measurements, hard labels), and gaps below 0.4 mm may read as touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from scipy import ndimage
+
+from dicomseg.measure.measure import measure
+from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
+from dicomseg.structures import CHANNELS, StructureId
+from dicomseg.volume import Array, Volume
+from model import plausibility, postprocess
+from training.data.cases import Case, crop_to_window
+
+Source = Literal["truth", "labels", ""]
+HALF_HEIGHT_MM: Final = 45.0
+"""Labels are turned into scores this far above and below the level: the plane and its tilted
+neighbours stay inside."""
+SHARPNESS: Final = 10.0
+"""Logits per unit of the smoothed masks; outlines do not depend on it."""
+_SPINE: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "pm"})
+_VESSEL: Final[Mapping[MeasurementName, StructureId]] = {
+    "OC": "aa",
+    "DAA": "aa",
+    "DIVC": "ivc",
+    "PI": "ivc",
+}
+_NOBODY: Final = EngineInfo("reference", "1", "", "labels", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One reference value in mm and where it is from, or why there is none."""
+
+    value_mm: float | None
+    source: Source
+    note: str = ""
+
+
+def references(case: Case) -> dict[MeasurementName, Reference]:
+    """Reference values of one case: the true ones of its card, else measured on its labels."""
+    told = case.card.get("measurements")
+    if isinstance(told, Mapping):
+        return {name: _true(told.get(name)) for name in MAIN_MEASUREMENTS}
+    known = set(case.labelled)
+    wanted = [n for n in MAIN_MEASUREMENTS if known >= _SPINE | {_VESSEL[n]}]
+    if not wanted:
+        return {n: Reference(None, "", "not labelled") for n in MAIN_MEASUREMENTS}
+    found = measure(segmentation_of(case)).main
+    out = {}
+    for name in MAIN_MEASUREMENTS:
+        line = found[name]
+        if name not in wanted:
+            out[name] = Reference(None, "", "not labelled")
+        else:
+            note = "" if line.refusal is None else line.refusal.code
+            out[name] = Reference(line.value_mm, "labels", note)
+    return out
+
+
+def _true(told: object) -> Reference:
+    if not isinstance(told, Mapping):
+        return Reference(None, "", "not in the card")
+    value = told.get("value_mm")
+    return Reference(None if value is None else float(value), "truth", str(told.get("note", "")))
+
+
+def segmentation_of(case: Case) -> Segmentation:
+    """The case's labels in the form of a model's answer, inside the paper's window about its level."""
+    case = _near_level(crop_to_window(case))
+    volume = Volume(case.labels.astype(np.uint8, copy=False), case.affine)
+    labels = Labels(volume, np.ones(volume.shape, bool))
+    level = Level(case.level_centre_lps, case.level_normal, 1.0)
+    scores = Scores(soft(case.labels), case.affine)
+    outside = plausibility.outside_view(labels, level)
+    sides = postprocess.split_sides(volume)
+    return Segmentation(level, labels, sides, scores, _NOBODY, outside_view=outside)
+
+
+def _near_level(case: Case) -> Case:
+    volume = Volume(case.image, case.affine)
+    reach = HALF_HEIGHT_MM / volume.spacing_mm[0]
+    middle = float(volume.to_index(np.array(case.level_centre_lps))[0])
+    start = int(np.clip(np.floor(middle - reach), 0, volume.shape[0] - 1))
+    stop = int(np.clip(np.ceil(middle + reach) + 1, start + 1, volume.shape[0]))
+    return case.cropped((start, 0, 0), (stop, *volume.shape[1:]))
+
+
+def soft(labels: Array) -> Array:
+    """Logits (channels, i, j, k) float32 of a label map: each mask smoothed by 2 G(1) − G(√2), σ in voxels.
+
+    The compensated filter has no second moment, so that curved outlines shrink little.
+    """
+    out = np.empty((CHANNELS, *labels.shape), np.float32)
+    for channel in range(CHANNELS):
+        mask = (labels == channel).astype(np.float32)
+        narrow = ndimage.gaussian_filter(mask, 1.0, mode="nearest", truncate=3.0)
+        wide = ndimage.gaussian_filter(mask, 2**0.5, mode="nearest", truncate=3.0)
+        out[channel] = SHARPNESS * (2 * narrow - wide)
+    return out

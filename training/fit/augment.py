@@ -1,0 +1,275 @@
+"""One draw from one case: where to look, how to turn and bend it, how to disturb its grey values.
+
+Every draw is a function of (seed, step), so that a resumed run continues with the same samples.
+Rotation and elastic deformation as in the paper (±15°), sampled by one `grid_sample`. No left–right
+flip where vessels are labelled: the aorta lies left and the cava right. A draw lies in the service's
+window about the level, and its grey values are scored by that window's mean and deviation, as the
+service does, not by its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dicomseg.structures import BY_ID, StructureId
+from dicomseg.volume import Array, Points
+from model.networks.deeplab import places
+from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
+from training.data.cases import CANONICAL_SPACING_MM, Case
+
+SPACING_MM: Final = CANONICAL_SPACING_MM
+SLAB_COLUMNS: Final = 64
+"""A case with fewer columns is a sagittal slab: a draw is centred across it."""
+LONG_SLICES: Final = 112
+"""A draw of at least so many slices is centred on the level, give or take `level_mm`: the network may
+use where the window ends to tell one vertebra from the next."""
+LEVEL_SPREAD: Final = 0.35
+"""Standard deviation of the level's error along an axis, of `level_mm`: 2.8 of 8 mm. Cross-validated finders were
+1.9 mm off on average in all, up to 8 mm."""
+SYMMETRIC: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "dura"})
+"""Structures whose place says nothing of left and right."""
+ROOTS: Final = BY_ID["n4"].value
+L4, L5 = (BY_ID[name].value for name in ("l4", "l5"))
+DISC_HALF_MM: Final = 4.0
+"""About half a disc's height: over so much it takes up what `Strength.disc_mm` makes it lower or higher."""
+DISC_MM: Final = (-1.2, 3.0)
+"""Lower by 3 mm on each side at most, which leaves a third of it, or higher by 1.2 mm."""
+STATISTICS_STEP: Final = (5, 5, 3)
+"""Every n-th voxel of the window gives its mean and deviation."""
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How much a draw may disturb: degrees, mm, relative factors.
+
+    focus: share of draws that are centred on a voxel of a labelled structure, each structure as often. roots:
+    share of draws centred on the L4 roots before, where they are labelled: thin, and one voxel in a thousand.
+    level_mm: error of the level finder that the network has to live with. mirror: share of draws with left and
+    right exchanged, of cases that label nothing with a side: not the vessels, nor muscles and roots beside them.
+    disc_mm, slip_mm: standard deviations of what the disc becomes lower or higher on each side, and of what the body
+    above slips to the front or to the back: collapsed discs and slipped vertebrae are few in patients.
+    """
+
+    rotation_deg: float = 15.0
+    scale: float = 0.12
+    elastic_mm: float = 3.0
+    level_mm: float = 8.0
+    gamma: float = 0.35
+    noise: float = 0.15
+    bias: float = 0.15
+    focus: float = 0.5
+    roots: float = 0.0
+    mirror: float = 0.0
+    disc_mm: float = 0.0
+    slip_mm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.networks.deeplab.places` of it."""
+
+    image: Tensor
+    labels: Tensor
+    valid: Tensor
+    place: Tensor
+
+
+def level_of(case: Case) -> Points:
+    """Index of the case's level."""
+    inverse = np.linalg.inv(case.affine)
+    return np.asarray(inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3])
+
+
+def window_of(case: Case) -> tuple[slice, slice, slice]:
+    """Return the index box of the service's window about the case's level, inside the case, multiples of 4."""
+    centre = level_of(case) + np.array(CENTRE_OFFSET_MM) / SPACING_MM
+    start = np.clip(np.round(centre - np.array(PAPER_SHAPE) / 2), 0, None).astype(int)
+    stop = np.minimum(start + np.array(PAPER_SHAPE), case.image.shape)
+    size = np.maximum((stop - start) // MULTIPLE, 1) * MULTIPLE
+    i, j, k = (slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+    return i, j, k
+
+
+def window_sample(case: Case) -> Sample:
+    """Return the service's window as it is: scored, not disturbed."""
+    box = window_of(case)
+    image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
+    labels = torch.from_numpy(np.array(case.labels[box])).long()
+    scored = (image - image.mean()) / image.std().clamp(min=1e-6)
+    place = places(scored.shape, level_of(case) - [b.start for b in box], SPACING_MM)
+    return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
+
+
+def rotation(rng: np.random.Generator, most_deg: float) -> Array:
+    """Rotation matrix by up to `most_deg` about the body's long axis, less about the others."""
+    a, b, c = np.deg2rad(rng.uniform(-most_deg, most_deg, 3) * np.array([0.6, 0.4, 1.0]))
+    about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_j = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
+    about_i = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
+    return np.asarray(about_k @ about_j @ about_i)
+
+
+def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Strength) -> Points:
+    """Index point that the draw is centred on."""
+    box = window_of(case)
+    start, stop = np.array([b.start for b in box]), np.array([b.stop for b in box])
+    middle, half = (start + stop - 1) / 2, np.array(shape) / 2
+    low, high = np.minimum(start + half, middle), np.maximum(stop - 1 - half, middle)
+    centre = rng.uniform(low, high)
+    coarse = case.labels[box][::2, ::2, ::2]
+    there = np.unique(coarse)
+    roots = bool(strength.roots) and rng.random() < strength.roots and ROOTS in there
+    if roots or (rng.random() < strength.focus and there.any()):
+        found = np.argwhere(coarse == (ROOTS if roots else rng.choice(there[there > 0])))
+        centre = start + 2 * found[rng.integers(len(found))] + rng.uniform(-10, 10, 3)
+        centre = np.clip(centre, low, high)
+    if shape[0] >= LONG_SLICES:
+        centre[0] = middle[0] + rng.uniform(-1, 1) * strength.level_mm / SPACING_MM[0]
+    if case.image.shape[2] < SLAB_COLUMNS:
+        centre[2] = (case.image.shape[2] - 1) / 2 + rng.uniform(-2, 2) * (strength.level_mm > 0)
+    return np.asarray(centre, dtype=np.float64)
+
+
+def taken_by(
+    case: Case,
+    shape: Shape,
+    rng: np.random.Generator,
+    strength: Strength,
+    about: Points | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,).
+
+    about: index of the case that the draw is centred on; None leaves it to `strength`.
+    """
+    spacing = torch.tensor(SPACING_MM)
+    chosen = _centre(case, shape, rng, strength) if about is None else about
+    centre = torch.from_numpy(chosen.astype(np.float32))
+    turn = rotation(rng, strength.rotation_deg) * rng.uniform(
+        1 - strength.scale, 1 + strength.scale
+    )
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
+    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) * spacing
+    bend = _smooth(rng.normal(0, strength.elastic_mm, (1, 3, 4, 6, 6)), shape)[0].movedim(0, -1)
+    moved = mm @ torch.from_numpy(turn.T.astype(np.float32)) + bend * float(rng.uniform(0, 1))
+    middle = (torch.tensor(shape) - 1) / 2
+    away = (torch.from_numpy(level_of(case)) - centre) * spacing
+    level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
+    taken = moved / spacing + centre
+    if strength.disc_mm or strength.slip_mm:
+        taken = _with_other_disc(taken, case, rng, strength)
+    if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
+        return taken.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
+    return taken, level
+
+
+def _with_other_disc(
+    taken: Tensor, case: Case, rng: np.random.Generator, strength: Strength
+) -> Tensor:
+    """Make the disc at the level lower or higher and slip the body above; its middle stays where it is."""
+    few = case.labels[::4, ::4, ::4]
+    above, below = np.argwhere(few == L4), np.argwhere(few == L5)
+    lower = float(np.clip(rng.normal(0, strength.disc_mm), *DISC_MM))
+    slip = float(rng.normal(0, strength.slip_mm))
+    if not len(above) or not len(below):
+        return taken
+    axis = (above.mean(0) - below.mean(0)) * SPACING_MM
+    return with_other_disc(taken, level_of(case), axis, lower, slip)
+
+
+def with_other_disc(
+    taken: Tensor, middle: Points, axis: Points, lower_mm: float, slip_mm: float
+) -> Tensor:
+    """Index points (…, 3) of a case that a draw comes from once its disc is another one.
+
+    middle: of the disc, an index of the case. axis: from the body below to the body above, any length, in mm. The
+    disc becomes lower by `lower_mm` on each side, and what lies above it comes from `slip_mm` further back than what
+    lies below.
+    """
+    spacing = torch.tensor(SPACING_MM)
+    up = torch.from_numpy(np.asarray(axis, np.float32))
+    up = up / torch.linalg.vector_norm(up)
+    back = torch.tensor([0.0, 1.0, 0.0]) - up[1] * up
+    back = back / torch.linalg.vector_norm(back)
+    height = ((taken - torch.from_numpy(np.asarray(middle, np.float32))) * spacing) @ up
+    side = torch.tanh(height / DISC_HALF_MM)[..., None]
+    moved: Tensor = taken + side * (lower_mm * up + slip_mm / 2 * back) / spacing
+    return moved
+
+
+def _smooth(coarse: Array, shape: Shape) -> Tensor:
+    values = torch.from_numpy(coarse.astype(np.float32))
+    return functional.interpolate(values, size=shape, mode="trilinear", align_corners=True)
+
+
+def nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels at index points, 0 outside the case, and whether a point lies inside."""
+    size = torch.tensor(labels.shape)
+    index = (places + 0.5).floor().long()
+    inside = ((index >= 0) & (index < size)).all(-1)
+    i, j, k = torch.minimum(index.clamp(min=0), size - 1).unbind(-1)
+    flat = (i * labels.shape[1] + j) * labels.shape[2] + k
+    values = torch.from_numpy(labels).reshape(-1)[flat.reshape(-1)].view(flat.shape)
+    return torch.where(inside, values, 0).long(), inside
+
+
+def linear(image: Array, places: Tensor) -> Tensor:
+    """Grey values at index points, linear; the border is repeated outside."""
+    size = torch.tensor(image.shape, dtype=torch.float32)
+    grid = ((places + 0.5) / size * 2 - 1).flip(-1)[None]
+    source = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
+    return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
+
+
+def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
+    """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
+    window = torch.from_numpy(np.array(case.image[window_of(case)], dtype=np.float32))
+    a, b, c = STATISTICS_STEP
+    few = window[::a, ::b, ::c].reshape(-1)
+    low, high = float(few.min()), float(few.max())
+    gamma = float(np.exp(rng.uniform(-strength.gamma, strength.gamma)))
+
+    def mapped(values: Tensor) -> Tensor:
+        unit = (values - low) / max(high - low, 1e-6)
+        return unit.clamp(0, 1.3) ** gamma
+
+    top = float("inf")
+    if strength.gamma > 0 and rng.random() < 0.3:
+        top = float(np.quantile(mapped(few).numpy(), rng.uniform(0.9, 0.995)))
+    few = mapped(few).clamp(max=top)
+    shape: Shape = (image.shape[0], image.shape[1], image.shape[2])
+    bias = _smooth(np.exp(rng.normal(0, strength.bias, (1, 1, 3, 3, 3))), shape)[0, 0]
+    scored = ((mapped(image) * bias).clamp(max=top) - few.mean()) / few.std().clamp(min=1e-6)
+    if rng.random() < 0.5:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        noise = torch.randn(scored.shape, generator=generator)
+        scored = scored + noise * float(rng.uniform(0, strength.noise))
+    if strength.gamma > 0:
+        scored = scored * float(rng.uniform(0.85, 1.15)) + float(rng.uniform(-0.15, 0.15))
+    return scored
+
+
+def draw(
+    case: Case, shape: Shape, seed: tuple[int, ...], strength: Strength | None = None
+) -> Sample:
+    """Cut one augmented sample of `shape` (multiples of 4) from a prepared case."""
+    strength = strength or Strength()
+    rng = np.random.default_rng(seed)
+    taken, level = taken_by(case, shape, rng, strength)
+    labels, inside = nearest(case.labels, taken)
+    image = disturbed(linear(case.image, taken), case, rng, strength) * inside
+    told = level + torch.from_numpy(miss(rng, strength) / SPACING_MM)
+    place = places(shape, told.tolist(), SPACING_MM)
+    return Sample(image[None, None], labels[None], inside.float()[None], place[None])
+
+
+def miss(rng: np.random.Generator, strength: Strength) -> Points:
+    """By how much the level finder may be off, mm: mostly little, `level_mm` at most along each axis."""
+    spread = rng.normal(0, LEVEL_SPREAD * strength.level_mm, 3)
+    return np.asarray(np.clip(spread, -strength.level_mm, strength.level_mm))

@@ -1,0 +1,169 @@
+"""What the roots network learns from: a case beside the segmentation network's answers, and draws from both.
+
+Only phantoms label the L4 roots. What the segmentation network says of a case is computed once, with a level that
+is off as a finder's is, and turned and bent with every draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor
+from torch.nn import functional
+
+from dicomseg.volume import Array, Points
+from model.engines.choose import Engine
+from model.networks.deeplab import PLACE_UNIT_MM
+from model.roots import BOX, ROOTS, RootsNet, box_about, middle_of, told_of
+from model.window import Patch
+from training.data.cases import Case, load_case
+from training.fit.augment import (
+    SPACING_MM,
+    Shape,
+    Strength,
+    disturbed,
+    level_of,
+    linear,
+    miss,
+    nearest,
+    rotation,
+    taken_by,
+    window_of,
+)
+
+STRENGTH: Final = Strength(focus=0.0, roots=1.0)
+ANYWHERE: Final = 0.3
+"""Share of draws that are centred anywhere in the box and not about a root: there lie the roots of L3 and L5."""
+MARGIN: Final = 24
+"""Voxels kept about the box, for draws that are turned and bent."""
+PLACE_TURN_DEG: Final = 4.0
+PLACE_SCALE: Final = 0.05
+PLACE_OFF_MM: Final = 1.0
+"""By how much the places that are told are off: most angle, most relative size, SD of the middle along an axis."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """One case and what the segmentation network says of it.
+
+    probabilities: (9, D/2, H/2, W/2) uint8, 255 for 1, on a box that begins at index `start` of the case. middle: of
+    the disc that it drew, an index of the case.
+    """
+
+    case: Case
+    probabilities: Array
+    start: Points
+    middle: Points
+
+
+def known(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> Known:
+    """Run the network on the service's window about the level; seed: of the level's error, None for none."""
+    box = window_of(case)
+    start = np.array([b.start for b in box])
+    image = np.array(case.image[box], dtype=np.float32)
+    mean, sd = float(image.mean()), max(float(image.std()), 1e-6)
+    level = level_of(case) - start
+    off = 0.0 if seed is None else miss(np.random.default_rng(seed), STRENGTH) / SPACING_MM
+    i, j, k = (float(v) for v in level + off)
+    patch = Patch((image - mean) / sd, np.ones(image.shape, bool), case.affine, mean, sd, (i, j, k))
+    logits = engine.run(patch)
+    p = softmax(logits, axis=0)
+    middle = middle_of(logits, level + off)
+    kept = box_about(image.shape, middle, MARGIN)
+    half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
+    small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
+    return Known(case, small, start + [s.start for s in kept], start + middle)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RootsSample:
+    """image (1, 1, D, H, W), told (1, 9 or 12, D/2, H/2, W/2), root and valid (1, 1, D, H, W) float."""
+
+    image: Tensor
+    told: Tensor
+    root: Tensor
+    valid: Tensor
+
+
+def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = False) -> RootsSample:
+    """Cut one augmented sample about a root or in the box; every second one mirrored, for roots have no side.
+
+    places: tell also where it lies from the middle of the disc. The body's axes count, not the draw's: a course is
+    told apart from the next by some millimetres, and who lies in a scanner is turned by a few degrees, not by 15.
+    """
+    rng = np.random.default_rng(seed)
+    about = None
+    if rng.random() < ANYWHERE:
+        anywhere = item.middle + [rng.uniform(low, low + length) for low, length in BOX]
+        about = np.clip(anywhere, 0, np.array(item.case.image.shape) - 1)
+    taken, _ = taken_by(item.case, shape, rng, STRENGTH, about)
+    mirrored = rng.random() < 0.5
+    if mirrored:
+        taken = taken.flip(2)
+    labels, inside = nearest(item.case.labels, taken)
+    image = disturbed(linear(item.case.image, taken), item.case, rng, STRENGTH) * inside
+    at = functional.avg_pool3d(taken.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
+    coarse = (at - torch.from_numpy(item.start).float() - 0.5) / 2
+    size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)
+    grid = ((coarse + 0.5) / size * 2 - 1).flip(-1)[None]
+    source = torch.from_numpy(item.probabilities)[None].float() / 255
+    told = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    if places:
+        told = torch.cat([told, _places(at, item, rng, mirrored=mirrored)[None]], 1)
+    return RootsSample(
+        image[None, None],
+        told,
+        (labels == ROOTS).float()[None, None],
+        inside.float()[None, None],
+    )
+
+
+def _places(at: Tensor, item: Known, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
+    """`model.networks.deeplab.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
+    turn = rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
+    mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
+    mm = mm @ torch.from_numpy(turn.T).float()
+    mm = mm + torch.from_numpy(rng.normal(0, PLACE_OFF_MM, 3)).float()
+    if mirrored:
+        mm = mm * torch.tensor([1.0, 1.0, -1.0])
+    return mm.movedim(-1, 0) / PLACE_UNIT_MM
+
+
+def items_of(
+    paths: Sequence[Path], engine: Engine, variants: int = 2, seed: int = 1
+) -> list[Known]:
+    """What training draws from: each case that labels roots, `variants` times with another error of its level."""
+    out = []
+    for number, path in enumerate(paths):
+        case = load_case(path)
+        if "n4" in case.labelled:
+            out += [known(case, engine, (seed, number, v)) for v in range(variants)]
+    return out
+
+
+@torch.inference_mode()
+def dice_of(network: RootsNet, item: Known) -> float:
+    """Dice of the roots in the box about the disc; the image as it is."""
+    case = item.case
+    window = np.array(case.image[window_of(case)], dtype=np.float32)
+    shape = tuple(2 * n for n in item.probabilities.shape[1:])
+    middle = item.middle - item.start
+    box = box_about(shape, middle)
+    half = tuple(slice(b.start // 2, b.stop // 2) for b in box)
+    said = item.probabilities[(slice(None), *half)].astype(np.float32) / 255
+    told = told_of(network.architecture, said, middle - [b.start for b in box])
+    at = tuple(
+        slice(b.start + int(s), b.stop + int(s)) for b, s in zip(box, item.start, strict=True)
+    )
+    image = (case.image[at].astype(np.float32) - window.mean()) / max(float(window.std()), 1e-6)
+    given = torch.from_numpy(image)[None, None]
+    found = network(given, torch.from_numpy(told)[None])[0, 0].numpy() > 0
+    true = case.labels == ROOTS
+    total = int(found.sum() + true[window_of(case)].sum())
+    return float(2 * (found & true[at]).sum() / total) if total else 1.0

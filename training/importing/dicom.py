@@ -1,0 +1,199 @@
+"""MR series with DICOM SEG objects from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import SimpleITK
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicomseg.errors import InputRefused, Unreadable
+from dicomseg.read import elements, pixels
+from dicomseg.read import header as headers
+from dicomseg.read.instance import Instance
+from dicomseg.read.predicates import MR_CLASSES
+from dicomseg.read.series import Gaps, assemble, too_small
+from training.errors import ImportRefused, SourceMissing
+from training.importing import seg as import_seg
+from training.importing.label_table import Table, Target
+from training.importing.rules import Labelled, Pending, image_of
+
+SEG_CLASSES: Final = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder holds. series: MR images by series. segs: SEG objects. damaged: refusals by file."""
+
+    series: Mapping[str, tuple[Instance, ...]]
+    segs: tuple[Instance, ...]
+    damaged: tuple[tuple[str, str], ...]
+
+
+def found_in(folder: Path) -> Found:
+    """Read every header below a folder; what is no DICOM file is passed over.
+
+    Raises:
+        SourceMissing: there is no such folder or no SEG in it.
+    """
+    series: dict[str, dict[str, Instance]] = defaultdict(dict)
+    segs: dict[str, Instance] = {}
+    damaged = []
+    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
+        try:
+            instance = headers.read(file)
+        except Unreadable as refusal:
+            if _is_dicom(file):
+                damaged.append((file.relative_to(folder).as_posix(), str(refusal)))
+            continue
+        if instance.sop_class_uid in SEG_CLASSES:
+            segs.setdefault(instance.digest, instance)
+        elif instance.sop_class_uid in MR_CLASSES:
+            series[instance.series_uid].setdefault(instance.digest, instance)
+    if not segs and not damaged:
+        raise SourceMissing(f"{folder}: no DICOM SEG below it; give the folder with MR and SEG")
+    return Found(
+        {k: tuple(v.values()) for k, v in series.items()}, tuple(segs.values()), tuple(damaged)
+    )
+
+
+def _is_dicom(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(132)[128:] == b"DICM"
+
+
+def pending(folder: Path, table: Table | None = None) -> Iterator[Pending]:
+    """Every MR series with its SEGs, and every SEG that cannot be paired, as something to refuse.
+
+    Raises:
+        SourceMissing: no SEG below the folder.
+    """
+    found = found_in(folder)
+    for name, reason in found.damaged:
+        yield Pending(name, "?", "", "", partial(_refuse, reason))
+    groups: dict[str, list[Instance]] = defaultdict(list)
+    for seg in found.segs:
+        name = seg.path.relative_to(folder).as_posix()
+        try:
+            groups[_series_of(seg, found)].append(seg)
+        except InputRefused as refusal:
+            yield Pending(name, "?", "", "", partial(_refuse, str(refusal)))
+    for series_uid, segs in sorted(groups.items(), key=lambda g: g[1][0].path):
+        yield _paired(folder, found.series[series_uid], segs, table)
+
+
+def _refuse(reason: str) -> Labelled:
+    raise ImportRefused(reason)
+
+
+def _paired(
+    folder: Path, images: Sequence[Instance], segs: Sequence[Instance], table: Table | None
+) -> Pending:
+    patient = _header(images[0].path)
+    told = "\n".join(f"{k}={t.text}" for k, t in sorted((table or {}).items()))
+    digest = "\n".join([told, *sorted(i.digest for i in (*images, *segs))])
+    return Pending(
+        " + ".join(s.path.relative_to(folder).as_posix() for s in segs),
+        elements.text(patient, "PatientID"),
+        elements.text(patient, "IssuerOfPatientID"),
+        hashlib.sha256(digest.encode()).hexdigest(),
+        partial(_load, tuple(images), tuple(segs), table),
+    )
+
+
+def _header(file: Path) -> Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dcmread(file, force=True, stop_before_pixels=True)
+
+
+def _series_of(seg: Instance, found: Found) -> str:
+    """Series UID of the images that a SEG segments; raises `ImportRefused`."""
+    header = _header(seg.path)
+    named = {
+        elements.text(i, "SeriesInstanceUID")
+        for i in elements.items(header, "ReferencedSeriesSequence")
+    }
+    here = [uid for uid in sorted(found.series) if uid in named]
+    if not named:  # an old writer; then the frame of reference has to tell it alone
+        here = [
+            uid
+            for uid, images in sorted(found.series.items())
+            if images[0].study_uid == seg.study_uid
+            and images[0].frame_of_reference_uid == seg.frame_of_reference_uid
+        ]
+    if len(here) != 1:
+        raise ImportRefused(
+            f"rule one-series: {len(here)} MR series here are segmented by it; exactly one is needed"
+        )
+    image = found.series[here[0]][0]
+    if not seg.frame_of_reference_uid or seg.frame_of_reference_uid != image.frame_of_reference_uid:
+        raise ImportRefused(
+            f"rule frame-of-reference: {seg.path.name} and {image.path.name} do not share one; register"
+            " and segment again"
+        )
+    other = _header(image.path)
+    if any(
+        elements.text(header, k) != elements.text(other, k)
+        for k in ("PatientID", "IssuerOfPatientID")
+    ):
+        raise ImportRefused(
+            f"rule one-patient: {seg.path.name} and {image.path.name} carry different patient ids"
+        )
+    return here[0]
+
+
+def _load(
+    images: tuple[Instance, ...], segs: tuple[Instance, ...], table: Table | None
+) -> Labelled:
+    """Read the pixels of a series and of its SEGs; raises `InputRefused`."""
+    grid = assemble(images)
+    if isinstance(grid, Gaps):
+        raise ImportRefused(f"rule regular-series: {grid.text}")
+    small = too_small(grid)
+    if small is not None:
+        raise ImportRefused(f"rule large-enough: {small}")
+    source = pixels.load(grid)
+    masks, labels_by = _labels(segs, table)
+    told = {
+        "source_shape": list(grid.shape),
+        "source_spacing_mm": [round(v, 4) for v in grid.spacing_mm],
+        "source_orientation": grid.orientation,
+        "repetition_time_ms": images[0].repetition_time_ms,
+        "echo_time_ms": images[0].echo_time_ms,
+    }
+    image = image_of(source.volume.array.astype(np.float32), source.volume.affine)
+    files = [i.path for i in (*grid.instances, *segs)]
+    return Labelled(image, masks, told, labels_by, lambda: map(dcmread, files))
+
+
+def _labels(
+    segs: Sequence[Instance], table: Table | None
+) -> tuple[list[tuple[Target, SimpleITK.Image]], str]:
+    """Masks of all segments of all SEGs, and by whom they were made: manual, semiautomatic, …"""
+    masks: list[tuple[Target, SimpleITK.Image]] = []
+    drawn: dict[Target, Path] = {}
+    by: set[str] = set()
+    for seg in segs:
+        opened, name = import_seg.opened(seg.path), seg.path.name
+        targets = import_seg.targets_of(opened, table, name)
+        for target in set(targets.values()) - {Target(None)}:
+            if drawn.setdefault(target, seg.path) != seg.path:
+                raise ImportRefused(
+                    f"rule one-label: {drawn[target].name} and {name} both hold {target.text}; leave one out"
+                )
+        masks += import_seg.masks_of(opened, targets, name)
+        by |= {str(opened.get_segment_description(n).SegmentAlgorithmType).lower() for n in targets}
+    return masks, by.pop() if len(by) == 1 else "mixed"

@@ -1,0 +1,295 @@
+"""Other people's labelled images as prepared cases: the rules, the canonical grid, the loop.
+
+`import_dicom` and `import_nifti` find the files and hand over `Pending`; everything that both must
+obey stands here. The image is resampled linearly, each label as a soft mask of which the strongest
+wins, as for every other prepared case.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK
+from pydicom.dataset import Dataset
+
+from dicomseg.errors import InputRefused
+from dicomseg.read.lattice import MIN_EXTENT_MM
+from dicomseg.structures import BY_ID, Side, StructureId
+from dicomseg.volume import Array, Points, Volume
+from training.data.cases import Case, CaseSource, Point, save_case
+from training.data.prepare import affine_of_grid, axial_like, centre_of, fitted_normal, resampled
+from training.errors import ImportRefused
+from training.importing import manifest
+from training.importing.deidentify import Secret, basic_profile
+from training.importing.label_table import Target, covered, half_covered
+from training.importing.manifest import Entry, Manifest
+
+SAME_GRID_MM: Final = 0.1
+"""How far the corners of image and label map may lie apart: a tenth of the finest voxel in use."""
+MAX_EXTENT_MM: Final = 700.0
+"""Longer than any series of the lumbar spine."""
+DICOM_FOLDER: Final = "dicom"
+
+__all__ = ["Labelled", "Options", "Pending", "Summary", "import_all", "prepared"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """An image with its labels, as a source hands them over.
+
+    image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, uint8 or float32,
+    on any grid of the same space. told: facts for the card, without identifiers. labels_by: manual, automatic, …
+    objects: DICOM data sets to be kept, if asked for.
+    """
+
+    image: SimpleITK.Image
+    masks: Sequence[tuple[Target, SimpleITK.Image]]
+    told: Mapping[str, Any] = field(default_factory=dict)
+    labels_by: str = "unknown"
+    objects: Callable[[], Iterable[Dataset]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A pair that was found: its name for messages, its patient, a digest of its files, how to read it."""
+
+    name: str
+    patient_id: str
+    issuer: str
+    digest: str
+    load: Callable[[], Labelled]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for the whole import. source: dicom, dicomweb, nifti. today: ISO 8601."""
+
+    out: Path
+    source: str
+    licence: str
+    secret: Secret
+    today: str
+    keep_dicom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an import did: case ids made, case ids that stood there already, one line per refusal."""
+
+    made: tuple[str, ...]
+    standing: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def import_all(
+    pairs: Iterable[Pending], options: Options, said: Callable[[str], None] = lambda _: None
+) -> Summary:
+    """Import every pair that obeys the rules; one that does not is named and left out.
+
+    Raises:
+        ImportRefused: the folder is in use by another import or holds another manifest.
+    """
+    made: list[str] = []
+    standing: list[str] = []
+    refused: list[str] = []
+    with manifest.locked(options.out):
+        book = manifest.load(options.out)
+        for pair in pairs:
+            try:
+                entry, is_new = _one(pair, options, book, said)
+            except InputRefused as refusal:
+                refused.append(f"{pair.name}: {refusal}")
+                said(refused[-1])
+                continue
+            if is_new:
+                book = book.with_entry(entry)
+                manifest.save(book, options.out)
+            (made if is_new else standing).append(entry.case)
+    return Summary(tuple(made), tuple(standing), tuple(refused))
+
+
+def _one(
+    pair: Pending, options: Options, book: Manifest, said: Callable[[str], None]
+) -> tuple[Entry, bool]:
+    if not pair.patient_id.strip():
+        raise ImportRefused("rule patient-id: no patient id; a case without one cannot be split by")
+    patient = options.secret.pseudonym(pair.patient_id.strip(), pair.issuer)
+    source_key = options.secret.digest("source", patient, pair.digest)
+    before = book.by_source(source_key)
+    if before is not None:
+        return before, False
+    labelled = pair.load()
+    image_key = options.secret.digest("image", *_voxels(labelled.image))
+    twin = book.by_image(image_key)
+    if twin is not None:
+        raise ImportRefused(
+            f"rule duplicate: the same image is case {twin.case}; remove that one to replace its labels"
+        )
+    case, notes = prepared(labelled, f"import-{image_key[:12]}", patient, options)
+    for note in notes:
+        said(f"{pair.name}: {note}")
+    files = _save(case, labelled, options)
+    return (
+        Entry(
+            case.case_id,
+            patient,
+            options.source,
+            options.licence,
+            case.labelled,
+            labelled.labels_by,
+            options.today,
+            files,
+            image_key,
+            source_key,
+        ),
+        True,
+    )
+
+
+def _save(case: Case, labelled: Labelled, options: Options) -> dict[str, str]:
+    """Write the case, and its de-identified objects if asked for; sha256 by name."""
+    written = []
+    if options.keep_dicom:
+        folder = options.out / DICOM_FOLDER / case.case_id
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number, dataset in enumerate(labelled.objects()):
+            written.append(folder / f"{number:05d}.dcm")
+            basic_profile(dataset, options.secret).save_as(written[-1], enforce_file_format=True)
+    arrays = save_case(case, options.out)
+    written += [arrays, arrays.with_suffix(".json")]
+    return {p.relative_to(options.out).as_posix(): manifest.sha256_of(p) for p in written}
+
+
+def _voxels(image: SimpleITK.Image) -> tuple[str, bytes]:
+    """Size and values along the patient's axes: slice order and file format do not matter."""
+    turned = SimpleITK.DICOMOrient(image, "LPS")  # type: ignore[no-untyped-call]
+    array = SimpleITK.GetArrayViewFromImage(turned)
+    return str(array.shape), np.ascontiguousarray(array, dtype="<f4").tobytes()
+
+
+def prepared(
+    labelled: Labelled, case_id: str, patient: str, options: Options
+) -> tuple[Case, list[str]]:
+    """Bring image and labels to the canonical grid; the case and what is worth telling.
+
+    Raises:
+        ImportRefused: voxels or labels break a rule.
+    """
+    check_voxels(labelled.image)
+    check_extent(labelled.image)
+    targets = [target for target, _ in labelled.masks]
+    known = covered(targets)
+    if "ivd" not in known:
+        raise ImportRefused("rule level: no label is the L4/5 disc (ivd); it places the window")
+    grid = axial_like(labelled.image)
+    affine = affine_of_grid(grid)
+    labels, sides = _labels_on(labelled.masks, grid, known)
+    _check_anatomy(labels, sides, affine)
+    notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
+    if labelled.labels_by == "automatic":
+        notes.append("its labels were made by an algorithm; nobody is said to have drawn them")
+    centre, normal = centre_of(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
+    card = {
+        "licence": options.licence,
+        "left_right_known": True,
+        "interpolation": "linear",
+        "origin": options.source,
+        "labels_by": labelled.labels_by,
+        **labelled.told,
+    }
+    image = resampled(labelled.image, grid)
+    source: CaseSource = "imported"
+    discs = {"l45": centre}
+    made = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
+    return made, notes
+
+
+def image_of(array: Array, affine: Points) -> SimpleITK.Image:
+    """Array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
+    volume = Volume(array, affine)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
+    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
+    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
+    return image
+
+
+def check_voxels(image: SimpleITK.Image) -> None:
+    """Refuse NaN, infinite and constant images."""
+    array = SimpleITK.GetArrayViewFromImage(image)
+    bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+    if bad:
+        raise ImportRefused(f"rule finite: {bad} of {array.size} voxels are NaN or infinite")
+    if array.min() == array.max():
+        raise ImportRefused(f"rule not-constant: all {array.size} voxels are {array.min():g}")
+
+
+def check_extent(image: SimpleITK.Image) -> None:
+    """Refuse a volume that no patient fills: a hostile header must not ask for all memory."""
+    sizes = image.GetSize(), image.GetSpacing()  # type: ignore[no-untyped-call]
+    extent = [n * mm for n, mm in zip(*sizes, strict=True)]
+    if not all(MIN_EXTENT_MM <= mm <= MAX_EXTENT_MM for mm in extent):
+        shown = " × ".join(f"{mm:.0f}" for mm in extent)
+        raise ImportRefused(
+            f"rule large-enough: the volume is {shown} mm; each has to be {MIN_EXTENT_MM:g} to"
+            f" {MAX_EXTENT_MM:g} mm"
+        )
+
+
+def _labels_on(
+    masks: Sequence[tuple[Target, SimpleITK.Image]],
+    grid: SimpleITK.Image,
+    known: Sequence[StructureId],
+) -> tuple[Array, dict[tuple[StructureId, Side], float]]:
+    """Label of the strongest mask, background where their sum leaves more than any of them.
+
+    Also the x in LPS mm of the centre of each side that is told. One mask at a time is in memory.
+    """
+    sides: dict[tuple[StructureId, Side], float] = {}
+    affine, shape = affine_of_grid(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
+    for structure in known:
+        soft = np.zeros(shape, np.float32)
+        for target, mask in masks:
+            if target.structure != structure:
+                continue
+            here = resampled(mask, grid)
+            if target.side is not None and (here > 0.5).any():
+                sides[structure, target.side] = centre_of(here > 0.5, affine)[0]
+            soft = np.maximum(soft, here)
+        stronger = soft > best
+        labels[stronger] = BY_ID[structure].value
+        np.copyto(best, soft, where=stronger)
+        total += soft
+    labels[best <= 1.0 - total] = 0
+    return labels, sides
+
+
+def _check_anatomy(
+    labels: Array, sides: Mapping[tuple[StructureId, Side], float], affine: Points
+) -> None:
+    """Refuse what no patient looks like: a mirrored or upside-down geometry, or no disc."""
+    if not (labels == BY_ID["ivd"].value).any():
+        raise ImportRefused("rule level: no voxel is the L4/5 disc (ivd); it places the window")
+    for structure, side in sides:
+        left, right = sides.get((structure, "left")), sides.get((structure, "right"))
+        if side == "left" and left is not None and right is not None and left <= right:
+            raise ImportRefused(
+                f"rule sides: {structure}.left lies at x = {left:.1f} mm, right of {structure}.right at"
+                f" {right:.1f} mm (LPS); the geometry or the labels are mirrored"
+            )
+    l4, l5 = (labels == BY_ID["l4"].value, labels == BY_ID["l5"].value)
+    if l4.any() and l5.any() and centre_of(l4, affine)[2] <= centre_of(l5, affine)[2]:
+        raise ImportRefused("rule order: L4 lies below L5; geometry or table are upside down")
+
+
+def _level_normal(labels: Array, affine: Points) -> Point:
+    """Normal of the disc towards the head; straight up where a vertebra is missing to tell it."""
+    both = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
+    return fitted_normal(labels, affine) if both else (0.0, 0.0, 1.0)

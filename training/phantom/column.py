@@ -1,0 +1,313 @@
+"""The column's solids: vertebral bodies and discs, chained from the L4/5 disc at the origin.
+
+Frames: u left, v back, w up along the vertebra's own axes; tilt is the rotation about +x that raises
+the back of a body. Sizes follow 24 patients of SPIDER and published CT and MR tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from dicomseg.volume import Array, Points
+from training.phantom.person import Disease, Person, stream
+from training.phantom.solids import Bounds, rounded, smooth_max
+
+VERTEBRAE: Final = ("s2", "s1", "l5", "l4", "l3", "l2", "l1", "t12", "t11")
+"""From below."""
+DISCS: Final = ("s1s2", "l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12")
+"""disc n lies between vertebra n and n + 1."""
+
+_HEIGHT: Final = (22.0, 27.0, 26.0, 26.6, 27.0, 26.6, 25.6, 24.5, 23.5)
+_WIDTH: Final = (21.0, 26.5, 26.3, 25.3, 24.2, 23.0, 22.2, 21.6, 21.0)
+_DEPTH: Final = (11.0, 16.6, 17.4, 17.8, 17.6, 17.2, 16.4, 15.8, 15.2)
+_BODY_WEDGE: Final = (6.0, 9.0, 6.0, 2.0, 1.0, -3.0, -4.5, -4.0, -3.0)
+_GAP: Final = (1.5, 7.4, 8.3, 8.2, 8.0, 7.2, 6.4, 5.4)
+_DISC_WEDGE: Final = (2.0, 11.0, 8.5, 6.0, 5.0, 3.0, 1.0, 0.0)
+_SHRINK: Final = {1: 1.15, 2: 1.05, 3: 0.95, 4: 0.8, 5: 0.5}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A place and axes: centre in anatomy mm, columns of `axes` = left, back, up."""
+
+    centre: Points
+    axes: Points
+
+    def at(self, u: float, v: float, w: float) -> Points:
+        """Anatomy point of local coordinates."""
+        return np.asarray(self.centre + self.axes @ np.array([u, v, w]))
+
+    def local(self, x: Array, y: Array, z: Array) -> list[Array]:
+        """Local u, v, w of anatomy coordinates."""
+        c, a = self.centre.tolist(), self.axes.T.tolist()
+        dx, dy, dz = x - c[0], y - c[1], z - c[2]
+        return [row[0] * dx + row[1] * dy + row[2] * dz for row in a]
+
+
+def _axes(tilt_deg: float, roll_deg: float, twist_deg: float) -> Points:
+    t, r, q = np.deg2rad([tilt_deg, roll_deg, twist_deg])
+    tilt = np.array([[1, 0, 0], [0, np.cos(t), -np.sin(t)], [0, np.sin(t), np.cos(t)]])
+    roll = np.array([[np.cos(r), 0, np.sin(r)], [0, 1, 0], [-np.sin(r), 0, np.cos(r)]])
+    twist = np.array([[np.cos(q), -np.sin(q), 0], [np.sin(q), np.cos(q), 0], [0, 0, 1]])
+    return np.asarray(twist @ roll @ tilt)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A vertebral body: superellipse with waist, hollow back wall, wedged hollow end-plates.
+
+    slopes: dz/dv of upper and lower end-plate in the local frame. hollows_mm: depth of the upper and
+    lower end-plate's hollow, deepest a little behind the middle.
+    """
+
+    frame: Frame
+    half_width_mm: float
+    half_depth_mm: float
+    height_mm: float
+    slopes: tuple[float, float]
+    hollows_mm: tuple[float, float]
+    waist: float = 0.07
+    square: float = 0.4
+
+    def bounds(self) -> Bounds:
+        """Box of the body."""
+        half = np.array([self.half_width_mm, self.half_depth_mm, self.height_mm / 2]) * 1.08
+        half[2] += abs(self.slopes[0]) * self.half_depth_mm + 1.0
+        reach = np.abs(self.frame.axes) @ half
+        low, high = self.frame.centre - reach, self.frame.centre + reach
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def plate(self, u: Array, v: Array, *, upper: bool) -> Array:
+        """Local height w of an end-plate at (u, v)."""
+        a, b = self.half_width_mm, self.half_depth_mm
+        round2 = (u / (0.82 * a)) ** 2 + ((v - 0.12 * b) / (0.78 * b)) ** 2
+        bowl = np.clip(1.0 - round2, 0.0, 1.0)
+        bowl = bowl * (2.0 - bowl)
+        if upper:
+            return np.asarray(self.height_mm / 2 + self.slopes[0] * v - self.hollows_mm[0] * bowl)
+        return np.asarray(-self.height_mm / 2 + self.slopes[1] * v + self.hollows_mm[1] * bowl)
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        """Implicit function of the body."""
+        u, v, w = self.frame.local(x, y, z)
+        a, b = self.half_width_mm, self.half_depth_mm
+        middle = np.clip(1.0 - (2.0 * w / self.height_mm) ** 2, 0.0, 1.0)
+        narrow = 1.0 / (1.0 - self.waist * middle)
+        hollow = (1.2 + 1.3 * middle) * np.exp(-((u / (0.33 * a)) ** 2))
+        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
+        q = rounded(u * narrow / a, back * narrow / b, self.square)
+        radial = (q - 1.0) * (0.5 * (a + b))
+        caps = np.maximum(w - self.plate(u, v, upper=True), self.plate(u, v, upper=False) - w)
+        return smooth_max(radial, caps, 1.8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Disc:
+    """A disc: taller than its gap, so that the bodies painted over it make its faces.
+
+    At the rims its radius is that of the bodies; between them it bulges, beyond them it shrinks.
+    """
+
+    frame: Frame
+    half_width_mm: float
+    half_depth_mm: float
+    gap_mm: float
+    slope: float
+    bulge_mm: float
+    square: float = 0.35
+
+    def bounds(self) -> Bounds:
+        """Box of the disc."""
+        half = np.array([self.half_width_mm + 3, self.half_depth_mm + 3, self.gap_mm / 2 + 8])
+        reach = np.abs(self.frame.axes) @ half
+        low, high = self.frame.centre - reach, self.frame.centre + reach
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+
+    def field(self, x: Array, y: Array, z: Array) -> Array:
+        """Implicit function of the disc."""
+        u, v, w = self.frame.local(x, y, z)
+        half = np.maximum(self.gap_mm / 2 - self.slope * v, 1.0)
+        level = np.abs(w) / half
+        excess = np.maximum(np.abs(w) - half, 0.0)
+        swell = self.bulge_mm * np.clip(1.0 - level * level, 0.0, 1.0) - 0.35 * np.minimum(
+            excess, 6
+        )
+        a, b = self.half_width_mm + swell, self.half_depth_mm + swell
+        hollow = 1.0 * np.exp(-((u / (0.3 * self.half_width_mm)) ** 2))
+        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
+        q = rounded(u / a, back / b, self.square)
+        return smooth_max((q - 1.0) * (0.5 * (a + b)), excess - 3.2, 0.8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """All bodies and discs by name, and the centre line of the canal."""
+
+    bodies: Mapping[str, Body]
+    discs: Mapping[str, Disc]
+    grades: Mapping[str, int]
+    size: float
+
+    def front(self, x: float, z: float) -> float:
+        """Approximate y of the front wall of the column at a place beside the midline."""
+        parts: list[Body | Disc] = [*self.bodies.values(), *self.discs.values()]
+        best = min(parts, key=lambda p: abs(p.frame.centre[2] - z) / _half_height(p))
+        c, b, a = best.frame.centre, best.half_depth_mm, best.half_width_mm
+        share = min(abs(x - c[0]) / a, 0.98)
+        lean = best.frame.axes[2, 1] / max(best.frame.axes[1, 1], 0.5)
+        middle = c[1] - (z - c[2]) * lean
+        return float(middle - b * (1 - share**2.5) ** 0.4)
+
+
+def _half_height(part: Body | Disc) -> float:
+    return part.height_mm / 2 if isinstance(part, Body) else part.gap_mm / 2 + 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sizes:
+    """Everything drawn about the column before it is chained; lists run from below.
+
+    girth: width and depth of each disc as a share of the bodies' beside it.
+    """
+
+    grades: dict[str, int]
+    gaps: list[float]
+    heights: list[float]
+    wedges: Points
+    openings: Points
+    curve: float
+    rolls: Points
+    twists: Points
+    tilt: float
+    width: list[float]
+    depth: list[float]
+    girth: list[float]
+
+
+_RUDIMENT: Final = {"gap": 0.4, "girth": 0.72, "wedge": 0.5}
+"""Share of its size that the last disc keeps above a vertebra joined to the sacrum: low, narrow, hardly wedged. A guess."""
+_FREE_GAP_MM: Final = 5.0
+_FREE_DEPTH: Final = 0.92
+"""A free first sacral vertebra is squared: below it lies a disc of this height, and a body of this share of its
+depth and width. Guesses."""
+_FREE_WEDGE_DEG: Final = 4.0
+
+
+def _with_transition(sizes: _Sizes, person: Person) -> _Sizes:
+    """Shape the border between lumbar spine and sacrum; everything from L5 upwards stays as drawn."""
+    if person.transition == "none":
+        return sizes
+    gaps, girth, openings = list(sizes.gaps), list(sizes.girth), sizes.openings.copy()
+    width, depth, wedges = list(sizes.width), list(sizes.depth), sizes.wedges.copy()
+    if person.transition == "sacralised":
+        last = DISCS.index("l5s1")
+        gaps[last] = max(1.8, _RUDIMENT["gap"] * _GAP[last] * person.height)
+        girth[last] = _RUDIMENT["girth"]
+        openings[last] *= _RUDIMENT["wedge"]
+    else:
+        gaps[DISCS.index("s1s2")] = _FREE_GAP_MM * person.height
+        s1, s2 = VERTEBRAE.index("s1"), VERTEBRAE.index("s2")
+        width[s2], depth[s2] = _FREE_DEPTH * width[s1], _FREE_DEPTH * depth[s1]
+        wedges[s1] = _FREE_WEDGE_DEG
+    return replace(
+        sizes, gaps=gaps, girth=girth, openings=openings, width=width, depth=depth, wedges=wedges
+    )
+
+
+def _draw_sizes(rng: np.random.Generator, person: Person) -> _Sizes:
+    grades = {"l34": person.grades[0], "l45": person.grades[1], "l5s1": person.grades[2]}
+    for name in DISCS:
+        grades.setdefault(name, max(1, int(min(person.grades)) + int(rng.integers(-1, 1))))
+    gaps = [
+        g * _SHRINK[grades[d]] * person.height * rng.normal(1, 0.1)
+        for g, d in zip(_GAP, DISCS, strict=True)
+    ]
+    gaps = [max(2.2, g) if d != "s1s2" else 1.5 for g, d in zip(gaps, DISCS, strict=True)]
+    heights = [h * person.height * rng.normal(1, 0.03) for h in _HEIGHT]
+    wedges = np.asarray(_BODY_WEDGE) + rng.normal(0, 1.2, len(VERTEBRAE))
+    openings = np.asarray(_DISC_WEDGE) * [_SHRINK[grades[d]] ** 0.7 for d in DISCS]
+    openings = openings + rng.normal(0, 1.2, len(DISCS))
+    curve = rng.normal(0, 1.2) if rng.random() > 0.06 else rng.normal(0, 4.0)
+    rolls, twists = rng.normal(0, 0.8, 9), rng.normal(0, 1.0, 9)
+    tilt = rng.normal(11.5, 3.5)
+    width = [w * person.size * rng.normal(1, 0.025) for w in _WIDTH]
+    depth = [d * person.size * rng.normal(1, 0.025) for d in _DEPTH]
+    girth = [1.0] * len(DISCS)
+    drawn = _Sizes(
+        grades, gaps, heights, wedges, openings, curve, rolls, twists, tilt, width, depth, girth
+    )
+    return _with_transition(drawn, person)
+
+
+@dataclass(slots=True, eq=False)
+class _Chain:
+    """Builds bodies and discs one after the other, away from L4/5."""
+
+    rng: np.random.Generator
+    sizes: _Sizes
+    osteophytes_mm: float
+    bodies: dict[str, Body] = field(default_factory=dict)
+    discs: dict[str, Disc] = field(default_factory=dict)
+
+    def disc(self, n: int, centre: Points, tilt: float) -> None:
+        """Put disc n."""
+        s, name = self.sizes, DISCS[n]
+        axes = _axes(tilt, s.curve * (n - 2) * 0.8, s.twists[n] * 0.5)
+        wedge = np.tan(np.deg2rad(s.openings[n] / 2))
+        bulge = self.rng.uniform(0.2, 1.0) + 0.45 * (s.grades[name] - 1)
+        self.discs[name] = Disc(
+            Frame(centre, axes),
+            (s.width[n] + s.width[n + 1]) / 2 * s.girth[n],
+            (s.depth[n] + s.depth[n + 1]) / 2 * 1.03 * s.girth[n],
+            s.gaps[n],
+            float(wedge),
+            float(bulge + self.osteophytes_mm * 0.2),
+        )
+
+    def body(self, n: int, near: Points, tilt: float, up: float) -> tuple[Points, float]:
+        """Put body n on the end-plate at `near`; answer its other end-plate and tilt."""
+        s, rng = self.sizes, self.rng
+        axis_tilt = tilt - up * s.wedges[n] / 2
+        axes = _axes(axis_tilt, s.curve * (n - 2.5) * 0.8 + s.rolls[n] * 0.4, s.twists[n])
+        centre = near + up * axes[:, 2] * s.heights[n] / 2
+        slope = float(np.tan(np.deg2rad(s.wedges[n] / 2)))
+        self.bodies[VERTEBRAE[n]] = Body(
+            Frame(centre, axes),
+            s.width[n],
+            s.depth[n],
+            s.heights[n],
+            (-slope, slope),
+            (float(rng.uniform(0.3, 1.1)), float(rng.uniform(0.8, 2.2))),
+            float(rng.uniform(0.05, 0.1)),
+            float(rng.uniform(0.25, 0.5)),
+        )
+        return centre + up * axes[:, 2] * s.heights[n] / 2, axis_tilt - up * s.wedges[n] / 2
+
+
+def build_column(seed: int, person: Person, disease: Disease) -> Column:
+    """Chain the column upward and downward from the L4/5 disc at the origin."""
+    rng = stream(seed, "column")
+    sizes = _draw_sizes(rng, person)
+    chain = _Chain(rng, sizes, disease.osteophytes_mm)
+    chain.disc(2, np.zeros(3), sizes.tilt)
+    start = chain.discs["l45"].frame
+    for up, order in ((1, range(3, 9)), (-1, range(2, -1, -1))):
+        near = start.centre + up * start.axes[:, 2] * sizes.gaps[2] / 2
+        tilt = sizes.tilt - up * sizes.openings[2] / 2
+        if up > 0 and disease.slip_mm:
+            near = near - start.axes[:, 1] * disease.slip_mm
+        for n in order:
+            near, tilt = chain.body(n, near, tilt, float(up))
+            d = n if up > 0 else n - 1
+            if not 0 <= d < len(DISCS):
+                break
+            tilt -= up * sizes.openings[d] / 2
+            step = up * _axes(tilt, 0, 0)[:, 2] * sizes.gaps[d]
+            chain.disc(d, near + step / 2, tilt)
+            near = near + step
+            tilt -= up * sizes.openings[d] / 2
+    return Column(chain.bodies, chain.discs, sizes.grades, person.size)

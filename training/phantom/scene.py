@@ -1,0 +1,162 @@
+"""One person as a scene: all strokes in order, and the way from patient to anatomy space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dicomseg.volume import Points
+from training.phantom.column import Column, build_column
+from training.phantom.person import (
+    Disease,
+    Person,
+    Pose,
+    Targets,
+    draw_disease,
+    draw_person,
+    draw_pose,
+    draw_targets,
+    stream,
+)
+from training.phantom.rasterise import Stroke
+from training.phantom.spine import (
+    arch_strokes,
+    body_strokes,
+    bridge_strokes,
+    canal_strokes,
+    disc_strokes,
+    root_strokes,
+)
+from training.phantom.surroundings import (
+    back_strokes,
+    bowel_strokes,
+    build_psoas,
+    psoas_strokes,
+    retroperitoneal_strokes,
+    small_strokes,
+    torso_strokes,
+)
+from training.phantom.vessels import Tree, build_vessels, vessel_strokes
+
+_WAVES = 6
+_SHORTEST_MM = 70.0
+"""Shortest wavelength of the bend: long enough that it never folds and barely tilts the disc."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Patient LPS mm ↔ anatomy mm: a rotation, a shift and a smooth bend of the space.
+
+    rotation: columns are the anatomy's axes in LPS. waves: (n, 3) wave vectors in 1/mm.
+    phases, swings: (n,) and (n, 3) mm. mirror: the labelled situs variant, x turned round.
+    """
+
+    rotation: Points
+    shift_lps: Points
+    waves: Points
+    phases: Points
+    swings: Points
+    mirror: bool = False
+
+    def to_anatomy(self, lps: Points) -> Points:
+        """LPS points (..., 3) to anatomy points (..., 3)."""
+        a = (np.asarray(lps, dtype=np.float64) - self.shift_lps) @ self.rotation
+        if self.mirror:
+            a = a * [-1.0, 1.0, 1.0]
+        return np.asarray(a + np.sin(a @ self.waves.T + self.phases) @ self.swings)
+
+    def to_lps(self, anatomy: Points) -> Points:
+        """Anatomy points (..., 3) to LPS points: the bend is undone by a fixed point iteration."""
+        goal = np.asarray(anatomy, dtype=np.float64)
+        a = goal.copy()
+        for _ in range(12):
+            a = goal - np.sin(a @ self.waves.T + self.phases) @ self.swings
+        if self.mirror:
+            a = a * [-1.0, 1.0, 1.0]
+        return np.asarray(a @ self.rotation.T + self.shift_lps)
+
+
+def place_of(seed: int, pose: Pose, *, mirror: bool = False) -> Place:
+    """Where the anatomy of a pose lies in the patient's coordinates."""
+    rng = stream(seed, "bend")
+    r, p, y = np.deg2rad([pose.roll_deg, pose.pitch_deg, pose.yaw_deg])
+    pitch = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    roll = np.array([[np.cos(r), 0, np.sin(r)], [0, 1, 0], [-np.sin(r), 0, np.cos(r)]])
+    yaw = np.array([[np.cos(y), -np.sin(y), 0], [np.sin(y), np.cos(y), 0], [0, 0, 1]])
+    directions = rng.standard_normal((_WAVES, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    lengths = rng.uniform(_SHORTEST_MM, 2.2 * _SHORTEST_MM, _WAVES)
+    swings = rng.normal(0, pose.bend_mm / np.sqrt(_WAVES), (_WAVES, 3)) * [1.3, 1.3, 0.6]
+    return Place(
+        yaw @ roll @ pitch,
+        np.asarray(pose.shift_lps, dtype=np.float64),
+        directions * (2 * np.pi / lengths)[:, None],
+        rng.uniform(0, 2 * np.pi, _WAVES),
+        swings,
+        mirror,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anatomy:
+    """A person ready to be imaged: what was drawn, where it lies, how it is painted."""
+
+    seed: int
+    person: Person
+    disease: Disease
+    targets: Targets
+    pose: Pose
+    place: Place
+    column: Column
+    trees: tuple[Tree, Tree]
+    strokes: tuple[Stroke, ...]
+
+
+def build_anatomy(
+    seed: int,
+    *,
+    span_mm: tuple[float, float] = (-60.0, 60.0),
+    still: bool = False,
+    mirror: bool = False,
+) -> Anatomy:
+    """Draw one person.
+
+    span_mm: lowest and highest z of interest about the L4/5 disc; whatever is longer is cut there.
+    still: no rotation, shift or bend. mirror: left and right exchanged (situs variant).
+    """
+    person = draw_person(seed)
+    disease = draw_disease(seed, person)
+    targets, pose = draw_targets(seed), draw_pose(seed, still=still)
+    column = build_column(seed, person, disease)
+    psoas = build_psoas(seed, person, column, span_mm)
+    trees = build_vessels(seed, column, person, targets, psoas, span_mm)
+    canal, sac = canal_strokes(seed, column, disease)
+    fat, roots = root_strokes(seed, column, sac)
+    strokes = (
+        *torso_strokes(seed, person),
+        *retroperitoneal_strokes(seed, person, column),
+        *bowel_strokes(seed, person, span_mm),
+        *back_strokes(seed, person, column),
+        *psoas_strokes(psoas),
+        *fat,
+        *canal,
+        *arch_strokes(seed, column, disease),
+        *disc_strokes(seed, column, disease),
+        *body_strokes(seed, column, disease),
+        *bridge_strokes(column),
+        *roots,
+        *small_strokes(seed, column, span_mm),
+        *vessel_strokes(seed, column, trees, span_mm),
+    )
+    return Anatomy(
+        seed,
+        person,
+        disease,
+        targets,
+        pose,
+        place_of(seed, pose, mirror=mirror),
+        column,
+        trees,
+        strokes,
+    )

@@ -1,0 +1,199 @@
+"""Whole studies on disk: the T2 SPACE of one person, distractors beside it, and the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from dicomseg.volume import AXIAL, Array, Points, affine_of
+from model.engines import coded as oracle
+from training.errors import OptionsRefused
+from training.phantom import dicom_series as study
+from training.phantom import truth
+from training.phantom.dicom_series import Patient, Protocol, Stack
+from training.phantom.mri import Weighting
+from training.phantom.phantom import (
+    GENERATOR_VERSION,
+    SAGITTAL,
+    Fov,
+    Phantom,
+    anatomy_for,
+    image_of,
+    raster_of,
+)
+from training.phantom.rasterise import Raster
+from training.phantom.scene import Anatomy
+
+SOFTNESS_MM: Final = 0.4
+"""Coded phantoms: millimetres of signed distance per logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a study shows. slices, matrix: None is the full grid of `phantom.raster_of`."""
+
+    fov: Fov = "axial"
+    slices: int | None = None
+    matrix: int | None = None
+    oblique: bool = False
+    coded: bool = False
+    distractors: bool = False
+    drop_slice: int | None = None
+
+
+def coded(levels: Array, labels: Array) -> Array:
+    """Voxels that hold the answer: (best · 9 + runner-up) · steps + margin, uint16.
+
+    levels: (9, i, j, k) signed distances in mm. The margin between best and runner-up in logits is
+    their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in `oracle.STEPS`; never
+    rounded to a tie. The best class is the label, so that decoding gives the labels exactly.
+    """
+    out = np.empty(labels.shape, dtype=np.uint16)
+    for n, plane in enumerate(labels):  # slice by slice: nine full fields twice would not fit
+        here = levels[:, n]
+        best = np.argmin(here, axis=0).astype(np.uint8)
+        rest = here.copy()
+        np.put_along_axis(rest, best[None], np.inf, axis=0)
+        other = np.argmin(rest, axis=0).astype(np.uint8)
+        margin = (rest.min(axis=0) - here.min(axis=0)) / (2.0 * SOFTNESS_MM)
+        torn = best != plane  # a voxel centre exactly on a surface
+        other, margin = np.where(torn, best, other), np.where(torn, 0.0, margin)
+        out[n] = code(plane, other, margin)
+    return out
+
+
+def code(best: Array, runner_up: Array, margin: Array) -> Array:
+    """Code values of `model.engines.coded`, with at least one step of margin so that nothing ties."""
+    floor = oracle.MOST_MARGIN / (oracle.STEPS - 1)
+    return oracle.code(best, runner_up, np.maximum(margin, floor))
+
+
+def write_study(
+    folder: Path, seed: int, options: Options, said: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Write `<folder>/<case>/…` and return the case's folder.
+
+    Raises:
+        OptionsRefused: a slice is to be dropped that does not exist.
+    """
+    case = f"phantom-{seed:06d}"
+    here = folder / case
+    anatomy = anatomy_for(seed, options.fov)
+    centre = anatomy.place.to_lps(np.zeros(3))
+    raster = raster_of(
+        options.fov, centre, slices=options.slices, matrix=options.matrix, oblique=options.oblique
+    )
+    dropped: frozenset[int] = frozenset()
+    if options.drop_slice is not None:
+        if not 0 <= options.drop_slice < raster.shape[0]:
+            raise OptionsRefused(
+                f"--drop-slice {options.drop_slice}: the series has slices 0 to {raster.shape[0] - 1}"
+            )
+        dropped = frozenset({options.drop_slice})
+    said("painting")
+    made = image_of(anatomy, raster, with_levels=options.coded)
+    pixels = study.stored(made.image)
+    if made.levels is not None:
+        pixels = coded(made.levels, made.labels)
+    patient = Patient(case, anatomy.person, seed)
+    main = Stack(study.T2_SPACE, pixels, raster.affine, dropped)
+    said("writing")
+    series_uid = study.write_series(patient, [main], here / "t2_space")
+    if options.distractors:
+        said("painting the distractors")
+        study.write_series(patient, [twin_of(main)], here / study.UNCORRECTED.name)
+        write_distractors(patient, anatomy, here)
+    said("measuring the truth")
+    write_truth(
+        here, case, made, options, {"series_uid": str(series_uid), **study.header_facts(patient)}
+    )
+    return here
+
+
+def write_truth(
+    folder: Path, case: str, made: Phantom, options: Options, ids: dict[str, str]
+) -> None:
+    """`truth.json` and `labels.npz` (array `labels` uint8, `affine`) of the acquired grid."""
+    plane = truth.disc_plane(made.anatomy)
+    values = truth.measure_truth(made.anatomy, plane)
+    with (folder / "labels.npz").open("wb") as out:
+        np.savez_compressed(out, labels=made.labels, affine=made.affine)
+    text: dict[str, Any] = {
+        "schema": 1,
+        "generator": GENERATOR_VERSION,
+        "case": case,
+        **ids,
+        "measurements": {name: asdict(value) for name, value in values.items()},
+        "plane": {"point_lps": plane.point_lps, "normal": plane.normal},
+        "level": {
+            "name": "L4/L5",
+            "centre_lps": made.anatomy.place.to_lps(np.zeros(3)).tolist(),
+            "normal": plane.normal,
+            "disc_centres": truth.disc_centres(made.anatomy),
+        },
+        "label_volumes_ml": truth.label_volumes_ml(made.labels, made.affine),
+        "labels": "labels.npz",
+        "shape": list(made.raster.shape),
+        "options": asdict(options),
+        "card": dict(made.card),
+    }
+    (folder / "truth.json").write_text(
+        json.dumps(text, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Light:
+    """Grid of a light series about the disc."""
+
+    directions: Points
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+
+    def raster(self, anatomy: Anatomy) -> Raster:
+        half = (np.array(self.shape) - 1) / 2 * np.array(self.spacing_mm)
+        middle = anatomy.place.to_lps(np.zeros(3)) + np.array([0.0, 8.0, 0.0])
+        origin = (middle - self.directions @ half).tolist()
+        return Raster(self.shape, affine_of(self.directions, self.spacing_mm, origin))
+
+
+def _small(
+    anatomy: Anatomy, protocol: Protocol, grid: _Light, weighting: Weighting = "t2", first: int = 1
+) -> Stack:
+    made = image_of(anatomy, grid.raster(anatomy), weighting=weighting)
+    return Stack(protocol, study.stored(made.image), made.affine, frozenset(), first)
+
+
+def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
+    """Light series that must not be chosen: localizer, 2D TSE, T1 SPACE, FLAIR, MPR."""
+    axial = np.asarray(AXIAL)
+    coronal = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    thin = _Light(axial, (2.0, 2.5, 2.5), (24, 96, 96))
+    localizer = [
+        replace(
+            _small(
+                anatomy, study.LOCALIZER, _Light(d, (12.0, 3.5, 3.5), (3, 80, 80)), first=1 + 3 * n
+            ),
+            expected=9,
+        )
+        for n, d in enumerate((SAGITTAL, coronal, axial))
+    ]
+    groups = [
+        localizer,
+        [_small(anatomy, study.T2_TSE, _Light(SAGITTAL, (3.9, 2.5, 2.5), (15, 96, 96)))],
+        [_small(anatomy, study.T1_SPACE, thin, "t1")],
+        [_small(anatomy, study.FLAIR, thin, "flair")],
+        [_small(anatomy, study.MPR, _Light(coronal, (3.0, 2.5, 2.5), (20, 96, 96)))],
+    ]
+    for stacks in groups:
+        study.write_series(patient, stacks, folder / stacks[0].protocol.name)
+
+
+def twin_of(stack: Stack) -> Stack:
+    """The distortion-uncorrected twin of a series: same grid, other header."""
+    return replace(stack, protocol=study.UNCORRECTED)

@@ -1,0 +1,79 @@
+"""One HTML file of an evaluation, readable without a network: pictures inside, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from training.report.tables import Table
+
+_STYLE: Final = """
+:root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--back:#fff;--beside:#f6f8fa}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--back:#0d1117;--beside:#151b23}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);margin:2rem auto;max-width:68rem;padding:0 1rem}
+h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}h3{margin-bottom:.4rem}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
+th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th:first-child,td:first-child{text-align:left}tr.beside td{color:var(--soft);background:var(--beside)}
+.facts td{text-align:left}
+figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}figcaption,.note{color:var(--soft);font-size:.85rem}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG with its file name and what it shows."""
+
+    file: str
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, a text, tables and pictures under it."""
+
+    title: str
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    text: str = ""
+
+
+def page(title: str, facts: Mapping[str, Any], notes: Sequence[str], sections: Sequence[Section]) -> str:  # fmt: skip
+    """Return the whole file; every text is escaped."""
+    told = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())  # fmt: skip
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    body = "".join(_section(s) for s in sections)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f'<h1>{escape(title)}</h1><table class="facts">{told}</table>{body}'
+        f"<h2>How it was counted</h2><ul>{listed}</ul></body></html>\n"
+    )
+
+
+def _section(told: Section) -> str:
+    text = f"<p>{escape(told.text)}</p>" if told.text else ""
+    tables = "".join(_table(t) for t in told.tables)
+    pictures = "".join(_picture(p) for p in told.pictures)
+    return f"<h2>{escape(told.title)}</h2>{text}{tables}{pictures}"
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.head)
+    opened = ("<tr>", '<tr class="beside">')
+    rows = "".join(
+        opened[n in table.beside] + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>"
+        for n, row in enumerate(table.rows)
+    )
+    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    return f'<h3>{escape(table.title)}</h3><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    caption = escape(picture.caption)
+    return f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'

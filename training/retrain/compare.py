@@ -1,0 +1,125 @@
+"""Whether a candidate may be proposed: paired scores of the same held-out cases, structure by structure.
+
+A candidate is proposed when every structure was compared, no structure's mean Dice is worse than that of
+the model in service by more than the margin, none is significantly worse (paired Wilcoxon signed-rank
+test, one-sided), and at least one mean is better. The p values are not corrected for the number of
+structures: that would make it harder to reject, and a wrong rejection costs only another training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Final, Literal
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from dicomseg.structures import STRUCTURES, StructureId
+from training.evaluate.evaluate import CaseScore
+
+ALPHA: Final = 0.05
+MARGIN: Final = 0.01
+LEAST_PAIRS: Final = 5
+"""Pairs below which the test cannot fall under 0.05 whatever they are (2⁻⁴ = 0.0625)."""
+Verdict = Literal["proposed", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One structure: pairs, mean Dice of both, mean difference (candidate − in service), p of "worse".
+
+    Means are None without pairs. p is None with fewer than five pairs; 1 when nothing differs.
+    """
+
+    structure: StructureId
+    pairs: int
+    in_service: float | None
+    candidate: float | None
+    difference: float | None
+    p_worse: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The verdict, why, and the table it rests on."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    rows: tuple[Row, ...]
+    margin: float
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "notes": list(self.notes),
+            "rule": {"margin": self.margin, "alpha": ALPHA, "test": "paired Wilcoxon, one-sided"},
+            "table": [asdict(row) for row in self.rows],
+        }
+
+
+def p_worse(differences: Sequence[float]) -> float | None:
+    """p of the one-sided Wilcoxon signed-rank test that the differences lie below zero.
+
+    None with fewer than five pairs. Pairs that do not differ are left out, as Wilcoxon did; 1 when none does.
+    """
+    values = np.round(np.asarray(differences, np.float64), 9)  # a tie of the last bit is a tie
+    if len(values) < LEAST_PAIRS:
+        return None
+    values = values[values != 0.0]
+    return float(wilcoxon(values, alternative="less").pvalue) if len(values) else 1.0
+
+
+def _pairs(
+    name: StructureId, old: Mapping[str, CaseScore], new: Mapping[str, CaseScore]
+) -> tuple[list[float], list[float]]:
+    both = [c for c in old if c in new and name in old[c].dice and name in new[c].dice]
+    return [old[c].dice[name] for c in both], [new[c].dice[name] for c in both]
+
+
+def _row(name: StructureId, before: list[float], after: list[float]) -> Row:
+    if not before:
+        return Row(name, 0, None, None, None, None)
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    means = fmean(before), fmean(after)
+    return Row(name, len(before), *means, means[1] - means[0], p_worse(differences))
+
+
+def _reasons(rows: Sequence[Row], margin: float) -> list[str]:
+    told = []
+    for row in rows:
+        if row.difference is None or row.in_service is None:
+            told.append(f"{row.structure}: no held-out case shows it, so it was not compared")
+        elif row.difference < -margin:
+            told.append(
+                f"{row.structure}: mean Dice {row.candidate:.4f} is worse than {row.in_service:.4f} by more than {margin:g}"
+            )
+        elif row.p_worse is not None and row.p_worse < ALPHA:
+            told.append(
+                f"{row.structure}: significantly worse by {-row.difference:.4f} (p = {row.p_worse:.4f})"
+            )
+    if not any((row.difference or 0.0) > 0 for row in rows):
+        told.append("no structure's mean is better")
+    return told
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    few = [row.structure for row in rows if row.pairs and row.p_worse is None]
+    if not few:
+        return []
+    return [f"{', '.join(few)}: fewer than {LEAST_PAIRS} cases, the margin alone decided"]
+
+
+def compare(
+    in_service: Sequence[CaseScore], candidate: Sequence[CaseScore], margin: float = MARGIN
+) -> Comparison:
+    """Compare two models' scores of the same cases; a case that only one of them has does not count."""
+    old, new = ({s.case_id: s for s in scores} for scores in (in_service, candidate))
+    rows = tuple(_row(s.id, *_pairs(s.id, old, new)) for s in STRUCTURES)
+    reasons = _reasons(rows, margin)
+    verdict: Verdict = "rejected" if reasons else "proposed"
+    return Comparison(verdict, tuple(reasons), rows, margin, tuple(_notes(rows)))

@@ -1,0 +1,199 @@
+"""Retraining: train, compare with the model in service on the fixed held-out cases, and propose or not.
+
+Nothing is put into service here. The folder holds everything, so the same call after a kill goes on:
+
+`run/` the training run · `candidate/` the bundle · `comparison.json` verdict, reasons, table, scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from model.bundle import load as bundle
+from model.networks.deeplab import Architecture
+from training import export
+from training.data import held_out
+from training.errors import OptionsRefused
+from training.evaluate import evaluate
+from training.evaluate.evaluate import CaseScore
+from training.fit import segmentation as fit
+from training.fit.recipe import Recipe, read
+from training.retrain.compare import MARGIN, Comparison, compare
+
+RUN: Final = "run"
+CANDIDATE: Final = "candidate"
+COMPARISON: Final = "comparison.json"
+_PART: Final = "candidate.part"
+INHERITED: Final = (
+    "licence",
+    "intended_use",
+    "limits",
+    "model_sd_mm",
+    "model_share",
+    "outline_shifts",
+)
+"""What a candidate's card takes over from the model it was trained from; the standard deviations of the
+measurements are those of that model until `evaluate` has measured the candidate's."""
+
+Score = Callable[[Sequence[Path], Path], list[CaseScore]]
+"""Scores of these cases by the bundle in this folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to train on, what to compare with, and where.
+
+    fixed: file of the held-out set. bundle: the model in service. recipe: defaults if None; what it
+    does not say of the architecture is that model's. margin: in Dice. fresh: begin with random weights.
+    """
+
+    cases: Path
+    fixed: Path
+    bundle: Path
+    out: Path
+    recipe: Path | None = None
+    margin: float = MARGIN
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The time was over before the recipe's end; the same call goes on."""
+
+    step: int
+    steps: int
+
+
+def scored(report: Callable[[CaseScore], None] = lambda _: None, threads: int = 0) -> Score:
+    """Return a function that scores cases the way the service goes, with the engine it would take."""
+
+    def score(paths: Sequence[Path], folder: Path) -> list[CaseScore]:
+        return evaluate.evaluate(paths, bundle.load(folder, threads=threads), report)
+
+    return score
+
+
+def recipe_of(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Recipe:
+    """Return the recipe with the held-out set's patients left out of the training.
+
+    A recipe that says nothing of the architecture takes that of the model in service: weights that
+    are converted for another normalisation start far behind.
+
+    Raises:
+        RecipeRefused: the recipe cannot be read.
+        OptionsRefused: neither recipe nor bundle names an architecture of this version.
+    """
+    chosen = Recipe() if task.recipe is None else read(task.recipe)
+    if task.recipe is None or "architecture" not in tomllib.loads(task.recipe.read_text("utf-8")):
+        if card["architecture"].get("name") != chosen.architecture.to_dict()["name"]:
+            raise OptionsRefused(
+                f"{task.bundle} holds no network of this version; give --fresh and a --recipe with [architecture]"
+            )
+        architecture = Architecture.from_dict(dict(card["architecture"]))
+        chosen = replace(chosen, architecture=architecture)
+    return replace(chosen, held_out=held_out.never_drawn(task.cases, held))
+
+
+def retrain(
+    task: Task,
+    score: Score,
+    *,
+    max_minutes: float = math.inf,
+    report: Callable[[fit.Progress, Recipe], None] = lambda *_: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Comparison | Unfinished:
+    """Train to the recipe's end, write the candidate and compare it; an earlier comparison is removed.
+
+    Raises:
+        BundleError: the model in service is not what its card says.
+        HeldOutRefused, SourceMissing, OptionsRefused, RecipeRefused, CaseUnreadable,
+        CheckpointUnreadable: what was given cannot be used.
+    """
+    card = bundle.read_card(task.bundle)
+    held = held_out.read(task.fixed, task.cases)
+    recipe = recipe_of(task, card, held)
+    (task.out / COMPARISON).unlink(missing_ok=True)
+    run = task.out / RUN
+    start = None if task.fresh else task.bundle
+    ready, _ = fit.prepare_fit(task.cases, run, recipe, resume=True, start=start)
+    if not fit.run(ready, run, max_minutes=max_minutes, report=lambda p: report(p, recipe)):
+        return Unfinished(ready.step, recipe.steps)
+    before = score(held, task.bundle)
+    made, after = _candidate(task, card, held, score, now())
+    found = _with_doubts(compare(before, after, task.margin), card, held)
+    sides = {"in_service": _side(card, before), "candidate": _side(made, after)}
+    body = {
+        "created": now().isoformat(),
+        **found.as_json(),
+        **sides,
+        "cases": [p.stem for p in held],
+    }
+    _write(task.out / COMPARISON, json.dumps(body, indent=1) + "\n")
+    return found
+
+
+def _candidate(
+    task: Task, card: Mapping[str, Any], held: Sequence[Path], score: Score, at: datetime
+) -> tuple[dict[str, Any], list[CaseScore]]:
+    """Write the candidate's bundle, whole or not at all; its card and its scores."""
+    part, place = task.out / _PART, task.out / CANDIDATE
+    origin = {k: card[k] for k in ("name", "version", "digest")}
+    extra = {k: card[k] for k in INHERITED if k in card} | {"retrained_from": origin}
+    version = f"{str(card['version']).partition('+')[0]}+{at:%Y%m%d%H%M}"
+    fields = export.CardFields(version, at.date().isoformat(), card["name"], extra)
+    level = task.bundle / bundle.LEVEL_WEIGHTS
+    shutil.rmtree(part, ignore_errors=True)
+    roots = task.bundle if "roots_architecture" in card else None
+    export.export(task.out / RUN, [level], part, fields, roots)
+    scores = score(held, part)
+    extra = {**extra, "evaluation": evaluate.summary(scores)}
+    export.export(task.out / RUN, [level], part, replace(fields, extra=extra), roots)
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
+    return bundle.read_card(place), scores
+
+
+def _with_doubts(found: Comparison, card: Mapping[str, Any], held: Sequence[Path]) -> Comparison:
+    """Add a note about held-out cases that the model in service may have been trained on."""
+    unseen = set(card.get("training", {}).get("held_out", ()))
+    doubtful = [p.stem for p in held if p.stem not in unseen]
+    if not doubtful:
+        return found
+    note = (
+        f"{len(doubtful)} of {len(held)} cases, the first {doubtful[0]}, are not named as held out by the"
+        " model in service: it may have been trained on them, and so may what began with its weights"
+    )
+    return replace(found, notes=(*found.notes, note))
+
+
+def _side(card: Mapping[str, Any], scores: Sequence[CaseScore]) -> dict[str, Any]:
+    return {
+        **{k: card[k] for k in ("name", "version", "digest")},
+        "scores": [
+            {
+                "case": s.case_id,
+                "level_error_mm": s.level_error_mm,
+                "dice": {k: round(v, 5) for k, v in s.dice.items()},
+            }
+            for s in scores
+        ],
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is whole or not there."""
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
