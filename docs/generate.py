@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomseg.structures import SEGMENTS
-from node.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
+from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +28,7 @@ def _transitions(title: str, table: Mapping[tuple[Any, Any], Any]) -> list[str]:
 
 
 def states() -> str:
-    """Render the state table of `node/states.py`."""
+    """Render the state table of `node/journal/states.py`."""
     rows = [
         *_transitions("series", SERIES_TRANSITIONS),
         *_transitions("delivery", DELIVERY_TRANSITIONS),

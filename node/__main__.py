@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from node.cli import main
+from node.cli.app import main
 
 main()

@@ -16,15 +16,16 @@ from rich.console import Console
 
 from dicomseg.errors import InputRefused, LumbarError
 from dicomseg.read import header as headers
-from node.demo import scanner, servers, table
-from node.demo.cast import CAST, Role
-from node.demo.hospital import Site, bring_up
+from node.demo import report as table
+from node.demo import scanner, servers
+from node.demo.console import Stage, short
+from node.demo.environment import Site, bring_up
 from node.demo.scanner import Sent, Study
-from node.demo.stage import Stage, short
-from node.explain import timeline
-from node.journal import Journal
-from node.records import SeriesKey, SeriesRow
-from node.states import SeriesState
+from node.demo.scenarios import CAST, Role
+from node.journal.journal import Journal
+from node.journal.rows import SeriesKey, SeriesRow
+from node.journal.states import SeriesState
+from node.observe.explain import timeline
 
 END_TIMEOUT_S: Final = 300.0
 """For one patient after its last image; about ten seconds on two idle cores."""

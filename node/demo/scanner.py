@@ -16,7 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
 from dicomseg.errors import LumbarError
-from node.demo.cast import Role
+from node.demo.scenarios import Role
 from node.demo.servers import LOOPBACK, SCANNER_AET, command, dcmtk_environment
 
 _PAINT_TIMEOUT_S: Final = 600.0

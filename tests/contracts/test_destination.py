@@ -28,11 +28,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from node.config import DicomDestination
-from node.destination_dicom import Pacs, judge_status
-from node.destination_dicomweb import DicomwebServer
-from node.destination_folder import Folder
-from node.destinations import (
+from node.config.sections import DicomDestination
+from node.deliver.dicom import Pacs, judge_status
+from node.deliver.dicomweb import DicomwebServer
+from node.deliver.folder import Folder
+from node.deliver.port import (
     Destination,
     InMemory,
     Parcel,
@@ -396,7 +396,7 @@ def test_a_match_that_names_no_object_is_no_proof(
 ) -> None:
     destination = make("dicom", Peer())
     destination.send(parcels)
-    monkeypatch.setattr("node.destination_dicom._find", lambda *_: [Dataset()])
+    monkeypatch.setattr("node.deliver.dicom._find", lambda *_: [Dataset()])
     assert destination.prove(parcels).value == "unknown"
 
 

@@ -19,6 +19,11 @@ def test_generated_parts_of_the_documents_are_current() -> None:
 
 def test_every_package_of_the_architecture_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    for name in ("node/states.py", "dicomseg/structures.py", "model/window.py", "training/"):
+    for name in (
+        "node/journal/states.py",
+        "dicomseg/structures.py",
+        "model/window.py",
+        "training/",
+    ):
         assert name in text
         assert (ROOT / name).exists()

@@ -17,12 +17,12 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from node.config import ReceiveConfig
+from node.config.sections import ReceiveConfig
 from node.events import EventLog
-from node.journal import Journal
-from node.receive import Receiver
-from node.records import InstanceFacts
-from node.spool import Spool
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts
+from node.receive.step import Receiver
+from node.store.spool import Spool
 
 WriteSeries = Callable[..., list[Path]]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.admission import MB, DiskGate, called_allowed, calling_allowed, peer_allowed
+from node.receive.admission import MB, DiskGate, called_allowed, calling_allowed, peer_allowed
 
 
 @pytest.mark.parametrize(

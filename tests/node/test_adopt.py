@@ -21,17 +21,17 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicomseg.read import header as headers
-from node import adopt as adopting
-from node.adopt import NO_REASON, adopt
-from node.cli import run
-from node.doctor import Check, examine
-from node.instance_table import CONFLICT
-from node.journal import Journal
-from node.rebuild import rebuild
-from node.records import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
-from node.spool import Spool, data_set_digest
-from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
-from node.supervise import locked
+from node.cli.app import run
+from node.journal.instances import CONFLICT
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
+from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from node.observe.doctor import Check, examine
+from node.receive import recover as adopting
+from node.receive.rebuild import rebuild
+from node.receive.recover import NO_REASON, adopt
+from node.service.service import locked
+from node.store.spool import Spool, data_set_digest
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
@@ -335,7 +335,7 @@ def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
         raise BlockingIOError("no process is left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("node.comparer._start", no_room)
+        patch.setattr("node.receive.compare_process._start", no_room)
         assert adopt(Spool(state), opened).left == 1
     assert path.exists()
     assert adopt(Spool(state), opened).adopted == 1

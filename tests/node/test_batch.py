@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from dicomseg.read.rules import DEFAULT_RULES
-from node import batch
-from node.batch import gather, judge_all, left_out_lines
+from node.offline import gather as batch
+from node.offline.gather import gather, judge_all, left_out_lines
 
 
 def test_files_that_are_no_images_are_named_and_leave_the_series_alone(

@@ -15,9 +15,10 @@ from model.bundle import load as bundle
 from model.engines import coded as oracle
 from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from node import bench_engines, commands_bench
-from node.bench_engines import Plan, Taken, agreement_of, image_of, labels_of, measure
-from node.cli import run
+from node.bench import engines as bench_engines
+from node.bench.engines import Plan, Taken, agreement_of, image_of, labels_of, measure
+from node.cli import bench as commands_bench
+from node.cli.app import run
 from node.errors import BenchFailed, BenchRefused
 
 SHAPE = (16, 32, 16)

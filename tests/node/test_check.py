@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import threading
 
-from node.check import Reached, reach_all
-from node.destinations import InMemory, PeerUnreachable
+from node.deliver.echo import Reached, reach_all
+from node.deliver.port import InMemory, PeerUnreachable
 
 
 class Silent(InMemory):

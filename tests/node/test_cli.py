@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from node import cli, cli_service, packages
-from node.cli import run
-from node.journal import Journal
-from node.records import InstanceFacts, SeriesKey
-from node.states import SeriesEvent
+from node.cli import app as cli
+from node.cli import packages
+from node.cli import series as cli_service
+from node.cli.app import run
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.states import SeriesEvent
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 COMMANDS = (
@@ -341,8 +343,8 @@ def test_full_disk_is_one_line_even_without_room_for_the_log(monkeypatch: Any, c
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("node.cli.config_of", full)
-    monkeypatch.setattr("node.cli_service.config_of", full)
+    monkeypatch.setattr("node.cli.app.config_of", full)
+    monkeypatch.setattr("node.cli.series.config_of", full)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     assert run(["status"]) == 1
     assert capsys.readouterr().err == (
@@ -354,7 +356,7 @@ def test_full_disk_is_one_line_even_without_room_for_the_log(monkeypatch: Any, c
 def test_serve_and_demo_hand_over(
     said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from node import supervise
+    from node.service import service as supervise
 
     _config(tmp_path)
     given = []

@@ -23,8 +23,8 @@ from pydicom.uid import (
 )
 
 from dicomseg.read import header as headers
-from node.compare import compare
-from node.comparer import Comparer
+from node.receive.compare import compare
+from node.receive.compare_process import Comparer
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_header_of_many_megabytes_is_not_read(
 ) -> None:
     path = _stored(tmp_path, ds)
     _other_name(ds)
-    monkeypatch.setattr("node.compare.LARGEST_HEADER", 100)
+    monkeypatch.setattr("node.receive.compare.LARGEST_HEADER", 100)
     assert _compared(path, ds, ExplicitVRLittleEndian) == "other"
 
 
@@ -222,7 +222,7 @@ def test_objects_that_end_the_child_twice_are_not_the_same(
             text=True,
         )
 
-    monkeypatch.setattr("node.comparer._start", dies)
+    monkeypatch.setattr("node.receive.compare_process._start", dies)
     path = _stored(tmp_path, ds)
     assert comparer(path, path).value == "other"
     assert len(starts) == 2
@@ -234,7 +234,7 @@ def test_machine_without_room_for_the_child_decides_nothing(
     def no_room() -> subprocess.Popen[str]:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr("node.comparer._start", no_room)
+    monkeypatch.setattr("node.receive.compare_process._start", no_room)
     path = _stored(tmp_path, ds)
     with pytest.raises(OSError, match="temporarily unavailable"):
         comparer(path, path)
@@ -244,7 +244,7 @@ def test_child_that_takes_too_long_is_ended(
     comparer: Comparer, tmp_path: Path, ds: Dataset, monkeypatch: Any
 ) -> None:
     path = _stored(tmp_path, ds)
-    monkeypatch.setattr("node.comparer.MOST_S", 0.0)
+    monkeypatch.setattr("node.receive.compare_process.MOST_S", 0.0)
     assert comparer(path, path).value == "other"
     assert comparer._child is None
 

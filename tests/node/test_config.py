@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from node import config
-from node.config import ConfigRefused, DicomDestination, FolderDestination, load
-from node.config_text import line_of
+from node.config import sections as config
+from node.config.sections import ConfigRefused, DicomDestination, FolderDestination, load
+from node.config.text import line_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = '[node]\nae_title = "NODE"\n'

@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from dicomseg.read import header as headers
-from node import content, structure
+from node.receive import identify as content
+from node.receive import structure
 
 UIDS = {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.3"}
 

@@ -15,13 +15,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
-from node.config import FolderDestination
-from node.deliver import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
-from node.destinations import InMemory, Outcome, Proof
+from node.config.sections import FolderDestination
+from node.deliver.port import InMemory, Outcome, Proof
+from node.deliver.step import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
 from node.events import SeriesEnded
-from node.journal import Journal
-from node.records import DeliveryRow, InstanceFacts, ResultRow, SeriesKey
-from node.states import DeliveryState, SeriesEvent, SeriesState
+from node.journal.journal import Journal
+from node.journal.rows import DeliveryRow, InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import DeliveryState, SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 TRANSIENT = Outcome("", "transient", "does not answer", "no association")

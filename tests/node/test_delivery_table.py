@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node import schema
-from node.journal import Journal
-from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from node.journal import migrate as schema
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 Facts = Callable[..., InstanceFacts]

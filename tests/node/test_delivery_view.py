@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from node.attention import of_delivery
-from node.delivery_view import attention, delivery_json, delivery_line, outdated
-from node.records import DeliveryRow, SeriesKey
-from node.states import DeliveryState
+from node.journal.rows import DeliveryRow, SeriesKey
+from node.journal.states import DeliveryState
+from node.observe.attention import of_delivery
+from node.observe.deliveries import attention, delivery_json, delivery_line, outdated
 
 NO_ANSWER = "seg.dcm: no association: PACS@10.0.0.1:104 does not answer; check that it runs"
 

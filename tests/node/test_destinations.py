@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
 
-from node.config import DicomDestination, DicomwebDestination, FolderDestination
-from node.destination_dicom import Pacs
-from node.destination_dicomweb import DicomwebServer
-from node.destination_folder import Folder
-from node.destinations import PeerUnreachable, build_all
-from node.folder import publish
+from node.config.sections import DicomDestination, DicomwebDestination, FolderDestination
+from node.deliver.dicom import Pacs
+from node.deliver.dicomweb import DicomwebServer
+from node.deliver.folder import Folder
+from node.deliver.port import PeerUnreachable, build_all
+from node.durable import publish
 
 
 def test_each_kind_is_built_from_its_section() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from node.doctor import Check, Finding, examine
-from node.explain import why
-from node.journal import Journal
-from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.spool import Spool, data_set_digest
-from node.states import DeliveryEvent, SeriesEvent
-from node.supervise import locked
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import DeliveryEvent, SeriesEvent
+from node.observe.doctor import Check, Finding, examine
+from node.observe.explain import why
+from node.service.service import locked
+from node.store.spool import Spool, data_set_digest
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
@@ -253,7 +253,7 @@ def test_blocked_and_quarantined_rows_are_named_by_reason(
 def test_progress_is_told_while_it_looks(
     lived: Journal, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.doctor.REPORT_S", -1.0)
+    monkeypatch.setattr("node.observe.doctor.REPORT_S", -1.0)
     said: list[str] = []
     examine(lived, Check(state, progress=said.append))
     assert said == [

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from node.attention import attention, matter_lines
 from node.clock import at_text
 from node.errors import UnknownUid
-from node.explain import list_rows, reason_text, timeline, why, why_lines
-from node.instance_table import CONFLICT, CORRECTED
-from node.journal import Journal
-from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.states import DeliveryEvent, SeriesEvent
+from node.journal.instances import CONFLICT, CORRECTED
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import DeliveryEvent, SeriesEvent
+from node.observe.attention import attention, matter_lines
+from node.observe.explain import list_rows, reason_text, timeline, why, why_lines
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 

@@ -41,10 +41,10 @@ from pydicom.uid import (
 from dicomseg.errors import InputRefused
 from dicomseg.read import header as headers
 from dicomseg.read.series import assemble
-from node import spool as spooling
-from node.association import OUT_OF_RESOURCES, SUCCESS
-from node.states import InstanceState
-from node.wire import C_STORE_RQ, Command
+from node.journal.states import InstanceState
+from node.receive.association import OUT_OF_RESOURCES, SUCCESS
+from node.receive.wire import C_STORE_RQ, Command
+from node.store import spool as spooling
 
 SCALE: Final = int(os.environ.get("FUZZ", "1"))
 OBJECTS: Final = 2_000 * SCALE
@@ -401,7 +401,7 @@ def test_every_mutated_connection_has_one_line_and_others_are_served(
     monkeypatch: Any,
     faults: list[str],
 ) -> None:
-    monkeypatch.setattr("node.association.LINGER_S", 0.05)
+    monkeypatch.setattr("node.receive.association.LINGER_S", 0.05)
     node = listen(idle_seconds=2, max_associations=30, max_associations_per_peer=30)
     paths = write_series(tmp_path / "in", slices=2)
     data = _encoded(paths[0], _plain, ExplicitVRLittleEndian)[1]

@@ -16,9 +16,9 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicomseg.read import header as headers
-from node.admission import VERIFICATION
-from node.association import Connection
-from node.limits import LINES_PER_PEER
+from node.receive.admission import VERIFICATION
+from node.receive.association import Connection
+from node.receive.limits import LINES_PER_PEER
 
 MR = (MRImageStorage, (ExplicitVRLittleEndian,))
 ECHO = (VERIFICATION, (ImplicitVRLittleEndian,))
@@ -184,14 +184,16 @@ def test_closed_connection_holds_no_slot_even_before_its_thread_sees_it(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
     node = listen(max_associations=1)
-    monkeypatch.setattr("node.receive.Receiver.ended", lambda *_: time.sleep(1))  # a busy machine
+    monkeypatch.setattr(
+        "node.receive.step.Receiver.ended", lambda *_: time.sleep(1)
+    )  # a busy machine
     for _ in range(5):
         with raw_peer(node.port).associate(ECHO) as peer:
             assert _echo(peer) == 0
 
 
 def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("node.receive.SLOT_S", 0.0)
+    monkeypatch.setattr("node.receive.step.SLOT_S", 0.0)
     node = listen(max_associations=6, max_associations_per_peer=3, reserved_associations=0)
     with ExitStack() as open_ones:
         for _ in range(3):
@@ -207,7 +209,7 @@ def test_one_address_does_not_get_every_slot(listen: Any, raw_peer: Any, monkeyp
 def test_known_peers_keep_slots(
     listen: Any, raw_peer: Any, write_series: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("node.receive.SLOT_S", 0.0)
+    monkeypatch.setattr("node.receive.step.SLOT_S", 0.0)
     node = listen(max_associations=4, reserved_associations=2)
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
@@ -227,8 +229,8 @@ def test_known_peers_keep_slots(
 def test_full_house_loses_who_hangs_not_who_comes(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("node.limits.PATIENCE_S", 0.2)
-    monkeypatch.setattr("node.limits.PATIENCE_AT_FIRST_S", 0.2)
+    monkeypatch.setattr("node.receive.limits.PATIENCE_S", 0.2)
+    monkeypatch.setattr("node.receive.limits.PATIENCE_AT_FIRST_S", 0.2)
     node = listen(max_associations=2, reserved_associations=0)
     with raw_peer(node.port).associate(ECHO) as hangs, raw_peer(node.port).associate(ECHO) as works:
         time.sleep(0.3)
@@ -299,8 +301,8 @@ def test_what_is_no_request_has_one_line_with_peer_and_reason(
 def test_flood_of_garbage_is_counted_and_the_count_is_written(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("node.limits.LOG_WINDOW_S", 1.5)
-    monkeypatch.setattr("node.limits.LINES_PER_PEER", 3)
+    monkeypatch.setattr("node.receive.limits.LOG_WINDOW_S", 1.5)
+    monkeypatch.setattr("node.receive.limits.LINES_PER_PEER", 3)
     node = listen()
 
     def garbage() -> None:
@@ -340,7 +342,7 @@ def test_node_stops_in_order_while_a_connection_is_not_served_yet(
         may_start.wait(10)
         start(connection)
 
-    monkeypatch.setattr("node.association.Connection.start", later)
+    monkeypatch.setattr("node.receive.association.Connection.start", later)
     with raw_peer(node.port):
         assert came.wait(10)
         assert node.receiver.stop(0.1) == 0
@@ -356,7 +358,7 @@ def test_listener_goes_on_whatever_one_connection_raises(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("node.receive.Connection", no_memory)
+        patch.setattr("node.receive.step.Connection", no_memory)
         with raw_peer(node.port) as peer:
             assert peer.read()[0] == 0
     with raw_peer(node.port).associate(ECHO) as peer:
@@ -373,7 +375,7 @@ def test_listener_goes_on_when_there_is_no_thread_left(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr("node.association.Connection.start", none_left)
+        patch.setattr("node.receive.association.Connection.start", none_left)
         with raw_peer(node.port) as peer:
             assert peer.read()[0] == 0
     with raw_peer(node.port).associate(ECHO) as peer:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
-from node.instance_table import CONFLICT, CORRECTED
-from node.journal import Journal
-from node.records import ResultRow, SeriesKey
-from node.states import DeliveryEvent, InstanceState, SeriesEvent, SeriesState
+from node.journal.instances import CONFLICT, CORRECTED
+from node.journal.journal import Journal
+from node.journal.rows import ResultRow, SeriesKey
+from node.journal.states import DeliveryEvent, InstanceState, SeriesEvent, SeriesState
 
 KEY, OTHER = SeriesKey("1.2.1", "1.2.3"), SeriesKey("1.2.2", "1.2.4")
 E, S, V = SeriesEvent, SeriesState, DeliveryEvent

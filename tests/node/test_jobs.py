@@ -20,16 +20,27 @@ from typing import Any
 
 import pytest
 
-from node import child, jobs, schema, supervise
-from node import config as configuration
-from node.cli import run
+from node.cli.app import run
 from node.clock import Clock
+from node.config import sections as configuration
 from node.errors import IllegalTransition, JobRefused, UnknownJob
 from node.events import EventLog
-from node.jobs import COMPARING_S, TRAIN, JobRunner, Place, arguments_of, cancel, fault_of
-from node.journal import Journal
-from node.records import JobPlan, JobRow
-from node.states import JOB_TRANSITIONS, JobEvent, JobState
+from node.journal import migrate as schema
+from node.journal.journal import Journal
+from node.journal.rows import JobPlan, JobRow
+from node.journal.states import JOB_TRANSITIONS, JobEvent, JobState
+from node.models import detached_process as child
+from node.models import retraining as jobs
+from node.models.retraining import (
+    COMPARING_S,
+    TRAIN,
+    JobRunner,
+    Place,
+    arguments_of,
+    cancel,
+    fault_of,
+)
+from node.service import service as supervise
 
 ALLOWED = """
 queued     started            running

@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 
 from node.errors import ClaimLost, IllegalTransition, JournalDamaged, UnknownUid
-from node.instance_table import CONFLICT
-from node.journal import Journal
-from node.records import ResultRow, SeriesKey
-from node.states import DeliveryEvent, DeliveryState, InstanceState, SeriesEvent, SeriesState
+from node.journal.instances import CONFLICT
+from node.journal.journal import Journal
+from node.journal.rows import ResultRow, SeriesKey
+from node.journal.states import (
+    DeliveryEvent,
+    DeliveryState,
+    InstanceState,
+    SeriesEvent,
+    SeriesState,
+)
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 E, S, V, D = SeriesEvent, SeriesState, DeliveryEvent, DeliveryState
@@ -288,9 +294,9 @@ def test_counts_by_state(journal: Journal, facts: Any) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
-from node.instance_table import CONFLICT
-from node.journal import Journal
-from node.records import InstanceFacts
+from node.journal.instances import CONFLICT
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts
 journal = Journal.open(Path(sys.argv[1]), time.time)
 for n in range(100000):
     journal.add_instance(InstanceFacts(f"1.2.3.{n}", "1", "1.2.1", "1.2.3", f"d{n}", "1", Path("x"), 1))

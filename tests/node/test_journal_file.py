@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from node import journal_file, schema
-from node.cli import run
+from node.cli.app import run
 from node.errors import JournalDamaged, JournalOutdated, JournalTooNew, StateRefused
-from node.journal import Journal
-from node.records import JobPlan, ResultRow, SeriesKey
-from node.states import SeriesEvent, SeriesState
+from node.journal import file as journal_file
+from node.journal import migrate as schema
+from node.journal.journal import Journal
+from node.journal.rows import JobPlan, ResultRow, SeriesKey
+from node.journal.states import SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
@@ -322,7 +323,7 @@ def test_reader_after_a_kill_sees_what_was_committed(
 _READER = """
 import sys
 from pathlib import Path
-from node.journal import Journal
+from node.journal.journal import Journal
 journal = Journal.reading(Path(sys.argv[1]), lambda: 0.0)
 print([row.instances for row in journal.series_in()])
 """
@@ -347,7 +348,7 @@ def shared(facts: Any, clock: Any) -> Iterator[tuple[Journal, Path]]:
 def _ask_as_another(path: Path) -> subprocess.CompletedProcess[str]:
     # As root up to the imports: the tests' own interpreter may lie where nobody else may look.
     script = (
-        "import os, node.journal; node.schema.migrations(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "import os, node.journal.journal; node.journal.migrate.migrations(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         + _READER
     )
     return subprocess.run(

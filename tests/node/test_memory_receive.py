@@ -27,11 +27,11 @@ EACH_MB = 40
 _NODE = """
 import sys, time, threading
 from pathlib import Path
-from node.config import ReceiveConfig
+from node.config.sections import ReceiveConfig
 from node.events import EventLog
-from node.journal import Journal
-from node.receive import Receiver
-from node.spool import Spool
+from node.journal.journal import Journal
+from node.receive.step import Receiver
+from node.store.spool import Spool
 state = Path(sys.argv[1])
 config = ReceiveConfig(max_associations=25, max_associations_per_peer=25, reserved_associations=0)
 spool, journal = Spool(state), Journal.open(state / "journal.sqlite", time.time)

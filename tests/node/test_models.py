@@ -21,19 +21,20 @@ from dicomseg.read import header as headers
 from model.bundle import load as bundle
 from model.engines import coded as oracle
 from model.errors import BundleError
-from node import config as configuration
-from node import models, worker
-from node.cli import run
+from node.cli.app import run
 from node.clock import Clock
+from node.config import sections as configuration
 from node.errors import DiskFull, IllegalTransition, PromotionRefused
 from node.events import EventLog
-from node.jobs import Place
-from node.journal import Journal
-from node.models import Request, Shelf, folder_name, install, promote, rollback
-from node.records import InstanceFacts, JobPlan, JobRow, SeriesKey
-from node.states import JobEvent, JobState, SeriesEvent
-from node.work import Workers
-from node.worker_process import WorkerProcess
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, JobPlan, JobRow, SeriesKey
+from node.journal.states import JobEvent, JobState, SeriesEvent
+from node.models import registry as models
+from node.models.registry import Request, Shelf, folder_name, install, promote, rollback
+from node.models.retraining import Place
+from node.work import worker
+from node.work.step import Workers
+from node.work.worker_process import WorkerProcess
 
 WHY = Request("E. Miller", "because")
 

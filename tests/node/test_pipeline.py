@@ -12,9 +12,9 @@ from dicomseg.encode.uids import ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read.series import Grid, assemble
 from dicomseg.segmentation import EngineInfo, NotInView
-from node import pipeline
-from node.config import ModelConfig, NodeConfig, ResultsConfig
-from node.pipeline import Processed, key_of, process_series, settings_after, settings_of
+from node.config.sections import ModelConfig, NodeConfig, ResultsConfig
+from node.work import pipeline
+from node.work.pipeline import Processed, key_of, process_series, settings_after, settings_of
 
 INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -17,10 +17,11 @@ from dicomseg.read.series import Grid
 from dicomseg.segmentation import EngineInfo
 from model.engines.coded import write_bundle
 from model.errors import EngineError
-from node import cli, process
-from node.cli import run
-from node.config import NodeConfig, ResultsConfig
-from node.pipeline import settings_of
+from node.cli import app as cli
+from node.cli.app import run
+from node.config.sections import NodeConfig, ResultsConfig
+from node.offline import run as process
+from node.work.pipeline import settings_of
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, list]]:  # type: ignore[type-arg]

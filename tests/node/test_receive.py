@@ -41,15 +41,15 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from dicomseg.read import header as headers
-from node.admission import VERIFICATION
-from node.config import ReceiveConfig
+from node.config.sections import ReceiveConfig
 from node.errors import PortBusy
 from node.events import EventLog
-from node.journal import Journal
-from node.receive import Receiver
-from node.records import SeriesKey
-from node.spool import Spool
-from node.states import InstanceState, SeriesState
+from node.journal.journal import Journal
+from node.journal.rows import SeriesKey
+from node.journal.states import InstanceState, SeriesState
+from node.receive.admission import VERIFICATION
+from node.receive.step import Receiver
+from node.store.spool import Spool
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 MB = 1_000_000
@@ -487,11 +487,11 @@ def test_stop_ends_an_association_that_does_not(listen: Any) -> None:
 _NODE = """
 import sys, time, threading
 from pathlib import Path
-from node.config import ReceiveConfig
+from node.config.sections import ReceiveConfig
 from node.events import EventLog
-from node.journal import Journal
-from node.receive import Receiver
-from node.spool import Spool
+from node.journal.journal import Journal
+from node.receive.step import Receiver
+from node.store.spool import Spool
 state = Path(sys.argv[1])
 spool, journal = Spool(state), Journal.open(state / "journal.sqlite", time.time)
 print(Receiver(ReceiveConfig(), "NODE", "127.0.0.1", 0, spool, journal, EventLog("t"), lambda: 1 << 60).start(), flush=True)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from node import config as configuration
-from node import schedule
-from node.config import ConfigRefused, ScheduleConfig
-from node.journal import Journal
-from node.schedule import DEFAULTS, Schedule, cases_below, new_cases, trigger_of
-from node.states import JobEvent
+from node.config import sections as configuration
+from node.config.sections import ConfigRefused, ScheduleConfig
+from node.journal.journal import Journal
+from node.journal.states import JobEvent
+from node.models import schedule
+from node.models.schedule import DEFAULTS, Schedule, cases_below, new_cases, trigger_of
 
 SUNDAY = datetime(2030, 1, 6, 3, 0, tzinfo=UTC)
 CRON = "0 3 * * sun"

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from node.cli import run
-from node.config import load
-from node.config_text import masked
-from node.deliver import steps
+from node.cli.app import run
+from node.config.sections import load
+from node.config.text import masked
+from node.deliver.step import steps
 from node.events import EventLog
-from node.journal import Journal
-from node.records import InstanceFacts, ResultRow, SeriesKey
-from node.states import SeriesEvent
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import SeriesEvent
 from tests.node.test_deliver import list_objects
 
 KEY = SeriesKey("1.2.1", "1.2.3")

@@ -9,12 +9,12 @@ import pytest
 
 from dicomseg.read import header as headers
 from dicomseg.read.rules import DEFAULT_RULES
-from node import selection
 from node.events import RowFailed
-from node.journal import Journal
-from node.records import InstanceFacts, SeriesKey
-from node.selection import Selection, candidate, choose
-from node.states import SeriesEvent, SeriesState
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.states import SeriesEvent, SeriesState
+from node.selection import step as selection
+from node.selection.step import Selection, candidate, choose
 
 CORRECTED = ["ORIGINAL", "PRIMARY", "M", "DIS3D"]
 IN_PLANE = ["ORIGINAL", "PRIMARY", "M", "DIS2D"]

@@ -11,10 +11,10 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicomseg.read import header as headers
-from node import spool as spooling
+from node.durable import publish
 from node.errors import DiskFull
-from node.folder import publish
-from node.spool import Spool, Stored, file_meta
+from node.store import spool as spooling
+from node.store.spool import Spool, Stored, file_meta
 
 META = file_meta(MRImageStorage, "1.2.3.4", ExplicitVRLittleEndian, "SCANNER")
 DATA = bytes(range(256)) * 4

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from node.states import (
+from node.journal.states import (
     DELIVERY_TRANSITIONS,
     SERIES_TRANSITIONS,
     DeliveryEvent,

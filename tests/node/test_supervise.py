@@ -21,17 +21,17 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
 from dicomseg.read import header as headers
-from node import config as configuration
-from node import supervise
-from node.adopt import adopt
+from node.config import sections as configuration
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
-from node.journal import Journal
-from node.loop import Loop
-from node.records import InstanceFacts, SeriesKey
-from node.spool import Spool
-from node.states import SeriesEvent, SeriesState
-from node.supervise import Node, locked
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.states import SeriesEvent, SeriesState
+from node.receive.recover import adopt
+from node.service import service as supervise
+from node.service.loop import Loop
+from node.service.service import Node, locked
+from node.store.spool import Spool
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 CONFIG = """

@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from node.tables import UID_COLUMN, table
+from node.cli.tables import UID_COLUMN, table
 
 
 def test_a_long_uid_folds_and_no_word_of_the_others_is_cut() -> None:

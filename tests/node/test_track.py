@@ -23,14 +23,14 @@ from pydicom.uid import (
 
 from dicomseg.read import header as headers
 from dicomseg.read.rules import DEFAULT_RULES
-from node import track
-from node.config import TrackConfig
+from node.config.sections import TrackConfig
 from node.events import EventLog
-from node.inquiry import ASK_EVERY_S, Inquiry
-from node.journal import Journal
-from node.records import InstanceFacts, SeriesKey
-from node.states import SeriesEvent, SeriesState
-from node.track import Track, decide
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.states import SeriesEvent, SeriesState
+from node.track import step as track
+from node.track.expected_count import ASK_EVERY_S, Inquiry
+from node.track.step import Track, decide
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 S, E = SeriesState, SeriesEvent
@@ -259,7 +259,7 @@ def test_memory_of_headers_is_bounded_by_their_frames(slices: Any, monkeypatch: 
 def test_frames_of_one_series_are_bounded_and_the_others_are_judged(
     node: Tracked, tmp_path: Path, write_series: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("node.rows.MOST_FRAMES", 200)
+    monkeypatch.setattr("node.step.MOST_FRAMES", 200)
     bad = write_series(tmp_path / "a", slices=4)
     for path in bad:
         _many_frames(path, 80)

@@ -19,16 +19,16 @@ import pytest
 from dicomseg.errors import SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.segmentation import EngineInfo, NotInView
-from node import config as configuration
-from node import worker, worker_process
-from node.config import WorkConfig
+from node.config import sections as configuration
+from node.config.sections import WorkConfig
 from node.events import EventLog
-from node.journal import Journal
-from node.records import InstanceFacts, SeriesKey, SeriesRow
-from node.states import SeriesEvent, SeriesState
-from node.work import Heartbeat, MemoryGuard, Workers
-from node.worker import Worker
-from node.worker_process import WorkerProcess
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, SeriesKey, SeriesRow
+from node.journal.states import SeriesEvent, SeriesState
+from node.work import worker, worker_process
+from node.work.step import Heartbeat, MemoryGuard, Workers
+from node.work.worker import Worker
+from node.work.worker_process import WorkerProcess
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")

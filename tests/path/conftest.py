@@ -23,9 +23,9 @@ from dicomseg.volume import Volume
 from model.engines import coded as oracle
 from node.demo import servers
 from node.demo.pacs import Pacs
-from node.journal import Journal
-from node.records import SeriesRow
-from node.states import SeriesState
+from node.journal.journal import Journal
+from node.journal.rows import SeriesRow
+from node.journal.states import SeriesState
 
 ENDED = {
     SeriesState.DELIVERED,

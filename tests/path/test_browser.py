@@ -21,8 +21,8 @@ from dicomseg.read import header as headers
 from dicomseg.read import series
 from dicomseg.result import Refusal
 from model.bundle import load as bundle
-from node import pipeline
 from node.demo import ohif, servers
+from node.work import pipeline
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 

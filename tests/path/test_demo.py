@@ -23,7 +23,7 @@ import pytest
 from dicomseg.volume import Volume
 from node.demo import servers
 from node.demo.pacs import Pacs
-from node.journal import Journal
+from node.journal.journal import Journal
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 

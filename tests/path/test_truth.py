@@ -18,8 +18,8 @@ from dicomseg.read import pixels, series
 from dicomseg.volume import Volume
 from model import segment
 from model.bundle import load as bundle
-from node import pipeline
 from node.demo import servers
+from node.work import pipeline
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from node.demo.pacs import Pacs
-from node.records import DeliveryRow
+from node.journal.rows import DeliveryRow
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -1,0 +1,373 @@
+"""`kind = "dicom"`: C-STORE with the needed contexts only, proof and counts by C-FIND, C-ECHO to reach."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+from node.config.sections import DicomDestination
+from node.deliver.port import (
+    NO_ANSWER,
+    NO_ASSOCIATION,
+    SOP_CLASSES,
+    Answer,
+    Outcome,
+    Parcel,
+    PeerUnreachable,
+    Proof,
+    all_alike,
+)
+
+_config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that nobody reads
+
+SUCCESS: Final = 0x0000
+DUPLICATE: Final = 0x0111
+"""Duplicate SOP Instance: the peer holds it already, and one UID never stands for two contents."""
+
+_STORE_STATUS: Final[Mapping[int, Answer]] = MappingProxyType(
+    {SUCCESS: "accepted", DUPLICATE: "accepted", 0x0110: "transient"}
+)
+NO_SUCH_CLASS: Final = 0x0122
+"""SOP Class not supported: the peer says for good that it does not answer this."""
+
+ABORTED: Final = "aborted"
+_FIND: Final = StudyRootQueryRetrieveInformationModelFind
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+_NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+
+def judge_status(status: int) -> Answer:
+    """What a C-STORE status means for us (PS3.4 B.2.3, PS3.7 C).
+
+    Warnings (0xBnnn) are successes. 0xA7nn is "out of resources" and passes, as does 0x0110
+    (processing failure); everything else says that the object will not be taken.
+    """
+    if status in _STORE_STATUS:
+        return _STORE_STATUS[status]
+    if status >> 12 == 0xB:
+        return "accepted"
+    return "transient" if status >> 8 == 0xA7 else "permanent"
+
+
+def class_name(sop_class: str) -> str:
+    """Name and UID of a SOP class, the UID alone where the dictionary has no name."""
+    name = UID(sop_class).name
+    return sop_class if name == sop_class else f"{name} ({sop_class})"
+
+
+class _Refused(Exception):
+    """No association: why, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacs:
+    """A peer that takes C-STORE. Times in seconds.
+
+    sop_classes: of the objects that it will be sent; `reach` asks whether it takes them.
+    """
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str
+    timeout_s: float
+    prove_by_query: bool = True
+    sop_classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, config: DicomDestination, ae_title: str) -> Pacs:
+        """Make it from its section; `ae_title` is the node's own."""
+        note = (KeyObjectSelectionDocumentStorage,) if config.withdraw else ()
+        return cls(
+            config.name,
+            config.ae_title,
+            config.host,
+            config.port,
+            config.calling_ae_title or ae_title,
+            config.timeout_seconds,
+            config.prove,
+            tuple(dict.fromkeys((*(SOP_CLASSES[file] for file in config.objects), *note))),
+        )
+
+    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        """Store every object over one association, a new one after an abort; an outcome each."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(parcels):
+            rest = parcels[len(outcomes) :]
+            try:
+                with self._associated(_storage_contexts(rest)) as peer:
+                    outcomes += self._stored(peer, rest, len(outcomes) + 1)
+            except _Refused as error:
+                outcomes += all_alike(rest, "transient", str(error), NO_ASSOCIATION)
+        return tuple(outcomes)
+
+    def _stored(self, peer: Association, parcels: Sequence[Parcel], first: int) -> list[Outcome]:
+        """Store one after the other, up to the one at which the peer ends the association."""
+        outcomes: list[Outcome] = []
+        for number, parcel in enumerate(parcels, start=first):
+            began_s = time.monotonic()
+            outcomes.append(_store(peer, parcel, number, self._address))
+            if outcomes[-1].status == ABORTED and time.monotonic() - began_s >= self.timeout_s:
+                text = f"{self._address} gives no answer to C-STORE in {self.timeout_s:g} s"
+                outcomes[-1] = Outcome(parcel.file, "transient", text, NO_ANSWER)
+            if outcomes[-1].status == ABORTED:
+                break
+            if outcomes[-1].status == NO_ANSWER:  # nor would the others get one
+                rest = parcels[len(outcomes) :]
+                text = f"not sent: {self._address} gave no answer before"
+                return [*outcomes, *all_alike(rest, "transient", text, NO_ANSWER)]
+        return outcomes
+
+    def prove(self, parcels: Sequence[Parcel]) -> Proof:
+        """Ask by C-FIND at IMAGE level for every object (PS3.4 C.6.2.1)."""
+        if not self.prove_by_query:
+            return Proof("not_offered", "prove = false")
+        try:
+            with self._querying() as peer:
+                missing = tuple(p.file for p in parcels if not _holds(peer, p))
+        except _NoQuery as error:
+            return Proof("not_offered", f"{self._address} {error}")
+        except _Unanswered as error:
+            return Proof("unknown", f"{self._address} {error}")
+        except _Refused as error:
+            return Proof("unknown", str(error), status=NO_ASSOCIATION)
+        if missing:
+            text = f"C-FIND: {self._address} does not find {', '.join(missing)}"
+            return Proof("missing", text, missing)
+        return Proof("found", f"C-FIND: {self._address} holds {len(parcels)} objects")
+
+    def count(self, study: str, series: str) -> int | None:
+        """Ask by C-FIND for Number of Series Related Instances, else count the answers at IMAGE level."""
+        try:
+            with self._querying() as peer:
+                number = _related_instances(peer, study, series)
+                return _images(peer, study, series) if number is None else number
+        except (_NoQuery, _Unanswered, _Refused):
+            return None
+
+    def reach(self) -> str:
+        """C-ECHO, and the storage classes offered as for sending; nothing is sent."""
+        offered = [build_context(c, list(_NATIVE)) for c in self.sop_classes]
+        try:
+            with self._associated([build_context(Verification), *offered]) as peer:
+                taken = {str(c.abstract_syntax) for c in peer.accepted_contexts}
+                answer = peer.send_c_echo() if Verification in taken else Dataset()
+        except _Refused as error:
+            raise PeerUnreachable(f"destination {self.name}: {error}") from error
+        if answer.get("Status") != SUCCESS:
+            raise PeerUnreachable(
+                f"destination {self.name}: {self._address} refuses C-ECHO; allow it there"
+            )
+        refused = [class_name(c) for c in self.sop_classes if c not in taken]
+        if refused:
+            raise PeerUnreachable(
+                f"destination {self.name}: {self._address} answers C-ECHO, but takes no objects of class "
+                f"{', '.join(refused)}; allow them there, or leave their files out of [[node.destination]] objects"
+            )
+        return f"{self._address} answers C-ECHO and takes {len(self.sop_classes)} storage classes"
+
+    @contextmanager
+    def _querying(self) -> Iterator[Association]:
+        """One association for C-FIND. Raises `_NoQuery` and `_Refused`."""
+        with self._associated([build_context(_FIND)]) as peer:
+            if not peer.accepted_contexts:
+                raise _NoQuery("offers no C-FIND")
+            yield peer
+
+    @property
+    def _address(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+    @contextmanager
+    def _associated(self, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
+        """One association with these contexts, released at the end. Raises `_Refused`."""
+        ae = AE(self.calling_ae_title)
+        for limit in ("acse_timeout", "dimse_timeout", "network_timeout", "connection_timeout"):
+            setattr(ae, limit, self.timeout_s)
+        opened: list[evt.Event] = []
+        peer = ae.associate(
+            self.host,
+            self.port,
+            contexts=list(contexts),
+            ae_title=self.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, opened.append)],
+        )
+        try:
+            refusal = self._refusal(peer, connected=bool(opened))
+            if refusal:
+                raise _Refused(refusal)
+            yield peer
+        finally:
+            if peer.is_established:
+                peer.release()
+
+    def _refusal(self, peer: Association, *, connected: bool) -> str:
+        """Say why there is no association, "" when there is one."""
+        if peer.is_rejected:
+            answer = peer.acceptor.primitive
+            reason = (
+                ""
+                if answer is None
+                else f": {answer.reason_str[:1].lower()}{answer.reason_str[1:]}"
+            )
+            return (
+                f"{self._address} rejects {self.calling_ae_title}{reason}; "
+                "check both AE titles there and in [[node.destination]]"
+            )
+        # No accepted context aborts, too: then there was an answer.
+        if peer.is_established or peer.rejected_contexts:
+            return ""
+        if connected:
+            return (
+                f"{self._address} takes the connection and answers no association request; "
+                "check that the port is one of DICOM without TLS, and its log"
+            )
+        return f"{self._address} does not answer; check that it runs, its address and port"
+
+
+class _NoQuery(Exception):
+    """The peer says that it answers no such query at all: how it says so."""
+
+
+class _Unanswered(Exception):
+    """The query brought no answer that can be used, this time: what came instead."""
+
+
+def _no_delay(event: evt.Event) -> None:
+    # A 12-byte header and its body go out separately; Nagle and delayed ACK cost 40 ms per object.
+    wire = event.assoc.dul.socket
+    if wire is not None and wire.socket is not None:
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _storage_contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
+    """One context per SOP class and encoding that is sent, and Implicit VR to fall back to.
+
+    In contexts of their own: from one context with both the acceptor chooses by its own order, and
+    many choose Implicit VR, which loses the types of private elements.
+    """
+    wanted: dict[tuple[str, str], None] = {}
+    for parcel in parcels:
+        wanted[parcel.sop_class, parcel.transfer_syntax] = None
+        if parcel.transfer_syntax in _NATIVE:
+            wanted[parcel.sop_class, ImplicitVRLittleEndian] = None
+    return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
+
+
+def _store(peer: Association, parcel: Parcel, number: int, address: str) -> Outcome:
+    if parcel.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
+        text = f"{address} takes no objects of class {class_name(parcel.sop_class)}; allow it there"
+        return Outcome(parcel.file, "permanent", text, "no context")
+    if not peer.is_established:
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+    try:
+        answer = peer.send_c_store(dcmread(parcel.path), msg_id=number)
+    except ValueError as error:
+        return Outcome(parcel.file, "permanent", f"cannot be sent: {error}", "no context")
+    except RuntimeError:
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+    if "Status" not in answer:  # aborted, by the peer or after the time-out by ourselves
+        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+    status = int(answer.Status)
+    if judge_status(status) == "accepted":
+        return Outcome(parcel.file, "accepted", status=f"0x{status:04X}")
+    text = f"{address} answers C-STORE with {_meaning(status)}{_comment(answer)}; look into its log"
+    return Outcome(parcel.file, judge_status(status), text, f"0x{status:04X}")
+
+
+def _meaning(status: int) -> str:
+    """Status with the standard's words for it (PS3.7 C, PS3.4 B.2.3)."""
+    words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))[1]
+    return f"0x{status:04X}" + (f", {words[0].lower()}{words[1:]}" if words else "")
+
+
+def _comment(answer: Dataset) -> str:
+    comment = " ".join(str(answer.get("ErrorComment", "")).split())
+    return f', "{comment}"' if comment else ""
+
+
+def _query(level: str, **keys: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def _find(peer: Association, query: Dataset) -> list[Dataset]:
+    """All matches of a query that ended well. Raises `_NoQuery` and `_Unanswered`."""
+    found: list[Dataset] = []
+    if not peer.is_established:
+        raise _Unanswered("ended the association during the query")
+    for answer, identifier in peer.send_c_find(query, _FIND):
+        if "Status" not in answer:
+            raise _Unanswered("gives no answer to C-FIND in time")
+        status = int(answer.Status)
+        if status in _PENDING:
+            if identifier is None:
+                raise _Unanswered("answers C-FIND with an identifier that cannot be read")
+            found.append(identifier)
+        elif status == NO_SUCH_CLASS:
+            raise _NoQuery(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
+        elif status != SUCCESS:
+            raise _Unanswered(f"answers C-FIND with 0x{status:04X}")
+        else:
+            return found
+    raise _Unanswered("does not end its answer to C-FIND")
+
+
+def _holds(peer: Association, parcel: Parcel) -> bool:
+    query = _query(
+        "IMAGE",
+        StudyInstanceUID=parcel.study,
+        SeriesInstanceUID=parcel.series,
+        SOPInstanceUID=parcel.sop_instance,
+    )
+    named = [str(found.get("SOPInstanceUID", "")) for found in _find(peer, query)]
+    if named and not any(named):
+        raise _Unanswered("answers C-FIND without naming an object")
+    return parcel.sop_instance in named
+
+
+def _related_instances(peer: Association, study: str, series: str) -> int | None:
+    """Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
+    query = _query(
+        "SERIES",
+        StudyInstanceUID=study,
+        SeriesInstanceUID=series,
+        NumberOfSeriesRelatedInstances="",
+    )
+    found = _find(peer, query)
+    if not found:
+        return 0
+    named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
+    counts = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
+    return next((int(t) for t in counts if t.strip().isdigit()), None)
+
+
+def _images(peer: Association, study: str, series: str) -> int:
+    query = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
+    return len({str(f.get("SOPInstanceUID", "")) for f in _find(peer, query)} - {""})

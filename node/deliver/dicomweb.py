@@ -1,0 +1,264 @@
+"""`kind = "dicomweb"`: STOW-RS with the files' own bytes, proof by QIDO-RS.
+
+The answer's body decides, never the HTTP code alone (PS3.18 10.5.3): a server may answer 200 or 202
+and still have refused some objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import httpx
+
+from node.config.sections import DicomwebDestination
+from node.config.text import masked
+from node.deliver.dicom import judge_status
+from node.deliver.port import (
+    NO_ANSWER,
+    Answer,
+    Outcome,
+    Parcel,
+    PeerUnreachable,
+    Proof,
+    all_alike,
+)
+
+_BOUNDARY: Final = "lumbar-node-part-7f1c9b52e0"
+_REFERENCED, _FAILED, _REASON, _INSTANCE = "00081199", "00081198", "00081197", "00081155"
+_SOP_INSTANCE, _SERIES, _RELATED = "00080018", "0020000E", "00201209"
+_STUDIES: Final = "studies"
+_JSON: Final = {"Accept": "application/dicom+json"}
+OK, NO_CONTENT, NOT_FOUND = 200, 204, 404
+_NOT_OFFERED: Final = frozenset({405, 501})
+"""HTTP codes by which a server says that it has no QIDO-RS at all."""
+
+_RIGHTS: Final = "; check authorization_file and the rights there"
+_REMEDIES: Final = MappingProxyType({401: _RIGHTS, 403: _RIGHTS, 404: "; check the URL"})
+_BODY_DECIDES: Final = frozenset({200, 202, 409})
+_OBJECT_REFUSED: Final = frozenset({400, 413, 415, 422})
+"""HTTP codes that speak of the objects; every other failure is one of server, way or rights."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomwebServer:
+    """A server that takes STOW-RS. Times in seconds."""
+
+    name: str
+    url: str
+    timeout_s: float
+    authorization_file: str = ""
+    prove_by_query: bool = True
+
+    @classmethod
+    def of(cls, config: DicomwebDestination) -> DicomwebServer:
+        """Make it from its section."""
+        return cls(
+            config.name,
+            config.url.rstrip("/"),
+            config.timeout_seconds,
+            config.authorization_file,
+            config.prove,
+        )
+
+    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+        """Store all objects in one request, one by one where that is refused; an outcome each."""
+        kind = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
+        headers = {"Content-Type": kind, **_JSON}
+        try:
+            with self._client() as client:
+                answer = client.post(
+                    f"{self.url}/studies", content=_multipart(parcels), headers=headers
+                )
+        except _FAULTS as error:
+            return all_alike(parcels, "transient", self._unreachable(error), NO_ANSWER)
+        if answer.status_code in _OBJECT_REFUSED and len(parcels) > 1:
+            # One of them is meant, and the others shall arrive.
+            return tuple(outcome for parcel in parcels for outcome in self.send([parcel]))
+        return _outcomes(parcels, answer, self._shown)
+
+    def prove(self, parcels: Sequence[Parcel]) -> Proof:
+        """Ask by QIDO-RS for every object."""
+        if not self.prove_by_query:
+            return Proof("not_offered", "prove = false")
+        try:
+            with self._client() as client:
+                missing = tuple(p.file for p in parcels if not self._holds(client, p))
+        except _NoQuery as error:
+            return Proof("not_offered", f"{self._shown} {error}")
+        except _Unanswered as error:
+            return Proof("unknown", f"{self._shown} {error}")
+        except _FAULTS as error:
+            return Proof("unknown", self._unreachable(error), status=NO_ANSWER)
+        if missing:
+            return Proof(
+                "missing", f"QIDO-RS: {self._shown} does not find {', '.join(missing)}", missing
+            )
+        return Proof("found", f"QIDO-RS: {self._shown} holds {len(parcels)} objects")
+
+    def _holds(self, client: httpx.Client, parcel: Parcel) -> bool:
+        path = f"studies/{parcel.study}/instances"
+        found = self._matches(client, path, SOPInstanceUID=parcel.sop_instance)
+        return parcel.sop_instance in {_text(item, _SOP_INSTANCE) for item in found}
+
+    def count(self, study: str, series: str) -> int | None:
+        """Ask by QIDO-RS for Number of Series Related Instances, else count the instances."""
+        try:
+            with self._client() as client:
+                found = self._matches(
+                    client,
+                    f"studies/{study}/series",
+                    SeriesInstanceUID=series,
+                    includefield=_RELATED,
+                )
+                named = [item for item in found if _text(item, _SERIES) == series]
+                number = next((t for t in (_text(i, _RELATED) for i in named) if t.isdigit()), "")
+                if number or not found:
+                    return int(number or 0)
+                path = f"studies/{study}/series/{series}/instances"
+                images = self._matches(client, path)
+                return len({_text(item, _SOP_INSTANCE) for item in images} - {""})
+        except (_NoQuery, _Unanswered, *_FAULTS):
+            return None
+
+    def _matches(self, client: httpx.Client, path: str, **keys: str) -> list[Mapping[str, Any]]:
+        """What a query finds. Raises `_NoQuery`, `_Unanswered` and what is in `_FAULTS`."""
+        answer = client.get(f"{self.url}/{path}", params=keys, headers=_JSON)
+        code = answer.status_code
+        if code == NOT_FOUND and path != _STUDIES:
+            # Some servers say so of a study that they do not have, others of a service that they do not have.
+            self._matches(client, _STUDIES, limit="1")
+            return []
+        if code in {NOT_FOUND, *_NOT_OFFERED}:
+            raise _NoQuery(f"answers QIDO-RS with HTTP {code}: it is not offered there")
+        if code == NO_CONTENT:
+            return []
+        if code != OK:
+            raise _Unanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
+        return _listed(answer)
+
+    def reach(self) -> str:
+        """Query for at most one study."""
+        try:
+            with self._client() as client:
+                answer = client.get(f"{self.url}/{_STUDIES}", params={"limit": "1"}, headers=_JSON)
+        except _FAULTS as error:
+            raise PeerUnreachable(f"destination {self.name}: {self._unreachable(error)}") from None
+        if answer.status_code >= 300:
+            raise PeerUnreachable(
+                f"destination {self.name}: {self._shown} answers HTTP {answer.status_code}; "
+                "check address and rights"
+            )
+        return f"{self._shown} answers QIDO-RS"
+
+    @property
+    def _shown(self) -> str:
+        return masked(self.url)
+
+    def _client(self) -> httpx.Client:
+        headers = (
+            {"Authorization": _secret(self.authorization_file)} if self.authorization_file else {}
+        )
+        # No proxy of the surroundings: a PACS address means what it says.
+        return httpx.Client(timeout=self.timeout_s, headers=headers, trust_env=False)
+
+    def _unreachable(self, error: Exception) -> str:
+        """Say in one sentence what is in the way; never the words of an error that quotes a header or the URL."""
+        if isinstance(error, OSError):
+            return f"{error.filename}: {error.strerror}; check authorization_file"
+        if isinstance(error, _NoSecret):
+            return str(error)
+        quotes = isinstance(error, httpx.ProtocolError | httpx.InvalidURL)
+        reason = type(error).__name__ if quotes else str(error) or type(error).__name__
+        return f"{self._shown} does not answer ({masked(reason)}); check that it runs, its address and port"
+
+
+class _NoQuery(Exception):
+    """The server says that it answers no such query at all: how it says so."""
+
+
+class _Unanswered(Exception):
+    """The query brought no answer that can be used, this time: what came instead."""
+
+
+class _NoSecret(Exception):
+    """The authorization file cannot be used: why, without its content."""
+
+
+_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, _NoSecret)
+"""What a request raises when it brings no answer."""
+
+
+def _secret(file: str) -> str:
+    """Content of the authorization file: one line of ASCII. Raises `OSError` and `_NoSecret`."""
+    try:
+        text = Path(file).read_bytes().decode("ascii").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable():
+        raise _NoSecret(f'{file}: not one line of ASCII; write it as "Bearer …"') from None
+    return text
+
+
+def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
+    """Items of a QIDO-RS answer. Raises `_Unanswered` for anything but a list of objects."""
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise _Unanswered("answers QIDO-RS with a body that is no DICOM JSON")
+    return found
+
+
+def _multipart(parcels: Sequence[Parcel]) -> bytes:
+    parts = [
+        f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        + p.path.read_bytes()
+        + b"\r\n"
+        for p in parcels
+    ]
+    return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
+
+
+def _outcomes(parcels: Sequence[Parcel], answer: httpx.Response, shown: str) -> tuple[Outcome, ...]:
+    status = f"HTTP {answer.status_code}"
+    if answer.status_code not in _BODY_DECIDES:
+        verdict: Answer = "permanent" if answer.status_code in _OBJECT_REFUSED else "transient"
+        remedy = _REMEDIES.get(answer.status_code, "")
+        return all_alike(parcels, verdict, f"{shown} answers STOW-RS so{remedy}", status)
+    try:
+        body = answer.json()
+        held = {_text(item, _INSTANCE) for item in _items(body, _REFERENCED)}
+        failed = {
+            _text(item, _INSTANCE): int(_text(item, _REASON) or 0) for item in _items(body, _FAILED)
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return all_alike(parcels, "transient", "the answer's body cannot be read", status)
+    return tuple(_outcome(p, held, failed, status) for p in parcels)
+
+
+def _outcome(parcel: Parcel, held: set[str], failed: Mapping[str, int], status: str) -> Outcome:
+    if parcel.sop_instance in failed:
+        reason = failed[parcel.sop_instance]
+        text = f"refused with failure reason 0x{reason:04X}"
+        return Outcome(
+            parcel.file, judge_status(reason) if reason else "permanent", text, f"0x{reason:04X}"
+        )
+    if parcel.sop_instance in held:
+        return Outcome(parcel.file, "accepted", "", status)
+    return Outcome(parcel.file, "transient", "the answer does not name the object", status)
+
+
+def _items(body: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
+    return list(body.get(tag, {}).get("Value", []))
+
+
+def _text(item: Mapping[str, Any], tag: str) -> str:
+    """First value of an attribute as text, "" where it has none of the right form."""
+    attribute = item.get(tag)
+    values = attribute.get("Value") if isinstance(attribute, dict) else None
+    return str(values[0]) if isinstance(values, list) and values else ""

@@ -1,0 +1,289 @@
+"""Deliver: due deliveries to their destination, and the proof that they arrived.
+
+Everything that must survive a kill is in the journal: pending, the time of the next try, which files were
+taken, sent. A kill between sending and recording sends again, which is harmless, because UIDs are fixed.
+A fault of one delivery, of whatever kind, is that delivery's: it waits or is given up, the next one goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from node.backoff import wait_s
+from node.config.sections import Config, DestinationConfig
+from node.deliver.port import (
+    UNREACHABLE,
+    Destination,
+    Outcome,
+    Parcel,
+    Proof,
+    build,
+    parcels_in,
+)
+from node.errors import DamagedResult, IllegalTransition
+from node.events import SeriesEnded, StepFailed, described, trace_of, unheard
+from node.journal.file import is_damage
+from node.journal.journal import SUPERSEDED, Journal
+from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
+from node.journal.states import DeliveryEvent, DeliveryState, SeriesState
+
+RESOURCE_TRIES: Final = 5
+"""Tries when the peer itself answers "out of resources" (0xA7nn): Orthanc says so for a full disk,
+which passes, and for objects it will never take, which does not."""
+
+LONGEST_HOLD_S: Final = 30.0
+"""Longest time for which a peer that did not answer is left in peace by the deliveries behind the first."""
+
+WITHDRAWALS_S: Final = 2.0
+"""Time between two looks for superseded results; the look grows with their number over the years."""
+
+NOTES: Final = "withdrawals"
+"""Folder of rejection notes in the state folder."""
+
+_E, _D = DeliveryEvent, DeliveryState
+_GIVE_UP: Final = MappingProxyType(
+    {
+        _D.PENDING: _E.PERMANENT_FAILURE,
+        _D.WAITING: _E.TRIES_EXHAUSTED,
+        _D.SENT: _E.TRIES_EXHAUSTED,
+    }
+)
+_HIDDEN: Final = Proof("not_offered", "a withdrawal is not asked for: who acts on it may hide it")
+
+
+@dataclass(slots=True)
+class Deliver:
+    """The deliveries of one destination; each destination has its own, so that a dead one holds up
+    no other. `spread` gives 0…1 for the jitter; `now` seconds since 1970; `notes` is the folder of
+    rejection notes.
+    """
+
+    journal: Journal
+    config: DestinationConfig
+    destination: Destination
+    now: Callable[[], float]
+    spread: Callable[[], float]
+    notes: Path
+    held_at: float = 0.0
+    hold_until: float = 0.0
+    looked_at: float = 0.0
+    told: Callable[[object], None] = unheard
+
+    def run_once(self) -> int:
+        """Act on every due delivery once; returns how many moved."""
+        moved = 0
+        for row in (
+            () if self._held() else self.journal.deliveries_due(self.now(), self.config.name)
+        ):
+            if self._held():
+                break
+            try:
+                moved += self._act(row)
+            except IllegalTransition:
+                continue  # superseded meanwhile
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this delivery's
+                with suppress(IllegalTransition):
+                    self._put_off(row, error)
+        return moved + self._withdrawals()
+
+    def _held(self) -> bool:
+        """Whether the destination is left in peace; not after a clock that was set back."""
+        return self.held_at <= self.now() < self.hold_until
+
+    def _withdrawals(self) -> int:
+        """Make the withdrawals that are wanted since the last look; returns how many."""
+        age_s = self.now() - self.looked_at
+        if not self.config.withdraw or 0.0 <= age_s < WITHDRAWALS_S:
+            return 0
+        self.looked_at = self.now()
+        return self.journal.open_withdrawals(self.config.name)
+
+    def _act(self, row: DeliveryRow) -> bool:
+        if row.kind == RESULT and row.because:
+            detail = {"reason": SUPERSEDED, "because": row.because}
+            self.journal.advance_delivery(row.id, _E.SUPERSEDED, detail=detail)
+            return True
+        if row.state is _D.WAITING:
+            self.journal.advance_delivery(row.id, _E.DUE)
+            row = replace(row, state=_D.PENDING, fault_tries=0)
+        try:
+            parcels = self._parcels(row)
+        except DamagedResult as error:
+            self._give_up(row, str(error))
+            return True
+        if row.state is _D.SENT:
+            return self._prove(row, parcels)
+        if self._send(row, parcels):
+            self._prove(replace(row, state=_D.SENT, fault_tries=0), parcels)
+        return True
+
+    def _parcels(self, row: DeliveryRow) -> tuple[Parcel, ...]:
+        """Files of the result, or the note that takes back what was delivered of it. Raises `DamagedResult`."""
+        if row.kind == RESULT or not row.because:
+            return parcels_in(row.folder, self.config.objects)
+        from node.deliver.withdrawal import note_of  # noqa: PLC0415 - it encodes, and is seldom needed
+
+        files = next(
+            d.accepted
+            for d in self.journal.deliveries_of(row.series)
+            if (d.result_id, d.destination, d.kind) == (row.result_id, row.destination, RESULT)
+        )
+        created = datetime.fromtimestamp(self.now(), UTC).astimezone()
+        note = note_of(row.folder, row.because, files or self.config.objects, self.notes, created)
+        return (note,)
+
+    # --- sending ---
+
+    def _send(self, row: DeliveryRow, parcels: Sequence[Parcel]) -> bool:
+        """Send what was neither taken nor refused before; True when the peer has every object."""
+        settled = {*row.accepted, *row.refused}
+        open_parcels = [p for p in parcels if p.file not in settled]
+        outcomes = self.destination.send(open_parcels) if open_parcels else ()
+        accepted = (*row.accepted, *(o.file for o in outcomes if o.answer == "accepted"))
+        final = [o for o in outcomes if o.answer == "permanent"]
+        refused = {**row.refused, **{o.file: _words(o) for o in final}}
+        self.journal.record_outcomes(row.id, accepted, refused)
+        later = [o for o in outcomes if o.answer == "transient"]
+        detail: dict[str, object] = {
+            "reason": _reason(refused | {o.file: _words(o) for o in later}, accepted),
+            "objects": len(parcels),
+        }
+        if later:
+            self._wait(row, _E.TRANSIENT_FAILURE, detail, self._limit(later))
+            if all(o.status in UNREACHABLE for o in outcomes):
+                self._hold(row.tries + 1)
+        elif refused:
+            self.journal.advance_delivery(row.id, _E.PERMANENT_FAILURE, detail=detail)
+        else:
+            self.journal.advance_delivery(
+                row.id, _E.PEER_ACCEPTED, detail={"objects": len(parcels)}
+            )
+        return not later and not refused
+
+    def _wait(
+        self, row: DeliveryRow, event: DeliveryEvent, detail: Mapping[str, object], limit: int
+    ) -> None:
+        tries = row.tries + 1
+        next_try_at = self.now() + self._wait_s(tries)
+        self.journal.advance_delivery(row.id, event, detail=detail, next_try_at=next_try_at)
+        if tries >= limit:
+            reason = f"given up after {tries} tries: {detail['reason']}"
+            self.journal.advance_delivery(row.id, _E.TRIES_EXHAUSTED, detail={"reason": reason})
+
+    def _limit(self, later: Sequence[Outcome]) -> int:
+        no_resources = all(o.status.startswith("0xA7") for o in later)
+        return min(self.config.max_tries, RESOURCE_TRIES) if no_resources else self.config.max_tries
+
+    # --- proof ---
+
+    def _prove(self, row: DeliveryRow, parcels: Sequence[Parcel]) -> bool:
+        """Ask whether what was sent has arrived; False when there was no answer that says so."""
+        proof = _HIDDEN if row.kind == WITHDRAWAL else self.destination.prove(parcels)
+        detail = {"reason": proof.text}
+        if proof.value == "unknown":
+            self._ask_later(row, proof)
+            return False
+        if proof.value == "missing":
+            missing = proof.missing or tuple(p.file for p in parcels)
+            self.journal.record_outcomes(
+                row.id, [p.file for p in parcels if p.file not in missing], {}
+            )
+            self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
+            return True
+        event = _E.PROOF_FOUND if proof.value == "found" else _E.NO_PROOF_OFFERED
+        self.journal.advance_delivery(row.id, event, detail=detail)
+        series = self.journal.series(row.series)
+        if row.kind == RESULT and series.state is SeriesState.DELIVERED:
+            seconds = round(max(0.0, self.now() - series.last_at), 2)
+            self.told(SeriesEnded(row.series.series, series.state, "", seconds))
+        return True
+
+    def _ask_later(self, row: DeliveryRow, proof: Proof) -> None:
+        """Keep the delivery as sent and ask again; the objects are not sent again for want of an answer."""
+        asked = row.fault_tries + 1
+        if asked >= self.config.max_tries:
+            self._give_up(
+                row,
+                f"every object was taken, but {asked} questions brought no proof: {proof.text}; "
+                "`lumbar-node retry` begins again, prove = false at the destination does without proof",
+            )
+            return
+        reason = f"every object was taken, and none is proved yet: {proof.text}"
+        self.journal.defer_delivery(row.id, reason, self.now() + self._wait_s(asked))
+        if proof.status in UNREACHABLE:
+            self._hold(asked)
+
+    # --- faults ---
+
+    def _put_off(self, row: DeliveryRow, error: Exception) -> None:
+        """Put off a delivery for a fault that is none of the destination's; after `max_tries` it is given up."""
+        if is_damage(error):
+            raise error
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        reason = place + described(error)
+        step = f"deliver {self.config.name}"
+        self.told(StepFailed(step, f"{reason}, result {row.result_id}", trace_of(error)))
+        now = next(d for d in self.journal.deliveries_of(row.series) if d.id == row.id)
+        faults = now.fault_tries + 1
+        if faults >= self.config.max_tries and now.state in _GIVE_UP:
+            self._give_up(now, f"given up after {faults} tries: {reason}")
+        else:
+            self.journal.defer_delivery(row.id, reason, self.now() + self._wait_s(faults))
+
+    def _give_up(self, row: DeliveryRow, reason: str) -> None:
+        self.journal.advance_delivery(row.id, _GIVE_UP[row.state], detail={"reason": reason})
+
+    def _hold(self, tries: int) -> None:
+        self.held_at = self.now()
+        self.hold_until = self.held_at + min(self._wait_s(tries), LONGEST_HOLD_S)
+
+    def _wait_s(self, tries: int) -> float:
+        given = self.config
+        return wait_s(tries, given.first_wait_seconds, given.max_wait_seconds, self.spread())
+
+
+def _words(outcome: Outcome) -> str:
+    """What was answered, with its code where the words do not hold it."""
+    code = "" if outcome.status in outcome.text else outcome.status
+    return ": ".join(filter(None, (code, outcome.text)))
+
+
+def _reason(bad: Mapping[str, str], accepted: Sequence[str]) -> str:
+    """One line: what was not taken and why, the same reason once, and what was."""
+    files: dict[str, list[str]] = {}
+    for file, words in bad.items():
+        files.setdefault(words, []).append(file)
+    lines = [f"{', '.join(names)}: {words}" for words, names in files.items()]
+    return "; ".join([*lines, *([f"taken: {', '.join(accepted)}"] if accepted else [])])
+
+
+def steps(
+    config: Config,
+    journal: Journal,
+    now: Callable[[], float],
+    spread: Callable[[], float],
+    told: Callable[[object], None] = unheard,
+) -> tuple[Deliver, ...]:
+    """One `Deliver` per configured destination; what goes to no configured one is given up first."""
+    close_unconfigured(journal, [d.name for d in config.destinations])
+    notes = config.node.state / NOTES
+    return tuple(
+        Deliver(journal, d, build(d, config.node.ae_title), now, spread, notes, told=told)
+        for d in config.destinations
+    )
+
+
+def close_unconfigured(journal: Journal, names: Sequence[str]) -> int:
+    """Give up deliveries to destinations that are no longer configured; returns how many."""
+    lost = [d for d in journal.deliveries_in(*_GIVE_UP) if d.destination not in names]
+    for row in lost:
+        reason = f'destination "{row.destination}" is no longer configured'
+        event = _E.NO_PROOF_OFFERED if row.state is _D.SENT else _GIVE_UP[row.state]
+        journal.advance_delivery(row.id, event, detail={"reason": reason})
+    return len(lost)

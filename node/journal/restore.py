@@ -1,0 +1,114 @@
+"""What a new journal gets back: results from their folders, and what a damaged one still says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from node.errors import StateRefused
+from node.journal import file as journal_file
+from node.journal.instances import InstanceTable
+from node.journal.rows import ResultRow, SeriesKey
+
+_Row = Mapping[str, Any]
+_KEPT: Final = ("job", "job_event", "promotion")
+"""Tables that no file gives back."""
+
+
+class RestoreTable(InstanceTable):
+    """Rows that come from somewhere else than from what the node does."""
+
+    def restore_result(self, key: SeriesKey, result: ResultRow) -> bool:
+        """Record a result without deliveries; False when its series is unknown or it is known already."""
+        with self._writing() as db:
+            series_id = self._series_id(db, key)
+            if series_id is None:
+                return False
+            told = {
+                "result_id": result.result_id, "series_id": series_id, "folder": self._kept(result.folder),
+                "model_digest": result.model_digest, "attempt": result.attempt, "created_at": result.created_at,
+                "superseded_by": result.superseded_by, "superseded_because": result.superseded_because,
+            }  # fmt: skip
+            return _insert(db, "result", told)
+
+    def take_over(self, damaged: Path) -> dict[str, int]:
+        """Take from a damaged journal what no file says, as far as it can be read; returns rows by table.
+
+        Jobs and the bundle in service as they were; deliveries of results that are known here and why
+        such results are superseded; the reasons of quarantined objects.
+        """
+        with _readable(damaged) as old, self._writing() as db:
+            taken = {
+                table: sum(_insert(db, table, row) for row in _rows(old, table)) for table in _KEPT
+            }
+            taken["delivery"] = sum(
+                _insert(db, "delivery", {k: v for k, v in row.items() if k != "id"})
+                for row in _rows(old, "delivery")
+            )
+            taken["result"] = sum(_complete(db, row) for row in _rows(old, "result"))
+            taken["quarantined"] = sum(_explain(db, row) for row in _rows(old, "instance"))
+            return taken
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open a journal that may be damaged; None when it cannot even be opened."""
+    try:
+        connection = journal_file.for_reading(path)
+    except (OSError, sqlite3.Error, StateRefused):
+        yield None
+        return
+    with closing(connection):
+        yield connection
+
+
+def _rows(old: sqlite3.Connection | None, table: str) -> Iterator[dict[str, Any]]:
+    """Rows of one table, up to the first that cannot be read."""
+    if old is None:
+        return
+    try:
+        for row in old.execute(f"SELECT * FROM {table} ORDER BY rowid"):
+            yield dict(row)
+    except sqlite3.Error:
+        return
+
+
+def _insert(db: sqlite3.Connection, table: str, row: _Row) -> bool:
+    """Insert the columns that are known here; False when the row does not fit."""
+    known = [r["name"] for r in db.execute(f"PRAGMA table_info({table})")]
+    names = [name for name in known if name in row]
+    places = ", ".join("?" * len(names))
+    try:
+        cursor = db.execute(
+            f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})",
+            [row[name] for name in names],
+        )
+    except sqlite3.Error:  # it names a row that is gone, or holds what a page of noise held
+        return False
+    return cursor.rowcount == 1
+
+
+def _complete(db: sqlite3.Connection, row: _Row) -> bool:
+    cursor = db.execute(
+        "UPDATE result SET attempt = ?, superseded_because = ? WHERE result_id = ?",
+        (row.get("attempt", 0), row.get("superseded_because", ""), row.get("result_id")),
+    )
+    # A result is a forced one when its series was asked for more of them than it has.
+    db.execute(
+        "UPDATE series SET forced = max(forced, ?)"
+        " WHERE id = (SELECT series_id FROM result WHERE result_id = ?)",
+        (row.get("attempt", 0), row.get("result_id")),
+    )
+    return cursor.rowcount == 1
+
+
+def _explain(db: sqlite3.Connection, row: _Row) -> bool:
+    cursor = db.execute(
+        "UPDATE instance SET reason = ? WHERE sop_instance = ? AND digest = ? AND state = 'quarantined'"
+        " AND ? = 'quarantined'",
+        (row.get("reason"), row.get("sop_instance"), row.get("digest"), row.get("state")),
+    )
+    return cursor.rowcount == 1

@@ -1,0 +1,242 @@
+"""Which bundle is in service: installed ones, promotion, and the way back.
+
+A promoted bundle is a copy below the state folder, verified and tried before one row of the journal puts
+it into service. Workers look at that row between two series.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from model.bundle import load as bundle
+from model.errors import BundleError
+from node.errors import DiskFull, PromotionRefused
+from node.journal.jobs import PROMOTED, ROLLED_BACK
+from node.journal.journal import Journal
+from node.journal.rows import JobRow, Promotion
+from node.journal.states import JobState
+from node.models.retraining import Place
+
+MODELS: Final = "models"
+_FILES: Final = (bundle.CARD, bundle.WEIGHTS, bundle.LEVEL_WEIGHTS, bundle.ROOTS_WEIGHTS)
+_PART: Final = ".part-"
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+"""What a name or version may be that becomes part of a folder's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where bundles are: the state folder, the journal, and the configured bundle (None: the shipped)."""
+
+    state: Path
+    journal: Journal
+    configured: Path | None
+
+    @property
+    def fallback(self) -> Path:
+        """The bundle that serves when none was promoted."""
+        return self.configured or bundle.default_path()
+
+    @property
+    def in_service(self) -> Path:
+        """Folder of the bundle in service."""
+        return self.journal.folder_in_service(self.configured) or bundle.default_path()
+
+    @property
+    def models(self) -> Path:
+        """Folder of the installed bundles."""
+        return self.state / MODELS
+
+    def installed(self) -> list[Path]:
+        """Folders of the installed bundles, by name."""
+        if not self.models.is_dir():
+            return []
+        return sorted(p for p in self.models.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks, and why; both go into the journal."""
+
+    by: str
+    reason: str
+
+
+def folder_name(card: Mapping[str, Any]) -> str:
+    """`<name>-<version>-<digest12>`. Raises `BundleError` for words that are no part of a file name."""
+    for key in ("name", "version"):
+        if not _WORD.fullmatch(str(card[key])):
+            raise BundleError(
+                f"the card's {key} {card[key]!r} cannot name a folder; use letters, digits and . _ + -"
+            )
+    return f"{card['name']}-{card['version']}-{card['digest'][:12]}"
+
+
+def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
+    """Copy a bundle below `models` and verify the copy; returns its folder and card.
+
+    A bundle that is there and whole is left; a damaged one is replaced.
+
+    Raises:
+        BundleError: the source or the copy is not what its card says.
+        DiskFull: no room for the copy.
+    """
+    card = bundle.read_card(source)
+    place, part = models / folder_name(card), models / f"{_PART}{folder_name(card)}"
+    if source.resolve() == place.resolve() or _whole(place, card["digest"]):
+        return place, card
+    with _room(part):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name in _FILES:
+            if (source / name).exists():
+                _copy(source / name, part / name)
+        if bundle.read_card(part)["digest"] != card["digest"]:
+            raise BundleError(f"{source} changed while it was copied; ask again")
+        shutil.rmtree(place, ignore_errors=True)
+        part.rename(place)
+        _sync(models)
+    return place, card
+
+
+def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = None) -> Promotion:
+    """Put a bundle into service; `job` is the retraining that proposed it.
+
+    Raises:
+        PromotionRefused: it is in service already, or the job did not propose it against what is.
+        BundleError: it is damaged, or cannot be loaded.
+        DiskFull: no room for the copy.
+    """
+    seen = shelf.journal.promotion()
+    current = _digest_in_service(shelf, seen)
+    card = bundle.read_card(source)
+    if card["digest"] == current and _whole(shelf.in_service, current):
+        raise PromotionRefused(f"{card['name']} {card['version']} is in service already")
+    if job is not None:
+        _proposed(job, card, current)
+    place, card = install(source, shelf.models)
+    _tried(place)
+    seen_id = 0 if seen is None else seen.id
+    row = _row(PROMOTED, place, card, current, request)
+    job_id = None if job is None else job.id
+    return shelf.journal.record_promotion(
+        replace(row, before_id=seen_id or None, job_id=job_id), seen_id
+    )
+
+
+def rollback(shelf: Shelf, request: Request) -> Promotion:
+    """Return to the bundle that was in service before the present one.
+
+    Raises:
+        PromotionRefused: the configured bundle is in service.
+        BundleError: the bundle to return to is damaged or gone.
+    """
+    seen = shelf.journal.promotion()
+    if seen is None or seen.folder is None:
+        raise nothing_before()
+    target = shelf.journal.promotion_before(seen)
+    folder = None if target is None else target.folder
+    card = bundle.read_card(folder or shelf.fallback)
+    if target is not None and folder is not None and card["digest"] != target.digest:
+        raise BundleError(f"{folder} is another bundle than was promoted; restore it and ask again")
+    _tried(folder or shelf.fallback)
+    row = _row(ROLLED_BACK, folder, card, seen.digest, request)
+    before_id = None if target is None else target.before_id
+    return shelf.journal.record_promotion(replace(row, before_id=before_id), seen.id)
+
+
+def nothing_before() -> PromotionRefused:
+    """Say that no bundle was promoted."""
+    return PromotionRefused("the configured bundle is in service; there is nothing to return to")
+
+
+def candidate_of(state: Path, job: JobRow) -> Path:
+    """Folder of the bundle that a job proposes. Raises `PromotionRefused` when it proposes none."""
+    if job.state is not JobState.PROPOSED:
+        raise PromotionRefused(
+            f"job {job.id} is {job.state}; only a proposed candidate is promoted, look at `lumbar-node jobs show {job.id}`"
+        )
+    return Place.of(state, job.id).candidate
+
+
+def _digest_in_service(shelf: Shelf, seen: Promotion | None) -> str:
+    """Digest of the bundle in service; empty when it is a damaged one, which may be replaced."""
+    if seen is not None and seen.folder is not None:
+        return seen.digest
+    try:
+        return str(bundle.read_card(shelf.fallback)["digest"])
+    except BundleError:
+        return ""
+
+
+def _proposed(job: JobRow, card: Mapping[str, Any], current: str) -> None:
+    """Refuse what was not compared, or not with the model in service."""
+    told = {
+        "candidate": (card["digest"], "is not the bundle that was compared"),
+        "in_service": (current, "was compared with another model than the one in service now"),
+    }
+    for side, (digest, text) in told.items():
+        if job.outcome.get(side, {}).get("digest") != digest:
+            raise PromotionRefused(
+                f"the candidate of job {job.id} {text}; enqueue a new job, or promote its folder on your own judgement"
+            )
+
+
+def _row(
+    event: str, folder: Path | None, card: Mapping[str, Any], replaced: str, request: Request
+) -> Promotion:
+    """A row for the journal, which gives it number and time; nothing before it, no job."""
+    return Promotion(
+        0, 0.0, event, folder, str(card["name"]), str(card["version"]), card["digest"], replaced,
+        None, None, request.by, request.reason,
+    )  # fmt: skip
+
+
+def _tried(folder: Path) -> None:
+    """Load once, so that no worker is the first to find out that weights and card do not fit."""
+    bundle.load(folder, engine="torch", device="cpu")
+
+
+def _whole(place: Path, digest: str) -> bool:
+    try:
+        return bool(bundle.read_card(place)["digest"] == digest)
+    except BundleError:
+        return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as given, target.open("xb") as taken:
+        shutil.copyfileobj(given, taken)
+        taken.flush()
+        os.fsync(taken.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _room(part: Path) -> Iterator[None]:
+    """Leave no half of a copy behind, and tell a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFull(
+                f"{part.parent}: no room for the bundle; free space and ask again, nothing was changed"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,278 @@
+"""The job runner: retrainings of the journal, one at a time, each as a child process of `lumbar-train`.
+
+The child trains, compares and writes a folder; what it answers is recorded here. It never touches the
+journal, and nothing here puts a model into service.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from node.clock import Ages, Clock
+from node.errors import IllegalTransition
+from node.events import JobEnded, JobStarted
+from node.journal.journal import Journal
+from node.journal.rows import JobPlan, JobRow
+from node.journal.states import JobEvent, JobState
+from node.models import detached_process as child
+
+JOBS: Final = "jobs"
+TRAIN: Final = (sys.executable, "-m", "training")
+COMPARISON: Final = "comparison.json"
+CANDIDATE: Final = "candidate"
+COMPARING_S: Final = 2 * 3600.0
+"""Time for the comparison beyond the training's; a job that needs more is ended."""
+TAIL_BYTES: Final = 20_000
+VERDICTS: Final = {
+    "proposed": JobEvent.COMPARISON_PASSED,
+    "rejected": JobEvent.COMPARISON_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job's files lie: `log`, `lock`, and `out/` with run, candidate and comparison."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, state: Path, job_id: int) -> Place:
+        """Place of a job below the state folder."""
+        return cls(state / JOBS / str(job_id))
+
+    @property
+    def log(self) -> Path:
+        """What the training said, of all its starts."""
+        return self.folder / "log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the training while it lives."""
+        return self.folder / "lock"
+
+    @property
+    def out(self) -> Path:
+        """The training's own folder."""
+        return self.folder / "out"
+
+    @property
+    def candidate(self) -> Path:
+        """The bundle that is proposed."""
+        return self.out / CANDIDATE
+
+    def tail(self) -> list[str]:
+        """Last lines of the log that are not empty; none without a log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return []
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def arguments_of(command: Sequence[str], plan: JobPlan, place: Place) -> list[str]:
+    """Return the argument list of one start."""
+    found = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
+    found += ["--out", str(place.out), "--margin", repr(plan.margin)]
+    found += ["--max-minutes", repr(plan.max_hours * 60)]
+    for name in ("bundle", "recipe"):
+        if getattr(plan, name):
+            found += [f"--{name}", getattr(plan, name)]
+    return found
+
+
+def answer_of(place: Place) -> dict[str, Any] | None:
+    """Return what the comparison answered, without the single scores; None when there is none."""
+    try:
+        told = json.loads((place.out / COMPARISON).read_text(encoding="utf-8"))
+        if told["verdict"] not in VERDICTS:
+            return None
+        sides = {
+            side: {k: str(told[side][k]) for k in ("name", "version", "digest")}
+            for side in ("in_service", "candidate")
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    kept = {k: told[k] for k in ("verdict", "reasons", "notes", "rule", "table") if k in told}
+    return {**kept, **sides}
+
+
+def fault_of(code: int | None, lines: Sequence[str]) -> str:
+    """Say why a training ended without an answer. code: None when nobody saw its end."""
+    begin = "lumbar-train: "
+    told = next((x.removeprefix(begin) for x in lines[::-1] if x.startswith(begin)), None)
+    last = told or (lines[-1] if lines else "nothing in its log")
+    if code is None:
+        return f"killed while the node was away; last said: {last}"
+    if code < 0:
+        return f"killed by signal {-code}; last said: {last}"
+    return last if told or code == 3 else f"exit code {code}: {last}"
+
+
+def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
+    """Cancel a queued or running job and end its processes. Raises `UnknownJob`, `IllegalTransition`."""
+    row = journal.job(job_id)
+    detail = {"by": by, "reason": f"by {by}"}
+    found = journal.advance_job(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
+    if row.state is JobState.RUNNING and row.pid is not None:
+        child.end(row.pid, row.started, Place.of(state, job_id).lock)
+    return found
+
+
+@dataclass(slots=True)
+class JobRunner:
+    """Starts queued jobs, watches the one that runs, records its end.
+
+    configured: the configured bundle, None for the shipped one. free: bytes free on the state's disk,
+    which must stay above `least_free`, so that a training never stops the reception.
+    """
+
+    state: Path
+    journal: Journal
+    configured: Path | None
+    free: Callable[[], int]
+    least_free: int
+    clock: Clock
+    log: Callable[[object], None]
+    command: tuple[str, ...] = TRAIN
+    _child: subprocess.Popen[bytes] | None = None
+    _child_of: int = 0
+    _ages: Ages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ages = Ages(self.clock, anew=False)
+
+    def run_once(self) -> int:
+        """Act once; returns how many jobs moved."""
+        running = self.journal.jobs_in(JobState.RUNNING)
+        if self._child is not None and self._child_of not in {row.id for row in running}:
+            self._end_child()  # it was cancelled
+            return 1
+        if running:
+            return self._look_after(running[0])
+        queued = self.journal.jobs_in(JobState.QUEUED)
+        return self._start(queued[0]) if queued else 0
+
+    def stop(self) -> None:
+        """End the training in order: its job is queued again and goes on from its checkpoint."""
+        row = None if self._child is None else self.journal.job(self._child_of)
+        if row is None or row.state is not JobState.RUNNING:
+            self._end_child()
+        elif not self._look_after(row):
+            self._end_child()
+            self._record(row.id, JobEvent.NODE_STOPPED, {"reason": "the node was stopped"})
+
+    # --- start ---
+
+    def _start(self, row: JobRow) -> int:
+        place = Place.of(self.state, row.id)
+        if self.free() < self.least_free:
+            return self._record(row.id, JobEvent.FAULT, {"reason": self._disk()})
+        try:
+            place.folder.mkdir(parents=True, exist_ok=True)
+            lock = child.take(place.lock)
+        except OSError as error:
+            return self._record(row.id, JobEvent.FAULT, {"reason": _told(error, place)})
+        if lock is None:
+            return 0  # the training of an earlier life has not ended yet
+        chosen = row.plan.bundle or str(self.journal.folder_in_service(self.configured) or "")
+        plan = replace(row.plan, bundle=chosen)
+        try:
+            self._child = child.start(arguments_of(self.command, plan, place), place.log, lock)
+        except OSError as error:
+            return self._record(row.id, JobEvent.FAULT, {"reason": _told(error, place)})
+        finally:
+            child.release(lock)
+        self._child_of = row.id
+        pid = self._child.pid
+        try:
+            self.journal.start_job(row.id, pid, child.identity(pid), plan)
+        except IllegalTransition:  # cancelled in this very moment
+            self._end_child()
+            return 1
+        self.log(JobStarted(row.id, row.starts + 1))
+        return 1
+
+    # --- watch ---
+
+    def _look_after(self, row: JobRow) -> int:
+        place = Place.of(self.state, row.id)
+        code: int | None = None
+        if self._child is not None:
+            code = child.code_of(self._child)
+            alive = code is None
+        else:
+            alive = place.folder.is_dir() and child.held(place.lock)
+        why = self._limit(row) if alive else ""
+        if alive and not why:
+            return 0
+        if why:
+            self._kill(row, place)
+            moved = self._record(row.id, JobEvent.FAULT, {"reason": why})
+        else:
+            moved = self._conclude(row, place, code)
+        self._child = None
+        return moved
+
+    def _limit(self, row: JobRow) -> str:
+        """Say why a job that runs must end; empty when it may go on."""
+        if self.free() < self.least_free:
+            return self._disk()
+        limit_s = row.plan.max_hours * 3600 + COMPARING_S
+        if self._ages.of(row.id, row.state_at, row.state_at) > limit_s:
+            return f"more than {limit_s / 3600:g} hours"
+        return ""
+
+    def _disk(self) -> str:
+        return f"disk: {self.free() // 1_000_000} MB free, [receive] disk_low_mb is {self.least_free // 1_000_000}"
+
+    def _conclude(self, row: JobRow, place: Place, code: int | None) -> int:
+        answer = answer_of(place)
+        if answer is None or code not in {None, 0, 3}:
+            reason = fault_of(code, place.tail())
+            return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
+        event = VERDICTS[answer["verdict"]]
+        first, *more = answer.get("reasons") or [""]
+        told = {"reason": f"{first} (and {len(more)} more)" if more else first}
+        return self._record(row.id, event, told, answer)
+
+    def _record(
+        self,
+        job_id: int,
+        event: JobEvent,
+        detail: dict[str, Any],
+        outcome: dict[str, Any] | None = None,
+    ) -> int:
+        try:
+            state = self.journal.advance_job(job_id, event, detail=detail, outcome=outcome)
+        except IllegalTransition:  # cancelled meanwhile
+            return 1
+        self.log(JobEnded(job_id, state, str(detail.get("reason", ""))))
+        return 1
+
+    # --- end ---
+
+    def _kill(self, row: JobRow, place: Place) -> None:
+        if self._child is not None:
+            self._end_child()
+        elif row.pid is not None:
+            child.end(row.pid, row.started, place.lock)
+
+    def _end_child(self) -> None:
+        """Kill our child's group. It has not been waited for, so the number is still its own."""
+        if self._child is not None:
+            if child.code_of(self._child) is None:
+                child.kill_group(self._child.pid)
+            self._child.wait()
+            self._child = None
+
+
+def _told(error: OSError, place: Place) -> str:
+    return f"{error.filename or place.folder}: {error.strerror}"

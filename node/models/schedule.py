@@ -1,0 +1,185 @@
+"""The planned retraining: when it is due, and whether one is enqueued. It never trains by itself.
+
+APScheduler keeps time in memory only and its run does nothing but ask this module; what happened is in
+the journal. A time that passed while the node was down is made up for once, at the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from node.config.sections import ScheduleConfig
+from node.errors import JobRefused
+from node.events import StepFailed
+from node.journal.journal import Journal
+from node.journal.rows import JobPlan
+from node.journal.states import JobState
+
+BY_SCHEDULE: Final = "schedule"
+COMPARED: Final = (JobState.PROPOSED, JobState.REJECTED, JobState.PROMOTED)
+"""States of jobs that ran to their comparison."""
+DEFAULTS: Final = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+"""A run that is late is made, however late (the library's default drops it after one second)."""
+
+
+def trigger_of(cron: str) -> CronTrigger:
+    """Read five fields of cron in UTC. Raises `ValueError` with what to write instead."""
+    fields = cron.split()
+    if len(fields) != 5:
+        raise ValueError(f'"{cron}" has {len(fields)} fields, not five; write e.g. "0 3 * * sun"')
+    if any(c.isdigit() for c in fields[4].partition("/")[0]):
+        # The library counts from Monday, cron from Sunday.
+        raise ValueError(f'"{cron}": write the weekday as a name, mon to sun')
+    try:
+        return CronTrigger.from_crontab(cron, timezone=UTC)
+    except ValueError as error:
+        raise ValueError(f'"{cron}": {error}; write e.g. "0 3 * * sun"') from error
+
+
+def cases_below(data: Path) -> dict[str, str]:
+    """Digest of each prepared case of a folder, and of the folders directly in it, by its id.
+
+    A case is an `.npz` with its `.json` card; one whose card cannot be read counts by its bytes.
+    """
+    found = {}
+    for pattern in ("*.json", "*/*.json"):
+        for path in data.glob(pattern):
+            if path.with_suffix(".npz").exists():
+                found[path.stem] = _digest(path)
+    return dict(sorted(found.items()))
+
+
+def _digest(card: Path) -> str:
+    raw = card.read_bytes()
+    try:
+        told = json.loads(raw)["digest"]
+    except (ValueError, KeyError, TypeError):
+        told = hashlib.sha256(raw).hexdigest()
+    return str(told)[:12]
+
+
+def held_out_of(file: Path) -> frozenset[str]:
+    """Ids of the fixed held-out cases. Raises `JobRefused` when the file cannot be read."""
+    try:
+        return frozenset(json.loads(file.read_text(encoding="utf-8"))["cases"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JobRefused(
+            f"{file}: {type(error).__name__}, no list of held-out cases; write it with `lumbar-train held-out`"
+        ) from error
+
+
+def new_cases(now: Mapping[str, str], before: Mapping[str, str], held: frozenset[str]) -> list[str]:
+    """Ids of cases to train on that came or changed."""
+    return [name for name, digest in now.items() if name not in held and before.get(name) != digest]
+
+
+def plan_of(config: ScheduleConfig) -> JobPlan:
+    """Plan of the configured retraining. Raises `JobRefused` when data or held-out cases are missing."""
+    data = Path(config.data)
+    if not config.data or not data.is_dir():
+        raise JobRefused(f"[training.schedule] data {config.data!r} is no folder of prepared cases")
+    held_out_of(Path(config.held_out))
+    return JobPlan(
+        data=config.data,
+        held_out=config.held_out,
+        recipe=config.recipe,
+        margin=config.margin,
+        max_hours=config.max_hours,
+        cases=cases_below(data),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What a due time does. Times in seconds since 1970."""
+
+    config: ScheduleConfig
+    journal: Journal
+    now: Callable[[], float]
+    log: Callable[[object], None]
+
+    def run(self) -> None:
+        """Enqueue a retraining, or record why not. For APScheduler: its thread has its own connection."""
+        try:
+            self.due({})
+        finally:
+            self.journal.close()
+
+    def due(self, detail: Mapping[str, object]) -> str:
+        """Enqueue a retraining unless one is open or too little is new; returns what was recorded."""
+        event, told = self._decide()
+        self.journal.note_schedule(event, {"cron": self.config.cron, **detail, **told})
+        return event
+
+    def _decide(self) -> tuple[str, dict[str, object]]:
+        running = self.journal.open_jobs()
+        if running:
+            return "overlap", {"job": running[0].id, "reason": f"job {running[0].id} is open"}
+        try:
+            plan = plan_of(self.config)
+            held = held_out_of(Path(self.config.held_out))
+        except (JobRefused, OSError) as error:
+            self.log(StepFailed("schedule", str(error)))
+            return "refused", {"reason": str(error)}
+        compared = self.journal.jobs_in(*COMPARED)
+        before = compared[-1].plan.cases if compared else {}
+        fresh = new_cases(plan.cases, before, held)
+        wanted = self.config.minimum_new_cases
+        if len(fresh) < wanted:
+            told = f"{len(fresh)} new cases of {wanted} that are wanted"
+            return "nothing_new", {"new": len(fresh), "reason": told}
+        try:
+            job = self.journal.enqueue(plan, BY_SCHEDULE, alone=True)
+        except JobRefused as error:  # somebody was quicker
+            return "overlap", {"reason": str(error)}
+        return "enqueued", {"job": job.id, "new": len(fresh)}
+
+    def catch_up(self) -> datetime | None:
+        """Act once on times that passed while the node was down; returns the first, None if none did.
+
+        What the journal holds of this schedule says until when it was looked after. A schedule that is
+        new or was changed starts now.
+        """
+        noted = self.journal.schedule_events(1)
+        if not noted or noted[0].detail.get("cron") != self.config.cron:
+            self.journal.note_schedule("set", {"cron": self.config.cron})
+            return None
+        seen = datetime.fromtimestamp(math.floor(noted[0].at), UTC) + timedelta(seconds=1)
+        missed: datetime | None = trigger_of(self.config.cron).get_next_fire_time(None, seen)
+        if missed is None or missed.timestamp() > self.now():
+            return None
+        self.due({"missed": missed.isoformat()})
+        return missed
+
+    def start(self) -> Callable[[], None]:
+        """Catch up, then keep time in a thread; returns what ends it."""
+        self.catch_up()
+        scheduler = BackgroundScheduler(timezone=UTC, job_defaults=DEFAULTS)
+        scheduler.add_listener(
+            self._fault, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_MISSED
+        )
+        scheduler.add_job(
+            self.run, trigger_of(self.config.cron), id="retrain", replace_existing=True
+        )
+        scheduler.start()
+
+        def end() -> None:
+            scheduler.shutdown()  # waits for a run, which only asks the journal
+
+        return end
+
+    def _fault(self, event: Any) -> None:
+        error = getattr(event, "exception", None)
+        told = f"{type(error).__name__}: {error}" if error else "a planned time was left out"
+        self.log(StepFailed("schedule", told))

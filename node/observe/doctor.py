@@ -1,0 +1,280 @@
+"""`doctor`: compares the journal with what lies on disk; reads only, and never ends at what it finds.
+
+Whatever reads one file answers with a finding, not with an exception.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from node.durable import PART
+from node.journal.journal import Journal
+from node.journal.rows import InstanceRow, ResultRow, SeriesKey
+from node.observe.attention import attention
+from node.observe.explain import read_result
+from node.store.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
+
+NEW_S: Final = 60.0
+"""Age below which a file of a running node may be on its way into the journal."""
+REPORT_S: Final = 2.0
+"""Seconds between two lines about how far it is."""
+_FOR_OTHERS: Final = 0o007
+_ENTER: Final = 0o001
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that journal and disk do not agree on, or that needs a person, and what to do.
+
+    path: the first file, or the series, destination or step. count: how many there are of it.
+    """
+
+    kind: str
+    path: str
+    remedy: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How to look. quick: sizes instead of digests. progress: hears how far it is, now and then."""
+
+    state: Path
+    quick: bool = False
+    progress: Callable[[str], None] = lambda _: None
+
+
+def examine(journal: Journal, check: Check) -> list[Finding]:
+    """Compare rows with files, both ways, and every file with its digest; tell what needs a person.
+
+    Raises `JournalDamaged` when a page of the journal is.
+    """
+    journal.check_pages()
+    running = is_running(check.state)
+    return [
+        *_objects(journal, check),
+        *_unknown_objects(journal, check.state, running=running),
+        *_results(journal, check),
+        *_unknown_results(journal, check.state / RESULTS, running=running),
+        *_permissions(check.state),
+        *_attention(journal),
+    ]
+
+
+def is_running(state: Path) -> bool:
+    """Whether a node holds the lock of this state folder."""
+    try:
+        handle = os.open(state / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+# ---- objects -------------------------------------------------------------------------------------
+
+
+def _objects(journal: Journal, check: Check) -> Iterator[Finding]:
+    """Objects whose file is missing or is not what was received, per series."""
+    report = _Reporter(check.progress, "objects")
+    faults: dict[tuple[SeriesKey, str], list[Path]] = {}
+    for row in journal.all_instances():
+        report.one()
+        fault = _object_fault(row, quick=check.quick)
+        if fault:
+            faults.setdefault((row.series, fault), []).append(row.path)
+    for (key, fault), paths in faults.items():
+        kind = "object-missing" if fault == _MISSING else "object-damaged"
+        remedy = f"{fault}; send series {key.series or 'without a UID'} again"
+        yield Finding(kind, str(paths[0]), remedy, len(paths))
+
+
+_MISSING: Final = "the file is gone"
+
+
+def _object_fault(row: InstanceRow, *, quick: bool) -> str:
+    """What is wrong with an object's file, or ""."""
+    try:
+        size = row.path.stat().st_size
+        if size != row.bytes:
+            return f"{size} bytes, {row.bytes} were received"
+        # Of an object that came in a second transfer syntax the journal's digest names both.
+        if not quick and data_set_digest(row.path) != row.digest.partition("-")[0]:
+            return "other bytes than were received"
+    except FileNotFoundError:
+        return _MISSING
+    except Exception as error:  # noqa: BLE001 - a file that cannot be read is a finding
+        return f"cannot be read ({_fault(error)})"
+    return ""
+
+
+def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterator[Finding]:
+    known = journal.paths()
+    for area in (SPOOL, QUARANTINE):
+        # What is being received now has no row yet.
+        found = [p for p in _files(state / area) if p.suffix != PART or not running]
+        unknown = [p for p in found if str(p) not in known and not (running and _is_new(p))]
+        for path in unknown[:1]:
+            remedy = "not in the journal; the next start removes or adopts it"
+            yield Finding("object-unknown", str(path), remedy, len(unknown))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        Path(place) / name for place, _, names in os.walk(folder) for name in names
+    )  # os.walk passes over what it may not read
+
+
+def _is_new(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < NEW_S
+    except OSError:
+        return True  # gone meanwhile
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+def _results(journal: Journal, check: Check) -> Iterator[Finding]:
+    report = _Reporter(check.progress, "results")
+    for row in _all_results(journal):
+        report.one()
+        if not row.folder.is_dir():
+            if row.superseded_by:  # another took its place, so it may be removed
+                continue
+            yield Finding("result-missing", str(row.folder), f"lumbar-node retry {row.result_id}")
+            continue
+        damaged = [told for told in _result_faults(row.folder, quick=check.quick) if told]
+        if damaged:
+            remedy = (
+                f"{damaged[0]}; remove the folder and `lumbar-node retry {row.result_id} --force`"
+            )
+            yield Finding("result-damaged", str(row.folder), remedy, len(damaged))
+
+
+def _all_results(journal: Journal) -> list[ResultRow]:
+    return [r for row in journal.series_in() for r in journal.results_of(row.key)]
+
+
+def _result_faults(folder: Path, *, quick: bool) -> Iterator[str]:
+    """What is wrong with each file of a result, "" for a whole one."""
+    told = read_result(folder)
+    objects = told.get("objects")
+    if not isinstance(objects, list):
+        yield "result.json is missing, or cannot be read"
+        return
+    for one in objects:
+        yield _file_fault(folder, one, quick=quick)
+
+
+def _file_fault(folder: Path, told: Any, *, quick: bool) -> str:
+    path = folder
+    try:
+        path = folder / Path(told["file"]).name
+        size = path.stat().st_size
+        if size != told["bytes"]:
+            return f"{path.name} has {size} bytes, result.json says {told['bytes']}"
+        if quick:
+            return ""
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        return "" if found == told["sha256"] else f"{path.name} has other bytes than were written"
+    except FileNotFoundError:
+        return f"{path.name} is gone"
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"a file of it cannot be read ({_fault(error)})"
+
+
+def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterator[Finding]:
+    known = {str(r.folder) for r in _all_results(journal)}
+    for path in _folders(folder):
+        if str(path) in known or (running and _is_new(path)):
+            continue
+        unfinished = path.name.endswith(PART)
+        remedy = "unfinished; remove it" if unfinished else "of an outdated input; remove it"
+        yield Finding("result-unknown", str(path), remedy)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir())
+    except OSError:
+        return []
+
+
+# ---- the rest ------------------------------------------------------------------------------------
+
+
+def _permissions(state: Path) -> Iterator[Finding]:
+    """What users of the machine who are not in the node's group may read or enter."""
+    if not _mode(state) & _ENTER:
+        return
+    for path in (state, *_children(state)):
+        if _mode(path) & _FOR_OTHERS:
+            yield Finding("permissions", str(path), f"open to every user; chmod o= {path}")
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _attention(journal: Journal) -> Iterator[Finding]:
+    """What is stuck or kept apart. That a series is incomplete or failed is the series' affair: see `status`."""
+    for m in attention(journal):
+        if m.kind != "series" and m.state != "waiting":  # what waits for its time is in order
+            kind = f"{m.kind}-{m.state}" if m.kind in {"delivery", "withdrawal"} else m.kind
+            yield Finding(kind, m.subject, f"{m.reason}; {m.remedy}".removesuffix("; "), m.count)
+
+
+def _fault(error: Exception) -> str:
+    # The text of an unforeseen fault may quote the data set.
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+@dataclass(slots=True)
+class _Reporter:
+    """Tells every few seconds how many there were."""
+
+    say: Callable[[str], None]
+    what: str
+    count: int = 0
+    last: float = 0.0
+
+    def one(self) -> None:
+        self.count += 1
+        now = time.monotonic()
+        self.last = self.last or now
+        if now - self.last > REPORT_S:
+            self.last = now
+            self.say(f"{self.count} {self.what} compared")
+
+
+def finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """Findings for people."""
+    return [f"{_times(f)}{f.kind}: {f.path}: {f.remedy}" for f in findings]
+
+
+def _times(finding: Finding) -> str:
+    return f"{finding.count} × " if finding.count > 1 else ""

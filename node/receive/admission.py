@@ -1,0 +1,97 @@
+"""Who may associate, and when the disk is too full: pure decisions."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydicom.uid import UID
+
+from node.receive.wire import TRANSFER_SYNTAXES, Proposed, Request
+
+MB: Final = 1_000_000
+VERIFICATION: Final = "1.2.840.10008.1.1"
+_ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
+"""Results of a presentation context (PS3.8 table 9-18)."""
+
+
+def peer_allowed(address: str, networks: Sequence[str]) -> bool:
+    """Whether an address lies in one of the networks; without any everybody may connect."""
+    if not networks:
+        return True
+    try:
+        peer = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(peer, "ipv4_mapped", None)
+    return any((mapped or peer) in ipaddress.ip_network(n, strict=False) for n in networks)
+
+
+def called_allowed(called: str, own: str, others: Sequence[str]) -> bool:
+    """Whether the called AE title is one of ours; ours alone when none are configured."""
+    return called.strip() in (tuple(others) or (own,))
+
+
+def calling_allowed(calling: str, allowed: Sequence[str]) -> bool:
+    """Whether the calling AE title may send; everybody when none are configured."""
+    return not allowed or calling.strip() in allowed
+
+
+def is_storage(sop_class: str) -> bool:
+    """Whether a class may be stored: every storage class, private ones, and those newer than the dictionary.
+
+    A sender stops at the first object whose class is not accepted, so the images behind a private
+    report would not come. What the node cannot use it keeps.
+    """
+    known = UID(sop_class)
+    if not known.type:
+        return bool(sop_class)
+    return known.type == "SOP Class" and "Storage" in known.name and "Commitment" not in known.name
+
+
+def answers(request: Request) -> dict[int, tuple[int, str]]:
+    """Result and transfer syntax for each proposed presentation context, in our order of preference."""
+    return {proposed.id: _answer(proposed) for proposed in request.contexts}
+
+
+def _answer(proposed: Proposed) -> tuple[int, str]:
+    offered = proposed.transfer_syntaxes
+    first = offered[0] if offered else ""
+    verification = proposed.abstract_syntax == VERIFICATION
+    if not verification and not is_storage(proposed.abstract_syntax):
+        return _NO_ABSTRACT_SYNTAX, first
+    for syntax in TRANSFER_SYNTAXES:
+        if syntax in offered:
+            return _ACCEPTED, syntax
+    # One that is not known is stored as it is, and what cannot be decoded is named later.
+    foreign = next((s for s in offered if _is_foreign(s)), "")
+    return (_ACCEPTED, foreign) if foreign else (_NO_TRANSFER_SYNTAX, first)
+
+
+def _is_foreign(syntax: str) -> bool:
+    known = UID(syntax)
+    return known.is_valid and known.type in {"", "Transfer Syntax"}
+
+
+def only_verification(request: Request) -> bool:
+    """Whether a peer wants nothing but C-ECHO."""
+    return bool(request.contexts) and all(
+        c.abstract_syntax == VERIFICATION for c in request.contexts
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DiskGate:
+    """Closed below the low mark, open again from the high mark, so that it does not flutter."""
+
+    low_bytes: int
+    high_bytes: int
+    closed: bool = False
+
+    def seen(self, free_bytes: int) -> DiskGate:
+        """Return the gate after a look at the free space."""
+        if free_bytes < self.low_bytes:
+            return replace(self, closed=True)
+        return replace(self, closed=False) if free_bytes >= self.high_bytes else self

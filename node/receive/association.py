@@ -1,0 +1,370 @@
+"""One connection to the listener, from its first byte to its end, in a thread of its own.
+
+Reads PDUs with deadlines and hands messages to the service; what the service decides is sent back. No
+peer, whatever it sends or does not send, raises anything out of here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from node.events import described
+from node.receive import wire
+from node.receive.limits import Pace
+from node.receive.wire import Command, Malformed, Refusal, Request
+from node.store.incoming import Arrival
+
+SUCCESS: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700
+UNRECOGNIZED_OPERATION: Final = 0x0211
+
+REQUEST_S: Final = 10.0
+"""Time from the connection to the last byte of the association request."""
+LINGER_S: Final = 0.5
+"""Time for the peer to close behind the last word, and again to read it before it is closed here."""
+LONGEST_COMMAND: Final = 1 << 14
+"""Bytes of a command set; the longest that is used has a few hundred."""
+_DRAIN: Final = 1 << 16
+_CLOSED_BY_PEER: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""Linux tells of a half-closed connection; elsewhere of a closed one."""
+
+Outcome = Literal["released", "aborted", "closed"]
+_GONE: Final = "the peer closed the connection without a release"
+_GONE_EARLY: Final = "the peer closed the connection inside its association request"
+
+
+class _End(Exception):
+    """The connection is over. last: what is still sent to the peer."""
+
+    def __init__(self, outcome: Outcome, reason: str, last: bytes = b"") -> None:
+        super().__init__(reason)
+        self.outcome, self.reason, self.last = outcome, reason, last
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the service says to a request: a refusal with its reason, or an answer per context id.
+
+    contexts: result (PS3.8 table 9-18) and transfer syntax.
+    """
+
+    contexts: dict[int, tuple[int, str]]
+    refusal: Refusal | None = None
+    reason: str = ""
+
+
+class Service(Protocol):
+    """What an association serves."""
+
+    def judge(self, connection: Connection, request: Request) -> Verdict:
+        """Let a peer in, with a slot, or not."""
+        ...
+
+    def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
+        """Begin to take the data set of a C-STORE."""
+        ...
+
+    def store(
+        self, connection: Connection, command: Command, syntax: str, arrival: Arrival
+    ) -> tuple[int, str]:
+        """Keep a whole data set; returns status and comment."""
+        ...
+
+    def drop(self) -> Arrival:
+        """Take a data set that is not wanted."""
+        ...
+
+    def refused(self, connection: Connection, reason: str) -> None:
+        """Hear that a connection ended before there was an association."""
+        ...
+
+    def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
+        """Hear that an association is over; its slot is free from now on."""
+        ...
+
+    def left(self, connection: Connection) -> None:
+        """Hear that the connection's thread ends."""
+        ...
+
+
+@dataclass(slots=True)
+class _Message:
+    """A message that has begun."""
+
+    context: int
+    raw: bytearray
+    command: Command | None = None
+    arrival: Arrival | None = None
+
+
+class Connection:
+    """One accepted TCP connection. idle_s, least_rate: see `Pace` and [receive] in the configuration."""
+
+    def __init__(
+        self, link: socket.socket, address: str, service: Service, idle_s: float, least_rate: float
+    ) -> None:
+        self.address, self.calling = address, ""
+        self.stored = self.same = self.messages = 0
+        self._link, self._service, self._idle_s = link, service, idle_s
+        self._request_s = min(REQUEST_S, idle_s)
+        self._began, self._pace = time.monotonic(), Pace(least_rate)
+        self._answers: dict[int, tuple[int, str]] = {}
+        self._message: _Message | None = None
+        self._buffer = bytearray(wire.MAX_PDU)
+        self._associated, self._ending = False, ""
+        self._thread = threading.Thread(target=self._run, name=f"from {address}", daemon=True)
+
+    @property
+    def associated(self) -> bool:
+        """Whether there is an association, not yet ended."""
+        return self._associated
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end; for one that has not begun there is nothing to wait for."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def behind_s(self) -> float:
+        """Seconds behind the slowest rate."""
+        return self._pace.behind_s()
+
+    def gone(self) -> bool:
+        """Whether the peer has closed the connection, even if it sent something before."""
+        try:
+            waiting = select.poll()
+            waiting.register(self._link, _CLOSED_BY_PEER)
+            return bool(waiting.poll(0))
+        except (OSError, ValueError):
+            return True  # closed here already
+
+    def end(self, reason: str) -> None:
+        """Abort it, from any thread; returns at once."""
+        self._ending = reason
+        with contextlib.suppress(OSError):
+            self._link.shutdown(socket.SHUT_RD)  # its own thread wakes up and says farewell
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except _End as end:
+            self._finish(end)
+        except Malformed as error:
+            last = wire.abort(wire.INVALID_PARAMETER)
+            self._finish(_End("aborted", f"{self._where()}{error}", last))
+        except OSError as error:
+            self._finish(_End("closed", error.strerror or type(error).__name__))
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends this association, no other
+            self._finish(_End("aborted", described(error), wire.abort()))
+        finally:
+            self._link.close()
+            self._service.left(self)
+
+    def _finish(self, end: _End) -> None:
+        if self._message is not None and self._message.arrival is not None:
+            self._message.arrival.close()
+        if self._ending:
+            end = _End("aborted", self._ending, wire.abort())
+        if self._associated:
+            nothing = all(result for result, _ in self._answers.values())
+            asked = "none of the services it asked for is offered; " if nothing else ""
+            self._service.ended(self, end.outcome, asked + end.reason)
+        else:
+            self._service.refused(self, end.reason)
+        if end.last:
+            self._farewell(end.last)
+
+    def _farewell(self, last: bytes) -> None:
+        """Send the last word and leave the closing to the peer (PS3.8 section 9.2, state 13), for a while.
+
+        Closing on unread bytes would take the last word back, and some senders take a connection that
+        closes behind a rejection for a broken one.
+        """
+        with contextlib.suppress(OSError):
+            self._link.settimeout(LINGER_S)
+            self._link.sendall(last)
+            if not self._drained():
+                self._link.shutdown(socket.SHUT_WR)
+                self._drained()
+
+    def _drained(self) -> bool:
+        """Throw away what still comes; whether the peer has closed in time."""
+        ends_at = time.monotonic() + LINGER_S
+        with contextlib.suppress(TimeoutError):
+            while (left := ends_at - time.monotonic()) > 0:
+                self._link.settimeout(left)
+                if not self._link.recv(_DRAIN):
+                    return True
+        return False
+
+    def _serve(self) -> None:
+        self._establish()
+        self._pace.restart()
+        while True:
+            self._read_pdu()
+
+    def _where(self) -> str:
+        return "" if self._associated else "not an association request: "
+
+    # ---- reading ----
+
+    def _left_s(self) -> float:
+        if self._associated:
+            return self._idle_s - self._pace.behind_s()
+        return self._began + self._request_s - time.monotonic()
+
+    def _fill(self, view: memoryview, *, eof: str | None = None) -> None:
+        """Read until the view is full. Raises `_End` at the deadline, at the peer's end, at ours."""
+        while view:
+            left = self._left_s()
+            if left <= 0:
+                raise self._late()
+            self._link.settimeout(left)
+            self._pace.waits()
+            try:
+                count = self._link.recv_into(view)
+            except TimeoutError:
+                raise self._late() from None
+            if not count:
+                gone = _GONE if self._associated else _GONE_EARLY
+                raise _End("closed", gone if eof is None else eof)
+            self._pace.came(count)
+            view = view[count:]
+
+    def _late(self) -> _End:
+        if not self._associated:
+            reason = f"no whole association request within {self._request_s:g} s"
+        elif self._message is None:
+            reason = f"silent for {self._idle_s:g} s, [receive] idle_seconds"
+        else:
+            reason = f"{self._idle_s:g} s behind the slowest rate, [receive] least_kb_per_second"
+        return _End("aborted", reason, wire.abort())
+
+    def _header(self, *, eof: str | None = None) -> tuple[int, int]:
+        """Type and length of the next PDU."""
+        raw = memoryview(self._buffer)[: wire.HEADER_BYTES]
+        self._fill(raw[:1], eof=eof)
+        if not wire.ASSOCIATE_RQ <= raw[0] <= wire.ABORT:
+            reason = f"{self._where()}no PDU begins with 0x{raw[0]:02X}"
+            raise _End("aborted", reason, wire.abort(wire.UNRECOGNIZED_PDU))
+        self._fill(raw[1:])
+        kind, length = wire.header(raw)
+        if length > wire.LARGEST_PDU:
+            raise Malformed(f"a PDU of {length} bytes")
+        return kind, length
+
+    def _body(self, length: int) -> memoryview:
+        if length > len(self._buffer):
+            self._buffer = bytearray(length)
+        body = memoryview(self._buffer)[:length]
+        self._fill(body)
+        return body
+
+    # ---- the association ----
+
+    def _establish(self) -> None:
+        """Read the request and answer it. Raises `_End` for one that is not let in."""
+        kind, length = self._header(eof="")
+        if kind == wire.ABORT:
+            raise _End("closed", "aborted by the peer before its association request")
+        if kind != wire.ASSOCIATE_RQ:
+            reason = f"{self._where()}a PDU of type {kind}"
+            raise _End("aborted", reason, wire.abort(wire.UNEXPECTED_PDU))
+        request = wire.request(bytes(self._body(length)))
+        self.calling = request.calling
+        verdict = self._service.judge(self, request)
+        if verdict.refusal is not None:
+            raise _End("aborted", verdict.reason, wire.reject(verdict.refusal))
+        self._answers, self._associated = verdict.contexts, True
+        self._send(wire.accept(request, verdict.contexts))
+
+    def _send(self, raw: bytes) -> None:
+        self._link.settimeout(self._idle_s)
+        self._link.sendall(raw)
+
+    def _read_pdu(self) -> None:
+        kind, length = self._header()
+        if kind == wire.P_DATA:
+            if self._message is None:
+                self._pace.restart()  # the pause before a message is not its slowness
+            for context, control, fragment in wire.fragments(self._body(length)):
+                self._take(context, control, fragment)
+            return
+        body = self._body(length)
+        if kind == wire.RELEASE_RQ:
+            raise _End("released", "", wire.released())
+        if kind == wire.ABORT:
+            source = "user" if length < 4 or body[2] == 0 else "provider"
+            raise _End(
+                "aborted", f"by the peer's service {source}, reason {bytes(body[3:4]).hex()}"
+            )
+        raise _End(
+            "aborted", f"a PDU of type {kind} in an association", wire.abort(wire.UNEXPECTED_PDU)
+        )
+
+    def _take(self, context: int, control: int, fragment: memoryview) -> None:
+        """Take one fragment; answers the message that it completes."""
+        if context not in self._answers or self._answers[context][0] != 0:
+            raise Malformed(f"presentation context {context} was not accepted")
+        message = self._message
+        if message is None:
+            message = self._message = _Message(context, bytearray())
+        if message.context != context or bool(control & 1) != (message.command is None):
+            raise Malformed("fragments of two messages are mixed")
+        if message.command is None:
+            self._take_command(message, fragment, last=bool(control & 2))
+        elif message.arrival is not None:
+            self._take_data(message, message.arrival, fragment, last=bool(control & 2))
+
+    def _take_command(self, message: _Message, fragment: memoryview, *, last: bool) -> None:
+        message.raw += fragment
+        if len(message.raw) > LONGEST_COMMAND:
+            raise Malformed(f"a command set of more than {LONGEST_COMMAND} bytes")
+        if not last:
+            return
+        command = message.command = wire.command(bytes(message.raw))
+        if command.field & wire.RESPONSE:
+            raise Malformed(f"a response (command field 0x{command.field:04X}) to no request")
+        if not command.has_data:
+            self._answer(message, command)
+        elif command.field == wire.C_STORE_RQ:
+            syntax = self._answers[message.context][1]
+            message.arrival = self._service.begin(self, command, syntax)
+        else:
+            message.arrival = self._service.drop()
+
+    def _take_data(
+        self, message: _Message, arrival: Arrival, fragment: memoryview, *, last: bool
+    ) -> None:
+        arrival.write(fragment)
+        if arrival.too_long:
+            raise _End("aborted", arrival.refusal, wire.abort())
+        if last and message.command is not None:
+            self._answer(message, message.command)
+
+    def _answer(self, message: _Message, command: Command) -> None:
+        status, comment = SUCCESS, ""
+        if command.field == wire.C_STORE_RQ:
+            syntax = self._answers[message.context][1]
+            arrival = message.arrival or self._service.drop()
+            status, comment = self._service.store(self, command, syntax, arrival)
+        elif command.field != wire.C_ECHO_RQ:
+            status = UNRECOGNIZED_OPERATION
+        if message.arrival is not None:
+            message.arrival.close()
+        self._message = None
+        self.messages += 1
+        if command.field != wire.C_CANCEL_RQ:
+            self._send(wire.response(message.context, command, status, comment))
+        self._pace.restart()

@@ -1,0 +1,203 @@
+"""Spool and journal brought together: after a kill, and when the journal is new.
+
+Files are the truth: what lies in the spool or in the quarantine gets its row, whatever it holds. A new
+journal gets its results back from their folders too, so that no series is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydicom.filereader import read_file_meta_info
+
+from dicomseg.errors import Unreadable
+from dicomseg.read import header as headers
+from node.durable import PART
+from node.events import SpoolSwept
+from node.journal.file import is_damage
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.states import InstanceState
+from node.observe.explain import read_result
+from node.receive.compare_process import Comparer
+from node.store.spool import QUARANTINE, RESULTS, Spool, data_set_digest
+
+if TYPE_CHECKING:  # the module encodes, and takes half a second to import
+    from dicomseg.encode.rejection_note import Because
+
+NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
+
+
+def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
+    """Give every whole file without a row its row. Never raises for what a file holds.
+
+    Such a file was never acknowledged, unless the journal is new; its sender will send again, and then it
+    is the same object. It is stored when its header can be read, takes the place of an older object as
+    reception lets it (`node.receive.compare`), else it goes to the quarantine with its reason.
+    """
+    removed, known = spool.sweep(), journal.paths()
+    apart = spool.orphans(known, QUARANTINE)
+    found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
+    compare = Comparer()
+    try:
+        came = sorted(spool.orphans(known), key=_age)
+        found += [_adopt(path, spool, journal, compare) for path in came]
+    finally:
+        compare.close()
+    results = 0 if known else restore_results(spool.state / RESULTS, journal)
+    return SpoolSwept(
+        removed, found.count("stored"), found.count("set aside"), found.count("left"), results
+    )
+
+
+def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str:
+    """Store one file of the spool, or set it aside; returns what became of it."""
+    try:
+        facts = _facts(path)
+        known = journal.stored_digest(facts.sop_instance_uid)
+        if known is not None and known[0] != facts.digest and _corrects(path, known[1], compare):
+            journal.correct(facts)
+            return "stored"
+        if journal.add_instance(facts) == "conflict":
+            return "set aside"
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise
+        return "left"  # the journal is held by another program; the next start finds the file again
+    except OSError:
+        return "left"  # the machine has no room to compare it now
+    except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
+        return _set_aside(path, spool, journal, error)
+    return "stored"
+
+
+def _corrects(path: Path, known: Path, compare: Comparer) -> bool:
+    return compare(known, path).value == "corrected"
+
+
+def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> str:
+    # The text of an unforeseen fault may quote the data set.
+    reason = str(fault) if isinstance(fault, Unreadable) else type(fault).__name__
+    try:
+        target = spool.set_aside(path)
+    except OSError:
+        return "left"
+    # One reason for all objects with one fault, whatever their files are called.
+    reason = reason.removeprefix(f"{path.name}: ")
+    return _keep_apart(target, journal, f"cannot be read: {reason}")
+
+
+def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
+    try:
+        journal.quarantine(replace(_facts_at_most(path), digest=_digest(path)), reason)
+    except Exception:  # noqa: BLE001 - as above
+        return "left"
+    return "set aside"
+
+
+def _facts(path: Path) -> InstanceFacts:
+    instance = headers.read(path)
+    return InstanceFacts(
+        instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
+        instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
+    )  # fmt: skip
+
+
+def _facts_at_most(path: Path) -> InstanceFacts:
+    """Facts of an object that may be unreadable: the UIDs of its file meta information, or none."""
+    try:
+        return _facts(path)
+    except Exception:  # noqa: BLE001 - it is quarantined for what it holds
+        meta = _meta(path)
+        names = ("MediaStorageSOPInstanceUID", "MediaStorageSOPClassUID", "TransferSyntaxUID")
+        instance, sop_class, syntax = (str(meta.get(name, "")) for name in names)
+        return InstanceFacts(
+            instance, sop_class, "", "", _digest(path), syntax, path, path.stat().st_size
+        )
+
+
+def _meta(path: Path) -> Any:
+    try:
+        return read_file_meta_info(path)
+    except Exception:  # noqa: BLE001 - as above
+        return {}
+
+
+def _digest(path: Path) -> str:
+    """The file's name is its object's digest and syntax (`Spool`); any other file is known by its own digest."""
+    if len(path.stem.partition("-")[0]) == hashlib.sha256().digest_size * 2:
+        return path.stem
+    return data_set_digest(path)
+
+
+def _age(path: Path) -> tuple[float, str]:
+    """Order of arrival."""
+    try:
+        return path.stat().st_mtime, path.name
+    except OSError:
+        return 0.0, path.name
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+def restore_results(folder: Path, journal: Journal) -> int:
+    """Record the results whose folders are there, oldest first; returns how many.
+
+    Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
+    """
+    found = {p.name: read_result(p) for p in _folders(folder)}
+    after = {_before(told): name for name, told in found.items()}
+    rows = sorted(found.items(), key=lambda item: (_depth(item[0], found), _created(item[1])))
+    return sum(_restore(folder / name, told, after.get(name, ""), journal) for name, told in rows)
+
+
+def _before(told: dict[str, Any]) -> str:
+    return str(told.get("predecessor") or "")
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and not path.name.endswith(PART):
+            yield path
+
+
+def _depth(name: str, found: dict[str, dict[str, Any]]) -> int:
+    """How many results came before one, by their predecessors."""
+    seen: list[str] = []
+    while name in found and name not in seen:
+        seen.append(name)
+        name = _before(found[name])
+    return len(seen)
+
+
+def _created(told: dict[str, Any]) -> float:
+    """Seconds since 1970; 0 where it is not told."""
+    try:
+        return datetime.fromisoformat(str(told.get("created"))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> bool:
+    source, model = told.get("source"), told.get("model")
+    if not isinstance(source, dict) or not isinstance(model, dict):
+        return False
+    key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
+    digest, created = str(model.get("digest", "")), _created(told)
+    row = ResultRow(path.name, path, digest, 0, created, after, _because(key, after, journal))
+    return journal.restore_result(key, row)
+
+
+def _because(key: SeriesKey, after: str, journal: Journal) -> Because | Literal[""]:
+    """Why a result is superseded: after a correction each may be of the wrong person, so it is told."""
+    if not after:
+        return ""
+    corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.unused_of(key))
+    return "corrected_identity" if corrected else "newer_input"

@@ -1,0 +1,384 @@
+"""Receive: C-STORE → durable bytes → journal → success, in this order; C-ECHO.
+
+Who may send and what becomes of an object is decided here; how bytes become messages is in
+`association` and `wire`. Nothing here looks at pixels, and no object is held in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from dicomseg.errors import LumbarError
+from node.config.sections import ReceiveConfig
+from node.errors import PortBusy
+from node.events import (
+    AssociationEnded,
+    AssociationRefused,
+    EventLog,
+    ObjectQuarantined,
+    ObjectRefused,
+    StepFailed,
+    described,
+    trace_of,
+)
+from node.journal.instances import CONFLICT
+from node.journal.journal import Journal
+from node.journal.rows import InstanceFacts, InstanceRow
+from node.journal.states import InstanceState
+from node.receive import identify as content
+from node.receive import wire
+from node.receive.admission import (
+    MB,
+    DiskGate,
+    answers,
+    called_allowed,
+    calling_allowed,
+    only_verification,
+    peer_allowed,
+)
+from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection, Outcome, Verdict
+from node.receive.compare_process import Comparer
+from node.receive.identify import Received
+from node.receive.limits import Lines, Slots, Strangers, Unfinished
+from node.receive.wire import Command, Request
+from node.store.incoming import Arrival
+from node.store.spool import Spool, Stored, file_meta, name_of
+
+BACKLOG: Final = 64
+STRANGERS: Final = 64
+"""Connections that may wait with their association request."""
+STRANGERS_PER_PEER: Final = 16
+SLOT_S: Final = 5.0
+"""Time that a request waits for a slot; peers wait 10 s and more for their answer."""
+_LOOK_S: Final = 0.1
+_ACCEPT_S: Final = 0.2
+_ABORT_S: Final = 3.0
+
+
+@dataclass(slots=True)
+class Receiver:
+    """The listener. `free_bytes` tells the free space of the state folder's disk."""
+
+    config: ReceiveConfig
+    ae_title: str
+    host: str
+    port: int
+    spool: Spool
+    journal: Journal
+    log: EventLog
+    free_bytes: Callable[[], int]
+    _gate: DiskGate = field(init=False)
+    _slots: Slots = field(init=False)
+    _strangers: Strangers = field(init=False)
+    _unfinished: Unfinished = field(init=False)
+    _compare: Comparer = field(default_factory=Comparer)
+    _listener: socket.socket | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _connections: set[Connection] = field(default_factory=set)
+    _lines: Lines = field(default_factory=Lines)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self._gate = DiskGate(config.disk_low_mb * MB, config.disk_high_mb * MB)
+        self._slots = Slots(
+            config.max_associations, config.max_associations_per_peer, config.reserved_associations
+        )
+        self._strangers = Strangers(STRANGERS, STRANGERS_PER_PEER)
+        self._unfinished = Unfinished(config.max_unfinished_mb * MB)
+
+    # ---- life ----
+
+    def start(self) -> int:
+        """Listen; returns the port. Raises `PortBusy`."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        both = self.host == "::" and socket.has_dualstack_ipv6()
+        try:
+            self._listener = socket.create_server(
+                (self.host, self.port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
+        except OSError as error:
+            raise PortBusy(
+                f"cannot listen on {self.host}:{self.port}: {error.strerror}; stop the program that holds it or set another [node] port"
+            ) from error
+        self._listener.settimeout(_ACCEPT_S)
+        threading.Thread(
+            target=self._listen, args=(self._listener,), name="listener", daemon=True
+        ).start()
+        return int(self._listener.getsockname()[1])
+
+    def stop(self, timeout_s: float) -> int:
+        """Take no new connections, let open ones end within the time limit, abort the rest; returns how many."""
+        if self._listener is None:
+            return 0
+        self._stopping.set()
+        self._listener.close()
+        ends_at = time.monotonic() + timeout_s
+        while self._associations() and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        left = self._associations()
+        with self._lock:
+            rest = list(self._connections)
+        for connection in rest:
+            connection.end("the node stops")
+        ends_at = time.monotonic() + _ABORT_S
+        for connection in rest:
+            connection.join(max(0.0, ends_at - time.monotonic()))
+        self._compare.close()
+        return left
+
+    def _associations(self) -> int:
+        with self._lock:
+            return sum(c.associated for c in self._connections)
+
+    def _listen(self, listener: socket.socket) -> None:
+        last = ""
+        while not self._stopping.is_set():
+            try:
+                link, peer = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:  # the listener was closed, or there are no file handles left
+                if not self._stopping.is_set() and (fault := str(error.strerror)) != last:
+                    self.log.event(StepFailed("receive", fault))
+                    last = fault
+                self._stopping.wait(_ACCEPT_S)
+                continue
+            try:
+                self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
+            except Exception as error:  # noqa: BLE001 - one connection does not end the listener
+                link.close()
+                self.log.event(StepFailed("receive", described(error), trace_of(error)))
+
+    def _welcome(self, link: socket.socket, address: str) -> None:
+        if not peer_allowed(address, self.config.peers):
+            self._say_refused(address, "address not in [receive] peers")
+            link.close()
+            return
+        with contextlib.suppress(OSError):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        rate = self.config.least_kb_per_second * 1000
+        connection = Connection(link, address, self, self.config.idle_seconds, rate)
+        with self._lock:
+            self._connections.add(connection)
+        self._strangers.come(connection)
+        try:
+            connection.start()
+        except RuntimeError:  # the machine gives no more threads; a later connection may get one
+            self.refused(connection, "no thread left for it")
+            self.left(connection)
+            link.close()
+
+    # ---- one association (node.receive.association.Service) ----
+
+    def judge(self, connection: Connection, request: Request) -> Verdict:
+        """Let a peer in, with a slot, or say why not."""
+        verdict = self._admitted(request)
+        if verdict.refusal is None:
+            known = bool(self.config.peers or self.config.calling_ae_titles)
+            reason = self._slot(connection, known=known)
+            if reason:
+                return Verdict({}, wire.LOCAL_LIMIT, reason)
+        self._strangers.go(connection)
+        return verdict
+
+    def _slot(self, connection: Connection, *, known: bool) -> str:
+        """Get a slot, waiting a little for one: most senders do not try again when they are rejected."""
+        ends_at = time.monotonic() + SLOT_S
+        while reason := self._slots.take(connection, known=known):
+            if connection.gone() or time.monotonic() > ends_at or self._stopping.wait(_LOOK_S):
+                return reason
+        return ""
+
+    def _admitted(self, request: Request) -> Verdict:
+        config = self.config
+        if not called_allowed(request.called, self.ae_title, config.called_ae_titles):
+            reason = f"called AE title {request.called!r} is not ours"
+            return Verdict({}, wire.CALLED_UNKNOWN, reason)
+        if not calling_allowed(request.calling, config.calling_ae_titles):
+            reason = f"calling AE title {request.calling!r} is not in [receive] calling_ae_titles"
+            return Verdict({}, wire.CALLING_UNKNOWN, reason)
+        if not request.version & 1:
+            return Verdict({}, wire.NO_PROTOCOL_VERSION, "protocol version 1 is not offered")
+        if request.application_context != wire.APPLICATION_CONTEXT:
+            return Verdict({}, wire.NO_APPLICATION_CONTEXT, "not the DICOM application context")
+        self._gate = self._gate.seen(self.free_bytes())
+        if self._gate.closed and not only_verification(request):
+            reason = f"less than {config.disk_low_mb} MB free on the disk of [node] state"
+            return Verdict({}, wire.LOCAL_LIMIT, reason)
+        return Verdict(answers(request))
+
+    def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
+        """Begin to take the data set of a C-STORE."""
+        largest = self.config.max_object_mb * MB
+        meta = file_meta(command.sop_class, command.sop_instance, syntax, connection.calling)
+        try:
+            return Arrival(self.spool.begin(meta), "", largest, self._unfinished)
+        except OSError as error:
+            return Arrival(None, error.strerror or str(error), largest, self._unfinished)
+        except LumbarError as error:
+            return Arrival(None, str(error), largest, self._unfinished)
+
+    def drop(self) -> Arrival:
+        """Take a data set that is not wanted."""
+        largest = self.config.max_object_mb * MB
+        return Arrival(None, "no data set of a C-STORE", largest, self._unfinished)
+
+    def store(
+        self, connection: Connection, command: Command, syntax: str, arrival: Arrival
+    ) -> tuple[int, str]:
+        """Answer one C-STORE; a fault of ours is never "permanent", so that the sender keeps its copy."""
+        if arrival.refusal or arrival.incoming is None:
+            return self._refused(connection, arrival.refusal)
+        got = Received(
+            arrival.incoming,
+            command.sop_class,
+            command.sop_instance,
+            syntax,
+            connection.calling,
+        )
+        try:
+            kept = self._keep(got)
+        except OSError as error:
+            return self._refused(connection, f"{error.strerror or error}")
+        except LumbarError as error:
+            return self._refused(connection, str(error))
+        except Exception as error:  # noqa: BLE001 - any other answer tells the sender to give up
+            return self._refused(connection, described(error))
+        connection.stored += kept in {"stored", "corrected"}
+        connection.same += kept == "same"
+        if kept != "quarantined":
+            self._slots.stored(connection.address)
+        return SUCCESS, ""
+
+    def refused(self, connection: Connection, reason: str) -> None:
+        """Log a connection that ended before there was an association."""
+        self._strangers.go(connection)
+        self._say_refused(connection.address, reason)
+
+    def _say_refused(self, address: str, reason: str) -> None:
+        """Log it, unless there were many of this address within the last minute."""
+        more = self._lines.take(address, silence=not reason)
+        if more is not None:
+            counted = f" ({more} more of this address before)" if more else ""
+            reason = reason or "closed without a byte"
+            self.log.event(AssociationRefused(address, reason + counted))
+
+    def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
+        """Log the end of an association; its slot is free."""
+        self._slots.free(connection)
+        self.log.event(
+            AssociationEnded(
+                connection.address,
+                connection.calling,
+                connection.stored,
+                connection.same,
+                outcome,
+                reason,
+            )
+        )
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection, at the end of its thread."""
+        self.journal.close()
+        with self._lock:
+            self._connections.discard(connection)
+
+    # ---- one object ----
+
+    def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
+        self.log.event(ObjectRefused(connection.address, reason, "0xA700"))
+        return OUT_OF_RESOURCES, reason
+
+    def _keep(self, got: Received) -> str:
+        """Make an object durable and known. Returns stored, same, corrected or quarantined."""
+        found = content.survey(got, self.config.max_object_mb * MB)
+        reason = content.why_unusable(found, got.sop_instance)
+        if reason:
+            return self._quarantine(got, found.uids, reason)
+        rows = self.journal.instances_named(got.sop_instance)
+        known = next((r for r in rows if r.state is InstanceState.STORED), None)
+        if known is None:
+            return self._first(got, found.uids, rows)
+        if known.digest == got.incoming.digest and known.transfer_syntax_uid == got.transfer_syntax:
+            self.spool.restore(known.path, got.incoming)
+            return "same"
+        return self._again(got, found.uids, known, rows)
+
+    def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
+        """Keep an object of which none is stored; one that came before is what it was then."""
+        twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
+        if twin is None:
+            stored = self.spool.put(got.incoming, got.transfer_syntax)
+            added = self.journal.add_instance(_facts(got, uids, stored))
+            if added == "conflict":  # two associations at once, each with other bytes
+                self._alarm(got, CONFLICT, stored)
+                return "quarantined"
+            return added
+        if (
+            twin.state is InstanceState.SUPERSEDED
+            and twin.transfer_syntax_uid == got.transfer_syntax
+        ):
+            stored = self.spool.put(got.incoming, got.transfer_syntax)
+            return self.journal.correct(_facts(got, uids, stored))
+        return self._quarantine(got, uids, twin.reason or CONFLICT)
+
+    def _again(
+        self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
+    ) -> str:
+        """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
+        verdict = self._compare(known.path, got.incoming.path)
+        if verdict.value == "same":
+            return "same"
+        # The journal names an object by its bytes: in a second syntax they cannot be stored beside.
+        twice = any(
+            r.digest == got.incoming.digest and r.transfer_syntax_uid != got.transfer_syntax
+            for r in rows
+        )
+        if verdict.value == "other" or twice:
+            return self._quarantine(got, uids, verdict.reason or CONFLICT)
+        stored = self.spool.put(got.incoming, got.transfer_syntax)
+        return self.journal.correct(_facts(got, uids, stored))
+
+    def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
+        stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
+        facts = replace(_facts(got, uids, stored), digest=_apart(got))
+        self.journal.quarantine(facts, reason)
+        self._alarm(got, reason, stored)
+        return "quarantined"
+
+    def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
+        uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
+        self.log.event(ObjectQuarantined(uid, reason, str(stored.path)))
+
+
+def _apart(got: Received) -> str:
+    """Digest of a quarantined row: with the syntax, so that the same bytes may be stored in the right one."""
+    return name_of(got.incoming.digest, got.transfer_syntax)
+
+
+def _facts(got: Received, uids: dict[str, str], stored: Stored) -> InstanceFacts:
+    return InstanceFacts(
+        got.sop_instance,
+        got.sop_class,
+        uids["StudyInstanceUID"],
+        uids["SeriesInstanceUID"],
+        stored.digest,
+        got.transfer_syntax,
+        stored.path,
+        stored.bytes,
+        got.calling_ae,
+    )
+
+
+def free_bytes(state: Path) -> int:
+    """Free space for ordinary users on the disk of the state folder."""
+    return shutil.disk_usage(state).free

@@ -1,0 +1,96 @@
+"""A thread that runs steps until it is asked to stop: what one step raises waits, and the others run."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from node.backoff import wait_s
+from node.events import EventLog, Seldom, StepFailed, described, trace_of
+from node.journal.file import is_damage
+from node.journal.journal import Journal
+
+TICK_S: Final = 0.1
+"""How soon a step sees what the one before it did."""
+
+LONGEST_WAIT_S: Final = 5.0
+"""Longest wait of a step that fails: what is in its way (a busy database, a full disk) may end any time."""
+
+
+class Step(Protocol):
+    """Something that acts on what is in its state, once."""
+
+    def run_once(self) -> int:
+        """Act; returns how many things moved."""
+        ...
+
+
+@dataclass(slots=True)
+class _Guarded:
+    """One step with its faults: how many in a row, and which were logged."""
+
+    step: Step
+    faults: int = 0
+    due: float = 0.0
+    is_new: Seldom = field(default_factory=Seldom)
+
+    def run(self, name: str, log: EventLog) -> int:
+        """Run the step unless it waits; returns how many things moved."""
+        now = time.monotonic()
+        if now < self.due:
+            return 0
+        try:
+            moved = self.step.run_once()
+        except Exception as error:
+            if is_damage(error):
+                raise  # no step can be right on a broken journal
+            self._failed(error, name, log)
+            return 0
+        self.faults = 0
+        return moved
+
+    def _failed(self, error: Exception, name: str, log: EventLog) -> None:
+        self.faults += 1
+        self.due = time.monotonic() + wait_s(self.faults, TICK_S, LONGEST_WAIT_S)
+        reason = described(error)
+        if self.is_new(reason):
+            log.event(StepFailed(name, reason, trace_of(error)))
+
+
+@dataclass(slots=True)
+class Loop:
+    """Runs steps in a thread of its own until `stopping` is set.
+
+    damage: what SQLite said of a journal whose file is broken; then `stopping` is set here.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    stopping: threading.Event
+    log: EventLog
+    journal: Journal
+    damage: sqlite3.Error | None = None
+    _guarded: tuple[_Guarded, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._guarded = tuple(_Guarded(step) for step in self.steps)
+
+    def start(self) -> threading.Thread:
+        """Start the thread."""
+        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        try:
+            while not self.stopping.is_set():
+                moved = sum(step.run(self.name, self.log) for step in self._guarded)
+                self.stopping.wait(0 if moved else TICK_S)
+        except sqlite3.Error as error:
+            self.damage = error
+            self.stopping.set()
+        finally:
+            self.journal.close()

@@ -1,0 +1,257 @@
+"""The composition root and the life of `serve`: builds every step from the configuration, runs, stops.
+
+Threads: listener and associations (receive), track with selection, one per destination (deliver),
+watch over the worker processes. Each step reads rows in its state and acts; a kill of any of them, or
+of all, is the same as a restart.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from node.clock import Clock
+from node.config.sections import Config
+from node.deliver import step as deliver
+from node.deliver.port import build
+from node.errors import AlreadyRunning, StateRefused
+from node.events import (
+    EventLog,
+    HungUp,
+    NodeReady,
+    NodeStarted,
+    NodeStopped,
+    WorkerRefused,
+)
+from node.journal.file import refusal
+from node.journal.journal import Journal
+from node.library_log import LogFile, catch_all
+from node.models.retraining import JobRunner
+from node.models.schedule import Schedule
+from node.receive.admission import MB
+from node.receive.recover import adopt
+from node.receive.step import Receiver, free_bytes
+from node.selection.step import Selection
+from node.service.loop import TICK_S, Loop
+from node.store.spool import Spool
+from node.track.expected_count import Inquiry
+from node.track.step import Track, remembering
+from node.work.step import MemoryGuard, Workers, hand_back
+
+JOURNAL: Final = "journal.sqlite"
+LOCK: Final = "lock"
+WORK: Final = "work"
+PRIVATE: Final = 0o077
+"""What others may not: images and results are of patients. A folder that is there keeps what its owner
+allowed to a group."""
+STOP_S: Final = 20.0
+"""Time that open associations and the series in work get to end."""
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Hold the state folder for this process. Raises `AlreadyRunning` and `StateRefused`."""
+    try:
+        _private(state)
+        handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StateRefused(
+            f"[node] state {state}: {error.strerror}; make it writable or configure another folder"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise AlreadyRunning(
+            f"another node runs on {state}; stop it or configure another [node] state"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _private(state: Path) -> None:
+    """Make the state folder for its owner alone, or take from others what they may in the one that is there."""
+    if not state.is_dir():
+        state.parent.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700)
+        return
+    mode = stat.S_IMODE(state.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        with suppress(PermissionError):  # another one's folder that we may use
+            state.chmod(mode & ~stat.S_IRWXO)
+
+
+@dataclass(slots=True)
+class Node:
+    """The running service."""
+
+    config: Config
+    config_path: Path
+    log: EventLog
+    clock: Clock = field(default_factory=Clock)
+    log_file: LogFile = field(default_factory=lambda: LogFile(None))
+    hung_up: threading.Event = field(default_factory=threading.Event)
+
+    def serve(
+        self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Run until `stopping` is set, then stop in order. `ready` hears the port once it listens.
+
+        Returns 0, or the exit code of a worker that refused to start (6: model or bundle).
+
+        Raises:
+            AlreadyRunning, StateRefused, JournalTooNew, PortBusy: before anything was received.
+            JournalDamaged: at the start, or when a step met a broken page.
+        """
+        node = self.config.node
+        with locked(node.state):
+            spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
+            self.log.event(adopt(spool, journal))
+            for row in journal.claims():  # of an earlier life: the lock is ours
+                hand_back(journal, row, "the node was restarted")
+            workers = Workers.of(self.config_path, self.config.work, journal, self.clock, self.log)
+            jobs = self._job_runner(journal)
+            loops = self._loops(journal, workers, stopping)
+            loops.append(Loop("jobs", (jobs,), stopping, self.log, journal))
+            receiver = Receiver(
+                self.config.receive, node.ae_title, node.host, node.port, spool, journal,
+                self.log, lambda: free_bytes(node.state),
+            )  # fmt: skip
+            port = receiver.start()
+            threads: list[threading.Thread] = []
+            end_schedule: Callable[[], None] = _nothing
+            try:
+                self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
+                ready(port)
+                threads = [loop.start() for loop in loops]
+                end_schedule = self._schedule(journal)
+                code = self._watch(workers, stopping)
+                self._end_on_damage(loops)
+                return code
+            finally:
+                stopping.set()
+                end_schedule()
+                left = _stop(receiver, workers, threads)
+                jobs.stop()
+                self.log.event(NodeStopped(left))
+                journal.close()
+
+    def _end_on_damage(self, loops: Sequence[Loop]) -> None:
+        """Raise `JournalDamaged` when a step met a broken journal: nothing more may be acknowledged."""
+        for damage in (loop.damage for loop in loops):
+            if damage is not None:
+                raise refusal(self.config.node.state / JOURNAL, damage)
+
+    def _job_runner(self, journal: Journal) -> JobRunner:
+        """Build the runner of retrainings, which leaves the reception its disk space."""
+        node, model = self.config.node, self.config.model
+        return JobRunner(
+            node.state, journal, Path(model.bundle) if model.bundle else None,
+            lambda: free_bytes(node.state), self.config.receive.disk_low_mb * MB, self.clock, self.log.event,
+        )  # fmt: skip
+
+    def _schedule(self, journal: Journal) -> Callable[[], None]:
+        """Start the schedule where one is configured; returns what ends it."""
+        config = self.config.training.schedule
+        if not config.cron:
+            return _nothing
+        return Schedule(config, journal, self.clock.wall, self.log.event).start()
+
+    def _watch(self, workers: Workers, stopping: threading.Event) -> int:
+        """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
+        is_ready = False
+        while not stopping.wait(TICK_S):
+            if self.hung_up.is_set():
+                self._hung_up()
+            if is_ready:
+                continue
+            codes = [p.poll() for p in workers.processes]
+            refused = next((c for c in codes if c is not None and c > 1), 0)
+            if refused:
+                self.log.event(WorkerRefused(refused))
+                return refused
+            is_ready = workers.ready
+            if is_ready:
+                self.log.event(NodeReady(len(workers.processes)))
+        return 0
+
+    def _hung_up(self) -> None:
+        """Open the log file again; a terminal that went away is no reason to end."""
+        self.hung_up.clear()
+        self.log.event(HungUp(self.log_file.reopen()))
+
+    def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[Loop]:
+        deliveries = deliver.steps(
+            self.config, journal, self.clock.wall, random.random, self.log.event
+        )
+        tracker, selection = self._tracking(journal)
+        limit = self.config.work.memory_limit_mb
+        return [
+            Loop("track", (tracker, selection), stopping, self.log, journal),
+            Loop(WORK, (workers,), stopping, self.log, journal),
+            Loop("memory", (MemoryGuard(workers.processes, limit),), stopping, self.log, journal),
+            *(
+                Loop(f"deliver {d.config.name}", (d,), stopping, self.log, journal)
+                for d in deliveries
+            ),
+        ]
+
+    def _tracking(self, journal: Journal) -> tuple[Track, Selection]:
+        config, rules, read = self.config.track, self.config.rules, remembering()
+        tracker = Track(journal, config, rules, self.clock, self.log, read)
+        if config.expected_count == "query":
+            sender = next(d for d in self.config.destinations if d.name == config.query)
+            asked = build(sender, self.config.node.ae_title)
+            tracker.held = Inquiry(asked, self.clock.monotonic).held
+        times = (config.settle_seconds, config.quiet_seconds)
+        return tracker, Selection(journal, rules, *times, self.clock, self.log.event, read)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _stop(receiver: Receiver, workers: Workers, threads: list[threading.Thread]) -> int:
+    """Let open associations and series in work end, side by side; returns associations cut off."""
+    ends_at = time.monotonic() + STOP_S
+    with ThreadPoolExecutor(2, "stop") as pool:
+        left = pool.submit(receiver.stop, STOP_S)
+        # The loop that starts workers has ended before they are stopped.
+        for thread in threads:
+            if thread.name == WORK:
+                thread.join()
+        pool.submit(workers.stop, STOP_S)
+        for thread in threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+    return left.result()
+
+
+def serve(config: Config, config_path: Path) -> int:
+    """Run the service until SIGTERM or Ctrl-C; returns the exit code, 0 after the ordered stop."""
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    os.umask(PRIVATE)
+    log = EventLog(config.node.name)
+    catch_all(log)
+    node = Node(config, config_path, log, log_file=LogFile.of_process())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda *_: node.hung_up.set())
+    return node.serve(stopping)

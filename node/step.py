@@ -1,0 +1,135 @@
+"""Rows of a step, one by one: what one raises is that row's affair, and the others get their turn.
+
+Three kinds of fault: an object that cannot be read is set aside with its reason; a row that moved on
+meanwhile is left alone; a row that fails for any other reason (database busy, disk, a bug) is put off,
+ever longer, and says so in the journal and once in the log.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from dicomseg.errors import InputRefused
+from dicomseg.read.instance import Instance
+from node.backoff import wait_s
+from node.clock import Clock
+from node.errors import ClaimLost, IllegalTransition
+from node.events import ObjectQuarantined, RowFailed, described, trace_of
+from node.journal.journal import Journal
+from node.journal.rows import SeriesKey, SeriesRow
+
+FIRST_WAIT_S: Final = 1.0
+LONGEST_WAIT_S: Final = 300.0
+"""Waits of a row that failed: a busy database is free in seconds, a full disk is cleared in minutes."""
+
+MACHINE_ERRORS: Final = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Errors of a read that say nothing about the file: too many open files, a network disk that is away."""
+
+MOST_FRAMES: Final = 200_000
+"""Frames of one series whose geometry is held in memory, half a kilobyte each: ten times what a series of
+functional MR has. A few kilobytes, deflated, hold as many thousand frames."""
+
+R = TypeVar("R")
+
+
+def each(
+    rows: Iterable[R], act: Callable[[R], bool | int], on_fault: Callable[[R, Exception], None]
+) -> int:
+    """Act on every row; returns how many moved. `on_fault` hears what a row raised, except that it moved on."""
+    moved = 0
+    for row in rows:
+        try:
+            moved += act(row)
+        except (IllegalTransition, ClaimLost):
+            continue  # it is another one's now
+        except Exception as error:  # noqa: BLE001 - one bad row never stops a step
+            on_fault(row, error)
+    return moved
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Puts off a series at which a step failed, by the back-off over the faults in a row."""
+
+    journal: Journal
+    step: str
+    clock: Clock
+    told: Callable[[object], None]
+
+    def __call__(self, row: SeriesRow, error: Exception) -> None:
+        """Record the fault in the journal, and in the log when it is another one than before."""
+        reason = described(error)
+        until = self.clock.wall() + wait_s(row.fault_tries + 1, FIRST_WAIT_S, LONGEST_WAIT_S)
+        if reason != row.fault:
+            self.told(RowFailed(self.step, row.key.series, reason, trace_of(error)))
+        self.journal.defer(row.key, self.step, reason, until)
+
+
+def headers_of(
+    journal: Journal,
+    key: SeriesKey,
+    read: Callable[[Path], Instance],
+    told: Callable[[object], None],
+    skip: int = 0,
+) -> tuple[list[Instance], int]:
+    """Headers of a series' stored objects in order of arrival, and how many were set aside unread.
+
+    skip: objects at the beginning to be left out.
+
+    Raises `OSError` where the machine cannot read anything now.
+    """
+    readable: list[Instance] = []
+    rows = journal.instances_of(key, skip)
+    frames = 0
+    for row in rows:
+        instance = read_or_reason(row.path, read)
+        if isinstance(instance, Instance) and frames + frames_in_memory(instance) > MOST_FRAMES:
+            instance = f"more than {MOST_FRAMES} frames in one series; send it in parts"
+        if isinstance(instance, Instance):
+            frames += frames_in_memory(instance)
+            readable.append(instance)
+        else:
+            journal.set_aside(row.sop_instance_uid, row.digest, instance)
+            told(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))
+    return readable, len(rows) - len(readable)
+
+
+def frames_in_memory(instance: Instance) -> int:
+    """Frames of a multi-frame object that its header describes one by one."""
+    return max(
+        len(instance.frame_positions_lps),
+        len(instance.frame_orientations_lps),
+        len(instance.frame_spacings_mm),
+        len(instance.frame_echo_times_ms),
+        len(instance.frame_image_types),
+        len(instance.frame_stacks),
+    )
+
+
+def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | str:
+    """Header of one object, or why it cannot be read. Raises `OSError` as `headers_of` does."""
+    try:
+        return read(path)
+    except InputRefused as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in MACHINE_ERRORS:
+            raise cause from error
+        return str(error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            raise
+        return f"{path.name}: cannot be read ({described(error)}); send it again"

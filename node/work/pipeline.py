@@ -1,0 +1,181 @@
+"""The way of one series from slices to files, as `process` and the worker both run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from dicomseg.encode.context import own_text
+from dicomseg.encode.rehearsal import Plan, rehearse
+from dicomseg.encode.result_folder import Run, build_result, encode_all
+from dicomseg.encode.sanitise import clean
+from dicomseg.encode.uids import Identity, ResultKey, result_key
+from dicomseg.measure.measure import measure
+from dicomseg.read.pixels import load
+from dicomseg.read.series import Grid
+from dicomseg.result import Result
+from dicomseg.segmentation import EngineInfo, NotInView
+from model.bundle import load as bundle
+from model.bundle.load import LoadedModel
+from model.segment import segment
+from node.config.sections import ModelConfig, NodeConfig, ResultsConfig
+
+DISTRIBUTION: Final = "lumbar-node"
+ENGINES: Final = "engines"
+"""Folder of converted networks."""
+
+Clock = Callable[[], datetime]
+"""Now, with its zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What reaches the objects beside the series: the configured identity, and the result before."""
+
+    identity: Identity
+    predecessor: ResultKey | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of what the configuration changes in the bytes, for the UIDs."""
+        told = asdict(self.identity)
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Processed:
+    """The files of one result, by name, and how long each stage took in seconds."""
+
+    key: ResultKey
+    files: dict[str, bytes]
+    result: Result
+    timings_s: dict[str, float]
+
+
+def settings_of(node: NodeConfig, results: ResultsConfig) -> Settings:
+    """Take from the configuration what the objects carry."""
+    identity = Identity(
+        manufacturer=results.manufacturer,
+        model_name=results.model_name,
+        software_version=version(DISTRIBUTION),
+        device_serial_number=results.device_serial_number,
+        station_name=node.station,
+    )
+    return Settings(identity)
+
+
+def key_of(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
+    """Return the identity of the result, known before any pixel is read."""
+    identity = settings.identity
+    return result_key(
+        grid.instances, engine, settings.digest, identity.software_version, settings.predecessor
+    )
+
+
+def settings_after(
+    grid: Grid,
+    engine: EngineInfo,
+    settings: Settings,
+    earlier: Sequence[ResultKey],
+    *,
+    forced: bool = False,
+) -> Settings:
+    """Settings with the predecessor of this input's result, which `key_of` then finds or names.
+
+    earlier: results of the series, oldest first. The result that this input already has among them is
+    found again; another input, model or `forced` makes one whose predecessor is the latest.
+    """
+    latest = replace(settings, predecessor=earlier[-1] if earlier else None)
+    if forced:
+        return latest
+    for predecessor in (*reversed(earlier), None):
+        known = replace(settings, predecessor=predecessor)
+        if key_of(grid, engine, known) in earlier:
+            return known
+    return latest
+
+
+def load_model(
+    config: ModelConfig, *, state: Path | None = None, path: Path | None = None
+) -> LoadedModel:
+    """Load the configured bundle with its engine.
+
+    state: the service's folder, which keeps the converted network; by hand it is the user's cache.
+    path: another bundle than the configured one. Raises `BundleError` and `EngineError`.
+    """
+    chosen = path or (Path(config.bundle) if config.bundle else bundle.default_path())
+    near = state or _user_cache()
+    kept = Path(config.cache) if config.cache else near / ENGINES if near else None
+    return bundle.load(
+        chosen,
+        engine=config.engine,
+        device=config.device,
+        threads=config.threads,
+        precision=config.precision,
+        cache=kept,
+    )
+
+
+def _user_cache() -> Path | None:
+    """Folder of this program in the user's cache (XDG Base Directory); None for a user without a home."""
+    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if told.is_absolute():  # the specification ignores a relative one
+        return told / DISTRIBUTION
+    try:
+        return Path("~/.cache").expanduser() / DISTRIBUTION
+    except RuntimeError:
+        return None
+
+
+def process_series(
+    grid: Grid,
+    model: LoadedModel,
+    settings: Settings,
+    clock: Clock,
+    progress: Callable[[str], None] | None = None,
+) -> Processed | NotInView:
+    """Segment, measure and encode one series. Raises `SeriesRefused` and the model's errors."""
+    watch = _Watch()
+    source = load(grid)
+    headers = clean(source, own_text(settings.identity))
+    key = key_of(grid, model.info, settings)
+    rehearse(Plan(source, headers, key, model.info, settings.identity, clock()))
+    watch.lap("load")
+    segmentation = segment(source.volume, model, progress)
+    watch.lap("segment")
+    if isinstance(segmentation, NotInView):
+        return segmentation
+    measurements = measure(segmentation, model.model_errors or None)
+    watch.lap("measure")
+    created = clock()
+    timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
+    result = build_result(source, headers, segmentation, measurements, key, created, timings)
+    files = encode_all(
+        Run(
+            result, source, segmentation, key, headers, settings.identity, created,
+            predecessor=settings.predecessor,
+        )
+    )  # fmt: skip
+    watch.lap("encode")
+    return Processed(key, files, result, timings | watch.laps_s)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Seconds between laps by the monotonic clock."""
+
+    laps_s: dict[str, float] = field(default_factory=dict)
+    last_s: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now_s = time.perf_counter()
+        self.laps_s[stage] = now_s - self.last_s
+        self.last_s = now_s

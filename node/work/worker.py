@@ -1,0 +1,278 @@
+"""The worker process: loads the model once, then claim → process → publish, one series after another.
+
+A kill at any line is safe: the result folder appears whole or not at all, result and deliveries are
+one transaction, and the same input finds the folder that is already there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from dicomseg.encode.uids import ResultKey
+from dicomseg.errors import LumbarError, SeriesRefused
+from dicomseg.read import header as headers
+from dicomseg.read.series import Gaps, Grid, too_small
+from dicomseg.segmentation import NotInView
+from model.bundle.load import LoadedModel
+from model.window import PAPER_SHAPE
+from node import durable as folder
+from node.backoff import wait_s
+from node.clock import Clock
+from node.config import sections as configuration
+from node.config.sections import Config
+from node.errors import ClaimLost, IllegalTransition
+from node.events import (
+    EventLog,
+    ModelChanged,
+    RowFailed,
+    Seldom,
+    SeriesEnded,
+    StepFailed,
+    described,
+    trace_of,
+)
+from node.journal.journal import Journal
+from node.journal.rows import ResultRow, SeriesRow
+from node.journal.states import SeriesEvent, SeriesState
+from node.library_log import catch_all
+from node.selection.step import candidate
+from node.step import LONGEST_WAIT_S, headers_of
+from node.work.pipeline import key_of, load_model, process_series, settings_after, settings_of
+from node.work.step import Heartbeat, give_back, hand_back
+from node.work.worker_process import READY
+
+POLL_S: Final = 0.1
+"""How soon a selected series is seen."""
+
+FAULT_WAIT_S: Final = 5.0
+"""First wait after a fault of the machine (disk full, journal held by another program)."""
+
+Ending = Callable[[], object]
+"""What writes the end of a series into the journal."""
+
+RESULTS: Final = "results"
+JOURNAL: Final = "journal.sqlite"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worker:
+    """One worker with its model; `token` starts every claim's token.
+
+    promotion: the journal's newest row about the bundle in service when the model was loaded, 0 none.
+    faults: how often in a row the machine kept a series, by its id, from its result.
+    """
+
+    config: Config
+    journal: Journal
+    model: LoadedModel
+    token: str
+    log: EventLog
+    promotion: int = 0
+    faults: dict[int, int] = field(default_factory=dict)
+    is_new: Seldom = field(default_factory=Seldom)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work on selected series until asked to stop; a series that was begun is finished.
+
+        It also ends, between two series, when another bundle was put into service: the supervisor
+        starts it again, and the new process loads that one.
+        """
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            try:
+                if not self._up_to_date():
+                    return
+                row = self._claim(f"{self.token}/{number}")
+            except sqlite3.OperationalError as error:
+                self._machine_fault(error)
+                stopping.wait(FAULT_WAIT_S)
+                continue
+            if row is None:
+                stopping.wait(POLL_S)
+            else:
+                self.work_on(row, stopping)
+
+    def _up_to_date(self) -> bool:
+        newest = self.journal.promotion()
+        if newest is None or newest.id == self.promotion:
+            return True
+        self.log.event(ModelChanged(newest.version, newest.digest))
+        return False
+
+    def _claim(self, token: str) -> SeriesRow | None:
+        # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
+        if not self.journal.series_due(SeriesState.SELECTED):
+            return None
+        return self.journal.claim(token)
+
+    def work_on(self, row: SeriesRow, stopping: threading.Event) -> None:
+        """Take one claimed series to *encoded*, *skipped* or *failed*, or put it off.
+
+        The claim stays alive until the journal has the answer, also while another program holds it.
+        """
+        with Heartbeat(self.journal, row.key, row.token or "", self.config.work.heartbeat_seconds):
+            ending = self._ending_of(row)
+            while not self._has_ended(ending):
+                if stopping.wait(FAULT_WAIT_S):
+                    return  # the supervisor hands the claim back
+
+    def _ending_of(self, row: SeriesRow) -> Ending:
+        """Do the work; what is left to do is to write its end into the journal."""
+        try:
+            answer = self._result_of(row)
+        except Exception as error:  # noqa: BLE001 - one series must not end the service
+            return self._ending_after(row, error)
+        self.faults.pop(row.id, None)
+        if isinstance(answer, NotInView):
+            return partial(self._end, row, SeriesEvent.NOT_IN_VIEW, answer.reason)
+        names = [d.name for d in self.config.destinations]
+        return partial(self.journal.publish, row.key, row.token or "", answer, names)
+
+    def _ending_after(self, row: SeriesRow, error: Exception) -> Ending:
+        if isinstance(error, (ClaimLost, IllegalTransition)):
+            return partial(self.log.event, StepFailed("work", str(error)))
+        if isinstance(error, LumbarError):
+            return partial(self._end, row, SeriesEvent.REFUSED, str(error), error.code)
+        if isinstance(error, (OSError, sqlite3.OperationalError)):
+            return partial(self._put_off, row, error)
+        if isinstance(error, MemoryError):
+            attempts = self.config.work.max_attempts
+            return partial(give_back, self.journal, row, attempts, "not enough memory")
+        self.log.event(RowFailed("work", row.key.series, described(error), trace_of(error)))
+        reason = f"unexpected {type(error).__name__}; see the log"
+        return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
+
+    def _has_ended(self, ending: Ending) -> bool:
+        """Write the end of a series; False when the journal cannot be written now."""
+        try:
+            ending()
+        except (ClaimLost, IllegalTransition) as error:
+            self.log.event(StepFailed("work", str(error)))
+        except (OSError, sqlite3.OperationalError) as error:
+            self._machine_fault(error)
+            return False
+        return True
+
+    def _end(self, row: SeriesRow, event: SeriesEvent, reason: str, code: str = "") -> None:
+        detail: dict[str, object] = {"reason": reason, **({"code": code} if code else {})}
+        state = self.journal.advance(row.key, event, expect=row.token, detail=detail)
+        seconds = round(Clock().since(row.last_at), 2)
+        self.log.event(SeriesEnded(row.key.series, state, reason, seconds))
+
+    def _put_off(self, row: SeriesRow, error: Exception) -> None:
+        """Hand a series back that the machine kept from its result; it is tried again, ever later."""
+        tries = self.faults.get(row.id, 0) + 1
+        reason = described(error)
+        if hand_back(self.journal, row, reason):
+            self.faults[row.id] = tries
+            until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
+            self.journal.defer(row.key, "work", reason, until)
+        self._machine_fault(error)
+
+    def _machine_fault(self, error: Exception) -> None:
+        reason = described(error)
+        if self.is_new(reason):
+            self.log.event(StepFailed("work", reason, trace_of(error)))
+
+    def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
+        """Find the result folder of this input, or make it. Raises `InputRefused`."""
+        grid = self._grid(row)
+        published = self.journal.results_of(row.key)
+        earlier = [*self.journal.results_before(row.key), *published]
+        settings = settings_after(
+            grid,
+            self.model.info,
+            settings_of(self.config.node, self.config.results),
+            [ResultKey(r.result_id) for r in earlier],
+            forced=row.forced > max((r.attempt for r in published), default=0),
+        )
+        key = key_of(grid, self.model.info, settings)
+        results = self.config.node.state / RESULTS
+        place = results / key.result_id
+        if not place.exists():
+            processed = process_series(grid, self.model, settings, _now)
+            if isinstance(processed, NotInView):
+                return processed
+            place = folder.publish(results, key.result_id, processed.files)
+        return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
+
+    def _grid(self, row: SeriesRow) -> Grid:
+        instances, set_aside = headers_of(self.journal, row.key, headers.read, self.log.event)
+        if set_aside:
+            raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
+        grid = candidate(row.key.series, instances, self.config.rules).grid
+        if isinstance(grid, Gaps):
+            raise SeriesRefused(grid.text)
+        small = too_small(grid)
+        if small is not None:
+            raise SeriesRefused(small)
+        return grid
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def _end_with_parent() -> None:
+    """End this process when standard input does: the supervisor is gone, and its claims with it."""
+    # Not sys.stdin: its lock, held here, would abort the interpreter's own end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m node.work.worker`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m node.work.worker", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
+    given = parser.parse_args(arguments)
+    catch_all(EventLog("worker"))
+    faulthandler.enable()  # a crash in native code says where it was called: places, no values
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is the supervisor's
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    try:
+        worker = prepared(configuration.load(given.config), given.token)
+    except LumbarError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        return error.exit_code
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    worker.run(stopping)
+    worker.journal.close()
+    return 0
+
+
+def prepared(config: Config, token: str) -> Worker:
+    """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
+    journal = Journal.writing(config.node.state / JOURNAL, time.time)
+    log = EventLog(config.node.name)
+    newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
+    chosen = journal.folder_in_service(None)
+    model = load_model(config.model, state=config.node.state, path=chosen)
+    model.engine.warm(PAPER_SHAPE)
+    if model.roots is not None:
+        model.roots.warm()
+    if model.note:
+        log.event(StepFailed("engine", model.note))
+    return Worker(config, journal, model, token, log, 0 if newest is None else newest.id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
