@@ -23,14 +23,14 @@ class ReadingsUnreadable(InputRefused):
     code = "readings-unreadable"
 
 
-class OptionsRefused(LumbarError):
+class UsageError(LumbarError):
     """The options contradict each other; see the message for which and what to use instead."""
 
-    code = "options-refused"
+    code = "usage-error"
     exit_code = 2
 
 
-class NothingTrained(LumbarError):
+class NotInstalled(LumbarError):
     """The training commands are not part of this installation; install the `train` extra."""
 
     code = "not-installed"
@@ -43,10 +43,10 @@ class CheckpointUnreadable(InputRefused):
     code = "checkpoint-unreadable"
 
 
-class RecipeRefused(OptionsRefused):
+class RecipeError(UsageError):
     """The recipe cannot be read or holds an unknown key; see the message for the known ones."""
 
-    code = "recipe-refused"
+    code = "recipe-error"
 
 
 class ImportRefused(InputRefused):
@@ -55,16 +55,16 @@ class ImportRefused(InputRefused):
     code = "import-refused"
 
 
-class LabelTableRefused(OptionsRefused):
+class LabelTableError(UsageError):
     """The table of labels cannot be used; see the message for the entry and the known structures."""
 
-    code = "label-table-refused"
+    code = "label-table-error"
 
 
-class SecretRefused(OptionsRefused):
+class SecretError(UsageError):
     """The project's secret is unreadable, malformed or open to others; see the message."""
 
-    code = "secret-refused"
+    code = "secret-error"
 
 
 class PeerFailed(LumbarError):
@@ -74,10 +74,10 @@ class PeerFailed(LumbarError):
     exit_code = 5
 
 
-class HeldOutRefused(OptionsRefused):
+class HeldOutError(UsageError):
     """The file of fixed held-out cases cannot be used; the message names the case and the rule."""
 
-    code = "held-out-refused"
+    code = "held-out-error"
 
 
 class DiskFull(LumbarError):
@@ -86,13 +86,13 @@ class DiskFull(LumbarError):
     code = "disk-full"
 
 
-class FoldsRefused(OptionsRefused):
+class FoldsError(UsageError):
     """Folds that mix patients, or do not fit the cases."""
 
-    code = "folds-refused"
+    code = "folds-error"
 
 
-class FiguresUnreadable(InputRefused):
+class ResultsUnreadable(InputRefused):
     """The file of figures is missing or of another form; evaluate again."""
 
-    code = "figures-unreadable"
+    code = "results-unreadable"

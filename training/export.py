@@ -17,7 +17,7 @@ from model.level.finder import LevelArchitecture, LevelNet, LevelNets
 from model.networks.deeplab import DeepLabV3Plus3D
 from model.roots import RootsNet, load_roots
 from model.window import PAPER_SHAPE, SPACING_MM
-from training.errors import CheckpointUnreadable, OptionsRefused
+from training.errors import CheckpointUnreadable, UsageError
 from training.fit import checkpoint
 from training.fit.recipe import Recipe
 from training.fit.segmentation import CHECKPOINT, RECIPE
@@ -103,7 +103,7 @@ def card_of(
     """Return the card before sealing.
 
     Raises:
-        OptionsRefused: an extra key that the export fills in itself.
+        UsageError: an extra key that the export fills in itself.
     """
     card: dict[str, Any] = {
         "name": fields.name,
@@ -129,7 +129,7 @@ def _training(recipe: Recipe, step: int) -> dict[str, Any]:
 def _with_extra(card: Mapping[str, Any], fields: CardFields) -> dict[str, Any]:
     clash = sorted(set(fields.extra) & {*card, "schema", "structures", "digest"})
     if clash:
-        raise OptionsRefused(f"the card's {clash[0]!r} is filled in by the export; leave it out")
+        raise UsageError(f"the card's {clash[0]!r} is filled in by the export; leave it out")
     return {**card, **fields.extra}
 
 
@@ -138,14 +138,14 @@ def joined_finder(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArc
 
     Raises:
         CheckpointUnreadable: a file is missing, truncated or of another network.
-        OptionsRefused: finders of different sizes.
+        UsageError: finders of different sizes.
     """
     made = [level_network(path) for path in paths]
     if len(made) == 1:
         return made[0]
     sizes = {(a.width, a.discs) for _, a in made}
     if len(sizes) > 1:
-        raise OptionsRefused("the level finders are of different sizes; join those of one size")
+        raise UsageError("the level finders are of different sizes; join those of one size")
     members: list[LevelNet] = []
     for network, _ in made:
         own = network.members if isinstance(network, LevelNets) else [network]
@@ -206,7 +206,7 @@ def _joined_by_mean(
     for count, path in enumerate(others, start=2):
         other, told = _trained(path)
         if other.architecture != network.architecture:
-            raise OptionsRefused(
+            raise UsageError(
                 f"{path} has the architecture {other.architecture}, not {network.architecture}; only alike weights"
                 " have a mean"
             )
@@ -234,7 +234,7 @@ def export(
 
     Raises:
         CheckpointUnreadable: run, level weights or roots cannot be read or do not fit.
-        OptionsRefused: finders of different sizes, or weights of different architectures to take the mean of.
+        UsageError: finders of different sizes, or weights of different architectures to take the mean of.
         BundleError: the bundle to begin with is damaged, or what was written cannot be loaded.
     """
     finder, architecture = joined_finder(level_weights)

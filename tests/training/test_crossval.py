@@ -20,7 +20,7 @@ from training.cli.crossval import planned
 from training.data import folds as folding
 from training.data.cases import load_case, save_case
 from training.data.folds import Fold
-from training.errors import CaseUnreadable, FoldsRefused, OptionsRefused, SourceMissing
+from training.errors import CaseUnreadable, FoldsError, SourceMissing, UsageError
 from training.evaluate import crossval
 from training.evaluate.case_results import write_json
 from training.evaluate.crossval import Best, run_first, run_fold
@@ -77,9 +77,9 @@ def test_every_case_is_tested_once_and_a_patient_stays_together(tmp_path: Path) 
 
 def test_a_patient_in_two_parts_and_a_stranger_are_refused() -> None:
     patients = {"a": "p1", "b": "p1", "c": "p2", "d": "p3"}
-    with pytest.raises(FoldsRefused, match="patient p1 is in test and in train"):
+    with pytest.raises(FoldsError, match="patient p1 is in test and in train"):
         folding.check([Fold(("a",), ("c",), ("b", "d"))], patients)
-    with pytest.raises(FoldsRefused, match="case z is not there"):
+    with pytest.raises(FoldsError, match="case z is not there"):
         folding.check([Fold(("z",), ("c",), ("d",))], patients)
 
 
@@ -88,18 +88,18 @@ def test_stored_folds_are_kept_and_must_fit(tmp_path: Path) -> None:
     file = tmp_path / "out" / "folds.json"
     first = folding.stored(file, paths, 3)
     assert folding.stored(file, paths, 3, seed=9) == first
-    with pytest.raises(FoldsRefused, match="holds 3 folds, asked for are 2"):
+    with pytest.raises(FoldsError, match="holds 3 folds, asked for are 2"):
         folding.stored(file, paths, 2)
-    with pytest.raises(FoldsRefused, match="case c6 is in no fold"):
+    with pytest.raises(FoldsError, match="case c6 is in no fold"):
         folding.stored(file, [*paths, *cards(tmp_path, {"c6": "p6"})], 3)
     file.write_text("{")
-    with pytest.raises(FoldsRefused, match="delete it"):
+    with pytest.raises(FoldsError, match="delete it"):
         folding.stored(file, paths, 3)
 
 
 def test_too_few_patients_and_a_case_without_one_are_refused(tmp_path: Path) -> None:
     few = cards(tmp_path, {"a": "p", "b": "p", "c": "q"})
-    with pytest.raises(FoldsRefused, match="2 patients"):
+    with pytest.raises(FoldsError, match="2 patients"):
         folding.draw(few, 2)
     with pytest.raises(CaseUnreadable, match="a names no patient"):
         folding.draw(cards(tmp_path, {"a": ""}), 2)
@@ -128,7 +128,7 @@ def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path
     assert all(case["unseen"] for case in told["cases"])
     assert (out / "fold-1" / "best" / "best.json").exists()
     other = CliRunner().invoke(app, [*call, "--level", "bundle"])
-    assert isinstance(other.exception, OptionsRefused)
+    assert isinstance(other.exception, UsageError)
     assert "level" in str(other.exception)
     page = ["report", "--figures", str(out / "crossval.json"), "--cases", str(tiny_cases)]
     made = CliRunner().invoke(app, [*page, "--out", str(tmp_path / "report"), "--worst", "1"])
@@ -235,7 +235,7 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
         after = load(out / f"fold-{number}" / "checkpoint.pt")["average"]
         assert all(torch.equal(begun[name], after[name]) for name in begun)
     without = CliRunner().invoke(app, [a for a in call if a not in {"--first", str(first)}])
-    assert isinstance(without.exception, OptionsRefused)
+    assert isinstance(without.exception, UsageError)
     assert "(first)" in str(without.exception)
 
 
@@ -313,7 +313,7 @@ def test_without_validation_its_part_is_trained_on_and_the_last_step_is_tested(
     told = json.loads((out / "crossval.json").read_text())
     assert "none kept for validation" in told["bundle"]["steps"]
     chosen = CliRunner().invoke(app, call)
-    assert isinstance(chosen.exception, OptionsRefused)
+    assert isinstance(chosen.exception, UsageError)
     assert "(last)" in str(chosen.exception)
 
 
@@ -325,7 +325,7 @@ def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_
     file.write_text(json.dumps(older), encoding="utf-8")
     check_plan(tmp_path, Plan(Recipe()), resume=True)
     file.write_text(json.dumps(older), encoding="utf-8")
-    with pytest.raises(OptionsRefused, match="first"):
+    with pytest.raises(UsageError, match="first"):
         check_plan(tmp_path, Plan(Recipe(), first=Recipe()), resume=True)
 
 
@@ -353,7 +353,7 @@ def test_what_is_not_gone_on_with_is_removed_with_its_unfinished_finder(tmp_path
 def test_options_of_the_level_that_contradict_each_other_are_refused(
     level: str, steps: tuple[int, int]
 ) -> None:
-    with pytest.raises(OptionsRefused, match=level):
+    with pytest.raises(UsageError, match=level):
         planned(Recipe(), level, steps, "auto", 0)
 
 
@@ -362,7 +362,7 @@ def test_a_common_finder_without_cases_for_it_is_refused_before_anything_is_trai
 ) -> None:
     call = ["crossval", "--cases", str(tiny_cases), "--out", str(tmp_path / "cv"), "--folds", "2"]
     done = CliRunner().invoke(app, [*call, "--level-steps", "7", "--level-first", "9"])
-    assert isinstance(done.exception, OptionsRefused)
+    assert isinstance(done.exception, UsageError)
     assert "every patient" in str(done.exception)
     assert not list((tmp_path / "cv").glob("fold-*"))
 

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from training.errors import ImportRefused, SecretRefused
+from training.errors import ImportRefused, SecretError
 from training.importing.deidentify import Secret, basic_profile, secret_in
 
 TABLE: Final = Path(__file__).parents[1] / "data" / "ps3_15_table_e1_1_2024b.csv"
@@ -202,10 +202,10 @@ def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [p.name for p in sorted(file.parent.iterdir())] == [".gitignore", "pseudonym.key"]
     file.chmod(0o640)
-    with pytest.raises(SecretRefused, match="chmod 600"):
+    with pytest.raises(SecretError, match="chmod 600"):
         secret_in(file)
     file.chmod(0o600)
     file.write_text("short")
-    with pytest.raises(SecretRefused, match="64 hexadecimal digits"):
+    with pytest.raises(SecretError, match="64 hexadecimal digits"):
         secret_in(file)
     assert secret_in(tmp_path / "other.key") != first

@@ -23,7 +23,7 @@ from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.window import Patch
 from training.cli import app as cli
 from training.data.cases import Case, save_case
-from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
+from training.errors import CheckpointUnreadable, SourceMissing, UsageError
 from training.evaluate.evaluate import chosen, true_window
 from training.export import CardFields, export, joined_finder
 from training.fit.recipe import Recipe
@@ -133,7 +133,7 @@ def test_weights_of_another_architecture_have_no_mean(
     other.mkdir()
     (other / "recipe.json").write_text(json.dumps(wide.to_dict()))
     run(Fit(wide, [cases / "spider" / "spider-a.npz"], []), other)
-    with pytest.raises(OptionsRefused, match=r"other has the architecture .*width=8"):
+    with pytest.raises(UsageError, match=r"other has the architecture .*width=8"):
         export(trained, [level], tmp_path / "bundle", FIELDS, mean_with=[other])
 
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused_by_name(trained: Path, level: Path, tmp_pa
 def test_a_card_field_of_the_export_may_not_be_replaced(
     trained: Path, level: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(OptionsRefused, match="'training'"):
+    with pytest.raises(UsageError, match="'training'"):
         export(trained, [level], tmp_path / "bundle", CardFields("1", "", extra={"training": {}}))
 
 
@@ -182,10 +182,10 @@ def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_t
     assert not errors.keys() & card.keys()  # measured with another finder
     weights = [(folder / bundle.WEIGHTS).read_bytes() for folder in (first, both)]
     assert weights[0] == weights[1]
-    with pytest.raises(OptionsRefused, match="'architecture'"):
+    with pytest.raises(UsageError, match="'architecture'"):
         export(first, [level], tmp_path / "x", CardFields("1", "", extra={"architecture": {}}))
     torch.save(LevelNet(LevelArchitecture(width=4)).state_dict(), tmp_path / "small.pt")
-    with pytest.raises(OptionsRefused, match="different sizes"):
+    with pytest.raises(UsageError, match="different sizes"):
         export(first, [level, tmp_path / "small.pt"], tmp_path / "x", renewed)
     assert not (tmp_path / "x").exists()
 
@@ -247,7 +247,7 @@ def test_fit_resume_export_by_the_command_line(cases: Path, level: Path, tmp_pat
     assert "step 0 of 2, time over" in text
     assert json.loads((out / "recipe.json").read_text())["held_out"] == ["spider-b"]
     assert "step 2 of 2, done" in invoke("fit", *options)
-    with pytest.raises(OptionsRefused, match="held_out"):
+    with pytest.raises(UsageError, match="held_out"):
         invoke("fit", *options[:-2])
     made = tmp_path / "bundle"
     invoke("export", "--run", out, "--level", level, "--out", made, "--version", "7")

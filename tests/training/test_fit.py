@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model.networks.deeplab import Architecture
-from training.errors import OptionsRefused, RecipeRefused, SourceMissing
+from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint, cpu
 from training.fit import segmentation as fitting
 from training.fit.recipe import Recipe, read
@@ -133,7 +133,7 @@ def test_a_run_prepared_again_goes_on_where_it_stopped(cases: Path, tmp_path: Pa
 def test_a_run_is_not_resumed_with_another_recipe(cases: Path, tmp_path: Path) -> None:
     first, _ = prepare_fit(cases, tmp_path, TINY, resume=True)
     checkpoint.save(tmp_path / CHECKPOINT, first.state())
-    with pytest.raises(OptionsRefused, match="held_out"):
+    with pytest.raises(UsageError, match="held_out"):
         prepare_fit(cases, tmp_path, replace(TINY, held_out=()), resume=True)
 
 
@@ -149,7 +149,7 @@ def test_a_folder_without_cases_and_an_unknown_held_out_case_are_refused(
 def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("stepz = 4\n", encoding="utf-8")
-    with pytest.raises(RecipeRefused, match="stepz"):
+    with pytest.raises(RecipeError, match="stepz"):
         read(path)
 
 

@@ -24,7 +24,7 @@ from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
 from dicomseg.volume import Volume, affine_of
 from training.cli.app import app
 from training.data.cases import Case, cases_in, load_case
-from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
+from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
 from training.importing.deidentify import secret_in
 from training.importing.dicom import pending
 from training.importing.dicomweb import fetched
@@ -586,7 +586,7 @@ def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str
 def test_addresses_and_uids_are_checked_before_anything_is_asked(
     tmp_path: Path, url: str, study: str
 ) -> None:
-    with pytest.raises(OptionsRefused) as refused, fetched(url, [study], tmp_path):
+    with pytest.raises(UsageError) as refused, fetched(url, [study], tmp_path):
         pass
     assert "secret" not in str(refused.value)
 

@@ -15,7 +15,7 @@ from dicomseg.structures import BY_ID
 from training.cli.app import app
 from training.data.cases import Case, cases_in, load_case
 from training.data.prepare import spider_case
-from training.errors import ImportRefused, LabelTableRefused, OptionsRefused, SourceMissing
+from training.errors import ImportRefused, LabelTableError, SourceMissing, UsageError
 from training.importing import manifest
 from training.importing.deidentify import secret_in
 from training.importing.label_table import Table, Target, covered, half_covered, read
@@ -270,7 +270,7 @@ def test_patients_come_from_the_table_from_bids_or_from_the_name(tmp_path: Path)
     assert patients_of(file) == {"a": "P1", "b": "P1", "c": ""}
     for bad in ("name,patient\na,1\n", "file,patient\na,1\na.nii,2\n"):
         file.write_text(bad)
-        with pytest.raises(OptionsRefused, match=r"patients\.csv"):
+        with pytest.raises(UsageError, match=r"patients\.csv"):
             patients_of(file)
 
 
@@ -295,7 +295,7 @@ def test_the_table_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         ("[labels", "give a TOML file"),
     ):
         file.write_text(text)
-        with pytest.raises(LabelTableRefused, match=said):
+        with pytest.raises(LabelTableError, match=said):
             read(file)
     file.write_text("[labels]\n1 = 'l4'\n'psoas, left' = 'pm.left'\n9 = 'background'")
     table = read(file)

@@ -20,7 +20,7 @@ from model.level.counting import ABOVE
 from model.level.finder import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
 from training.cli.app import app
 from training.data.cases import ALL_STRUCTURES, Case, save_case
-from training.errors import CaseUnreadable, CheckpointUnreadable, OptionsRefused, SourceMissing
+from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError
 from training.export import level_network
 from training.fit.augment import SPACING_MM
 from training.fit.cpu import has_bfloat16
@@ -209,7 +209,7 @@ def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) ->
     expected = fit_level(smalls, 1, seed=10, start=both.members[1].state_dict())
     found = further.state_dict()["members.1.head.bias"]
     assert torch.equal(found, expected.state_dict()["head.bias"])
-    with pytest.raises(OptionsRefused, match="--members 2"):
+    with pytest.raises(UsageError, match="--members 2"):
         fit_levels(smalls, 1, 1, start=back.state_dict())
 
 
@@ -250,7 +250,7 @@ def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
     fit_levels(smalls, 1, 1, seed=9, keep=keep)
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
     refused = CliRunner().invoke(app, call)
-    assert isinstance(refused.exception, OptionsRefused)
+    assert isinstance(refused.exception, UsageError)
     assert "with other seed; give --no-resume" in str(refused.exception)
     assert keep.exists()
     done = CliRunner().invoke(app, [*call, "--no-resume"])

@@ -17,7 +17,7 @@ from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
 from model.engines import coded as oracle
 from training.cli.app import app
-from training.errors import OptionsRefused, SourceMissing
+from training.errors import SourceMissing, UsageError
 from training.evaluate import outline_bias as outline_shifts
 from training.evaluate.evaluate import Answer
 from training.evaluate.outline_bias import LADDER, Found, balanced
@@ -49,7 +49,7 @@ def test_values_that_are_not_there_do_not_count() -> None:
 
 
 def test_what_no_shift_balances_is_refused() -> None:
-    with pytest.raises(OptionsRefused, match=r"DIVC stays between \+0.40 and \+1.60 mm"):
+    with pytest.raises(UsageError, match=r"DIVC stays between \+0.40 and \+1.60 mm"):
         balanced(ladder_of(*[-3.0] * 10), "DIVC")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.fit import checkpoint
 from training.fit.distributed import Ranks
 from training.fit.segmentation import CHECKPOINT
@@ -33,7 +33,7 @@ dilations = [1]
 
 def test_draws_are_shared_evenly_or_refused() -> None:
     assert list(Ranks(1, 2).share(range(4, 8))) == [5, 7]
-    with pytest.raises(OptionsRefused, match="3 draws a step cannot be shared by 2"):
+    with pytest.raises(UsageError, match="3 draws a step cannot be shared by 2"):
         Ranks(0, 2).share(range(3))
 
 

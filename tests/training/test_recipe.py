@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from model.networks.deeplab import Architecture
-from training.errors import RecipeRefused
+from training.errors import RecipeError
 from training.fit.augment import Strength
 from training.fit.loss import Objective
 from training.fit.recipe import Recipe, read
@@ -72,14 +72,14 @@ def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
 def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(RecipeRefused, match=named) as refusal:
+    with pytest.raises(RecipeError, match=named) as refusal:
         read(path)
     assert "mine.toml" in str(refusal.value)
     assert refusal.value.exit_code == 2
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeRefused, match=r"none\.toml"):
+    with pytest.raises(RecipeError, match=r"none\.toml"):
         read(tmp_path / "none.toml")
 
 

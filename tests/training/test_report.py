@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from training.cli.app import app
 from training.data.cases import load_case
-from training.errors import FiguresUnreadable
+from training.errors import ResultsUnreadable
 from training.evaluate import summary
 from training.evaluate.case_results import CaseFigures, Pair, write_json, write_labels
 from training.evaluate.metrics import MISSED, Score
@@ -96,14 +96,14 @@ def test_the_page_holds_everything_and_fetches_nothing(
 
 
 def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FiguresUnreadable, match="evaluate --out"):
+    with pytest.raises(ResultsUnreadable, match="evaluate --out"):
         report.read(tmp_path / "none.json")
     file = tmp_path / "figures.json"
     write_json(file, {"schema": 99})
-    with pytest.raises(FiguresUnreadable, match="schema 99"):
+    with pytest.raises(ResultsUnreadable, match="schema 99"):
         report.read(file)
     write_json(file, {"schema": summary.SCHEMA, "cases": []})
-    with pytest.raises(FiguresUnreadable, match="no case"):
+    with pytest.raises(ResultsUnreadable, match="no case"):
         report.read(file)
 
 

@@ -23,7 +23,7 @@ from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out
 from training.data.cases import ALL_STRUCTURES
-from training.errors import DiskFull, HeldOutRefused, OptionsRefused
+from training.errors import DiskFull, HeldOutError, UsageError
 from training.evaluate.evaluate import CaseScore
 from training.fit import checkpoint
 from training.fit.recipe import Recipe
@@ -216,7 +216,7 @@ def test_architecture_is_that_in_service_unless_the_recipe_names_one(
     held = held_out.read(task.fixed, task.cases)
     found = retrain.recipe_of(one, bundle.read_card(task.bundle), held)
     assert found.architecture == ARCHITECTURE != Recipe().architecture
-    with pytest.raises(OptionsRefused, match="holds no network of this version"):
+    with pytest.raises(UsageError, match="holds no network of this version"):
         retrain.recipe_of(one, {"architecture": {"name": "oracle"}}, held)
     named = retrain.recipe_of(task, {"architecture": {"name": "oracle"}}, held)
     assert named.architecture == ARCHITECTURE
@@ -228,17 +228,17 @@ def test_architecture_is_that_in_service_unless_the_recipe_names_one(
 def test_held_out_case_that_changed_or_is_gone_is_refused(task: Task, tmp_path: Path) -> None:
     cases = shutil.copytree(task.cases, tmp_path / "cases")
     shutil.copy(cases / "spider" / "spider-002.npz", cases / "spider" / "spider-001.npz")
-    with pytest.raises(HeldOutRefused, match="spider-001 has changed since the set was fixed"):
+    with pytest.raises(HeldOutError, match="spider-001 has changed since the set was fixed"):
         held_out.read(task.fixed, cases)
     (cases / "spider" / "spider-001.npz").unlink()
-    with pytest.raises(HeldOutRefused, match="spider-001 is not below"):
+    with pytest.raises(HeldOutError, match="spider-001 is not below"):
         held_out.read(task.fixed, cases)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cases": {}}', '{"schema": 1, "cases": {}}'])
 def test_file_that_is_no_held_out_set_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text(text)
-    with pytest.raises(HeldOutRefused, match="lumbar-train held-out"):
+    with pytest.raises(HeldOutError, match="lumbar-train held-out"):
         held_out.read(tmp_path / "f.json", tmp_path)
 
 

@@ -22,7 +22,7 @@ from model.roots import ROOTS, RootsArchitecture, RootsNet
 from model.window import Interpolation, Patch
 from training.cli import app as cli
 from training.data.cases import ALL_STRUCTURES, Case, save_case
-from training.errors import CheckpointUnreadable, OptionsRefused, SourceMissing
+from training.errors import CheckpointUnreadable, SourceMissing, UsageError
 from training.export import roots_network
 from training.fit import checkpoint
 from training.fit.augment import SPACING_MM
@@ -210,7 +210,7 @@ def test_a_file_that_would_be_lost_is_not_gone_on_from(
         del state["training"]
     checkpoint.save(file, state)
     wanted = replace(recipe, steps=4) if harm == "other options" else recipe
-    with pytest.raises(OptionsRefused, match="--no-resume"):
+    with pytest.raises(UsageError, match="--no-resume"):
         kept_of(file, wanted)
 
 
@@ -320,7 +320,7 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
         rest.replace("variants 1", "variants 2"),
     ):
         other = CliRunner().invoke(cli.app, (words + changed).split())
-        assert isinstance(other.exception, OptionsRefused)
+        assert isinstance(other.exception, UsageError)
     network = roots_network(tmp_path / "r.pt")
     assert network.architecture == RootsArchitecture(places=True)
     made = cli_export(tmp_path, "b", "one")

@@ -11,7 +11,7 @@ import torch
 
 from model.bundle.load import write_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.fit.augment import Sample
 from training.fit.initial_weights import (
     starting_network,
@@ -68,9 +68,9 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
     same = starting_network(bundle, TINY, [])
     for name, value in network.state_dict().items():
         assert torch.equal(value, same.state_dict()[name])
-    with pytest.raises(OptionsRefused, match="width=3"):
+    with pytest.raises(UsageError, match="width=3"):
         starting_network(bundle, replace(TINY, width=3), [])
-    with pytest.raises(OptionsRefused, match="stem=2"):
+    with pytest.raises(UsageError, match="stem=2"):
         starting_network(bundle, replace(TINY, stem=2), [])
     tapped = replace(TINY, late_tap=True)
     taps = DeepLabV3Plus3D(tapped).eval()
@@ -80,10 +80,10 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         replace(tapped, stem=8),
         TINY,
     ):  # the joined channels would be mixed up, or lost
-        with pytest.raises(OptionsRefused, match="has the architecture"):
+        with pytest.raises(UsageError, match="has the architecture"):
             starting_network(later, refused, [])
     doubled = starting_network(later, replace(tapped, width=8), [])
-    with pytest.raises(OptionsRefused, match="decoder=3"):
+    with pytest.raises(UsageError, match="decoder=3"):
         starting_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
     place = places((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]

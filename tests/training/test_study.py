@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from model.engines import coded as oracle
 from training.cli.app import app
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.phantom.study import Options, write_study
 
 SMALL = {"slices": 24, "matrix": 64}
@@ -128,7 +128,7 @@ def test_a_dropped_slice_is_missing_and_still_announced(tmp_path: Path) -> None:
 
 
 def test_dropping_a_slice_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionsRefused, match="slices 0 to 11"):
+    with pytest.raises(UsageError, match="slices 0 to 11"):
         write_study(tmp_path, 64, Options(drop_slice=12, slices=12, matrix=48))
 
 

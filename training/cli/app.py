@@ -147,10 +147,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     """Prepare training cases."""
     from training.data import painted_ct as real_shapes
     from training.data import prepare as preparing
-    from training.errors import OptionsRefused
+    from training.errors import UsageError
 
     if not phantoms and not lumbar and spider is None and shapes is None:
-        raise OptionsRefused(
+        raise UsageError(
             "nothing to prepare: give --phantoms N, --lumbar N, --spider FOLDER or --shapes FOLDER"
         )
     total = phantoms + lumbar + (len(preparing.spider_subjects(spider)) if spider else 0)
@@ -194,12 +194,12 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option of the command l
 ) -> None:
     """Write a bundle from a run's averaged weights, a level finder and a roots network."""
     from training import export as exporting
-    from training.errors import OptionsRefused
+    from training.errors import UsageError
 
     try:
         extra = {} if card is None else dict(json.loads(card.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise OptionsRefused(f"{card}: {error}; give a JSON object") from error
+        raise UsageError(f"{card}: {error}; give a JSON object") from error
     today = datetime.now(UTC).date().isoformat()
     fields = exporting.CardFields(version, today, name, extra)
     typer.echo(str(exporting.export(run, level, out, fields, roots, mean_with or [])))

@@ -106,7 +106,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from model.bundle.load import default_path
     from training.cli.evaluate import show
     from training.data import folds as folding
-    from training.errors import OptionsRefused
+    from training.errors import UsageError
     from training.evaluate import crossval as crossing
     from training.evaluate.case_results import write_json
     from training.evaluate.crossval_plan import Cohort, check_plan, in_no_fold, said_of
@@ -126,7 +126,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     cohort = Cohort(cases, paths, default_path())
     option = "--first" if first else "--level-first" if level_first else None
     if option and not in_no_fold(cohort):
-        raise OptionsRefused(
+        raise UsageError(
             f"{option}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
         )
     check_plan(out, plan, resume=resume, only=only_fold)
@@ -199,19 +199,19 @@ def planned(
     """Return the plan of these options; `level_steps` before the folds and in each.
 
     Raises:
-        OptionsRefused: options of the level that contradict each other, or a file that is not there.
+        UsageError: options of the level that contradict each other, or a file that is not there.
     """
-    from training.errors import OptionsRefused
+    from training.errors import UsageError
     from training.evaluate.crossval_plan import GIVEN, OWN, SHIPPED, Plan
 
     first, own = level_steps
     chosen = level or (OWN if own else GIVEN)
     if (chosen == OWN) != bool(own) or (first and not own):
-        raise OptionsRefused(
+        raise UsageError(
             f"--level {chosen} with --level-steps {own}, --level-first {first}: --level fold and --level-steps belong together, --level-first is for them"
         )
     if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
-        raise OptionsRefused(f"--level {chosen}: no such file; give case, fold, bundle or weights")
+        raise UsageError(f"--level {chosen}: no such file; give case, fold, bundle or weights")
     return Plan(
         recipe,
         level=chosen,

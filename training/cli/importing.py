@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from training.errors import ImportRefused, OptionsRefused
+from training.errors import ImportRefused, UsageError
 
 if TYPE_CHECKING:
     from training.importing.label_table import Table
@@ -113,13 +113,13 @@ def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] |
     given = {"dicom": dicom, "dicomweb": dicomweb, "nifti": nifti}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
-        raise OptionsRefused("give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS")
+        raise UsageError("give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS")
     return named[0]
 
 
 def _needs(package: str, option: str) -> None:
     if find_spec(package) is None:
-        raise OptionsRefused(f"{option} needs {package}; install the train extra")
+        raise UsageError(f"{option} needs {package}; install the train extra")
 
 
 def _check_options(
@@ -142,7 +142,7 @@ def _check_options(
     }
     for message, is_so in wrong.items():
         if is_so:
-            raise OptionsRefused(message)
+            raise UsageError(message)
 
 
 @contextmanager

@@ -35,10 +35,10 @@ def report(
     worst: Annotated[int, typer.Option(min=0, help="Cases shown as pictures, per group.")] = 3,
 ) -> None:
     """Write PNGs, report.html, tables.md, figures.json and figures.csv."""
-    from training.errors import NothingTrained
+    from training.errors import NotInstalled
 
     try:
         from training.report import report as reporting
     except ModuleNotFoundError as error:
-        raise NothingTrained(f"{error.name} is missing; install the `train` extra") from error
+        raise NotInstalled(f"{error.name} is missing; install the `train` extra") from error
     typer.echo(str(reporting.make(figures, cases, out, worst=worst)))

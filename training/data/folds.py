@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from training.errors import CaseUnreadable, FoldsRefused, SourceMissing
+from training.errors import CaseUnreadable, FoldsError, SourceMissing
 from training.fit.segmentation import below
 
 SCHEMA: Final = 1
@@ -70,14 +70,14 @@ def draw(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
     """Draw folds in which every case is tested once.
 
     Raises:
-        FoldsRefused: fewer than two folds, or fewer than three patients in each.
+        FoldsError: fewer than two folds, or fewer than three patients in each.
         CaseUnreadable: a card without a patient.
     """
     cases: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         cases[patient_of(path)].append(path.stem)
     if count < 2 or len(cases) < count + 2:
-        raise FoldsRefused(
+        raise FoldsError(
             f"{len(cases)} patients make no {count} folds; at least 2 folds and 2 patients more than folds are needed"
         )
     order = sorted(cases)
@@ -97,17 +97,17 @@ def check(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
     patients: patient by case id.
 
     Raises:
-        FoldsRefused: with the patient or the case named.
+        FoldsError: with the patient or the case named.
     """
     for number, fold in enumerate(folds, start=1):
         where: dict[str, str] = {}
         for part, ids in asdict(fold).items():
             for case in ids:
                 if case not in patients:
-                    raise FoldsRefused(f"fold {number}: case {case} is not there; draw new folds")
+                    raise FoldsError(f"fold {number}: case {case} is not there; draw new folds")
                 before = where.setdefault(patients[case], part)
                 if before != part:
-                    raise FoldsRefused(
+                    raise FoldsError(
                         f"fold {number}: patient {patients[case]} is in {before} and in {part}; draw new folds"
                     )
 
@@ -116,7 +116,7 @@ def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tupl
     """Folds of a file, drawn and written when there is none; checked against the cases.
 
     Raises:
-        FoldsRefused: the file is damaged, has another number of folds, or does not fit the cases.
+        FoldsError: the file is damaged, has another number of folds, or does not fit the cases.
     """
     patients = {path.stem: patient_of(path) for path in paths}
     if not file.exists():
@@ -129,11 +129,11 @@ def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tupl
         told = json.loads(file.read_text(encoding="utf-8"))
         folds = tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in told["folds"])  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise FoldsRefused(f"{file}: {error}; delete it to draw new folds") from error
+        raise FoldsError(f"{file}: {error}; delete it to draw new folds") from error
     if len(folds) != count:
-        raise FoldsRefused(f"{file} holds {len(folds)} folds, asked for are {count}")
+        raise FoldsError(f"{file} holds {len(folds)} folds, asked for are {count}")
     check(folds, patients)
     missing = sorted(set(patients) - {c for f in folds for c in f.test})
     if missing:
-        raise FoldsRefused(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")
+        raise FoldsError(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")
     return folds

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.data.cases import digest_of, load_case
-from training.errors import CaseUnreadable, HeldOutRefused, SourceMissing
+from training.errors import CaseUnreadable, HeldOutError, SourceMissing
 from training.fit.segmentation import below
 
 SCHEMA: Final = 1
@@ -41,16 +41,16 @@ def read(file: Path, cases: Path) -> list[Path]:
     """Paths of the held-out cases, every one unchanged since the set was fixed.
 
     Raises:
-        HeldOutRefused: no such file, not of this form, or a case that is missing or has changed.
+        HeldOutError: no such file, not of this form, or a case that is missing or has changed.
         CaseUnreadable: a case cannot be read.
     """
     told = _told(file)
     paths = {p.stem: p for p in below(cases)}
     for name, digest in told.items():
         if name not in paths:
-            raise HeldOutRefused(f"{file}: case {name} is not below {cases}; prepare it again")
+            raise HeldOutError(f"{file}: case {name} is not below {cases}; prepare it again")
         if digest_of(load_case(paths[name])) != digest:
-            raise HeldOutRefused(
+            raise HeldOutError(
                 f"{file}: case {name} has changed since the set was fixed; restore it, or fix a new set"
             )
     return [paths[name] for name in sorted(told)]
@@ -61,9 +61,9 @@ def _told(file: Path) -> Mapping[str, str]:
         found: Any = json.loads(file.read_text(encoding="utf-8"))
         schema, cases = found["schema"], dict(found["cases"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HeldOutRefused(f"{file}: {error}; write it with `lumbar-train held-out`") from error
+        raise HeldOutError(f"{file}: {error}; write it with `lumbar-train held-out`") from error
     if schema != SCHEMA or not cases:
-        raise HeldOutRefused(
+        raise HeldOutError(
             f"{file}: schema {schema!r}, {len(cases)} cases; write it with `lumbar-train held-out`"
         )
     return cases

@@ -76,7 +76,7 @@ def run_first(
     wait. Nothing is validated, so the last step's weights are taken.
 
     Raises:
-        OptionsRefused: it was begun with another recipe or other patients in folds.
+        UsageError: it was begun with another recipe or other patients in folds.
         CheckpointUnreadable: its checkpoint is damaged.
     """
     if plan.first is None:
@@ -119,7 +119,7 @@ def run_fold(
     fold is read, not trained again.
 
     Raises:
-        OptionsRefused: the fold was begun with another recipe.
+        UsageError: the fold was begun with another recipe.
         CheckpointUnreadable: a checkpoint or the figures of a finished fold are damaged.
     """
     here = out / f"fold-{number}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.data.folds import Fold, patient_of
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.evaluate.case_results import write_json
 from training.fit import segmentation as fitting
 from training.fit.level import unfinished
@@ -117,7 +117,7 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
     one fold to begin again.
 
     Raises:
-        OptionsRefused: `out` holds folds of another plan.
+        UsageError: `out` holds folds of another plan.
     """
     values = _values(plan)
     file = out / "plan.json"
@@ -133,7 +133,7 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
         before = {**NOTHING_FIRST, **before}
         other = sorted(k for k in values if before.get(k) != values[k])
         if other:
-            raise OptionsRefused(
+            raise UsageError(
                 f"{out} holds folds of another plan ({', '.join(other)}); use --no-resume or another --out"
             )
     if only is not None and not resume and file.exists():

@@ -21,7 +21,7 @@ from dicomseg.volume import Array
 from model.bundle.load import LoadedModel
 from model.segment import shifted
 from training.data.cases import Case, load_case
-from training.errors import OptionsRefused, SourceMissing
+from training.errors import SourceMissing, UsageError
 from training.evaluate.evaluate import answer
 from training.evaluate.reference import references
 
@@ -58,7 +58,7 @@ def find(
 
     Raises:
         SourceMissing: fewer than `LEAST_CASES` values of a measurement.
-        OptionsRefused: no shift of `LADDER` balances a measurement.
+        UsageError: no shift of `LADDER` balances a measurement.
     """
     vessels = _errors(
         paths, model, lambda shift: dict.fromkeys(VESSELS.values(), shift), tuple(VESSELS), report
@@ -75,7 +75,7 @@ def balanced(errors: Array, name: str) -> float:
 
     Raises:
         SourceMissing: fewer than `LEAST_CASES` values at some shift.
-        OptionsRefused: the median is above, or below, zero at all of them.
+        UsageError: the median is above, or below, zero at all of them.
     """
     medians = _medians(errors)
     fewest = int(np.isfinite(errors).sum(axis=0).min())
@@ -89,7 +89,7 @@ def balanced(errors: Array, name: str) -> float:
         if before * after <= 0 and before != after
     ]
     if not crossings:
-        raise OptionsRefused(
+        raise UsageError(
             f"the median error of {name} stays between {min(medians):+.2f} and {max(medians):+.2f} mm for shifts of"
             f" {LADDER[0]:g} to {LADDER[-1]:g}; train the model further"
         )

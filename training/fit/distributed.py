@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
-from training.errors import OptionsRefused
+from training.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Ranks:
         """Return this process's part of a step's draws.
 
         Raises:
-            OptionsRefused: the draws cannot be shared evenly.
+            UsageError: the draws cannot be shared evenly.
         """
         if len(numbers) % self.size:
-            raise OptionsRefused(
+            raise UsageError(
                 f"{len(numbers)} draws a step cannot be shared by {self.size} processes; set accumulate to a multiple"
             )
         return numbers[self.rank :: self.size]

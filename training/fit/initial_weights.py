@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.bundle.load import WEIGHTS, read_card
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import load_case
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.fit.augment import Sample, window_sample
 
 TAP: Final = "low.0.weight"
@@ -36,7 +36,7 @@ def starting_network(
 
     Raises:
         BundleError: the bundle is not what its card says.
-        OptionsRefused: another architecture, or weights that do not fit it.
+        UsageError: another architecture, or weights that do not fit it.
     """
     card = read_card(bundle)
     try:
@@ -45,7 +45,7 @@ def starting_network(
         network.load_state_dict(tensors_of.load((bundle / WEIGHTS).read_bytes()))
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
-        raise OptionsRefused(f"{bundle}: no network to start from ({first})") from error
+        raise UsageError(f"{bundle}: no network to start from ({first})") from error
     if given.position == 0 and architecture.position:
         given = replace(given, position=architecture.position)
         network = told_places(network, given)
@@ -62,7 +62,7 @@ def starting_network(
         or not _can_grow(given, architecture)
         or (given.norm == "batch" and architecture.norm == "instance")
     ):
-        raise OptionsRefused(
+        raise UsageError(
             f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
             " (it may be wider, tap later, be told its places, and see a context)"
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dicomseg.volume import Volume
 from model.level.finder import LevelArchitecture, LevelNet, LevelNets, NetworkFinder, level_members
 from training.data.cases import load_case
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.fit import checkpoint
 from training.fit.cpu import has_bfloat16
 from training.fit.cpu.split_convolution import in_halves
@@ -172,12 +172,12 @@ def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
     report: its steps are counted on.
 
     Raises:
-        OptionsRefused: `start` holds another number of networks, or `keep` another training.
+        UsageError: `start` holds another number of networks, or `keep` another training.
         CheckpointUnreadable: `keep` is not a whole checkpoint.
     """
     begun = level_members(start or {})
     if begun not in {1, members}:
-        raise OptionsRefused(
+        raise UsageError(
             f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
         )
     told: dict[str, Any] = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
@@ -213,7 +213,7 @@ def _kept(
     before = state.get("told", {})
     other = sorted(k for k in told if before.get(k) != told[k])
     if other:
-        raise OptionsRefused(
+        raise UsageError(
             f"{keep} holds an unfinished training with other {', '.join(other)}; give --no-resume or remove it"
         )
     done = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.networks.deeplab import Architecture
-from training.errors import RecipeRefused
+from training.errors import RecipeError
 from training.fit.augment import Strength
 from training.fit.loss import Objective
 
@@ -64,7 +64,7 @@ class Recipe:
         """Inverse of `to_dict`; what is left out keeps its default.
 
         Raises:
-            RecipeRefused: a key that is not known.
+            RecipeError: a key that is not known.
         """
         _only(values, cls)
         given = {k: _tuples(v) for k, v in values.items()}
@@ -92,18 +92,18 @@ def _only(values: Mapping[str, Any], kind: type[Any]) -> None:
     unknown = set(values) - known
     if unknown:
         names = ", ".join(sorted(known))
-        raise RecipeRefused(f"unknown key {min(unknown)!r} of {kind.__name__}; known are {names}")
+        raise RecipeError(f"unknown key {min(unknown)!r} of {kind.__name__}; known are {names}")
 
 
 def read(path: Path) -> Recipe:
     """Read a recipe from TOML; what is left out keeps its default.
 
     Raises:
-        RecipeRefused: no such file, no TOML, or an unknown key.
+        RecipeError: no such file, no TOML, or an unknown key.
     """
     try:
         return Recipe.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise RecipeRefused(f"{path}: {error}; correct the recipe") from error
-    except RecipeRefused as error:
-        raise RecipeRefused(f"{path}: {error}") from error
+        raise RecipeError(f"{path}: {error}; correct the recipe") from error
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error

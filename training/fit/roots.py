@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.roots import RootsArchitecture, RootsNet
-from training.errors import OptionsRefused, SourceMissing
+from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import Shape
 from training.fit.cpu import has_bfloat16
@@ -201,11 +201,11 @@ def kept_of(file: Path, recipe: RootsRecipe) -> dict[str, Any]:
 
     Raises:
         CheckpointUnreadable: the file cannot be read.
-        OptionsRefused: it holds weights alone, or a training with other options, which would be lost.
+        UsageError: it holds weights alone, or a training with other options, which would be lost.
     """
     state = checkpoint.load(file)
     told = state.get("training", {}).get("recipe")
     if told != recipe.to_dict():
         what = "no training to go on from" if told is None else "a training with other options"
-        raise OptionsRefused(f"{file} holds {what}; name another --out or add --no-resume")
+        raise UsageError(f"{file} holds {what}; name another --out or add --no-resume")
     return state

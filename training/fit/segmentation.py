@@ -22,7 +22,7 @@ from torch.nn import functional
 from dicomseg.structures import STRUCTURES
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.data.cases import cases_in, load_case
-from training.errors import OptionsRefused, SourceMissing
+from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import window_sample
 from training.fit.cpu import network as kernels
@@ -270,7 +270,7 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
         other = sorted(k for k in {*before, *values} if before.get(k) != values.get(k))
         if other:
-            raise OptionsRefused(
+            raise UsageError(
                 f"{out} holds a run with another recipe ({', '.join(other)}); use --no-resume or another --out"
             )
     out.mkdir(parents=True, exist_ok=True)
@@ -294,9 +294,9 @@ def prepare_fit(
 
     Raises:
         SourceMissing: no cases to train on, or a held-out id that is not among them.
-        OptionsRefused: the run to resume has another recipe.
+        UsageError: the run to resume has another recipe.
         CheckpointUnreadable: its checkpoint is truncated.
-        BundleError, OptionsRefused: the bundle to start from is damaged, or of another architecture.
+        BundleError, UsageError: the bundle to start from is damaged, or of another architecture.
     """
     phantoms, slabs, held = split(cases, recipe)
     resumed = resume and (out / CHECKPOINT).exists()

@@ -23,7 +23,7 @@ from typing import Final
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from training.errors import ImportRefused, SecretRefused
+from training.errors import ImportRefused, SecretError
 
 SECRET_NAME: Final = "pseudonym.key"  # noqa: S105 - a file name
 TABLE_EDITION: Final = "dicomfields_2026c"
@@ -64,20 +64,20 @@ def secret_in(file: Path) -> Secret:
     """Read the project's secret; create it, readable by its owner alone, where there is none.
 
     Raises:
-        SecretRefused: it is malformed, unreadable, or others may read it.
+        SecretError: it is malformed, unreadable, or others may read it.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         _create(file)
         if stat.S_IMODE(file.stat().st_mode) & _OPEN_TO_OTHERS:
-            raise SecretRefused(f"{file}: others may read the secret; chmod 600 {file}")
+            raise SecretError(f"{file}: others may read the secret; chmod 600 {file}")
         text = file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
-        raise SecretRefused(
+        raise SecretError(
             f"{file}: {type(error).__name__}; give a file that can be read"
         ) from error
     if not _KEY.fullmatch(text):
-        raise SecretRefused(f"{file}: not 64 hexadecimal digits; restore it from where it was kept")
+        raise SecretError(f"{file}: not 64 hexadecimal digits; restore it from where it was kept")
     return Secret(bytes.fromhex(text))
 
 

@@ -17,7 +17,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from dicomseg.read import elements
-from training.errors import ImportRefused, OptionsRefused, PeerFailed, SourceMissing
+from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
 
 TIMEOUT_S: Final = 60.0
 _PREFIX: Final = ".incoming-"
@@ -37,7 +37,7 @@ def fetched(
     What an import that was killed left behind is removed first: it holds identifiers.
 
     Raises:
-        OptionsRefused: an address with a password in it, or a study that is no UID.
+        UsageError: an address with a password in it, or a study that is no UID.
         PeerFailed: no connection, no rights, or an answer that is none.
         SourceMissing: a study without SEG.
     """
@@ -65,11 +65,11 @@ def fetched(
 def _check(url: str, studies: list[str]) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise OptionsRefused("--dicomweb: no address; give http://HOST:PORT/PATH")
+        raise UsageError("--dicomweb: no address; give http://HOST:PORT/PATH")
     if parts.username or parts.password:
-        raise OptionsRefused("--dicomweb: no user or password in the address; see docs/import.md")
+        raise UsageError("--dicomweb: no user or password in the address; see docs/import.md")
     if not all(_UID.fullmatch(study) for study in studies):
-        raise OptionsRefused("--study: no UID; give the Study Instance UID, digits and dots")
+        raise UsageError("--study: no UID; give the Study Instance UID, digits and dots")
 
 
 def _is_running(pid: str) -> bool:

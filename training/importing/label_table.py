@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from dicomseg.structures import BY_ID, STRUCTURES, Side, StructureId
-from training.errors import LabelTableRefused
+from training.errors import LabelTableError
 
 BACKGROUND: Final = "background"
 
@@ -35,18 +35,18 @@ def read(file: Path) -> Table:
     """Read the table `[labels]` of a TOML file.
 
     Raises:
-        LabelTableRefused: unreadable, without `[labels]`, or an entry that names no structure.
+        LabelTableError: unreadable, without `[labels]`, or an entry that names no structure.
     """
     try:
         with file.open("rb") as opened:
             labels = tomllib.load(opened).get("labels")
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LabelTableRefused(f"{file}: {error}; give a TOML file with [labels]") from error
+        raise LabelTableError(f"{file}: {error}; give a TOML file with [labels]") from error
     if not isinstance(labels, dict) or not labels:
-        raise LabelTableRefused(f'{file}: no table [labels]; write lines such as 1 = "l4" under it')
+        raise LabelTableError(f'{file}: no table [labels]; write lines such as 1 = "l4" under it')
     table = {key: _target(file, key, value) for key, value in labels.items()}
     if all(target.structure is None for target in table.values()):
-        raise LabelTableRefused(f"{file}: every label is background; name at least the disc, ivd")
+        raise LabelTableError(f"{file}: every label is background; name at least the disc, ivd")
     return table
 
 
@@ -61,7 +61,7 @@ def _target(file: Path, key: str, value: object) -> Target:
         or (side and not BY_ID[cast("StructureId", name)].paired)
     ):
         paired = ", ".join(f"{s.id}.left, {s.id}.right" for s in STRUCTURES if s.paired)
-        raise LabelTableRefused(
+        raise LabelTableError(
             f"{file}: {key} = {value!r} is no structure; known: {', '.join(BY_ID)}, {paired}, {BACKGROUND}"
         )
     return Target(cast("StructureId", name), cast("Side", side) if side else None)

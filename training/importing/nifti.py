@@ -17,7 +17,7 @@ import nibabel
 import numpy as np
 
 from dicomseg.volume import Array, Points, Volume
-from training.errors import ImportRefused, OptionsRefused, SourceMissing
+from training.errors import ImportRefused, SourceMissing, UsageError
 from training.importing.label_table import Table, Target
 from training.importing.manifest import sha256_of
 from training.importing.rules import SAME_GRID_MM, Labelled, Pending, image_of
@@ -79,20 +79,20 @@ def patients_of(file: Path) -> dict[str, str]:
     """Patient id by name of the pair, from a CSV file with the columns file and patient.
 
     Raises:
-        OptionsRefused: unreadable, another heading, or a file that stands there twice.
+        UsageError: unreadable, another heading, or a file that stands there twice.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OptionsRefused(f"{file}: {error}; give a CSV file: file,patient") from error
+        raise UsageError(f"{file}: {error}; give a CSV file: file,patient") from error
     out: dict[str, str] = {}
     for row in rows:
         if not {"file", "patient"} <= set(row):
-            raise OptionsRefused(f"{file}: no columns file and patient in its first line")
+            raise UsageError(f"{file}: no columns file and patient in its first line")
         name = stem_of(Path(row["file"] or ""))
         if name in out:
-            raise OptionsRefused(f"{file}: {name} stands there twice; one line per image")
+            raise UsageError(f"{file}: {name} stands there twice; one line per image")
         out[name] = (row["patient"] or "").strip()
     return out
 

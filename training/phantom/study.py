@@ -12,7 +12,7 @@ import numpy as np
 
 from dicomseg.volume import AXIAL, Array, Points, affine_of
 from model.engines import coded as oracle
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.phantom import dicom_series as study
 from training.phantom import truth
 from training.phantom.dicom_series import Patient, Protocol, Stack
@@ -79,7 +79,7 @@ def write_study(
     """Write `<folder>/<case>/…` and return the case's folder.
 
     Raises:
-        OptionsRefused: a slice is to be dropped that does not exist.
+        UsageError: a slice is to be dropped that does not exist.
     """
     case = f"phantom-{seed:06d}"
     here = folder / case
@@ -91,7 +91,7 @@ def write_study(
     dropped: frozenset[int] = frozenset()
     if options.drop_slice is not None:
         if not 0 <= options.drop_slice < raster.shape[0]:
-            raise OptionsRefused(
+            raise UsageError(
                 f"--drop-slice {options.drop_slice}: the series has slices 0 to {raster.shape[0] - 1}"
             )
         dropped = frozenset({options.drop_slice})

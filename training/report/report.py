@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dicomseg.structures import STRUCTURES
 from training.data.cases import load_case
-from training.errors import FiguresUnreadable
+from training.errors import ResultsUnreadable
 from training.evaluate.case_results import CaseFigures, read_labels, write_json
 from training.evaluate.paper_values import SOURCE
 from training.evaluate.summary import SCHEMA, group, group_name, groups
@@ -42,17 +42,17 @@ def read(file: Path) -> Evaluation:
     """Read what `evaluate --out` or `crossval` wrote.
 
     Raises:
-        FiguresUnreadable: no such file, another form, or no case in it.
+        ResultsUnreadable: no such file, another form, or no case in it.
     """
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         if told["schema"] != SCHEMA:
-            raise FiguresUnreadable(f"{file}: schema {told['schema']!r}; evaluate again")
+            raise ResultsUnreadable(f"{file}: schema {told['schema']!r}; evaluate again")
         cases = tuple(CaseFigures.from_dict(c) for c in told["cases"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise FiguresUnreadable(f"{file}: {error}; give what `evaluate --out` wrote") from error
+        raise ResultsUnreadable(f"{file}: {error}; give what `evaluate --out` wrote") from error
     if not cases:
-        raise FiguresUnreadable(f"{file}: holds no case; evaluate some first")
+        raise ResultsUnreadable(f"{file}: holds no case; evaluate some first")
     return Evaluation(told, cases, file.with_suffix(".cases"))
 
 
@@ -69,7 +69,7 @@ def make(
     cases: folder of the prepared cases, for the pictures of the worst ones.
 
     Raises:
-        FiguresUnreadable: the figures cannot be read.
+        ResultsUnreadable: the figures cannot be read.
         SourceMissing, CaseUnreadable: the folder of cases, or a case to be shown, cannot be read.
     """
     evaluation = read(file)

@@ -22,7 +22,7 @@ from model.bundle import load as bundle
 from model.networks.deeplab import Architecture
 from training import export
 from training.data import held_out
-from training.errors import OptionsRefused
+from training.errors import UsageError
 from training.evaluate import evaluate
 from training.evaluate.evaluate import CaseScore
 from training.fit import segmentation as fit
@@ -89,13 +89,13 @@ def recipe_of(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Reci
     are converted for another normalisation start far behind.
 
     Raises:
-        RecipeRefused: the recipe cannot be read.
-        OptionsRefused: neither recipe nor bundle names an architecture of this version.
+        RecipeError: the recipe cannot be read.
+        UsageError: neither recipe nor bundle names an architecture of this version.
     """
     chosen = Recipe() if task.recipe is None else read(task.recipe)
     if task.recipe is None or "architecture" not in tomllib.loads(task.recipe.read_text("utf-8")):
         if card["architecture"].get("name") != chosen.architecture.to_dict()["name"]:
-            raise OptionsRefused(
+            raise UsageError(
                 f"{task.bundle} holds no network of this version; give --fresh and a --recipe with [architecture]"
             )
         architecture = Architecture.from_dict(dict(card["architecture"]))
@@ -115,7 +115,7 @@ def retrain(
 
     Raises:
         BundleError: the model in service is not what its card says.
-        HeldOutRefused, SourceMissing, OptionsRefused, RecipeRefused, CaseUnreadable,
+        HeldOutError, SourceMissing, UsageError, RecipeError, CaseUnreadable,
         CheckpointUnreadable: what was given cannot be used.
     """
     card = bundle.read_card(task.bundle)
