@@ -13,15 +13,15 @@ from training.data.cases import (
     crop_to_window,
     digest_of,
     load_case,
-    make_case,
     save_case,
 )
+from training.data.prepare import phantom_case
 from training.errors import CaseUnreadable
 
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return make_case(71, slices=24, matrix=96, whole=True)
+    return phantom_case(71, slices=24, matrix=96, whole=True)
 
 
 def test_a_case_comes_back_as_it_was_saved(case: Case, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
 
 
 def test_every_second_phantom_has_random_contrast() -> None:
-    even, odd = (make_case(seed, slices=8, matrix=48) for seed in (72, 73))
+    even, odd = (phantom_case(seed, slices=8, matrix=48) for seed in (72, 73))
     assert even.card["contrast"]["randomised"] is False
     told = even.card["measurements"]
     assert set(told) == {"OC", "DAA", "DIVC", "PI"}

@@ -66,11 +66,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 ) -> None:
     """Compare the service's answer with the prepared cases' labels."""
     from model.bundle.load import default_path, load
+    from training.data.cases import list_cases
     from training.evaluate import case_results as figures
     from training.evaluate import evaluate as evaluating
     from training.evaluate import summary
     from training.evaluate.baselines import Baselines
-    from training.fit.segmentation import below
     from training.report.tables import cases_csv
 
     model = load(bundle or default_path(), threads=threads)
@@ -79,7 +79,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     task = figures.Task(
         model=lambda _: model,
         unseen=lambda name: unseen or name in known,
-        baselines=Baselines(below(cases)) if baselines else None,
+        baselines=Baselines(list_cases(cases)) if baselines else None,
         folder=None if out is None else kept_in(out),
     )
     found = _with_progress(paths, task)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
-from training.errors import CaseUnreadable
+from training.errors import CaseUnreadable, SourceMissing
 
 CaseSource = Literal["phantom", "spider", "imported", "shapes"]
 Point = tuple[float, float, float]
@@ -115,49 +115,6 @@ def crop_to_window(case: Case, margin_mm: float = MARGIN_MM) -> Case:
     return case.cropped((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def make_case(
-    seed: int,
-    *,
-    randomised: bool | None = None,
-    slices: int | None = None,
-    matrix: int | None = None,
-    whole: bool = False,
-    fov: Literal["axial", "lumbar"] = "axial",
-) -> Case:
-    """Draw one phantom as a prepared case, about 8 s of one core at full size.
-
-    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the whole
-    lumbar spine on the canonical spacing, as SPIDER's cases are.
-
-    randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
-    grid over the same field. whole: keep the full 240 mm field instead of window and margin.
-    """
-    from training.phantom import phantom, truth  # noqa: PLC0415 - reading cases needs numpy only
-
-    chosen = bool(seed % 2) if randomised is None else randomised
-    made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
-    plane = truth.disc_plane(made.anatomy)
-    values = truth.measure_truth(made.anatomy, plane)
-    known = {
-        "generator": phantom.GENERATOR_VERSION,
-        "measurements": {name: asdict(value) for name, value in values.items()},
-    }
-    case = Case(
-        f"phantom-{seed:06d}" if fov == "axial" else f"phantom-lumbar-{seed:06d}",
-        f"PHANTOM-{seed:06d}",
-        "phantom",
-        made.image,
-        made.labels,
-        made.affine,
-        ALL_STRUCTURES,
-        plane.point_lps,
-        plane.normal,
-        truth.disc_centres(made.anatomy),
-        dict(made.card) | known,
-    )
-    return case if whole or fov == "lumbar" else crop_to_window(case)
-
-
 def save_case(case: Case, folder: Path) -> Path:
     """Write `<case_id>.npz` and `<case_id>.json`; the card holds a digest of the arrays."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,3 +196,17 @@ def cases_in(folder: Path) -> list[Path]:
     return sorted(
         p.with_suffix(".npz") for p in folder.glob("*.json") if p.with_suffix(".npz").exists()
     )
+
+
+def list_cases(folder: Path) -> list[Path]:
+    """List the prepared cases of a folder and of the folders directly in it, by name.
+
+    Raises:
+        SourceMissing: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise SourceMissing(
+            f"{folder} is no folder; run `lumbar-train prepare --out {folder}` first"
+        )
+    inner = (path for below in folder.iterdir() if below.is_dir() for path in cases_in(below))
+    return sorted({*cases_in(folder), *inner})

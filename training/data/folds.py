@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from training.data.cases import list_cases
 from training.errors import CaseUnreadable, FoldsError, SourceMissing
-from training.fit.segmentation import below
 
 SCHEMA: Final = 1
 VALIDATION_SHARE: Final = 0.2
@@ -59,7 +59,7 @@ def of_source(cases: Path, source: str | None) -> dict[str, Path]:
         SourceMissing: no such folder, or no case of this source in it.
         CaseUnreadable: a case without a readable card.
     """
-    paths = {p.stem: p for p in below(cases)}
+    paths = {p.stem: p for p in list_cases(cases)}
     chosen = {n: p for n, p in paths.items() if source in {None, _told(p, "source")}}
     if not chosen:
         raise SourceMissing(f"{cases}: no case{f' of {source}' if source else ''}; prepare some")

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import digest_of, load_case
+from training.data.cases import digest_of, list_cases, load_case
 from training.errors import CaseUnreadable, HeldOutError, SourceMissing
-from training.fit.segmentation import below
 
 SCHEMA: Final = 1
 
@@ -21,7 +20,7 @@ def write(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
         SourceMissing: one is not below `cases`, or none was named.
         CaseUnreadable: one of them cannot be read.
     """
-    paths = {p.stem: p for p in below(cases)}
+    paths = {p.stem: p for p in list_cases(cases)}
     wanted = sorted(set(ids))
     if not wanted:
         raise SourceMissing(
@@ -45,7 +44,7 @@ def read(file: Path, cases: Path) -> list[Path]:
         CaseUnreadable: a case cannot be read.
     """
     told = _told(file)
-    paths = {p.stem: p for p in below(cases)}
+    paths = {p.stem: p for p in list_cases(cases)}
     for name, digest in told.items():
         if name not in paths:
             raise HeldOutError(f"{file}: case {name} is not below {cases}; prepare it again")
@@ -75,7 +74,7 @@ def never_drawn(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
     Raises:
         CaseUnreadable: a case without a readable card or a patient.
     """
-    patients = {path: _patient(path) for path in below(cases)}
+    patients = {path: _patient(path) for path in list_cases(cases)}
     theirs = {patients[path] for path in held}
     return tuple(sorted(path.stem for path, patient in patients.items() if patient in theirs))
 

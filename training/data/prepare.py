@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,8 +12,17 @@ import SimpleITK
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array, Points
-from training.data.cases import CANONICAL_SPACING_MM, DISC_NAMES, Case, Point, make_case, save_case
+from training.data.cases import (
+    ALL_STRUCTURES,
+    CANONICAL_SPACING_MM,
+    DISC_NAMES,
+    Case,
+    Point,
+    crop_to_window,
+    save_case,
+)
 from training.errors import SourceMissing
+from training.phantom import phantom, truth
 
 SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
 """What SPIDER labels at L4/5; its canal stands for the dural sac."""
@@ -162,6 +172,47 @@ def prepare_spider(
     return written
 
 
+def phantom_case(
+    seed: int,
+    *,
+    randomised: bool | None = None,
+    slices: int | None = None,
+    matrix: int | None = None,
+    whole: bool = False,
+    fov: Literal["axial", "lumbar"] = "axial",
+) -> Case:
+    """Draw one phantom as a prepared case, about 8 s of one core at full size.
+
+    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the whole
+    lumbar spine on the canonical spacing, as SPIDER's cases are.
+
+    randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
+    grid over the same field. whole: keep the full 240 mm field instead of window and margin.
+    """
+    chosen = bool(seed % 2) if randomised is None else randomised
+    made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
+    plane = truth.disc_plane(made.anatomy)
+    values = truth.measure_truth(made.anatomy, plane)
+    known = {
+        "generator": phantom.GENERATOR_VERSION,
+        "measurements": {name: asdict(value) for name, value in values.items()},
+    }
+    case = Case(
+        f"phantom-{seed:06d}" if fov == "axial" else f"phantom-lumbar-{seed:06d}",
+        f"PHANTOM-{seed:06d}",
+        "phantom",
+        made.image,
+        made.labels,
+        made.affine,
+        ALL_STRUCTURES,
+        plane.point_lps,
+        plane.normal,
+        truth.disc_centres(made.anatomy),
+        dict(made.card) | known,
+    )
+    return case if whole or fov == "lumbar" else crop_to_window(case)
+
+
 def prepare_phantoms(
     first_seed: int,
     count: int,
@@ -172,13 +223,13 @@ def prepare_phantoms(
     matrix: int | None = None,
     fov: Literal["axial", "lumbar"] = "axial",
 ) -> list[Path]:
-    """Draw and prepare phantoms that are not prepared yet; `fov` as in `make_case`."""
+    """Draw and prepare phantoms that are not prepared yet; `fov` as in `phantom_case`."""
     written = []
     kind = "phantom" if fov == "axial" else "phantom-lumbar"
     for seed in range(first_seed, first_seed + count):
         path = out / f"{kind}-{seed:06d}.npz"
         if not path.with_suffix(".json").exists():
-            save_case(make_case(seed, slices=slices, matrix=matrix, fov=fov), out)
+            save_case(phantom_case(seed, slices=slices, matrix=matrix, fov=fov), out)
         said(path.stem)
         written.append(path)
     return written

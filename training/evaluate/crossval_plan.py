@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from training.data.cases import list_cases
 from training.data.folds import Fold, patient_of
 from training.errors import UsageError
 from training.evaluate.case_results import write_json
-from training.fit import segmentation as fitting
 from training.fit.level import unfinished
 from training.fit.recipe import Recipe
 
@@ -72,7 +72,7 @@ def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[st
 def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
     """Return these cases in folds, and the further ones of the same patients, by id."""
     patients = {patient_of(cohort.paths[c]) for c in cases}
-    others = (p for p in fitting.below(cohort.cases) if p.stem not in cohort.paths)
+    others = (p for p in list_cases(cohort.cases) if p.stem not in cohort.paths)
     return tuple(sorted({*cases} | {p.stem for p in others if patient_of(p) in patients}))
 
 
@@ -84,7 +84,7 @@ def in_no_fold(cohort: Cohort) -> list[Path]:
 def without(cases: Collection[str], cohort: Cohort) -> list[Path]:
     """All cases of the cohort but those of these cases' patients."""
     held = with_all_of_their_patients(cases, cohort)
-    return [p for p in fitting.below(cohort.cases) if p.stem not in held]
+    return [p for p in list_cases(cohort.cases) if p.stem not in held]
 
 
 def with_minutes(plan: Plan, minutes: float) -> Plan:

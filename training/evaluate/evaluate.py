@@ -23,11 +23,10 @@ from model import window
 from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
-from training.data.cases import Case, load_case
+from training.data.cases import Case, list_cases, load_case
 from training.errors import SourceMissing
 from training.evaluate import metrics
 from training.evaluate.metrics import MISSED, Score
-from training.fit.segmentation import below
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +197,7 @@ def chosen(
     Raises:
         SourceMissing: one of them is not below `cases`, or there is nothing to evaluate.
     """
-    paths = {p.stem: p for p in below(cases)}
+    paths = {p.stem: p for p in list_cases(cases)}
     wanted = sorted(paths) if every else sorted(set(ids) or held_out(model))
     if not wanted:
         raise SourceMissing(

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from dicomseg.structures import STRUCTURES
 from model.networks.deeplab import DeepLabV3Plus3D
-from training.data.cases import cases_in, load_case
+from training.data.cases import list_cases, load_case
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import window_sample
@@ -234,7 +234,7 @@ def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Pat
         SourceMissing: no such folder, or a held-out id that is not among them.
     """
     phantoms, slabs, held = [], [], []
-    for path in below(cases):
+    for path in list_cases(cases):
         if path.stem in recipe.held_out:
             held.append(path)
         elif path.stem.startswith("phantom"):
@@ -245,18 +245,6 @@ def split(cases: Path, recipe: Recipe) -> tuple[list[Path], list[Path], list[Pat
     if absent:
         raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
     return phantoms, slabs, held
-
-
-def below(cases: Path) -> list[Path]:
-    """Prepared cases of a folder and of the folders directly in it, by name.
-
-    Raises:
-        SourceMissing: there is no such folder.
-    """
-    if not cases.is_dir():
-        raise SourceMissing(f"{cases} is no folder; run `lumbar-train prepare --out {cases}` first")
-    inner = (path for folder in cases.iterdir() if folder.is_dir() for path in cases_in(folder))
-    return sorted({*cases_in(cases), *inner})
 
 
 def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:

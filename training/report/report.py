@@ -12,12 +12,11 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from dicomseg.structures import STRUCTURES
-from training.data.cases import load_case
+from training.data.cases import list_cases, load_case
 from training.errors import ResultsUnreadable
 from training.evaluate.case_results import CaseFigures, read_labels, write_json
 from training.evaluate.paper_values import SOURCE
 from training.evaluate.summary import SCHEMA, group, group_name, groups
-from training.fit.segmentation import below
 from training.report import pictures as report_pictures
 from training.report import plots as report_plots
 from training.report import tables as report_tables
@@ -73,7 +72,7 @@ def make(
         SourceMissing, CaseUnreadable: the folder of cases, or a case to be shown, cannot be read.
     """
     evaluation = read(file)
-    paths = {p.stem: p for p in below(cases)}
+    paths = {p.stem: p for p in list_cases(cases)}
     out.mkdir(parents=True, exist_ok=True)
     told = groups(evaluation.cases)
     sections = [Section("Overview", (report_tables.level_table(told),))]

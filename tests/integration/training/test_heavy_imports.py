@@ -1,0 +1,34 @@
+"""Start Python once per room: the linter cannot see what the imported packages import in turn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+DICOM = {"pydicom", "highdicom", "SimpleITK", "nibabel"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("training.data.cases", {"torch", "scipy", *DICOM}),
+        ("training.data.folds", {"torch", "scipy", *DICOM}),
+        ("training.data.held_out", {"torch", "scipy", *DICOM}),
+        ("training.data.prepare", {"torch", "pydicom", "highdicom"}),
+        ("training.data.painted_ct", {"torch", "highdicom"}),
+        ("training.phantom", {"torch", *DICOM}),
+        ("training.phantom.study", {"torch", "highdicom", "SimpleITK"}),
+        ("training.fit.segmentation", DICOM),
+        ("training.fit.level", DICOM),
+        ("training.fit.roots", DICOM),
+        ("training.cli.app", {"torch", *DICOM}),
+    ],
+)
+def test_a_room_does_not_import_what_it_has_no_use_for(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*sorted({absent!r} & sys.modules.keys()))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout.split() == []
