@@ -52,7 +52,7 @@ demo: ## synthetic studies through a real Orthanc and the node; KEEP=1 leaves th
 	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: no viewer this time"
 	$(BIN)/lumbar-node demo $(if $(KEEP),--keep) $(if $(OUT),--out "$(OUT)")
 
-test: ## every test that can run here; TESTS=tests/node chooses some
+test: ## every test that can run here; TESTS=tests/unit/node chooses some
 	sh orthanc/packages.sh test
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: the browser tests will skip"

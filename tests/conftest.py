@@ -1,4 +1,4 @@
-"""What every test may use: the data beside the repository, and loud DICOM libraries."""
+"""What every test may use: the fixtures of tests/support, the data beside the repository, strict DICOM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 import pydicom.config
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import SHARED
+
+pytest_plugins = (
+    "tests.support.dicomseg",
+    "tests.support.node",
+    "tests.support.path",
+    "tests.support.training",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,7 +26,6 @@ def _strict_pydicom() -> None:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data and tools beside the repository."""
-    folder = ROOT.parent / "shared"
-    if not (folder / "data").is_dir():
+    if not (SHARED / "data").is_dir():
         pytest.skip("needs the folder shared/ beside the repository")
-    return folder
+    return SHARED

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +20,7 @@ from node.events import SeriesEnded
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, InstanceFacts, ResultRow, SeriesKey
 from node.journal.states import DeliveryState, SeriesEvent, SeriesState
+from tests.support.result_folders import list_objects
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 TRANSIENT = Outcome("", "transient", "does not answer", "no association")
@@ -51,15 +50,6 @@ def _folder(root: Path, result_id: str, files: tuple[str, ...] = ("seg.dcm",)) -
         ds.save_as(folder / name, enforce_file_format=True)
     list_objects(folder)
     return folder
-
-
-def list_objects(folder: Path) -> None:
-    """Write the `result.json` that names every object in a folder with its digest."""
-    objects = [
-        {"file": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
-        for p in sorted(folder.glob("*.dcm"))
-    ]
-    (folder / "result.json").write_text(json.dumps({"objects": objects}))
 
 
 def _facts(root: Path, result_id: str) -> InstanceFacts:

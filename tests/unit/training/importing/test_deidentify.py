@@ -15,10 +15,11 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
+from tests.support.paths import ROOT
 from training.errors import ImportRefused, SecretError
 from training.importing.deidentify import Secret, basic_profile, secret_in
 
-TABLE: Final = Path(__file__).parents[1] / "data" / "ps3_15_table_e1_1_2024b.csv"
+TABLE: Final = ROOT / "tests" / "support" / "data" / "ps3_15_table_e1_1_2024b.csv"
 SECRET: Final = Secret(bytes(range(32)))
 _DUMMY: Final = "DOE"
 _VALUES: Final[dict[str, Any]] = {

@@ -37,15 +37,7 @@ from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentatio
 from dicomseg.structures import BY_ID, CHANNELS
 from dicomseg.volume import Volume
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 Vector = NDArray[np.float64]
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("needs the data folder ../shared, which is not here")
-    return SHARED
 
 
 def rotation(degrees: float, axis: Vector) -> Vector:

@@ -10,8 +10,8 @@ import pytest
 from node.config import sections as config
 from node.config.sections import ConfigRefused, DicomDestination, FolderDestination, load
 from node.config.text import line_of
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = '[node]\nae_title = "NODE"\n'
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from model.networks.deeplab import Architecture
+from tests.support.paths import ROOT
 from training.errors import RecipeError
 from training.fit.augment import Strength
 from training.fit.loss import Objective
 from training.fit.recipe import Recipe, read
 from training.fit.segmentation import learning_rate
 
-RECIPES = Path(__file__).parents[2] / "training/recipes"
+RECIPES = ROOT / "training/recipes"
 UNUSUAL = Recipe(
     architecture=Architecture(width=12, dilations=(1, 5), decoder=3, norm="instance"),
     strength=Strength(rotation_deg=7.5, focus=0.25),

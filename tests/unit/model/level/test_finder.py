@@ -28,8 +28,9 @@ from model.level.finder import (
     middle_columns,
     untrained,
 )
+from tests.support.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = SHARED / "data"
 
 
 def test_candidates_lie_at_the_centre_of_their_heat() -> None:
@@ -173,8 +174,8 @@ def shipped() -> bundle.LoadedModel:
 def test_l45_is_found_in_patients_that_were_not_trained_on(
     subject: str, shipped: bundle.LoadedModel
 ) -> None:
-    volume = read_nifti(SHARED / "spider" / f"{subject}.image.nii.gz")
-    labels = read_nifti(SHARED / "spider" / f"{subject}.l45_labels.nii.gz")
+    volume = read_nifti(DATA / "spider" / f"{subject}.image.nii.gz")
+    labels = read_nifti(DATA / "spider" / f"{subject}.l45_labels.nii.gz")
     truth = labels.to_patient(np.argwhere(labels.array == 2).mean(axis=0))
     level = find(volume, shipped.finder)
     assert isinstance(level, Level)
@@ -184,8 +185,8 @@ def test_l45_is_found_in_patients_that_were_not_trained_on(
 
 @pytest.mark.shared
 def test_l45_is_found_in_a_wide_volume_of_another_scanner(shipped: bundle.LoadedModel) -> None:
-    volume = read_nifti(SHARED / "other" / "t2_lumbar.nii.gz")
-    bodies = read_nifti(SHARED / "other" / "t2_lumbar.labels.nii.gz")
+    volume = read_nifti(DATA / "other" / "t2_lumbar.nii.gz")
+    bodies = read_nifti(DATA / "other" / "t2_lumbar.labels.nii.gz")
     l5, l4 = (bodies.to_patient(np.argwhere(bodies.array == n).mean(axis=0)) for n in (1, 2))
     level = find(volume, shipped.finder)
     assert isinstance(level, Level)
@@ -194,7 +195,7 @@ def test_l45_is_found_in_a_wide_volume_of_another_scanner(shipped: bundle.Loaded
 
 @pytest.mark.shared
 def test_a_cervical_volume_shows_no_l45(shipped: bundle.LoadedModel) -> None:
-    volume = read_nifti(SHARED / "other" / "t2_cervical.nii.gz")
+    volume = read_nifti(DATA / "other" / "t2_cervical.nii.gz")
     assert isinstance(find(volume, shipped.finder), NotInView)
 
 
@@ -202,5 +203,5 @@ def test_a_cervical_volume_shows_no_l45(shipped: bundle.LoadedModel) -> None:
 def test_a_spine_without_its_sacrum_is_never_taken_without_a_warning(
     shipped: bundle.LoadedModel,
 ) -> None:
-    answer = find(read_nifti(SHARED / "other" / "t2_lumbar_upper.nii.gz"), shipped.finder)
+    answer = find(read_nifti(DATA / "other" / "t2_lumbar_upper.nii.gz"), shipped.finder)
     assert isinstance(answer, NotInView) or answer.warnings

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "orthanc" / "packages.sh"
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "orthanc" / "packages.sh"
 TOOLS = ("sh", "cat", "cp", "rm", "mktemp", "touch", "install", "grep", "chmod", "env")
 
 APT = """

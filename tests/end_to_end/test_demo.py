@@ -24,10 +24,10 @@ from dicomseg.volume import Volume
 from node.demo import servers
 from node.demo.pacs import Pacs
 from node.journal.journal import Journal
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).resolve().parents[2]
 STAYS = "The servers stay up"
 
 

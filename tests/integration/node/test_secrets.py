@@ -19,7 +19,7 @@ from node.events import EventLog
 from node.journal.journal import Journal
 from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
 from node.journal.states import SeriesEvent
-from tests.node.test_deliver import list_objects
+from tests.support.result_folders import list_objects
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 PASSWORD, TOKEN = "hunter2@x", "s3cr3t-t0ken"

@@ -23,10 +23,10 @@ from dicomseg.result import Refusal
 from model.bundle import load as bundle
 from node.demo import ohif, servers
 from node.work import pipeline
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
 HARMLESS = (
     "error in event listener of type:  IMAGE_LOAD_ERROR TypeError: handler is not a function",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.paths import SHARED
 from training.cli.app import app
 from training.data.cases import Case, load_case
 from training.data.prepare import prepare_phantoms, prepare_spider, spider_case
@@ -15,7 +16,7 @@ from training.errors import SourceMissing
 
 @pytest.fixture(scope="module")
 def spider() -> Path:
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "spider"
+    folder = SHARED / "data" / "spider"
     if not folder.is_dir():
         pytest.skip("the SPIDER volumes are not beside the repository")
     return folder
