@@ -312,7 +312,7 @@ def test_step_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: Any) ->
     thread.join(8)
     (line,) = log.getvalue().splitlines()
     # The text of an error may quote what it was about.
-    assert "RuntimeError in test_supervise.py:" in json.loads(line)["error"]
+    assert "RuntimeError in test_service.py:" in json.loads(line)["error"]
     assert "disk" not in line
     journal.close()
 

@@ -572,7 +572,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     assert [round(at - first) for at in calls] == [0, 5, 15, 35, 75, 135, 195, 255]
     row = _only(journal)
     assert row.state is DeliveryState.DEAD
-    assert "given up after 8 tries: ValueError in test_deliver.py" in row.detail
+    assert "given up after 8 tries: ValueError in test_step.py" in row.detail
     told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.events_of(KEY))])
     assert "secret" not in told
     assert "Doe" not in told
