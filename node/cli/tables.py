@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from dicomseg.read.series import Gaps
 from dicomseg.result import MAIN_MEASUREMENTS
+from node.observe.text import value_text
 from node.offline.gather import Judged
 
 if TYPE_CHECKING:  # `select` must not load the network's libraries
@@ -119,20 +120,6 @@ def refusals(rows: Sequence[Done]) -> list[str]:
         for name, m in done.result.get("measurements", {}).items()
         if m.get("refusal")
     ]
-
-
-def value_text(measurement: Mapping[str, Any], *, uncertain: bool = False) -> str:
-    """One value in mm as people read it, with its range where it has one; a dash where it was refused.
-
-    measurement: as in `result.json`. uncertain: also its standard uncertainty, where there is no range.
-    """
-    value, within = measurement["value_mm"], measurement.get("range_mm")
-    if value is None:
-        return "–"
-    if within is not None:
-        return f"{value:.1f} ({within[0]:.1f}–{within[1]:.1f})"
-    doubt = measurement.get("uncertainty_mm") if uncertain else None
-    return f"{value:.1f}" if doubt is None else f"{value:.1f} ± {doubt:.1f}"
 
 
 def sent_json(sent: Sent) -> dict[str, Any]:

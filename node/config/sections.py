@@ -308,7 +308,7 @@ class ScheduleConfig(_Section):
     @classmethod
     def _times(cls, value: str) -> str:
         if value:
-            from node.models.schedule import trigger_of  # noqa: PLC0415 - only where there is a schedule
+            from node.config.cron import trigger_of  # noqa: PLC0415 - only where there is a schedule
 
             trigger_of(value)
         return value

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from node.cli.tables import value_text
 from node.demo.scanner import Study
 from node.observe.explain import Timeline
+from node.observe.text import value_text
 
 NAMES: Final = ("OC", "DAA", "DIVC", "PI")
 _SHORT: Final = {"segment.plausibility": "checks"}
 _PADDING: Final = (0, 1, 0, 0)
 """Narrow, so that every table fits into 80 columns."""
 STAGES: Final = ("complete", "select", "queue", "process", "deliver")
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """`result.json` of a result folder."""
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return found
 
 
 def true_value(study: Study, name: str) -> float | None:

@@ -26,6 +26,7 @@ from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesState
 from node.observe.explain import timeline
+from node.store.results import read_result
 
 END_TIMEOUT_S: Final = 300.0
 """For one patient after its last image; about ten seconds on two idle cores."""
@@ -198,7 +199,7 @@ def _tell(stage: Stage, site: Site, sent: Sequence[tuple[Study, Sent]]) -> Resul
         for row in site.journal.study_series(study.uid):
             found = site.journal.results_of(row.key)
             if found:
-                results.append((study, table.read_result(found[-1].folder)))
+                results.append((study, read_result(found[-1].folder)))
                 routed_s = max(0.0, row.last_at - order.acknowledged_at)
                 times.append(table.Way(study, timeline(site.journal, row.key), routed_s))
             else:

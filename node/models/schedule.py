@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
+from node.config.cron import trigger_of
 from node.config.sections import ScheduleConfig
 from node.errors import JobRefused
 from node.events import StepFailed
@@ -31,20 +31,6 @@ COMPARED: Final = (JobState.PROPOSED, JobState.REJECTED, JobState.PROMOTED)
 """States of jobs that ran to their comparison."""
 DEFAULTS: Final = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 """A run that is late is made, however late (the library's default drops it after one second)."""
-
-
-def trigger_of(cron: str) -> CronTrigger:
-    """Read five fields of cron in UTC. Raises `ValueError` with what to write instead."""
-    fields = cron.split()
-    if len(fields) != 5:
-        raise ValueError(f'"{cron}" has {len(fields)} fields, not five; write e.g. "0 3 * * sun"')
-    if any(c.isdigit() for c in fields[4].partition("/")[0]):
-        # The library counts from Monday, cron from Sunday.
-        raise ValueError(f'"{cron}": write the weekday as a name, mon to sun')
-    try:
-        return CronTrigger.from_crontab(cron, timezone=UTC)
-    except ValueError as error:
-        raise ValueError(f'"{cron}": {error}; write e.g. "0 3 * * sun"') from error
 
 
 def cases_below(data: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ from node.durable import PART
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, ResultRow, SeriesKey
 from node.observe.attention import attention
-from node.observe.explain import read_result
+from node.store.results import read_result
 from node.store.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
 
 NEW_S: Final = 60.0

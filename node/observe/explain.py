@@ -5,11 +5,9 @@ Everything is read; nothing here writes.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,6 +30,7 @@ from node.journal.states import (
     SeriesState,
 )
 from node.observe.deliveries import delivery_json, delivery_line, is_open
+from node.store.results import read_result
 
 _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
     {
@@ -128,15 +127,6 @@ def _inside(journal: Journal, key: SeriesKey) -> dict[str, float]:
     if not isinstance(told, dict):
         return {}
     return {name: float(s) for name, s in told.items() if isinstance(s, int | float)}
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """`result.json` of a folder, {} when it is not there or holds anything else."""
-    try:
-        found = json.loads((folder / "result.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def timeline_json(times: Timeline) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Final, Literal
 from dicomseg.errors import InputRefused, LumbarError, Unreadable
 from dicomseg.read import header as headers
 from dicomseg.read.header import Instance
+from dicomseg.read.reconstructions import Candidate, candidate, choose
 from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule, Verdict, judge
 from dicomseg.read.series import Gaps, Grid
-from node.selection.step import Candidate, candidate, choose
 
 Status = Literal["eligible", "skipped", "incomplete", "refused"]
 

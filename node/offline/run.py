@@ -17,8 +17,8 @@ from node import durable as folder
 from node.config.sections import DestinationConfig
 from node.deliver.port import Destination, Outcome, parcels_in
 from node.errors import DamagedResult
-from node.observe.explain import read_result
 from node.offline.gather import Judged
+from node.store.results import read_result
 from node.work.pipeline import Clock, Settings, key_of, process_series, settings_after
 
 RESULT_FILE: Final = "result.json"

@@ -14,7 +14,8 @@ from node.durable import sync_folder
 from node.events import SpoolSwept
 from node.journal.journal import Journal
 from node.receive.recover import adopt
-from node.service.service import JOURNAL, locked
+from node.store.layout import JOURNAL
+from node.store.lock import locked
 from node.store.spool import Spool
 
 NEW: Final = f".{JOURNAL}.new"

@@ -24,8 +24,8 @@ from node.journal.file import is_damage
 from node.journal.journal import Journal
 from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
 from node.journal.states import InstanceState
-from node.observe.explain import read_result
 from node.receive.compare_process import Comparer
+from node.store.results import read_result
 from node.store.spool import QUARANTINE, RESULTS, Spool, data_set_digest
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import

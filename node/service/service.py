@@ -7,16 +7,13 @@ of all, is the same as a restart.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import signal
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,7 +23,6 @@ from node.clock import Clock
 from node.config.sections import Config
 from node.deliver import step as deliver
 from node.deliver.port import build
-from node.errors import AlreadyRunning, StateRefused
 from node.events import (
     EventLog,
     HungUp,
@@ -45,54 +41,16 @@ from node.receive.recover import adopt
 from node.receive.step import Receiver, free_bytes
 from node.selection.step import Selection
 from node.service.loop import TICK_S, Loop
+from node.store.layout import JOURNAL
+from node.store.lock import PRIVATE, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
 from node.track.step import Track, remembering
 from node.work.step import MemoryGuard, Workers, hand_back
 
-JOURNAL: Final = "journal.sqlite"
-LOCK: Final = "lock"
 WORK: Final = "work"
-PRIVATE: Final = 0o077
-"""What others may not: images and results are of patients. A folder that is there keeps what its owner
-allowed to a group."""
 STOP_S: Final = 20.0
 """Time that open associations and the series in work get to end."""
-
-
-@contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Hold the state folder for this process. Raises `AlreadyRunning` and `StateRefused`."""
-    try:
-        _private(state)
-        handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StateRefused(
-            f"[node] state {state}: {error.strerror}; make it writable or configure another folder"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise AlreadyRunning(
-            f"another node runs on {state}; stop it or configure another [node] state"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _private(state: Path) -> None:
-    """Make the state folder for its owner alone, or take from others what they may in the one that is there."""
-    if not state.is_dir():
-        state.parent.mkdir(parents=True, exist_ok=True)
-        state.mkdir(mode=0o700)
-        return
-    mode = stat.S_IMODE(state.stat().st_mode)
-    if mode & stat.S_IRWXO:
-        with suppress(PermissionError):  # another one's folder that we may use
-            state.chmod(mode & ~stat.S_IRWXO)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from typing import Final
 from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.read import header as headers
+from dicomseg.read.reconstructions import candidate
 from dicomseg.read.series import Gaps, Grid, too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
@@ -48,7 +49,6 @@ from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
 from node.library_log import catch_all
-from node.selection.step import candidate
 from node.step import LONGEST_WAIT_S, headers_of
 from node.work.pipeline import key_of, load_model, process_series, settings_after, settings_of
 from node.work.step import Heartbeat, give_back, hand_back

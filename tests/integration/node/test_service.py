@@ -30,7 +30,8 @@ from node.journal.states import SeriesEvent, SeriesState
 from node.receive.recover import adopt
 from node.service import service as supervise
 from node.service.loop import Loop
-from node.service.service import Node, locked
+from node.service.service import Node
+from node.store.lock import locked
 from node.store.spool import Spool
 
 KEY = SeriesKey("1.2.1", "1.2.3")

@@ -14,11 +14,12 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.config import sections as configuration
+from node.config.cron import trigger_of
 from node.config.sections import ConfigRefused, ScheduleConfig
 from node.journal.journal import Journal
 from node.journal.states import JobEvent
 from node.models import schedule
-from node.models.schedule import DEFAULTS, Schedule, cases_below, new_cases, trigger_of
+from node.models.schedule import DEFAULTS, Schedule, cases_below, new_cases
 
 SUNDAY = datetime(2030, 1, 6, 3, 0, tzinfo=UTC)
 CRON = "0 3 * * sun"

@@ -18,7 +18,7 @@ from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, SeriesEvent
 from node.observe.doctor import Check, Finding, examine
 from node.observe.explain import why
-from node.service.service import locked
+from node.store.lock import locked
 from node.store.spool import Spool, data_set_digest
 
 KEY = SeriesKey("1.2.1", "1.2.3")

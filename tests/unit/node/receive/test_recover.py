@@ -30,7 +30,7 @@ from node.observe.doctor import Check, examine
 from node.receive import recover as adopting
 from node.receive.rebuild import rebuild
 from node.receive.recover import NO_REASON, adopt
-from node.service.service import locked
+from node.store.lock import locked
 from node.store.spool import Spool, data_set_digest
 
 KEY = SeriesKey("1.2.1", "1.2.3")

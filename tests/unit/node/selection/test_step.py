@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from dicomseg.read import header as headers
+from dicomseg.read.reconstructions import candidate, choose
 from dicomseg.read.rules import DEFAULT_RULES
 from node.events import RowFailed
 from node.journal.journal import Journal
 from node.journal.rows import InstanceFacts, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.selection import step as selection
-from node.selection.step import Selection, candidate, choose
+from node.selection.step import Selection
 
 CORRECTED = ["ORIGINAL", "PRIMARY", "M", "DIS3D"]
 IN_PLANE = ["ORIGINAL", "PRIMARY", "M", "DIS2D"]

@@ -1,0 +1,133 @@
+"""Which volume of a series is meant, and which reconstruction of one acquisition is preferred; pure.
+
+Reconstructions of one acquisition, with and without distortion correction, share study, frame of
+reference, grid, TE and TR. The corrected one is preferred: its distances are the true ones. Of the images
+of a Dixon acquisition the water or in-phase one is preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dicomseg.read.contrast import DIXON_RANK, Dixon, dixon_of
+from dicomseg.read.header import Instance, distortion_rank
+from dicomseg.read.rules import Rule, Verdict, judge
+from dicomseg.read.series import Gaps, Grid, grids, images, same_geometry
+
+TWIN_TIME_TOLERANCE_MS: Final = 0.5
+"""TE and TR of twins come from one acquisition; exports round them."""
+
+
+_CORRECTION: Final = ("without distortion correction", "corrected in 2D", "corrected in 3D")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One series as selection sees it. instances: all its objects; grid: the volume that was judged."""
+
+    series: str
+    instances: tuple[Instance, ...]
+    grid: Grid | Gaps
+    verdict: Verdict
+
+    @property
+    def judged(self) -> tuple[Instance, ...]:
+        """The objects that the verdict is about: those of the grid, else those that may be slices."""
+        if isinstance(self.grid, Grid):
+            return self.grid.instances
+        return tuple(images(self.instances))
+
+    @property
+    def first(self) -> Instance:
+        """One object that stands for the series."""
+        return self.judged[0]
+
+    @property
+    def rank(self) -> int:
+        """How well distortion is corrected: 0 not, 1 in 2D, 2 in 3D."""
+        return distortion_rank(self.first)
+
+    @property
+    def dixon(self) -> Dixon:
+        """Which image of a Dixon acquisition it is; "" for none."""
+        return dixon_of(self.first)
+
+    @property
+    def preference(self) -> tuple[int, int]:
+        """Among the series of one acquisition the highest is preferred."""
+        return -DIXON_RANK[self.dixon], self.rank
+
+    @property
+    def name(self) -> str:
+        """What people call the series."""
+        number = "?" if self.first.series_number is None else str(self.first.series_number)
+        return f"series {number} {self.first.series_description!r}"
+
+
+def candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
+    """Assemble and judge one series by itself: of several volumes the first that a rule accepts."""
+    given, found = tuple(instances), grids(instances)
+    if isinstance(found, Gaps):
+        return Candidate(series, given, found, judge(images(given) or given, found, rules))
+    made = [Candidate(series, given, g, judge(g.instances, g, rules)) for g in found]
+    best = min(made, key=lambda c: _ORDER[c.verdict.value])
+    return replace(best, verdict=_with_set_aside(best.verdict, found[made.index(best)]))
+
+
+_ORDER: Final = {"yes": 0, "unknown": 1, "no": 2}
+
+
+def _with_set_aside(verdict: Verdict, grid: Grid) -> Verdict:
+    """Say also what of an accepted series is left out."""
+    if verdict.value != "yes":
+        return verdict
+    told = tuple(f"set aside: {s.text}" for s in grid.set_aside)
+    return replace(verdict, reasons=(*verdict.reasons, *told))
+
+
+def choose(study: Sequence[Candidate]) -> Mapping[str, Verdict]:
+    """Return the verdicts of one study's series: as judged, but of one acquisition only the best is accepted."""
+    return {c.series: _among(c, study) for c in study}
+
+
+def _among(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
+    if mine.verdict.value != "yes":
+        return mine.verdict
+    better = [c for c in study if is_better(c, mine)]
+    if not better:
+        return mine.verdict
+    chosen = max(better, key=lambda c: c.preference)
+    if DIXON_RANK[chosen.dixon] < DIXON_RANK[mine.dixon]:
+        reason = f"{mine.dixon} of a Dixon acquisition; {chosen.name}, its {chosen.dixon or 'plain'} image, was chosen"
+    else:
+        reason = f"twin of {chosen.name}, which is {_CORRECTION[chosen.rank]} and was chosen; this one is {_CORRECTION[mine.rank]}"
+    return Verdict("no", mine.verdict.rule, (reason,))
+
+
+def is_better(other: Candidate, mine: Candidate) -> bool:
+    """Whether `other` is of the same acquisition as `mine`, eligible and preferred to it."""
+    if other.series == mine.series or other.verdict.value != "yes":
+        return False
+    if isinstance(other.grid, Gaps) or isinstance(mine.grid, Gaps):
+        return False
+    a, b = other.first, mine.first
+    return (
+        other.preference > mine.preference
+        and a.study_uid == b.study_uid
+        and (_alike(a.echo_time_ms, b.echo_time_ms) or bool(other.dixon and mine.dixon))
+        and _alike(a.repetition_time_ms, b.repetition_time_ms)
+        and same_geometry(other.grid, mine.grid)
+    )
+
+
+def _alike(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= TWIN_TIME_TOLERANCE_MS
+
+
+def may_have_a_twin(mine: Candidate) -> bool:
+    """Whether a preferred series of its acquisition may still come: it is uncorrected (ND), or no water image."""
+    uncorrected = mine.rank == 0 and "ND" in mine.first.image_type
+    return uncorrected or DIXON_RANK[mine.dixon] > 0

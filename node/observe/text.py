@@ -1,0 +1,20 @@
+"""Values as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def value_text(measurement: Mapping[str, Any], *, uncertain: bool = False) -> str:
+    """One value in mm as people read it, with its range where it has one; a dash where it was refused.
+
+    measurement: as in `result.json`. uncertain: also its standard uncertainty, where there is no range.
+    """
+    value, within = measurement["value_mm"], measurement.get("range_mm")
+    if value is None:
+        return "–"
+    if within is not None:
+        return f"{value:.1f} ({within[0]:.1f}–{within[1]:.1f})"
+    doubt = measurement.get("uncertainty_mm") if uncertain else None
+    return f"{value:.1f}" if doubt is None else f"{value:.1f} ± {doubt:.1f}"
