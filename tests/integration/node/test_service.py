@@ -347,7 +347,8 @@ def test_step_that_fails_for_ever_is_told_once_and_holds_up_no_other(
 _SERVE = """
 import sys
 from pathlib import Path
-from node import config, supervise
+from node.config import sections as config
+from node.service import service as supervise
 class Workers:
     processes, ready = (), True
     def run_once(self): return 0

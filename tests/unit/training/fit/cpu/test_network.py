@@ -147,7 +147,7 @@ def test_without_a_compiler_there_are_no_kernels(
 
 
 def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None:
-    asks = "from training import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
+    asks = "from training.fit import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
     done = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
     )
@@ -156,7 +156,7 @@ def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None
 
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     asks = (
-        "import resource, numpy as np; from training import cpu\n"
+        "import resource, numpy as np; from training.fit import cpu\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    np.ones(25_000_000, np.float32)\n"
