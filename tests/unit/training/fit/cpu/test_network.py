@@ -147,7 +147,9 @@ def test_without_a_compiler_there_are_no_kernels(
 
 
 def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None:
-    asks = "from training.fit import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
+    asks = (
+        "from training.fit import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
     )
