@@ -1,68 +1,146 @@
 """Write the generated parts of the documents from the tables in code; `--check` only compares.
 
-A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+A part lies between `<!-- begin NAME -->` and `<!-- end NAME -->` in any document of the repository.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dicomseg.structures import SEGMENTS
-from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
+import commands
+import reference
+from reference import ROOT, table
 
-ROOT = Path(__file__).resolve().parents[1]
+from dicomseg.structures import SEGMENTS, STRUCTURES
 
-
-def _transitions(title: str, table: Mapping[tuple[Any, Any], Any]) -> list[str]:
-    rows = sorted((str(event), str(target), str(state)) for (state, event), target in table.items())
-    lines = []
-    for (event, target), group in groupby(rows, key=lambda row: row[:2]):
-        lines.append(f"| {title} | {', '.join(row[2] for row in group)} | `{event}` | {target} |")
-    return lines
-
-
-def states() -> str:
-    """Render the state table of `node/journal/states.py`."""
-    rows = [
-        *_transitions("series", SERIES_TRANSITIONS),
-        *_transitions("delivery", DELIVERY_TRANSITIONS),
-        *_transitions("job", JOB_TRANSITIONS),
-    ]
-    return "\n".join(["| thing | from | event | to |", "|---|---|---|---|", *rows])
+PACKAGES = ("node", "dicomseg", "model", "training")
+SIGN = re.compile(r"^(In|Out|Edge|May import): (.+(?:\n(?![A-Z][a-z ]*: ).+)*)", re.MULTILINE)
+"""Lines of a room's sign, the docstring of its `__init__.py`."""
 
 
 def layers() -> str:
     """Render the import contracts of `pyproject.toml`."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    lines = ["| rule | type |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {c['name']} | {c['type']} |" for c in contracts)])
+    return table(("rule", "type"), [(c["name"], c["type"]) for c in contracts])
 
 
 def segments() -> str:
     """Render the ten segments of `dicomseg/structures.py`."""
-    lines = ["| segment | label | code |", "|---|---|---|"]
+    rows = []
     for s in SEGMENTS:
         code = s.structure.code
-        lines.append(f"| {s.number} | {s.label} | ({code.value}, {code.scheme}, {code.meaning}) |")
-    return "\n".join(lines)
+        rows.append((str(s.number), s.label, f"({code.value}, {code.scheme}, {code.meaning})"))
+    return table(("segment", "label", "code"), rows)
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"states": states, "layers": layers, "segments": segments}
-DOCUMENTS = ("ARCHITECTURE.md", "README.md")
+def rooms() -> str:
+    """Render the signs of all rooms: the docstrings of their `__init__.py`."""
+    rows = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).glob("*/__init__.py")):
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            sign = {key: " ".join(value.split()) for key, value in SIGN.findall(text)}
+            moves = " → ".join(filter(None, (sign.get("In", ""), sign.get("Out", ""))))
+            name = f"`{package}/{path.parent.name}`"
+            rows.append((name, reference.first_line(text), moves, sign.get("Edge", "")))
+    return table(("room", "for", "in → out", "state edge"), rows)
+
+
+def decisions() -> str:
+    """Render the index of decisions from their front matter, experiments included."""
+    rows = []
+    folder = ROOT / "docs" / "adr"
+    experiments = ROOT / "docs" / "model" / "experiments"
+    for path in sorted([*folder.glob("0*.md"), *experiments.glob("0*.md")], key=lambda p: p.name):
+        text = path.read_text(encoding="utf-8")
+        front = dict(re.findall(r"^([a-z-]+): (.+)$", text.split("---")[1], re.MULTILINE))
+        title = re.search(r"^# (\d{4}) (.+)$", text, re.MULTILINE)
+        if title is None:
+            raise ValueError(f"{path}: no title with its number")
+        link = path.name if path.parent == folder else f"../model/experiments/{path.name}"
+        kind = "" if path.parent == folder else " (experiment)"
+        later = front.get("superseded-by") or front.get("amended-by", "")
+        rows.append(
+            (f"[{title[1]}]({link})", title[2] + kind, front["status"], front["date"], later)
+        )
+    return table(("number", "title", "status", "date", "superseded or amended by"), rows)
+
+
+def performance() -> str:
+    """Render Dice and measurement errors of the shipped bundle, its cross-validation and the paper."""
+    card = json.loads((ROOT / "model/bundles/lumbar-l45/card.json").read_text(encoding="utf-8"))
+    with (ROOT / "docs/model/performance.toml").open("rb") as file:
+        others = tomllib.load(file)["group"]
+    groups = [others[0], *map(_group_of, reversed(card["evaluation"])), *others[1:]]
+    names = {s.id: s.label for s in STRUCTURES} | {"all": "mean"}
+    headings = ("", *(f"{g['title']} (n = {g['n']})" for g in groups))
+    rows: list[tuple[str, ...]] = []
+    for key, name in names.items():
+        rows.append((f"Dice, {name}", *(_number(g["dice"].get(key)) for g in groups)))
+    for key in ("OC", "DAA", "DIVC", "PI"):
+        cells = (g.get("measurements", {}).get(key) for g in groups)
+        rows.append(
+            (f"{key}, mm / R", *("–" if c is None else f"{c[0]:.2f} / {c[1]:.3f}" for c in cells))
+        )
+    return table(headings, rows)
+
+
+def _group_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one group of a card's evaluation: means of Dice, error in mm and R."""
+    title = f"{entry['cases']}, never trained on".replace("spider", "SPIDER, held out")
+    return {
+        "title": title.removesuffix(", never trained on"),
+        "n": entry["n"],
+        "dice": {key: value["mean"] for key, value in entry["dice"].items()},
+        "measurements": {k: (m["mae_mm"], m["r"]) for k, m in entry["measurements"].items()},
+    }
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "states": reference.transitions,
+    "state-values": reference.state_values,
+    "layers": layers,
+    "segments": segments,
+    "rooms": rooms,
+    "decisions": decisions,
+    "performance": performance,
+    "configuration": reference.configuration,
+    "predicates": reference.predicates,
+    "events": reference.event_table,
+    "errors": reference.error_table,
+    "exit-codes": reference.exit_table,
+    "journal": reference.journal_schema,
+    "cli-node": lambda: commands.reference("lumbar-node"),
+    "cli-train": lambda: commands.reference("lumbar-train"),
+    **{
+        f"codes-{group}": (lambda group=group: reference.code_table(group))
+        for group in ("value", "flag", "warning", "series")
+    },
+}
+
+
+def documents() -> list[Path]:
+    """Return the Markdown files of the repository."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def filled(text: str) -> str:
     """Return the document with every generated part renewed."""
-    for name, render in PARTS.items():
+    for name in re.findall(r"<!-- begin ([a-z-]+) -->", text):
+        body = PARTS[name]()
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        body = render()
         text = pattern.sub(lambda match, body=body: f"{match[1]}{body}\n{match[2]}", text)
     return text
 
@@ -70,14 +148,13 @@ def filled(text: str) -> str:
 def main() -> int:
     """Write or check; exit 1 when a document is stale."""
     stale = []
-    for document in DOCUMENTS:
-        path = ROOT / document
-        old = path.read_text()
+    for path in documents():
+        old = path.read_text(encoding="utf-8")
         new = filled(old)
         if new != old:
-            stale.append(document)
+            stale.append(str(path.relative_to(ROOT)))
             if "--check" not in sys.argv:
-                path.write_text(new)
+                path.write_text(new, encoding="utf-8")
     if stale and "--check" in sys.argv:
         sys.stderr.write(f"stale: {', '.join(stale)}; run: python docs/generate.py\n")
         return 1

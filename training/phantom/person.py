@@ -1,6 +1,6 @@
 """Who is imaged: the draws of body size, degeneration, disease, pose and measurement targets.
 
-Where a number has no source it is a guess; see docs/cohort.md for what varies.
+Where a number has no source it is a guess; see docs/model/cohort.md for what varies.
 Every organ draws from its own named stream, so that a new organ leaves the others as they were.
 """
 
