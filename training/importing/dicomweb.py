@@ -67,7 +67,9 @@ def _check(url: str, studies: list[str]) -> None:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError("--dicomweb: no address; give http://HOST:PORT/PATH")
     if parts.username or parts.password:
-        raise UsageError("--dicomweb: no user or password in the address; see docs/howto/import-labels.md")
+        raise UsageError(
+            "--dicomweb: no user or password in the address; see docs/howto/import-labels.md"
+        )
     if not all(_UID.fullmatch(study) for study in studies):
         raise UsageError("--study: no UID; give the Study Instance UID, digits and dots")
 
