@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from importlib.metadata import requires
@@ -90,6 +91,72 @@ def test_every_dependency_earns_its_line() -> None:
     text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
     rows = {m.lower() for m in re.findall(r"^\| ([A-Za-z0-9-]+) \|", text, re.MULTILINE)}
     assert sorted((declared("dev") | {"torch"}) - rows) == []
+
+
+IMPORT_NAMES = {
+    "scikit-image": "skimage",
+    "simpleitk": "SimpleITK",
+    "dicomweb-client": "dicomweb_client",
+    "dicom-anonymizer": "dicomanonymizer",
+}
+"""Name that is imported, where it differs from the package's."""
+
+LOADED_BY_OTHERS = {
+    "pylibjpeg": "pydicom, as its decoder",
+    "pylibjpeg-openjpeg": "pylibjpeg",
+    "pylibjpeg-rle": "pylibjpeg",
+    "pylibjpeg-libjpeg": "pylibjpeg",
+    "tensorboard": "torch.utils.tensorboard",
+}
+"""Packages that our files do not import, and what loads them."""
+
+
+def imported(*packages: str) -> set[str]:
+    """Top-level names that the files of these packages import, also late and by `import_module`."""
+    names: set[str] = set()
+    for package in packages:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names.add((node.module or "").split(".")[0])
+                elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                    "import_module"
+                ):
+                    names |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
+    return names
+
+
+def unused(requirements: list[str], *packages: str) -> list[str]:
+    wanted = {bare(r) for r in requirements} - set(LOADED_BY_OTHERS)
+    names = imported(*packages)
+    return sorted(name for name in wanted if IMPORT_NAMES.get(name, name) not in names)
+
+
+def test_every_base_requirement_is_imported_by_the_service_or_its_core() -> None:
+    assert unused(PROJECT["project"]["dependencies"], "node", "model", "dicomseg") == []
+
+
+def test_every_requirement_of_the_training_is_imported_by_the_training_alone() -> None:
+    train = PROJECT["project"]["optional-dependencies"]["train"]
+    assert unused(train, "training") == []
+    names = {IMPORT_NAMES.get(bare(r), bare(r)) for r in train}
+    assert names & imported("node", "model", "dicomseg") == set()
+
+
+@pytest.mark.parametrize(
+    ("heading", "extra"), [("The service", None), ("Training", "train"), ("Tests and tools", "dev")]
+)
+def test_each_section_of_the_document_lists_the_packages_of_its_extra(
+    heading: str, extra: str | None
+) -> None:
+    text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    section = text.split(f"## {heading}", 1)[1].split("\n## ", 1)[0]
+    rows = {m.lower() for m in re.findall(r"^\| ([A-Za-z0-9-]+) \|", section, re.MULTILINE)}
+    project = PROJECT["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    assert rows - {"package"} == {bare(name) for name in wanted}
 
 
 def test_the_viewer_in_the_documents_is_the_one_that_is_fetched() -> None:
