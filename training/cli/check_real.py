@@ -1,4 +1,4 @@
-"""`lumbar-train check-real`: answers on real volumes beside two readings of the mid-disc plane."""
+"""`lumbar-train check-real`: predictions on real volumes beside two readings of the mid-disc plane."""
 
 from __future__ import annotations
 
@@ -8,86 +8,77 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from training.cli.options import BundleOption, ThreadsOption, out_folder
+from training.cli.output import ProgressBar, print_table
+
 if TYPE_CHECKING:
     from training.evaluate.check_real import Beside, Checked
-
-_HELP = """Measure real volumes the service's own way and compare with what readers drew on the mid-disc plane.
-
-[bold]DIR[/bold] holds NN.image.nii.gz, NN.labels.nii.gz (1 = L5, 2 = L4) and readings.json: {"cases": {NN: {"plane":
-{point_lps, normal_lps, a_lps, b_lps}, "readings": [{"reader", "structures": [{"kind": artery, vein, psoas_left or
-psoas_right, "points": [[a, b], …]}]}]}}}.
-
-Values given and refused, differences to each reading beside the readings' own, Dice in the plane and of the bodies. In
-[bold]OUT[/bold]: check.json, planes.png (never publish it where the data may not be published) and the networks'
-answers by the model's digest, so that a change of rules is measured in seconds.
-
-[bold]Examples[/bold]
-
-  lumbar-train check-real ../shared/data/real_t2 --out check
-
-  lumbar-train check-real ../shared/data/real_t2 --out check --bundle candidate --json
-
-[bold]Exit status[/bold]: 0 done, 4 volumes or readings missing or damaged, 6 the bundle does not load.
-"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="check-real", help=_HELP)(check_real)
+    app.command("check-real")(check_real)
 
 
 def check_real(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Volumes, labels and readings.")],
-    out: Annotated[Path, typer.Option(help="Folder for figures, pictures and kept answers.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; without it, the shipped one.")
-    ] = None,
+    out: Annotated[Path, out_folder("Folder of results, pictures and cached predictions.")],
+    bundle: BundleOption = None,
     sheet: Annotated[bool, typer.Option(help="Also the contact sheet.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Check the answers on real volumes."""
+    """Measure real volumes by the inference pipeline and compare with outlines of readers.
+
+    Values and refusals, differences to each reading beside those between the readings, Dice in the
+    mid-disc plane and of the vertebral bodies. Do not publish planes.png where the data may not be
+    published.
+
+    \b
+    Examples:
+      lumbar-train check-real ../shared/data/real_t2 --out check
+      lumbar-train check-real ../shared/data/real_t2 --out check --bundle candidate --json
+
+    \b
+    Exit status: 0 done, 4 volumes or readings missing or damaged, 6 the bundle does not load.
+
+    \b
+    Files:
+      DIR/NN.image.nii.gz, DIR/NN.labels.nii.gz (1 = L5, 2 = L4), DIR/readings.json: {"cases": {NN:
+        {"plane": {point_lps, normal_lps, a_lps, b_lps}, "readings": [{"reader", "structures":
+        [{"kind": artery, vein, psoas_left or psoas_right, "points": [[a, b], …]}]}]}}}
+      OUT/check.json, OUT/planes.png, OUT/answers/ (predictions by the model's digest)
+    """
     import json
 
     from model.bundle.load import default_path, load
-    from training.cli.progress import progress
     from training.evaluate import check_real as checking
     from training.evaluate import readings, summary
     from training.evaluate.cached_model import remembering
     from training.evaluate.case_results import write_json
 
     model = load(bundle or default_path(), threads=threads)
-    bar, said, advance = progress(len(readings.read(folder)), "check-real")
-
-    def report(name: str) -> None:
-        said(name)
-        advance()
-
     out.mkdir(parents=True, exist_ok=True)
-    with bar:
-        found = checking.checked(folder, remembering(model, out / "answers"), report)
-    told = checking.to_json(found, summary.about(model))
-    write_json(out / "check.json", told)
+    with ProgressBar(len(readings.read(folder)), "check-real") as bar:
+        found = checking.checked(folder, remembering(model, out / "answers"), bar.advance)
+    payload = checking.to_json(found, summary.about(model))
+    write_json(out / "check.json", payload)
     if sheet:
         from training.report import contact_sheet as check_real_sheet
 
         check_real_sheet.write(found, out / "planes.png")
     if as_json:
-        typer.echo(json.dumps(told, indent=1))
+        typer.echo(json.dumps(payload, indent=1))
     else:
         _show(found)
 
 
 def _show(found: Sequence[Checked]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from dicomseg.result import MAIN_MEASUREMENTS
     from training.evaluate.check_real import FAR_MM, summary
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=132)
     values = Table(
         title="Value in mm (less each reading)",
         caption="* carries a flag or a range",
@@ -97,7 +88,7 @@ def _show(found: Sequence[Checked]) -> None:
         values.add_column(head, justify="right" if head else "left", overflow="fold")
     for one in found:
         values.add_row(one.read.name, *(_cell(one.values[name]) for name in MAIN_MEASUREMENTS))
-    console.print(values)
+    print_table(values)
     rows = [summary(found, name) for name in MAIN_MEASUREMENTS]
     table = Table(
         title="Beside the mean of the readings, mm",
@@ -114,7 +105,7 @@ def _show(found: Sequence[Checked]) -> None:
         "far",
         "unmarked",
     ):
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", overflow="fold")
     for r in rows:
         table.add_row(
             r.name,
@@ -124,8 +115,8 @@ def _show(found: Sequence[Checked]) -> None:
             " ".join(r.far) or "-",
             " ".join(r.unmarked) or "-",
         )
-    console.print(table)
-    console.print(_dice_table(found))
+    print_table(table)
+    print_table(_dice_table(found))
 
 
 def _cell(value: Beside) -> str:
@@ -151,7 +142,7 @@ def _dice_table(found: Sequence[Checked]) -> Any:
         title_justify="left",
     )
     for head in ("", *KINDS, *BODIES, "level"):
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", overflow="fold")
     for one in found:
         kinds = (" ".join(f"{d:.2f}" for d in one.plane_dice.get(kind, ())) for kind in KINDS)
         bodies = (_mm(one.bodies_dice.get(name)) for name in BODIES)

@@ -1,4 +1,4 @@
-"""`lumbar-train crossval`: folds by patient, trained one after the other, resumed as often as needed."""
+"""`lumbar-train crossval`: folds by patient, trained one after the other, resumable."""
 
 from __future__ import annotations
 
@@ -12,38 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.cli.options import (
+    CasesOption,
+    RecipeOption,
+    ThreadsOption,
+    out_folder,
+    use_threads,
+)
+
 if TYPE_CHECKING:
     from training.data.folds import Fold
     from training.evaluate.crossval_plan import Cohort, Plan
     from training.fit.recipe import Recipe
-
-_HELP = """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
-
-[bold]OUT[/bold]/folds.json holds the folds; the same command goes on where it stopped. The weights with the best
-validation Dice are tested; with few patients --last trains on all that are not tested instead. OUT/crossval.json holds all figures; `lumbar-train report --figures
-OUT/crossval.json` makes pictures of them. Several processes with --only-fold may work in one OUT.
-
---level says who finds the level in the test, where a missed one counts Dice 0: [bold]case[/bold] tells the true one
-(the default); [bold]fold[/bold] trains a finder in each fold, on all cases but the tested patients' (--level-steps);
-[bold]bundle[/bold] takes the shipped finder, which may have seen the patients; or a file of a finder's weights.
-
-Where other cases than the tested ones are there (--tested), --first trains one network and --level-first one
-finder on the cases in no fold before, which those of each fold go on from.
-
-[bold]Examples[/bold]
-
-  lumbar-train crossval --cases cases/spider --out cv --folds 5 --recipe recipe.toml --level-steps 1000
-
-  lumbar-train crossval --cases cases --tested spider --out cv --first phantoms.toml --recipe recipe.toml
-
-  lumbar-train crossval --cases cases --tested spider --out cv --level-first 1500 --level-steps 600
-
-  lumbar-train crossval --cases cases --tested spider --out cv --level bundle
-
-  lumbar-train crossval --cases cases/spider --out cv --folds 5 --only-fold 2 --max-minutes 60
-
-[bold]Exit status[/bold]: 0 done or time over, 2 recipe or folds refused, 4 no cases.
-"""
 
 
 class SourceChoice(StrEnum):
@@ -56,26 +36,22 @@ class SourceChoice(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=_HELP)(crossval)
+    app.command("crossval")(crossval)
 
 
 def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    out: Annotated[Path, typer.Option(help="Folder of the folds.")],
-    folds: Annotated[int, typer.Option(min=2, help="How many.")] = 5,
-    recipe: Annotated[
-        Path | None, typer.Option(help="Recipe (TOML); without it, defaults.")
-    ] = None,
+    cases: CasesOption,
+    out: Annotated[Path, out_folder("Folder of the folds.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    recipe: RecipeOption = None,
     first: Annotated[
         Path | None,
-        typer.Option(help="Recipe (TOML) of a network on the cases in no fold, trained before."),
+        typer.Option(help="Recipe (TOML) of the pre-training on the cases in no fold."),
     ] = None,
     max_minutes: Annotated[
         float, typer.Option(min=0, help="Stop training after this time, over all folds.")
     ] = math.inf,
-    only_fold: Annotated[
-        int | None, typer.Option(min=1, help="Only this one; the first is 1.")
-    ] = None,
+    only_fold: Annotated[int | None, typer.Option(min=1, help="Only this fold, from 1.")] = None,
     tested: Annotated[
         SourceChoice | None,
         typer.Option(help="Only cases of this source are in folds; all others are trained on."),
@@ -83,37 +59,60 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     level: Annotated[str, typer.Option(help="case, fold, bundle or a file of weights.")] = "",
     level_steps: Annotated[int, typer.Option(min=0, help="Steps of each fold's level finder.")] = 0,
     level_first: Annotated[
-        int, typer.Option(min=0, help="Steps before, on the cases in no fold, shared by all folds.")
+        int,
+        typer.Option(min=0, help="Steps of its pre-training on the cases in no fold."),
     ] = 0,
     level_members: Annotated[
-        int, typer.Option(min=1, help="Networks of each finder, trained apart; their mean answers.")
+        int,
+        typer.Option(min=1, help="Networks of each finder, trained separately; their mean counts."),
     ] = 1,
     last: Annotated[
         bool,
-        typer.Option(
-            "--last", help="Test the last step; the validation part is trained on as well."
-        ),
+        typer.Option("--last", help="Test the last step; the validation part is trained on too."),
     ] = False,
     resume: Annotated[
-        bool, typer.Option(help="Go on with OUT; without, its runs are removed.")
+        bool, typer.Option(help="Continue OUT; --no-resume removes its runs.")
     ] = True,
     engine: Annotated[str, typer.Option(help="Engine of the test.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Cross-validate a recipe."""
-    import torch
+    """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
 
+    The same command continues an interrupted run. The weights with the best validation Dice are tested;
+    with few patients, --last trains on all cases that are not tested instead. Several processes with
+    --only-fold may share one OUT.
+
+    --level is the source of the level in the test, where a missed one counts Dice 0. case: the true level
+    (the default). fold: a finder trained in each fold on all cases but the tested patients'
+    (--level-steps). bundle: the shipped finder, which may have seen the patients. Or a file of weights.
+
+    Where there are more cases than the tested ones (--tested), --first pre-trains one network and
+    --level-first one finder on the cases in no fold; those of each fold start from them.
+
+    \b
+    Examples:
+      lumbar-train crossval --cases cases/spider --out cv --recipe recipe.toml --level-steps 1000
+      lumbar-train crossval --cases cases --tested spider --out cv --first phantoms.toml
+      lumbar-train crossval --cases cases --tested spider --out cv --level-first 1500 --level-steps 600
+      lumbar-train crossval --cases cases --tested spider --out cv --level bundle
+      lumbar-train crossval --cases cases/spider --out cv --only-fold 2 --max-minutes 60
+
+    \b
+    Exit status: 0 done or time limit reached, 2 recipe, folds or options, 4 no cases.
+
+    \b
+    Files: OUT/folds.json, OUT/crossval.json (for `lumbar-train report --results`)
+    """
     from model.bundle.load import default_path
     from training.cli.evaluate import show
     from training.data import folds as folding
     from training.errors import UsageError
     from training.evaluate import crossval as crossing
     from training.evaluate.case_results import write_json
-    from training.evaluate.crossval_plan import Cohort, check_plan, in_no_fold, said_of
+    from training.evaluate.crossval_plan import Cohort, check_plan, describe_level, in_no_fold
     from training.fit.recipe import Recipe, read
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     chosen = Recipe() if recipe is None else read(recipe)
     plan = replace(
         planned(chosen, level, (level_first, level_steps), engine, threads),
@@ -127,17 +126,17 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     option = "--first" if first else "--level-first" if level_first else None
     if option and not in_no_fold(cohort):
         raise UsageError(
-            f"{option}: every patient below {cases} is in a fold; add phantoms and name --tested, or leave it out"
+            f"{option}: every patient below {cases} is in a fold; add phantoms and --tested, or omit {option}"
         )
     check_plan(out, plan, resume=resume, only=only_fold)
     _run(drawn, cohort, out, plan, only_fold, max_minutes)
     # Read again: another process may have finished folds of its own meanwhile.
     results = [crossing.finished(out, number) for number in range(1, folds + 1)]
-    told = crossing.together(results, plan)
-    write_json(out / crossing.TOGETHER, told)
+    combined = crossing.together(results, plan)
+    write_json(out / crossing.TOGETHER, combined)
     if any(results):
         show([c for part in results if part for c in part])
-    typer.echo(f"{told['finished']} of {folds} folds finished; level {said_of(plan)}")
+    typer.echo(f"{combined['finished']} of {folds} folds finished; level {describe_level(plan)}")
 
 
 def _run(
@@ -148,7 +147,7 @@ def _run(
     only: int | None,
     max_minutes: float,
 ) -> None:
-    """Work on the folds one after the other and say how each stands."""
+    """Train and test the folds one after the other and print the state of each."""
     import time
 
     from training.evaluate import crossval as crossing
@@ -164,31 +163,33 @@ def _run(
     ]
     if not todo:
         return
-    with _told("cases in no fold") as report:
+    with _status("cases in no fold") as report:
         begun = crossing.run_first(cohort, out, timed(), report)
     if not begun:
-        typer.echo("cases in no fold: time over")
+        typer.echo("cases in no fold: time limit reached")
         return
     for number in todo:
         name = f"fold {number} of {len(folds)}"
-        with _told(name) as report:
+        with _status(name) as report:
             done = crossing.run_fold(number, folds[number - 1], cohort, out, timed(), report)
-        typer.echo(f"{name}: {'time over' if done is None else f'{len(done)} cases tested'}")
+        typer.echo(
+            f"{name}: {'time limit reached' if done is None else f'{len(done)} cases tested'}"
+        )
 
 
 @contextmanager
-def _told(name: str) -> Iterator[Callable[[str], None]]:
-    """Progress of one run on the terminal, or as lines where there is none."""
+def _status(name: str) -> Iterator[Callable[[str], None]]:
+    """Show the progress of one run on the terminal, or as lines where there is none."""
     from rich.console import Console
 
-    from training.cli.progress import now_and_then
+    from training.cli.output import throttled
 
     with Console().status(name) as status:
-        line = now_and_then(status.console)
+        line = throttled(status.console)
 
-        def report(said: str) -> None:
-            status.update(f"{name}: {said}")
-            line(f"{name}: {said}")
+        def report(text: str) -> None:
+            status.update(f"{name}: {text}")
+            line(f"{name}: {text}")
 
         yield report
 

@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsOption, out_file
+from training.cli.output import ProgressBar, print_table
+
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
     from training.evaluate.case_results import CaseFigures, Task
     from training.report.tables import Table
-
-_EVALUATE_HELP = """Run the service's path on prepared cases and compare its answer with their labels.
-
-Per structure Dice, precision, recall, HD95 and surface distance; OC, DAA, DIVC and PI against the reference;
-two baselines that need no network; the paper's figures beside. Without --case the cases that the bundle's
-card names as held out are taken.
-
-With --out, each finished case is kept in FIGURES.cases beside FIGURES.json, and the same command goes on
-where it stopped; `lumbar-train report` makes pictures of both.
-
-[bold]Examples[/bold]
-
-  lumbar-train evaluate --cases cases --out figures.json --csv figures.csv
-
-  lumbar-train evaluate --cases unseen --all --unseen --out figures.json --card card.json
-
-  lumbar-train evaluate --cases cases --bundle bundle --case spider-005
-
-[bold]Exit status[/bold]: 0 done, 4 no such cases, 6 the bundle does not load.
-"""
-
-
-WIDTH: Final = 132
-"""Columns where the output is no terminal."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=_EVALUATE_HELP)(evaluate)
+    app.command("evaluate")(evaluate)
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; without it, the shipped one.")
-    ] = None,
-    case: Annotated[
-        list[str] | None,
-        typer.Option(help="Case id; repeat. Without it, the card's held-out ones."),
-    ] = None,
+    cases: CasesOption,
+    bundle: BundleOption = None,
+    case: CaseOption = None,
     every: Annotated[
         bool, typer.Option("--all", help="Every case, trained on or not; tables keep them apart.")
     ] = False,
@@ -57,14 +33,30 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         bool, typer.Option("--unseen", help="You vouch that none of the cases was trained on.")
     ] = False,
     baselines: Annotated[bool, typer.Option(help="Also the two baselines.")] = True,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="CSV file, one line per case and value.")] = None,
+    out: Annotated[Path | None, out_file("JSON file of the results.")] = None,
+    csv: Annotated[Path | None, out_file("CSV file, one line per case and value.", "--csv")] = None,
     card: Annotated[
-        Path | None, typer.Option(help="JSON file for `lumbar-train export --card`.")
+        Path | None, out_file("JSON file for `lumbar-train export --card`.", "--card")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Compare the service's answer with the prepared cases' labels."""
+    """Evaluate the inference pipeline on prepared cases and compare its answer with their labels.
+
+    Per structure Dice, precision, recall, HD95 and surface distance; OC, DAA, DIVC and PI against the
+    reference; two baselines that need no network; the values of the paper beside them.
+
+    With --out, each finished case is kept in RESULTS.cases beside RESULTS.json, and the same command
+    continues an interrupted evaluation; `lumbar-train report` makes pictures of both.
+
+    \b
+    Examples:
+      lumbar-train evaluate --cases cases --out results.json --csv results.csv
+      lumbar-train evaluate --cases unseen --all --unseen --out results.json --card card.json
+      lumbar-train evaluate --cases cases --bundle bundle --case spider-005
+
+    \b
+    Exit status: 0 done, 4 no such cases, 6 the bundle does not load.
+    """
     from model.bundle.load import default_path, load
     from training.data.cases import list_cases
     from training.evaluate import case_results as figures
@@ -95,17 +87,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 
 def _with_progress(paths: list[Path], task: Task) -> list[CaseFigures]:
-    from training.cli.progress import progress
     from training.evaluate import case_results as figures
 
-    bar, said, advance = progress(len(paths), "evaluate")
-
-    def report(done: CaseFigures) -> None:
-        said(done.case_id)
-        advance()
-
-    with bar:
-        return figures.evaluated(paths, task, report)
+    with ProgressBar(len(paths), "evaluate") as bar:
+        return figures.evaluated(paths, task, lambda done: bar.advance(done.case_id))
 
 
 def kept_in(out: Path) -> Path:
@@ -115,19 +100,14 @@ def kept_in(out: Path) -> Path:
 
 def show(found: list[CaseFigures]) -> None:
     """Print the tables."""
-    from rich.console import Console
-
     from training.evaluate import summary
     from training.report import tables as report_tables
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
     for table in (*report_tables.tables(summary.groups(found)), report_tables.case_table(found)):
-        console.print(_rich(table))
+        print_table(_rich(table))
 
 
-def _rich(table: Table) -> object:
+def _rich(table: Table) -> RichTable:
     from rich.table import Table as RichTable
 
     shown = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")  # fmt: skip

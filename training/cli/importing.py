@@ -1,4 +1,4 @@
-"""`lumbar-train import`: parses, calls, prints."""
+"""`lumbar-train import`: external labelled images as prepared cases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from training.cli.options import out_folder
 from training.errors import ImportRefused, UsageError
 
 if TYPE_CHECKING:
@@ -21,39 +22,18 @@ if TYPE_CHECKING:
 AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
 
-Given = tuple[Path | None, str | None, tuple[Path, Path] | None]
-"""--dicom, --dicomweb, --nifti; one of them is given."""
-
-_HELP: Final = r"""Import other people's labelled images as prepared cases, under pseudonyms.
-
-DICOM: MR series with DICOM SEG; segments are known by their code, or by --labels. NIfTI: images and
-label maps of the same name on one grid. Cases that stand there are left as they are, so an interrupted
-import is continued by the same command. [bold]OUT[/bold] gets the cases, manifest.json and the secret
-pseudonym.key (0600): keep it, and never hand it on.
-
-[bold]Examples[/bold]
-
-  lumbar-train import --out cases --dicom exported --licence "CC BY 4.0"
-
-  lumbar-train import --out cases --dicomweb http://localhost:8042/dicom-web --study 1.2.3 --licence internal
-
-  lumbar-train import --out cases --nifti images masks --labels table.toml --patients patients.csv --licence internal
-
-table.toml: \[labels] with lines 1 = "l4", 2 = "ivd", 7 = "pm.left", 9 = "background".
-
-[bold]Exit status[/bold]: 0 all imported or there already, 2 options, table or secret refused, 4 a pair refused
-or nothing found (the others are imported), 5 the DICOMweb server failed.
-"""
+Sources = tuple[Path | None, str | None, tuple[Path, Path] | None]
+"""--dicom, --dicomweb, --nifti; exactly one is set."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="import", help=_HELP)(import_cases)
+    app.command("import")(import_cases)
 
 
 def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
-    out: Annotated[Path, typer.Option(help="Folder to write the cases to.")],
-    licence: Annotated[str, typer.Option(help="Licence of these data; stands on every card.")],
+    out: Annotated[Path, out_folder("Folder to write the cases to.")],
+    licence: Annotated[str, typer.Option(help="Licence of these data; written on every card.")],
     dicom: Annotated[Path | None, typer.Option(help="Folder with MR and SEG.")] = None,
     dicomweb: Annotated[str | None, typer.Option(help="Address of a DICOMweb server.")] = None,
     study: Annotated[
@@ -63,19 +43,38 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         tuple[Path, Path] | None, typer.Option(help="Folders of images and of label maps.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Table (TOML) label or segment to structure.")
+        Path | None, typer.Option(help="Table (TOML) from label or segment to structure.")
     ] = None,
     patients: Annotated[
-        Path | None, typer.Option(help="CSV file,patient for NIfTI; else from the names.")
+        Path | None, typer.Option(help="CSV (file,patient) for NIfTI; default: from the names.")
     ] = None,
     secret: Annotated[
-        Path | None, typer.Option(help="Secret of the project; OUT/pseudonym.key without it.")
+        Path | None, typer.Option(help="Secret of the project; default: OUT/pseudonym.key.")
     ] = None,
     keep_dicom: Annotated[
-        bool, typer.Option("--keep-dicom", help="Keep the DICOM objects too, de-identified.")
+        bool, typer.Option("--keep-dicom", help="Also keep the DICOM objects, de-identified.")
     ] = False,
 ) -> None:
-    """Import labelled images as prepared cases."""
+    """Import external labelled images as prepared cases, under pseudonyms.
+
+    DICOM: MR series with DICOM SEG; segments are identified by their code, or by --labels. NIfTI: images
+    and label maps of the same name on one grid. Existing cases are kept, so the same command continues an
+    interrupted import. Keep OUT/pseudonym.key (mode 0600), and never publish it.
+
+    \b
+    Examples:
+      lumbar-train import --out cases --dicom exported --licence "CC BY 4.0"
+      lumbar-train import --out cases --dicomweb http://localhost:8042/dicom-web --study 1.2.3 --licence internal
+      lumbar-train import --out cases --nifti images masks --labels table.toml --licence internal
+
+    \b
+    Exit status: 0 all imported or already there, 2 options, table or secret, 4 a pair was refused or
+    nothing found (the others are imported), 5 the DICOMweb server failed.
+
+    \b
+    Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key
+    table.toml: [labels] with lines 1 = "l4", 2 = "ivd", 7 = "pm.left", 9 = "background"
+    """
     from training.importing import label_table
     from training.importing import rules as importing
     from training.importing.deidentify import SECRET_NAME, secret_in
@@ -92,28 +91,30 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         done = _run(options, (dicom, dicomweb, nifti), study or [], table, patients)
     except OSError as error:
         raise ImportRefused(
-            f"{error.filename or out}: {error.strerror}; put it right and run the command again"
+            f"{error.filename or out}: {error.strerror}; correct it and run the command again"
         ) from error
-    typer.echo(f"{out}: {len(done.made)} imported, {len(done.standing)} there already")
+    typer.echo(f"{out}: {len(done.made)} imported, {len(done.existing)} already there")
     if done.refused:
         count = len(done.refused)
-        raise ImportRefused(f"{count} refused, see above; put them right and run the command again")
+        raise ImportRefused(f"{count} refused, see above; correct them and run the command again")
 
 
 def _run(
-    options: Options, given: Given, study: list[str], table: Table | None, patients: Path | None
+    options: Options, sources: Sources, study: list[str], table: Table | None, patients: Path | None
 ) -> Summary:
     from training.importing import rules as importing
 
-    with _pairs(options.out, given, study, table, patients) as pairs:
+    with _pairs(options.out, sources, study, table, patients) as pairs:
         return importing.import_all(pairs, options, lambda line: typer.echo(line, err=True))
 
 
 def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] | None) -> str:
-    given = {"dicom": dicom, "dicomweb": dicomweb, "nifti": nifti}
-    named = [name for name, value in given.items() if value is not None]
+    options = {"dicom": dicom, "dicomweb": dicomweb, "nifti": nifti}
+    named = [name for name, value in options.items() if value is not None]
     if len(named) != 1:
-        raise UsageError("give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS")
+        raise UsageError(
+            "the source is not unique; give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS"
+        )
     return named[0]
 
 
@@ -148,22 +149,24 @@ def _check_options(
 @contextmanager
 def _pairs(
     out: Path,
-    given: Given,
+    sources: Sources,
     study: list[str],
     table: Table | None,
     patients: Path | None,
 ) -> Iterator[Iterator[Pending]]:
-    """Pairs of the one source that is given; what was fetched is removed at the end."""
-    dicom, dicomweb, nifti = given
-    say: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
+    """Yield the pairs of the source that is set; fetched files are removed at the end."""
+    dicom, dicomweb, nifti = sources
+    warn: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
     if nifti is not None:
         _needs("nibabel", "--nifti")
         from training.importing import nifti as import_nifti
 
-        told = None if patients is None else import_nifti.patients_of(patients)
-        if told is None:
-            say("patient ids are taken from the file names; --patients names who was scanned twice")
-        yield import_nifti.pending(*nifti, table or {}, told)
+        patient_ids = None if patients is None else import_nifti.patients_of(patients)
+        if patient_ids is None:
+            warn(
+                "patient ids are taken from the file names; --patients names who was scanned twice"
+            )
+        yield import_nifti.pending(*nifti, table or {}, patient_ids)
         return
     from training.importing import dicom as import_dicom
 
@@ -173,5 +176,5 @@ def _pairs(
     from training.importing import dicomweb as import_dicomweb
 
     authorization = os.environ.get(AUTHORIZATION, "")
-    with import_dicomweb.fetched(str(dicomweb), study, out, authorization, say) as folder:
+    with import_dicomweb.fetched(str(dicomweb), study, out, authorization, warn) as folder:
         yield import_dicom.pending(folder, table)

@@ -1,4 +1,4 @@
-"""`lumbar-train report`: pictures and one HTML file from the figures of an evaluation."""
+"""`lumbar-train report`: pictures and one HTML file from the results of an evaluation."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from typing import Annotated
 
 import typer
 
-_HELP = """Make a report of an evaluation: box plots, Bland–Altman and scatter plots, the worst cases as
-pictures and surfaces, and one HTML file that opens without a network.
-
-[bold]FIGURES[/bold] is what `evaluate --out` wrote, or OUT/figures.json of `crossval`; the folder
-FIGURES.cases beside it holds the labels that the pictures show. No model runs.
-
-[bold]Examples[/bold]
-
-  lumbar-train evaluate --cases cases --out figures.json
-
-  lumbar-train report --figures figures.json --cases cases --out report
-
-[bold]Exit status[/bold]: 0 done, 2 matplotlib is not installed, 4 figures or cases cannot be read.
-"""
+from training.cli.options import CasesOption, out_folder
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=_HELP)(report)
+    app.command("report")(report)
 
 
 def report(
-    figures: Annotated[Path, typer.Option(help="JSON file of an evaluation.")],
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    results: Annotated[Path, typer.Option(help="JSON file of an evaluation.")],
+    cases: CasesOption,
+    out: Annotated[Path, out_folder("Folder of the report.")],
     worst: Annotated[int, typer.Option(min=0, help="Cases shown as pictures, per group.")] = 3,
 ) -> None:
-    """Write PNGs, report.html, tables.md, figures.json and figures.csv."""
+    """Make a report of an evaluation: plots, the worst cases as pictures, and one HTML file.
+
+    RESULTS is what `evaluate --out` wrote, or OUT/crossval.json of `crossval`; the folder RESULTS.cases
+    beside it holds the labels that the pictures show. No model runs.
+
+    \b
+    Examples:
+      lumbar-train evaluate --cases cases --out results.json
+      lumbar-train report --results results.json --cases cases --out report
+
+    \b
+    Exit status: 0 done, 2 matplotlib is not installed, 4 results or cases cannot be read.
+
+    \b
+    Files: OUT/report.html (opens without a network), *.png, tables.md, figures.json, figures.csv
+    """
     from training.errors import NotInstalled
 
     try:
         from training.report import report as reporting
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{error.name} is missing; install the `train` extra") from error
-    typer.echo(str(reporting.make(figures, cases, out, worst=worst)))
+    typer.echo(str(reporting.make(results, cases, out, worst=worst)))

@@ -1,4 +1,4 @@
-"""`lumbar-train roots`: the network of the L4 roots, which `export --roots` joins with the others."""
+"""`lumbar-train roots`: the nerve-root refinement network, which `export --roots` joins with the others."""
 
 from __future__ import annotations
 
@@ -7,62 +7,67 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from training.cli.options import (
+    CasesOption,
+    HeldOutOption,
+    MixedOption,
+    SeedOption,
+    StartOption,
+    ThreadsOption,
+    out_file,
+    use_threads,
+)
+from training.cli.output import ProgressBar
+
 if TYPE_CHECKING:
     from training.fit.roots import RootsFit
 
-_HELP = """Train the network that draws the L4 roots at full resolution, beside a bundle's answers; two draws a step.
-
-Only cases that label the roots are drawn, which are phantoms. [bold]OUT[/bold] is the file of its weights, for
-[bold]lumbar-train export --roots[/bold]; it is written every 500 steps, and the same command goes on from it. Dice of
-held-out cases is told with it.
-
-[bold]Examples[/bold]
-
-  lumbar-train roots --cases cases --bundle model/bundles/lumbar-l45 --out roots.pt --threads 2
-
-  lumbar-train roots --cases cases --bundle bundle --start bundle --out roots.pt --steps 2000
-
-[bold]Exit status[/bold]: 0 done, 2 OUT holds another training, 4 no case that labels roots, or no bundle.
-"""
 EVERY: Final = 500
 """Steps between files."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=_HELP)(roots)
+    app.command("roots")(roots)
 
 
 def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    bundle: Annotated[Path, typer.Option(help="Bundle whose answers it looks at.")],
-    out: Annotated[Path, typer.Option(help="File of the weights.")],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of two draws.")] = 5000,
+    cases: CasesOption,
+    bundle: Annotated[Path, typer.Option(help="Bundle whose predictions guide the network.")],
+    out: Annotated[Path, out_file("File of the weights.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps, batch size 2.")] = 5000,
     learning_rate: Annotated[
-        float, typer.Option(min=1e-6, help="The highest; lower for a network to go on from.")
+        float, typer.Option(min=1e-6, help="Highest learning rate; lower to fine-tune.")
     ] = 3e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 1,
-    held_out: Annotated[
-        list[str] | None, typer.Option(help="Case id never trained on; repeat.")
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Bundle or file of weights that it begins with.")
-    ] = None,
+    seed: SeedOption = 1,
+    held_out: HeldOutOption = None,
+    start: StartOption = None,
     variants: Annotated[
-        int, typer.Option(min=1, help="Answers per case, each with another error of its level.")
+        int, typer.Option(min=1, help="Predictions per case, each with another error of its level.")
     ] = 2,
-    resume: Annotated[bool, typer.Option(help="Go on from OUT, if it is there.")] = True,
-    mixed: Annotated[
-        bool, typer.Option(help="In bfloat16 where the CPU has it: four times as fast.")
-    ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Continue OUT, if it exists.")] = True,
+    mixed: MixedOption = False,
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Train the roots network."""
+    """Train the full-resolution refinement of the L4 nerve roots, guided by a bundle's predictions.
+
+    Only cases that label the roots are sampled, which are phantoms. OUT is written every 500 steps,
+    with the Dice of held-out cases; the same command continues from it.
+
+    \b
+    Examples:
+      lumbar-train roots --cases cases --bundle model/bundles/lumbar-l45 --out roots.pt --threads 2
+      lumbar-train roots --cases cases --bundle bundle --start bundle --out roots.pt --steps 2000
+
+    \b
+    Exit status: 0 done, 2 OUT holds another training, 4 no case that labels roots, or no bundle.
+
+    \b
+    Files: OUT, for `lumbar-train export --roots`
+    """
     import numpy as np
-    import torch
 
     from model.bundle.load import load, read_card
-    from training.cli.progress import progress
     from training.export import roots_network
     from training.fit import checkpoint
     from training.fit.recipe import Recipe
@@ -70,8 +75,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.fit.roots_samples import dice_of, items_of
     from training.fit.segmentation import split
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))
     drawn = [*phantoms, *slabs]
     recipe = RootsRecipe(
@@ -89,21 +93,21 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     items = items_of(drawn, engine, variants, seed)
     held = items_of(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
-    bar, said, _ = progress(steps, "roots")
-
-    def report(fit: RootsFit) -> None:
-        bar.update(bar.task_ids[0], completed=fit.step)
-        said(f"loss {fit.loss:.4f}")
-        if fit.step % EVERY == 0:
-            checkpoint.save(out, fit.state())
-            if held:
-                dice = np.mean([dice_of(fit.average.eval(), item) for item in held])
-                bar.console.print(f"step {fit.step}: Dice of {len(held)} held-out cases {dice:.3f}")
-
     fit = RootsFit(items, recipe, begin)
     if kept is not None:
         fit.restore(kept)
-    with bar:
+    with ProgressBar(steps, "roots") as bar:
+
+        def report(fit: RootsFit) -> None:
+            bar.show(f"loss {fit.loss:.4f}", fit.step)
+            if fit.step % EVERY == 0:
+                checkpoint.save(out, fit.state())
+                if held:
+                    dice = np.mean([dice_of(fit.average.eval(), item) for item in held])
+                    bar.print_line(
+                        f"step {fit.step}: Dice of {len(held)} held-out cases {dice:.3f}"
+                    )
+
         fit_roots(fit, report)
     checkpoint.save(out, fit.state())
     typer.echo(str(out))

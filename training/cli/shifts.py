@@ -1,4 +1,4 @@
-"""`lumbar-train shifts`: what outlines are shifted by before they are measured, for a bundle's card."""
+"""`lumbar-train shifts`: estimate the boundary bias (logit offsets) of a bundle, for its card."""
 
 from __future__ import annotations
 
@@ -7,78 +7,65 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsOption, out_file
+from training.cli.output import ProgressBar, print_table
+
 if TYPE_CHECKING:
     from training.evaluate.outline_bias import Found
-
-_HELP = """Find by how much the outlines of artery, vein and psoas are shifted before they are measured.
-
-A network's outlines may be right for its labels and still make every diameter a little too large. The shifts at which
-the median errors of DAA, DIVC, OC and PI are zero on cases that the model never saw are written to
-[bold]OUT[/bold], for `lumbar-train export --card`. Labels do not change. Uncertainties do: `evaluate --card` the
-exported bundle and export once more. Without --case the cases that the bundle's card names as held out are taken.
-
-[bold]Examples[/bold]
-
-  lumbar-train shifts --cases unseen --all --bundle bundle --out shifts.json
-
-  lumbar-train export --run bundle --level bundle/level.safetensors --card shifts.json --out new --version 0.3.1
-
-[bold]Exit status[/bold]: 0 done, 2 no shift balances the errors, 4 too few cases, 6 the bundle does not load.
-"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(help=_HELP)(shifts)
+    app.command("shifts")(shifts)
 
 
 def shifts(
-    cases: Annotated[Path, typer.Option(help="Folder of prepared cases, also one level down.")],
-    out: Annotated[Path, typer.Option(help="JSON file for `export --card`.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; without it, the shipped one.")
-    ] = None,
-    case: Annotated[
-        list[str] | None,
-        typer.Option(help="Case id; repeat. Without it, the card's held-out ones."),
-    ] = None,
+    cases: CasesOption,
+    out: Annotated[Path, out_file("JSON file for `export --card`.")],
+    bundle: BundleOption = None,
+    case: CaseOption = None,
     every: Annotated[
         bool, typer.Option("--all", help="Every case; you vouch that none was trained on.")
     ] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
 ) -> None:
-    """Write the shifts that balance the median errors."""
+    """Estimate the boundary bias of a bundle: logit offsets of artery, vein and psoas, on unseen cases.
+
+    A network's outlines may fit its labels and still make every diameter slightly too large. The offsets
+    at which the median errors of DAA, DIVC, OC and PI are zero are written to OUT, for
+    `lumbar-train export --card`. Labels do not change. Uncertainties do: run `evaluate --card` on the
+    exported bundle and export again.
+
+    \b
+    Examples:
+      lumbar-train shifts --cases unseen --all --bundle bundle --out shifts.json
+      lumbar-train export --run bundle --level bundle/level.safetensors --card shifts.json --out new --version 0.3.1
+
+    \b
+    Exit status: 0 done, 2 no offset balances the errors, 4 too few cases, 6 the bundle does not load.
+    """
     from model.bundle.load import default_path, load
-    from training.cli.progress import progress
-    from training.evaluate import outline_bias as outline_shifts
+    from training.evaluate import outline_bias
     from training.evaluate.case_results import write_json
     from training.evaluate.evaluate import chosen
 
     model = load(bundle or default_path(), threads=threads)
     paths = chosen(cases, model, tuple(case or ()), every=every)
-    bar, said, advance = progress(2 * len(paths), "shifts")
-
-    def report(case_id: str) -> None:
-        said(case_id)
-        advance()
-
-    with bar:
-        found = outline_shifts.find(paths, model, report)
+    with ProgressBar(2 * len(paths), "shifts") as bar:
+        found = outline_bias.find(paths, model, bar.advance)
     _show(found)
     write_json(out, {"outline_shifts": dict(found.shifts)})
 
 
 def _show(found: Found) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from training.evaluate.outline_bias import LADDER
 
     table = Table(title="Median error in mm by shift", title_justify="left")
     for head in ("", *(f"{shift:+.1f}" for shift in LADDER)):
-        table.add_column(head, justify="right" if head else "left")
+        table.add_column(head, justify="right" if head else "left", overflow="fold")
     for name, medians in found.medians_mm.items():
         table.add_row(name, *(f"{m:+.2f}" for m in medians))
-    console = Console()
-    console.print(table)
-    console.print("outline_shifts: " + ", ".join(f"{k} {v:+.2f}" for k, v in found.shifts.items()))
+    print_table(table)
+    typer.echo("outline_shifts: " + ", ".join(f"{k} {v:+.2f}" for k, v in found.shifts.items()))

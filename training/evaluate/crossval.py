@@ -34,9 +34,9 @@ from training.evaluate.crossval_plan import (
     SHIPPED,
     Cohort,
     Plan,
+    describe_level,
     in_no_fold,
     never_trained,
-    said_of,
     with_all_of_their_patients,
     without,
 )
@@ -304,8 +304,8 @@ def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[
         "name": "cross-validation",
         "folds": f"{finished} of {len(folds)} finished",
         "steps": _steps(plan),
-        "level": said_of(plan),
+        "level": describe_level(plan),
     }
-    told = figures_json(cases, bundle, [f"Level {said_of(plan)}."])
+    told = figures_json(cases, bundle, [f"Level {describe_level(plan)}."])
     counts = {"folds": len(folds), "finished": finished, "steps": plan.recipe.steps}
     return {**told, **counts, "level_by": plan.level}

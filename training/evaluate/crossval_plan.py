@@ -147,8 +147,8 @@ def _level_steps(plan: Plan) -> str:
     return f"{before}{plan.level_steps} steps{each}"
 
 
-def said_of(plan: Plan) -> str:
-    """How the level was found, for people."""
+def describe_level(plan: Plan) -> str:
+    """Return how the level was found, for people."""
     return {
         GIVEN: "given by the case: scores of the segmentation alone",
         SHIPPED: "found by the shipped finder, which may have been trained on these patients",

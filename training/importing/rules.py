@@ -82,7 +82,7 @@ class Summary:
     """What an import did: case ids made, case ids that stood there already, one line per refusal."""
 
     made: tuple[str, ...]
-    standing: tuple[str, ...]
+    existing: tuple[str, ...]
     refused: tuple[str, ...]
 
 
@@ -95,7 +95,7 @@ def import_all(
         ImportRefused: the folder is in use by another import or holds another manifest.
     """
     made: list[str] = []
-    standing: list[str] = []
+    existing: list[str] = []
     refused: list[str] = []
     with manifest.locked(options.out):
         book = manifest.load(options.out)
@@ -109,8 +109,8 @@ def import_all(
             if is_new:
                 book = book.with_entry(entry)
                 manifest.save(book, options.out)
-            (made if is_new else standing).append(entry.case)
-    return Summary(tuple(made), tuple(standing), tuple(refused))
+            (made if is_new else existing).append(entry.case)
+    return Summary(tuple(made), tuple(existing), tuple(refused))
 
 
 def _one(

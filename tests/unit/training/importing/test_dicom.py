@@ -310,7 +310,7 @@ def test_a_second_run_leaves_what_stands_and_makes_what_is_gone(
     first, _ = imported(exported, tmp_path)
     written = (tmp_path / f"{first.made[0]}.npz").stat().st_mtime_ns
     second, _ = imported(exported, tmp_path)
-    assert (second.made, second.standing) == ((), first.made)
+    assert (second.made, second.existing) == ((), first.made)
     assert (tmp_path / f"{first.made[0]}.npz").stat().st_mtime_ns == written
     # as if killed between the case and the manifest, with half a file left
     (tmp_path / "manifest.json").unlink()

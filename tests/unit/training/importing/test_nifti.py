@@ -256,9 +256,9 @@ def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         import_all(killed(), options)
     done, _ = imported(tmp_path)
-    assert (len(done.standing), len(done.made), done.refused) == (1, 2, ())
+    assert (len(done.existing), len(done.made), done.refused) == (1, 2, ())
     again, _ = imported(tmp_path)
-    assert (len(again.standing), again.made) == (3, ())
+    assert (len(again.existing), again.made) == (3, ())
 
 
 def test_patients_come_from_the_table_from_bids_or_from_the_name(tmp_path: Path) -> None:
