@@ -120,7 +120,8 @@ def _usage(error: TyperException) -> str:
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     path = PROGRAM if context is None else context.command_path
-    return f"{message[:1].lower()}{message[1:]}; see `{path} --help`"
+    see = " See" if message.endswith("?") else "; see"
+    return f"{message[:1].lower()}{message[1:]}{see} `{path} --help`"
 
 
 def _fail(message: str, code: int) -> int:

@@ -72,7 +72,7 @@ def answer(verdict, reasons=()):
 if what == "propose": answer("proposed")
 if what == "reject": answer("rejected", ["ivd: worse"]); sys.exit(3)
 if what == "reject much": answer("rejected", ["ivd: worse", "l4: worse", "none better"]); sys.exit(3)
-if what == "over": print("time over at step 1 of 3; the same command goes on"); sys.exit(3)
+if what == "over": print("time limit reached at step 1 of 3; the same command continues"); sys.exit(3)
 if what == "full": sys.exit("lumbar-train: out: no space left on the disk; free some")
 if what == "crash": raise ZeroDivisionError("oops")
 if what == "liar": answer("proposed"); sys.exit(1)
@@ -247,7 +247,7 @@ def test_proposal_is_recorded_with_its_table_and_without_single_scores(shop: Sho
     [
         ("reject", "rejected", "ivd: worse"),
         ("reject much", "rejected", "ivd: worse (and 2 more)"),
-        ("over", "failed", "time over at step 1 of 3; the same command goes on"),
+        ("over", "failed", "time limit reached at step 1 of 3; the same command continues"),
         ("full", "failed", "out: no space left on the disk; free some"),
         ("crash", "failed", "exit code 1: ZeroDivisionError: oops"),
         ("liar", "failed", "exit code 1: step 1 of 3, loss 0.5"),

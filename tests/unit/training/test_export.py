@@ -244,7 +244,7 @@ def test_fit_resume_export_by_the_command_line(cases: Path, level: Path, tmp_pat
     )
     options = ("--cases", cases, "--out", out, "--recipe", recipe, "--held-out", "spider-b")
     text = invoke("fit", *options, "--max-minutes", "0")
-    assert "step 0 of 2, time over" in text
+    assert "step 0 of 2, time limit reached" in text
     assert json.loads((out / "recipe.json").read_text())["held_out"] == ["spider-b"]
     assert "step 2 of 2, done" in invoke("fit", *options)
     with pytest.raises(UsageError, match="held_out"):

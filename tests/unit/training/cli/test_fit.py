@@ -35,7 +35,7 @@ def test_a_run_is_told_resumed_and_drawn(tiny_cases: Path, tmp_path: Path) -> No
     try:
         first = CliRunner().invoke(app, [*call, "--max-minutes", "0"])
         assert first.exit_code == 0, first.output
-        assert "step 0 of 3, time over" in first.output
+        assert "step 0 of 3, time limit reached" in first.output
         second = CliRunner().invoke(app, [*call, "--tensorboard"])
         assert "step 3 of 3, done" in second.output
     finally:

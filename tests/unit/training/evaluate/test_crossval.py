@@ -130,7 +130,7 @@ def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path
     other = CliRunner().invoke(app, [*call, "--level", "bundle"])
     assert isinstance(other.exception, UsageError)
     assert "level" in str(other.exception)
-    page = ["report", "--figures", str(out / "crossval.json"), "--cases", str(tiny_cases)]
+    page = ["report", "--results", str(out / "crossval.json"), "--cases", str(tiny_cases)]
     made = CliRunner().invoke(app, [*page, "--out", str(tmp_path / "report"), "--worst", "1"])
     assert made.exit_code == 0, made.output
     tested = sorted(case["case_id"] for case in told["cases"])
@@ -220,7 +220,7 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
     call += ["--recipe", str(still), "--first", str(first), "--engine", "torch"]
     call += ["--tested", "phantom"]
     stopped = CliRunner().invoke(app, [*call, "--max-minutes", "0"])
-    assert "cases in no fold: time over" in stopped.output
+    assert "cases in no fold: time limit reached" in stopped.output
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     told = json.loads((out / "crossval.json").read_text())

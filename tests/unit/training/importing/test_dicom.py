@@ -601,10 +601,10 @@ def test_the_command_imports_says_so_and_ends_with_the_code(
     given = ["import", "--out", str(tmp_path / "out"), "--licence", "CC0"]
     done = run.invoke(app, [*given, "--dicom", str(exported)])
     assert done.exit_code == 0
-    assert "1 imported, 0 there already" in done.output
+    assert "1 imported, 0 already there" in done.output
     monkeypatch.setenv("LUMBAR_DICOMWEB_AUTHORIZATION", "Bearer right")
     done = run.invoke(app, [*given, "--dicomweb", server, "--study", "1.2.3"])
-    assert "0 imported, 1 there already" in done.output
+    assert "0 imported, 1 already there" in done.output
     for wrong in ([], ["--dicomweb", server], ["--dicom", "x", "--study", "1"]):
         assert run.invoke(app, [*given, *wrong]).exception.exit_code == 2  # type: ignore[union-attr]
     refused = run.invoke(app, [*given, "--dicom", str(tmp_path)])

@@ -71,7 +71,7 @@ def test_the_page_holds_everything_and_fetches_nothing(
     evaluation: Path, tiny_cases: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    call = ["report", "--figures", str(evaluation), "--cases", str(tiny_cases), "--out", str(out)]
+    call = ["report", "--results", str(evaluation), "--cases", str(tiny_cases), "--out", str(out)]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0, done.output
     page = (out / "report.html").read_text(encoding="utf-8")

@@ -256,7 +256,7 @@ def test_command_says_time_over_then_rejected_with_code_3(task: Task) -> None:
     first = CliRunner().invoke(app, _call(task, "--max-minutes", "0"))
     assert (first.exit_code, first.output.strip()) == (
         3,
-        "time over at step 0 of 3; the same command goes on",
+        "time limit reached at step 0 of 3; the same command continues",
     )
     second = CliRunner().invoke(app, _call(task))  # scored in truth: neither finds the level
     assert second.exit_code == 3, second.output
@@ -298,7 +298,10 @@ def test_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(task: Task
 
 
 def test_other_faults_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="other"), commands_retrain._full_disk_told(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="other"),
+        commands_retrain._full_disk_in_one_line(tmp_path),
+    ):
         raise RuntimeError("other")
-    with pytest.raises(PermissionError), commands_retrain._full_disk_told(tmp_path):
+    with pytest.raises(PermissionError), commands_retrain._full_disk_in_one_line(tmp_path):
         raise PermissionError(13, "no")
