@@ -83,9 +83,6 @@ class Report:
             self.add(kind, path, before, after)
 
 
-# ---- objects -------------------------------------------------------------------------------------
-
-
 def compare_datasets(before: Dataset, after: Dataset, path: str, report: Report) -> None:
     """Compare every attribute of two data sets, sequences item by item, pixels byte by byte."""
     for tag in sorted({*before.keys(), *after.keys()}):
@@ -130,8 +127,7 @@ def _compare_elements(before: Any, after: Any, path: str, report: Report) -> Non
             report.add("pixels", path, *sizes)
     else:
         kind = "text" if _TEXT.fullmatch(before.keyword) else "value"
-        kind = "version" if before.keyword in _VERSIONS else kind
-        kind = "time" if before.VR in _TIMES else kind
+        kind = "version" if before.keyword in _VERSIONS else "time" if before.VR in _TIMES else kind
         report.value(kind, path, _values(before.value), _values(after.value))
 
 
@@ -140,9 +136,6 @@ def _values(value: Any) -> list[Any]:
     if isinstance(value, MultiValue | list):
         return list(value)
     return [] if value in (None, "") else [value]
-
-
-# ---- result.json ---------------------------------------------------------------------------------
 
 
 def compare_json(before: Any, after: Any, path: str, report: Report, key: str = "") -> None:
@@ -177,9 +170,6 @@ def _compare_strings(before: str, after: str, path: str, report: Report, key: st
         report.uid(path, before, after)
     else:
         report.value("text" if key in _TEXT_KEYS else "value", path, before, after)
-
-
-# ---- folders -------------------------------------------------------------------------------------
 
 
 def compare_outputs(before: Path, after: Path) -> Report:
@@ -240,9 +230,6 @@ def passed(report: Report) -> bool:
     return all(kind in FREE for kind, *_ in report.lines)
 
 
-# ---- inputs and runs -----------------------------------------------------------------------------
-
-
 def make(inputs: Path) -> None:
     """Write the four inputs, each into a folder of its name."""
     for view, seed in (("axial", 41), ("sagittal", 42)):
@@ -298,15 +285,15 @@ def main() -> int:
         command = commands.add_parser(name)
         for place in places:
             command.add_argument(place, type=lambda p: Path(p).resolve())
-    given = parser.parse_args()
-    if given.command == "make":
-        make(given.inputs)
-    elif given.command == "run":
-        run(given.checkout, given.inputs, given.out)
+    asked = parser.parse_args()
+    if asked.command == "make":
+        make(asked.inputs)
+    elif asked.command == "run":
+        run(asked.checkout, asked.inputs, asked.out)
     else:
-        report = compare_outputs(given.before, given.after)
+        report = compare_outputs(asked.before, asked.after)
         sys.stdout.write("\n".join(lines_of(report)) + "\n")
-        return 0 if passed(report) else 1
+        return int(not passed(report))
     return 0
 
 
