@@ -22,7 +22,9 @@ from training.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from training.fit.segmentation import Fit, Progress
+    from model.networks.deeplab import DeepLabV3Plus3D
+    from training.fit.loop import Trainer
+    from training.fit.segmentation import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -63,33 +65,37 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     Files: OUT/checkpoint.pt (intact at any moment), OUT/recipe.json
     """
     from training.fit import segmentation as fitting
-    from training.fit.distributed import joined
+    from training.fit.distributed import joined_processes
     from training.fit.recipe import Recipe, read
 
     chosen = Recipe() if recipe is None else read(recipe)
     if held_out:
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
     use_threads(threads)
-    with joined() as ranks:
-        ready, held = fitting.prepare_fit(
-            cases, out, chosen, resume=resume, start=start, ranks=ranks
+    with joined_processes() as processes:
+        ready, held = fitting.prepare_run(
+            cases, out, chosen, resume=resume, start=start, processes=processes
         )
         with _reporting(ready, out, tensorboard=tensorboard) as report:
-            done = fitting.run(ready, out, max_minutes=max_minutes, validation=held, report=report)
-        if ranks.first:
+            done = fitting.train_segmentation(
+                ready, out, max_minutes=max_minutes, validation=held, report=report
+            )
+        if processes.is_main:
             state = "done" if done else "time limit reached"
             typer.echo(f"{out}: step {ready.step} of {chosen.steps}, {state}")
 
 
 @contextmanager
-def _reporting(ready: Fit, out: Path, *, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
+def _reporting(
+    ready: Trainer[DeepLabV3Plus3D], out: Path, *, tensorboard: bool
+) -> Iterator[Callable[[Progress], None]]:
     """Show progress on the terminal, and in TensorBoard if asked for; nothing from further processes."""
-    if not ready.ranks.first:
+    if not ready.processes.is_main:
         yield lambda _: None
         return
     from training.cli.output import ProgressBar
 
-    bar = ProgressBar(ready.recipe.steps, "fit")
+    bar = ProgressBar(ready.training.steps, "fit")
     write_scalar = _scalar_writer(out) if tensorboard else None
 
     def report(now: Progress) -> None:

@@ -67,11 +67,10 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     Files: OUT, for `lumbar-train export --level`
     """
     from model.bundle.load import LEVEL_WEIGHTS
+    from training.data.cases import split_cases
     from training.export import level_network
     from training.fit.level import errors_mm, fit_levels, save_level, unfinished
-    from training.fit.level_samples import smalls_of
-    from training.fit.recipe import Recipe
-    from training.fit.segmentation import split
+    from training.fit.level_samples import load_coarse_cases
 
     use_threads(threads)
     begin = None
@@ -79,8 +78,8 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         network, settings = level_network(start / LEVEL_WEIGHTS if start.is_dir() else start)
         begin, members = network.state_dict(), members or settings.members
     members = members or 1
-    phantoms, slabs, kept = split(cases, Recipe(held_out=tuple(held_out or ())))
-    smalls = smalls_of([*phantoms, *slabs])
+    phantoms, slabs, kept = split_cases(cases, held_out or ())
+    coarse_cases = load_coarse_cases([*phantoms, *slabs])
     keep = unfinished(out)
     if not resume:
         keep.unlink(missing_ok=True)
@@ -90,7 +89,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
             bar.show(f"loss {loss:.4f}", step)
 
         network = fit_levels(
-            smalls,
+            coarse_cases,
             steps,
             members,
             seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -18,12 +18,6 @@ from training.cli.options import (
     use_threads,
 )
 from training.cli.output import ProgressBar
-
-if TYPE_CHECKING:
-    from training.fit.roots import RootsFit
-
-EVERY: Final = 500
-"""Steps between files."""
 
 
 def register(app: typer.Typer) -> None:
@@ -68,15 +62,14 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     import numpy as np
 
     from model.bundle.load import load, read_card
+    from training.data.cases import split_cases
     from training.export import roots_network
     from training.fit import checkpoint
-    from training.fit.recipe import Recipe
-    from training.fit.roots import RootsFit, RootsRecipe, fit_roots, kept_of
-    from training.fit.roots_samples import dice_of, items_of
-    from training.fit.segmentation import split
+    from training.fit.roots import SAVE_EVERY, RootsRecipe, RootsTraining, read_checkpoint
+    from training.fit.roots_samples import roots_dice, segment_cases
 
     use_threads(threads)
-    phantoms, slabs, aside = split(cases, Recipe(held_out=tuple(held_out or ())))
+    phantoms, slabs, aside = split_cases(cases, held_out or ())
     drawn = [*phantoms, *slabs]
     recipe = RootsRecipe(
         steps,
@@ -87,27 +80,26 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         cases=tuple(path.stem for path in drawn),
         variants=variants,
     )
-    kept = kept_of(out, recipe) if resume and out.exists() else None
+    kept = read_checkpoint(out, recipe) if resume and out.exists() else None
     begin = None if start is None else roots_network(start)
     engine = load(bundle).engine
-    items = items_of(drawn, engine, variants, seed)
-    held = items_of(aside, engine, 1, seed)
+    items = segment_cases(drawn, engine, variants, seed)
+    held = segment_cases(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
-    fit = RootsFit(items, recipe, begin)
+    training = RootsTraining(items, recipe, begin)
     if kept is not None:
-        fit.restore(kept)
+        training.restore(kept)
+    trainer = training.trainer
     with ProgressBar(steps, "roots") as bar:
 
-        def report(fit: RootsFit) -> None:
-            bar.show(f"loss {fit.loss:.4f}", fit.step)
-            if fit.step % EVERY == 0:
-                checkpoint.save(out, fit.state())
-                if held:
-                    dice = np.mean([dice_of(fit.average.eval(), item) for item in held])
-                    bar.print_line(
-                        f"step {fit.step}: Dice of {len(held)} held-out cases {dice:.3f}"
-                    )
+        def report() -> None:
+            bar.show(f"loss {trainer.loss:.4f}", trainer.step)
+            if trainer.step % SAVE_EVERY == 0 and held:
+                dice = np.mean([roots_dice(trainer.average.eval(), item) for item in held])
+                bar.print_line(
+                    f"step {trainer.step}: Dice of {len(held)} held-out cases {dice:.3f}"
+                )
 
-        fit_roots(fit, report)
-    checkpoint.save(out, fit.state())
+        training.run(report, lambda: checkpoint.save(out, training.state()))
+    checkpoint.save(out, training.state())
     typer.echo(str(out))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -210,3 +210,25 @@ def list_cases(folder: Path) -> list[Path]:
         )
     inner = (path for below in folder.iterdir() if below.is_dir() for path in cases_in(below))
     return sorted({*cases_in(folder), *inner})
+
+
+def split_cases(
+    folder: Path, held_out: Collection[str] = ()
+) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return phantoms, sagittal slabs and held-out cases of `list_cases`, by file name.
+
+    Raises:
+        SourceMissing: no such folder, or a held-out id that is not among its cases.
+    """
+    phantoms, slabs, held = [], [], []
+    for path in list_cases(folder):
+        if path.stem in held_out:
+            held.append(path)
+        elif path.stem.startswith("phantom"):
+            phantoms.append(path)
+        else:
+            slabs.append(path)
+    absent = sorted(set(held_out) - {p.stem for p in held})
+    if absent:
+        raise SourceMissing(f"held-out case {absent[0]} is not below {folder}; check the id")
+    return phantoms, slabs, held

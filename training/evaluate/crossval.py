@@ -20,6 +20,7 @@ from typing import Any, Final
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume
 from model.bundle.load import LEVEL_WEIGHTS, LoadedModel, load
+from model.networks.deeplab import DeepLabV3Plus3D
 from training.data.cases import Case
 from training.data.folds import Fold
 from training.errors import CheckpointUnreadable
@@ -45,9 +46,11 @@ from training.export import CardFields, export, level_network
 from training.fit import checkpoint
 from training.fit import segmentation as fitting
 from training.fit.level import fit_levels, save_level, unfinished
-from training.fit.level_samples import smalls_of
+from training.fit.level_samples import load_coarse_cases
 from training.fit.locks import alone
+from training.fit.loop import Trainer
 from training.fit.recipe import Recipe
+from training.fit.segmentation import Progress
 
 TOGETHER: Final = "crossval.json"
 CASES: Final = "crossval.cases"
@@ -89,12 +92,12 @@ def _first(
     cohort: Cohort, out: Path, plan: Plan, first: Recipe, report: Callable[[str], None]
 ) -> bool:
     recipe = replace(first, held_out=with_all_of_their_patients(cohort.paths, cohort))
-    ready, _ = fitting.prepare_fit(cohort.cases, out / FIRST, recipe, resume=True)
+    ready, _ = fitting.prepare_run(cohort.cases, out / FIRST, recipe, resume=True)
 
-    def told(now: fitting.Progress) -> None:
+    def told(now: Progress) -> None:
         report(f"step {now.step} of {recipe.steps}, loss {now.loss:.3f}")
 
-    if not fitting.run(ready, out / FIRST, max_minutes=plan.minutes, report=told):
+    if not fitting.train_segmentation(ready, out / FIRST, max_minutes=plan.minutes, report=told):
         return False
     _export(out / FIRST, cohort.shipped / LEVEL_WEIGHTS, out / FIRST / BUNDLE, FIRST)
     return True
@@ -140,16 +143,18 @@ def _fold(
     here = out / f"fold-{number}"
     recipe = replace(plan.recipe, held_out=never_trained(fold, cohort, last=plan.last))
     start = None if plan.first is None else out / FIRST / BUNDLE
-    ready, _ = fitting.prepare_fit(cohort.cases, here, recipe, resume=True, start=start)
+    ready, _ = fitting.prepare_run(cohort.cases, here, recipe, resume=True, start=start)
     validation = [] if plan.last else [cohort.paths[c] for c in fold.validation]
     best = Best(ready, here)
 
-    def told(now: fitting.Progress) -> None:
+    def told(now: Progress) -> None:
         report(f"step {now.step} of {recipe.steps}, loss {now.loss:.3f}")
         if now.dice:
             best.offer(fmean(now.dice.values()))
 
-    if not fitting.run(ready, here, max_minutes=plan.minutes, validation=validation, report=told):
+    if not fitting.train_segmentation(
+        ready, here, max_minutes=plan.minutes, validation=validation, report=told
+    ):
         return None
     if validation and ready.step != best.step:
         best.offer(fmean(fitting.quick_dice(ready.average, validation).values() or [0.0]))
@@ -167,7 +172,7 @@ class Best:
     run: the folder to export: the best weights, or the run itself when nothing was validated.
     """
 
-    def __init__(self, ready: fitting.Fit, out: Path) -> None:
+    def __init__(self, ready: Trainer[DeepLabV3Plus3D], out: Path) -> None:
         self._ready, self._out = ready, out
         self.step: int | None = None
         self.dice: float | None = None
@@ -255,7 +260,7 @@ def _trained_level(
     keep = unfinished(file)
     if not file.exists():
         network = fit_levels(
-            smalls_of(cases),
+            load_coarse_cases(cases),
             steps,
             plan.level_members,
             seed=plan.recipe.seed,

@@ -1,7 +1,7 @@
-"""Several processes that train one network together, started by `torchrun`.
+"""Distributed data-parallel training (`torchrun`): several processes train one network together.
 
-Each takes its share of a step's draws; the gradients are summed, so that a step is the one that a
-single process would take, but for the order of the sums.
+Each takes its share of a step's samples; the gradients are averaged, so that a step is the one that a single process
+would take, but for the order of the sums.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from training.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """This process's number and how many there are; alone without `torchrun`."""
+class Processes:
+    """This process among those of the training; alone without `torchrun`."""
 
     rank: int = 0
+    """Number of this process, from 0."""
     size: int = 1
+    """How many there are."""
 
     @property
-    def first(self) -> bool:
-        """Whether this process writes checkpoints and tells its progress."""
+    def is_main(self) -> bool:
+        """Whether this process writes checkpoints and reports progress."""
         return self.rank == 0
 
     def share(self, numbers: range) -> range:
-        """Return this process's part of a step's draws.
+        """Return this process's part of a step's samples.
 
         Raises:
-            UsageError: the draws cannot be shared evenly.
+            UsageError: the samples cannot be shared evenly.
         """
         if len(numbers) % self.size:
             raise UsageError(
-                f"{len(numbers)} draws a step cannot be shared by {self.size} processes; set accumulate to a multiple"
+                f"{len(numbers)} samples a step cannot be shared by {self.size} processes; set accumulate to a multiple"
             )
         return numbers[self.rank :: self.size]
 
@@ -48,8 +50,8 @@ class Ranks:
                 distributed.all_reduce(tensor)
                 tensor.div_(self.size)
 
-    def agree(self, *, stop: bool) -> bool:
-        """Whether any process wants to stop: all must leave the loop at the same step."""
+    def any_stops(self, *, stop: bool) -> bool:
+        """Return whether any process wants to stop: all must leave the loop at the same step."""
         if self.size == 1:
             return stop
         wish = torch.tensor([float(stop)])
@@ -58,14 +60,14 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined_processes() -> Iterator[Processes]:
     """Join the processes that `torchrun` started, and leave them; alone without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Ranks()
+        yield Processes()
         return
     distributed.init_process_group("gloo")
     try:
-        yield Ranks(distributed.get_rank(), size)
+        yield Processes(distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()

@@ -1,9 +1,10 @@
-"""Train the level finder on prepared cases; minutes on two cores."""
+"""Train the level finder on prepared cases: one network, or several whose mean answers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -17,28 +18,36 @@ from training.data.cases import load_case
 from training.errors import UsageError
 from training.fit import checkpoint
 from training.fit.cpu import has_bfloat16
-from training.fit.cpu.split_convolution import in_halves
-from training.fit.level_samples import Small, draw
-from training.fit.weight_average import move_towards
+from training.fit.cpu.split_convolution import split_convolutions
+from training.fit.level_samples import CoarseCase, level_sample
+from training.fit.loop import Step, Trainer, Training, every_steps, finite_step, mean_step, train
+from training.fit.schedule import one_cycle
 
 SLAB_SHARE: Final = 0.5
-"""Share of draws from real slabs alone, the rest are from all images. With 60 synthetic slabs among 22 real ones
+"""Share of samples from real slabs alone, the rest are from all images. With 60 synthetic slabs among 22 real ones
 two of 17 patients in a cross-validation were missed."""
-LEAST_MIXED: Final = 24
-"""Slices and rows below which a draw stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
+MIN_MIXED: Final = 24
+"""Slices and rows below which a sample stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
+BATCH: Final = 2
 EVERY: Final = 100
 """Steps between reports and checkpoints: about a minute."""
 HIGHEST_RATE: Final = 2e-3
+CLIP: Final = 2.0
+MIN_SHARE: Final = 0.01
+"""Share of the present weights that the average takes in each step."""
 
 
 def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
-    """Squared error of the heat maps; at a disc every channel counts, so that a wrong name costs as much as a miss."""
+    """Return the squared error of the heat maps.
+
+    At a disc every channel counts, so that a wrong name costs as much as a miss.
+    """
     weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
-def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
-    """Take over every tensor that fits; the far context starts silent, so that nothing is disturbed."""
+def initialise(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
+    """Take over every tensor that fits; a new far context starts at zero, so that nothing is disturbed."""
     own = network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict({**own, **fitting})
@@ -47,7 +56,7 @@ def warm(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
     return network
 
 
-def _deep_in_float32(network: LevelNet) -> None:
+def _keep_deep_in_float32(network: LevelNet) -> None:
     """Keep the coarsest grids out of bfloat16: there torch's gradients of the weights are wrong by half, or not finite.
 
     Seen with torch 2.13 on images of 9 to 32 slices, whose coarsest grids have one to four voxels along an axis.
@@ -64,100 +73,80 @@ def _without_autocast(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor],
     return exact
 
 
-class LevelFit:
-    """One training of one network: network, averaged weights, optimizer and step.
+def level_trainer(
+    cases: Sequence[CoarseCase],
+    steps: int,
+    *,
+    seed: int = 1,
+    start: Mapping[str, Tensor] | None = None,
+    mixed: bool = False,
+) -> Trainer[LevelNet]:
+    """Prepare the training of one network, on the CPU.
 
     start: weights to begin with. mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time;
-    the sums of such a run repeat to rounding only.
+    the sums of such a training repeat to rounding only.
     """
+    torch.manual_seed(seed)
+    network = initialise(LevelNet(LevelArchitecture()), start or {})
+    mixed = mixed and has_bfloat16()
+    if mixed:
+        _keep_deep_in_float32(network)
+    else:
+        split_convolutions(network)
+    slabs = [c for c in cases if not c.name.startswith("phantom")] or list(cases)
+    training = Training(
+        network,
+        LevelNet(LevelArchitecture()),
+        _Source(cases, slabs, seed, mixed).step,
+        one_cycle(HIGHEST_RATE, steps, 0.1),
+        lambda step: max(MIN_SHARE, 1 / (step + 2)),
+        steps,
+        weight_decay=1e-4,
+        clip=CLIP,
+        norm_steps=steps,  # its norms keep no statistics
+    )
+    return Trainer(training)
 
-    def __init__(
-        self,
-        smalls: Sequence[Small],
-        steps: int,
-        *,
-        seed: int = 1,
-        start: Mapping[str, Tensor] | None = None,
-        mixed: bool = False,
-    ) -> None:
-        torch.manual_seed(seed)
-        self.smalls, self.steps, self.seed, self.step, self.loss = smalls, steps, seed, 0, 0.0
-        self.slabs = [s for s in smalls if not s.name.startswith("phantom")] or list(smalls)
-        self.network = warm(LevelNet(LevelArchitecture()), start or {})
-        self.mixed = mixed and has_bfloat16()
-        if self.mixed:
-            _deep_in_float32(self.network)
-        else:
-            in_halves(self.network)
-        self.average = LevelNet(LevelArchitecture())
-        self.average.load_state_dict(self.network.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=HIGHEST_RATE, weight_decay=1e-4
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, HIGHEST_RATE, total_steps=steps, pct_start=0.1
-        )
 
-    def state(self) -> dict[str, Any]:
-        """Everything a resumed training needs."""
-        return {
-            "step": self.step,
-            "loss": self.loss,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the loss and the gradients of a step come from."""
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, of the same training."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.loss = int(state["step"]), float(state["loss"])
+    cases: Sequence[CoarseCase]
+    slabs: Sequence[CoarseCase]
+    seed: int
+    mixed: bool
 
-    def advance(self) -> None:
-        """Take one step of two draws; the same step of the same training gives the same weights."""
-        rng = np.random.default_rng((self.seed, self.step))
-        draws = []
-        for _ in range(2):
-            pool = self.slabs if rng.random() < SLAB_SHARE else self.smalls
-            draws.append(draw(pool[int(rng.integers(len(pool)))], rng))
-        loss = _gradients(self.network, draws, mixed=self.mixed)
-        if self.mixed and not _finite(self.network):
-            loss = _gradients(self.network, draws, mixed=False)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self.optimizer.step()
-        self.schedule.step()
-        move_towards(self.average, self.network, max(0.01, 1 / (self.step + 2)))
-        self.loss = 0.98 * self.loss + 0.02 * loss if self.step else loss
-        self.step += 1
+    def step(self, network: LevelNet, step: int) -> Step:
+        """Return the mean of two samples, a function of (seed, step)."""
+        rng = np.random.default_rng((self.seed, step))
+        samples = []
+        for _ in range(BATCH):
+            pool = self.slabs if rng.random() < SLAB_SHARE else self.cases
+            samples.append(level_sample(pool[int(rng.integers(len(pool)))], rng))
+
+        def of_precision(mixed: bool) -> Step:
+            return mean_step(lambda n: _step(network, *samples[n], mixed=mixed), range(BATCH))
+
+        return finite_step(of_precision, mixed=self.mixed)
+
+
+def _step(network: LevelNet, image: Tensor, heat: Tensor, *, mixed: bool) -> Step:
+    large = min(image.shape[1:3]) >= MIN_MIXED
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
+        logits = network(image[None])
+    loss = loss_of(logits.float(), heat[None])
+    return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
 Report = Callable[[int, float, LevelNet], None]
 """Called every `EVERY` steps with step, loss and averaged network."""
 
 
-def fit_level(
-    smalls: Sequence[Small],
-    steps: int,
-    *,
-    seed: int = 1,
-    start: Mapping[str, Tensor] | None = None,
-    mixed: bool = False,
-) -> LevelNet:
-    """Train one network on `smalls`; the averaged weights are returned. Arguments as in `LevelFit`."""
-    fit = LevelFit(smalls, steps, seed=seed, start=start, mixed=mixed)
-    while fit.step < steps:
-        fit.advance()
-    return fit.average
-
-
 def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
-    smalls: Sequence[Small],
+    cases: Sequence[CoarseCase],
     steps: int,
-    members: int,
+    members: int = 1,
     *,
     seed: int = 1,
     start: Mapping[str, Tensor] | None = None,
@@ -165,103 +154,103 @@ def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
     keep: Path | None = None,
     report: Report = lambda _n, _l, _w: None,
 ) -> LevelNet | LevelNets:
-    """Train so many networks apart, `steps` each, with other draws; other arguments as in `LevelFit`.
+    """Train so many networks apart, `steps` each, with other samples; returns the averaged weights.
 
-    start: of one network, which all begin with, or of as many. keep: file of the unfinished training, written
-    every `EVERY` steps; where it stands, the training goes on from it. Whoever has saved the result removes it.
-    report: its steps are counted on.
+    start: of one network, which all begin with, or of as many. keep: file of the unfinished training, written every
+    `EVERY` steps; where there is one, the training continues from it. Whoever has saved the result removes it.
+    report: its steps are counted through all networks. Other arguments as in `level_trainer`.
 
     Raises:
         UsageError: `start` holds another number of networks, or `keep` another training.
-        CheckpointUnreadable: `keep` is not a whole checkpoint.
+        CheckpointUnreadable: `keep` is truncated.
     """
     begun = level_members(start or {})
     if begun not in {1, members}:
         raise UsageError(
             f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
         )
-    told: dict[str, Any] = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
-    told["cases and start"] = _digest(smalls, start or {})
-    done, kept = _kept(keep, told)
-    for n in range(len(done), members):
+    settings: dict[str, Any] = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
+    settings["cases and start"] = _digest(cases, start or {})
+    finished, kept = _read_kept(keep, settings)
+    for n in range(len(finished), members):
         own = f"members.{n}."
-        begin = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
-        fit = LevelFit(smalls, steps, seed=seed + n, start=begin or start, mixed=mixed)
+        weights = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
+        trainer = level_trainer(cases, steps, seed=seed + n, start=weights or start, mixed=mixed)
         if kept is not None:
-            fit.restore(kept)
+            trainer.restore(kept)
             kept = None
-        while fit.step < steps:
-            fit.advance()
-            if fit.step % EVERY == 0:
-                if keep is not None:
-                    checkpoint.save(
-                        keep,
-                        {"told": told, "done": [d.state_dict() for d in done], "fit": fit.state()},
-                    )
-                report(n * steps + fit.step, fit.loss, fit.average)
-        done.append(fit.average)
-    return done[0] if members == 1 else LevelNets(done)
+        _train_member(trainer, n * steps, _Keep(keep, settings, finished), report)
+        finished.append(trainer.average)
+    return finished[0] if members == 1 else LevelNets(finished)
 
 
-def _kept(
-    keep: Path | None, told: Mapping[str, Any]
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    """The file of an unfinished training, None for none, and what goes into it beside the trainer's state."""
+
+    file: Path | None
+    settings: Mapping[str, Any]
+    finished: Sequence[LevelNet]
+
+    def write(self, trainer: Trainer[LevelNet]) -> None:
+        """Write the file, if there is to be one."""
+        if self.file is not None:
+            finished = [network.state_dict() for network in self.finished]
+            state = {"settings": dict(self.settings), "done": finished, "fit": trainer.state()}
+            checkpoint.save(self.file, state)
+
+
+def _train_member(trainer: Trainer[LevelNet], before: int, keep: _Keep, report: Report) -> None:
+    train(
+        trainer,
+        report=lambda: report(before + trainer.step, trainer.loss, trainer.average),
+        report_due=every_steps(EVERY),
+        save=lambda: keep.write(trainer),
+        save_due=every_steps(EVERY),
+    )
+
+
+def _read_kept(
+    keep: Path | None, settings: Mapping[str, Any]
 ) -> tuple[list[LevelNet], dict[str, Any] | None]:
-    """Finished networks and the state of the next one in an unfinished training."""
+    """Return finished networks and the state of the next one in an unfinished training."""
     if keep is None or not keep.exists():
         return [], None
     state = checkpoint.load(keep)
-    before = state.get("told", {})
-    other = sorted(k for k in told if before.get(k) != told[k])
+    # Files of version 0.1.0 name the settings by another key.
+    before = state.get("settings", state.get("told", {}))
+    other = sorted(k for k in settings if before.get(k) != settings[k])
     if other:
         raise UsageError(
             f"{keep} holds an unfinished training with other {', '.join(other)}; give --no-resume or remove it"
         )
-    done = []
+    finished = []
     for weights in state["done"]:
         network = LevelNet(LevelArchitecture())
         network.load_state_dict(weights)
-        done.append(network)
-    return done, state["fit"]
+        finished.append(network)
+    return finished, state["fit"]
 
 
-def _digest(smalls: Sequence[Small], start: Mapping[str, Tensor]) -> str:
-    """sha256 of what is trained on and of the weights to begin with."""
+def _digest(cases: Sequence[CoarseCase], start: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of what is trained on and of the weights to begin with."""
     total = hashlib.sha256()
-    for small in smalls:
-        total.update(small.name.encode() + small.image.numpy().tobytes())
-        for channel, index in small.discs:
+    for case in cases:
+        total.update(case.name.encode() + case.image.numpy().tobytes())
+        for channel, index in case.discs:
             total.update(bytes([channel]) + np.asarray(index, np.float64).tobytes())
     for name in sorted(start):
         total.update(name.encode() + start[name].float().numpy().tobytes())
     return total.hexdigest()
 
 
-def _gradients(network: LevelNet, draws: Sequence[tuple[Tensor, Tensor]], *, mixed: bool) -> float:
-    """Mean loss of these draws (image, heat maps); leaves its gradients in the network."""
-    network.zero_grad(set_to_none=True)
-    total = 0.0
-    for image, heat in draws:
-        large = min(image.shape[1:3]) >= LEAST_MIXED
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
-            logits = network(image[None])
-        loss = loss_of(logits.float(), heat[None]) / len(draws)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
-
-
-def _finite(network: LevelNet) -> bool:
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    return bool(torch.isfinite(torch.stack([g.sum() for g in gradients])).all())
-
-
 def unfinished(weights: Path) -> Path:
-    """Where the training of these weights is kept until it is done."""
+    """Return the file in which the training of these weights is kept until it is finished."""
     return weights.with_name(f"{weights.name}.unfinished")
 
 
 def save_level(network: LevelNet | LevelNets, file: Path) -> None:
-    """Write the weights; `file` appears whole."""
+    """Write the weights; `file` never holds a part of them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
     torch.save(network.state_dict(), part)
@@ -269,7 +258,7 @@ def save_level(network: LevelNet | LevelNets, file: Path) -> None:
 
 
 def errors_mm(network: LevelNet | LevelNets, cases: Sequence[Path]) -> dict[str, float]:
-    """Distance of the found L4/5 centre from the true one per case; NaN when it was not found."""
+    """Return the distance of the L4/5 centre from the true one per case, in mm; NaN where it was not found."""
     finder = NetworkFinder(network)
     out = {}
     for path in cases:

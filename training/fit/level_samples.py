@@ -49,7 +49,7 @@ DISC_HALF_MM: Final = 12.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Small:
+class CoarseCase:
     """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
 
     image: Tensor
@@ -57,17 +57,17 @@ class Small:
     name: str
 
 
-def small_of(case: Case) -> Small:
+def coarse_case(case: Case) -> CoarseCase:
     """Average one case to `FINE_MM`."""
     grid = coarse(Volume(case.image, case.affine), FINE_MM)
     discs = tuple(
         (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
         for n, p in case.disc_centres.items()
     )
-    return Small(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
+    return CoarseCase(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
 
 
-def smalls_of(paths: Sequence[Path]) -> list[Small]:
+def load_coarse_cases(paths: Sequence[Path]) -> list[CoarseCase]:
     """Return prepared cases averaged to `FINE_MM`.
 
     Raises:
@@ -75,12 +75,12 @@ def smalls_of(paths: Sequence[Path]) -> list[Small]:
     """
     if not paths:
         raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
-    return [small_of(load_case(path)) for path in paths]
+    return [coarse_case(load_case(path)) for path in paths]
 
 
-def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """One augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
-    size = np.array(small.image.shape) * np.array(FINE_MM)
+    size = np.array(case.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
         height = rng.uniform(LEAST_HEIGHT_MM, max(LEAST_HEIGHT_MM + 1, size[0]))
@@ -115,13 +115,13 @@ def draw(small: Small, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     )
     moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
     moved += _bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
-    straight, (joint, moved) = moved, _with_joint(moved, small, rng)
+    straight, (joint, moved) = moved, _with_joint(moved, case, rng)
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
-        small.image[None, None], grid, padding_mode="border", align_corners=False
+        case.image[None, None], grid, padding_mode="border", align_corners=False
     )[0]
     heat = torch.zeros(ABOVE + 1, *(int(n) for n in shape))
-    for channel, index in () if negative else small.discs:
+    for channel, index in () if negative else case.discs:
         at = torch.tensor((index + 0.5) * np.array(FINE_MM), dtype=torch.float32)
         # The disc that gave way lies halfway between both parts; seen through the joint its bump would be torn.
         seen = straight if channel == joint else moved
@@ -140,10 +140,10 @@ def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _with_joint(
-    points: Tensor, small: Small, rng: np.random.Generator
+    points: Tensor, case: CoarseCase, rng: np.random.Generator
 ) -> tuple[int | None, Tensor]:
     """In some draws, slip and turn what lies below one disc against what lies above it; also that disc's channel."""
-    places = {c: (index + 0.5) * np.array(FINE_MM) for c, index in small.discs if c != ABOVE}
+    places = {c: (index + 0.5) * np.array(FINE_MM) for c, index in case.discs if c != ABOVE}
     joint = L5S1 if rng.random() < 0.7 else L45
     if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= places.keys():
         return None, points

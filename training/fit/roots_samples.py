@@ -49,7 +49,7 @@ PLACE_OFF_MM: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class SegmentedCase:
     """One case and what the segmentation network says of it.
 
     probabilities: (9, D/2, H/2, W/2) uint8, 255 for 1, on a box that begins at index `start` of the case. middle: of
@@ -62,7 +62,7 @@ class Known:
     middle: Points
 
 
-def known(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> Known:
+def segment_case(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> SegmentedCase:
     """Run the network on the service's window about the level; seed: of the level's error, None for none."""
     box = window_of(case)
     start = np.array([b.start for b in box])
@@ -78,20 +78,22 @@ def known(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> Kn
     kept = box_about(image.shape, middle, MARGIN)
     half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
     small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
-    return Known(case, small, start + [s.start for s in kept], start + middle)
+    return SegmentedCase(case, small, start + [s.start for s in kept], start + middle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RootsSample:
-    """image (1, 1, D, H, W), told (1, 9 or 12, D/2, H/2, W/2), root and valid (1, 1, D, H, W) float."""
+    """image (1, 1, D, H, W), guidance (1, 9 or 12, D/2, H/2, W/2), root and valid (1, 1, D, H, W) float."""
 
     image: Tensor
-    told: Tensor
+    guidance: Tensor
     root: Tensor
     valid: Tensor
 
 
-def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = False) -> RootsSample:
+def roots_sample(
+    item: SegmentedCase, shape: Shape, seed: tuple[int, ...], *, places: bool = False
+) -> RootsSample:
     """Cut one augmented sample about a root or in the box; every second one mirrored, for roots have no side.
 
     places: tell also where it lies from the middle of the disc. The body's axes count, not the draw's: a course is
@@ -113,18 +115,18 @@ def draw(item: Known, shape: Shape, seed: tuple[int, ...], *, places: bool = Fal
     size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)
     grid = ((coarse + 0.5) / size * 2 - 1).flip(-1)[None]
     source = torch.from_numpy(item.probabilities)[None].float() / 255
-    told = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    guidance = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
     if places:
-        told = torch.cat([told, _places(at, item, rng, mirrored=mirrored)[None]], 1)
+        guidance = torch.cat([guidance, _places(at, item, rng, mirrored=mirrored)[None]], 1)
     return RootsSample(
         image[None, None],
-        told,
+        guidance,
         (labels == ROOTS).float()[None, None],
         inside.float()[None, None],
     )
 
 
-def _places(at: Tensor, item: Known, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
+def _places(at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
     """`model.networks.deeplab.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
     turn = rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
     mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
@@ -135,20 +137,20 @@ def _places(at: Tensor, item: Known, rng: np.random.Generator, *, mirrored: bool
     return mm.movedim(-1, 0) / PLACE_UNIT_MM
 
 
-def items_of(
+def segment_cases(
     paths: Sequence[Path], engine: Engine, variants: int = 2, seed: int = 1
-) -> list[Known]:
+) -> list[SegmentedCase]:
     """What training draws from: each case that labels roots, `variants` times with another error of its level."""
     out = []
     for number, path in enumerate(paths):
         case = load_case(path)
         if "n4" in case.labelled:
-            out += [known(case, engine, (seed, number, v)) for v in range(variants)]
+            out += [segment_case(case, engine, (seed, number, v)) for v in range(variants)]
     return out
 
 
 @torch.inference_mode()
-def dice_of(network: RootsNet, item: Known) -> float:
+def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
     """Dice of the roots in the box about the disc; the image as it is."""
     case = item.case
     window = np.array(case.image[window_of(case)], dtype=np.float32)
@@ -156,14 +158,14 @@ def dice_of(network: RootsNet, item: Known) -> float:
     middle = item.middle - item.start
     box = box_about(shape, middle)
     half = tuple(slice(b.start // 2, b.stop // 2) for b in box)
-    said = item.probabilities[(slice(None), *half)].astype(np.float32) / 255
-    told = told_of(network.architecture, said, middle - [b.start for b in box])
+    probabilities = item.probabilities[(slice(None), *half)].astype(np.float32) / 255
+    guidance = told_of(network.architecture, probabilities, middle - [b.start for b in box])
     at = tuple(
         slice(b.start + int(s), b.stop + int(s)) for b, s in zip(box, item.start, strict=True)
     )
     image = (case.image[at].astype(np.float32) - window.mean()) / max(float(window.std()), 1e-6)
-    given = torch.from_numpy(image)[None, None]
-    found = network(given, torch.from_numpy(told)[None])[0, 0].numpy() > 0
+    inputs = torch.from_numpy(image)[None, None], torch.from_numpy(guidance)[None]
+    predicted = network(*inputs)[0, 0].numpy() > 0
     true = case.labels == ROOTS
-    total = int(found.sum() + true[window_of(case)].sum())
-    return float(2 * (found & true[at]).sum() / total) if total else 1.0
+    total = int(predicted.sum() + true[window_of(case)].sum())
+    return float(2 * (predicted & true[at]).sum() / total) if total else 1.0

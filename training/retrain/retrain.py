@@ -124,8 +124,10 @@ def retrain(
     (task.out / COMPARISON).unlink(missing_ok=True)
     run = task.out / RUN
     start = None if task.fresh else task.bundle
-    ready, _ = fit.prepare_fit(task.cases, run, recipe, resume=True, start=start)
-    if not fit.run(ready, run, max_minutes=max_minutes, report=lambda p: report(p, recipe)):
+    ready, _ = fit.prepare_run(task.cases, run, recipe, resume=True, start=start)
+    if not fit.train_segmentation(
+        ready, run, max_minutes=max_minutes, report=lambda p: report(p, recipe)
+    ):
         return Unfinished(ready.step, recipe.steps)
     before = score(held, task.bundle)
     made, after = _candidate(task, card, held, score, now())

@@ -14,7 +14,7 @@ import torch
 
 from training.errors import UsageError
 from training.fit import checkpoint
-from training.fit.distributed import Ranks
+from training.fit.distributed import Processes
 from training.fit.segmentation import CHECKPOINT
 
 RECIPE = """
@@ -32,9 +32,9 @@ dilations = [1]
 
 
 def test_draws_are_shared_evenly_or_refused() -> None:
-    assert list(Ranks(1, 2).share(range(4, 8))) == [5, 7]
-    with pytest.raises(UsageError, match="3 draws a step cannot be shared by 2"):
-        Ranks(0, 2).share(range(3))
+    assert list(Processes(1, 2).share(range(4, 8))) == [5, 7]
+    with pytest.raises(UsageError, match="3 samples a step cannot be shared by 2"):
+        Processes(0, 2).share(range(3))
 
 
 @pytest.mark.timeout(200)

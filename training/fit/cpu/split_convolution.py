@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEAST_SLICES: Final = 4
+MIN_SLICES: Final = 4
 """Below it the overlap costs more than it brings."""
 
 
-def in_halves(network: nn.Module) -> None:
+def split_convolutions(network: nn.Module) -> None:
     """Let every plain 3 × 3 × 3 convolution of `network` work on two halves of one image; its weights stay its own."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and _is_plain(module):
-            module.forward = _halved(module)  # type: ignore[method-assign, assignment]
+            module.forward = _split(module)  # type: ignore[method-assign, assignment]
 
 
 def _is_plain(conv: nn.Conv3d) -> bool:
@@ -31,15 +31,15 @@ def _is_plain(conv: nn.Conv3d) -> bool:
     return kind == ((3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)) and conv.padding_mode == "zeros"
 
 
-def _halved(conv: nn.Conv3d) -> Callable[[Tensor], Tensor]:
+def _split(conv: nn.Conv3d) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         images, slices = x.shape[0], x.shape[2]
-        if images > 1 or slices < LEAST_SLICES:
+        if images > 1 or slices < MIN_SLICES:
             return functional.conv3d(x, conv.weight, conv.bias, padding=1, groups=conv.groups)
         half = (slices + 1) // 2
         framed = functional.pad(x, (1, 1, 1, 1, 1, 1 + 2 * half - slices))
         halves = torch.cat([framed[:, :, : half + 2], framed[:, :, half:]])
-        both = functional.conv3d(halves, conv.weight, conv.bias, groups=conv.groups)
-        return torch.cat([both[:1], both[1:]], dim=2)[:, :, :slices]
+        parts = functional.conv3d(halves, conv.weight, conv.bias, groups=conv.groups)
+        return torch.cat([parts[:1], parts[1:]], dim=2)[:, :, :slices]
 
     return forward

@@ -27,10 +27,10 @@ from training.evaluate.crossval import Best, run_first, run_fold
 from training.evaluate.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
 from training.fit.checkpoint import load
 from training.fit.level import unfinished
-from training.fit.level_samples import Small
+from training.fit.level_samples import CoarseCase
 from training.fit.locks import alone
 from training.fit.recipe import Recipe, read
-from training.fit.segmentation import prepare_fit
+from training.fit.segmentation import prepare_run
 
 RECIPE = """
 crops = [[8, 16, 16]]
@@ -160,7 +160,7 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
 ) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE, encoding="utf-8")
-    ready, _ = prepare_fit(tiny_cases, tmp_path, read(path), resume=True)
+    ready, _ = prepare_run(tiny_cases, tmp_path, read(path), resume=True)
     best = Best(ready, tmp_path)
     assert best.run == tmp_path
     ready.step = 1
@@ -179,7 +179,7 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
     seen: list[tuple[int, set[str], bool]] = []
 
     def finder(
-        smalls: Sequence[Small],
+        cases: Sequence[CoarseCase],
         steps: int,
         members: int,
         *,
@@ -187,7 +187,7 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
         **_: object,
     ) -> LevelNet:
         assert members == 3
-        seen.append((steps, {s.name for s in smalls}, start is not None))
+        seen.append((steps, {s.name for s in cases}, start is not None))
         return LevelNet(LevelArchitecture())
 
     monkeypatch.setattr("training.evaluate.crossval.fit_levels", finder)

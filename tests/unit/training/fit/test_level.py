@@ -24,9 +24,15 @@ from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing,
 from training.export import level_network
 from training.fit.augment import SPACING_MM
 from training.fit.cpu import has_bfloat16
-from training.fit.cpu.split_convolution import in_halves
-from training.fit.level import errors_mm, fit_level, fit_levels, loss_of, save_level, warm
-from training.fit.level_samples import _squares, draw, jointed, small_of, smalls_of
+from training.fit.cpu.split_convolution import split_convolutions
+from training.fit.level import errors_mm, fit_levels, initialise, loss_of, save_level
+from training.fit.level_samples import (
+    _squares,
+    coarse_case,
+    jointed,
+    level_sample,
+    load_coarse_cases,
+)
 
 
 def slab() -> Case:
@@ -56,11 +62,11 @@ def slab() -> Case:
 
 
 def test_bumps_lie_on_the_discs_and_the_upper_ones_share_a_channel() -> None:
-    small = small_of(slab())
-    assert {channel for channel, _ in small.discs} == {0, 1, 2, ABOVE}
+    case = coarse_case(slab())
+    assert {channel for channel, _ in case.discs} == {0, 1, 2, ABOVE}
     seen = 0
     for seed in range(12):
-        image, heat = draw(small, np.random.default_rng(seed))
+        image, heat = level_sample(case, np.random.default_rng(seed))
         assert tuple(heat.shape[1:]) == tuple(
             -(-n // f) for n, f in zip(image.shape[1:], HEAT_FACTOR, strict=True)
         )
@@ -104,12 +110,12 @@ def test_what_lies_below_a_joint_comes_from_further_back_and_is_turned_about_it(
 def test_the_bump_of_a_disc_that_gave_way_is_as_high_as_any(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = small_of(slab())
+    case = coarse_case(slab())
 
     def peaks(share: float, slip: float) -> list[float]:
         monkeypatch.setattr("training.fit.level_samples.JOINT_SHARE", share)
         monkeypatch.setattr("training.fit.level_samples.SLIP_MM", slip)
-        drawn = [draw(small, np.random.default_rng(seed))[1] for seed in range(40)]
+        drawn = [level_sample(case, np.random.default_rng(seed))[1] for seed in range(40)]
         return [float(heat[0].max()) for heat in drawn if float(heat[0].max()) > 0.3]
 
     still, slipping = peaks(0.0, 0.0), peaks(1.0, 12.0)
@@ -118,8 +124,8 @@ def test_the_bump_of_a_disc_that_gave_way_is_as_high_as_any(
 
 
 def test_some_draws_hold_no_disc_at_all() -> None:
-    small = small_of(slab())
-    peaks = [float(draw(small, np.random.default_rng(seed))[1].max()) for seed in range(60)]
+    case = coarse_case(slab())
+    peaks = [float(level_sample(case, np.random.default_rng(seed))[1].max()) for seed in range(60)]
     assert 0 < sum(p == 0.0 for p in peaks) < 20
 
 
@@ -138,19 +144,19 @@ def test_a_warm_start_takes_what_fits_and_begins_with_a_silent_context() -> None
     old = LevelNet(LevelArchitecture()).state_dict()
     del old["context.4.weight"]
     old["head.bias"] = torch.zeros(3)
-    network = warm(LevelNet(LevelArchitecture()), old)
+    network = initialise(LevelNet(LevelArchitecture()), old)
     assert torch.equal(network.state_dict()["enter.0.weight"], old["enter.0.weight"])
     assert bool((network.state_dict()["context.4.weight"] == 0).all())
 
 
 def test_training_lowers_the_loss_and_repeats_itself() -> None:
     torch.set_num_threads(1)
-    smalls = [small_of(slab())]
-    first, second = fit_level(smalls, 3, seed=4), fit_level(smalls, 3, seed=4)
+    cases = [coarse_case(slab())]
+    first, second = fit_levels(cases, 3, seed=4), fit_levels(cases, 3, seed=4)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
-    image, heat = draw(smalls[0], np.random.default_rng(99))
-    before, after = LevelNet(LevelArchitecture()), fit_level(smalls, 12, seed=4)
+    image, heat = level_sample(cases[0], np.random.default_rng(99))
+    before, after = LevelNet(LevelArchitecture()), fit_levels(cases, 12, seed=4)
     with torch.no_grad():
         assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
 
@@ -160,7 +166,7 @@ def test_halves_of_an_image_have_the_same_answer_and_gradients(shape: tuple[int,
     torch.manual_seed(3)
     whole = LevelNet(LevelArchitecture(width=4)).double()
     halved = copy.deepcopy(whole)
-    in_halves(halved)
+    split_convolutions(halved)
     image = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     same = image.detach().clone().requires_grad_()
     expected, got = whole(image), halved(same)
@@ -185,32 +191,32 @@ def test_only_plain_convolutions_are_halved() -> None:
         nn.Conv3d(2, 2, 1),
     ]
     for conv in kinds:
-        in_halves(conv)
+        split_convolutions(conv)
     assert ["forward" in vars(conv) for conv in kinds] == [True, False, False, False]
     biased = nn.Conv3d(3, 2, 3, padding=1)
     image = torch.randn(1, 3, 7, 5, 4)
     before = biased(image)
-    in_halves(biased)
+    split_convolutions(biased)
     assert torch.allclose(biased(image), before, atol=1e-5)
 
 
 def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    smalls = [small_of(slab())]
-    both = fit_levels(smalls, 2, 2, seed=4)
+    cases = [coarse_case(slab())]
+    both = fit_levels(cases, 2, 2, seed=4)
     assert isinstance(both, LevelNets)
     for n, member in enumerate(both.members):
-        alone = fit_level(smalls, 2, seed=4 + n)
+        alone = fit_levels(cases, 2, seed=4 + n)
         assert torch.equal(member.state_dict()["head.bias"], alone.state_dict()["head.bias"])
     save_level(both, tmp_path / "level.pt")
     back, architecture = level_network(tmp_path / "level.pt")
     assert architecture.members == 2
-    further = fit_levels(smalls, 1, 2, seed=9, start=back.state_dict())
-    expected = fit_level(smalls, 1, seed=10, start=both.members[1].state_dict())
+    further = fit_levels(cases, 1, 2, seed=9, start=back.state_dict())
+    expected = fit_levels(cases, 1, seed=10, start=both.members[1].state_dict())
     found = further.state_dict()["members.1.head.bias"]
     assert torch.equal(found, expected.state_dict()["head.bias"])
     with pytest.raises(UsageError, match="--members 2"):
-        fit_levels(smalls, 1, 1, start=back.state_dict())
+        fit_levels(cases, 1, 1, start=back.state_dict())
 
 
 class Stopped(Exception):
@@ -224,8 +230,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     """Stopped in the first network, between both, in the second one, and before the result was saved."""
     torch.set_num_threads(1)
     monkeypatch.setattr("training.fit.level.EVERY", 1)
-    smalls, keep, steps = [small_of(slab())], tmp_path / "level.unfinished", []
-    whole = fit_levels(smalls, 2, 2, seed=4)
+    cases, keep, steps = [coarse_case(slab())], tmp_path / "level.unfinished", []
+    whole = fit_levels(cases, 2, 2, seed=4)
 
     def stop(step: int, _loss: float, _network: LevelNet) -> None:
         steps.append(step)
@@ -233,8 +239,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
             raise Stopped
 
     with contextlib.suppress(Stopped):
-        fit_levels(smalls, 2, 2, seed=4, keep=keep, report=stop)
-    back = fit_levels(smalls, 2, 2, seed=4, keep=keep, report=lambda n, _l, _w: steps.append(n))
+        fit_levels(cases, 2, 2, seed=4, keep=keep, report=stop)
+    back = fit_levels(cases, 2, 2, seed=4, keep=keep, report=lambda n, _l, _w: steps.append(n))
     assert steps == [1, 2, 3, 4]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, back.state_dict()[name]), name
@@ -244,10 +250,10 @@ def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.fit.level.EVERY", 1)
-    smalls = smalls_of([save_case(slab(), tmp_path / "cases")])
+    cases = load_coarse_cases([save_case(slab(), tmp_path / "cases")])
     out = tmp_path / "level.pt"
     keep = tmp_path / "level.pt.unfinished"
-    fit_levels(smalls, 1, 1, seed=9, keep=keep)
+    fit_levels(cases, 1, 1, seed=9, keep=keep)
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
     refused = CliRunner().invoke(app, call)
     assert isinstance(refused.exception, UsageError)
@@ -274,9 +280,9 @@ def test_the_command_goes_on_with_as_many_networks_as_it_starts_from(tmp_path: P
 @pytest.mark.skipif(not has_bfloat16(), reason="needs a CPU that multiplies bfloat16")
 def test_bfloat16_trains_alike_on_the_smallest_grids() -> None:
     torch.set_num_threads(1)
-    smalls = [small_of(slab())]  # its coarsest grid has one voxel along an axis
-    exact, mixed = fit_level(smalls, 12, seed=4), fit_level(smalls, 12, seed=4, mixed=True)
-    image, heat = draw(smalls[0], np.random.default_rng(99))
+    cases = [coarse_case(slab())]  # its coarsest grid has one voxel along an axis
+    exact, mixed = fit_levels(cases, 12, seed=4), fit_levels(cases, 12, seed=4, mixed=True)
+    image, heat = level_sample(cases[0], np.random.default_rng(99))
     with torch.no_grad():
         losses = [float(loss_of(n(image[None]), heat[None])) for n in (exact, mixed)]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
@@ -303,7 +309,7 @@ def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert "spider-901: not found" in done.output
     network, _ = level_network(out)
-    expected = fit_level([small_of(slab())], 2)
+    expected = fit_levels([coarse_case(slab())], 2)
     assert torch.equal(network.state_dict()["head.bias"], expected.state_dict()["head.bias"])
     assert [p.name for p in out.parent.iterdir()] == ["level.pt"]
 
@@ -323,7 +329,7 @@ def test_the_command_goes_on_from_a_file_of_weights_or_a_bundle(tmp_path: Path, 
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
     done = CliRunner().invoke(app, [*call, "--start", str(given)])
     assert done.exit_code == 0, done.output
-    expected = fit_level([small_of(slab())], 1, start=begun.state_dict())
+    expected = fit_levels([coarse_case(slab())], 1, start=begun.state_dict())
     found, _ = level_network(out)
     assert torch.equal(found.state_dict()["head.bias"], expected.state_dict()["head.bias"])
 

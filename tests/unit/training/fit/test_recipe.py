@@ -15,7 +15,7 @@ from training.errors import RecipeError
 from training.fit.augment import Strength
 from training.fit.loss import Objective
 from training.fit.recipe import Recipe, read
-from training.fit.segmentation import learning_rate
+from training.fit.schedule import learning_rate
 
 RECIPES = ROOT / "training/recipes"
 UNUSUAL = Recipe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +26,14 @@ from training.export import roots_network
 from training.fit import checkpoint
 from training.fit.augment import SPACING_MM
 from training.fit.cpu import has_bfloat16
-from training.fit.roots import RootsFit, RootsRecipe, begun, fit_roots, kept_of, loss_of
-from training.fit.roots_samples import Known, dice_of, draw, items_of, known
+from training.fit.roots import RootsRecipe, RootsTraining, initial_network, loss_of, read_checkpoint
+from training.fit.roots_samples import (
+    SegmentedCase,
+    roots_dice,
+    roots_sample,
+    segment_case,
+    segment_cases,
+)
 
 TINY = RootsArchitecture(width=4, deep=(8, 8, 8))
 CROP = (24, 24, 24)
@@ -70,11 +75,11 @@ def rod_case(name: str = "phantom-000001", seed: int = 4) -> Case:
 
 
 @pytest.fixture
-def item() -> Known:
-    return known(rod_case(), Flat())
+def item() -> SegmentedCase:
+    return segment_case(rod_case(), Flat())
 
 
-def test_what_the_network_said_lies_where_the_image_does(item: Known) -> None:
+def test_what_the_network_said_lies_where_the_image_does(item: SegmentedCase) -> None:
     said = item.probabilities.argmax(0) == 1
     middle = np.argwhere(said).mean(0) * 2 + 0.5 + item.start
     np.testing.assert_allclose(middle, [23.5, 15.5, 47.5], atol=0.8)
@@ -108,16 +113,16 @@ def test_held_out_cases_are_scored_wherever_the_disc_was_drawn(
     case = rod_case()
     pad = ((0, 152), (0, 0), (0, 0))
     high = replace(case, image=np.pad(case.image, pad, "edge"), labels=np.pad(case.labels, pad))
-    item = known(replace(high, level_centre_lps=case.level_centre_lps), Astray(disc))
+    item = segment_case(replace(high, level_centre_lps=case.level_centre_lps), Astray(disc))
     for places in (False, True):
-        assert 0.0 <= dice_of(RootsNet(replace(TINY, places=places)).eval(), item) <= 1.0
+        assert 0.0 <= roots_dice(RootsNet(replace(TINY, places=places)).eval(), item) <= 1.0
 
 
 def test_the_network_is_told_a_level_that_is_off_by_as_much_as_a_finder_s() -> None:
     engine = Flat()
     for n in range(12):
-        known(rod_case(), engine, (1, n))
-    known(rod_case(), engine)
+        segment_case(rod_case(), engine, (1, n))
+    segment_case(rod_case(), engine)
     told = np.array([p.centre for p in engine.asked])
     np.testing.assert_allclose(told[-1], (24, 20, 48), atol=1e-6)
     off = np.abs((told[:-1] - told[-1]) * SPACING_MM)
@@ -125,27 +130,27 @@ def test_the_network_is_told_a_level_that_is_off_by_as_much_as_a_finder_s() -> N
     assert off.max() <= 8.0
 
 
-def test_image_labels_and_answers_turn_together(item: Known) -> None:
+def test_image_labels_and_answers_turn_together(item: SegmentedCase) -> None:
     """Where the draw is a root it is bright, where the network said L4 it is dark, mirrored or not."""
     sides = set()
     for seed in range(8):
-        sample = draw(item, (32, 40, 64), (seed,))
+        sample = roots_sample(item, (32, 40, 64), (seed,))
         image, root = sample.image[0, 0], sample.root[0, 0] > 0.5
         inside = sample.valid[0, 0] > 0.5
         if bool(root.any()):
             assert image[root].mean() > image[inside & ~root].mean() + 0.8
             sides.add(bool(torch.argwhere(root)[:, 2].float().mean() > 31.5))
-        said = sample.told[0, 1] > 0.9
+        said = sample.guidance[0, 1] > 0.9
         if int(said.sum()) > 50:
             fine = said.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
             assert image[fine & inside].mean() < image[~fine & inside].mean() - 0.8
     assert sides == {True, False}
 
 
-def test_the_same_seed_gives_the_same_draw(item: Known) -> None:
-    a, b, c = (draw(item, CROP, (s,)) for s in (1, 1, 2))
+def test_the_same_seed_gives_the_same_draw(item: SegmentedCase) -> None:
+    a, b, c = (roots_sample(item, CROP, (s,)) for s in (1, 1, 2))
     assert torch.equal(a.image, b.image)
-    assert torch.equal(a.told, b.told)
+    assert torch.equal(a.guidance, b.guidance)
     assert not torch.equal(a.image, c.image)
 
 
@@ -160,66 +165,67 @@ def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels
     assert float(loss_of(wrong, root * none, none)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_it_learns_the_rods(item: Known) -> None:
+def test_it_learns_the_rods(item: SegmentedCase) -> None:
     reports: list[tuple[int, float]] = []
     recipe = RootsRecipe(200, 1e-2, norm_steps=30, crop=CROP, architecture=TINY)
-    trained = fit_roots(RootsFit([item], recipe), lambda fit: reports.append((fit.step, fit.loss)))
+    training = RootsTraining([item], recipe)
+    trainer = training.trainer
+    trained = training.run(lambda: reports.append((trainer.step, trainer.loss)))
     assert [step for step, _ in reports] == [100, 200]
     assert reports[1][1] < reports[0][1]
-    assert dice_of(trained, item) > 0.7
+    assert roots_dice(trained, item) > 0.7
 
 
-def test_the_same_seed_trains_the_same_network(item: Known) -> None:
+def test_the_same_seed_trains_the_same_network(item: SegmentedCase) -> None:
     recipe = RootsRecipe(3, norm_steps=1, crop=CROP, architecture=TINY)
-    one, other = (fit_roots(RootsFit([item], recipe)) for _ in range(2))
+    one, other = (RootsTraining([item], recipe).run() for _ in range(2))
     for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("started", [False, True])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    item: Known, tmp_path: Path, started: bool
+    item: SegmentedCase, tmp_path: Path, started: bool
 ) -> None:
     """Stopped after the second of five steps, before and after the norms keep their statistics."""
     recipe = RootsRecipe(5, norm_steps=3, crop=CROP, architecture=TINY)
     start = RootsNet(replace(TINY, places=True)) if started else None
-    whole = RootsFit([item], recipe, start)
-    fit_roots(whole)
-    first, file = RootsFit([item], recipe, start), tmp_path / "roots.pt"
-    with ThreadPoolExecutor(2) as pool:
-        first.advance(pool)
-        first.advance(pool)
+    whole = RootsTraining([item], recipe, start)
+    whole.run()
+    first, file = RootsTraining([item], recipe, start), tmp_path / "roots.pt"
+    first.trainer.advance()
+    first.trainer.advance()
     checkpoint.save(file, first.state())
-    again = RootsFit([item], recipe)
-    again.restore(kept_of(file, recipe))
-    assert again.step == 2
-    fit_roots(again)
-    assert again.loss == whole.loss
-    for name, value in whole.average.state_dict().items():
-        assert torch.equal(again.average.state_dict()[name], value)
-    assert again.network.architecture.places == started
+    again = RootsTraining([item], recipe)
+    again.restore(read_checkpoint(file, recipe))
+    assert again.trainer.step == 2
+    again.run()
+    assert again.trainer.loss == whole.trainer.loss
+    for name, value in whole.trainer.average.state_dict().items():
+        assert torch.equal(again.trainer.average.state_dict()[name], value)
+    assert again.trainer.network.architecture.places == started
 
 
 @pytest.mark.parametrize("harm", ["other options", "weights alone"])
 def test_a_file_that_would_be_lost_is_not_gone_on_from(
-    item: Known, tmp_path: Path, harm: str
+    item: SegmentedCase, tmp_path: Path, harm: str
 ) -> None:
     recipe, file = RootsRecipe(3, crop=CROP, architecture=TINY), tmp_path / "roots.pt"
-    state = RootsFit([item], recipe).state()
+    state = RootsTraining([item], recipe).state()
     if harm == "weights alone":
         del state["training"]
     checkpoint.save(file, state)
     wanted = replace(recipe, steps=4) if harm == "other options" else recipe
     with pytest.raises(UsageError, match="--no-resume"):
-        kept_of(file, wanted)
+        read_checkpoint(file, wanted)
 
 
-def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: Known) -> None:
+def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: SegmentedCase) -> None:
     """Of one step at a rate of nearly nothing the start is what remains."""
     recipe = RootsRecipe(4, norm_steps=4, crop=CROP, architecture=TINY)
-    first = fit_roots(RootsFit([item], recipe))
+    first = RootsTraining([item], recipe).run()
     still = RootsRecipe(1, 1e-9, crop=CROP)
-    after = fit_roots(RootsFit([item], still, first))
+    after = RootsTraining([item], still, first).run()
     assert after.architecture == replace(TINY, places=True)
     for name, value in first.state_dict().items():
         now = after.state_dict()[name]
@@ -232,25 +238,25 @@ def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: Known)
 def test_a_network_that_learns_its_places_begins_as_what_it_was() -> None:
     torch.manual_seed(2)
     before = RootsNet(TINY).eval()
-    after = begun(before, RootsArchitecture(places=True)).eval()
+    after = initial_network(before, RootsArchitecture(places=True)).eval()
     image, said = torch.randn(1, 1, 16, 16, 16), torch.rand(1, CHANNELS, 8, 8, 8)
     there = torch.cat([said, torch.randn(1, 3, 8, 8, 8)], 1)
     torch.testing.assert_close(after(image, there), before(image, said))
-    again = begun(after, RootsArchitecture())
+    again = initial_network(after, RootsArchitecture())
     assert again.architecture.places
     torch.testing.assert_close(again.eval()(image, there), before(image, said))
 
 
-def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: Known) -> None:
+def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: SegmentedCase) -> None:
     """The rods' middles lie 24 voxels to either side of it; what is told is off by a few millimetres at most."""
     sides = []
     for seed in range(12):
-        sample = draw(item, (32, 40, 64), (seed,), places=True)
-        assert sample.told.shape == (1, CHANNELS + 3, 16, 20, 32)
+        sample = roots_sample(item, (32, 40, 64), (seed,), places=True)
+        assert sample.guidance.shape == (1, CHANNELS + 3, 16, 20, 32)
         root = functional.avg_pool3d(sample.root, 2)[0, 0] > 0.9
         if int(root.sum()) < 10:
             continue
-        mm = sample.told[0, CHANNELS:, root] * PLACE_UNIT_MM
+        mm = sample.guidance[0, CHANNELS:, root] * PLACE_UNIT_MM
         # A draw turns by up to 15° and bends, the places go with the body: rows stay in a band of 6 voxels.
         assert float(mm[1].max() - mm[1].min()) < 6 * 0.75 + 4
         columns = mm[2].abs()
@@ -262,27 +268,29 @@ def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: Known)
     assert len(sides) >= 4
 
 
-def test_draws_lie_about_the_roots_and_now_and_then_anywhere_in_the_box(item: Known) -> None:
+def test_draws_lie_about_the_roots_and_now_and_then_anywhere_in_the_box(
+    item: SegmentedCase,
+) -> None:
     """A draw of 24³ voxels about a rod holds some of it; one anywhere mostly does not, and stays in the image."""
-    draws = [draw(item, CROP, (n,), places=True) for n in range(60)]
+    draws = [roots_sample(item, CROP, (n,), places=True) for n in range(60)]
     without = [d for d in draws if not bool(d.root.any())]
     assert 6 <= len(without) <= 24
-    far = [float((d.told[0, CHANNELS:, 6, 6, 6] * PLACE_UNIT_MM).abs().max()) for d in without]
+    far = [float((d.guidance[0, CHANNELS:, 6, 6, 6] * PLACE_UNIT_MM).abs().max()) for d in without]
     assert max(far) > 20
     assert all(float(d.valid.mean()) > 0.08 for d in draws)
 
 
-def test_no_place_is_told_where_none_is_asked_for(item: Known) -> None:
-    a, b = draw(item, CROP, (3,)), draw(item, CROP, (3,), places=True)
-    assert a.told.shape[1] == CHANNELS
-    assert torch.equal(a.told, b.told[:, :CHANNELS])
+def test_no_place_is_told_where_none_is_asked_for(item: SegmentedCase) -> None:
+    a, b = roots_sample(item, CROP, (3,)), roots_sample(item, CROP, (3,), places=True)
+    assert a.guidance.shape[1] == CHANNELS
+    assert torch.equal(a.guidance, b.guidance[:, :CHANNELS])
     assert torch.equal(a.image, b.image)
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
-def test_in_bfloat16_the_same_is_learned_to_rounding(item: Known) -> None:
+def test_in_bfloat16_the_same_is_learned_to_rounding(item: SegmentedCase) -> None:
     recipe = RootsRecipe(3, norm_steps=1, crop=CROP, architecture=TINY)
-    exact, mixed = (fit_roots(RootsFit([item], replace(recipe, mixed=m))) for m in (False, True))
+    exact, mixed = (RootsTraining([item], replace(recipe, mixed=m)).run() for m in (False, True))
     pairs = [(a, mixed.state_dict()[k]) for k, a in exact.state_dict().items() if "0.weight" in k]
     assert any(not torch.equal(a, b) for a, b in pairs)
     for a, b in pairs:
@@ -291,11 +299,13 @@ def test_in_bfloat16_the_same_is_learned_to_rounding(item: Known) -> None:
 
 def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
     paths = sorted(tiny_cases.glob("*/*.npz"))
-    items = items_of(paths, Flat(), variants=2)
+    items = segment_cases(paths, Flat(), variants=2)
     assert {i.case.source for i in items} == {"phantom"}
     assert len(items) == 6
     with pytest.raises(SourceMissing, match="roots"):
-        RootsFit(items_of([p for p in paths if "spider" in p.stem], Flat()), RootsRecipe(1))
+        RootsTraining(
+            segment_cases([p for p in paths if "spider" in p.stem], Flat()), RootsRecipe(1)
+        )
 
 
 def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:

@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from model.networks.deeplab import Architecture
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from training.data.cases import split_cases
 from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint, cpu
 from training.fit import segmentation as fitting
+from training.fit.loop import Trainer
 from training.fit.recipe import Recipe, read
 from training.fit.sampling import sample_of
+from training.fit.schedule import learning_rate
 from training.fit.segmentation import (
     CHECKPOINT,
-    Fit,
     Progress,
-    learning_rate,
-    prepare_fit,
+    prepare_run,
     quick_dice,
-    run,
-    split,
+    segmentation_trainer,
+    train_segmentation,
 )
 
 TINY = Recipe(
@@ -53,14 +54,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def start(cases: Path, recipe: Recipe = TINY) -> Fit:
-    phantoms, slabs, _ = split(cases, recipe)
-    return Fit(recipe, phantoms, slabs)
+def start(cases: Path, recipe: Recipe = TINY) -> Trainer[DeepLabV3Plus3D]:
+    phantoms, slabs, _ = split_cases(cases, recipe.held_out)
+    return segmentation_trainer(recipe, phantoms, slabs)
 
 
 def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(cases: Path, tmp_path: Path) -> None:
     whole = start(cases)
-    assert run(whole, tmp_path / "whole")
+    assert train_segmentation(whole, tmp_path / "whole")
 
     first = start(cases)
     for _ in range(3):
@@ -68,7 +69,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(cases: Path, tmp_path: Pa
     checkpoint.save(tmp_path / "part" / CHECKPOINT, first.state())
     second = start(cases)
     second.restore(checkpoint.load(tmp_path / "part" / CHECKPOINT))
-    assert run(second, tmp_path / "part")
+    assert train_segmentation(second, tmp_path / "part")
 
     assert second.step == whole.step == TINY.steps
     for name, value in whole.network.state_dict().items():
@@ -79,19 +80,19 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(cases: Path, tmp_path: Pa
 
 def test_time_over_ends_cleanly_with_a_checkpoint(cases: Path, tmp_path: Path) -> None:
     fit = start(cases)
-    assert not run(fit, tmp_path, max_minutes=0.0)
+    assert not train_segmentation(fit, tmp_path, max_minutes=0.0)
     assert checkpoint.load(tmp_path / CHECKPOINT)["step"] == 0
 
 
 def test_held_out_cases_are_never_drawn(cases: Path) -> None:
-    phantoms, slabs, held = split(cases, TINY)
+    phantoms, slabs, held = split_cases(cases, TINY.held_out)
     assert [p.stem for p in held] == ["phantom-000003"]
     drawn = {sample_of(TINY, phantoms, slabs, n)[0].case_id for n in range(60)}
     assert drawn == {"phantom-000001", "phantom-000002", "spider-001", "spider-002"}
 
 
 def test_slabs_keep_their_own_width(cases: Path) -> None:
-    phantoms, slabs, _ = split(cases, TINY)
+    phantoms, slabs, _ = split_cases(cases, TINY.held_out)
     widths = {
         sample.image.shape[4]
         for case, sample in (sample_of(TINY, phantoms, slabs, n) for n in range(40))
@@ -122,28 +123,28 @@ def test_quick_dice_speaks_only_of_labelled_structures_in_view(cases: Path) -> N
 
 def test_a_run_prepared_again_goes_on_where_it_stopped(cases: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first, held = prepare_fit(cases, out, TINY, resume=True)
+    first, held = prepare_run(cases, out, TINY, resume=True)
     assert [p.stem for p in held] == ["phantom-000003"]
     first.advance()
     checkpoint.save(out / CHECKPOINT, first.state())
-    assert prepare_fit(cases, out, TINY, resume=True)[0].step == 1
-    assert prepare_fit(cases, out, TINY, resume=False)[0].step == 0
+    assert prepare_run(cases, out, TINY, resume=True)[0].step == 1
+    assert prepare_run(cases, out, TINY, resume=False)[0].step == 0
 
 
 def test_a_run_is_not_resumed_with_another_recipe(cases: Path, tmp_path: Path) -> None:
-    first, _ = prepare_fit(cases, tmp_path, TINY, resume=True)
+    first, _ = prepare_run(cases, tmp_path, TINY, resume=True)
     checkpoint.save(tmp_path / CHECKPOINT, first.state())
     with pytest.raises(UsageError, match="held_out"):
-        prepare_fit(cases, tmp_path, replace(TINY, held_out=()), resume=True)
+        prepare_run(cases, tmp_path, replace(TINY, held_out=()), resume=True)
 
 
 def test_a_folder_without_cases_and_an_unknown_held_out_case_are_refused(
     cases: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceMissing, match="lumbar-train prepare"):
-        prepare_fit(tmp_path / "none", tmp_path / "run", TINY, resume=True)
+        prepare_run(tmp_path / "none", tmp_path / "run", TINY, resume=True)
     with pytest.raises(SourceMissing, match="phantom-000099"):
-        prepare_fit(cases, tmp_path, replace(TINY, held_out=("phantom-000099",)), resume=True)
+        prepare_run(cases, tmp_path, replace(TINY, held_out=("phantom-000099",)), resume=True)
 
 
 def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path) -> None:
@@ -163,13 +164,13 @@ def test_a_run_begun_from_a_trained_network_keeps_its_statistics(
     trained = start(cases)
     for _ in range(TINY.norm_steps):
         trained.advance()
-    phantoms, slabs, _ = split(cases, TINY)
+    phantoms, slabs, _ = split_cases(cases, TINY.held_out)
     before = {k: v.clone() for k, v in trained.network.state_dict().items() if "running" in k}
-    again = Fit(TINY, phantoms, slabs, trained.network)
+    again = segmentation_trainer(TINY, phantoms, slabs, trained.network)
     again.advance()
     for name, value in before.items():
         assert torch.equal(value, again.network.state_dict()[name]), name
-    restored = Fit(TINY, phantoms, slabs)
+    restored = segmentation_trainer(TINY, phantoms, slabs)
     restored.restore(again.state())
     assert restored.norm_steps == 0
 
