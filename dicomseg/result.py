@@ -105,7 +105,7 @@ class StructureResult:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFacts:
+class SourceSeries:
     """The series the result was made from."""
 
     study: str
@@ -135,7 +135,7 @@ class Result:
 
     result_id: str
     created: str
-    source: SourceFacts
+    source: SourceSeries
     model: EngineInfo
     level: Level
     structures: dict[StructureId, StructureResult]

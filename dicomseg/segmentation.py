@@ -81,15 +81,15 @@ class Labels:
     """Structure values on the source grid, and where nobody looked.
 
     volume: uint8 `Volume`, 0 background, 1…8 as in `dicomseg.structures`.
-    looked_at: bool array of the same shape; False = outside the window, so 0 there means nothing.
+    analysed_mask: bool array of the same shape; False = outside the window, so 0 there means nothing.
     """
 
     volume: Volume
-    looked_at: Array
+    analysed_mask: Array
 
     def __post_init__(self) -> None:
-        if self.looked_at.shape != self.volume.shape or self.volume.array.dtype != np.uint8:
-            raise ValueError("labels are uint8 and need a looked_at mask of the same shape")
+        if self.analysed_mask.shape != self.volume.shape or self.volume.array.dtype != np.uint8:
+            raise ValueError("labels are uint8 and need a analysed_mask mask of the same shape")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def outside_view(labels: Labels, level: Level) -> frozenset[StructureId]:
             labels.volume.to_index(np.array(level.centre_lps) + np.array(offsets))
         ).astype(int)
         inside = np.all((index >= 0) & (index < shape), axis=1)
-        if not inside.all() or not labels.looked_at[tuple(index.T)].all():
+        if not inside.all() or not labels.analysed_mask[tuple(index.T)].all():
             missing.add(name)
     return frozenset(missing)
 
@@ -99,7 +99,7 @@ def cut(labels: Labels) -> frozenset[StructureId]:
     upright = int(np.argmax(np.abs(labels.volume.directions[2])))
     sideways, ends = np.zeros(array.shape, bool), np.zeros(array.shape, bool)
     for axis in range(3):
-        seen = np.pad(labels.looked_at, [(int(n == axis),) * 2 for n in range(3)])
+        seen = np.pad(labels.analysed_mask, [(int(n == axis),) * 2 for n in range(3)])
         both = np.take(seen, range(2, seen.shape[axis]), axis) & np.take(
             seen, range(seen.shape[axis] - 2), axis
         )

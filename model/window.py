@@ -305,7 +305,7 @@ def _best_on_patch(logits: Array, shape: Index, roots: Array | None) -> Array:
 def restore(
     volume: Volume, window: Window, patch: Patch, scores: Scores, roots: Array | None = None
 ) -> Labels:
-    """Labels on the source grid: argmax of the interpolated logits; `looked_at` is the window.
+    """Labels on the source grid: argmax of the interpolated logits; `analysed_mask` is the window.
 
     volume: the source as it was given. Voxels outside the window are 0 and not looked at. roots: logit of "L4 root"
     (d, h, w) on the patch, which then alone decides what is one.

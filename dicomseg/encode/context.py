@@ -1,4 +1,4 @@
-"""What every object takes from its source and from this run: patient, study, equipment, dates."""
+"""What every object takes from its source and from this inputs: patient, study, equipment, dates."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomseg.encode.sanitise import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
-from dicomseg.encode.uids import Identity, ResultKey, device_uid, uid_of
+from dicomseg.encode.uids import Identity, ResultKey, device_uid, make_uid
 from dicomseg.read.charset import ascii_text
 from dicomseg.read.pixels import Source
 from dicomseg.result import Result
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import PRIVATE_SCHEME, Code
 
-IMPLEMENTATION_CLASS_UID: Final = UID(uid_of("implementation"))
+IMPLEMENTATION_CLASS_UID: Final = UID(make_uid("implementation"))
 IMPLEMENTATION_VERSION: Final = "LUMBAR_NODE"
 RESEARCH_ONLY: Final = "research use only"
 BODY_PART: Final = "LSPINE"
@@ -36,8 +36,8 @@ REPORTED_REQUESTS: Final = "ReferencedRequestSequence"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """Everything an encoder needs; the same run gives the same bytes."""
+class EncodeInput:
+    """Everything an encoder needs; the same input gives the same bytes."""
 
     result: Result
     source: Source
@@ -49,20 +49,20 @@ class Run:
     predecessor: ResultKey | None = None
 
     @property
-    def made(self) -> datetime:
+    def local_time(self) -> datetime:
         """When the result was made, in the time zone that its source states."""
         zone = self.headers.zone
         return self.created if zone is None else self.created.astimezone(zone)
 
 
-def concept(code: Code | DicomCode) -> hd.sr.CodedConcept:
+def coded_concept(code: Code | DicomCode) -> hd.sr.CodedConcept:
     """One of our codes, or one of pydicom's, as highdicom wants it."""
     if isinstance(code, Code):
         return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
     return hd.sr.CodedConcept.from_code(code)
 
 
-def private(value: str, meaning: str) -> hd.sr.CodedConcept:
+def private_code(value: str, meaning: str) -> hd.sr.CodedConcept:
     """Code of our own scheme."""
     return hd.sr.CodedConcept(value, PRIVATE_SCHEME, meaning)
 
@@ -136,24 +136,24 @@ def to_bytes(ds: Dataset) -> bytes:
     return out.getvalue()
 
 
-def base(
-    run: Run, sop_class: str, role: str, modality: str, number: int, description: str
+def new_object(
+    inputs: EncodeInput, sop_class: str, role: str, modality: str, number: int, description: str
 ) -> Dataset:
     """Start an object of our own: patient, study, new series, equipment, SOP common, file meta."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
-    ds.file_meta.MediaStorageSOPInstanceUID = UID(run.key.uid(f"{role}.instance"))
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(inputs.key.uid(f"{role}.instance"))
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, run.key.uid(f"{role}.instance")
-    ds.StudyInstanceUID = run.source.grid.instances[0].study_uid
-    ds.SeriesInstanceUID, ds.SeriesNumber = run.key.uid(f"{role}.series"), number
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, inputs.key.uid(f"{role}.instance")
+    ds.StudyInstanceUID = inputs.source.grid.instances[0].study_uid
+    ds.SeriesInstanceUID, ds.SeriesNumber = inputs.key.uid(f"{role}.series"), number
     ds.Modality, ds.SeriesDescription, ds.BodyPartExamined = modality, description, BODY_PART
     ds.InstanceNumber = 1
-    stamp(ds, run)
-    identity = run.identity
+    set_dates(ds, inputs)
+    identity = inputs.identity
     ds.Manufacturer, ds.ManufacturerModelName = identity.manufacturer, identity.model_name
     ds.DeviceSerialNumber, ds.SoftwareVersions = (
         identity.device_serial_number,
@@ -161,47 +161,47 @@ def base(
     )
     if identity.station_name:
         ds.StationName = identity.station_name
-    ds.ContributingEquipmentSequence = [*scanner(run), equipment(run)]
-    identify(ds, run.headers)
+    ds.ContributingEquipmentSequence = [*scanner(inputs), equipment(inputs)]
+    identify(ds, inputs.headers)
     return ds
 
 
-def stamp(ds: Dataset, run: Run) -> None:
-    """Write the run's date and time wherever an object says when it was made."""
-    made = run.made
+def set_dates(ds: Dataset, inputs: EncodeInput) -> None:
+    """Write the date and time wherever an object says when it was made."""
+    made = inputs.local_time
     date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S.%f")
     ds.InstanceCreationDate = ds.ContentDate = ds.SeriesDate = date
     ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = time
 
 
-def equipment(run: Run) -> hd.ContributingEquipment:
+def equipment(inputs: EncodeInput) -> hd.ContributingEquipment:
     """Contributing Equipment item of this algorithm (IHE AI Results)."""
     item = hd.ContributingEquipment(
-        manufacturer=run.identity.manufacturer,
+        manufacturer=inputs.identity.manufacturer,
         purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name=run.identity.model_name,
-        device_serial_number=run.identity.device_serial_number,
+        manufacturer_model_name=inputs.identity.model_name,
+        device_serial_number=inputs.identity.device_serial_number,
         software_versions=(
-            run.identity.software_version,
-            f"model {run.segmentation.engine.digest[:12]}",
+            inputs.identity.software_version,
+            f"model {inputs.segmentation.engine.digest[:12]}",
         ),
-        contribution_datetime=run.made.replace(tzinfo=None),
+        contribution_datetime=inputs.local_time.replace(tzinfo=None),
         contribution_description=f"L4/5 segmentation and measurement, {RESEARCH_ONLY}",
     )
-    item.DeviceUID = device_uid(run.identity.device_serial_number, run.segmentation.engine)
+    item.DeviceUID = device_uid(inputs.identity.device_serial_number, inputs.segmentation.engine)
     return item
 
 
-def scanner(run: Run) -> list[Dataset]:
+def scanner(inputs: EncodeInput) -> list[Dataset]:
     """Contributing Equipment item of the scanner, where the source names its maker."""
-    if "Manufacturer" not in run.headers.equipment:
+    if "Manufacturer" not in inputs.headers.equipment:
         return []
     item = Dataset()
     item.set_original_encoding(
         is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
     )
-    item.update(run.headers.equipment)
-    item.PurposeOfReferenceCodeSequence = [concept(codes.DCM.AcquisitionEquipment)]
+    item.update(inputs.headers.equipment)
+    item.PurposeOfReferenceCodeSequence = [coded_concept(codes.DCM.AcquisitionEquipment)]
     item.ContributionDescription = "Acquisition equipment of the source images"
     return [item]
 
@@ -210,25 +210,25 @@ def private_scheme() -> Dataset:
     """Coding Scheme Identification item of our private scheme."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
-    item.CodingSchemeUID = uid_of("coding scheme")
+    item.CodingSchemeUID = make_uid("coding scheme")
     item.CodingSchemeName = "lumbar-node private codes"
     item.CodingSchemeVersion = "1"
     item.CodingSchemeResponsibleOrganization = "lumbar-node"
     return item
 
 
-def freeze(ds: Dataset, run: Run, role: str) -> None:
+def make_reproducible(ds: Dataset, inputs: EncodeInput, role: str) -> None:
     """Overwrite what highdicom draws afresh at every call, so that equal runs give equal bytes."""
-    stamp(ds, run)
-    identify(ds, run.headers)
+    set_dates(ds, inputs)
+    identify(ds, inputs.headers)
     ds.BodyPartExamined = BODY_PART
-    if run.identity.station_name:
-        ds.StationName = run.identity.station_name
-    ds.ContributingEquipmentSequence = [*scanner(run), *ds.ContributingEquipmentSequence]
+    if inputs.identity.station_name:
+        ds.StationName = inputs.identity.station_name
+    ds.ContributingEquipmentSequence = [*scanner(inputs), *ds.ContributingEquipmentSequence]
     for item in ds.ContributingEquipmentSequence:
         if "ContributionDateTime" in item:
-            item.ContributionDateTime = run.made.replace(tzinfo=None)
-    organization = run.key.uid(f"{role}.dimensions")
+            item.ContributionDateTime = inputs.local_time.replace(tzinfo=None)
+    organization = inputs.key.uid(f"{role}.dimensions")
     for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in ds.get(sequence, []):
             item.DimensionOrganizationUID = organization
@@ -239,15 +239,15 @@ def freeze(ds: Dataset, run: Run, role: str) -> None:
         ds.CodingSchemeIdentificationSequence = [*existing, private_scheme()]
 
 
-def algorithm(run: Run) -> dict[str, Any]:
+def algorithm(inputs: EncodeInput) -> dict[str, Any]:
     """Return name, version and parameters of the algorithm, for algorithm identification."""
-    engine, software = run.segmentation.engine, run.identity.software_version
+    engine, software = inputs.segmentation.engine, inputs.identity.software_version
     return {
-        "name": ascii_text(f"{run.identity.model_name} {engine.name}")[:64],
+        "name": ascii_text(f"{inputs.identity.model_name} {engine.name}")[:64],
         "version": ascii_text(f"{software}, model {engine.version} {engine.digest[:16]}")[:64],
         "parameters": {
             "engine": engine.engine,
             "precision": engine.precision,
-            "level": run.result.level.rule,
+            "level": inputs.result.level.rule,
         },
     }

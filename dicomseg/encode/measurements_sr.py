@@ -16,7 +16,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicomseg.encode.context import Run, concept, private
+from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.read.charset import ascii_text
@@ -97,31 +97,31 @@ def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
     )
     numbers = [
         hd.sr.Measurement(
-            name=concept(name),
+            name=coded_concept(name),
             value=round(length_mm(image, scoord), 4),
             unit=MILLIMETRE,
-            derivation=concept(derivation),
-            method=private("MIDDISC", "Mid-disc plane, sub-voxel outlines"),
+            derivation=coded_concept(derivation),
+            method=private_code("MIDDISC", "Mid-disc plane, sub-voxel outlines"),
             referenced_coordinates=[line],
         )
     ]
     further = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
     further += zip(RANGE, m.range_mm or (), strict=False)
     numbers += [
-        hd.sr.Measurement(name=private(*what), value=round(float(value), 3), unit=MILLIMETRE)
+        hd.sr.Measurement(name=private_code(*what), value=round(float(value), 3), unit=MILLIMETRE)
         for what, value in further
     ]
     return numbers
 
 
-def _group(m: Measurement, run: Run, image: Dataset, row: int) -> Group:
+def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Group:
     refusal = m.refusal
     tool = TOOL if refusal is None else REFUSAL_TOOL
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=tracking(m, run, tool),
-        finding_type=private(m.name, TITLES[m.name]),
+        tracking_identifier=tracking(m, inputs, tool),
+        finding_type=private_code(m.name, TITLES[m.name]),
         finding_sites=[finding_site(m)],
-        algorithm_id=algorithm_id(run),
+        algorithm_id=algorithm_id(inputs),
         measurements=_numbers(m, image) or None,
         qualitative_evaluations=None if refusal is None else [not_reported(refusal)],
     )
@@ -132,24 +132,24 @@ def _group(m: Measurement, run: Run, image: Dataset, row: int) -> Group:
     return group
 
 
-def tracking(m: Measurement, run: Run, tool: str) -> hd.sr.TrackingIdentifier:
+def tracking(m: Measurement, inputs: EncodeInput, tool: str) -> hd.sr.TrackingIdentifier:
     """Tracking identifier of one value of this patient; the text begins with the tool that draws it."""
-    uid = tracking_uid(run.headers.patient_id, run.headers.issuer, m.name)
+    uid = tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, m.name)
     return hd.sr.TrackingIdentifier(uid=uid, identifier=f"{tool}:{m.name}")
 
 
 def finding_site(m: Measurement) -> hd.sr.FindingSite:
     """Level of the measurement, with its side where it has one."""
-    laterality = {} if m.side is None else {"laterality": concept(_SIDES[m.side])}
-    return hd.sr.FindingSite(concept(LEVEL_L45), **laterality)
+    laterality = {} if m.side is None else {"laterality": coded_concept(_SIDES[m.side])}
+    return hd.sr.FindingSite(coded_concept(LEVEL_L45), **laterality)
 
 
 def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
     """Why a value is absent, coded."""
     code = refusal.code.replace("_", "").upper()[:16]
     meaning = refusal.code.replace("_", " ")[:64]
-    name = private("NOTREPORTED", "Measurement not reported, reason")
-    return hd.sr.QualitativeEvaluation(name=name, value=private(code, meaning))
+    name = private_code("NOTREPORTED", "Measurement not reported, reason")
+    return hd.sr.QualitativeEvaluation(name=name, value=private_code(code, meaning))
 
 
 def reason(m: Measurement) -> str:
@@ -180,12 +180,12 @@ def _remarks(m: Measurement) -> list[str]:
     return [t for t in told if t]
 
 
-def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
+def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
     """Encode the four values; a refused one is a group with its reason and without a number."""
-    image = made["midplane.dcm"]
-    values = list(run.result.measurements.main.values())
+    image = encoded["midplane.dcm"]
+    values = list(inputs.result.measurements.main.values())
     refused = [m for m in reversed(values) if m.refusal is not None]
-    groups = [_group(m, run, image, refused.index(m) if m in refused else 0) for m in values]
-    title = concept(codes.DCM.ImagingMeasurementReport)
-    content = report(groups, title, run)
-    return document(run, "measurements", content, [image], SERIES_NUMBER, "L4/5 measurements")
+    groups = [_group(m, inputs, image, refused.index(m) if m in refused else 0) for m in values]
+    title = coded_concept(codes.DCM.ImagingMeasurementReport)
+    content = report(groups, title, inputs)
+    return document(inputs, "measurements", content, [image], SERIES_NUMBER, "L4/5 measurements")

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 from scipy.ndimage import map_coordinates
 
-from dicomseg.encode.context import RESEARCH_ONLY, Run, base, concept
+from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput, coded_concept, new_object
 from dicomseg.read import elements
 from dicomseg.read.instance import Instance
 from dicomseg.result import Plane
@@ -22,7 +22,7 @@ SIZE_MM: Final = (160.0, 160.0)
 """Rows to the back and columns to the left; holds psoas and vessels of a large person."""
 BACK_SHIFT_MM: Final = 5.0
 """The plane's centre lies this far in front of the image centre: vessels in front, muscles behind."""
-FEWEST_LEVELS: Final = 1000.0
+MIN_GREY_LEVELS: Final = 1000.0
 """A rescaled source (slopes of 0.0002 are met) that spans fewer units would lose its greys in whole numbers."""
 SPREAD: Final = 4095.0
 """Grey levels that such a picture is spread over: the twelve bits of most scanners."""
@@ -34,7 +34,7 @@ _EMPTY: Final = (
 """Attributes of type 2 of the MR Image IOD."""
 
 
-def plane_of(plane: Plane | None, level: Level) -> Plane:
+def plane_to_show(plane: Plane | None, level: Level) -> Plane:
     """Return the measured plane, or one through the level's centre across its normal."""
     if plane is not None:
         return plane
@@ -98,15 +98,15 @@ def _spread(values: Array, *, rescaled: bool) -> Array:
     No Modality LUT takes that back: a window narrower than 1 is none (PS3.3 C.11.2.1.2), and MR values have no unit.
     """
     low, span = float(values.min()), float(np.ptp(values))
-    if not rescaled or span >= FEWEST_LEVELS or span == 0.0:
+    if not rescaled or span >= MIN_GREY_LEVELS or span == 0.0:
         return values
     return np.asarray((values - low) * (SPREAD / span))
 
 
-def encode(run: Run) -> Dataset:
+def encode(inputs: EncodeInput) -> Dataset:
     """Encode the plane as one MR image in a series of its own."""
-    source = run.source.volume
-    plane = plane_of(run.result.measurements.plane, run.result.level)
+    source = inputs.source.volume
+    plane = plane_to_show(inputs.result.measurements.plane, inputs.result.level)
     grid = image_plane(plane, source)
     values = _spread(sample(source, grid), rescaled=source.array.dtype.kind == "f")
     low, high = float(values.min()), float(values.max())
@@ -114,8 +114,8 @@ def encode(run: Run) -> Dataset:
     slope = max(1.0, (high - shift) / 65535.0)
     stored = np.round((values - shift) / slope).astype(np.uint16)
 
-    ds = base(
-        run,
+    ds = new_object(
+        inputs,
         MRImageStorage,
         "midplane",
         "MR",
@@ -123,8 +123,8 @@ def encode(run: Run) -> Dataset:
         f"L4/5 mid-disc plane ({RESEARCH_ONLY})",
     )
     ds.ImageType = ["DERIVED", "SECONDARY", "MPR"]
-    _acquisition(ds, run.headers.acquisition)
-    ds.FrameOfReferenceUID = run.headers.frame_of_reference_uid
+    _acquisition(ds, inputs.headers.acquisition)
+    ds.FrameOfReferenceUID = inputs.headers.frame_of_reference_uid
     ds.ImagePositionPatient = [f"{v:.8g}"[:16] for v in grid.affine[:3, 3]]
     ds.ImageOrientationPatient = [f"{v:.9f}"[:16] for v in (*plane.e_left, *plane.e_back)]
     ds.PixelSpacing = [str(PIXEL_MM), str(PIXEL_MM)]
@@ -133,8 +133,8 @@ def encode(run: Run) -> Dataset:
     ds.BurnedInAnnotation = "NO"
     ds.ContentQualification = "RESEARCH"
     ds.DerivationDescription = "oblique reformat through the middle of the L4/5 disc"
-    ds.DerivationCodeSequence = [concept(codes.DCM.MultiplanarReformatting)]
-    ds.SourceImageSequence = [_reference(i) for i in run.source.grid.instances]
+    ds.DerivationCodeSequence = [coded_concept(codes.DCM.MultiplanarReformatting)]
+    ds.SourceImageSequence = [_reference(i) for i in inputs.source.grid.instances]
     return ds
 
 
@@ -174,6 +174,6 @@ def _reference(source: Instance) -> Dataset:
         source.sop_instance_uid,
     )
     item.PurposeOfReferenceCodeSequence = [
-        concept(codes.DCM.SourceImageForImageProcessingOperation)
+        coded_concept(codes.DCM.SourceImageForImageProcessingOperation)
     ]
     return item

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
-from dicomseg.encode.context import Run, to_bytes
+from dicomseg.encode.context import EncodeInput, to_bytes
 from dicomseg.encode.result_folder import ENCODERS, build_result
 from dicomseg.encode.sanitise import Headers
 from dicomseg.encode.uids import Identity, ResultKey
@@ -26,7 +26,7 @@ SIZE: Final = (2, 8, 8)
 """Voxels of the trial: two slices, so that there is a step between them, and room for every segment."""
 
 
-_TWIN: Final = "volumes.dcm"
+_DUPLICATE: Final = "volumes.dcm"
 """Takes from the headers what `measurements.dcm` takes, by the same lines, and would double the trial's time."""
 
 
@@ -38,7 +38,7 @@ class HeadersRefused(SeriesRefused):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What of a run is known before its segmentation."""
+    """What of an `EncodeInput` is known before its segmentation."""
 
     source: Source
     headers: Headers
@@ -69,11 +69,11 @@ def rehearse(plan: Plan) -> None:
 
 def _fault(plan: Plan) -> Exception | None:
     try:
-        run, made = _run(plan), dict[str, Dataset]()
+        inputs, encoded = _run(plan), dict[str, Dataset]()
         for name, encode in ENCODERS.items():
-            if name != _TWIN:
-                made[name] = encode(run, made)
-                to_bytes(made[name])
+            if name != _DUPLICATE:
+                encoded[name] = encode(inputs, encoded)
+                to_bytes(encoded[name])
     except Exception as error:  # noqa: BLE001 - whatever an encoder raises here is the headers' fault
         return error
     return None
@@ -98,7 +98,7 @@ def _less(whole: Dataset) -> Iterator[tuple[str, Dataset]]:
         yield keyword_for_tag(tag), rest
 
 
-def _run(plan: Plan) -> Run:
+def _run(plan: Plan) -> EncodeInput:
     grid = plan.source.grid
     shape = tuple(min(n, most) for n, most in zip(grid.shape, SIZE, strict=True))
     count, rows, columns = shape
@@ -115,7 +115,9 @@ def _run(plan: Plan) -> Run:
     main = {name: Measurement(name, "", refusal=refusal) for name in MAIN_MEASUREMENTS}
     measured = Measurements(None, dict(main))
     result = build_result(source, plan.headers, found, measured, plan.key, plan.created, {})
-    return Run(result, source, found, plan.key, plan.headers, plan.identity, plan.created, plan.key)
+    return EncodeInput(
+        result, source, found, plan.key, plan.headers, plan.identity, plan.created, plan.key
+    )
 
 
 def _segmentation(part: Volume, engine: EngineInfo) -> Segmentation:

@@ -25,22 +25,22 @@ from dicomseg.encode.context import (
     identify,
     to_bytes,
 )
-from dicomseg.encode.sanitise import headers_of
+from dicomseg.encode.sanitise import headers_from
 from dicomseg.encode.uids import NAMESPACE, ResultKey
 
-Because = Literal["corrected_identity", "newer_input"]
+RejectionReason = Literal["corrected_identity", "newer_input"]
 """Why a result is superseded: its images came again with another identity, or a later result was made."""
 
 SERIES_NUMBER: Final = 9009
 _EQUIPMENT: Final = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
-_TITLES: Final = MappingProxyType[Because, Code](
+_TITLES: Final = MappingProxyType[RejectionReason, Code](
     {
         # IOCM: objects that were made under the wrong patient or order.
         "corrected_identity": codes.DCM.IncorrectModalityWorklistEntry,
         "newer_input": codes.DCM.RejectedForQualityReasons,
     }
 )
-_TEXTS: Final = MappingProxyType[Because, str](
+_TEXTS: Final = MappingProxyType[RejectionReason, str](
     {
         "corrected_identity": "The images were corrected to another patient, study or order; do not use these results.",
         "newer_input": "A later result of the same series takes the place of these.",
@@ -56,7 +56,7 @@ class Rejection:
     """
 
     result_id: str
-    because: Because
+    because: RejectionReason
     objects: Sequence[Dataset]
 
     @property
@@ -71,7 +71,7 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
     """Encode the note with the patient and study of the objects that it rejects, as a DICOM file."""
     first = rejection.objects[0]
     own = [str(first.get(keyword, "")) for keyword in _EQUIPMENT]
-    headers = headers_of(first, own)
+    headers = headers_from(first, own)
     rejected = [_reference(ds) for ds in rejection.objects]
     title = hd.sr.CodedConcept.from_code(_TITLES[rejection.because])
     note = hd.ko.KeyObjectSelectionDocument(

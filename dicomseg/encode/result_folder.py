@@ -16,29 +16,29 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from dicomseg.encode import measurements_sr, midplane_image, seg, volumes_sr
-from dicomseg.encode.context import Run, to_bytes
+from dicomseg.encode.context import EncodeInput, to_bytes
 from dicomseg.encode.sanitise import Headers
 from dicomseg.encode.uids import ResultKey
-from dicomseg.read.geometry_problem import listing, name_of
+from dicomseg.read.geometry_problem import display_name, join_names
 from dicomseg.read.pixels import Source
 from dicomseg.read.series import Grid, count_differs, expected_count
 from dicomseg.result import (
     Measurements,
     Result,
     ResultObject,
-    SourceFacts,
+    SourceSeries,
     StructureResult,
     to_json,
 )
 from dicomseg.segmentation import Finding, Segmentation
 from dicomseg.structures import STRUCTURES, Structure, StructureId
 
-Encoder = Callable[[Run, Mapping[str, Dataset]], Dataset]
+Encoder = Callable[[EncodeInput, Mapping[str, Dataset]], Dataset]
 
 ENCODERS: Final[Mapping[str, Encoder]] = MappingProxyType(
     {
-        "seg.dcm": lambda run, _: seg.encode(run),
-        "midplane.dcm": lambda run, _: midplane_image.encode(run),
+        "seg.dcm": lambda inputs, _: seg.encode(inputs),
+        "midplane.dcm": lambda inputs, _: midplane_image.encode(inputs),
         "measurements.dcm": measurements_sr.encode,
         "volumes.dcm": volumes_sr.encode,
     }
@@ -64,7 +64,7 @@ def _structure(
         shape = labels.volume.shape
         edge = any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True))
         near = ndimage.binary_dilation(mask, structure=np.ones((3, 3, 3)))
-        border = edge or bool((near & ~labels.looked_at[grown]).any())
+        border = edge or bool((near & ~labels.analysed_mask[grown]).any())
     return StructureResult(
         present=voxels > 0,
         volume_ml=voxels * labels.volume.voxel_ml,
@@ -97,7 +97,7 @@ def _repeated_pixels(grid: Grid) -> tuple[Finding, ...]:
     twice = {digest for digest, count in counts.items() if count > 1} - ends
     if not twice:
         return ()
-    names = listing([name_of(i) for i in grid.instances if i.pixel_digest in twice])
+    names = join_names([display_name(i) for i in grid.instances if i.pixel_digest in twice])
     text = f"{names}: the same pixels at several positions, one of them may have lost its own: send the series again"
     return (Finding("repeated_pixels", text, "warning"),)
 
@@ -111,7 +111,7 @@ def build_result(
     created: datetime,
     timings_s: Mapping[str, float],
 ) -> Result:
-    """Gather one run's findings; objects are filled in by `encode_all`."""
+    """Gather the findings about one series; objects are filled in by `encode_all`."""
     first = source.grid.instances[0]
     boxes = ndimage.find_objects(segmentation.labels.volume.array, max_label=len(STRUCTURES))
     structures: dict[StructureId, StructureResult] = {
@@ -120,7 +120,7 @@ def build_result(
     return Result(
         result_id=key.result_id,
         created=created.isoformat(),
-        source=SourceFacts(
+        source=SourceSeries(
             study=first.study_uid,
             series=first.series_uid,
             frame_of_reference=headers.frame_of_reference_uid,
@@ -144,22 +144,19 @@ def build_result(
     )
 
 
-def encode_all(run: Run) -> dict[str, bytes]:
+def encode_all(inputs: EncodeInput) -> dict[str, bytes]:
     """Encode every object of a result; the last file, `result.json`, lists the others with digests."""
-    made: dict[str, Dataset] = {}
+    encoded: dict[str, Dataset] = {}
     files: dict[str, bytes] = {}
     listed: list[ResultObject] = []
     for name, encode in ENCODERS.items():
-        ds = made[name] = encode(run, made)
+        ds = encoded[name] = encode(inputs, encoded)
         content = files[name] = to_bytes(ds)
         digest = hashlib.sha256(content).hexdigest()
         listed.append(
             ResultObject(name, str(ds.SOPClassUID), str(ds.SOPInstanceUID), len(content), digest)
         )
-    before = None if run.predecessor is None else run.predecessor.result_id
-    told = to_json(replace(run.result, objects=tuple(listed), predecessor=before))
+    before = None if inputs.predecessor is None else inputs.predecessor.result_id
+    told = to_json(replace(inputs.result, objects=tuple(listed), predecessor=before))
     files[RESULT_FILE] = (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
     return files
-
-
-__all__ = ["ENCODERS", "RESULT_FILE", "Run", "build_result", "encode_all"]

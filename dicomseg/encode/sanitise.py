@@ -1,7 +1,7 @@
 """What results take from the headers of their source, cleaned in one place.
 
 Source headers are hostile: character sets that do not exist, dates that never were, names and numbers longer than
-their value representation. `clean` reads the few attributes that any result carries, once, by the tables below;
+their value representation. `sanitised_headers` reads the few attributes that any result carries, once, by the tables below;
 nothing else of a source header reaches a result. A value that breaks its rule is put right where only one thing can
 be meant, else left out; an empty attribute stays where the standard wants one.
 """
@@ -16,8 +16,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicomseg.encode.uids import uid_of
-from dicomseg.read.attributes import AttributeReader, charset_of, stored_value
+from dicomseg.encode.uids import make_uid
+from dicomseg.read.attributes import AttributeReader, read_charset, stored_value
 from dicomseg.read.charset import UTF_8
 from dicomseg.read.pixels import Source
 from dicomseg.segmentation import Finding
@@ -96,16 +96,16 @@ class Headers:
     findings: tuple[Finding, ...] = ()
 
 
-def clean(source: Source, own_text: Sequence[str] = ()) -> Headers:
+def sanitised_headers(source: Source, own_text: Sequence[str] = ()) -> Headers:
     """Take from a source what its results carry. Raises nothing, whatever the headers hold.
 
     own_text: texts of the configuration that the objects carry too; one that is not ASCII makes them Unicode.
     """
-    headers = headers_of(max(source.datasets, key=_known), own_text)
+    headers = headers_from(max(source.datasets, key=_known), own_text)
     frame = source.grid.frame_of_reference_uid
     if frame:
         return replace(headers, frame_of_reference_uid=frame)
-    made = uid_of("frame of reference", source.grid.instances[0].series_uid)
+    made = make_uid("frame of reference", source.grid.instances[0].series_uid)
     return replace(headers, frame_of_reference_uid=made, findings=(*headers.findings, _FRAME_MADE))
 
 
@@ -116,12 +116,12 @@ def _known(ds: Dataset) -> int:
     return sum(bool(text.strip("^= \0")) for text in texts)
 
 
-def headers_of(first: Dataset, own_text: Sequence[str] = ()) -> Headers:
+def headers_from(first: Dataset, own_text: Sequence[str] = ()) -> Headers:
     """Take from one object what others of the same study carry; without a frame of reference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reader = AttributeReader(
-            charset_of(first, (*IDENTITY, *EQUIPMENT)), keep=all(t.isascii() for t in own_text)
+            read_charset(first, (*IDENTITY, *EQUIPMENT)), keep=all(t.isascii() for t in own_text)
         )
         headers = _headers(reader, first)
         if reader.keep and reader.lost:

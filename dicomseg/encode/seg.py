@@ -14,12 +14,12 @@ from pydicom.valuerep import DSfloat
 
 from dicomseg.encode.context import (
     RESEARCH_ONLY,
-    Run,
+    EncodeInput,
     algorithm,
     carrier,
-    concept,
+    coded_concept,
     equipment,
-    freeze,
+    make_reproducible,
 )
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.read.charset import ascii_text
@@ -36,55 +36,55 @@ _LOSSY: Final = (
 )
 
 
-def _description(segment: Segment, run: Run) -> hd.seg.SegmentDescription:
-    structure, told = segment.structure, algorithm(run)
+def _description(segment: Segment, inputs: EncodeInput) -> hd.seg.SegmentDescription:
+    structure, told = segment.structure, algorithm(inputs)
     name = structure.id if segment.side is None else f"{structure.id}.{segment.side}"
     described = hd.seg.SegmentDescription(
         segment_number=segment.number,
         segment_label=segment.label,
-        segmented_property_category=concept(ANATOMICAL_STRUCTURE),
-        segmented_property_type=concept(structure.code),
+        segmented_property_category=coded_concept(ANATOMICAL_STRUCTURE),
+        segmented_property_type=coded_concept(structure.code),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=told["name"],
             family=codes.DCM.ArtificialIntelligence,
             version=told["version"],
-            source=run.identity.manufacturer,
+            source=inputs.identity.manufacturer,
             parameters=told["parameters"],
         ),
         tracking_id=f"lumbar-node:{name}",
-        tracking_uid=tracking_uid(run.headers.patient_id, run.headers.issuer, name),
-        anatomic_regions=[concept(structure.region)],
+        tracking_uid=tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, name),
+        anatomic_regions=[coded_concept(structure.region)],
         display_color=hd.color.CIELabColor.from_rgb(*structure.rgb),
     )
     if segment.side is not None:
         side = LEFT if segment.side == "left" else RIGHT
         described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            concept(side)
+            coded_concept(side)
         ]
     return described
 
 
-def encode(run: Run) -> Dataset:
+def encode(inputs: EncodeInput) -> Dataset:
     """Encode the sides on the source grid; segments without voxels stay described."""
-    sides, engine = run.segmentation.sides, run.segmentation.engine
-    if not np.allclose(sides.affine, run.source.grid.affine):
+    sides, engine = inputs.segmentation.sides, inputs.segmentation.engine
+    if not np.allclose(sides.affine, inputs.source.grid.affine):
         raise ValueError("the segmentation does not lie on the grid of its source")
     seg = hd.seg.Segmentation(
-        source_images=_slices(run),
+        source_images=_slices(inputs),
         pixel_array=np.ascontiguousarray(sides.array),
-        segmentation_type=_form(*run.source.grid.shape[1:]),
+        segmentation_type=_form(*inputs.source.grid.shape[1:]),
         fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
         max_fractional_value=1,
-        segment_descriptions=[_description(s, run) for s in SEGMENTS],
-        series_instance_uid=run.key.uid("seg.series"),
+        segment_descriptions=[_description(s, inputs) for s in SEGMENTS],
+        series_instance_uid=inputs.key.uid("seg.series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=run.key.uid("seg.instance"),
+        sop_instance_uid=inputs.key.uid("seg.instance"),
         instance_number=1,
-        manufacturer=run.identity.manufacturer,
-        manufacturer_model_name=run.identity.model_name,
-        software_versions=run.identity.software_version,
-        device_serial_number=run.identity.device_serial_number,
+        manufacturer=inputs.identity.manufacturer,
+        manufacturer_model_name=inputs.identity.model_name,
+        software_versions=inputs.identity.software_version,
+        device_serial_number=inputs.identity.device_serial_number,
         content_label="LUMBAR_L45",
         content_description=ascii_text(f"L4/5 structures, model {engine.name} {engine.version}")[
             :64
@@ -92,11 +92,11 @@ def encode(run: Run) -> Dataset:
         content_creator_name="lumbar-node^",
         series_description=f"L4/5 segmentation ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        contributing_equipment=[equipment(run)],
+        contributing_equipment=[equipment(inputs)],
         omit_empty_frames=True,
     )
-    freeze(seg, run, "seg")
-    _refer(seg, run.source.grid)
+    make_reproducible(seg, inputs, "seg")
+    _refer(seg, inputs.source.grid)
     return seg
 
 
@@ -111,19 +111,19 @@ def _form(rows: int, columns: int) -> hd.seg.SegmentationTypeValues:
     return types.BINARY if whole else types.FRACTIONAL
 
 
-def _slices(run: Run) -> list[Dataset]:
+def _slices(inputs: EncodeInput) -> list[Dataset]:
     """Every slice of the grid as a classic MR image, in its order, for highdicom to take the geometry from.
 
     Its own geometry, not the source's: the grid is what was segmented, whatever objects its slices came in. The
     instances are stand-ins; `_refer` names the true ones.
     """
-    grid, acquired = run.source.grid, run.headers.acquisition
+    grid, acquired = inputs.source.grid, inputs.headers.acquisition
     column, row = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (1, 2))
     first, slices = grid.instances[0], []
     for n in range(grid.shape[0]):
         ds = carrier(first.study_uid, first.series_uid, MRImageStorage, f"{_STAND_IN}{n}")
         ds.Rows, ds.Columns = grid.shape[1:]
-        ds.FrameOfReferenceUID = run.headers.frame_of_reference_uid
+        ds.FrameOfReferenceUID = inputs.headers.frame_of_reference_uid
         ds.PositionReferenceIndicator = acquired.get("PositionReferenceIndicator", "")
         ds.ImagePositionPatient = _decimals(grid.affine[:3, 3] + n * grid.affine[:3, 0])
         ds.ImageOrientationPatient = _decimals((*row, *column))

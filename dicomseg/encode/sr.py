@@ -11,12 +11,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicomseg.encode.context import (
     RESEARCH_ONLY,
-    Run,
+    EncodeInput,
     algorithm,
     carrier,
-    concept,
     equipment,
-    freeze,
+    make_reproducible,
 )
 from dicomseg.encode.uids import device_uid
 from dicomseg.read.charset import ascii_text
@@ -38,20 +37,22 @@ def comment(group: Group, text: str) -> None:
     group[0].ContentSequence.append(item)
 
 
-def algorithm_id(run: Run) -> hd.sr.AlgorithmIdentification:
+def algorithm_id(inputs: EncodeInput) -> hd.sr.AlgorithmIdentification:
     """Name, version and parameters of the algorithm as TID 4019 items."""
-    told = algorithm(run)
+    told = algorithm(inputs)
     joined = ", ".join(f"{k} {v}" for k, v in told["parameters"].items())
     return hd.sr.AlgorithmIdentification(
         name=told["name"], version=told["version"], parameters=[joined]
     )
 
 
-def report(groups: Sequence[Group], title: hd.sr.CodedConcept, run: Run) -> hd.sr.MeasurementReport:
+def report(
+    groups: Sequence[Group], title: hd.sr.CodedConcept, inputs: EncodeInput
+) -> hd.sr.MeasurementReport:
     """TID 1500 root around the groups, observed by the device that we are."""
-    identity = run.identity
+    identity = inputs.identity
     device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=device_uid(identity.device_serial_number, run.segmentation.engine),
+        uid=device_uid(identity.device_serial_number, inputs.segmentation.engine),
         name=identity.station_name or identity.model_name,
         manufacturer_name=identity.manufacturer,
         model_name=identity.model_name,
@@ -69,7 +70,7 @@ def report(groups: Sequence[Group], title: hd.sr.CodedConcept, run: Run) -> hd.s
 
 
 def document(
-    run: Run,
+    inputs: EncodeInput,
     role: str,
     content: hd.sr.MeasurementReport,
     evidence: Sequence[Dataset],
@@ -78,44 +79,41 @@ def document(
 ) -> Dataset:
     """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own."""
     sr = hd.sr.Comprehensive3DSR(
-        evidence=[_evidence(run, ds) for ds in evidence],
+        evidence=[_evidence(inputs, ds) for ds in evidence],
         content=content,
-        series_instance_uid=run.key.uid(f"{role}.series"),
+        series_instance_uid=inputs.key.uid(f"{role}.series"),
         series_number=number,
-        sop_instance_uid=run.key.uid(f"{role}.instance"),
+        sop_instance_uid=inputs.key.uid(f"{role}.instance"),
         instance_number=1,
-        manufacturer=run.identity.manufacturer,
-        manufacturer_model_name=run.identity.model_name,
-        software_versions=run.identity.software_version,
-        device_serial_number=run.identity.device_serial_number,
+        manufacturer=inputs.identity.manufacturer,
+        manufacturer_model_name=inputs.identity.model_name,
+        software_versions=inputs.identity.software_version,
+        device_serial_number=inputs.identity.device_serial_number,
         series_description=f"{description} ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        contributing_equipment=[equipment(run)],
+        contributing_equipment=[equipment(inputs)],
         is_complete=True,
         is_final=False,
         is_verified=False,
-        previous_versions=_predecessor(run, role),
+        previous_versions=_predecessor(inputs, role),
     )
-    freeze(sr, run, role)
+    make_reproducible(sr, inputs, role)
     return sr
 
 
-def _evidence(run: Run, ds: Dataset) -> Dataset:
-    study = run.source.grid.instances[0].study_uid
+def _evidence(inputs: EncodeInput, ds: Dataset) -> Dataset:
+    study = inputs.source.grid.instances[0].study_uid
     return carrier(study, ds.SeriesInstanceUID, ds.SOPClassUID, ds.SOPInstanceUID)
 
 
-def _predecessor(run: Run, role: str) -> list[Dataset] | None:
-    if run.predecessor is None:
+def _predecessor(inputs: EncodeInput, role: str) -> list[Dataset] | None:
+    if inputs.predecessor is None:
         return None
     old = Dataset()
     old.SOPClassUID, old.SOPInstanceUID = (
         Comprehensive3DSRStorage,
-        run.predecessor.uid(f"{role}.instance"),
+        inputs.predecessor.uid(f"{role}.instance"),
     )
-    old.StudyInstanceUID = run.source.grid.instances[0].study_uid
-    old.SeriesInstanceUID = run.predecessor.uid(f"{role}.series")
+    old.StudyInstanceUID = inputs.source.grid.instances[0].study_uid
+    old.SeriesInstanceUID = inputs.predecessor.uid(f"{role}.series")
     return [old]
-
-
-__all__ = ["Group", "algorithm_id", "comment", "concept", "document", "report"]

@@ -33,7 +33,7 @@ def _uuid(*parts: object) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, json.dumps(parts, sort_keys=True, separators=(",", ":")))
 
 
-def uid_of(*parts: object) -> str:
+def make_uid(*parts: object) -> str:
     """UID that follows from JSON-serialisable parts."""
     return f"2.25.{_uuid(*parts).int}"
 
@@ -46,7 +46,7 @@ class ResultKey:
 
     def uid(self, role: str) -> str:
         """UID of one role, e.g. `seg.series` or `seg.instance`."""
-        return uid_of("result", self.result_id, role)
+        return make_uid("result", self.result_id, role)
 
 
 def result_key(
@@ -66,9 +66,9 @@ def result_key(
 
 def tracking_uid(patient_id: str, issuer: str, name: str) -> str:
     """Tracking UID of a structure or measurement of a patient; survives new runs and new models."""
-    return uid_of("tracking", patient_id, issuer, name)
+    return make_uid("tracking", patient_id, issuer, name)
 
 
 def device_uid(serial_number: str, engine: EngineInfo) -> str:
     """Device UID of the algorithm; changes with the model (IHE AI Results)."""
-    return uid_of("device", serial_number, engine.digest)
+    return make_uid("device", serial_number, engine.digest)

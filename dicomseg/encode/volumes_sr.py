@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicomseg.encode.context import Run, concept, private
+from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.measurements_sr import TITLES, finding_site, not_reported, reason, tracking
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
@@ -25,30 +25,31 @@ SERIES_NUMBER: Final = 9004
 CUBIC_MILLIMETRE: Final = hd.sr.CodedConcept("mm3", "UCUM", "cubic millimeter")
 
 
-def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group:
+def _group(segment: Segment, volume_mm3: float, inputs: EncodeInput, seg: Dataset) -> Group:
     structure = segment.structure
     name = structure.id if segment.side is None else f"{structure.id}.{segment.side}"
     identifier = hd.sr.TrackingIdentifier(
-        uid=tracking_uid(run.headers.patient_id, run.headers.issuer, name),
+        uid=tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, name),
         identifier=f"lumbar-node:{name}",
     )
     laterality = (
         {}
         if segment.side is None
-        else {"laterality": concept(LEFT if segment.side == "left" else RIGHT)}
+        else {"laterality": coded_concept(LEFT if segment.side == "left" else RIGHT)}
     )
-    site = hd.sr.FindingSite(concept(structure.region), **laterality)
+    site = hd.sr.FindingSite(coded_concept(structure.region), **laterality)
     if volume_mm3 == 0.0:
-        outside = structure.id in run.segmentation.outside_view
+        outside = structure.id in inputs.segmentation.outside_view
         why = ("OUTSIDEIMAGE", "outside the image") if outside else ("NOTFOUND", "not found")
         absent = hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=identifier,
-            finding_type=concept(structure.code),
+            finding_type=coded_concept(structure.code),
             finding_sites=[site],
-            algorithm_id=algorithm_id(run),
+            algorithm_id=algorithm_id(inputs),
             qualitative_evaluations=[
                 hd.sr.QualitativeEvaluation(
-                    private("NOTREPORTED", "Measurement not reported, reason"), private(*why)
+                    private_code("NOTREPORTED", "Measurement not reported, reason"),
+                    private_code(*why),
                 )
             ],
         )
@@ -61,34 +62,34 @@ def _group(segment: Segment, volume_mm3: float, run: Run, seg: Dataset) -> Group
             sop_instance_uid=seg.SOPInstanceUID,
             segment_number=segment.number,
             source_series=hd.sr.SourceSeriesForSegmentation(
-                run.source.grid.instances[0].series_uid
+                inputs.source.grid.instances[0].series_uid
             ),
         ),
-        finding_type=concept(structure.code),
+        finding_type=coded_concept(structure.code),
         finding_sites=[site],
-        algorithm_id=algorithm_id(run),
+        algorithm_id=algorithm_id(inputs),
         measurements=[
             hd.sr.Measurement(
-                name=concept(codes.SCT.Volume),
+                name=coded_concept(codes.SCT.Volume),
                 value=round(volume_mm3, 2),
                 unit=CUBIC_MILLIMETRE,
-                method=private("VOXELCOUNT", "Number of voxels times voxel volume"),
+                method=private_code("VOXELCOUNT", "Number of voxels times voxel volume"),
             )
         ],
     )
     comment(group, segment.label)
-    if structure.id in run.segmentation.outside_view:
+    if structure.id in inputs.segmentation.outside_view:
         comment(group, "reaches beyond the image: the volume is that of the visible part")
     return group
 
 
-def _refused(m: Measurement, run: Run) -> Group:
+def _refused(m: Measurement, inputs: EncodeInput) -> Group:
     """A measurement that has no value, with its reason."""
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=tracking(m, run, "lumbar-node"),
-        finding_type=private(m.name, TITLES[m.name]),
+        tracking_identifier=tracking(m, inputs, "lumbar-node"),
+        finding_type=private_code(m.name, TITLES[m.name]),
         finding_sites=[finding_site(m)],
-        algorithm_id=algorithm_id(run),
+        algorithm_id=algorithm_id(inputs),
         qualitative_evaluations=None if m.refusal is None else [not_reported(m.refusal)],
     )
     comment(group, reason(m))
@@ -96,16 +97,21 @@ def _refused(m: Measurement, run: Run) -> Group:
     return group
 
 
-def encode(run: Run, made: Mapping[str, Dataset]) -> Dataset:
+def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
     """Encode the volume of all ten segments by voxel count; absent ones say why."""
-    sides = run.segmentation.sides
+    sides = inputs.segmentation.sides
     counts = np.bincount(np.asarray(sides.array).ravel(), minlength=len(SEGMENTS) + 1)
     voxel_mm3 = sides.voxel_ml * 1000.0
     groups = [
-        _group(s, float(counts[s.number]) * voxel_mm3, run, made["seg.dcm"]) for s in SEGMENTS
+        _group(s, float(counts[s.number]) * voxel_mm3, inputs, encoded["seg.dcm"]) for s in SEGMENTS
     ]
-    groups += [_refused(m, run) for m in run.result.measurements.main.values() if m.refusal]
-    title = private("VOLUMEREPORT", "L4/5 Volume Report")
+    groups += [_refused(m, inputs) for m in inputs.result.measurements.main.values() if m.refusal]
+    title = private_code("VOLUMEREPORT", "L4/5 Volume Report")
     return document(
-        run, "volumes", report(groups, title, run), [made["seg.dcm"]], SERIES_NUMBER, "L4/5 volumes"
+        inputs,
+        "volumes",
+        report(groups, title, inputs),
+        [encoded["seg.dcm"]],
+        SERIES_NUMBER,
+        "L4/5 volumes",
     )

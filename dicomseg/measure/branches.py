@@ -14,49 +14,49 @@ from shapely.geometry.base import BaseGeometry
 
 from dicomseg.measure.lengths import max_feret, min_feret
 
-MOST_LIMBS: Final = 2
+MAX_BRANCHES: Final = 2
 """Arteries and veins of this level: the vessel itself, or its left and right common iliac limb."""
 
-WORN: Final = 0.6
+EROSION_SHARE: Final = 0.6
 """Share of the largest inscribed radius by which an outline is worn down at most: a tongue thinner than this share of
 the vessel is no part of its tube."""
-WORN_STEP_MM: Final = 0.25
-LEAST_LIMB_MM2: Final = 8.0
+EROSION_STEP_MM: Final = 0.25
+MIN_BRANCH_MM2: Final = 8.0
 """Smaller remains are no limb: a circle of 3.2 mm diameter."""
 
 
-def surplus(polygons: Sequence[Polygon]) -> list[int]:
-    """Numbers of the outlines that are no limbs where there are more than `MOST_LIMBS`: the thinnest.
+def surplus_branches(polygons: Sequence[Polygon]) -> list[int]:
+    """Numbers of the outlines that are no limbs where there are more than `MAX_BRANCHES`: the thinnest.
 
     What a network takes for a third artery is a piece of the left common iliac vein, which is pressed flat on the disc
     between the arteries.
     """
-    if len(polygons) <= MOST_LIMBS:
+    if len(polygons) <= MAX_BRANCHES:
         return []
     thick = [min_feret(p).length_mm for p in polygons]
     order = sorted(range(len(polygons)), key=lambda n: -thick[n])
-    return sorted(order[MOST_LIMBS:])
+    return sorted(order[MAX_BRANCHES:])
 
 
-def limb_mm(polygon: Polygon) -> float:
+def widest_branch_mm(polygon: Polygon) -> float:
     """Largest diameter in mm of the widest part that an outline falls into when it is worn down.
 
-    It is worn down from outside in small steps until it parts, or by `WORN` of its largest inscribed radius, and what
+    It is worn down from outside in small steps until it parts, or by `EROSION_SHARE` of its largest inscribed radius, and what
     is left grows back by as much: of two joined limbs the wider one, of a round vessel with a thin tongue the vessel.
     """
     parts = [polygon]
-    for worn in np.arange(WORN_STEP_MM, WORN * _inscribed_mm(polygon), WORN_STEP_MM):
+    for worn in np.arange(EROSION_STEP_MM, EROSION_SHARE * _inscribed_mm(polygon), EROSION_STEP_MM):
         parts = _opened(polygon, float(worn)) or parts
         if len(parts) > 1:
             break
-    rid = [q for p in parts for q in _opened(p, WORN * _inscribed_mm(p))]
+    rid = [q for p in parts for q in _opened(p, EROSION_SHARE * _inscribed_mm(p))]
     return max(max_feret(p).length_mm for p in rid or parts)
 
 
 def _opened(polygon: Polygon, by_mm: float) -> list[Polygon]:
     """Parts of an outline that is worn down and grown back by the same amount, without those too small for a limb."""
     left = [p.buffer(by_mm) for p in _polygons(polygon.buffer(-by_mm))]
-    return [p for p in left if p.area >= LEAST_LIMB_MM2]
+    return [p for p in left if p.area >= MIN_BRANCH_MM2]
 
 
 def _polygons(shape: BaseGeometry) -> list[Polygon]:
@@ -65,9 +65,9 @@ def _polygons(shape: BaseGeometry) -> list[Polygon]:
 
 
 def _inscribed_mm(polygon: Polygon) -> float:
-    """Radius of the largest circle inside, to `WORN_STEP_MM` / 8, by halving."""
+    """Radius of the largest circle inside, to `EROSION_STEP_MM` / 8, by halving."""
     low, high = 0.0, min_feret(polygon).length_mm
-    while high - low > WORN_STEP_MM / 8:
+    while high - low > EROSION_STEP_MM / 8:
         middle = (low + high) / 2
         low, high = (low, middle) if polygon.buffer(-middle).is_empty else (middle, high)
     return low

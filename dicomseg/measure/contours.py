@@ -22,7 +22,7 @@ from skimage.segmentation import watershed
 
 from dicomseg.measure import branches as limbs
 from dicomseg.measure.plane import Raster
-from dicomseg.measure.score_field import Field
+from dicomseg.measure.score_field import ScoreField
 from dicomseg.result import Plane
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, BY_VALUE, StructureId
@@ -43,24 +43,24 @@ muscles end within 80 mm of it."""
 MIN_AREA_MM2: Final = 8.0
 """Smaller sections are listed and ignored: a circle of 3.2 mm diameter is no vessel of this level."""
 
-LIMB_SHARE: Final = 0.2
+MIN_BRANCH_SHARE: Final = 0.2
 """A whole section of a vessel smaller than this share of its largest one is no limb of it: common iliac arteries of a
 person are much alike (10.9 ± 1.7 mm). A false piece of that size beside an aorta made an OC 16 mm too short."""
 _VESSELS: Final[tuple[StructureId, ...]] = ("aa", "ivc")
-BEHIND: Final = 1.0
+SUPPRESSED_BY: Final = 1.0
 """How far, in logits, a silenced channel stays behind the best other one."""
-CRUMBS_MM: Final = 1.0
+REMNANT_MM: Final = 1.0
 """What lies this near to a piece goes with it: parts too small to count, and its rim on the raster."""
 _PASSES: Final = 4
 """A piece that one vessel gives away may be a third section of the other."""
 
-SURE: Final = 1.5
+SPLIT_MARGIN: Final = 1.5
 """Two limbs of the arteries that join where the margin is lower are two: at L4/5 two iliac arteries are the rule
 (93 % of 210, AJR 2004;182), and scores at half resolution blur what lies between them. In 100 phantoms near their
 bifurcation, limbs that are apart joined at margins of 0.7, 0.7, 1.0, 2.1 and 2.8, arteries that are one at 1.6 and
 more. Veins, which are one as a rule, are left as they are."""
 
-LABELLED_SHARE: Final = 0.25
+MIN_LABELLED_SHARE: Final = 0.25
 """Smallest share of a section that the label map must agree with: what post-processing removed from
 the labels is not shown, so it must not be measured either."""
 
@@ -69,18 +69,18 @@ the labels is not shown, so it must not be measured either."""
 class Section:
     """One outline on the plane.
 
-    polygon: (a, b) in mm, holes filled. cut_ab: (n, 2) points of the section within one voxel of the
+    polygon: (a, b) in mm, holes filled. truncation_ab: (n, 2) points of the section within one voxel of the
     end of the image, empty when the section is whole.
     """
 
     structure: StructureId
     polygon: Polygon
-    cut_ab: Points
+    truncation_ab: Points
 
     @property
-    def is_cut(self) -> bool:
+    def is_truncated(self) -> bool:
         """Whether the section reaches the end of the image."""
-        return len(self.cut_ab) > 0
+        return len(self.truncation_ab) > 0
 
     @property
     def centre_ab(self) -> tuple[float, float]:
@@ -123,9 +123,11 @@ def search(seg: Segmentation, plane: Plane, structures: Collection[StructureId])
     """Return the fine raster that holds every section of the structures, None when there is none."""
     shape = (int(2 * REACH_MM[0] / SEARCH_MM) + 1, int(2 * REACH_MM[1] / SEARCH_MM) + 1)
     raster = Raster(-REACH_MM[0], -REACH_MM[1], SEARCH_MM, shape)
-    field = Field(seg.scores.logits, seg.scores.affine, 0.0, seg)
+    field = ScoreField(seg.scores.logits, seg.scores.affine, 0.0, seg)
     best = field.sample(plane, raster).argmax(axis=0)
-    wanted = np.isin(best, [BY_ID[s].value for s in structures]) & field.seen(plane, raster)
+    wanted = np.isin(best, [BY_ID[s].value for s in structures]) & field.in_field_of_view(
+        plane, raster
+    )
     if not wanted.any():
         return None
     a, b = (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
@@ -139,7 +141,7 @@ def search(seg: Segmentation, plane: Plane, structures: Collection[StructureId])
 
 
 def outlines(
-    field: Field,
+    field: ScoreField,
     plane: Plane,
     raster: Raster,
     structures: Collection[StructureId],
@@ -149,16 +151,16 @@ def outlines(
 
     gain: added to each structure's own margin: what its outline holds if the network is biased by that much.
     """
-    seen = field.seen(plane, raster)
-    view = _View(
+    in_view = field.in_field_of_view(plane, raster)
+    view = _PlaneView(
         raster,
-        seen,
-        field.labelled(plane, raster),
-        _rim(seen, field.voxel_mm / raster.step_mm),
+        in_view,
+        field.labels_at(plane, raster),
+        _rim(in_view, field.voxel_mm / raster.step_mm),
         np.float32(gain),
     )
     logits = field.sample(plane, raster)
-    found = _found(logits, view, structures)
+    found = _find_sections(logits, view, structures)
     pieces: list[Piece] = []
     for _ in range(_PASSES):
         there = [
@@ -169,36 +171,38 @@ def outlines(
         logits = logits.copy()
         for piece, why in there:
             beside = [s for s in found.sections[piece.structure] if s is not piece]
-            pieces.append(Piece(piece, why, _give_away(logits, piece, beside, view)))
-        found = _found(logits, view, structures)
+            pieces.append(Piece(piece, why, _reassign(logits, piece, beside, view)))
+        found = _find_sections(logits, view, structures)
     return Outlines(plane, found.sections, found.ignored, tuple(pieces))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
+class _PlaneView:
     """What stays the same on one plane whatever the logits are; arrays (a, b) on the raster."""
 
     raster: Raster
-    seen: Array
+    in_view: Array
     labels: Array
     rim: Array
     gain: np.float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
+class _Sections:
     """Sections of every structure, as in `Outlines`."""
 
     sections: dict[StructureId, tuple[Section, ...]]
     ignored: dict[StructureId, int]
 
 
-def _found(logits: Array, view: _View, structures: Collection[StructureId]) -> _Found:
+def _find_sections(
+    logits: Array, view: _PlaneView, structures: Collection[StructureId]
+) -> _Sections:
     margin = margins(logits) + view.gain
-    out = _Found({}, {})
+    out = _Sections({}, {})
     for structure in structures:
         value = BY_ID[structure].value
-        own = np.where(view.seen, margin[value], -np.abs(margin[value]) - 1e-3)
+        own = np.where(view.in_view, margin[value], -np.abs(margin[value]) - 1e-3)
         there, small = _parts(structure, own, view.labels == value, view.rim, view.raster)
         out.sections[structure] = tuple(sorted(there, key=lambda s: -s.polygon.area))
         out.ignored[structure] = small
@@ -207,27 +211,27 @@ def _found(logits: Array, view: _View, structures: Collection[StructureId]) -> _
 
 def _pieces(sections: tuple[Section, ...]) -> list[tuple[Section, str]]:
     """Sections of a vessel that are no limbs of it, and why."""
-    small = [s for s in sections[1:] if _is_no_limb(s, sections[0])]
+    small = [s for s in sections[1:] if _is_too_small(s, sections[0])]
     rest = [s for s in sections if s not in small]
-    thin = [rest[n] for n in limbs.surplus([s.polygon for s in rest])]
+    thin = [rest[n] for n in limbs.surplus_branches([s.polygon for s in rest])]
     return [(s, "too small for a limb") for s in small] + [
         (s, "thinner than two other sections") for s in thin
     ]
 
 
-def _give_away(
-    logits: Array, piece: Section, beside: Sequence[Section], view: _View
+def _reassign(
+    logits: Array, piece: Section, beside: Sequence[Section], view: _PlaneView
 ) -> StructureId | None:
     """Silence a piece's own channel on it and its crumbs, in place; returns what has the best logit there then.
 
     beside: sections of the same vessel, which keep theirs.
     """
     value = BY_ID[piece.structure].value
-    grown = piece.polygon.buffer(CRUMBS_MM).difference(unary_union([s.polygon for s in beside]))
+    grown = piece.polygon.buffer(REMNANT_MM).difference(unary_union([s.polygon for s in beside]))
     box, points = _box_about(grown, view.raster)
     here = logits[(slice(None), *box)]
     others = np.delete(here, value, axis=0).max(axis=0)
-    behind = np.minimum(here[value], others - BEHIND - max(view.gain, 0))
+    behind = np.minimum(here[value], others - SUPPRESSED_BY - max(view.gain, 0))
     here[value] = np.where(contains_xy(grown, *points), behind, here[value])
     best = here.argmax(axis=0)[contains_xy(piece.polygon, *points)]
     instead = int(np.bincount(best).argmax()) if best.size else 0
@@ -246,16 +250,18 @@ def _box_about(shape: BaseGeometry, raster: Raster) -> tuple[tuple[slice, slice]
     return (slice(first[0], last[0]), slice(first[1], last[1])), points
 
 
-def _is_no_limb(section: Section, largest: Section) -> bool:
+def _is_too_small(section: Section, largest: Section) -> bool:
     """Whether a section is too small to be a limb; what the end of the image cuts may be larger."""
-    return not section.is_cut and section.polygon.area < LIMB_SHARE * largest.polygon.area
+    return (
+        not section.is_truncated and section.polygon.area < MIN_BRANCH_SHARE * largest.polygon.area
+    )
 
 
-def _rim(seen: Array, width_px: float) -> Array:
-    """Bool: seen, but within `width_px` of what is not."""
-    if seen.all():
-        return np.zeros_like(seen)
-    rim: Array = seen & (ndimage.distance_transform_edt(seen) <= width_px + 1.0)
+def _rim(in_view: Array, width_px: float) -> Array:
+    """Bool: in_view, but within `width_px` of what is not."""
+    if in_view.all():
+        return np.zeros_like(in_view)
+    rim: Array = in_view & (ndimage.distance_transform_edt(in_view) <= width_px + 1.0)
     return rim
 
 
@@ -265,13 +271,16 @@ def _parts(
     """Return the sections of one margin field, and the number of ignored small ones."""
     parts, count = ndimage.label(own > 0)
     if structure == "aa":
-        parts, count = _limbs(own, parts, count, raster)
+        parts, count = _split_branches(own, parts, count, raster)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     agreed = np.bincount(parts.ravel(), weights=labelled.ravel(), minlength=count + 1)
     found: list[Section] = []
     small = 0
     for n, box in enumerate(ndimage.find_objects(parts), start=1):
-        if sizes[n] * raster.step_mm**2 < MIN_AREA_MM2 / 2 or agreed[n] < LABELLED_SHARE * sizes[n]:
+        if (
+            sizes[n] * raster.step_mm**2 < MIN_AREA_MM2 / 2
+            or agreed[n] < MIN_LABELLED_SHARE * sizes[n]
+        ):
             small += 1
             continue
         wide = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
@@ -286,16 +295,16 @@ def _parts(
     return found, small
 
 
-def _limbs(own: Array, parts: Array, count: int, raster: Raster) -> tuple[Array, int]:
-    """Number the parts of a margin field anew, with those apart that join where the margin is below `SURE`."""
-    cores, cores_count = ndimage.label(own > SURE)
+def _split_branches(own: Array, parts: Array, count: int, raster: Raster) -> tuple[Array, int]:
+    """Number the parts of a margin field anew, with those apart that join where the margin is below `SPLIT_MARGIN`."""
+    cores, cores_count = ndimage.label(own > SPLIT_MARGIN)
     area = np.bincount(cores.ravel(), minlength=cores_count + 1) * raster.step_mm**2
     numbers = np.arange(1, cores_count + 1)
     home = np.asarray(ndimage.maximum(parts, cores, numbers), dtype=int)
     markers, made, parted = np.zeros(parts.shape, int), 0, False
     for part in range(1, count + 1):
         inside = numbers[home == part]
-        least = max(MIN_AREA_MM2, LIMB_SHARE * max(area[inside], default=0.0))
+        least = max(MIN_AREA_MM2, MIN_BRANCH_SHARE * max(area[inside], default=0.0))
         limbs = [cores == core for core in inside if area[core] >= least]
         parted |= len(limbs) > 1
         for where in limbs if len(limbs) > 1 else [parts == part]:

@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure.midplane import MidPlane
-from dicomseg.measure.plane import ab_of, lps_of
+from dicomseg.measure.plane import to_lps, to_plane
 from dicomseg.result import Measurement, Point, Refusal
 from dicomseg.volume import Array
 
 DEPTHS: Final = {"anterior": 0.15, "middle": 0.5, "posterior": 0.85}
 """Where heights are taken, as shares of the disc's depth from its front."""
 
-NEAR_MM: Final = 3.0
+FACE_RADIUS_MM: Final = 3.0
 """The faces are smoothed by a plane over this radius: an end plate is smooth at that scale."""
 
 _METHOD: Final = "distance of the disc's end-plate faces along the normal of the mid-disc plane"
@@ -50,14 +50,14 @@ def _height(middle: MidPlane, both: Array, share: float) -> tuple[Point, Point] 
     if not both.any():
         return None
     plane, upper, lower = middle.plane, middle.upper_lps[both], middle.lower_lps[both]
-    ab = ab_of(plane, (upper + lower) / 2)
+    ab = to_plane(plane, (upper + lower) / 2)
     low, high = ab.min(axis=0), ab.max(axis=0)
     at = np.array([(low[0] + high[0]) / 2, low[1] + share * (high[1] - low[1])])
-    near = np.linalg.norm(ab - at, axis=1) <= NEAR_MM
+    near = np.linalg.norm(ab - at, axis=1) <= FACE_RADIUS_MM
     if near.sum() < 6:
         return None
     terms = np.column_stack([np.ones(near.sum()), ab[near] - at])
-    normal, foot = np.array(plane.normal), lps_of(plane, at)
+    normal, foot = np.array(plane.normal), to_lps(plane, at)
     ends = []
     for face in (lower, upper):
         heights = (face[near] - foot) @ normal

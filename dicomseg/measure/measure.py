@@ -14,23 +14,23 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure import midplane
-from dicomseg.measure.branches import limb_mm
+from dicomseg.measure.branches import widest_branch_mm
 from dicomseg.measure.contours import COARSE_MM, Piece, Section, outlines, search
 from dicomseg.measure.disc_height import disc_heights
 from dicomseg.measure.lengths import max_feret, min_feret, solidity
 from dicomseg.measure.midplane import MidPlane
-from dicomseg.measure.plane import Raster, lps_of, moved
+from dicomseg.measure.plane import Raster, move_plane, to_lps
 from dicomseg.measure.quantities import QUANTITIES, WIDEST, Quantity
-from dicomseg.measure.score_field import Field
+from dicomseg.measure.score_field import ScoreField
 from dicomseg.measure.sections import (
     MEASURED,
     Anatomy,
     Line,
-    Part,
-    barred,
+    NamedSection,
+    check_orientation,
+    check_sides,
     interpret,
-    sided,
-    unexpected,
+    unmeasurable,
 )
 from dicomseg.result import (
     MAIN_MEASUREMENTS,
@@ -51,24 +51,24 @@ from the disc when tilted by 2°."""
 CONTOUR_SHARE: Final = {"distance": 0.02, "diameter": 0.03}
 """Contour error (k = 1) as a share of the voxel: measured on smooth phantoms of known shape."""
 
-MOVES: Final = (
+PLANE_MOVES: Final = (
     ({"offset_mm": -1.0}, {"offset_mm": 1.0}),
     ({"pitch_deg": -2.0}, {"pitch_deg": 2.0}),
     ({"roll_deg": -2.0}, {"roll_deg": 2.0}),
 )
 """How the plane is moved and tilted for its part of the uncertainty, in pairs."""
 
-SOFT: Final = 2.0
+OUTLINE_SHIFT: Final = 2.0
 """By how much every structure's margin is raised and lowered to see how far a value moves: e² to 1 for the next one."""
 
-NEAR_MM: Final = (-4.0, -2.0, 2.0, 4.0)
+PARALLEL_OFFSETS_MM: Final = (-4.0, -2.0, 2.0, 4.0)
 """Parallel planes on which vessel sections are counted to notice a bifurcation."""
 
-THICK_MM: Final = 2.0
+MAX_SLICE_MM: Final = 2.0
 """Slices thicker than this are named in every value: the plane is uncertain by degrees."""
 
-SOLID: Final = 0.93
-ROUND: Final = 0.6
+MIN_SOLIDITY: Final = 0.93
+MIN_ROUNDNESS: Final = 0.6
 """Below this solidity, or ratio of least to largest diameter, one section may be two merged limbs."""
 
 GRADE_MM: Final = (10.0, 20.0)
@@ -84,8 +84,8 @@ EXPECTED_MM: Final[Mapping[str, tuple[float, float]]] = {
 36.7 mm, and PI 1.85 ± 1.38; corridors of 13.9 ± 8.2 mm are reported (Neurospine 2023;20:1450); above 30 mm
 an aorta is an aneurysm."""
 
-UNSURE_MM: Final = 2.0
-"""A value that moves by more than this, up or down, between outlines that give and take by `SOFT` is flagged. Of 80 values
+MAX_SOFTNESS_MM: Final = 2.0
+"""A value that moves by more than this, up or down, between outlines that give and take by `OUTLINE_SHIFT` is flagged. Of 80 values
 of 20 phantoms seven are, the errors of 5.0, 3.7 and 2.2 mm among them; the others are off by 1.9 mm at most."""
 
 
@@ -93,9 +93,9 @@ of 20 phantoms seven are, the errors of 5.0, 3.7 and 2.2 mm among them; the othe
 class _Scene:
     """Everything that one segmentation's values are made from.
 
-    pairs: the anatomy on the moved planes of `MOVES`. soft: on the plane itself, with outlines that give and take by
-    `SOFT`. near: per vessel, its sections on the planes of
-    `NEAR_MM`, largest first. pieces: vessel sections that are no limbs.
+    pairs: the anatomy on the moved planes of `PLANE_MOVES`. soft: on the plane itself, with outlines that give and take by
+    `OUTLINE_SHIFT`. near: per vessel, its sections on the planes of
+    `PARALLEL_OFFSETS_MM`, largest first. pieces: vessel sections that are no limbs.
     """
 
     seg: Segmentation
@@ -121,7 +121,7 @@ def measure(seg: Segmentation, model: Mapping[str, ModelError] | None = None) ->
     )
     if general is not None:
         return _all_refused(Refusal(general.code, general.text), None)
-    middle = midplane.find(seg)
+    middle = midplane.find_midplane(seg)
     if isinstance(middle, Refusal):
         return _all_refused(middle, None)
     scene = _scene(seg, middle, model or {})
@@ -147,28 +147,30 @@ def _scene(
     raster = search(seg, plane, MEASURED)
     if raster is None:
         return Refusal("no_section", "no structure crosses the mid-disc plane")
-    field = Field.around(seg, lps_of(plane, raster.corners_ab), MARGIN_MM)
+    field = ScoreField.around(seg, to_lps(plane, raster.corners_ab), MARGIN_MM)
     here = outlines(field, plane, raster, MEASURED)
     disc = here.sections["ivd"]
     centre = disc[0].centre_ab if disc else (0.0, 0.0)
-    bars = barred(seg)
+    bars = unmeasurable(seg)
     anatomy = interpret(here, seg, bars, centre[0])
-    odd = unexpected(anatomy, centre)
+    odd = check_orientation(anatomy, centre)
     if odd is not None:
         return odd
-    anatomy = sided(anatomy, centre[0])
+    anatomy = check_sides(anatomy, centre[0])
     coarse = raster.grown(COARSE_MM, COARSE_MM)
 
     def on(move: Mapping[str, float], gain: float = 0.0) -> Anatomy:
-        there = outlines(field, moved(plane, **move), coarse, ("dura", "aa", "pm", "ivc"), gain)
-        return sided(interpret(there, seg, bars, centre[0]), centre[0])
+        there = outlines(
+            field, move_plane(plane, **move), coarse, ("dura", "aa", "pm", "ivc"), gain
+        )
+        return check_sides(interpret(there, seg, bars, centre[0]), centre[0])
 
     return _Scene(
         seg,
         middle,
         anatomy,
-        tuple((on(low), on(high)) for low, high in MOVES),
-        (on({}, -SOFT), on({}, SOFT)),
+        tuple((on(low), on(high)) for low, high in PLANE_MOVES),
+        (on({}, -OUTLINE_SHIFT), on({}, OUTLINE_SHIFT)),
         _near(field, plane, anatomy),
         field.voxel_mm,
         _common_flags(seg, middle),
@@ -179,7 +181,7 @@ def _scene(
 
 def _common_flags(seg: Segmentation, middle: MidPlane) -> tuple[str, ...]:
     flags = []
-    if max(seg.labels.volume.spacing_mm) > THICK_MM:
+    if max(seg.labels.volume.spacing_mm) > MAX_SLICE_MM:
         flags.append("thick_slices")
     if middle.pca_angle_deg > midplane.WARN_DEG:
         flags.append("plane_methods_differ")
@@ -187,10 +189,10 @@ def _common_flags(seg: Segmentation, middle: MidPlane) -> tuple[str, ...]:
 
 
 def _near(
-    field: Field, plane: Plane, anatomy: Anatomy
+    field: ScoreField, plane: Plane, anatomy: Anatomy
 ) -> dict[StructureId, tuple[tuple[Section, ...], ...]]:
     """Sections on the parallel planes, of the vessels that are measured."""
-    groups: dict[StructureId, tuple[Part, ...] | Refusal] = {
+    groups: dict[StructureId, tuple[NamedSection, ...] | Refusal] = {
         "aa": anatomy.arteries,
         "ivc": anatomy.veins,
     }
@@ -201,7 +203,10 @@ def _near(
     (a0, b0), (a1, b1) = bounds[:, :2].min(axis=0) - 12.0, bounds[:, 2:].max(axis=0) + 12.0
     step = 2 * COARSE_MM
     small = Raster(a0, b0, step, (int((a1 - a0) / step) + 1, int((b1 - b0) / step) + 1))
-    there = [outlines(field, moved(plane, offset), small, tuple(wanted)) for offset in NEAR_MM]
+    there = [
+        outlines(field, move_plane(plane, offset), small, tuple(wanted))
+        for offset in PARALLEL_OFFSETS_MM
+    ]
     return {s: tuple(t.sections[s] for t in there) for s in wanted}
 
 
@@ -212,7 +217,7 @@ def _measurement(q: Quantity, scene: _Scene) -> Measurement:
     points = _points(scene.middle.plane, line)
     value = math.dist(*points)
     nearby = _nearby(q, line, scene)
-    doubt = _doubt(q, line, scene, nearby)
+    doubt = _uncertainty(q, line, scene, nearby)
     marks = [*_section_marks(q, scene), *nearby.marks, *_value_marks(q, value, doubt)]
     notes = [line.note, *(note for _, note in marks)]
     grade, borderline = _grade(value, doubt.sd_mm) if q.name == "OC" else ("", False)
@@ -257,18 +262,18 @@ def _section_marks(q: Quantity, scene: _Scene) -> list[Mark]:
         text = "a piece of one vessel was taken for another structure: see the warnings"
         marks.append((REASSIGNED, text))
     if q.kind == "diameter":
-        limbs = (p for name in q.vessels for p in _limbs(scene.anatomy, name))
-        cut = [p.name for p in limbs if p.section.is_cut]
+        limbs = (p for name in q.vessels for p in _branches(scene.anatomy, name))
+        cut = [p.name for p in limbs if p.section.is_truncated]
         marks += [
             ("limb_cut", f"{name} may be the wider one: the image ends in it") for name in cut
         ]
     return marks
 
 
-def _value_marks(q: Quantity, value_mm: float, doubt: _Doubt) -> list[Mark]:
+def _value_marks(q: Quantity, value_mm: float, doubt: _Uncertainty) -> list[Mark]:
     """Flag a value outside what is expected, and one that moves with what the network is not sure of."""
     marks = []
-    if doubt.softness_mm > UNSURE_MM:
+    if doubt.softness_mm > MAX_SOFTNESS_MM:
         text = f"the outlines are unsure: {doubt.soft_mm[0]:.1f} to {doubt.soft_mm[1]:.1f} mm as they give or take"
         marks.append(("outline_unsure", text))
     low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))
@@ -279,12 +284,12 @@ def _value_marks(q: Quantity, value_mm: float, doubt: _Doubt) -> list[Mark]:
 
 
 def _points(plane: Plane, line: Line) -> tuple[Point, Point]:
-    start, end = lps_of(plane, np.array([line.span.start_ab, line.span.end_ab])).tolist()
+    start, end = to_lps(plane, np.array([line.span.start_ab, line.span.end_ab])).tolist()
     return (start[0], start[1], start[2]), (end[0], end[1], end[2])
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubt:
+class _Uncertainty:
     """How sure a value is: one standard deviation in mm and what it contains, or a range where there is none.
 
     soft_mm: least and most of the value and of those between outlines that give and that take; softness_mm: half of it.
@@ -311,7 +316,7 @@ class _Nearby:
     marks: tuple[Mark, ...] = ()
 
 
-def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: _Nearby) -> _Doubt:
+def _uncertainty(q: Quantity, line: Line, scene: _Scene, nearby: _Nearby) -> _Uncertainty:
     """Say how sure a value is."""
     value = line.span.length_mm
     contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
@@ -346,10 +351,10 @@ def _doubt(q: Quantity, line: Line, scene: _Scene, nearby: _Nearby) -> _Doubt:
         wide = 2 * math.sqrt(sum(squares[:2]))
         low, high = max(0.0, min(seen) - wide), max(seen) + wide
         said = f"range {low:.1f} to {high:.1f} mm, {where}: {why}; widened by twice contour {contour:.2f}, {told}"
-        return _Doubt(None, (low, high), soft, said)
+        return _Uncertainty(None, (low, high), soft, said)
     plane = math.sqrt(sum(squares[2:]))
     note = f"k = 1: contour {contour:.2f}, plane {plane:.2f} ({moves}), {told}"
-    return _Doubt(math.sqrt(sum(squares)), None, soft, note)
+    return _Uncertainty(math.sqrt(sum(squares)), None, soft, note)
 
 
 def _soft_values(q: Quantity, scene: _Scene) -> list[float]:
@@ -359,11 +364,11 @@ def _soft_values(q: Quantity, scene: _Scene) -> list[float]:
 
 
 def _count(q: Quantity, anatomy: Anatomy) -> int:
-    parts = [p for name in q.vessels for p in _limbs(anatomy, name)]
+    parts = [p for name in q.vessels for p in _branches(anatomy, name)]
     return len(parts)
 
 
-def _limbs(anatomy: Anatomy, vessel: StructureId) -> tuple[Part, ...]:
+def _branches(anatomy: Anatomy, vessel: StructureId) -> tuple[NamedSection, ...]:
     """Sections of a vessel; none where it is refused."""
     parts = anatomy.arteries if vessel == "aa" else anatomy.veins
     return parts if isinstance(parts, tuple) else ()
@@ -374,43 +379,45 @@ def _nearby(q: Quantity, line: Line, scene: _Scene) -> _Nearby:
     if q.kind != "diameter" or not q.vessels:
         return _Nearby()
     (vessel,) = q.vessels
-    parts, rows = _limbs(scene.anatomy, vessel), scene.near.get(vessel, ())
+    parts, rows = _branches(scene.anatomy, vessel), scene.near.get(vessel, ())
     if any(len(row) != len(parts) for row in rows):
-        said = ", ".join(f"{len(r)} at {o:+g} mm" for r, o in zip(rows, NEAR_MM, strict=True))
-        values = (_there(q, scene, row) for row in rows if row)
+        said = ", ".join(
+            f"{len(r)} at {o:+g} mm" for r, o in zip(rows, PARALLEL_OFFSETS_MM, strict=True)
+        )
+        values = (_value_by_sections(q, scene, row) for row in rows if row)
         text = f"at a bifurcation: {len(parts)} sections here, {said}"
         return _Nearby(
             tuple(v for v in values if v is not None),
             "the number of vessel sections changes",
-            f", and up to {max(NEAR_MM):g} mm away",
+            f", and up to {max(PARALLEL_OFFSETS_MM):g} mm away",
             (("at_bifurcation", text),),
         )
     widest = next(p for p in parts if p.name == line.start)
     return _merged(q, widest, vessel, alone=len(parts) == 1)
 
 
-def _merged(q: Quantity, part: Part, vessel: StructureId, *, alone: bool) -> _Nearby:
+def _merged(q: Quantity, part: NamedSection, vessel: StructureId, *, alone: bool) -> _Nearby:
     """Whether a section has the shape of more than one vessel, and how wide the widest part of it is.
 
     A vein is flat by nature: only its bays tell, and only where it is one: the left limb lies about the disc's front.
     """
     polygon = part.section.polygon
     ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
-    is_solid = solidity(polygon) >= SOLID
-    if (is_solid and ratio >= ROUND) if vessel == "aa" else (is_solid or not alone):
+    is_solid = solidity(polygon) >= MIN_SOLIDITY
+    if (is_solid and ratio >= MIN_ROUNDNESS) if vessel == "aa" else (is_solid or not alone):
         return _Nearby()
     what = "two merged limbs" if alone else "a limb and a part of a neighbouring vessel"
     shape = f"(solidity {solidity(polygon):.2f}, least to largest {ratio:.2f})"
-    values = (limb_mm(polygon),) if q.method == WIDEST else ()
+    values = (widest_branch_mm(polygon),) if q.method == WIDEST else ()
     more = f": its widest part alone {values[0]:.1f} mm" if values else ""
     text = f"the section looks like {what} {shape}{more}"
     flag = "at_bifurcation" if alone else "section_merged"
     return _Nearby(values, f"the section looks like {what}" if values else "", "", ((flag, text),))
 
 
-def _there(q: Quantity, scene: _Scene, sections: Sequence[Section]) -> float | None:
+def _value_by_sections(q: Quantity, scene: _Scene, sections: Sequence[Section]) -> float | None:
     """The vessel's value by its sections on another plane; None where it has none."""
-    parts = tuple(Part(str(n), s) for n, s in enumerate(sections))
+    parts = tuple(NamedSection(str(n), s) for n, s in enumerate(sections))
     is_artery = q.vessels == ("aa",)
     here = scene.anatomy
     line = q.find(replace(here, arteries=parts) if is_artery else replace(here, veins=parts))

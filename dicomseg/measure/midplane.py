@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.measure.score_field import Field
+from dicomseg.measure.score_field import ScoreField
 from dicomseg.result import Plane, Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, StructureId
@@ -30,7 +30,7 @@ unlabelled end-plate does not hide it."""
 MIN_FACE_MM2: Final = 128.0
 """Smallest area of a face that determines a plane: 200 voxels of 0.8 mm."""
 
-CORE: Final = 0.8
+CORE_SHARE: Final = 0.8
 """Share of a face's radius that its plane is fitted to: rims are rounded, torn and grown over."""
 
 WARN_DEG: Final = 3.0
@@ -55,7 +55,7 @@ class MidPlane:
     wedge_deg: float
 
 
-def find(seg: Segmentation) -> MidPlane | Refusal:
+def find_midplane(seg: Segmentation) -> MidPlane | Refusal:
     """Find the plane that bisects the faces of the L4/5 disc, or say why there is none."""
     clouds: dict[StructureId, Points] = {}
     for structure in ("ivd", "l4", "l5"):
@@ -87,7 +87,7 @@ def _least_axis(points: Points, towards: Points) -> Points:
 
 
 def _bisector(seg: Segmentation, disc: Points, least: Points) -> MidPlane | Refusal:
-    field = Field.around(seg, disc, 2 * BEYOND_MM)
+    field = ScoreField.around(seg, disc, 2 * BEYOND_MM)
     normal = least
     upper = lower = np.empty((0, 3))
     n4 = n5 = least
@@ -133,7 +133,7 @@ def _angle_deg(a: Points, b: Points) -> float:
     return float(np.rad2deg(np.arccos(np.clip(a @ b, -1.0, 1.0))))
 
 
-def _faces(field: Field, disc: Points, normal: Points) -> tuple[Points, Points]:
+def _faces(field: ScoreField, disc: Points, normal: Points) -> tuple[Points, Points]:
     """Points (lines, 3) where lines along the normal leave the disc towards L4 and towards L5."""
     side = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
     side /= np.linalg.norm(side)
@@ -189,10 +189,10 @@ def _fit(face: Points, towards: Points) -> tuple[Points, Points]:
 
 
 def _core(points: Points) -> Points:
-    """Return the points within `CORE` of the rim of an ellipse that has their spread."""
+    """Return the points within `CORE_SHARE` of the rim of an ellipse that has their spread."""
     away = points - points.mean(axis=0)
     values, axes = np.linalg.eigh(np.cov(away.T))
     # the variance along a semi-axis r of an evenly covered ellipse is r²/4
     share = ((away @ axes[:, 1:]) ** 2 / (4 * values[1:])).sum(axis=1)
-    core: Points = points[share <= CORE**2]
+    core: Points = points[share <= CORE_SHARE**2]
     return core

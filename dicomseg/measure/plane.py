@@ -41,21 +41,21 @@ class Raster:
         return Raster(self.a_mm - by_mm, self.b_mm - by_mm, step_mm, (shape[0], shape[1]))
 
 
-def lps_of(plane: Plane, ab: Array) -> Points:
+def to_lps(plane: Plane, ab: Array) -> Points:
     """In-plane points (..., 2) in mm to LPS (..., 3)."""
     axes = np.array([plane.e_left, plane.e_back])
     lps: Points = np.asarray(ab, dtype=np.float64) @ axes + np.array(plane.point_lps)
     return lps
 
 
-def ab_of(plane: Plane, lps: Array) -> Points:
+def to_plane(plane: Plane, lps: Array) -> Points:
     """LPS points (..., 3) to in-plane coordinates (..., 2): the foot of the perpendicular."""
     axes = np.array([plane.e_left, plane.e_back])
     ab: Points = (np.asarray(lps, dtype=np.float64) - np.array(plane.point_lps)) @ axes.T
     return ab
 
 
-def moved(
+def move_plane(
     plane: Plane, offset_mm: float = 0.0, pitch_deg: float = 0.0, roll_deg: float = 0.0
 ) -> Plane:
     """Shift a plane along its normal and tilt it about its left axis (pitch) or its back axis (roll)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from dicomseg.measure.lengths import extent_back, min_feret
-from dicomseg.measure.sections import Anatomy, Line, Part, diameter, distance
+from dicomseg.measure.sections import Anatomy, Line, NamedSection, diameter, distance
 from dicomseg.result import Refusal
 from dicomseg.structures import Side, StructureId
 
@@ -24,7 +24,7 @@ class Quantity:
     vessels: tuple[StructureId, ...] = ()
 
 
-def _least(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
+def _least(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
     line = diameter(parts)
     if isinstance(line, Refusal) or isinstance(parts, Refusal):
         return line
@@ -32,10 +32,10 @@ def _least(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
     return replace(line, span=min_feret(part.section.polygon))
 
 
-def _sac(dura: Part | Refusal) -> Line | Refusal:
+def _sac(dura: NamedSection | Refusal) -> Line | Refusal:
     if isinstance(dura, Refusal):
         return dura
-    if dura.section.is_cut:
+    if dura.section.is_truncated:
         return Refusal("cut_by_image", "the dural sac is cut by the end of the image")
     polygon = dura.section.polygon
     note = f"area {polygon.area:.0f} mm² in the disc plane"

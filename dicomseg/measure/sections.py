@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.measure.branches import MOST_LIMBS
+from dicomseg.measure.branches import MAX_BRANCHES
 from dicomseg.measure.contours import Outlines, Section
 from dicomseg.measure.lengths import TOUCH_MM, Span, gap, max_feret, nearest_mm
 from dicomseg.result import Refusal
@@ -26,7 +26,7 @@ ACROSS_MM: Final = 5.0
 CUT_CLEARANCE_MM: Final = 0.25
 """A distance is exact when the cut edge is farther away by this: one raster step and a contour error."""
 
-LIMB_MM: Final = 16.0
+MAX_LONE_BRANCH_MM: Final = 16.0
 """A lone artery section right of the disc's centre is the aorta when it is wider, the right limb otherwise:
 common iliac arteries 10.9 ± 1.7, aorta 17.5 ± 2.1 mm (Kim 2022, PLoS One e0268077)."""
 
@@ -36,7 +36,7 @@ MEASURED: Final[tuple[StructureId, ...]] = ("ivd", "dura", "aa", "pm", "ivc")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class NamedSection:
     """A named section, e.g. "left common iliac artery".
 
     others: further sections of which any may be the same thing; a length that would be shorter from one of them is not
@@ -62,18 +62,18 @@ class Line:
 class Anatomy:
     """The outlines of one plane as anatomy; a `Refusal` stands where a part cannot be used."""
 
-    left_psoas: Part | Refusal
-    right_psoas: Part | Refusal
-    arteries: tuple[Part, ...] | Refusal
-    veins: tuple[Part, ...] | Refusal
-    dura: Part | Refusal
+    left_psoas: NamedSection | Refusal
+    right_psoas: NamedSection | Refusal
+    arteries: tuple[NamedSection, ...] | Refusal
+    veins: tuple[NamedSection, ...] | Refusal
+    dura: NamedSection | Refusal
 
-    def psoas(self, side: Side) -> Part | Refusal:
+    def psoas(self, side: Side) -> NamedSection | Refusal:
         """Return the psoas of one side."""
         return self.left_psoas if side == "left" else self.right_psoas
 
 
-def barred(seg: Segmentation) -> dict[StructureId, Refusal]:
+def unmeasurable(seg: Segmentation) -> dict[StructureId, Refusal]:
     """Structures from which nothing may be measured, whatever the plane shows.
 
     One whose expected place lies outside the image is barred only where nothing of it was found: `distance` judges what
@@ -111,7 +111,8 @@ def interpret(
         right_psoas=sides[1],
         arteries=_vessels("aa", outlines, bars),
         veins=_vessels("ivc", outlines, bars),
-        dura=bars.get("dura") or (Part("dural sac", dura[0]) if dura else _no_section("Dural sac")),
+        dura=bars.get("dura")
+        or (NamedSection("dural sac", dura[0]) if dura else _no_section("Dural sac")),
     )
 
 
@@ -121,29 +122,30 @@ def _no_section(label: str) -> Refusal:
 
 def _vessels(
     structure: StructureId, outlines: Outlines, bars: dict[StructureId, Refusal]
-) -> tuple[Part, ...] | Refusal:
+) -> tuple[NamedSection, ...] | Refusal:
     if structure in bars:
         return bars[structure]
     sections = outlines.sections.get(structure, ())
     if not sections:
         return _no_section(BY_ID[structure].label)
-    if len(sections) > MOST_LIMBS:  # only where giving the thinnest away left a third one
+    if len(sections) > MAX_BRANCHES:  # only where giving the thinnest away left a third one
         return Refusal(
             "too_many_components",
             f"{len(sections)} sections of {BY_ID[structure].label} in the mid-disc plane, 2 are possible",
         )
     if len(sections) == 1:
-        return (Part(ONE_NAME[structure], sections[0]),)
+        return (NamedSection(ONE_NAME[structure], sections[0]),)
     left = max(sections, key=lambda s: s.centre_ab[0])
     sides = ["left" if s is left else "right" for s in sections]
     return tuple(
-        Part(f"{side} {TWO_NAMES[structure]}", s) for side, s in zip(sides, sections, strict=True)
+        NamedSection(f"{side} {TWO_NAMES[structure]}", s)
+        for side, s in zip(sides, sections, strict=True)
     )
 
 
 def _psoas(
     outlines: Outlines, seg: Segmentation, bars: dict[StructureId, Refusal], middle_a: float
-) -> tuple[Part | Refusal, Part | Refusal]:
+) -> tuple[NamedSection | Refusal, NamedSection | Refusal]:
     if "pm" in bars:
         return bars["pm"], bars["pm"]
     sections = outlines.sections.get("pm", ())
@@ -157,7 +159,9 @@ def _psoas(
     return _one_psoas("left", left, seg), _one_psoas("right", right, seg)
 
 
-def _one_psoas(side: Side, sections: tuple[Section, ...], seg: Segmentation) -> Part | Refusal:
+def _one_psoas(
+    side: Side, sections: tuple[Section, ...], seg: Segmentation
+) -> NamedSection | Refusal:
     if not sections:
         number = next(s.number for s in SEGMENTS if s.structure.id == "pm" and s.side == side)
         if not (seg.sides.array == number).any():
@@ -167,10 +171,10 @@ def _one_psoas(side: Side, sections: tuple[Section, ...], seg: Segmentation) -> 
         return _no_section(f"Psoas major, {side}")
     least = SECOND_PSOAS * sections[0].polygon.area
     others = tuple(s for s in sections[1:] if s.polygon.area > least)
-    return Part(f"{side} psoas major", sections[0], others)
+    return NamedSection(f"{side} psoas major", sections[0], others)
 
 
-def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal | None:
+def check_orientation(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal | None:
     """Refuse everything when the parts lie where no patient has them: a flip, or situs inversus."""
     arteries, veins, dura = anatomy.arteries, anatomy.veins, anatomy.dura
     if (
@@ -182,7 +186,7 @@ def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal
             "orientation_unexpected",
             "the vena cava lies left of the aorta: orientation or anatomy (situs, left-sided vena cava) unexpected",
         )
-    if isinstance(dura, Part) and dura.section.centre_ab[1] <= disc_centre_ab[1]:
+    if isinstance(dura, NamedSection) and dura.section.centre_ab[1] <= disc_centre_ab[1]:
         return Refusal(
             "orientation_unexpected",
             "the dural sac lies in front of the disc: orientation unexpected",
@@ -190,7 +194,7 @@ def unexpected(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> Refusal
     return None
 
 
-def sided(anatomy: Anatomy, middle_a: float) -> Anatomy:
+def check_sides(anatomy: Anatomy, middle_a: float) -> Anatomy:
     """Refuse a vessel of which only the limb of the far side was found, so that it is not taken for the near one.
 
     In 234 phantoms the arteries reach at least 6 mm to the left of the disc's centre, the veins 19 mm to its
@@ -199,7 +203,7 @@ def sided(anatomy: Anatomy, middle_a: float) -> Anatomy:
     arteries, veins = anatomy.arteries, anatomy.veins
     if isinstance(arteries, tuple) and len(arteries) == 1:
         outline = arteries[0].section.polygon
-        if outline.bounds[2] < middle_a and max_feret(outline).length_mm < LIMB_MM:
+        if outline.bounds[2] < middle_a and max_feret(outline).length_mm < MAX_LONE_BRANCH_MM:
             text = "left common iliac artery: not found; the only artery section lies right of the disc's centre"
             arteries = Refusal("side_missing", text)
     if isinstance(veins, tuple) and all(p.section.polygon.bounds[0] > middle_a for p in veins):
@@ -211,16 +215,18 @@ def sided(anatomy: Anatomy, middle_a: float) -> Anatomy:
     return replace(anatomy, arteries=arteries, veins=veins)
 
 
-def _mean_a(parts: tuple[Part, ...]) -> float:
+def _mean_a(parts: tuple[NamedSection, ...]) -> float:
     areas = [p.section.polygon.area for p in parts]
     return float(np.average([p.section.centre_ab[0] for p in parts], weights=areas))
 
 
-def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Line | Refusal:
+def distance(
+    psoas: NamedSection | Refusal, *vessels: tuple[NamedSection, ...] | Refusal
+) -> Line | Refusal:
     """Shortest line from a psoas to the nearest of the vessels, refused where a cut could hide a shorter one."""
     if isinstance(psoas, Refusal):
         return psoas
-    parts: list[Part] = []
+    parts: list[NamedSection] = []
     for group in vessels:
         if isinstance(group, Refusal):
             return group
@@ -237,8 +243,8 @@ def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Lin
             )
     for part in parts:
         hidden = min(
-            nearest_mm(psoas.section.polygon, part.section.cut_ab),
-            nearest_mm(part.section.polygon, psoas.section.cut_ab),
+            nearest_mm(psoas.section.polygon, part.section.truncation_ab),
+            nearest_mm(part.section.polygon, psoas.section.truncation_ab),
         )
         if span.length_mm >= hidden - CUT_CLEARANCE_MM:
             return Refusal(
@@ -249,7 +255,7 @@ def distance(psoas: Part | Refusal, *vessels: tuple[Part, ...] | Refusal) -> Lin
     return Line(span, psoas.name, nearest.name)
 
 
-def diameter(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
+def diameter(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
     """Largest diameter of a vessel's section; of two limbs that of the wider one, which is named.
 
     Refused where the end of the image cuts the wider one; a narrower limb that is cut is named in the note.
@@ -258,11 +264,11 @@ def diameter(parts: tuple[Part, ...] | Refusal) -> Line | Refusal:
         return parts
     spans = [(max_feret(p.section.polygon), p) for p in parts]
     span, widest = max(spans, key=lambda pair: pair[0].length_mm)
-    if widest.section.is_cut:
+    if widest.section.is_truncated:
         return Refusal("cut_by_image", f"{widest.name} is cut by the end of the image")
     texts = [
         f"{p.name}: {s.length_mm:.1f} mm, {p.section.polygon.area:.0f} mm²"
-        + (" (cut by the end of the image)" if p.section.is_cut else "")
+        + (" (cut by the end of the image)" if p.section.is_truncated else "")
         for s, p in spans
     ]
     return Line(span, widest.name, widest.name, "; ".join(texts))

@@ -48,10 +48,10 @@ _NUMBERS: Final = frozenset({"US", "SS", "UL", "SL", "FL", "FD"})
 _PARAGRAPHS: Final = frozenset({"ST", "LT", "UT"})
 """Texts in which a backslash is a letter."""
 
-_DEEPEST: Final = 3
+_MAX_DEPTH: Final = 3
 """Levels of sequences that are followed; what is copied here has two."""
 
-_MOST: Final = 64
+_MAX_VALUES: Final = 64
 """Items kept of a sequence, values of an attribute: ten times what any real header has."""
 
 
@@ -73,7 +73,7 @@ def stored_value(ds: Dataset, keyword: str) -> bytes | str | None:
         return ""
 
 
-def charset_of(ds: Dataset, keywords: Iterable[str] = ()) -> CharacterSet:
+def read_charset(ds: Dataset, keywords: Iterable[str] = ()) -> CharacterSet:
     """How the text of a data set is read; keywords: the text attributes that count where it does not say."""
     declared = stored_value(ds, "SpecificCharacterSet") or ""
     text = declared.decode("latin_1") if isinstance(declared, bytes) else declared
@@ -129,7 +129,11 @@ class AttributeReader:
         text = self.text(ds, keyword)
         if not text:
             return None
-        parts = [text] if vr in _PARAGRAPHS else [p.strip(" \0") for p in text.split("\\")][:_MOST]
+        parts = (
+            [text]
+            if vr in _PARAGRAPHS
+            else [p.strip(" \0") for p in text.split("\\")][:_MAX_VALUES]
+        )
         good = [v for v in (_valid(keyword, vr, p) for p in _single(keyword, vr, parts)) if v]
         if good != parts:
             self.wrong.add(keyword)
@@ -161,10 +165,12 @@ class AttributeReader:
 
     def _sequence(self, ds: Dataset, keyword: str, depth: int) -> DataElement | None:
         kept = []
-        for item in elements.items(ds, keyword)[:_MOST]:
-            charset = charset_of(item) if "SpecificCharacterSet" in item else self.charset
+        for item in elements.items(ds, keyword)[:_MAX_VALUES]:
+            charset = read_charset(item) if "SpecificCharacterSet" in item else self.charset
             reader = AttributeReader(charset, self.keep, self.wrong)
-            held = reader.copy(item, _keywords(item), depth + 1) if depth < _DEEPEST else Dataset()
+            held = (
+                reader.copy(item, _keywords(item), depth + 1) if depth < _MAX_DEPTH else Dataset()
+            )
             self.lost |= reader.lost or charset.terms != self.charset.terms
             filled = len(held) > 0  # an item of empty attributes is legal, and says nothing
             if _complete(keyword, held):

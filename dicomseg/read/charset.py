@@ -38,7 +38,7 @@ _DESIGNATED: Final = {"euc_kr": b"\x1b$)C", "iso_ir_58": b"\x1b$)A"}
 Korean and Chinese systems write it once or leave it out."""
 
 
-def term_of(spelled: str) -> str | None:
+def to_defined_term(spelled: str) -> str | None:
     """Return the defined term that is meant, "" for the default repertoire, None when nothing is known of it."""
     text = re.sub(r"[\s_\-]+", " ", spelled.strip("\0 ")).upper()
     if text in {"", "ISO IR 6", "ISO 2022 IR 6"}:
@@ -134,7 +134,7 @@ def character_set(declared: Sequence[str], undeclared: bytes = b"") -> Character
     declared: its values. undeclared: all text of the header, which decides between UTF-8 and Latin-1 where the
     declaration does not say what bytes above 127 are.
     """
-    terms = [term_of(value) for value in declared]
+    terms = [to_defined_term(value) for value in declared]
     known = all(v in {t, "GBK", "ISO_IR 6"} for t, v in zip(terms, declared, strict=True))
     found = tuple(dict.fromkeys(t for t in terms if t is not None))
     alone = next((t for t in _ALONE if t in found), None)

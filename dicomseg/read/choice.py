@@ -8,13 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.read.contrast import contrast_of
-from dicomseg.read.geometry_problem import Gaps, Slice, listing
+from dicomseg.read.contrast import read_contrast
+from dicomseg.read.geometry_problem import GeometryProblem, Slice, join_names
 from dicomseg.read.instance import Instance
 from dicomseg.read.lattice import Lattice, fit, too_few
 from dicomseg.read.predicates import distortion_rank
-from dicomseg.read.slices import Bare, no_geometry
-from dicomseg.read.sorting import CRITERIA, Found, Part, differing, elsewhere, volumes
+from dicomseg.read.slices import Unplaced, no_geometry_problem
+from dicomseg.read.sorting import (
+    CRITERIA,
+    Part,
+    RegularVolume,
+    find_volumes,
+    first_difference,
+    lie_elsewhere,
+)
 
 APART_MM: Final = 10.0
 """Volumes of one size whose centres lie farther apart show different places: two slabs of a spine."""
@@ -23,26 +30,28 @@ ON_THE_LATTICE: Final = 0.25
 """Slices no farther from a place of the lattice, in slice spacings, continue it."""
 
 
-def choose(parts: Sequence[Part], bare: Sequence[Bare]) -> list[Found] | Gaps:
+def choose_volumes(
+    parts: Sequence[Part], unplaced: Sequence[Unplaced]
+) -> list[RegularVolume] | GeometryProblem:
     """The regular volumes, the preferred first; else why there is none, or no choice.
 
     Of several only those that are large enough count; a single part may be small.
     """
-    answers = [volumes(part) for part in parts]
-    found = [f for a in answers if not isinstance(a, Gaps) for f in a]
+    answers = [find_volumes(part) for part in parts]
+    found = [f for a in answers if not isinstance(a, GeometryProblem) for f in a]
     large = [f for f in found if too_few(f.lattice) is None]
     usable = sorted(large or (found if len(parts) == 1 else []), key=_preference)
     if not usable:
-        flaw = answers[0] if isinstance(answers[0], Gaps) else None
-        return _flawed(parts, flaw, bare)
+        flaw = answers[0] if isinstance(answers[0], GeometryProblem) else None
+        return _flawed(parts, flaw, unplaced)
     return _ambiguous(usable) or usable
 
 
-def _preference(found: Found) -> tuple[object, ...]:
+def _preference(found: RegularVolume) -> tuple[object, ...]:
     one = found.lattice.slices[0]
     instance = one.instance
     return (
-        contrast_of(one.image_type, instance.complex_component).rank,
+        read_contrast(one.image_type, instance.complex_component).rank,
         -len(found.lattice.slices),
         -distortion_rank(replace(instance, image_type=one.image_type)),
         -(one.echo_time_ms or 0.0),
@@ -57,7 +66,7 @@ def _later_first(text: str) -> tuple[int, ...]:
     return (*(-ord(c) for c in text), 1)
 
 
-def _ambiguous(found: Sequence[Found]) -> Gaps | None:
+def _ambiguous(found: Sequence[RegularVolume]) -> GeometryProblem | None:
     """Two volumes of one size in different places: nothing says which is meant."""
     first = found[0]
     for other in found[1:]:
@@ -66,18 +75,18 @@ def _ambiguous(found: Sequence[Found]) -> Gaps | None:
         if (
             same_size
             and as_good
-            and (elsewhere(first.part, other.part) or _are_apart(first, other))
+            and (lie_elsewhere(first.part, other.part) or _are_apart(first, other))
         ):
-            criterion = differing(first.part, other.part)
+            criterion = first_difference(first.part, other.part)
             if criterion is not None and not criterion.place and _is_a_piece(first, other):
-                return Gaps(criterion.code, _in_pieces(other.part, criterion.what))
+                return GeometryProblem(criterion.code, _in_pieces(other.part, criterion.what))
             code, what = (
                 ("several-volumes", "place")
                 if criterion is None
                 else (criterion.code, criterion.what)
             )
-            names = [listing([s.name for s in f.lattice.slices]) for f in (first, other)]
-            return Gaps(
+            names = [join_names([s.name for s in f.lattice.slices]) for f in (first, other)]
+            return GeometryProblem(
                 code,
                 f"two volumes of {len(first.lattice.slices)} slices with other {what}: {names[0]};"
                 f" {names[1]}; send them as two series",
@@ -85,54 +94,59 @@ def _ambiguous(found: Sequence[Found]) -> Gaps | None:
     return None
 
 
-def _are_apart(a: Found, b: Found) -> bool:
+def _are_apart(a: RegularVolume, b: RegularVolume) -> bool:
     centres = [np.mean([s.position for s in f.lattice.slices], axis=0) for f in (a, b)]
     return float(np.linalg.norm(centres[0] - centres[1])) > APART_MM
 
 
-def _flawed(parts: Sequence[Part], flaw: Gaps | None, bare: Sequence[Bare]) -> Gaps:
+def _flawed(
+    parts: Sequence[Part], flaw: GeometryProblem | None, unplaced: Sequence[Unplaced]
+) -> GeometryProblem:
     """Why there is no volume: what is unlike the largest part, then the flaw of that part."""
-    main = flaw or Gaps("several-volumes", "no part of it is a volume by itself")
-    if bare:
-        gaps = no_geometry(bare)
-        return Gaps(gaps.code, f"{gaps.text}; without it: {main.text}", main.missing_lps)
+    main = flaw or GeometryProblem("several-volumes", "no part of it is a volume by itself")
+    if unplaced:
+        gaps = no_geometry_problem(unplaced)
+        return GeometryProblem(gaps.code, f"{gaps.text}; without it: {main.text}", main.missing_lps)
     if len(parts) == 1:
         return main
-    criterion = differing(parts[0], parts[1]) or CRITERIA[0]
+    criterion = first_difference(parts[0], parts[1]) or CRITERIA[0]
     names = [s.name for part in parts[1:] for s in part.slices]
     shown = criterion.shown(parts[0].slices[0])
-    return Gaps(
+    return GeometryProblem(
         criterion.code,
-        f"{listing(names)}: other {criterion.what} than {shown}; without it: {main.text}",
+        f"{join_names(names)}: other {criterion.what} than {shown}; without it: {main.text}",
         main.missing_lps,
     )
 
 
-def hidden(
-    chosen: Found, found: Sequence[Found], parts: Sequence[Part], bare: Sequence[Bare]
-) -> Gaps | None:
+def find_hidden_slices(
+    chosen: RegularVolume,
+    found: Sequence[RegularVolume],
+    parts: Sequence[Part],
+    unplaced: Sequence[Unplaced],
+) -> GeometryProblem | None:
     """Find slices of the volume among those that are set aside; none where all is well.
 
     They have no geometry but the size of the volume, or continue its lattice where it has no slice;
     and an object of many frames may be a piece of the volume.
     """
     first = chosen.lattice.slices[0].instance
-    lost = [b for b in bare if _may_be_of_the_size_of(first, b.instance)]
+    lost = [b for b in unplaced if _may_be_of_the_size_of(first, b.instance)]
     if lost and first.images_in_acquisition is None:
-        return no_geometry(lost)
+        return no_geometry_problem(lost)
     volumes_of_their_own = {id(s) for f in found for s in f.lattice.slices}
     for part in parts:
-        criterion = differing(chosen.part, part)
-        if criterion is None or criterion.place or elsewhere(chosen.part, part):
+        criterion = first_difference(chosen.part, part)
+        if criterion is None or criterion.place or lie_elsewhere(chosen.part, part):
             continue
         if any(f.part is part and _is_a_piece(chosen, f) for f in found):
-            return Gaps(criterion.code, _in_pieces(part, criterion.what))
+            return GeometryProblem(criterion.code, _in_pieces(part, criterion.what))
         odd = [s for s in part.slices if id(s) not in volumes_of_their_own]
         beyond = [s.name for s in odd if _continues(chosen.lattice, s)]
         if beyond:
-            return Gaps(
+            return GeometryProblem(
                 criterion.code,
-                f"{listing(beyond)}: other {criterion.what} than the rest, which it continues; send them alike",
+                f"{join_names(beyond)}: other {criterion.what} than the rest, which it continues; send them alike",
             )
     return None
 
@@ -140,7 +154,7 @@ def hidden(
 def _in_pieces(part: Part, what: str) -> str:
     if part.slices[0].instance.frames > 1:
         return "one volume in several pieces, each with many frames; send it as one object or slice by slice"
-    names = listing([s.name for s in part.slices])
+    names = join_names([s.name for s in part.slices])
     return f"{names}: other {what} than the rest, with which they are one volume; send them alike"
 
 
@@ -151,7 +165,7 @@ def _may_be_of_the_size_of(first: Instance, other: Instance) -> bool:
     )
 
 
-def _is_a_piece(chosen: Found, other: Found) -> bool:
+def _is_a_piece(chosen: RegularVolume, other: RegularVolume) -> bool:
     """Whether two volumes are one that was cut in two."""
     instance = chosen.lattice.slices[0].instance
     slices = (*chosen.lattice.slices, *other.lattice.slices)

@@ -67,7 +67,7 @@ class Contrast:
         return self.component != "", DIXON_RANK[self.dixon], self.derived
 
 
-def contrast_of(image_type: Sequence[str], component: str = "") -> Contrast:
+def read_contrast(image_type: Sequence[str], component: str = "") -> Contrast:
     """By Image Type from its third value on, and Complex Image Component."""
     further = set(image_type[2:4])
     words = {t for t in image_type[2:] if len(t) > 1}
@@ -78,9 +78,9 @@ def contrast_of(image_type: Sequence[str], component: str = "") -> Contrast:
     return Contrast(dixon, part, "DERIVED" in image_type)
 
 
-def dixon_of(instance: Instance) -> Dixon:
+def read_dixon(instance: Instance) -> Dixon:
     """Which image of a Dixon acquisition, by Image Type, else by Series Description; "" for none."""
-    found = contrast_of(instance.image_type).dixon
+    found = read_contrast(instance.image_type).dixon
     if found:
         return found
     words = instance.series_description.lower()

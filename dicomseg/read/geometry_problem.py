@@ -1,4 +1,4 @@
-"""What keeps slices from being one regular grid: `Gaps`, and the slices it speaks of."""
+"""What keeps slices from being one regular grid: `GeometryProblem`, and the slices it speaks of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Gaps:
+class GeometryProblem:
     """Why there is no regular grid: a stable code, a sentence with numbers, where slices are missing."""
 
     code: str
@@ -45,13 +45,13 @@ class Slice:
     acquisition_number: int | None = None
 
 
-def listing(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Join the first names and say how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
 
-def name_of(instance: Instance) -> str:
+def display_name(instance: Instance) -> str:
     """How messages name an object."""
     number = instance.instance_number
     return f"instance {number}" if number is not None else f"object {instance.sop_instance_uid}"

@@ -19,20 +19,9 @@ from pydicom.uid import (
 from dicomseg.errors import Unreadable
 from dicomseg.read import elements
 from dicomseg.read.instance import Instance
-from dicomseg.read.mr_attributes import facts
-from dicomseg.read.parsing import Cut, Pixels, TooLarge, parse, split
-from dicomseg.read.predicates import MR_CLASSES, PREDICATES, Answer, distortion_rank
-
-__all__ = [
-    "PREDICATES",
-    "Answer",
-    "Instance",
-    "MediaDirectory",
-    "distortion_rank",
-    "from_dataset",
-    "read",
-    "split",
-]
+from dicomseg.read.mr_attributes import read_mr_attributes
+from dicomseg.read.parsing import Cut, Pixels, TooLarge, parse
+from dicomseg.read.predicates import MR_CLASSES
 
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 
@@ -59,7 +48,7 @@ class MediaDirectory(Unreadable):
     code = "media-directory"
 
 
-def read(path: Path) -> Instance:
+def read_instance(path: Path) -> Instance:
     """Read one file's header. Raises `Unreadable` and nothing else, whatever the file holds.
 
     Neither the pixels nor an inflated data set are held.
@@ -83,7 +72,7 @@ def _read(path: Path, file: BufferedReader) -> Instance:
             parsed = parse(file)
             ds = parsed.header
             _refuse_others(ds, path, file)
-            instance = from_dataset(ds, path, parsed.digest, parsed.pixels)
+            instance = instance_from_dataset(ds, path, parsed.digest, parsed.pixels)
             _check_pixel_length(ds, instance, parsed.pixels)
             return instance
     except Unreadable:
@@ -138,14 +127,16 @@ def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) 
         )
 
 
-def from_dataset(ds: Dataset, path: Path, digest: str, pixels: Pixels | None = None) -> Instance:
+def instance_from_dataset(
+    ds: Dataset, path: Path, digest: str, pixels: Pixels | None = None
+) -> Instance:
     """Take the facts from a data set. Raises `Unreadable` when a UID is missing or is none.
 
     pixels: what the pixel element said where the data set was read without it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = {**_identity(ds, path), **facts(ds)}
+        found = {**_identity(ds, path), **read_mr_attributes(ds)}
     if pixels is not None:
         found |= {"has_pixels": True, "pixel_digest": pixels.digest}
     return Instance(path=path, digest=digest, **found)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.read.geometry_problem import Gaps, Point, Slice, listing
+from dicomseg.read.geometry_problem import GeometryProblem, Point, Slice, join_names
 from dicomseg.volume import Array, Points
 
 PLACE_TOLERANCE_MM: Final = 0.1
@@ -31,7 +31,7 @@ DOUBLED_MM: Final = 0.05
 SHEAR_TOLERANCE: Final = 0.05
 """Largest in-plane shift from slice to slice, in slice spacings; more is a gantry tilt or a mix."""
 
-MOST_SLICES: Final = 10_000
+MAX_SLICES: Final = 10_000
 """A gap that would need more slices than this is no gap of missing slices."""
 
 MIN_SLICES: Final = 12
@@ -73,7 +73,7 @@ def too_thin(count: int, spacing_mm: float) -> str | None:
     return None
 
 
-def fit(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | Gaps:
+def fit(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | GeometryProblem:
     """Fit the lattice of slices of about one orientation. shape: rows and columns of each."""
     directions = mean_directions(slices)
     normal = directions[:, 0]
@@ -116,12 +116,12 @@ def mean_directions(slices: Sequence[Slice]) -> Points:
     return directions
 
 
-def _doubled(ordered: Sequence[Slice], gaps: Points) -> Gaps | None:
+def _doubled(ordered: Sequence[Slice], gaps: Points) -> GeometryProblem | None:
     pairs = [int(n) for n in np.flatnonzero(gaps < DOUBLED_MM)]
     if not pairs:
         return None
     names = [f"{ordered[n].name} and {ordered[n + 1].name}" for n in pairs]
-    return Gaps("doubled-positions", f"{listing(names)}: at one position")
+    return GeometryProblem("doubled-positions", f"{join_names(names)}: at one position")
 
 
 def _steps(gaps: Points) -> Array:
@@ -146,25 +146,25 @@ def _line(index: Array, positions: Points, normal: Points) -> tuple[Points, Poin
 
 def _uneven(
     ordered: Sequence[Slice], gaps: Points, steps: Array, off: Points, normal: Points
-) -> Gaps | None:
+) -> GeometryProblem | None:
     distance = np.linalg.norm(off, axis=1)
-    if distance.max() <= PLACE_TOLERANCE_MM and steps.sum() <= MOST_SLICES:
+    if distance.max() <= PLACE_TOLERANCE_MM and steps.sum() <= MAX_SLICES:
         return None
     usual = float(np.median(gaps))
     worst = int(distance.argmax())
     if distance.max() > PLACE_TOLERANCE_MM and abs(off[worst] @ normal) < PLACE_TOLERANCE_MM:
-        return Gaps(
+        return GeometryProblem(
             "uneven-spacing",
             f"{ordered[worst].name} lies {distance[worst]:.2f} mm beside its place among the others",
         )
     n = int(np.abs(gaps - steps * np.median(gaps / steps)).argmax())
-    return Gaps(
+    return GeometryProblem(
         "uneven-spacing",
         f"{gaps[n]:.3f} mm between {ordered[n].name} and {ordered[n + 1].name}, {usual:.3f} mm is usual",
     )
 
 
-def _turned(lattice: Lattice, off: Points, shape: tuple[int, int]) -> Gaps | None:
+def _turned(lattice: Lattice, off: Points, shape: tuple[int, int]) -> GeometryProblem | None:
     """Find slices whose own orientation or pixel spacing puts their far corner elsewhere."""
     height, width = shape[0] - 1, shape[1] - 1
     own = np.array([(*s.row, *s.column, *s.spacing) for s in lattice.slices])
@@ -178,10 +178,12 @@ def _turned(lattice: Lattice, off: Points, shape: tuple[int, int]) -> Gaps | Non
     if not odd.any():
         return None
     names = [s.name for s, other in zip(lattice.slices, odd, strict=True) if other]
-    return Gaps("mixed-orientations", f"{listing(names)}: other image orientation than the rest")
+    return GeometryProblem(
+        "mixed-orientations", f"{join_names(names)}: other image orientation than the rest"
+    )
 
 
-def _missing(ordered: Sequence[Slice], positions: Points, steps: Array) -> Gaps | None:
+def _missing(ordered: Sequence[Slice], positions: Points, steps: Array) -> GeometryProblem | None:
     if steps.max() <= 1:
         return None
     total = int(steps.sum()) + 1
@@ -197,13 +199,15 @@ def _missing(ordered: Sequence[Slice], positions: Points, steps: Array) -> Gaps 
                 f" between {ordered[n].name} and {ordered[n + 1].name}"
             )
     count = "1 slice is" if len(points) == 1 else f"{len(points)} slices are"
-    return Gaps("missing-slices", f"{count} missing of {total}: {listing(names)}", tuple(points))
+    return GeometryProblem(
+        "missing-slices", f"{count} missing of {total}: {join_names(names)}", tuple(points)
+    )
 
 
-def _sheared(step: Points, normal: Points) -> Gaps | None:
+def _sheared(step: Points, normal: Points) -> GeometryProblem | None:
     """Find slices that move sideways: gantry tilt, or two stacks."""
     along = float(step @ normal)
     sideways = float(np.linalg.norm(step - along * normal))
     if sideways <= SHEAR_TOLERANCE * along:
         return None
-    return Gaps("shear", f"slices move sideways by {sideways:.3f} mm per {along:.3f} mm")
+    return GeometryProblem("shear", f"slices move sideways by {sideways:.3f} mm per {along:.3f} mm")

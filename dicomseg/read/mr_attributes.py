@@ -1,4 +1,4 @@
-"""The facts of one data set as the fields of `dicomseg.read.header.Instance`, classic and Enhanced MR.
+"""The attributes of one data set as the fields of `dicomseg.read.instance.Instance`, classic and Enhanced MR.
 
 Enhanced MR keeps geometry and timing in functional groups (PS3.3 C.7.6.16): the frame's own item
 counts before the shared one, and the classic attribute stands in where neither is there.
@@ -18,8 +18,8 @@ _MAX_FRAMES: Final = 100_000
 """More frames than any MR object holds: a hostile Number of Frames must not size anything."""
 
 
-def facts(ds: Dataset) -> dict[str, Any]:
-    """Return the fields of `dicomseg.read.header.Instance` that need no UID."""
+def read_mr_attributes(ds: Dataset) -> dict[str, Any]:
+    """Return the fields of `dicomseg.read.instance.Instance` that need no UID."""
     return {
         "patient": _patient(ds),
         "modality": elements.text(ds, "Modality").upper(),

@@ -1,4 +1,4 @@
-"""`load`: the pixels of a grid as one `Volume`, and the data sets without them."""
+"""`read_source`: the pixels of a grid as one `Volume`, and the data sets without them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from dicomseg.errors import SeriesRefused
 from dicomseg.read import elements
-from dicomseg.read.geometry_problem import listing
+from dicomseg.read.geometry_problem import join_names
 from dicomseg.read.instance import Instance
 from dicomseg.read.series import Grid
 from dicomseg.volume import Array, Volume
@@ -95,7 +95,7 @@ class _Frame:
     mirror: float | None
 
 
-def load(grid: Grid) -> Source:
+def read_source(grid: Grid) -> Source:
     """Decode every slice of the grid. Raises `SeriesRefused` with the object and the numbers."""
     if np.prod(np.array(grid.shape, dtype=float)) > MAX_VOXELS:
         raise PixelsWrongSize(
@@ -179,7 +179,7 @@ def _refuse_blank(slices: Sequence[Array]) -> None:
         return
     blank = sorted({*range(pictures[0], pictures[-1])} - {*pictures})
     if blank:
-        names = listing([f"slice {n + 1} of {len(slices)}" for n in blank])
+        names = join_names([f"slice {n + 1} of {len(slices)}" for n in blank])
         raise PixelsMissing(f"{names}: all voxels have one value; send the series again")
 
 

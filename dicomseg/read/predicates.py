@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-from dicomseg.read.contrast import contrast_of
+from dicomseg.read.contrast import read_contrast
 from dicomseg.read.instance import Instance
-from dicomseg.read.region import region
+from dicomseg.read.region import read_region
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PredicateResult:
     """What a predicate found: a three-valued answer and the header facts it rests on."""
 
     value: Literal["yes", "no", "unknown"]
@@ -63,22 +63,22 @@ _COMPOSED: Final = "COMPOSED"
 """Several acquired stations joined: of a whole spine often the only series there is."""
 
 
-def is_mr(instance: Instance) -> Answer:
+def is_mr(instance: Instance) -> PredicateResult:
     """MR Image, Enhanced MR or Legacy Converted Enhanced MR by SOP class."""
     name = MR_CLASSES.get(instance.sop_class_uid)
     if name is None:
-        return Answer("no", f"SOP class {instance.sop_class_uid} is no MR image")
-    return Answer("yes", name)
+        return PredicateResult("no", f"SOP class {instance.sop_class_uid} is no MR image")
+    return PredicateResult("yes", name)
 
 
-def has_pixels(instance: Instance) -> Answer:
+def has_pixels(instance: Instance) -> PredicateResult:
     """The object holds pixels of a known size."""
     if instance.has_pixels and instance.rows and instance.columns:
-        return Answer("yes", f"{instance.rows} × {instance.columns} pixels")
-    return Answer("no", "no pixel data, or its rows and columns are not told")
+        return PredicateResult("yes", f"{instance.rows} × {instance.columns} pixels")
+    return PredicateResult("no", "no pixel data, or its rows and columns are not told")
 
 
-def is_original(instance: Instance) -> Answer:
+def is_original(instance: Instance) -> PredicateResult:
     """Acquired, not reformatted, projected or otherwise computed, by Image Type (PS3.3 C.8.3.1.1.1).
 
     GE writes DERIVED\\PRIMARY for what a filter on the scanner has touched (CUBE with PURE): where the
@@ -86,27 +86,29 @@ def is_original(instance: Instance) -> Answer:
     """
     kind = set(instance.image_type)
     said = f"Image Type {chr(92).join(instance.image_type)}"
-    if contrast_of(instance.image_type, instance.complex_component).component:
-        return Answer("no", f"{said}, not of the magnitude")
+    if read_contrast(instance.image_type, instance.complex_component).component:
+        return PredicateResult("no", f"{said}, not of the magnitude")
     if kind & _COMPUTED or (kind & _REFORMATTED and _COMPOSED not in kind):
-        return Answer("no", said)
+        return PredicateResult("no", said)
     if "DERIVED" not in kind and kind.isdisjoint(_REFORMATTED):
         if "ORIGINAL" in kind:
-            return Answer("yes", said)
-        return Answer("unknown", "Image Type does not tell ORIGINAL from DERIVED")
+            return PredicateResult("yes", said)
+        return PredicateResult("unknown", "Image Type does not tell ORIGINAL from DERIVED")
     if "PRIMARY" not in kind:
-        return Answer("no", said)
+        return PredicateResult("no", said)
     if _COMPOSED not in kind and _is_acquired_volume(instance):
-        return Answer("yes", f"{said} of an acquired 3D volume")
-    return Answer("unknown", f"{said}; a rule with is_original_or_reconstructed accepts it")
+        return PredicateResult("yes", f"{said} of an acquired 3D volume")
+    return PredicateResult(
+        "unknown", f"{said}; a rule with is_original_or_reconstructed accepts it"
+    )
 
 
-def is_original_or_reconstructed(instance: Instance) -> Answer:
+def is_original_or_reconstructed(instance: Instance) -> PredicateResult:
     """Like `is_original`, and what the scanner filtered or composed of acquired stations as well."""
     answer = is_original(instance)
     primary = not {"DERIVED", _COMPOSED}.isdisjoint(instance.image_type)
     if answer.value == "unknown" and primary:
-        return Answer("yes", f"Image Type {chr(92).join(instance.image_type)}")
+        return PredicateResult("yes", f"Image Type {chr(92).join(instance.image_type)}")
     return answer
 
 
@@ -120,73 +122,77 @@ def _is_acquired_volume(instance: Instance) -> bool:
     )
 
 
-def not_our_result(instance: Instance) -> Answer:
+def not_our_result(instance: Instance) -> PredicateResult:
     """Not one of the objects this program makes: those are no MR images, or derived ones."""
     if is_mr(instance).value == "no":
-        return Answer("no", "no MR image")
+        return PredicateResult("no", "no MR image")
     original = is_original(instance)
     if original.value == "yes":
-        return Answer("yes", "an original MR image; results are derived")
-    return Answer("unknown", original.reason)
+        return PredicateResult("yes", "an original MR image; results are derived")
+    return PredicateResult("unknown", original.reason)
 
 
-def is_3d(instance: Instance) -> Answer:
+def is_3d(instance: Instance) -> PredicateResult:
     """Acquired as a volume, by MR Acquisition Type, else by the pulse sequence name."""
     if instance.acquisition_type in {"3D", "2D"}:
         answer: Literal["yes", "no"] = "yes" if instance.acquisition_type == "3D" else "no"
-        return Answer(answer, f"MR Acquisition Type {instance.acquisition_type}")
+        return PredicateResult(answer, f"MR Acquisition Type {instance.acquisition_type}")
     name = instance.sequence_name
     dimension = _DIMENSION.search(name)
     if _SPACE_NAME.match(name) or (dimension and dimension[1] == "3"):
-        return Answer("yes", f"pulse sequence {name} is 3D")
+        return PredicateResult("yes", f"pulse sequence {name} is 3D")
     if dimension:
-        return Answer("no", f"pulse sequence {name} is 2D")
-    return Answer("unknown", "MR Acquisition Type is absent")
+        return PredicateResult("no", f"pulse sequence {name} is 2D")
+    return PredicateResult("unknown", "MR Acquisition Type is absent")
 
 
-def _spin_echo(instance: Instance) -> Answer:
+def _spin_echo(instance: Instance) -> PredicateResult:
     terms = set(instance.scanning_sequence)
     if terms & {"GR", "EP"}:
-        return Answer("no", f"Scanning Sequence {'+'.join(sorted(terms))} is no pure spin echo")
+        return PredicateResult(
+            "no", f"Scanning Sequence {'+'.join(sorted(terms))} is no pure spin echo"
+        )
     if "SE" in terms:
-        return Answer("yes", "spin echo")
+        return PredicateResult("yes", "spin echo")
     if _SPACE_NAME.match(instance.sequence_name):
-        return Answer("yes", f"pulse sequence {instance.sequence_name} is a spin echo")
-    return Answer("unknown", "Scanning Sequence is absent")
+        return PredicateResult("yes", f"pulse sequence {instance.sequence_name} is a spin echo")
+    return PredicateResult("unknown", "Scanning Sequence is absent")
 
 
-def _no_inversion(instance: Instance) -> Answer:
+def _no_inversion(instance: Instance) -> PredicateResult:
     if (instance.inversion_time_ms or 0.0) > 0:
-        return Answer("no", f"inversion recovery, TI {instance.inversion_time_ms:g} ms")
+        return PredicateResult("no", f"inversion recovery, TI {instance.inversion_time_ms:g} ms")
     options = {*instance.scanning_sequence, *instance.scan_options}
     if "IR" in options or any(o.startswith("IR_") for o in options):
-        return Answer("no", "inversion recovery by Scanning Sequence or Scan Options")
+        return PredicateResult("no", "inversion recovery by Scanning Sequence or Scan Options")
     if re.match(r"[*_]?(spcir|tir)", instance.sequence_name):
-        return Answer("no", f"pulse sequence {instance.sequence_name} has inversion recovery")
-    return Answer("yes", "no inversion recovery")
+        return PredicateResult(
+            "no", f"pulse sequence {instance.sequence_name} has inversion recovery"
+        )
+    return PredicateResult("yes", "no inversion recovery")
 
 
-def _t2_echo_time(instance: Instance) -> Answer:
+def _t2_echo_time(instance: Instance) -> PredicateResult:
     te = instance.echo_time_ms
     if te is None:
-        return Answer("unknown", "Echo Time is absent")
+        return PredicateResult("unknown", "Echo Time is absent")
     if te < T2_ECHO_TIME_MS:
-        return Answer("no", f"TE {te:g} ms is below {T2_ECHO_TIME_MS:g} ms")
+        return PredicateResult("no", f"TE {te:g} ms is below {T2_ECHO_TIME_MS:g} ms")
     if te > MYELOGRAPHY_ECHO_TIME_MS:
-        return Answer(
+        return PredicateResult(
             "unknown", f"TE {te:g} ms is above {MYELOGRAPHY_ECHO_TIME_MS:g} ms, as in myelography"
         )
-    return Answer("yes", f"TE {te:g} ms")
+    return PredicateResult("yes", f"TE {te:g} ms")
 
 
-def _long_echo_train(instance: Instance) -> Answer:
+def _long_echo_train(instance: Instance) -> PredicateResult:
     echoes = instance.echo_train_length
     if echoes is not None and 1 < echoes < SPACE_ECHO_TRAIN:
-        return Answer("unknown", f"echo train of {echoes} is short for SPACE")
-    return Answer("yes", f"echo train {echoes}" if echoes else "echo train not told")
+        return PredicateResult("unknown", f"echo train of {echoes} is short for SPACE")
+    return PredicateResult("yes", f"echo train {echoes}" if echoes else "echo train not told")
 
 
-def is_t2_space(instance: Instance) -> Answer:
+def is_t2_space(instance: Instance) -> PredicateResult:
     """3D T2-weighted spin echo with variable flip angle: SPACE, CUBE, VISTA.
 
     The series description is not read. A fact that speaks against it decides; else a fact that is
@@ -197,8 +203,8 @@ def is_t2_space(instance: Instance) -> Answer:
     for value in ("no", "unknown"):
         reasons = [a.reason for a in answers if a.value == value]
         if reasons:
-            return Answer(value, "; ".join(reasons))
-    return Answer("yes", "; ".join(a.reason for a in answers))
+            return PredicateResult(value, "; ".join(reasons))
+    return PredicateResult("yes", "; ".join(a.reason for a in answers))
 
 
 def is_localizer(instance: Instance) -> bool:
@@ -206,24 +212,24 @@ def is_localizer(instance: Instance) -> bool:
     return not {"LOCALIZER", "SCOUT"}.isdisjoint(instance.image_type)
 
 
-def is_not_localizer(instance: Instance) -> Answer:
+def is_not_localizer(instance: Instance) -> PredicateResult:
     """No scout image, by Image Type; a description that says so leaves it unknown."""
     if is_localizer(instance):
-        return Answer("no", f"Image Type {chr(92).join(instance.image_type)}")
+        return PredicateResult("no", f"Image Type {chr(92).join(instance.image_type)}")
     if re.search(r"locali[sz]er|scout", instance.series_description, re.IGNORECASE):
-        return Answer("unknown", f"description {instance.series_description!r}")
-    return Answer("yes", "Image Type names no localizer")
+        return PredicateResult("unknown", f"description {instance.series_description!r}")
+    return PredicateResult("yes", "Image Type names no localizer")
 
 
-def is_lumbar(instance: Instance) -> Answer:
+def is_lumbar(instance: Instance) -> PredicateResult:
     """Body Part Examined, else the names of protocol and description, say the lumbar spine."""
-    return Answer(*region(instance))
+    return PredicateResult(*read_region(instance))
 
 
-def is_lumbar_or_unknown(instance: Instance) -> Answer:
+def is_lumbar_or_unknown(instance: Instance) -> PredicateResult:
     """Yes unless the header says another region: then the image itself has to tell."""
     answer = is_lumbar(instance)
-    return answer if answer.value == "no" else Answer("yes", answer.reason)
+    return answer if answer.value == "no" else PredicateResult("yes", answer.reason)
 
 
 def distortion_rank(instance: Instance) -> int:
@@ -231,7 +237,7 @@ def distortion_rank(instance: Instance) -> int:
     return 2 if "DIS3D" in instance.image_type else 1 if "DIS2D" in instance.image_type else 0
 
 
-PREDICATES: Final[Mapping[str, Callable[[Instance], Answer]]] = MappingProxyType(
+PREDICATES: Final[Mapping[str, Callable[[Instance], PredicateResult]]] = MappingProxyType(
     {
         predicate.__name__: predicate
         for predicate in (

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dicomseg.read.contrast import DIXON_RANK, Dixon, dixon_of
-from dicomseg.read.header import Instance, distortion_rank
+from dicomseg.read.contrast import DIXON_RANK, Dixon, read_dixon
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.instance import Instance
+from dicomseg.read.predicates import distortion_rank
 from dicomseg.read.rules import Rule, Verdict, judge
-from dicomseg.read.series import Gaps, Grid, grids, images, same_geometry
+from dicomseg.read.series import Grid, assemble_all, image_instances, same_geometry
 
-TWIN_TIME_TOLERANCE_MS: Final = 0.5
+DUPLICATE_TIME_TOLERANCE_MS: Final = 0.5
 """TE and TR of twins come from one acquisition; exports round them."""
 
 
@@ -23,12 +25,12 @@ _CORRECTION: Final = ("without distortion correction", "corrected in 2D", "corre
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
+class SeriesCandidate:
     """One series as selection sees it. instances: all its objects; grid: the volume that was judged."""
 
     series: str
     instances: tuple[Instance, ...]
-    grid: Grid | Gaps
+    grid: Grid | GeometryProblem
     verdict: Verdict
 
     @property
@@ -36,7 +38,7 @@ class Candidate:
         """The objects that the verdict is about: those of the grid, else those that may be slices."""
         if isinstance(self.grid, Grid):
             return self.grid.instances
-        return tuple(images(self.instances))
+        return tuple(image_instances(self.instances))
 
     @property
     def first(self) -> Instance:
@@ -51,7 +53,7 @@ class Candidate:
     @property
     def dixon(self) -> Dixon:
         """Which image of a Dixon acquisition it is; "" for none."""
-        return dixon_of(self.first)
+        return read_dixon(self.first)
 
     @property
     def preference(self) -> tuple[int, int]:
@@ -65,12 +67,16 @@ class Candidate:
         return f"series {number} {self.first.series_description!r}"
 
 
-def candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
+def judge_series(
+    series: str, instances: Sequence[Instance], rules: Sequence[Rule]
+) -> SeriesCandidate:
     """Assemble and judge one series by itself: of several volumes the first that a rule accepts."""
-    given, found = tuple(instances), grids(instances)
-    if isinstance(found, Gaps):
-        return Candidate(series, given, found, judge(images(given) or given, found, rules))
-    made = [Candidate(series, given, g, judge(g.instances, g, rules)) for g in found]
+    given, found = tuple(instances), assemble_all(instances)
+    if isinstance(found, GeometryProblem):
+        return SeriesCandidate(
+            series, given, found, judge(image_instances(given) or given, found, rules)
+        )
+    made = [SeriesCandidate(series, given, g, judge(g.instances, g, rules)) for g in found]
     best = min(made, key=lambda c: _ORDER[c.verdict.value])
     return replace(best, verdict=_with_set_aside(best.verdict, found[made.index(best)]))
 
@@ -86,15 +92,15 @@ def _with_set_aside(verdict: Verdict, grid: Grid) -> Verdict:
     return replace(verdict, reasons=(*verdict.reasons, *told))
 
 
-def choose(study: Sequence[Candidate]) -> Mapping[str, Verdict]:
+def prefer_reconstructions(study: Sequence[SeriesCandidate]) -> Mapping[str, Verdict]:
     """Return the verdicts of one study's series: as judged, but of one acquisition only the best is accepted."""
     return {c.series: _among(c, study) for c in study}
 
 
-def _among(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
+def _among(mine: SeriesCandidate, study: Sequence[SeriesCandidate]) -> Verdict:
     if mine.verdict.value != "yes":
         return mine.verdict
-    better = [c for c in study if is_better(c, mine)]
+    better = [c for c in study if is_preferred_over(c, mine)]
     if not better:
         return mine.verdict
     chosen = max(better, key=lambda c: c.preference)
@@ -105,11 +111,11 @@ def _among(mine: Candidate, study: Sequence[Candidate]) -> Verdict:
     return Verdict("no", mine.verdict.rule, (reason,))
 
 
-def is_better(other: Candidate, mine: Candidate) -> bool:
+def is_preferred_over(other: SeriesCandidate, mine: SeriesCandidate) -> bool:
     """Whether `other` is of the same acquisition as `mine`, eligible and preferred to it."""
     if other.series == mine.series or other.verdict.value != "yes":
         return False
-    if isinstance(other.grid, Gaps) or isinstance(mine.grid, Gaps):
+    if isinstance(other.grid, GeometryProblem) or isinstance(mine.grid, GeometryProblem):
         return False
     a, b = other.first, mine.first
     return (
@@ -124,10 +130,10 @@ def is_better(other: Candidate, mine: Candidate) -> bool:
 def _alike(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
-    return abs(a - b) <= TWIN_TIME_TOLERANCE_MS
+    return abs(a - b) <= DUPLICATE_TIME_TOLERANCE_MS
 
 
-def may_have_a_twin(mine: Candidate) -> bool:
+def may_have_corrected_version(mine: SeriesCandidate) -> bool:
     """Whether a preferred series of its acquisition may still come: it is uncorrected (ND), or no water image."""
     uncorrected = mine.rank == 0 and "ND" in mine.first.image_type
     return uncorrected or DIXON_RANK[mine.dixon] > 0

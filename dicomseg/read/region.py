@@ -34,7 +34,7 @@ _NOT: Final = re.compile(r"(?<![A-Z])(NO|NOT|NON|KEINE?|OHNE|SANS)[ _-]+$")
 """What in front of a word takes it back."""
 
 
-def region(instance: Instance) -> tuple[Literal["yes", "no", "unknown"], str]:
+def read_region(instance: Instance) -> tuple[Literal["yes", "no", "unknown"], str]:
     """Whether the header names the lumbar spine, and what it says.
 
     Body Part Examined is often that of the last patient or the coil (HEAD, NECK, LEG): a protocol or

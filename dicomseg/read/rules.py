@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-from dicomseg.read.header import PREDICATES, Answer, Instance
-from dicomseg.read.series import Gaps, Grid, too_small
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.instance import Instance
+from dicomseg.read.predicates import PREDICATES, PredicateResult
+from dicomseg.read.series import Grid, too_small
 
 Value = Literal["yes", "no", "unknown"]
 
@@ -81,7 +83,7 @@ class Verdict:
 
 
 def judge(
-    instances: Sequence[Instance], grid: Grid | Gaps | None, rules: Sequence[Rule]
+    instances: Sequence[Instance], grid: Grid | GeometryProblem | None, rules: Sequence[Rule]
 ) -> Verdict:
     """Judge one series by every rule; the first that says yes decides.
 
@@ -103,7 +105,9 @@ def could_accept(instance: Instance, rules: Sequence[Rule]) -> bool:
     return judge([instance], None, rules).value != "no"
 
 
-def _judge_one(instances: Sequence[Instance], grid: Grid | Gaps | None, rule: Rule) -> Verdict:
+def _judge_one(
+    instances: Sequence[Instance], grid: Grid | GeometryProblem | None, rule: Rule
+) -> Verdict:
     answers = [(name, _answer(name, instances, grid)) for name in rule.all]
     options = [(name, _answer(name, instances, grid)) for name in rule.any]
     if options and all(answer.value != "yes" for _, answer in options):
@@ -117,17 +121,19 @@ def _judge_one(instances: Sequence[Instance], grid: Grid | Gaps | None, rule: Ru
     return Verdict("yes", rule.name, (_accepted(instances[0], rule),))
 
 
-def _best(options: Sequence[tuple[str, Answer]]) -> list[tuple[str, Answer]]:
+def _best(options: Sequence[tuple[str, PredicateResult]]) -> list[tuple[str, PredicateResult]]:
     """Of the answers to `any`, none of them yes: the unknown ones, else all of them."""
     return [o for o in options if o[1].value == "unknown"] or list(options)
 
 
-def _answer(name: str, instances: Sequence[Instance], grid: Grid | Gaps | None) -> Answer:
+def _answer(
+    name: str, instances: Sequence[Instance], grid: Grid | GeometryProblem | None
+) -> PredicateResult:
     """One predicate over all instances: the worst answer, with its reason."""
     if name == HAS_ENOUGH_SLICES:
         return _enough(grid)
     found: dict[Value, Instance] = {}
-    answers: dict[Value, Answer] = {}
+    answers: dict[Value, PredicateResult] = {}
     for instance in instances:
         answer = PREDICATES[name](instance)
         found.setdefault(answer.value, instance)
@@ -135,17 +141,21 @@ def _answer(name: str, instances: Sequence[Instance], grid: Grid | Gaps | None) 
     for value in ("no", "unknown"):
         if value in answers:
             reason = answers[value].reason + _contrast(name, found[value])
-            return Answer(value, reason)
+            return PredicateResult(value, reason)
     return answers["yes"]
 
 
-def _enough(grid: Grid | Gaps | None) -> Answer:
+def _enough(grid: Grid | GeometryProblem | None) -> PredicateResult:
     if grid is None:
-        return Answer("unknown", "the slices were not looked at")
-    if isinstance(grid, Gaps):
-        return Answer("no", grid.text)
+        return PredicateResult("unknown", "the slices were not looked at")
+    if isinstance(grid, GeometryProblem):
+        return PredicateResult("no", grid.text)
     small = too_small(grid)
-    return Answer("yes", f"{grid.shape[0]} slices") if small is None else Answer("no", small)
+    return (
+        PredicateResult("yes", f"{grid.shape[0]} slices")
+        if small is None
+        else PredicateResult("no", small)
+    )
 
 
 def _contrast(name: str, instance: Instance) -> str:
@@ -156,7 +166,7 @@ def _contrast(name: str, instance: Instance) -> str:
     return " (a FLAIR)" if inversion >= FLAIR_TI_MS else " (a STIR)" if inversion < 350 else ""
 
 
-def _sentence(name: str, answer: Answer) -> str:
+def _sentence(name: str, answer: PredicateResult) -> str:
     plain = name.replace("_", " ")
     no, unknown = _SAYS.get(name, (f"not: {plain}", f"not known: {plain}"))
     return f"{no if answer.value == 'no' else unknown}: {answer.reason}"

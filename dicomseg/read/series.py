@@ -12,27 +12,14 @@ from typing import Final, Literal
 
 import numpy as np
 
-from dicomseg.read.choice import choose, hidden
-from dicomseg.read.geometry_problem import Gaps, Slice, listing, name_of
+from dicomseg.read.choice import choose_volumes, find_hidden_slices
+from dicomseg.read.geometry_problem import GeometryProblem, Slice, display_name, join_names
 from dicomseg.read.instance import Instance
 from dicomseg.read.lattice import too_thin
 from dicomseg.read.predicates import MR_CLASSES, is_localizer
-from dicomseg.read.slices import Bare, no_geometry, slices_of
-from dicomseg.read.sorting import CRITERIA, Found, Part, differing, parts_of
+from dicomseg.read.slices import Unplaced, no_geometry_problem, to_slices
+from dicomseg.read.sorting import CRITERIA, Part, RegularVolume, first_difference, partition
 from dicomseg.volume import Points
-
-__all__ = [
-    "Gaps",
-    "Grid",
-    "SetAside",
-    "assemble",
-    "count_differs",
-    "expected_count",
-    "grids",
-    "images",
-    "same_geometry",
-    "too_small",
-]
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
@@ -88,13 +75,13 @@ _SIBLINGS: Final = frozenset({"several-volumes", "mixed-contrasts", "two-echoes"
 """What is announced together with the grid: echoes, contrasts and repetitions of its acquisition."""
 
 
-def assemble(instances: Sequence[Instance]) -> Grid | Gaps:
+def assemble(instances: Sequence[Instance]) -> Grid | GeometryProblem:
     """One regular grid of the slices in patient space, or what prevents it."""
-    found = grids(instances)
-    return found if isinstance(found, Gaps) else found[0]
+    found = assemble_all(instances)
+    return found if isinstance(found, GeometryProblem) else found[0]
 
 
-def grids(instances: Sequence[Instance]) -> tuple[Grid, ...] | Gaps:
+def assemble_all(instances: Sequence[Instance]) -> tuple[Grid, ...] | GeometryProblem:
     """All regular grids of a series that are large enough, the preferred first.
 
     Preferred are magnitude, water and in-phase images, acquired ones, then the most slices, corrected
@@ -105,24 +92,25 @@ def grids(instances: Sequence[Instance]) -> tuple[Grid, ...] | Gaps:
     refused = _refused(given)
     if refused is not None:
         return refused
-    kept = images(given)
-    slices, bare = slices_of(kept)
+    kept = image_instances(given)
+    slices, unplaced = to_slices(kept)
     if not slices:
-        return no_geometry(bare)
-    parts = parts_of(slices)
-    found = choose(parts, bare)
-    if isinstance(found, Gaps):
+        return no_geometry_problem(unplaced)
+    parts = partition(slices)
+    found = choose_volumes(parts, unplaced)
+    if isinstance(found, GeometryProblem):
         return found
-    aside = _strangers(given, kept, bare)
+    aside = _strangers(given, kept, unplaced)
     made = [_grid(f, [*aside, *_others(f, parts)]) for f in found]
     doubts = [
-        hidden(f, found, parts, bare) or _too_few_came(g) for f, g in zip(found, made, strict=True)
+        find_hidden_slices(f, found, parts, unplaced) or _too_few_came(g)
+        for f, g in zip(found, made, strict=True)
     ]
     sure = tuple(g for g, doubt in zip(made, doubts, strict=True) if doubt is None)
     return sure or next(doubt for doubt in doubts if doubt is not None)
 
 
-def images(instances: Sequence[Instance]) -> list[Instance]:
+def image_instances(instances: Sequence[Instance]) -> list[Instance]:
     """Those that may be slices of the volume: MR images, and no localizers where there are others."""
     mr = [i for i in instances if i.sop_class_uid in MR_CLASSES] or list(instances)
     return [i for i in mr if not is_localizer(i)] or mr
@@ -139,7 +127,7 @@ def expected_count(instances: Sequence[Instance]) -> int | None:
     A multi-frame object holds all its frames; classic objects may carry Images in Acquisition. To be
     compared by `Grid.reaches`.
     """
-    kept = images(instances)
+    kept = image_instances(instances)
     if len(kept) == 1 and kept[0].frames > 1:
         return kept[0].frames
     told = {i.images_in_acquisition for i in kept}
@@ -163,12 +151,12 @@ def same_geometry(a: Grid, b: Grid, tolerance_mm: float = 0.1) -> bool:
 # ---- what is refused, and what is set aside ------------------------------------------------------
 
 
-def _refused(given: Sequence[Instance]) -> Gaps | None:
+def _refused(given: Sequence[Instance]) -> GeometryProblem | None:
     if not given:
-        return Gaps("no-instances", "no instance has arrived")
+        return GeometryProblem("no-instances", "no instance has arrived")
     if len({i.series_uid for i in given}) > 1:
         odd = _odd_ones(given, lambda i: i.series_uid)
-        return Gaps("mixed-series", f"{odd}: other series than the rest")
+        return GeometryProblem("mixed-series", f"{odd}: other series than the rest")
     return _mixed_patients(given)
 
 
@@ -176,21 +164,21 @@ def _odd_ones(given: Sequence[Instance], value: Callable[[Instance], Hashable]) 
     """Names of those that differ from the commonest value."""
     values = [value(i) for i in given]
     common = max(sorted(set(values), key=str), key=values.count)
-    return listing([name_of(i) for i, v in zip(given, values, strict=True) if v != common])
+    return join_names([display_name(i) for i, v in zip(given, values, strict=True) if v != common])
 
 
 _IDENTITY: Final = ("Patient ID", "Issuer of Patient ID", "Patient's Name", "Patient's Name", "Patient's Name", "Patient's Birth Date")  # fmt: skip
 """What `Instance.patient` holds digests of."""
 
 
-def _mixed_patients(given: Sequence[Instance]) -> Gaps | None:
+def _mixed_patients(given: Sequence[Instance]) -> GeometryProblem | None:
     """Refuse two patients in one series. An absent value contradicts none."""
     told = [i for i in given if i.patient]
     for n, what in enumerate(_IDENTITY):
         if len({i.patient[n] for i in told} - {""}) > 1:
             known = [i for i in told if i.patient[n]]
             odd = _odd_ones(known, lambda i, n=n: i.patient[n])  # type: ignore[misc]
-            return Gaps(
+            return GeometryProblem(
                 "mixed-patients",
                 f"two patients in one series: {odd} with another {what} than the rest; correct it at the sender",
             )
@@ -198,7 +186,7 @@ def _mixed_patients(given: Sequence[Instance]) -> Gaps | None:
 
 
 def _strangers(
-    given: Sequence[Instance], kept: Sequence[Instance], bare: Sequence[Bare]
+    given: Sequence[Instance], kept: Sequence[Instance], unplaced: Sequence[Unplaced]
 ) -> list[SetAside]:
     used = {id(i) for i in kept}
     left = [i for i in given if id(i) not in used]
@@ -210,20 +198,20 @@ def _strangers(
         ("localizer", scouts, "a localizer by Image Type"),
     ):
         if odd:
-            names = tuple(name_of(i) for i in odd)
-            aside.append(SetAside(code, names, f"{listing(names)}: {why}"))
-    if bare:
-        gaps = no_geometry(bare)
-        aside.append(SetAside(gaps.code, tuple(b.name for b in bare), gaps.text))
+            names = tuple(display_name(i) for i in odd)
+            aside.append(SetAside(code, names, f"{join_names(names)}: {why}"))
+    if unplaced:
+        gaps = no_geometry_problem(unplaced)
+        aside.append(SetAside(gaps.code, tuple(b.name for b in unplaced), gaps.text))
     return aside
 
 
-def _others(chosen: Found, parts: Sequence[Part]) -> list[SetAside]:
+def _others(chosen: RegularVolume, parts: Sequence[Part]) -> list[SetAside]:
     """Everything with a geometry that is not in the chosen volume, by why it is not."""
     used = {id(s) for s in (*chosen.lattice.slices, *chosen.copies)}
     held: dict[tuple[str, str], list[str]] = {}
     for part in parts:
-        criterion = differing(chosen.part, part)
+        criterion = first_difference(chosen.part, part)
         if criterion is None:
             reason = ("other-acquisition", f"other {chosen.by}")
         else:
@@ -236,7 +224,7 @@ def _others(chosen: Found, parts: Sequence[Part]) -> list[SetAside]:
         repeated = ("repeated-slices", "the same pixels as another slice at its position")
         held[repeated] = [s.name for s in chosen.copies]
     return [
-        SetAside(code, tuple(names), f"{listing(names)}: {why}")
+        SetAside(code, tuple(names), f"{join_names(names)}: {why}")
         for (code, why), names in held.items()
     ]
 
@@ -244,7 +232,7 @@ def _others(chosen: Found, parts: Sequence[Part]) -> list[SetAside]:
 # ---- the grid ------------------------------------------------------------------------------------
 
 
-def _too_few_came(grid: Grid) -> Gaps | None:
+def _too_few_came(grid: Grid) -> GeometryProblem | None:
     """Slices of the volume may be among those set aside where the announced number is not reached."""
     odd = [s for s in grid.set_aside if s.code in _MAY_BELONG]
     count = expected_count(grid.instances)
@@ -252,7 +240,7 @@ def _too_few_came(grid: Grid) -> Gaps | None:
         return None
     if grid.shape[0] >= count or grid.reaches(count):
         return None
-    return Gaps(
+    return GeometryProblem(
         odd[0].code, f"{odd[0].text}; without it {grid.shape[0]} of {count} slices have come"
     )
 
@@ -260,7 +248,7 @@ def _too_few_came(grid: Grid) -> Gaps | None:
 _MAY_BELONG: Final = frozenset({"no-geometry", *(c.code for c in CRITERIA if c.place)})
 
 
-def _grid(found: Found, aside: Sequence[SetAside]) -> Grid:
+def _grid(found: RegularVolume, aside: Sequence[SetAside]) -> Grid:
     lattice = found.lattice
     first = lattice.slices[0].instance
     affine = np.eye(4)

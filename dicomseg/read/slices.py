@@ -8,40 +8,40 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.read.geometry_problem import Gaps, Slice, listing, name_of
+from dicomseg.read.geometry_problem import GeometryProblem, Slice, display_name, join_names
 from dicomseg.read.instance import Instance
 
 SQUARE_TOLERANCE: Final = 5e-3
 """How far the two directions of an image may be from unit length and from a right angle: noise of 2e-4
 in every cosine makes 1e-3. What it means for the slices is judged in mm by `dicomseg.read.lattice`."""
 
-FARTHEST_MM: Final = 10_000.0
+MAX_COORDINATE_MM: Final = 10_000.0
 """No image plane lies farther from the scanner's centre, and no spacing is larger: a hostile header."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bare:
+class Unplaced:
     """An object or frame without position, orientation, pixel spacing or size."""
 
     name: str
     instance: Instance
 
 
-def slices_of(given: Sequence[Instance]) -> tuple[list[Slice], list[Bare]]:
+def to_slices(given: Sequence[Instance]) -> tuple[list[Slice], list[Unplaced]]:
     """All slices and frames with a geometry, and what has none."""
     found: list[Slice] = []
-    bare: list[Bare] = []
+    unplaced: list[Unplaced] = []
     for instance in given:
         if instance.frames == 1:
-            made = [(name_of(instance), _slice(instance))]
+            made = [(display_name(instance), _slice(instance))]
         elif len(instance.frame_positions_lps) != instance.frames:
-            made = [(f"{name_of(instance)} with {instance.frames} frames", None)]
+            made = [(f"{display_name(instance)} with {instance.frames} frames", None)]
         else:
-            of = f"{name_of(instance)} " if len(given) > 1 else ""
+            of = f"{display_name(instance)} " if len(given) > 1 else ""
             made = [(f"{of}frame {n + 1}", _frame(instance, n, of)) for n in range(instance.frames)]
-        bare += [Bare(name, instance) for name, one in made if one is None]
+        unplaced += [Unplaced(name, instance) for name, one in made if one is None]
         found += [one for _, one in made if one is not None]
-    return found, bare
+    return found, unplaced
 
 
 def _slice(instance: Instance) -> Slice | None:
@@ -49,7 +49,7 @@ def _slice(instance: Instance) -> Slice | None:
     if position is None or row is None or column is None or instance.spacing_mm is None:
         return None
     made = Slice(
-        name_of(instance),
+        display_name(instance),
         instance,
         None,
         position,
@@ -97,7 +97,7 @@ def _frame(instance: Instance, n: int, of: str) -> Slice | None:
 
 def _is_plane(one: Slice) -> bool:
     """Whether the header is that of an image plane in a scanner."""
-    if max(abs(v) for v in (*one.position, *one.spacing)) > FARTHEST_MM:
+    if max(abs(v) for v in (*one.position, *one.spacing)) > MAX_COORDINATE_MM:
         return False
     if not (one.instance.rows and one.instance.columns):
         return False
@@ -107,9 +107,9 @@ def _is_plane(one: Slice) -> bool:
     return bool(np.all(np.abs(gram - np.eye(2)) <= SQUARE_TOLERANCE))
 
 
-def no_geometry(bare: Sequence[Bare]) -> Gaps:
+def no_geometry_problem(unplaced: Sequence[Unplaced]) -> GeometryProblem:
     """The gap that objects without a geometry are."""
-    return Gaps(
+    return GeometryProblem(
         "no-geometry",
-        f"{listing([b.name for b in bare])}: position, orientation, pixel spacing or size is absent or no image plane",
+        f"{join_names([b.name for b in unplaced])}: position, orientation, pixel spacing or size is absent or no image plane",
     )

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from dicomseg.read.contrast import contrast_of
-from dicomseg.read.geometry_problem import Gaps, Slice, listing
+from dicomseg.read.contrast import read_contrast
+from dicomseg.read.geometry_problem import GeometryProblem, Slice, join_names
 from dicomseg.read.lattice import DOUBLED_MM, Lattice, fit, mean_directions
 from dicomseg.volume import Points
 
@@ -54,7 +54,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class RegularVolume:
     """One regular volume of a part. copies: slices left out because they repeat another's pixels.
 
     by: what told it from its repetitions, "" where there are none.
@@ -144,8 +144,8 @@ CRITERIA: Final[tuple[Criterion, ...]] = (
     Criterion(
         "mixed-contrasts",
         "contrast",
-        _each(lambda s: contrast_of(s.image_type, s.instance.complex_component)),
-        lambda s: contrast_of(s.image_type, s.instance.complex_component).name,
+        _each(lambda s: read_contrast(s.image_type, s.instance.complex_component)),
+        lambda s: read_contrast(s.image_type, s.instance.complex_component).name,
         place=False,
     ),
     Criterion(
@@ -170,7 +170,7 @@ FEATURES: Final[tuple[tuple[str, Callable[[Slice], Any]], ...]] = (
 number the slices of one volume as several acquisitions."""
 
 
-def parts_of(slices: Sequence[Slice]) -> list[Part]:
+def partition(slices: Sequence[Slice]) -> list[Part]:
     """Partition by all criteria, the largest part first."""
     columns = [c.labels(slices) for c in CRITERIA]
     held: dict[tuple[Hashable, ...], list[Slice]] = {}
@@ -180,44 +180,44 @@ def parts_of(slices: Sequence[Slice]) -> list[Part]:
     return sorted(found, key=lambda part: -len(part.slices))
 
 
-def differing(part: Part, other: Part) -> Criterion | None:
+def first_difference(part: Part, other: Part) -> Criterion | None:
     """Return the first criterion in which two parts differ."""
     pairs = zip(CRITERIA, part.labels, other.labels, strict=True)
     return next((c for c, a, b in pairs if a != b), None)
 
 
-def elsewhere(part: Part, other: Part) -> bool:
+def lie_elsewhere(part: Part, other: Part) -> bool:
     """Whether the slices of two parts lie in different planes or frames of reference."""
     pairs = zip(CRITERIA, part.labels, other.labels, strict=True)
     return any(c.place and a != b for c, a, b in pairs)
 
 
-def volumes(
+def find_volumes(
     part: Part, features: Sequence[tuple[str, Callable[[Slice], Any]]] = FEATURES
-) -> list[Found] | Gaps:
+) -> list[RegularVolume] | GeometryProblem:
     """Regular volumes of one part: one, or its repetitions; else what prevents it."""
     shape = part.slices[0].instance.rows or 0, part.slices[0].instance.columns or 0
     fitted = fit(part.slices, shape)
     if isinstance(fitted, Lattice):
-        return [Found(fitted, part)]
+        return [RegularVolume(fitted, part)]
     kept, copies = _without_copies(part.slices)
     once = fit(kept, shape) if copies else fitted
     if isinstance(once, Lattice):
-        return [Found(once, part, copies)]
+        return [RegularVolume(once, part, copies)]
     for n, (name, value) in enumerate(features):
         repeated = [
             f
             for members in _split(part.slices, value)
-            for f in _found(volumes(Part(members, part.labels), features[n + 1 :]))
+            for f in _volumes_or_none(find_volumes(Part(members, part.labels), features[n + 1 :]))
         ]
         whole = [f for f in repeated if _is_whole(f, part, name, fitted)]
         if whole:
-            return [Found(f.lattice, part, f.copies, f.by or name) for f in whole]
+            return [RegularVolume(f.lattice, part, f.copies, f.by or name) for f in whole]
     return fitted
 
 
-def _found(answer: list[Found] | Gaps) -> list[Found]:
-    return [] if isinstance(answer, Gaps) else answer
+def _volumes_or_none(answer: list[RegularVolume] | GeometryProblem) -> list[RegularVolume]:
+    return [] if isinstance(answer, GeometryProblem) else answer
 
 
 def _split(slices: Sequence[Slice], value: Callable[[Slice], Hashable]) -> list[tuple[Slice, ...]]:
@@ -228,19 +228,19 @@ def _split(slices: Sequence[Slice], value: Callable[[Slice], Hashable]) -> list[
     return [tuple(members) for members in held.values()] if len(held) > 1 else []
 
 
-def _is_whole(found: Found, part: Part, name: str, flaw: Gaps) -> bool:
+def _is_whole(found: RegularVolume, part: Part, name: str, flaw: GeometryProblem) -> bool:
     """Whether a repetition is a volume of its own, and no slice of it hides in another."""
     lattice = found.lattice
     if name == "stack":  # it is said to be one (PS3.3 C.7.6.16.2.2.4)
         return True
     if flaw.code == "doubled-positions":
-        return len(lattice.slices) == len(_places(part.slices))
+        return len(lattice.slices) == len(_by_position(part.slices))
     thickness = lattice.slices[0].instance.slice_thickness_mm
     spacing = float(np.linalg.norm(lattice.step))
     return thickness is not None and len(lattice.slices) > 1 and spacing <= DENSE * thickness
 
 
-def _places(slices: Sequence[Slice]) -> list[list[Slice]]:
+def _by_position(slices: Sequence[Slice]) -> list[list[Slice]]:
     """Slices by position, along the normal."""
     normal = mean_directions(slices)[:, 0]
     along = np.array([s.position for s in slices]) @ normal
@@ -262,7 +262,7 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], tuple[S
     counts = Counter(s.instance.acquisition_number for s in slices)
     kept: list[Slice] = []
     copies: list[Slice] = []
-    for place in _places(slices):
+    for place in _by_position(slices):
         seen: set[str] = set()
         for one in sorted(place, key=lambda s: -counts[s.instance.acquisition_number]):
             digest = one.instance.pixel_digest if one.frame is None else ""
@@ -273,4 +273,4 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], tuple[S
 
 def named(slices: Sequence[Slice]) -> str:
     """The slices' names for a message."""
-    return listing([s.name for s in slices])
+    return join_names([s.name for s in slices])

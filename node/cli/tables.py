@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from dicomseg.read.series import Gaps
+from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.result import MAIN_MEASUREMENTS
 from node.observe.text import value_text
 from node.offline.gather import Judged
@@ -47,7 +47,7 @@ def coloured(word: str) -> str:
 def judged_json(judged: Judged) -> dict[str, Any]:
     """One row of `select --json`."""
     first, grid = judged.candidate.first, judged.candidate.grid
-    regular = None if isinstance(grid, Gaps) else grid
+    regular = None if isinstance(grid, GeometryProblem) else grid
     return {
         "study": judged.study,
         "series": judged.candidate.series,

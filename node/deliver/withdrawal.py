@@ -9,7 +9,7 @@ from typing import Final
 
 from pydicom import dcmread
 
-from dicomseg.encode.rejection_note import Because, Rejection, encode
+from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
 from node import durable as folder
 from node.deliver.port import Parcel, parcel_of, parcels_in
 
@@ -17,7 +17,7 @@ NOTE: Final = "rejection.dcm"
 
 
 def note_of(
-    result: Path, because: Because, files: Sequence[str], notes: Path, created: datetime
+    result: Path, because: RejectionReason, files: Sequence[str], notes: Path, created: datetime
 ) -> Parcel:
     """Find the note that rejects these files of a result folder, or write it below `notes`.
 

@@ -219,7 +219,7 @@ def _tell(stage: Stage, site: Site, sent: Sequence[tuple[Study, Sent]]) -> Resul
 def _description(journal: Journal, key: SeriesKey) -> str:
     first = journal.instances_of(key)[0]
     try:
-        return headers.read(first.path).series_description
+        return headers.read_instance(first.path).series_description
     except InputRefused:
         return key.series
 

@@ -12,7 +12,7 @@ from node.journal.rows import WITHDRAWAL
 from node.journal.states import DeliveryState
 
 if TYPE_CHECKING:
-    from dicomseg.encode.rejection_note import Because
+    from dicomseg.encode.rejection_note import RejectionReason
 
 _HELD: Final = (
     "SELECT r.result_id, r.series_id, r.superseded_because, d.destination"
@@ -85,7 +85,9 @@ class DeliveryTable(Database):
             held.setdefault(row["destination"], []).append(row["result_id"])
         return held
 
-    def _outdate_results(self, db: sqlite3.Connection, series_id: int, because: Because) -> None:
+    def _outdate_results(
+        self, db: sqlite3.Connection, series_id: int, because: RejectionReason
+    ) -> None:
         """Mark every result of a series as made of objects that are not to be used any more."""
         db.execute(
             "UPDATE result SET superseded_because = ? WHERE series_id = ? AND superseded_because <> ?",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from node.journal.states import DeliveryState, InstanceState, JobState, SeriesState
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
-    from dicomseg.encode.rejection_note import Because
+    from dicomseg.encode.rejection_note import RejectionReason
 
 Kind = Literal["result", "withdrawal"]
 RESULT: Final[Kind] = "result"
@@ -94,7 +94,7 @@ class SeriesRow:
 class ResultRow:
     """One published result folder.
 
-    superseded_by: the result that took its place, "" while none has. superseded_because: see `Because`, ""
+    superseded_by: the result that took its place, "" while none has. superseded_because: see `RejectionReason`, ""
     while the result is the newest of its series; known before `superseded_by` after a correction.
     """
 
@@ -104,7 +104,7 @@ class ResultRow:
     attempt: int = 0
     created_at: float = 0.0
     superseded_by: str = ""
-    superseded_because: Because | Literal[""] = ""
+    superseded_because: RejectionReason | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class DeliveryRow:
     accepted: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     proof: str = ""
-    because: Because | Literal[""] = ""
+    because: RejectionReason | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from typing import Final, Literal
 
 from dicomseg.errors import InputRefused, LumbarError, Unreadable
 from dicomseg.read import header as headers
-from dicomseg.read.header import Instance
-from dicomseg.read.reconstructions import Candidate, candidate, choose
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.instance import Instance
+from dicomseg.read.reconstructions import SeriesCandidate, judge_series, prefer_reconstructions
 from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule, Verdict, judge
-from dicomseg.read.series import Gaps, Grid
+from dicomseg.read.series import Grid
 
 Status = Literal["eligible", "skipped", "incomplete", "refused"]
 
@@ -51,14 +52,14 @@ class Judged:
     """One series with its verdict; *incomplete* and *refused* are eligible but for their slices."""
 
     study: str
-    candidate: Candidate
+    candidate: SeriesCandidate
     status: Status
     verdict: Verdict
 
     @property
     def grid(self) -> Grid:
         """The slices of an eligible series. Raises `InputRefused` for every other."""
-        if isinstance(self.candidate.grid, Gaps):
+        if isinstance(self.candidate.grid, GeometryProblem):
             raise InputRefused(f"{self.candidate.name}: {self.candidate.grid.text}")
         return self.candidate.grid
 
@@ -69,7 +70,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
     left_out: list[str] = []
     for file in _files(paths):
         try:
-            instance = headers.read(file)
+            instance = headers.read_instance(file)
         except headers.MediaDirectory:
             continue  # it names files that are found anyway
         except Unreadable as error:
@@ -100,37 +101,41 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def judge_all(gathered: Gathered, rules: Sequence[Rule]) -> tuple[Judged, ...]:
     """Judge every series, twins within their study, in the order of series numbers."""
-    studies: dict[str, list[Candidate]] = {}
+    studies: dict[str, list[SeriesCandidate]] = {}
     for (study, series), instances in gathered.series.items():
         studies.setdefault(study, []).append(_candidate(series, instances, rules))
     judged = []
     for study, candidates in studies.items():
-        verdicts = choose(candidates)
+        verdicts = prefer_reconstructions(candidates)
         for one in sorted(candidates, key=_number):
             verdict = verdicts[one.series]
             judged.append(Judged(study, one, _status(one, verdict, rules), verdict))
     return tuple(judged)
 
 
-def _candidate(series: str, instances: Sequence[Instance], rules: Sequence[Rule]) -> Candidate:
+def _candidate(
+    series: str, instances: Sequence[Instance], rules: Sequence[Rule]
+) -> SeriesCandidate:
     """Judge one series; what fails unexpectedly is its own verdict and leaves the others alone."""
     try:
-        return candidate(series, instances, rules)
+        return judge_series(series, instances, rules)
     except Exception as error:  # noqa: BLE001 - one series must not end the batch
         reason = f"unexpected {type(error).__name__} while judging it; report it with the headers"
         verdict = Verdict("no", None, (reason,))
-        return Candidate(series, tuple(instances), Gaps(_UNEXPECTED, reason), verdict)
+        return SeriesCandidate(
+            series, tuple(instances), GeometryProblem(_UNEXPECTED, reason), verdict
+        )
 
 
-def _number(one: Candidate) -> tuple[int, str]:
+def _number(one: SeriesCandidate) -> tuple[int, str]:
     number = one.first.series_number
     return (number if number is not None else 1 << 31, one.series)
 
 
-def _status(one: Candidate, verdict: Verdict, rules: Sequence[Rule]) -> Status:
+def _status(one: SeriesCandidate, verdict: Verdict, rules: Sequence[Rule]) -> Status:
     if verdict.value == "yes":
         return "eligible"
-    if isinstance(one.grid, Gaps) and one.grid.code == _UNEXPECTED:
+    if isinstance(one.grid, GeometryProblem) and one.grid.code == _UNEXPECTED:
         return "refused"
     by_header = tuple(
         replace(rule, all=tuple(name for name in rule.all if name != HAS_ENOUGH_SLICES))
@@ -138,7 +143,7 @@ def _status(one: Candidate, verdict: Verdict, rules: Sequence[Rule]) -> Status:
     )
     if one.verdict.value == "yes" or judge(one.judged, None, by_header).value != "yes":
         return "skipped"
-    return "incomplete" if isinstance(one.grid, Gaps) else "refused"
+    return "incomplete" if isinstance(one.grid, GeometryProblem) else "refused"
 
 
 def left_out_lines(gathered: Gathered) -> tuple[str, ...]:

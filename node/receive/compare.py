@@ -24,7 +24,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
-from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.receive import structure
 
 MOST_BYTES: Final = 2_000_000_000
@@ -101,7 +101,7 @@ def _header(path: Path) -> tuple[FileDataset, int]:
     """Everything but the pixels, and the offset of what is left out. Raises ValueError when it is too much."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        begin = headers.split(file.read(_HEAD))[0]
+        begin = parsing.split(file.read(_HEAD))[0]
         file.seek(0)
         syntax = str(
             dcmread(file, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID

@@ -29,7 +29,7 @@ from node.store.results import read_result
 from node.store.spool import QUARANTINE, RESULTS, Spool, data_set_digest
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
-    from dicomseg.encode.rejection_note import Because
+    from dicomseg.encode.rejection_note import RejectionReason
 
 NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
 
@@ -102,7 +102,7 @@ def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
 
 
 def _facts(path: Path) -> InstanceFacts:
-    instance = headers.read(path)
+    instance = headers.read_instance(path)
     return InstanceFacts(
         instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
         instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
@@ -195,7 +195,7 @@ def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> 
     return journal.restore_result(key, row)
 
 
-def _because(key: SeriesKey, after: str, journal: Journal) -> Because | Literal[""]:
+def _because(key: SeriesKey, after: str, journal: Journal) -> RejectionReason | Literal[""]:
     """Why a result is superseded: after a correction each may be of the wrong person, so it is told."""
     if not after:
         return ""

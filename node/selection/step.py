@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from dicomseg.read import header as headers
-from dicomseg.read.header import Instance
-from dicomseg.read.reconstructions import _CORRECTION, Candidate, candidate, choose, may_have_a_twin
+from dicomseg.read.instance import Instance
+from dicomseg.read.reconstructions import (
+    _CORRECTION,
+    SeriesCandidate,
+    judge_series,
+    may_have_corrected_version,
+    prefer_reconstructions,
+)
 from dicomseg.read.rules import Rule, could_accept
 from node.clock import Ages, Clock
 from node.events import SeriesEnded, unheard
@@ -50,10 +56,10 @@ class Selection:
     quiet_s: float
     clock: Clock
     told: Callable[[object], None] = unheard
-    read: Callable[[Path], Instance] = headers.read
+    read: Callable[[Path], Instance] = headers.read_instance
     _ages: Ages = field(init=False)
     _eligible: dict[int, bool] = field(default_factory=dict)
-    _made: dict[int, tuple[tuple[int, float], Candidate | None]] = field(default_factory=dict)
+    _made: dict[int, tuple[tuple[int, float], SeriesCandidate | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ages = Ages(self.clock, anew=False)
@@ -74,9 +80,9 @@ class Selection:
             return True  # an object was set aside, and the tracker has the series again
         verdict = mine.verdict
         if verdict.value == "yes":
-            if may_have_a_twin(mine) and self._study_is_arriving(row):
+            if may_have_corrected_version(mine) and self._study_is_arriving(row):
                 return False
-            verdict = choose([mine, *self._rivals(row, mine)])[mine.series]
+            verdict = prefer_reconstructions([mine, *self._rivals(row, mine)])[mine.series]
         event = SeriesEvent.RULES_ACCEPT if verdict.value == "yes" else SeriesEvent.RULES_REJECT
         detail: dict[str, object] = {
             "verdict": verdict.value,
@@ -90,13 +96,13 @@ class Selection:
             self.told(SeriesEnded(row.key.series, SeriesState.SKIPPED, reason, seconds))
         return True
 
-    def _candidate(self, row: SeriesRow) -> Candidate | None:
+    def _candidate(self, row: SeriesRow) -> SeriesCandidate | None:
         """One series as it is judged; None when an object of it was set aside just now."""
         version = (row.instances, row.last_at)
         known = self._made.get(row.id)
         if known is None or known[0] != version:
             found, set_aside = headers_of(self.journal, row.key, self.read, self.told)
-            made = None if set_aside else candidate(row.key.series, found, self.rules)
+            made = None if set_aside else judge_series(row.key.series, found, self.rules)
             known = self._made[row.id] = (version, made)
         return known[1]
 
@@ -117,12 +123,12 @@ class Selection:
             self._eligible[row.id] = not found or could_accept(found[0], self.rules)
         return self._eligible[row.id]
 
-    def _rivals(self, row: SeriesRow, mine: Candidate) -> list[Candidate]:
+    def _rivals(self, row: SeriesRow, mine: SeriesCandidate) -> list[SeriesCandidate]:
         """Other series of the study that could be preferred to this one."""
         if mine.preference == (0, len(_CORRECTION) - 1):
             return []
         study = self.journal.study_series(row.key.study)
-        found: list[Candidate] = []
+        found: list[SeriesCandidate] = []
 
         def add(rival: SeriesRow) -> bool:
             made = self._candidate(rival)

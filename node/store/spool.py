@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dicomseg.encode.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.durable import PART, private_folder, sync_folder
 from node.store.incoming import Incoming
 
@@ -83,7 +83,7 @@ def name_of(digest: str, transfer_syntax_uid: str) -> str:
 def data_set_digest(path: Path) -> str:
     """sha256 of a file's data set: of everything behind the file meta information. Raises OSError."""
     with path.open("rb") as file:
-        file.seek(headers.split(file.read(_HEAD))[0])
+        file.seek(parsing.split(file.read(_HEAD))[0])
         return digest_of(file)
 
 

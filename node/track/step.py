@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from dicomseg.read import header as headers
-from dicomseg.read.header import Instance
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import MR_CLASSES
 from dicomseg.read.rules import Rule, could_accept
-from dicomseg.read.series import Gaps, Grid, assemble, count_differs, expected_count, images
+from dicomseg.read.series import Grid, assemble, count_differs, expected_count, image_instances
 from node.clock import Ages, Clock
 from node.config.sections import TrackConfig
 from node.events import EventLog, SeriesTracked
@@ -76,10 +77,10 @@ def decide(
     settled, quiet = quiet_s >= config.settle_seconds, quiet_s >= config.quiet_seconds
     if owed is None and not quiet and _more_will_come(instances, count, settled=settled):
         return WAIT
-    grid: Grid | Gaps = (
+    grid: Grid | GeometryProblem = (
         assemble(instances)
         if instances
-        else Gaps("no-instances", "no object of the series can be read")
+        else GeometryProblem("no-instances", "no object of the series can be read")
     )
     if isinstance(grid, Grid) and count is not None and grid.reaches(count) and not owed:
         return Decision(SeriesEvent.GEOMETRY_COMPLETE, _said(grid))
@@ -91,12 +92,15 @@ def decide(
     if (
         (settled or quiet)
         and instances
-        and not any(could_accept(i, rules) for i in (images(instances)[0], images(instances)[-1]))
+        and not any(
+            could_accept(i, rules)
+            for i in (image_instances(instances)[0], image_instances(instances)[-1])
+        )
     ):
         return Decision(SeriesEvent.SETTLED_INELIGIBLE)
     if not quiet:
         return WAIT
-    told = [grid.text] if isinstance(grid, Gaps) else []
+    told = [grid.text] if isinstance(grid, GeometryProblem) else []
     if owed:
         told.append(f"{owed} objects that the sender holds have not come")
     elif count is not None and len(instances) < count:
@@ -122,7 +126,7 @@ def _said(grid: Grid, count: int | None = None) -> str:
 
 
 def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
-    """Return `headers.read` that reads a file once: what lies in the spool never changes.
+    """Return `headers.read_instance` that reads a file once: what lies in the spool never changes.
 
     most: headers that are kept, those with many frames counted by `FRAMES_OF_ONE`. For one thread.
     """
@@ -133,7 +137,7 @@ def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
         nonlocal weight
         found = kept.pop(path, None)
         if found is None:
-            found = headers.read(path)
+            found = headers.read_instance(path)
             weight += _weight(found)
         kept[path] = found  # the last one is the one that was used last
         while weight > most:

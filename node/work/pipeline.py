@@ -13,13 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from dicomseg.encode.context import own_text
+from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.rehearsal import Plan, rehearse
-from dicomseg.encode.result_folder import Run, build_result, encode_all
-from dicomseg.encode.sanitise import clean
+from dicomseg.encode.result_folder import build_result, encode_all
+from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey, result_key
 from dicomseg.measure.measure import measure
-from dicomseg.read.pixels import load
+from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
@@ -144,8 +144,8 @@ def process_series(
 ) -> Processed | NotInView:
     """Segment, measure and encode one series. Raises `SeriesRefused` and the model's errors."""
     watch = _Watch()
-    source = load(grid)
-    headers = clean(source, own_text(settings.identity))
+    source = read_source(grid)
+    headers = sanitised_headers(source, own_text(settings.identity))
     key = key_of(grid, model.info, settings)
     rehearse(Plan(source, headers, key, model.info, settings.identity, clock()))
     watch.lap("load")
@@ -159,7 +159,7 @@ def process_series(
     timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
     result = build_result(source, headers, segmentation, measurements, key, created, timings)
     files = encode_all(
-        Run(
+        EncodeInput(
             result, source, segmentation, key, headers, settings.identity, created,
             predecessor=settings.predecessor,
         )

@@ -24,8 +24,9 @@ from typing import Final
 from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.read import header as headers
-from dicomseg.read.reconstructions import candidate
-from dicomseg.read.series import Gaps, Grid, too_small
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.reconstructions import judge_series
+from dicomseg.read.series import Grid, too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from model.window import PAPER_SHAPE
@@ -211,11 +212,13 @@ class Worker:
         return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:
-        instances, set_aside = headers_of(self.journal, row.key, headers.read, self.log.event)
+        instances, set_aside = headers_of(
+            self.journal, row.key, headers.read_instance, self.log.event
+        )
         if set_aside:
             raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
-        grid = candidate(row.key.series, instances, self.config.rules).grid
-        if isinstance(grid, Gaps):
+        grid = judge_series(row.key.series, instances, self.config.rules).grid
+        if isinstance(grid, GeometryProblem):
             raise SeriesRefused(grid.text)
         small = too_small(grid)
         if small is not None:

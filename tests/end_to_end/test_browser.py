@@ -15,7 +15,8 @@ import httpx
 import pydicom
 import pytest
 
-from dicomseg.encode.result_folder import Run, encode_all
+from dicomseg.encode.context import EncodeInput
+from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read import series
@@ -112,13 +113,13 @@ LEFT = """() => {
 """Share of the left viewport's pixels that are not black."""
 
 
-def _run_of(files: Sequence[Path], oracle_bundle: Path) -> Run:
+def _run_of(files: Sequence[Path], oracle_bundle: Path) -> EncodeInput:
     """What the encoders get for a series, made by the real way with the oracle as its network."""
-    grid = series.assemble([headers.read(f) for f in files])
+    grid = series.assemble([headers.read_instance(f) for f in files])
     assert isinstance(grid, series.Grid)
-    runs: list[Run] = []
+    runs: list[EncodeInput] = []
 
-    def keep(run: Run) -> dict[str, bytes]:
+    def keep(run: EncodeInput) -> dict[str, bytes]:
         runs.append(run)
         return {}
 

@@ -138,7 +138,7 @@ def test_every_real_series_is_received_and_skipped_with_its_reason(
     for name in sorted(n for n in folders if folders[n]):
         for file in folders[name]:
             assert _send_as_it_is(here, file) == 0, file
-        series_uid = headers.read(folders[name][0]).series_uid
+        series_uid = headers.read_instance(folders[name][0]).series_uid
         if not name.startswith(SAME_OBJECT):
             expected[series_uid] = REASONS[name]
     for file in empty:
@@ -172,7 +172,7 @@ def test_a_2d_tse_is_skipped_by_rule_and_processed_by_hand(
     files = wrap(
         "other/t2_lumbar.nii.gz", tmp_path / "tse", "--kind", "t2_tse", "--subject", "t2lumbar"
     )
-    grid = series.assemble([headers.read(f) for f in files])
+    grid = series.assemble([headers.read_instance(f) for f in files])
     assert isinstance(grid, series.Grid)
     assert _process(config, tmp_path / "out", tmp_path / "tse").returncode == 3
     done = _process(config, tmp_path / "out", tmp_path / "tse", "--any-sequence")

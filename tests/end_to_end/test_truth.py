@@ -15,6 +15,7 @@ from scipy import ndimage
 from dicomseg.encode.uids import Identity
 from dicomseg.read import header as headers
 from dicomseg.read import pixels, series
+from dicomseg.read.instance import Instance
 from dicomseg.volume import Volume
 from model import segment
 from model.bundle import load as bundle
@@ -24,7 +25,7 @@ from node.work import pipeline
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def _height_mm(instance: headers.Instance, point: np.ndarray) -> float:
+def _height_mm(instance: Instance, point: np.ndarray) -> float:
     assert instance.position_lps is not None
     assert instance.row_lps is not None
     assert instance.column_lps is not None
@@ -35,7 +36,7 @@ def _height_mm(instance: headers.Instance, point: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def result_of(coded: Any, oracle_bundle: Path) -> Callable[[], dict[str, bytes]]:
     """Process the coded phantom in this process, as worker and `process` do."""
-    instances = [headers.read(f) for f in coded.files]
+    instances = [headers.read_instance(f) for f in coded.files]
     centre = np.array(coded.told["plane"]["point_lps"])
     # The slices about the disc are enough, and take a third of the time.
     near = [i for i in instances if abs(_height_mm(i, centre)) < 28]
@@ -174,7 +175,7 @@ def test_a_mutated_path_is_noticed(
 ) -> None:
     change = MUTATIONS[mutation]
     if stage == "pixels":
-        load = pixels.load
+        load = pixels.read_source
 
         def changed_load(grid: Any) -> Any:
             source = load(grid)

@@ -23,10 +23,10 @@ from pydicom.tag import Tag
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from shapely.geometry import Polygon
 
-from dicomseg.encode.context import own_text
+from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.rehearsal import Plan
-from dicomseg.encode.result_folder import Run, build_result, encode_all
-from dicomseg.encode.sanitise import clean
+from dicomseg.encode.result_folder import build_result, encode_all
+from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.measure.measure import measure
 from dicomseg.read import header as headers
@@ -372,7 +372,9 @@ class Studio:
         affine = self.found.sides.affine.copy()
         affine[:3, 0] += self.found.sides.directions[:, 1] * drift_mm
         sides = Volume(self.found.sides.array, affine)
-        labels = Labels(Volume(self.found.labels.volume.array, affine), self.found.labels.looked_at)
+        labels = Labels(
+            Volume(self.found.labels.volume.array, affine), self.found.labels.analysed_mask
+        )
         return Studio(replace(self.found, sides=sides, labels=labels), self.measured)
 
     def cropped(self, rows: int, columns: int) -> Studio:
@@ -382,7 +384,9 @@ class Studio:
         found = replace(
             self.found,
             sides=sides.box((0, 0, 0), stop),
-            labels=Labels(labels.volume.box((0, 0, 0), stop), labels.looked_at[:, :rows, :columns]),
+            labels=Labels(
+                labels.volume.box((0, 0, 0), stop), labels.analysed_mask[:, :rows, :columns]
+            ),
         )
         return Studio(found, self.measured)
 
@@ -392,7 +396,7 @@ class Studio:
             as_read(ds) for ds in datasets
         ]  # headers and pixels are read by themselves, as in the node
         instances = [
-            headers.from_dataset(ds, Path(f"{n}.dcm"), str(n)) for n, ds in enumerate(once)
+            headers.instance_from_dataset(ds, Path(f"{n}.dcm"), str(n)) for n, ds in enumerate(once)
         ]
         read = [as_read(ds) for ds in datasets]
         grid = assemble(instances)
@@ -405,14 +409,16 @@ class Studio:
     def plan(self, datasets: Sequence[Dataset]) -> Plan:
         """What is known before the network runs."""
         source, now = self.source(datasets), datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-        return Plan(source, clean(source), ResultKey("0" * 32), self.found.engine, IDENTITY, now)
+        return Plan(
+            source, sanitised_headers(source), ResultKey("0" * 32), self.found.engine, IDENTITY, now
+        )
 
     def encode(
         self, datasets: Sequence[Dataset], *, refused: Sequence[str] = (), **more: Any
     ) -> dict[str, bytes]:
         """All files of one result; measured with the given refusals in the place of values."""
         source, identity = self.source(datasets), more.pop("identity", IDENTITY)
-        cleaned = clean(source, own_text(identity))
+        cleaned = sanitised_headers(source, own_text(identity))
         main = {
             name: replace(
                 m, value_mm=None, points_lps=None, refusal=Refusal("outside_image", "cut ±1 mm²")
@@ -424,7 +430,9 @@ class Studio:
         key, now = ResultKey("0" * 32), datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         measured = replace(self.measured, main=main)
         result = build_result(source, cleaned, self.found, measured, key, now, {})
-        return encode_all(Run(result, source, self.found, key, cleaned, identity, now, **more))
+        return encode_all(
+            EncodeInput(result, source, self.found, key, cleaned, identity, now, **more)
+        )
 
 
 IDENTITY = Identity("m", "n", "1", "1", "")

@@ -19,8 +19,8 @@ from shapely.geometry import Polygon
 
 from dicomseg.measure.contours import Outlines, outlines
 from dicomseg.measure.measure import MARGIN_MM, measure
-from dicomseg.measure.plane import Raster, lps_of
-from dicomseg.measure.score_field import Field
+from dicomseg.measure.plane import Raster, to_lps
+from dicomseg.measure.score_field import ScoreField
 from dicomseg.result import MAIN_MEASUREMENTS, Measurement, MeasurementName, Measurements
 from dicomseg.segmentation import Finding, NotInView, Segmentation
 from dicomseg.structures import BY_ID, StructureId
@@ -156,8 +156,8 @@ def _beside(
     return out
 
 
-def _field(found: Segmentation, one: Read) -> Field:
-    return Field.around(found, lps_of(one.plane, RASTER.corners_ab), MARGIN_MM)
+def _field(found: Segmentation, one: Read) -> ScoreField:
+    return ScoreField.around(found, to_lps(one.plane, RASTER.corners_ab), MARGIN_MM)
 
 
 def drawn(found: Segmentation, one: Read) -> Outlines:
@@ -167,7 +167,7 @@ def drawn(found: Segmentation, one: Read) -> Outlines:
 
 def plane_dice(one: Read, found: Segmentation) -> dict[Kind, tuple[float, ...]]:
     """Dice of artery, vein and each psoas on the readers' plane, one per reading, where the answer looked."""
-    seen = _field(found, one).seen(one.plane, RASTER)
+    seen = _field(found, one).in_field_of_view(one.plane, RASTER)
     ours = drawn(found, one).sections
     out: dict[Kind, tuple[float, ...]] = {}
     for kind in KINDS:
@@ -206,7 +206,7 @@ def bodies_dice(found: Segmentation, labels: Volume) -> dict[StructureId, float]
         spacing = labels.spacing_mm
         inside = ndimage.distance_transform_edt(truth, spacing)
         outside = ndimage.distance_transform_edt(~truth, spacing)
-        counted = (np.maximum(inside, outside) > STRIP_MM) & found.labels.looked_at
+        counted = (np.maximum(inside, outside) > STRIP_MM) & found.labels.analysed_mask
         mine = found.labels.volume.array == BY_ID[name].value
         out[name] = dice(mine & counted, truth & counted)
     return out

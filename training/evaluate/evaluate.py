@@ -70,7 +70,7 @@ def true_window(case: Case) -> Array:
 
 def structure_scores(case: Case, found: Labels) -> dict[StructureId, Score]:
     """Score each structure that the case labels, in both windows; see `Score` for what is missing."""
-    counted = found.looked_at | true_window(case)
+    counted = found.analysed_mask | true_window(case)
     spacing = found.volume.spacing_mm
     out: dict[StructureId, Score] = {}
     for name in case.labelled:

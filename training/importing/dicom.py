@@ -19,9 +19,10 @@ from pydicom.dataset import Dataset
 from dicomseg.errors import InputRefused, Unreadable
 from dicomseg.read import elements, pixels
 from dicomseg.read import header as headers
+from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import MR_CLASSES
-from dicomseg.read.series import Gaps, assemble, too_small
+from dicomseg.read.series import assemble, too_small
 from training.errors import ImportRefused, SourceMissing
 from training.importing import seg as import_seg
 from training.importing.label_table import Table, Target
@@ -53,7 +54,7 @@ def found_in(folder: Path) -> Found:
     damaged = []
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
         try:
-            instance = headers.read(file)
+            instance = headers.read_instance(file)
         except Unreadable as refusal:
             if _is_dicom(file):
                 damaged.append((file.relative_to(folder).as_posix(), str(refusal)))
@@ -160,12 +161,12 @@ def _load(
 ) -> Labelled:
     """Read the pixels of a series and of its SEGs; raises `InputRefused`."""
     grid = assemble(images)
-    if isinstance(grid, Gaps):
+    if isinstance(grid, GeometryProblem):
         raise ImportRefused(f"rule regular-series: {grid.text}")
     small = too_small(grid)
     if small is not None:
         raise ImportRefused(f"rule large-enough: {small}")
-    source = pixels.load(grid)
+    source = pixels.read_source(grid)
     masks, labels_by = _labels(segs, table)
     told = {
         "source_shape": list(grid.shape),

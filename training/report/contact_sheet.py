@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import map_coordinates
 
-from dicomseg.measure.plane import Raster, ab_of, lps_of
+from dicomseg.measure.plane import Raster, to_lps, to_plane
 from dicomseg.structures import StructureId
 from training.evaluate.check_real import STRUCTURE, Checked, drawn
 from training.report.plots import hex_of
@@ -40,7 +40,7 @@ def _panel(ax: Axes, one: Checked) -> None:
     plane = one.read.plane
     (na, nb), step = SHOWN.shape, SHOWN.step_mm
     a, b = SHOWN.a_mm + step * np.arange(na), SHOWN.b_mm + step * np.arange(nb)
-    lps = lps_of(plane, np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1))
+    lps = to_lps(plane, np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1))
     index = np.moveaxis(one.image.to_index(lps), -1, 0)
     grey = map_coordinates(one.image.array, index, order=1, cval=0.0)
     extent = (a[0], a[-1], b[-1], b[0])
@@ -65,7 +65,7 @@ def _panel(ax: Axes, one: Checked) -> None:
     lines = {} if one.measured is None else one.measured.main
     for line in lines.values():
         if line.points_lps is not None:
-            x, y = ab_of(plane, np.array(line.points_lps)).T
+            x, y = to_plane(plane, np.array(line.points_lps)).T
             ax.plot(x, y, color="white", linewidth=1.0)
 
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.receive.compare import compare
 from node.receive.compare_process import Comparer
 
@@ -48,7 +48,7 @@ def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
         enforce_file_format=True,
     )
     raw = out.getvalue()
-    at = headers.split(raw)[0]
+    at = parsing.split(raw)[0]
     return raw[:at], raw[at:]
 
 

@@ -40,6 +40,7 @@ from pydicom.uid import (
 
 from dicomseg.errors import InputRefused
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from dicomseg.read.series import assemble
 from node.journal.states import InstanceState
 from node.receive.association import OUT_OF_RESOURCES, SUCCESS
@@ -121,7 +122,7 @@ def _encoded(path: Path, change: Callable[[Dataset], None], syntax: str) -> tupl
         little_endian=syntax != ExplicitVRBigEndian, enforce_file_format=True,
     )  # fmt: skip
     raw = out.getvalue()
-    return str(ds.file_meta.TransferSyntaxUID), raw[headers.split(raw)[0] :]
+    return str(ds.file_meta.TransferSyntaxUID), raw[parsing.split(raw)[0] :]
 
 
 def _valid(paths: list[Path]) -> list[tuple[str, bytes]]:
@@ -304,7 +305,7 @@ def _read_all(stored: dict[str, list[Path]]) -> Counter[str]:
         instances = []
         for path in paths:
             try:
-                instances.append(headers.read(path))
+                instances.append(headers.read_instance(path))
             except InputRefused:
                 answers["refused by the reader"] += 1
         try:

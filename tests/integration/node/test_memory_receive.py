@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
-from dicomseg.read import header as headers
+from dicomseg.read import parsing
 
 LIMIT_MB = 600
 """What the serving process may take whatever is sent; 120 MB of it are Python and its libraries."""
@@ -75,7 +75,7 @@ def served(tmp_path: Path) -> Iterator[_Served]:
 
 def _data(path: Path) -> bytes:
     raw = path.read_bytes()
-    return raw[headers.split(raw)[0] :]
+    return raw[parsing.split(raw)[0] :]
 
 
 def _bomb(data: bytes) -> bytes:

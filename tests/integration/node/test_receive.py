@@ -41,6 +41,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.config.sections import ReceiveConfig
 from node.errors import PortBusy
 from node.events import EventLog
@@ -115,8 +116,8 @@ def test_every_acknowledged_object_is_in_journal_and_spool(
     paths = write_series(tmp_path / "in")
     assert _storescu(node.port, *map(str, paths)).returncode == 0
     rows = node.journal.instances_of(KEY)
-    assert {r.digest for r in rows} == {headers.read(p).digest for p in paths}
-    assert {headers.read(r.path).digest for r in rows} == {r.digest for r in rows}
+    assert {r.digest for r in rows} == {headers.read_instance(p).digest for p in paths}
+    assert {headers.read_instance(r.path).digest for r in rows} == {r.digest for r in rows}
     assert {r.calling_ae for r in rows} == {"STORESCU"}
     (ended,) = node.wait_for("AssociationEnded")
     assert (ended["stored"], ended["same"], ended["outcome"]) == (14, 0, "released")
@@ -420,7 +421,7 @@ def test_sender_that_leaves_in_the_middle_of_an_object_leaves_nothing(
     assert body is not None
     body = struct.pack("<HHII", 0, 0, 4, len(body)) + body
     raw = paths[1].read_bytes()
-    half = raw[headers.split(raw)[0] :][:200]
+    half = raw[parsing.split(raw)[0] :][:200]
 
     def pdata(control: int, fragment: bytes) -> bytes:
         item = struct.pack(">IBB", len(fragment) + 2, 1, control) + fragment
@@ -534,8 +535,8 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
     sent = re.findall(r"Sending file: (\S+)", said)[:acknowledged]
     assert slices_before_the_kill <= acknowledged < 200
     journal = Journal.open(state / "journal.sqlite", time.time)
-    kept = {headers.read(r.path).digest for r in journal.instances_of(KEY)}
-    assert {headers.read(Path(p)).digest for p in sent} <= kept
+    kept = {headers.read_instance(r.path).digest for r in journal.instances_of(KEY)}
+    assert {headers.read_instance(Path(p)).digest for p in sent} <= kept
     assert journal.series(KEY).instances == len(kept)
     journal.close()
 
@@ -545,7 +546,7 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
 
 def _data(path: Path) -> bytes:
     raw = path.read_bytes()
-    return raw[headers.split(raw)[0] :]
+    return raw[parsing.split(raw)[0] :]
 
 
 def _deflated(data: bytes) -> bytes:
@@ -662,7 +663,7 @@ def test_lost_file_comes_back_with_the_same_object(
     (row,) = node.journal.instances_of(KEY)
     row.path.unlink()
     assert _send(node.port, path) == [0]
-    assert headers.read(row.path).digest == row.digest
+    assert headers.read_instance(row.path).digest == row.digest
 
 
 def _renamed(path: Path, **changes: Any) -> Dataset:

@@ -21,6 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.config import sections as configuration
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
@@ -149,7 +150,7 @@ def _send(port: int, paths: list[Path]) -> None:
 
 
 def _facts(path: Path) -> InstanceFacts:
-    one = headers.read(path)
+    one = headers.read_instance(path)
     return InstanceFacts(
         one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
         one.transfer_syntax_uid, path, 1,
@@ -191,7 +192,7 @@ def test_busy_port_is_refused_before_anything_starts_and_frees_the_folder(node: 
 
 def _orphan(spool: Spool, path: Path) -> Path:
     raw = path.read_bytes()
-    at = headers.split(raw)[0]
+    at = parsing.split(raw)[0]
     return _kept(spool, raw[:at], raw[at:])
 
 
@@ -492,8 +493,8 @@ def test_tracker_and_selection_read_a_header_once_between_them(
     tracker, selection = loops[0].steps
     (path, *_) = write_series(tmp_path / "a")
     reads: list[Path] = []
-    read = headers.read
-    monkeypatch.setattr(headers, "read", lambda p: (reads.append(p), read(p))[1])
+    read = headers.read_instance
+    monkeypatch.setattr(headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
     assert tracker.read(path) == selection.read(path)  # type: ignore[attr-defined]
     assert reads == [path]
     journal.close()

@@ -77,7 +77,7 @@ def test_a_narrow_slab_leaves_psoas_and_roots_outside_and_that_is_no_refusal() -
 
 def test_what_was_not_looked_at_is_outside_even_where_the_image_goes_on() -> None:
     labels = anatomy()
-    seen = labels.looked_at.copy()
+    seen = labels.analysed_mask.copy()
     seen[:, :, 50:] = False  # the left psoas
     assert outside_view(Labels(labels.volume, seen), LEVEL) == {"pm"}
 
@@ -91,7 +91,9 @@ def test_a_structure_in_view_that_is_missing_is_refused(name: StructureId) -> No
 
 def test_a_mirrored_anatomy_is_refused_for_both_vessels() -> None:
     labels = anatomy()
-    mirrored = Labels(labels.volume.with_array(labels.volume.array[:, :, ::-1]), labels.looked_at)
+    mirrored = Labels(
+        labels.volume.with_array(labels.volume.array[:, :, ::-1]), labels.analysed_mask
+    )
     found = [f for f in findings(mirrored) if f.severity == "refusal"]
     assert {f.code for f in found} == {"orientation_unexpected"}
     assert {f.structure for f in found} == {"aa", "ivc"}
@@ -104,7 +106,9 @@ def test_an_anatomy_turned_upside_down_or_back_to_front_is_refused(
     axis: int, blamed: set[StructureId]
 ) -> None:
     labels = anatomy()
-    turned = Labels(labels.volume.with_array(np.flip(labels.volume.array, axis)), labels.looked_at)
+    turned = Labels(
+        labels.volume.with_array(np.flip(labels.volume.array, axis)), labels.analysed_mask
+    )
     found = [f for f in findings(turned) if f.code == "orientation_unexpected"]
     assert {f.structure for f in found} == blamed
     assert all(f.severity == "refusal" for f in found)
@@ -128,7 +132,7 @@ def test_a_volume_beyond_the_limits_is_told_with_its_millilitres() -> None:
     array = labels.volume.array.copy()
     array[array == BY_ID["ivd"].value] = 0
     array[24:26, 34:36, 34:36] = BY_ID["ivd"].value  # 8 voxels of 8 µl
-    found = findings(Labels(labels.volume.with_array(array), labels.looked_at))
+    found = findings(Labels(labels.volume.with_array(array), labels.analysed_mask))
     assert [(f.code, f.severity, f.structure) for f in found] == [
         ("volume_unexpected", "warning", "ivd")
     ]
@@ -144,7 +148,7 @@ def test_a_side_that_is_missing_is_named(name: StructureId, side: str, keeps: in
     )[..., 0]
     gone = (labels.volume.array == BY_ID[name].value) & (keeps * (x - CENTRE[0]) < 0)
     array = np.where(gone, 0, labels.volume.array).astype(np.uint8)
-    found = findings(Labels(labels.volume.with_array(array), labels.looked_at))
+    found = findings(Labels(labels.volume.with_array(array), labels.analysed_mask))
     assert [(f.code, f.severity, f.structure) for f in found] == [("side_missing", "warning", name)]
     assert f"{BY_ID[name].label}, {side} " in found[0].text
 
@@ -161,7 +165,7 @@ def test_a_slab_cuts_the_bodies_and_their_volume_is_not_judged() -> None:
 def test_tubes_may_leave_at_both_ends_and_a_body_may_not(towards: np.ndarray) -> None:
     """The window ends 22 mm above and below the disc: inside the bodies and all that runs along them."""
     whole = anatomy()
-    seen = np.zeros(whole.looked_at.shape, bool)
+    seen = np.zeros(whole.analysed_mask.shape, bool)
     seen[14:36] = True
     array = np.where(seen, whole.volume.array, 0).astype(np.uint8)
     volume = whole.volume.with_array(array)

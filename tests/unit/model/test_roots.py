@@ -205,7 +205,7 @@ def test_the_roots_logit_alone_decides_what_is_a_root_in_the_source(
     fine = np.where(patch.raw() > 2.5, 3.0, -3.0).astype(np.float32)
     scores = window.scores_of(patch, logits)
     labels = window.restore(source, place, patch, scores, fine)
-    seen = labels.looked_at
+    seen = labels.analysed_mask
     expected = np.where(source.array > 2.5, ROOTS, 4)
     wrong = (labels.volume.array != expected) & seen
     if place.offset is not None:

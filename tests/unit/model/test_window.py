@@ -126,7 +126,7 @@ def test_labels_turn_where_the_logits_cross_in_the_patient(
     labels = window.restore(volume, place, patch, window.scores_of(patch, logits))
     all_voxels = np.stack(np.meshgrid(*(np.arange(n) for n in array.shape), indexing="ij"), -1)
     expected = np.where(volume.to_patient(all_voxels)[..., 0] > crossing, 4, 0)
-    seen = labels.looked_at
+    seen = labels.analysed_mask
     assert seen[2:-2, 2:-2, 2:-2].all()
     np.testing.assert_array_equal(labels.volume.array[seen], expected[seen])
     assert not labels.volume.array[~seen].any()
@@ -160,8 +160,8 @@ def test_what_lies_outside_the_window_was_not_looked_at() -> None:
     logits = np.zeros((CHANNELS, *patch.values.shape), np.float32)
     logits[3] = 1.0
     labels = window.restore(volume, place, patch, window.scores_of(patch, logits))
-    assert not labels.looked_at[:, :80].any()
-    assert labels.looked_at[:, 80:].all()
+    assert not labels.analysed_mask[:, :80].any()
+    assert labels.analysed_mask[:, 80:].all()
     assert not labels.volume.array[:, :80].any()
     assert (labels.volume.array[:, 80:] == 3).all()
 
@@ -216,7 +216,7 @@ def test_labels_come_back_to_the_same_place_in_the_patient(
     model = bundle.load(oracle.write_bundle(tmp_path_factory.mktemp("oracle")))
     found = segment(source, model)
     assert isinstance(found, Segmentation)
-    assert found.labels.looked_at.all()
+    assert found.labels.analysed_mask.all()
     reference = SOURCES[name](canonical(truth))
     np.testing.assert_allclose(found.labels.volume.affine, source.affine)
     np.testing.assert_array_equal(found.labels.volume.array, reference.array)
@@ -234,7 +234,7 @@ def test_a_resampled_source_differs_only_next_to_a_border(
     found = segment(tilted, model)
     assert isinstance(found, Segmentation)
     reference = rotated(Volume(truth, affine), 25.0).oriented(SAGITTAL).array
-    seen = found.labels.looked_at
+    seen = found.labels.analysed_mask
     wrong = np.argwhere((found.labels.volume.array != reference) & seen)
     assert seen.mean() > 0.95
     assert len(wrong) < 0.04 * seen.sum()

@@ -17,11 +17,11 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from dicomseg.encode.rejection_note import Because, Rejection, encode
+from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
 
 WHEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CLASSES = (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage, Comprehensive3DSRStorage)
-CAUSES: tuple[Because, ...] = ("corrected_identity", "newer_input")
+CAUSES: tuple[RejectionReason, ...] = ("corrected_identity", "newer_input")
 
 
 def _object(number: int, sop_class: str, changes: dict[str, Any]) -> Dataset:
@@ -41,7 +41,7 @@ def _object(number: int, sop_class: str, changes: dict[str, Any]) -> Dataset:
     return ds
 
 
-def _rejection(because: Because = "corrected_identity", **changes: Any) -> Rejection:
+def _rejection(because: RejectionReason = "corrected_identity", **changes: Any) -> Rejection:
     return Rejection("r1", because, [_object(n, c, changes) for n, c in enumerate(CLASSES)])
 
 
@@ -49,7 +49,7 @@ def _rejection(because: Because = "corrected_identity", **changes: Any) -> Rejec
     ("because", "code"), [("corrected_identity", "113038"), ("newer_input", "113001")]
 )
 def test_note_rejects_every_object_under_the_identity_it_was_sent_with(
-    because: Because, code: str
+    because: RejectionReason, code: str
 ) -> None:
     ds = dcmread(BytesIO(encode(_rejection(because), WHEN)))
     assert (ds.SOPClassUID, ds.Modality) == (KeyObjectSelectionDocumentStorage, "KO")
@@ -95,7 +95,9 @@ def test_same_objects_and_reason_are_the_same_note_and_others_are_another() -> N
         {"PatientName": "", "PatientID": "", "PatientBirthDate": "", "PatientSex": ""},
     ],
 )
-def test_dciodvfy_finds_no_error(tmp_path: Path, because: Because, changes: dict[str, Any]) -> None:
+def test_dciodvfy_finds_no_error(
+    tmp_path: Path, because: RejectionReason, changes: dict[str, Any]
+) -> None:
     file = tmp_path / "rejection.dcm"
     file.write_bytes(encode(_rejection(because, **changes), WHEN))
     done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ from pydicom.uid import (
 from pydicom.valuerep import PersonName
 
 from dicomseg.encode import measurements_sr, midplane_image
-from dicomseg.encode.context import Run
+from dicomseg.encode.context import EncodeInput
 from dicomseg.encode.rehearsal import HeadersRefused, rehearse
 from dicomseg.encode.result_folder import build_result
 from dicomseg.encode.sanitise import (
@@ -45,10 +45,10 @@ from dicomseg.encode.sanitise import (
     IDENTITY,
     PATIENT_EMPTY,
     STUDY_EMPTY,
-    clean,
-    headers_of,
+    headers_from,
+    sanitised_headers,
 )
-from dicomseg.encode.uids import Identity, uid_of
+from dicomseg.encode.uids import Identity, make_uid
 from dicomseg.result import Measurement, Refusal
 
 Change = Callable[[Dataset], None]
@@ -381,7 +381,7 @@ def test_what_the_first_slice_lacks_of_the_patient_another_gives(studio: Any, ab
     for ds in datasets:
         ds.PatientID, ds.PatientName, ds.PatientBirthDate = "7", "Doe^Jane", "19500101"
     setattr(datasets[0], absent, "")
-    headers = clean(studio.source(datasets))
+    headers = sanitised_headers(studio.source(datasets))
     assert headers.patient_id == "7"
     assert str(headers.identity[absent].value) in {"7", "Doe^Jane", "19500101"}
 
@@ -484,7 +484,7 @@ def test_an_absent_frame_of_reference_is_made_from_the_series(
 
     files = studio.encode(changed(studio, change))
     made = {ds.FrameOfReferenceUID for ds in read(files).values() if "FrameOfReferenceUID" in ds}
-    assert made == {uid_of("frame of reference", "1.2.3.4")}
+    assert made == {make_uid("frame of reference", "1.2.3.4")}
     told = json.loads(files["result.json"])
     assert made == {told["source"]["frame_of_reference"]}
     assert "frame_of_reference_made" in warnings_of(files)
@@ -684,7 +684,9 @@ def test_the_picture_keeps_its_greys_whatever_the_slope(studio: Any, slope: floa
     source = replace(plan.source, volume=scaled)
     measured = studio.measured
     result = build_result(source, plan.headers, studio.found, measured, plan.key, plan.created, {})
-    run = Run(result, source, studio.found, plan.key, plan.headers, plan.identity, plan.created)
+    run = EncodeInput(
+        result, source, studio.found, plan.key, plan.headers, plan.identity, plan.created
+    )
     ds = midplane_image.encode(run)
     assert len(np.unique(np.frombuffer(ds.PixelData, np.uint16))) > 400
     assert float(ds.WindowWidth) > 300
@@ -852,7 +854,7 @@ def test_the_encoding_of_the_source_does_not_matter(studio: Any, syntax: str) ->
         out = BytesIO()
         ds.save_as(out, enforce_file_format=True)
         out.seek(0)
-        held.append(headers_of(pydicom.dcmread(out)))
+        held.append(headers_from(pydicom.dcmread(out)))
     first, other = (h.identity for h in held)
     assert [e for e in first] == [e for e in other]  # noqa: C416 - elements, not tags
     assert held[0].character_set == held[1].character_set

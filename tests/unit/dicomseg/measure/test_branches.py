@@ -6,7 +6,7 @@ import pytest
 from shapely.geometry import LineString, Point, Polygon
 from shapely.ops import unary_union
 
-from dicomseg.measure.branches import limb_mm, surplus
+from dicomseg.measure.branches import surplus_branches, widest_branch_mm
 from dicomseg.measure.measure import measure
 
 
@@ -23,24 +23,24 @@ def joined(*shapes: Polygon, bridge_mm: float) -> Polygon:
 @pytest.mark.parametrize("bridge_mm", [1.0, 3.0])
 def test_of_two_joined_limbs_the_wider_one(bridge_mm: float) -> None:
     both = joined(disc(0.0, 7.0), disc(18.0, 5.0), bridge_mm=bridge_mm)
-    assert limb_mm(both) == pytest.approx(14.0, abs=0.8)
+    assert widest_branch_mm(both) == pytest.approx(14.0, abs=0.8)
 
 
 def test_a_tube_with_a_thin_tongue_is_the_tube() -> None:
     tongue = LineString([(0.0, 0.0), (14.0, 0.0)]).buffer(1.8, cap_style="flat")
-    assert limb_mm(unary_union([disc(0.0, 5.5), tongue])) == pytest.approx(11.0, abs=1.0)
+    assert widest_branch_mm(unary_union([disc(0.0, 5.5), tongue])) == pytest.approx(11.0, abs=1.0)
 
 
 def test_a_disc_and_a_flat_vein_stay_what_they_are() -> None:
-    assert limb_mm(disc(0.0, 6.0)) == pytest.approx(12.0, abs=0.05)
+    assert widest_branch_mm(disc(0.0, 6.0)) == pytest.approx(12.0, abs=0.05)
     flat = LineString([(-9.0, 0.0), (9.0, 0.0)]).buffer(3.0)
-    assert limb_mm(flat) == pytest.approx(24.0, abs=0.1)
+    assert widest_branch_mm(flat) == pytest.approx(24.0, abs=0.1)
 
 
 def test_the_thinnest_of_three_is_no_limb() -> None:
     flat = LineString([(0.0, 0.0), (20.0, 0.0)]).buffer(2.0)  # the largest by area
-    assert surplus([flat, disc(0.0, 4.5), disc(30.0, 4.0)]) == [0]
-    assert surplus([disc(0.0, 4.5), disc(30.0, 4.0)]) == []
+    assert surplus_branches([flat, disc(0.0, 4.5), disc(30.0, 4.0)]) == [0]
+    assert surplus_branches([disc(0.0, 4.5), disc(30.0, 4.0)]) == []
 
 
 def test_veins_that_have_just_joined_are_measured_across_both_with_the_wider_limb_in_the_range(

@@ -9,8 +9,8 @@ from shapely.geometry import Polygon
 from dicomseg.measure import contours, lengths
 from dicomseg.measure.contours import outlines
 from dicomseg.measure.midplane import plane_at
-from dicomseg.measure.plane import Raster, ab_of, lps_of, moved
-from dicomseg.measure.score_field import Field
+from dicomseg.measure.plane import Raster, move_plane, to_lps, to_plane
+from dicomseg.measure.score_field import ScoreField
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
 from dicomseg.volume import Volume
@@ -20,8 +20,8 @@ FLAT = plane_at(np.zeros(3), np.array([0.0, 0.0, 1.0]))
 
 
 def drawn(seg, structures=("aa", "ivc", "pm"), plane=FLAT):
-    corners = lps_of(plane, RASTER.corners_ab)
-    return outlines(Field.around(seg, corners, 5.0), plane, RASTER, structures)
+    corners = to_lps(plane, RASTER.corners_ab)
+    return outlines(ScoreField.around(seg, corners, 5.0), plane, RASTER, structures)
 
 
 def flat(shapes, **more):
@@ -36,7 +36,7 @@ def test_an_outline_covers_the_true_ellipse(shapes):
         for section, true in zip(found.sections[name], truth, strict=True):
             assert section.polygon.hausdorff_distance(true) < 0.06
             assert section.polygon.area == pytest.approx(true.area, rel=0.005)
-            assert not section.is_cut
+            assert not section.is_truncated
 
 
 def test_touching_structures_share_their_outline(shapes):
@@ -102,7 +102,7 @@ def test_a_small_vessel_section_that_the_image_cuts_stays(shapes):
     pose = shapes.pose(low_mm=(-12.0, -48.0, -8.0), high_mm=(62.0, 44.0, 8.0))
     tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-11.5, -30.0, 0.0), (2.4, 2.4)))}  # fmt: skip
     found = drawn(shapes.segmentation(tubes, pose), ("aa",))
-    assert [s.is_cut for s in found.sections["aa"]] == [False, True]
+    assert [s.is_truncated for s in found.sections["aa"]] == [False, True]
     assert found.pieces == ()
 
 
@@ -120,23 +120,23 @@ def test_a_section_at_the_end_of_the_image_is_cut(shapes):
     pose = shapes.pose(low_mm=(-62.0, -48.0, -8.0), high_mm=(36.0, 44.0, 8.0))
     found = drawn(shapes.segmentation(shapes.spine(), pose))
     left, right = sorted(found.sections["pm"], key=lambda s: -s.centre_ab[0])
-    assert left.is_cut
-    assert np.all(left.cut_ab[:, 0] > 34.0)
-    assert not right.is_cut
+    assert left.is_truncated
+    assert np.all(left.truncation_ab[:, 0] > 34.0)
+    assert not right.is_truncated
 
 
 def test_a_section_where_nobody_looked_is_cut(shapes):
     seg = shapes.segmentation(shapes.spine(), flat(shapes))
-    looked = seg.labels.looked_at.copy()
+    looked = seg.labels.analysed_mask.copy()
     x = seg.labels.volume.to_patient(np.stack(np.indices(looked.shape), axis=-1))[..., 0]
     looked[x < -40.0] = False
-    seg = replace(seg, labels=replace(seg.labels, looked_at=looked))
-    cut = [s.is_cut for s in sorted(drawn(seg).sections["pm"], key=lambda s: s.centre_ab[0])]
+    seg = replace(seg, labels=replace(seg.labels, analysed_mask=looked))
+    cut = [s.is_truncated for s in sorted(drawn(seg).sections["pm"], key=lambda s: s.centre_ab[0])]
     assert cut == [True, False]
 
 
 def test_a_moved_plane_keeps_its_axes_square(shapes):
-    plane = moved(FLAT, 3.0, 5.0, -4.0)
+    plane = move_plane(FLAT, 3.0, 5.0, -4.0)
     axes = np.array([plane.e_left, plane.e_back, plane.normal])
     assert np.allclose(axes @ axes.T, np.eye(3))
     assert np.allclose(np.cross(axes[2], axes[0]), axes[1])
@@ -144,9 +144,9 @@ def test_a_moved_plane_keeps_its_axes_square(shapes):
 
 
 def test_in_plane_points_go_to_the_patient_and_back():
-    plane = moved(FLAT, 3.0, 5.0, -4.0)
+    plane = move_plane(FLAT, 3.0, 5.0, -4.0)
     points = np.array([[1.0, 2.0], [-30.0, 7.5]])
-    assert np.allclose(ab_of(plane, lps_of(plane, points)), points)
+    assert np.allclose(to_plane(plane, to_lps(plane, points)), points)
 
 
 def test_lengths_of_a_known_polygon():

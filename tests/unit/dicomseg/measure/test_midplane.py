@@ -40,14 +40,14 @@ def lying(shapes, seed, **more):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_plane_is_found_in_any_pose(shapes, seed):
     pose = lying(shapes, seed)
-    angle, offset = error(midplane.find(shapes.segmentation({}, pose)), pose)
+    angle, offset = error(midplane.find_midplane(shapes.segmentation({}, pose)), pose)
     assert angle < 0.1
     assert offset < 0.02
 
 
 def test_the_axes_of_the_plane_are_the_patients(shapes):
     pose = lying(shapes, 7)
-    found = midplane.find(shapes.segmentation({}, pose))
+    found = midplane.find_midplane(shapes.segmentation({}, pose))
     assert isinstance(found, MidPlane)
     left, back, normal = (
         np.array(v) for v in (found.plane.e_left, found.plane.e_back, found.plane.normal)
@@ -61,13 +61,13 @@ def test_the_axes_of_the_plane_are_the_patients(shapes):
 
 def test_half_resolution_scores_give_the_same_plane(shapes):
     pose = lying(shapes, 2, spacing_mm=(1.6, 1.6, 1.6))
-    angle, offset = error(midplane.find(shapes.segmentation({}, pose, tau_mm=0.8)), pose)
+    angle, offset = error(midplane.find_midplane(shapes.segmentation({}, pose, tau_mm=0.8)), pose)
     assert angle < 0.1
     assert offset < 0.02
 
 
 def test_the_wedge_of_the_disc_is_known(shapes):
-    found = midplane.find(shapes.segmentation({}, lying(shapes, 1)))
+    found = midplane.find_midplane(shapes.segmentation({}, lying(shapes, 1)))
     assert isinstance(found, MidPlane)
     assert found.wedge_deg == pytest.approx(8.0, abs=0.2)
 
@@ -107,7 +107,7 @@ def slipped(logits, local):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_defects_of_the_disc_hardly_move_the_plane(shapes, change, seed):
     pose = lying(shapes, seed)
-    angle, offset = error(midplane.find(changed(shapes, pose, change)), pose)
+    angle, offset = error(midplane.find_midplane(changed(shapes, pose, change)), pose)
     assert angle < 0.5
     assert offset < 0.15
 
@@ -116,7 +116,7 @@ def test_a_missing_bone_is_refused_by_name(shapes):
     def without_l5(logits, local):
         logits[3] = -10.0
 
-    found = midplane.find(changed(shapes, lying(shapes, 0), without_l5))
+    found = midplane.find_midplane(changed(shapes, lying(shapes, 0), without_l5))
     assert found == Refusal(
         "plane_undetermined", "disc plane not determined: L5 vertebral body not found"
     )
@@ -126,7 +126,7 @@ def test_a_small_face_is_refused_with_its_area(shapes):
     def sliver(logits, local):
         logits[2] = np.where(np.abs(local[..., 0]) < 1.5, logits[2], -10.0)
 
-    found = midplane.find(changed(shapes, lying(shapes, 0), sliver))
+    found = midplane.find_midplane(changed(shapes, lying(shapes, 0), sliver))
     assert isinstance(found, Refusal)
     assert found.code == "plane_undetermined"
     assert "mm² of the disc face" in found.text
@@ -136,7 +136,7 @@ def test_bodies_that_changed_places_are_refused(shapes):
     def upside_down(logits, local):
         logits[[1, 3]] = logits[[3, 1]]
 
-    found = midplane.find(changed(shapes, lying(shapes, 0), upside_down))
+    found = midplane.find_midplane(changed(shapes, lying(shapes, 0), upside_down))
     assert isinstance(found, Refusal)
     assert found.code == "orientation_unexpected"
 
@@ -157,6 +157,6 @@ def test_a_disc_whose_shape_contradicts_its_faces_is_refused(shapes):
         "ivd"
     ].value
     seg = replace(seg, labels=replace(seg.labels, volume=volume.with_array(labels)))
-    found = midplane.find(seg)
+    found = midplane.find_midplane(seg)
     assert isinstance(found, Refusal)
     assert "two methods differ" in found.text

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from dicomseg.errors import Unreadable
-from dicomseg.read.header import PREDICATES, Instance, distortion_rank, from_dataset, read, split
+from dicomseg.read.header import instance_from_dataset, read_instance
+from dicomseg.read.instance import Instance
+from dicomseg.read.parsing import split
+from dicomseg.read.predicates import PREDICATES, distortion_rank
 
 SPACE = Instance(
     Path("x.dcm"),
@@ -41,7 +44,7 @@ def answer(name, **changes):
 
 def test_every_attribute_of_a_classic_object_arrives(scan, save):
     path = save([scan.dataset(3)])[0]
-    found = read(path)
+    found = read_instance(path)
     assert found.sop_instance_uid == "1.2.3.4.4"
     assert (found.study_uid, found.series_uid) == ("1.2.3", "1.2.3.4")
     assert found.instance_number == 4
@@ -65,7 +68,7 @@ def test_the_digest_covers_the_data_set_and_not_the_file_meta_group(scan, tmp_pa
     bare.write_bytes(second.read_bytes()[offset:])
     expected = hashlib.sha256(bare.read_bytes()).hexdigest()
     assert first.read_bytes() != second.read_bytes()
-    assert {read(p).digest for p in (first, second, bare)} == {expected}
+    assert {read_instance(p).digest for p in (first, second, bare)} == {expected}
 
 
 def test_a_data_set_without_preamble_is_read(scan, tmp_path):
@@ -73,7 +76,7 @@ def test_a_data_set_without_preamble_is_read(scan, tmp_path):
     ds = scan.dataset(0)
     del ds.file_meta
     ds.save_as(path, implicit_vr=True, little_endian=True)
-    assert read(path).rows == 6
+    assert read_instance(path).rows == 6
 
 
 @pytest.mark.parametrize("keep", [0, 3, 131, 140, 300, 700, -7])
@@ -81,7 +84,7 @@ def test_a_truncated_object_is_unreadable_with_a_remedy(scan, save, keep):
     path = save([scan.dataset(0)])[0]
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(Unreadable, match=r"again|leave it out"):
-        read(path)
+        read_instance(path)
 
 
 @pytest.mark.parametrize("raw", [b"", b"no dicom at all" * 50, b"\0" * 500, b"PK\x03\x04" * 99])
@@ -89,12 +92,12 @@ def test_something_else_is_unreadable(tmp_path, raw):
     path = tmp_path / "letter.txt"
     path.write_bytes(raw)
     with pytest.raises(Unreadable, match=r"letter\.txt"):
-        read(path)
+        read_instance(path)
 
 
 def test_a_missing_file_is_unreadable(tmp_path):
     with pytest.raises(Unreadable, match="check path"):
-        read(tmp_path / "nothing.dcm")
+        read_instance(tmp_path / "nothing.dcm")
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns while the test builds the bad value
@@ -103,7 +106,7 @@ def test_a_uid_that_is_none_is_unreadable(scan, uid):
     ds = scan.dataset(0)
     ds.SeriesInstanceUID = uid
     with pytest.raises(Unreadable, match="series uid"):
-        from_dataset(ds, Path("x.dcm"), "")
+        instance_from_dataset(ds, Path("x.dcm"), "")
 
 
 def test_hostile_values_are_none(scan):
@@ -113,7 +116,7 @@ def test_hostile_values_are_none(scan):
     with pydicom.config.disable_value_validation():
         ds.SeriesDescription = "a\x1b[31mb\nc" + "x" * 5000
     del ds.ImagePositionPatient
-    found = from_dataset(ds, Path("x.dcm"), "")
+    found = instance_from_dataset(ds, Path("x.dcm"), "")
     assert found.spacing_mm is None
     assert found.position_lps is None
     assert found.frames == 1
@@ -134,11 +137,11 @@ def test_any_damage_is_read_or_refused(scan, tmp_path, damage, share):
     raw[start : start + len(damage)] = damage
     path.write_bytes(bytes(raw))
     with suppress(Unreadable):
-        read(path)
+        read_instance(path)
 
 
 def test_enhanced_mr_is_read_from_its_functional_groups(scan):
-    found = from_dataset(scan.enhanced(), Path("x.dcm"), "")
+    found = instance_from_dataset(scan.enhanced(), Path("x.dcm"), "")
     assert found.frames == 14
     assert found.frame_positions_lps[0] == pytest.approx(scan.position(13))
     assert found.spacing_mm == (0.7, 0.6)
@@ -340,7 +343,7 @@ def _recorded(header):
                 )
             except ValueError:
                 continue  # the collection holds "None" where a header told nothing
-    return from_dataset(ds, Path("row"), "")
+    return instance_from_dataset(ds, Path("row"), "")
 
 
 @pytest.mark.shared
@@ -371,7 +374,7 @@ def test_every_real_file_is_read_or_refused(shared):
     unreadable = set()
     for path in sorted((shared / "data/dicom").glob("*/*")):
         try:
-            assert read(path).series_uid
+            assert read_instance(path).series_uid
         except Unreadable:
             unreadable.add(path.parent.name)
     assert unreadable == {"siemens-ct-empty-uids"}
@@ -381,4 +384,4 @@ def test_every_real_file_is_read_or_refused(shared):
 def test_no_real_distractor_is_taken_for_t2_space(shared):
     for path in sorted((shared / "data/dicom").glob("*/*")):
         if path.parent.name != "siemens-ct-empty-uids":
-            assert PREDICATES["is_t2_space"](read(path)).value != "yes", path
+            assert PREDICATES["is_t2_space"](read_instance(path)).value != "yes", path

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from dicomseg.errors import Unreadable
 from dicomseg.read import parsing
-from dicomseg.read.header import MediaDirectory, from_dataset, read
+from dicomseg.read.header import MediaDirectory, instance_from_dataset, read_instance
 
 MB = 1 << 20
 
@@ -68,7 +68,7 @@ def peak_mb(path):
     tracemalloc.start()
     try:
         with suppress(Unreadable):
-            read(path)
+            read_instance(path)
         return tracemalloc.get_traced_memory()[1] / MB
     finally:
         tracemalloc.stop()
@@ -80,13 +80,13 @@ def test_a_deflated_object_that_is_cut_off_is_unreadable(scan, stored, share):
     data = deflated(encoded(ds))
     path = stored(part10(ds, data[: int(len(data) * share)], DeflatedExplicitVRLittleEndian))
     with pytest.raises(Unreadable, match="cut off"):
-        read(path)
+        read_instance(path)
 
 
 def test_a_deflated_object_that_is_whole_is_read(scan, stored):
     ds = scan.dataset(0)
-    found = read(stored(part10(ds, deflated(encoded(ds)), DeflatedExplicitVRLittleEndian)))
-    plain = read(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian)))
+    found = read_instance(stored(part10(ds, deflated(encoded(ds)), DeflatedExplicitVRLittleEndian)))
+    plain = read_instance(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian)))
     assert (found.rows, found.position_lps) == (plain.rows, plain.position_lps)
     assert found.has_pixels
 
@@ -95,7 +95,7 @@ def test_a_deflated_object_with_too_few_pixels_is_unreadable(scan, stored):
     ds = scan.dataset(0)
     ds.PixelData = ds.PixelData[:20]
     with pytest.raises(Unreadable, match="truncated, 20 of 60 bytes"):
-        read(stored(part10(ds, deflated(encoded(ds)), DeflatedExplicitVRLittleEndian)))
+        read_instance(stored(part10(ds, deflated(encoded(ds)), DeflatedExplicitVRLittleEndian)))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 5])
@@ -110,7 +110,9 @@ def test_a_binary_number_of_a_wrong_length_is_read_or_refused(scan, stored, keyw
     at = raw.find(struct.pack("<HH2s", tag.group, tag.element, b"US"))
     data = raw[: at + 6] + struct.pack("<H", length) + b"\1" * length + raw[at + 10 :]
     with suppress(Unreadable):
-        assert read(stored(part10(ds, data, ExplicitVRLittleEndian))).series_uid == "1.2.3.4"
+        assert (
+            read_instance(stored(part10(ds, data, ExplicitVRLittleEndian))).series_uid == "1.2.3.4"
+        )
 
 
 def test_a_value_that_cannot_be_converted_costs_itself_only(scan):
@@ -119,7 +121,7 @@ def test_a_value_that_cannot_be_converted_costs_itself_only(scan):
         warnings.simplefilter("ignore")
         ds.add_new("EchoTime", "FD", 1.0)
         ds["EchoTime"]._value = b"\1\2\3"
-    assert from_dataset(ds, None, "").rows == 6
+    assert instance_from_dataset(ds, None, "").rows == 6
 
 
 def nested(depth):
@@ -174,7 +176,7 @@ def test_a_bomb_is_refused_without_being_inflated(scan, stored, monkeypatch):
     path = stored(raw)
     assert len(raw) < 2 * MB
     with pytest.raises(Unreadable, match="deflated data set of more than 256 MiB"):
-        read(path)
+        read_instance(path)
     monkeypatch.setattr(parsing, "INFLATED_LIMIT", 32 * MB)
     assert peak_mb(path) < 34
 
@@ -184,7 +186,7 @@ def test_pixels_are_not_held(scan, stored):
     ds.Rows, ds.Columns = 4096, 4096
     ds.PixelData = bytes(32 * MB)
     path = stored(part10(ds, encoded(ds), ExplicitVRLittleEndian))
-    assert read(path).has_pixels
+    assert read_instance(path).has_pixels
     assert peak_mb(path) < 4
 
 
@@ -194,16 +196,16 @@ def test_encapsulated_pixels_that_are_cut_off_are_unreadable(scan, stored, tmp_p
     ds.compress(RLELossless, generate_instance_uid=False)
     path = tmp_path / "rle.dcm"
     ds.save_as(path, enforce_file_format=True)
-    assert read(path).has_pixels
+    assert read_instance(path).has_pixels
     with pytest.raises(Unreadable, match="pixel data is cut off"):
-        read(stored(path.read_bytes()[:-cut]))
+        read_instance(stored(path.read_bytes()[:-cut]))
 
 
 def test_equal_pixels_have_equal_digests(scan, stored):
     a, b, c = scan.dataset(0), scan.dataset(5), scan.dataset(5)
     b.PixelData = a.PixelData
     first, second, third = (
-        read(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian))) for ds in (a, b, c)
+        read_instance(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian))) for ds in (a, b, c)
     )
     assert first.pixel_digest == second.pixel_digest != third.pixel_digest
     assert first.digest != second.digest
@@ -225,7 +227,7 @@ def test_a_missing_transfer_syntax_is_guessed_from_the_bytes(scan, stored, name)
     meta.MediaStorageSOPClassUID = ds.SOPClassUID
     forms = [data, b"\0" * 128 + b"DICM" + encoded(meta) + data, part10(ds, data, syntax)]
     for raw in forms:
-        found = read(stored(raw))
+        found = read_instance(stored(raw))
         assert (found.rows, found.instance_number) == (6, 4)
         assert found.position_lps == pytest.approx((-10.0, -20.0, -27.3))
 
@@ -234,7 +236,9 @@ def test_file_meta_information_in_implicit_vr_is_read(scan, stored):
     ds = scan.dataset(0)
     meta = Dataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = ds.SOPClassUID, ExplicitVRLittleEndian
-    found = read(stored(b"\0" * 128 + b"DICM" + encoded(meta, implicit=True) + encoded(ds)))
+    found = read_instance(
+        stored(b"\0" * 128 + b"DICM" + encoded(meta, implicit=True) + encoded(ds))
+    )
     assert found.transfer_syntax_uid == ExplicitVRLittleEndian
 
 
@@ -244,7 +248,7 @@ def test_a_table_of_contents_is_named_as_such(scan, stored):
     ds.FileSetID = "CD"
     ds.DirectoryRecordSequence = []
     with pytest.raises(MediaDirectory, match="a DICOMDIR"):
-        read(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian)))
+        read_instance(stored(part10(ds, encoded(ds), ExplicitVRLittleEndian)))
 
 
 def test_an_archive_is_to_be_unpacked(stored):
@@ -252,7 +256,7 @@ def test_an_archive_is_to_be_unpacked(stored):
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("IM1", bytes(5000))
     with pytest.raises(Unreadable, match=r"a ZIP archive; unpack it first"):
-        read(stored(out.getvalue()))
+        read_instance(stored(out.getvalue()))
 
 
 def test_another_fault_of_the_parser_is_the_files_fault(scan, stored, monkeypatch):
@@ -264,4 +268,4 @@ def test_another_fault_of_the_parser_is_the_files_fault(scan, stored, monkeypatc
 
     monkeypatch.setattr(parsing, "read_dataset", fail)
     with pytest.raises(Unreadable, match="RuntimeError"):
-        read(path)
+        read_instance(path)

@@ -20,15 +20,15 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from dicomseg.errors import SeriesRefused, Unreadable
 from dicomseg.read import pixels
-from dicomseg.read.header import read
-from dicomseg.read.pixels import load
+from dicomseg.read.header import read_instance
+from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid, assemble
 
 
 def loaded(paths):
-    grid = assemble([read(p) for p in paths])
+    grid = assemble([read_instance(p) for p in paths])
     assert isinstance(grid, Grid), grid
-    return load(grid)
+    return read_source(grid)
 
 
 def truth_at(scan, lps):
@@ -185,11 +185,11 @@ def test_colours_are_refused(scan, save):
 
 def test_pixels_lost_after_receiving_are_refused(scan, save):
     paths = save(scan.datasets())
-    grid = assemble([read(p) for p in paths])
+    grid = assemble([read_instance(p) for p in paths])
     assert isinstance(grid, Grid)
     paths[3].write_bytes(paths[3].read_bytes()[:-40])
     with pytest.raises(SeriesRefused, match=r"0003\.dcm: pixels cannot be decoded"):
-        load(grid)
+        read_source(grid)
 
 
 def inverted(plane, bits, signed):
@@ -414,10 +414,10 @@ def test_whatever_a_decoder_raises_is_the_objects_fault(scan, save, monkeypatch,
 
 @pytest.mark.parametrize("big", [(128, 2048, 2048), (100_000, 512, 512), (12, 65535, 65535)])
 def test_more_voxels_than_a_series_has_are_refused_before_decoding(scan, save, big):
-    grid = assemble([read(p) for p in save(scan.datasets())])
+    grid = assemble([read_instance(p) for p in save(scan.datasets())])
     assert isinstance(grid, Grid)
     with pytest.raises(SeriesRefused, match="more than any MR series has"):
-        load(replace(grid, shape=big))
+        read_source(replace(grid, shape=big))
 
 
 def test_decoding_takes_little_more_memory_than_the_volume(scan, save):
@@ -430,11 +430,11 @@ def test_decoding_takes_little_more_memory_than_the_volume(scan, save):
         ds.compress(RLELossless, generate_instance_uid=False)
         datasets.append(ds)
     paths = save(datasets)
-    grid = assemble([read(p) for p in paths])
+    grid = assemble([read_instance(p) for p in paths])
     assert isinstance(grid, Grid)
-    load(grid)  # libraries and tables
+    read_source(grid)  # libraries and tables
     tracemalloc.start()
-    volume = load(grid).volume
+    volume = read_source(grid).volume
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.4 * volume.array.nbytes
@@ -446,11 +446,11 @@ def test_every_real_grid_decodes(shared):
     for folder in sorted((shared / "data/dicom").glob("*/")):
         for path in sorted(folder.glob("*"))[:1]:
             try:
-                grid = assemble([read(path)])
+                grid = assemble([read_instance(path)])
             except Unreadable:
                 continue
             if isinstance(grid, Grid):
-                assert load(grid).volume.shape == grid.shape
+                assert read_source(grid).volume.shape == grid.shape
                 decoded.add(folder.name)
     assert {
         "siemens-epi-jpeg",
@@ -464,10 +464,11 @@ def test_every_real_grid_decodes(shared):
 def test_one_object_decodes_equally_from_five_transfer_syntaxes(shared):
     folders = sorted((shared / "data/dicom").glob("pydicom-emri-small*"))
     assert len(folders) == 5
-    instances = [read(folder / "IM0001.dcm") for folder in folders]
+    instances = [read_instance(folder / "IM0001.dcm") for folder in folders]
     shape, order = (10, 64, 64), tuple(range(10))
     arrays = [
-        load(Grid((i,), np.eye(4), shape, "axial", "", order)).volume.array for i in instances
+        read_source(Grid((i,), np.eye(4), shape, "axial", "", order)).volume.array
+        for i in instances
     ]
     for array in arrays:
         assert array.shape == (10, 64, 64)
@@ -522,9 +523,9 @@ def test_a_full_series_decodes_within_seconds(scan, tmp_path):
         ds.PixelData = plane
         paths.append(tmp_path / f"{n}.dcm")
         ds.save_as(paths[-1], enforce_file_format=True)
-    grid = assemble([read(p) for p in paths])
+    grid = assemble([read_instance(p) for p in paths])
     assert isinstance(grid, Grid)
     start = time.process_time()
-    assert load(grid).volume.shape == big.shape
+    assert read_source(grid).volume.shape == big.shape
     assert time.process_time() - start < 2.0
     shutil.rmtree(tmp_path)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dicomseg.read.header import Instance
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.instance import Instance
 from dicomseg.read.rules import DEFAULT_RULES, Rule, could_accept, judge
-from dicomseg.read.series import Gaps, assemble
+from dicomseg.read.series import assemble
 
 SPACE = Instance(
     path=Path("x.dcm"),
@@ -146,7 +147,9 @@ def test_header_alone_can_only_rule_out() -> None:
 
 def test_gaps_value_is_passed_on() -> None:
     verdict = judge(
-        [SPACE], Gaps("two-echoes", "echo times from 20 to 90 ms in one series"), DEFAULT_RULES
+        [SPACE],
+        GeometryProblem("two-echoes", "echo times from 20 to 90 ms in one series"),
+        DEFAULT_RULES,
     )
     assert verdict.reasons == ("no usable volume: echo times from 20 to 90 ms in one series",)
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from dicomseg.errors import Unreadable
-from dicomseg.read.header import from_dataset, read
-from dicomseg.read.series import Gaps, Grid, assemble, expected_count, same_geometry, too_small
+from dicomseg.read.geometry_problem import GeometryProblem
+from dicomseg.read.header import instance_from_dataset, read_instance
+from dicomseg.read.series import Grid, assemble, expected_count, same_geometry, too_small
 
 
 def instances(scan):
-    return [from_dataset(ds, Path(f"{n}.dcm"), "") for n, ds in enumerate(scan.datasets())]
+    return [instance_from_dataset(ds, Path(f"{n}.dcm"), "") for n, ds in enumerate(scan.datasets())]
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_orientation_is_named(scan, name, orientation):
 
 def test_missing_slices_are_named_with_place_and_neighbours(scan, whole):
     found = assemble([i for n, i in enumerate(whole) if n not in {5, 6, 10}])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "missing-slices"
     assert found.text.startswith("3 slices are missing of 14: slice 6 at (-10.0, -20.0, -25.5) mm")
     assert "between instance 5 and instance 8" in found.text
@@ -195,7 +196,7 @@ CASES = {
 def test_a_flaw_is_named(whole, case):
     change, code, text = CASES[case]
     found = assemble(change(whole))
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == code
     assert re.search(text, found.text), found.text
 
@@ -269,7 +270,7 @@ def test_real_series_become_a_grid_or_a_named_gap(shared):
     found = {}
     for folder in sorted((shared / "data/dicom").glob("*/")):
         try:
-            grid = assemble([read(p) for p in sorted(folder.glob("*"))])
+            grid = assemble([read_instance(p) for p in sorted(folder.glob("*"))])
         except Unreadable:
             continue
         found[folder.name] = grid.orientation if isinstance(grid, Grid) else grid.code
@@ -327,7 +328,7 @@ def test_one_missing_slice_of_a_rounded_series_is_found(tilted, missing, noise):
     rng = np.random.default_rng(3)
     given = [noisy(rounded(i, 1), rng, noise) for i in tilted]
     found = assemble([*given[:missing], *given[missing + 1 :]])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "missing-slices"
     assert "1 slice is missing of 60" in found.text
     assert np.allclose(found.missing_lps[0], tilted[missing].position_lps, atol=0.15)
@@ -339,7 +340,7 @@ def test_rounding_is_no_gap_whatever_the_spacing(scan, spacing):
     made = replace(scan, row=(float(c), 0.0, float(s)), spacing_mm=(spacing, 0.7, 0.6), shape=(40, 6, 5))  # fmt: skip
     given = [rounded(i, 1) for i in instances(made)]
     assert isinstance(assemble(given), Grid)
-    assert isinstance(assemble([*given[:20], *given[21:]]), Gaps)
+    assert isinstance(assemble([*given[:20], *given[21:]]), GeometryProblem)
 
 
 @pytest.mark.parametrize("degrees", [3.5, 10, 20])
@@ -347,11 +348,11 @@ def test_a_tilted_gantry_is_refused_rounded_or_not(tilted, degrees):
     way = np.array([0.8 * np.tan(np.deg2rad(degrees)), 0, 0])
     for digits in (9, 1):
         found = assemble([rounded(shifted(i, way * n), digits) for n, i in enumerate(tilted)])
-        assert isinstance(found, Gaps)
+        assert isinstance(found, GeometryProblem)
         assert found.code == "shear"
 
 
 def test_directions_that_are_not_square_are_refused_by_what_they_mean_in_mm(tilted):
     found = assemble([replace(i, row_lps=(1.0, 0.004, 0.004)) for i in tilted])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "mixed-orientations"

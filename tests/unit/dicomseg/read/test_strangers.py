@@ -17,10 +17,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from dicomseg.encode import result_folder as objects
-from dicomseg.read.contrast import contrast_of, dixon_of
-from dicomseg.read.geometry_problem import name_of
-from dicomseg.read.header import from_dataset
-from dicomseg.read.series import Gaps, Grid, assemble, expected_count, grids
+from dicomseg.read.contrast import read_contrast, read_dixon
+from dicomseg.read.geometry_problem import GeometryProblem, display_name
+from dicomseg.read.header import instance_from_dataset
+from dicomseg.read.series import Grid, assemble, assemble_all, expected_count
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -32,7 +32,11 @@ BARE = {"position_lps": None, "row_lps": None, "column_lps": None, "spacing_mm":
 @pytest.fixture
 def whole(scan):
     return [
-        replace(from_dataset(ds, Path(f"{n}.dcm"), ""), pixel_digest=f"p{n}", acquisition_number=1)
+        replace(
+            instance_from_dataset(ds, Path(f"{n}.dcm"), ""),
+            pixel_digest=f"p{n}",
+            acquisition_number=1,
+        )
         for n, ds in enumerate(scan.datasets())
     ]
 
@@ -58,7 +62,9 @@ def test_slices_with_the_pixels_of_another_are_a_warning(whole):
     empty[7] = replace(empty[7], pixel_digest=empty[6].pixel_digest)
     (warning,) = objects._of_series(assemble(empty))
     assert (warning.code, warning.severity) == ("repeated_pixels", "warning")
-    assert warning.text.startswith(f"{name_of(whole[6])}, {name_of(whole[7])}: the same pixels")
+    assert warning.text.startswith(
+        f"{display_name(whole[6])}, {display_name(whole[7])}: the same pixels"
+    )
 
 
 @pytest.mark.parametrize("n", [0, 5, 13])
@@ -231,13 +237,13 @@ def test_a_stranger_hides_no_missing_slice(whole, kind, flaw):
         strangers = [s for s in strangers if s.position_lps != whole[5].position_lps]
     given = [*FLAWS[flaw](whole), *strangers]
     found = assemble(given)
-    assert isinstance(found, Gaps), found
+    assert isinstance(found, GeometryProblem), found
 
 
 @pytest.mark.parametrize("flaw", sorted(FLAWS))
 def test_interleaved_acquisitions_hide_no_flaw(whole, flaw):
     marked = [replace(i, acquisition_number=1 + n % 2) for n, i in enumerate(whole)]
-    assert isinstance(assemble(FLAWS[flaw](marked)), Gaps)
+    assert isinstance(assemble(FLAWS[flaw](marked)), GeometryProblem)
 
 
 ODD_AT_THE_END = {
@@ -252,14 +258,14 @@ ODD_AT_THE_END = {
 def test_a_broken_last_slice_is_missed_where_the_number_is_announced(whole, kind):
     told = [replace(i, images_in_acquisition=14) for i in whole]
     found = assemble([*told[:-1], replace(told[-1], **ODD_AT_THE_END[kind])])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert "instance 14" in found.text
 
 
 @pytest.mark.parametrize("lost", [BARE, {"rows": None}, {"columns": None}, {"spacing_mm": None}])
 def test_a_slice_that_lost_its_geometry_is_missed(whole, lost):
     found = assemble([*whole[:-1], replace(whole[-1], **lost)])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "no-geometry"
 
 
@@ -279,10 +285,13 @@ UNLIKE = {
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("kind", sorted(UNLIKE))
 def test_last_slices_that_are_marked_otherwise_are_missed(scan, kind, count):
-    whole = [from_dataset(ds, Path("x"), "") for ds in replace(scan, shape=(16, 6, 5)).datasets()]
+    whole = [
+        instance_from_dataset(ds, Path("x"), "")
+        for ds in replace(scan, shape=(16, 6, 5)).datasets()
+    ]
     change, what = UNLIKE[kind]
     found = assemble([*whole[:-count], *(replace(i, **change) for i in whole[-count:])])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert "instance 16: other" in found.text
     assert what in found.text
     assert "continues" in found.text
@@ -291,7 +300,7 @@ def test_last_slices_that_are_marked_otherwise_are_missed(scan, kind, count):
 @pytest.mark.parametrize("first", [12, 14, 16])
 def test_a_volume_in_two_objects_of_many_frames_is_refused(scan, first):
     scan = replace(scan, shape=(28, 6, 5))
-    whole = from_dataset(scan.enhanced(), Path("x"), "")
+    whole = instance_from_dataset(scan.enhanced(), Path("x"), "")
     pieces = [
         another(
             whole, n, frames=stop - start, frame_positions_lps=whole.frame_positions_lps[start:stop]
@@ -299,14 +308,14 @@ def test_a_volume_in_two_objects_of_many_frames_is_refused(scan, first):
         for n, (start, stop) in enumerate([(0, first), (first, 28)], 1)
     ]
     found = assemble(pieces)
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "several-volumes"
     assert "one volume in several pieces" in found.text
 
 
 def test_frames_of_another_echo_do_not_speak_for_the_chosen_ones(scan):
     """The first frame of an Enhanced object may be of the shorter echo, or a localizer."""
-    one = from_dataset(replace(scan, shape=(28, 6, 5)).enhanced(), Path("x"), "")
+    one = instance_from_dataset(replace(scan, shape=(28, 6, 5)).enhanced(), Path("x"), "")
     places = one.frame_positions_lps[:14] * 2
     proton, t2 = ("ORIGINAL", "PRIMARY", "LOCALIZER"), ("ORIGINAL", "PRIMARY", "VOLUME")
     two = replace(
@@ -346,7 +355,7 @@ def test_a_frame_without_geometry_does_not_take_the_first_ones(scan, group, keyw
             setattr(frame[group].value[0], keyword, other)
         if n == 27:
             del frame[group]
-    found = assemble([from_dataset(ds, Path("x"), "")])
+    found = assemble([instance_from_dataset(ds, Path("x"), "")])
     if isinstance(found, Grid):
         assert set(found.frame_order) <= set(range(1, 27))
         assert found.spacing_mm[1] == pytest.approx(2.0)
@@ -361,7 +370,7 @@ def test_repeated_frames_are_told_apart(scan, keyword):
         content = Dataset()
         setattr(content, keyword, 1 + n // 14)
         frame.FrameContentSequence = [content]
-    found = assemble([from_dataset(ds, Path("x"), "")])
+    found = assemble([instance_from_dataset(ds, Path("x"), "")])
     assert isinstance(found, Grid)
     assert sorted(found.frame_order) in (list(range(14)), list(range(14, 28)))
     assert [(s.code, s.count) for s in found.set_aside] == [("other-acquisition", 14)]
@@ -381,7 +390,7 @@ def test_two_equal_halves_are_no_choice_and_both_named(whole, kind):
     if kind == "orientation":
         other = [moved(i, [0.9 * n, 0, -0.9 * n]) for n, i in enumerate(other)]
     found = assemble([*whole, *other])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert "two volumes of 14 slices" in found.text
     assert "instance 1, " in found.text
     assert "instance 10" in found.text.split(";")[1]
@@ -402,8 +411,8 @@ def test_all_volumes_are_giventhe_preferred_first(whole):
         for n, kind in enumerate(kinds)
         for i in again(whole, 100 * n, image_type=("ORIGINAL", "PRIMARY", "DIXON", kind))
     ]
-    found = grids([replace(i, images_in_acquisition=56) for i in given])
-    assert not isinstance(found, Gaps)
+    found = assemble_all([replace(i, images_in_acquisition=56) for i in given])
+    assert not isinstance(found, GeometryProblem)
     assert [g.instances[0].image_type[-1] for g in found] == ["WATER", "IN_PHASE", "OPP_PHASE", "FAT"]  # fmt: skip
     assert found[0].reaches(56)
     assert found[0].reaches(14)
@@ -429,7 +438,7 @@ OTHERS = {
 def test_two_patients_in_one_series_are_refused(whole, what):
     given = [replace(i, patient=PATIENT if n < 9 else OTHERS[what]) for n, i in enumerate(whole)]
     found = assemble(given)
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "mixed-patients"
     assert what in found.text
     assert "instance 10, instance 11" in found.text
@@ -439,7 +448,7 @@ def test_two_patients_are_refused_even_where_the_second_has_a_stranger_only(whol
     given = [replace(i, patient=PATIENT) for i in whole]
     odd = another(given[3], sop_class_uid=SECONDARY_CAPTURE, patient=OTHERS["Patient ID"])
     found = assemble([*given, odd])
-    assert isinstance(found, Gaps)
+    assert isinstance(found, GeometryProblem)
     assert found.code == "mixed-patients"
 
 
@@ -465,7 +474,7 @@ def test_how_a_name_is_written_makes_no_other_person(scan):
         ds.PatientBirthDate = "19500101"
         for keyword, value in SAME_PERSON[n % len(SAME_PERSON)].items():
             setattr(ds, keyword, value)
-        given.append(from_dataset(ds, Path(f"{n}.dcm"), ""))
+        given.append(instance_from_dataset(ds, Path(f"{n}.dcm"), ""))
     assert isinstance(assemble(given), Grid)
     assert "doe" not in repr(given).casefold()
 
@@ -490,14 +499,14 @@ def test_how_a_name_is_written_makes_no_other_person(scan):
 )
 def test_images_of_a_dixon_are_named(whole, image_type, description, dixon):
     changed = replace(whole[0], image_type=image_type, series_description=description)
-    assert dixon_of(changed) == dixon
+    assert read_dixon(changed) == dixon
 
 
 def test_contrasts_have_names_for_messages():
-    assert contrast_of(("DERIVED", "PRIMARY", "DIXON", "FAT")).name == "derived fat"
-    assert contrast_of(("ORIGINAL", "PRIMARY", "P")).name == "phase"
-    assert contrast_of(("ORIGINAL", "PRIMARY", "M"), "IMAGINARY").name == "imaginary"
-    assert contrast_of(("ORIGINAL", "PRIMARY", "M")).name == "plain"
+    assert read_contrast(("DERIVED", "PRIMARY", "DIXON", "FAT")).name == "derived fat"
+    assert read_contrast(("ORIGINAL", "PRIMARY", "P")).name == "phase"
+    assert read_contrast(("ORIGINAL", "PRIMARY", "M"), "IMAGINARY").name == "imaginary"
+    assert read_contrast(("ORIGINAL", "PRIMARY", "M")).name == "plain"
 
 
 CHANGES = [
@@ -539,7 +548,7 @@ def test_whatever_a_series_holds_its_grid_lies_where_its_slices_do(whole, picks)
         one = moved(whole[index], shift)
         given.append(replace(one, sop_instance_uid=f"8.{n}", instance_number=n, **changes))
     found = assemble(given)
-    if isinstance(found, Gaps):
+    if isinstance(found, GeometryProblem):
         assert found.text
         return
     slices = len(found.frame_order or found.instances)

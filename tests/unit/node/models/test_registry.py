@@ -297,7 +297,7 @@ def config(bench: Bench, tmp_path: Path) -> Path:
 
 def _select(journal: Journal, paths: list[Path]) -> SeriesKey:
     for path in paths:
-        one = headers.read(path)
+        one = headers.read_instance(path)
         journal.add_instance(
             InstanceFacts(
                 one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,

@@ -21,6 +21,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.cli.app import run
 from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
@@ -54,7 +55,7 @@ def opened(state: Path, clock: Any) -> Iterator[Journal]:
 def _put(state: Path, raw: bytes, area: str = "spool", arrived: float = 0.0) -> Path:
     """Lay a Part 10 file where reception does: named by the digest of its data set."""
     try:
-        begin = headers.split(raw)[0]
+        begin = parsing.split(raw)[0]
     except ValueError:
         begin = 0
     digest = hashlib.sha256(raw[begin:]).hexdigest()
@@ -75,7 +76,7 @@ def _meta(path: Path, syntax: str) -> bytes:
 
 
 def _truncated_deflate(path: Path) -> bytes:
-    begin = headers.split(path.read_bytes())[0]
+    begin = parsing.split(path.read_bytes())[0]
     packed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = packed.compress(path.read_bytes()[begin:]) + packed.flush()
     return _meta(path, DeflatedExplicitVRLittleEndian) + body[: len(body) // 2]
@@ -128,7 +129,7 @@ def test_fault_that_nobody_foresaw_is_one_file_s(
     def read(path: Path) -> Any:
         if path.name == paths[0].name:
             raise RuntimeError("Test^Node")
-        return headers.read(path)
+        return headers.read_instance(path)
 
     monkeypatch.setattr(adopting, "headers", SimpleNamespace(read=read))
     swept = adopt(Spool(state), opened)
@@ -202,7 +203,7 @@ def test_journal_that_breaks_meanwhile_sets_nothing_aside(
 
 
 def _facts(path: Path) -> InstanceFacts:
-    one = headers.read(path)
+    one = headers.read_instance(path)
     return InstanceFacts(
         one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
         one.transfer_syntax_uid, path, path.stat().st_size, "MR1",

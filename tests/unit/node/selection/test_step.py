@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dicomseg.read import header as headers
-from dicomseg.read.reconstructions import candidate, choose
+from dicomseg.read.reconstructions import judge_series, prefer_reconstructions
 from dicomseg.read.rules import DEFAULT_RULES
 from node.events import RowFailed
 from node.journal.journal import Journal
@@ -32,7 +32,7 @@ def journal(tmp_path: Path, clock: Callable[[], float]) -> Iterator[Journal]:
 def _receive(journal: Journal, paths: list[Path]) -> SeriesKey:
     key = SeriesKey("", "")
     for path in paths:
-        one = headers.read(path)
+        one = headers.read_instance(path)
         key = SeriesKey(one.study_uid, one.series_uid)
         facts = InstanceFacts(
             one.sop_instance_uid,
@@ -192,7 +192,7 @@ def test_late_slice_between_reading_and_writing_wins(
 ) -> None:
     paths = write_series(tmp_path / "a", slices=15, ImageType=CORRECTED)
     key = _complete(journal, paths[:-1])
-    read = headers.read
+    read = headers.read_instance
 
     def arrives_meanwhile(path: Path) -> Any:
         if path == paths[13] and _state(journal, key) is SeriesState.COMPLETE:
@@ -224,23 +224,23 @@ def test_what_makes_twins(
         "1.2.4": write_series(tmp_path / "b", series="1.2.4", **changes),
     }
     study = [
-        candidate(uid, [headers.read(p) for p in paths], DEFAULT_RULES)
+        judge_series(uid, [headers.read_instance(p) for p in paths], DEFAULT_RULES)
         for uid, paths in series.items()
     ]
-    verdicts = choose(study)
+    verdicts = prefer_reconstructions(study)
     assert {uid for uid, verdict in verdicts.items() if verdict.value == "yes"} == chosen
 
 
 def _judged(tmp_path: Path, write_series: Any, series: dict[str, dict[str, Any]]) -> dict[str, Any]:
     study = [
-        candidate(
+        judge_series(
             uid,
-            [headers.read(p) for p in write_series(tmp_path / uid, series=uid, **changes)],
+            [headers.read_instance(p) for p in write_series(tmp_path / uid, series=uid, **changes)],
             DEFAULT_RULES,
         )
         for uid, changes in series.items()
     ]
-    return dict(choose(study))
+    return dict(prefer_reconstructions(study))
 
 
 @pytest.mark.parametrize("left_out", ["", "WATER"])
@@ -303,16 +303,16 @@ def test_of_several_volumes_in_a_series_the_first_that_a_rule_accepts_is_judged(
     paths = write_series(tmp_path / "a", EchoTime=20.0)
     second = write_series(tmp_path / "b", EchoTime=120.0)
     given = [
-        *(headers.read(p) for p in paths),
+        *(headers.read_instance(p) for p in paths),
         *(
-            replace(headers.read(p), sop_instance_uid=f"9.{n}", instance_number=20 + n)
+            replace(headers.read_instance(p), sop_instance_uid=f"9.{n}", instance_number=20 + n)
             for n, p in enumerate(second)
         ),
     ]
     stranger = replace(
         given[0], sop_instance_uid="8.8", instance_number=99, image_type=("LOCALIZER",)
     )
-    one = candidate("1.2.3", [stranger, *given], DEFAULT_RULES)
+    one = judge_series("1.2.3", [stranger, *given], DEFAULT_RULES)
     assert one.verdict.value == "yes"
     assert one.first.echo_time_ms == 120.0
     told = "; ".join(one.verdict.reasons)

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from node.durable import publish
 from node.errors import DiskFull
 from node.store import spool as spooling
@@ -122,9 +123,13 @@ def test_digest_is_the_one_that_headers_tell(
 ) -> None:
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
-    data = raw[headers.split(raw)[0] :]
+    data = raw[parsing.split(raw)[0] :]
     stored = _put(spool, data)
-    assert headers.read(stored.path).digest == headers.read(path).digest == stored.digest
+    assert (
+        headers.read_instance(stored.path).digest
+        == headers.read_instance(path).digest
+        == stored.digest
+    )
 
 
 def test_order_is_data_then_name_then_folder(spool: Spool, monkeypatch: Any) -> None:

@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from dicomseg.read import header as headers
+from dicomseg.read import parsing
 from dicomseg.read.rules import DEFAULT_RULES
 from node.config.sections import TrackConfig
 from node.events import EventLog
@@ -57,7 +58,7 @@ class Tracked:
 
     def came(self, paths: Sequence[Path]) -> None:
         for path in paths:
-            one = headers.read(path)
+            one = headers.read_instance(path)
             self.journal.add_instance(
                 InstanceFacts(
                     one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid,
@@ -245,8 +246,10 @@ def test_memory_of_headers_is_bounded_by_their_frames(slices: Any, monkeypatch: 
     for path in paths[:3]:
         _many_frames(path, 80)
     files: list[Path] = []
-    read_file = headers.read
-    monkeypatch.setattr(headers, "read", lambda path: files.append(path) or read_file(path))
+    read_file = headers.read_instance
+    monkeypatch.setattr(
+        headers, "read_instance", lambda path: files.append(path) or read_file(path)
+    )
     read = track.remembering(22)  # two objects of eighty frames weigh as much
     for path in [*paths[:2], *paths[:2]]:
         read(path)
@@ -298,7 +301,7 @@ def _items_without_end(path: Path) -> None:
     ds.save_as(path, enforce_file_format=True)
     raw = path.read_bytes()
     item = b"\x08\0\x40\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
-    path.write_bytes(raw[: headers.split(raw)[0]] + item * 5000)
+    path.write_bytes(raw[: parsing.split(raw)[0]] + item * 5000)
 
 
 @pytest.mark.parametrize("spoil", [_truncated_deflate, _columns_of_three_bytes, _items_without_end])
@@ -338,7 +341,7 @@ def test_whatever_reading_an_object_raises_is_that_objects_fault(
     def read(path: Path) -> Any:
         if path == bad:
             raise error
-        return headers.read(path)
+        return headers.read_instance(path)
 
     node.track.read = read
     node.after(0)
@@ -505,7 +508,7 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
 ) -> None:
     paths = slices(40, announced=40)
     reads, assemblies = [], []
-    read, assemble = headers.read, track.assemble
+    read, assemble = headers.read_instance, track.assemble
     monkeypatch.setattr(track.headers, "read", lambda p: (reads.append(p), read(p))[1])
     monkeypatch.setattr(track, "assemble", lambda i: (assemblies.append(len(i)), assemble(i))[1])
     for path in paths:

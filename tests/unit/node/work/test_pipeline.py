@@ -23,7 +23,7 @@ SETTINGS = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
 
 @pytest.fixture
 def grid(tmp_path: Path, write_series: Any) -> Grid:
-    found = assemble([headers.read(p) for p in write_series(tmp_path / "s")])
+    found = assemble([headers.read_instance(p) for p in write_series(tmp_path / "s")])
     assert isinstance(found, Grid)
     return found
 

@@ -83,7 +83,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
 
 def _select(journal: Journal, paths: list[Path]) -> None:
     for path in paths:
-        one = headers.read(path)
+        one = headers.read_instance(path)
         journal.add_instance(
             InstanceFacts(
                 one.sop_instance_uid,
@@ -233,7 +233,7 @@ def test_late_slice_wins_over_the_result(
     _select(journal, paths[:14])
 
     def late() -> None:
-        one = headers.read(paths[14])
+        one = headers.read_instance(paths[14])
         journal.add_instance(
             InstanceFacts(one.sop_instance_uid, "", *KEY, one.digest, "", paths[14], 1)
         )
