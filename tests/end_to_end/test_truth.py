@@ -183,7 +183,7 @@ def test_a_mutated_path_is_noticed(
                 source.grid, source.datasets, source.volume.with_array(change(source.volume.array))
             )
 
-        monkeypatch.setattr(pipeline, "load", changed_load)
+        monkeypatch.setattr(pipeline, "read_source", changed_load)
     else:
         split = segment.postprocess.split_sides
 

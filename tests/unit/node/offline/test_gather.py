@@ -53,14 +53,14 @@ def test_a_series_that_fails_is_its_own_row(
 ) -> None:
     write_series(tmp_path / "a")
     write_series(tmp_path / "b", series="1.2.4")
-    original = batch.candidate
+    original = batch.judge_series
 
     def candidate(series: str, *rest: Any) -> Any:
         if series == "1.2.4":
             raise ZeroDivisionError
         return original(series, *rest)
 
-    monkeypatch.setattr(batch, "candidate", candidate)
+    monkeypatch.setattr(batch, "judge_series", candidate)
     judged = {j.candidate.series: j for j in judge_all(gather([tmp_path]), DEFAULT_RULES)}
     assert judged["1.2.3"].status == "eligible"
     assert judged["1.2.4"].status == "refused"

@@ -138,14 +138,14 @@ def test_series_that_cannot_be_judged_is_put_off_and_no_other(
 ) -> None:
     bad = _complete(journal, write_series(tmp_path / "a", ImageType=CORRECTED))
     good = _complete(journal, write_series(tmp_path / "b", series="1.2.4"))
-    judge, broken = selection.candidate, [True]
+    judge, broken = selection.judge_series, [True]
 
     def sometimes(series: str, *rest: Any) -> Any:
         if series == "1.2.3" and broken:
             raise error
         return judge(series, *rest)
 
-    monkeypatch.setattr(selection, "candidate", sometimes)
+    monkeypatch.setattr(selection, "judge_series", sometimes)
     heard: list[Any] = []
     step = Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append)
     step.run_once()

@@ -509,7 +509,7 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
     paths = slices(40, announced=40)
     reads, assemblies = [], []
     read, assemble = headers.read_instance, track.assemble
-    monkeypatch.setattr(track.headers, "read", lambda p: (reads.append(p), read(p))[1])
+    monkeypatch.setattr(track.headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
     monkeypatch.setattr(track, "assemble", lambda i: (assemblies.append(len(i)), assemble(i))[1])
     for path in paths:
         node.came([path])

@@ -45,8 +45,8 @@ def science(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return call
 
     source = SimpleNamespace(volume="volume")
-    monkeypatch.setattr(pipeline, "load", stage("load", source))
-    monkeypatch.setattr(pipeline, "clean", stage("clean", "headers"))
+    monkeypatch.setattr(pipeline, "read_source", stage("load", source))
+    monkeypatch.setattr(pipeline, "sanitised_headers", stage("clean", "headers"))
     monkeypatch.setattr(pipeline, "rehearse", stage("rehearse", None))
     monkeypatch.setattr(pipeline, "segment", stage("segment", None))
     monkeypatch.setattr(pipeline, "measure", stage("measure", "measurements"))
