@@ -108,3 +108,31 @@ class PromotionRefused(LumbarError):
 
     code = "promotion-refused"
     exit_code = 6
+
+
+class NoSuchPath(LumbarError):
+    """A path does not exist; correct it."""
+
+    code = "no-such-path"
+    exit_code = 2
+
+
+class NothingEligible(LumbarError):
+    """No series can be worked on; the table says why for each."""
+
+    code = "nothing-eligible"
+    exit_code = 3
+
+
+class PackagesApart(LumbarError):
+    """Another package with one of our generic names is installed; use a fresh environment."""
+
+    code = "packages-apart"
+    exit_code = 2
+
+
+class UnknownDestination(LumbarError):
+    """No destination has this name; the message lists those there are."""
+
+    code = "unknown-destination"
+    exit_code = 2

@@ -1,4 +1,4 @@
-"""`lumbar-node bench`: parses, calls, prints."""
+"""`lumbar-node bench`: the benchmarks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.options import (
-    ConfigOption,
-    JsonOption,
-    complain,
-    config_of,
+from node.cli.options import ConfigOption, JsonOption, command_group, read_config
+from node.cli.output import (
     leave_with,
-    say_json,
-    say_line,
-    say_progress,
-    say_table,
+    print_json,
+    print_line,
+    print_progress,
+    print_table,
+    warn,
 )
 
 if TYPE_CHECKING:
     from node.bench.engines import Report, Row
-
-bench_app = typer.Typer(help="Measured tables.", no_args_is_help=True, rich_markup_mode=None)
 
 HEADERS = (
     "engine", "precision", "load s", "compile s", "first s", "median s", "min–max s", "CPU s",
@@ -33,24 +29,25 @@ HEADERS = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(bench_app, name="bench")
+    group = command_group("Benchmarks.")
+    group.command("engines")(engines)
+    app.add_typer(group, name="bench")
 
 
-@bench_app.command("engines")
 def engines(
     shape: Annotated[
         tuple[int, int, int], typer.Option(help="Slices, rows, columns of the patch.")
     ] = (128, 240, 180),
     runs: Annotated[int, typer.Option(min=1, help="Timed runs after the first.")] = 5,
     bundle: Annotated[Path | None, typer.Option(help="Bundle; default: configured.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all cores.")] = 0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time every engine on one synthetic image and compare its answer with eager float32 torch.
+    """Time every engine on one synthetic image and compare its output with eager float32 torch.
 
-    Each engine has a process of its own; nothing is taken from an earlier call. Eager torch needs about
-    three gigabytes and ten seconds a run at full size.
+    Each engine runs in its own process; no result of an earlier call is reused. Eager torch needs
+    about 3 GB and ten seconds per run at full size.
 
     \b
     Examples:
@@ -59,19 +56,19 @@ def engines(
 
     \b
     Exit status: 0 measured (an engine that is not installed is named), 2 usage,
-    6 the bundle is not whole or an engine failed.
+    6 the bundle is damaged or an engine failed.
     """
     from model.bundle.load import default_path
     from node.bench.engines import Plan, measure
 
-    configured = config_of(config, needed=False).model.bundle
+    configured = read_config(config, required=False).model.bundle
     path = bundle or (Path(configured) if configured else default_path())
-    report = measure(Plan(path, shape, runs, threads), say_progress)
+    report = measure(Plan(path, shape, runs, threads), print_progress)
     if as_json:
-        say_json(report.as_json())
+        print_json(report.as_json())
     else:
         _show(report)
-    leave_with(_told_faults(report))
+    leave_with(_warn_of_faults(report))
 
 
 def _show(report: Report) -> None:
@@ -80,15 +77,15 @@ def _show(report: Report) -> None:
     plan, first = report.plan, report.rows[0].taken
     size = " × ".join(str(n) for n in plan.shape)
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    say_line(f"{size}, median of {plan.runs} runs after a first one; {plan.bundle.name}")
-    say_line(f"{report.machine}; {first.threads if first else '?'} threads; {packages}")
-    say_table(table(HEADERS, [_cells(row) for row in report.rows if row.taken]))
+    print_line(f"{size}, median of {plan.runs} runs after a first one; {plan.bundle.name}")
+    print_line(f"{report.machine}; {first.threads if first else '?'} threads; {packages}")
+    print_table(table(HEADERS, [_cells(row) for row in report.rows if row.taken]))
     loads = ", ".join(f"{r.name} {r.taken.load_average:.1f}" for r in report.rows if r.taken)
-    say_line(f"load of the machine before each: {loads}")
+    print_line(f"load of the machine before each: {loads}")
     agreement = report.rows[0].agreement
     if agreement is not None:
-        found = f"{agreement.structures} structures in {agreement.foreground_voxels} voxels"
-        say_line(f"eager found {found}")
+        content = f"{agreement.structures} structures in {agreement.foreground_voxels} voxels"
+        print_line(f"eager output: {content}")
 
 
 def _cells(row: Row) -> list[str]:
@@ -115,14 +112,14 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _told_faults(report: Report) -> int:
-    """Name the engines without figures; 6 when one is installed and failed."""
+def _warn_of_faults(report: Report) -> int:
+    """Name the engines without figures; return 6 if one is installed and failed."""
     code = 0
     for row in report.rows:
         if row.taken is not None and row.taken.note:
-            complain(f"lumbar-node: {row.name}: {row.taken.note}")
+            warn(f"{row.name}: {row.taken.note}")
         if row.taken is None:
-            complain(f"lumbar-node: {row.name}: {row.fault}")
+            warn(f"{row.name}: {row.fault}")
             absent = row.name == "openvino" and find_spec("openvino") is None
             code = code if absent else 6
     return code

@@ -1,4 +1,4 @@
-"""`lumbar-node models`: parses, calls, prints."""
+"""`lumbar-node models`: the model bundles and which one is in service."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.options import (
-    ConfigOption,
-    JsonOption,
-    complain,
-    config_of,
-    leave_with,
-    say_json,
-    say_line,
-    say_table,
-)
+from node.cli.options import ConfigOption, JsonOption, command_group, read_config
+from node.cli.output import leave_with, print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from node.config.sections import Config
     from node.journal.rows import Promotion
     from node.models.registry import Request, Shelf
 
-models_app = typer.Typer(help="Model bundles.", no_args_is_help=True, rich_markup_mode=None)
-
-ByOption = Annotated[str, typer.Option("--by", help="Who decides; kept in the journal.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the journal.")]
+ByOption = Annotated[
+    str, typer.Option("--by", help="Name of the person who decides; recorded in the journal.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; recorded in the journal.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(models_app, name="models")
+    group = command_group("Model bundles.")
+    group.command("list")(list_models)
+    group.command("show")(show)
+    group.command("verify")(verify)
+    group.command("promote")(promote)
+    group.command("rollback")(rollback)
+    app.add_typer(group, name="models")
 
 
 def _shelf(config: Config, *, writing: bool = False) -> Shelf | None:
-    """Where the bundles are; None without a journal."""
+    """Return the registry of the state folder; None without a journal."""
     from node.journal.journal import Journal
     from node.models.registry import Shelf
 
@@ -48,7 +46,7 @@ def _shelf(config: Config, *, writing: bool = False) -> Shelf | None:
 
 
 def _shelf_for_change(config: Config) -> Shelf:
-    """Where the bundles are; a node that was never started gets its journal here."""
+    """Return the registry; a node that was never started gets its journal here."""
     from node.journal.journal import Journal
     from node.models.registry import Shelf
 
@@ -68,9 +66,8 @@ def _in_service(config: Config) -> Path:
     return shelf.in_service if shelf else _configured(config) or default_path()
 
 
-@models_app.command("list")
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the bundles that are installed and the configured one; the one in service is marked.
+    """List the installed bundles and the configured one; an asterisk marks the one in service.
 
     \b
     Examples:
@@ -83,23 +80,24 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     from model.bundle.load import default_path
     from node.cli.tables import table
 
-    found = config_of(config, needed=False)
-    shelf, serves = _shelf(found), _in_service(found)
-    configured = _configured(found)
+    settings = read_config(config, required=False)
+    shelf, serves = _shelf(settings), _in_service(settings)
+    configured = _configured(settings)
     rows = [_row("configured" if configured else "shipped", configured or default_path(), serves)]
     rows += [_row("installed", p, serves) for p in (shelf.installed() if shelf else ())]
     history = [promotion_json(p) for p in (shelf.journal.promotions() if shelf else ())]
     if as_json:
-        say_json({"bundles": rows, "changes": history})
+        print_json({"bundles": rows, "changes": history})
         return
     cells = [
         ("*" if r["in_service"] else "", r["name"], r["version"], r["digest"][:12], r["kind"], r["folder"])
         for r in rows
     ]  # fmt: skip
-    say_table(table(("", "name", "version", "digest", "kind", "folder"), cells))
-    for one in history:
-        say_line(
-            f"{one['at']}  {one['event']}: {one['name']} {one['version']}, by {one['by']}: {one['reason']}"
+    print_table(table(("", "name", "version", "digest", "kind", "folder"), cells))
+    for change in history:
+        print_line(
+            f"{change['at']}  {change['event']}: {change['name']} {change['version']},"
+            f" by {change['by']}: {change['reason']}"
         )
 
 
@@ -107,17 +105,16 @@ def _row(kind: str, folder: Path, serves: Path) -> dict[str, Any]:
     from model.bundle.load import read_card
     from model.errors import BundleError
 
-    told: dict[str, Any] = {"name": folder.name, "version": "", "digest": "", "fault": ""}
+    row: dict[str, Any] = {"name": folder.name, "version": "", "digest": "", "fault": ""}
     try:
         card = read_card(folder)
-        told |= {k: str(card[k]) for k in ("name", "version", "digest")}
+        row |= {k: str(card[k]) for k in ("name", "version", "digest")}
     except BundleError as error:
-        told["fault"] = str(error)
-        complain(f"lumbar-node: {error}")
-    return {"kind": kind, "folder": str(folder), "in_service": folder == serves, **told}
+        row["fault"] = str(error)
+        warn(str(error))
+    return {"kind": kind, "folder": str(folder), "in_service": folder == serves, **row}
 
 
-@models_app.command()
 def show(
     path: Annotated[
         Path | None, typer.Argument(help="Bundle; default: the one in service.")
@@ -133,31 +130,30 @@ def show(
       lumbar-node models show model/bundles/lumbar-l45 --json
 
     \b
-    Exit status: 0 the bundle is whole, 6 it is not.
+    Exit status: 0 the bundle is intact, 2 configuration, 6 it is not.
     """
     from model.bundle.load import read_card
 
-    found = config_of(config, needed=False)
-    folder = _in_service(found) if path is None else _place(found, str(path))
+    settings = read_config(config, required=False)
+    folder = _in_service(settings) if path is None else _bundle_folder(settings, str(path))
     card = read_card(folder)
     if as_json:
-        say_json(card)
+        print_json(card)
         return
     for key, value in card.items():
         if not isinstance(value, list | dict):
-            say_line(f"{key}: {value}")
-    say_line(f"folder: {folder}")
+            print_line(f"{key}: {value}")
+    print_line(f"folder: {folder}")
 
 
-def _place(config: Config, what: str) -> Path:
-    """An installed bundle by its folder's name, else a folder."""
+def _bundle_folder(config: Config, what: str) -> Path:
+    """Return an installed bundle by the name of its folder, or any folder."""
     from node.models.registry import MODELS
 
     named = config.node.state / MODELS / what
     return named if "/" not in what and named.is_dir() else Path(what)
 
 
-@models_app.command()
 def verify(
     paths: Annotated[
         list[str] | None, typer.Argument(help="Bundles; default: installed and in service.")
@@ -165,7 +161,7 @@ def verify(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare bundles with the digests on their cards.
+    """Check bundles against the digests on their cards.
 
     \b
     Examples:
@@ -173,34 +169,39 @@ def verify(
       lumbar-node models verify lumbar-l45-0.2.0-1f667caf538a --json
 
     \b
-    Exit status: 0 all are whole, 2 configuration, 6 one is not.
+    Exit status: 0 all are intact, 2 configuration, 6 one is not.
     """
-    found = config_of(config, needed=False)
-    shelf, serves = _shelf(found), _in_service(found)
+    settings = read_config(config, required=False)
+    shelf, serves = _shelf(settings), _in_service(settings)
     known = [*(shelf.installed() if shelf else ()), serves]
-    wanted = [_place(found, p) for p in paths] if paths else list(dict.fromkeys(known))
+    wanted = [_bundle_folder(settings, p) for p in paths] if paths else list(dict.fromkeys(known))
     rows = [_row("installed" if p in known else "folder", p, serves) for p in wanted]
     if as_json:
-        say_json(rows)
+        print_json(rows)
     else:
         for row in rows:
             if not row["fault"]:
-                say_line(f"{row['name']} {row['version']} {row['digest'][:12]}: whole")
+                print_line(
+                    f"{row['name']} {row['version']} {row['digest'][:12]}: ok (digest verified)"
+                )
     leave_with(6 if any(row["fault"] for row in rows) else 0)
 
 
-@models_app.command()
 def promote(
-    what: Annotated[str, typer.Argument(help="Job that proposed it, installed bundle, or folder.")],
+    what: Annotated[
+        str,
+        typer.Argument(help="Job that proposed it, installed bundle, or folder.", metavar="BUNDLE"),
+    ],
     by: ByOption,
     reason: ReasonOption,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a bundle into service: copied, verified, tried, then switched for the next series.
+    """Put a bundle into service.
 
-    A job's candidate is taken only if it was compared with the model that is in service now. The
-    running service needs no restart; a series that was begun ends with the model it began with.
+    It is copied, verified and test-loaded first; the switch takes effect with the next series,
+    without a restart. A job's candidate is accepted only if it was compared with the model that is
+    in service now.
 
     \b
     Examples:
@@ -215,33 +216,36 @@ def promote(
     """
     from node.models import registry as models
 
-    found, request = config_of(config), _request(by, reason)
-    shelf = _shelf_for_change(found)
+    settings, request = read_config(config), _request(by, reason)
+    shelf = _shelf_for_change(settings)
     job = shelf.journal.job(int(what)) if what.isdecimal() else None
-    source = _place(found, what) if job is None else models.candidate_of(found.node.state, job)
-    _say_change(models.promote(shelf, source, request, job), as_json=as_json)
+    source = (
+        _bundle_folder(settings, what)
+        if job is None
+        else models.candidate_of(settings.node.state, job)
+    )
+    _print_change(models.promote(shelf, source, request, job), as_json=as_json)
 
 
-@models_app.command()
 def rollback(
     by: ByOption, reason: ReasonOption, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Return to the bundle that was in service before.
+    """Return to the bundle that was in service previously.
 
     \b
     Examples:
       lumbar-node models rollback --by "E. Miller" --reason "misses the vena cava in two patients"
 
     \b
-    Exit status: 0 in service, 2 configuration, 6 nothing to return to, or it is damaged.
+    Exit status: 0 in service, 2 configuration, 6 no earlier bundle, or it is damaged.
     """
     from node.models import registry as models
 
     request = _request(by, reason)
-    shelf = _shelf(config_of(config), writing=True)
+    shelf = _shelf(read_config(config), writing=True)
     if shelf is None:
         raise models.nothing_before()
-    _say_change(models.rollback(shelf, request), as_json=as_json)
+    _print_change(models.rollback(shelf, request), as_json=as_json)
 
 
 def _request(by: str, reason: str) -> Request:
@@ -249,19 +253,19 @@ def _request(by: str, reason: str) -> Request:
 
     for name, value in (("--by", by), ("--reason", reason)):
         if not value.strip():
-            raise typer.BadParameter(f"{name} is empty; say it, it is kept in the journal")
+            raise typer.BadParameter(f"{name} must not be empty; it is recorded in the journal")
     return Request(by.strip(), reason.strip())
 
 
-def _say_change(row: Promotion, *, as_json: bool) -> None:
+def _print_change(row: Promotion, *, as_json: bool) -> None:
     if as_json:
-        say_json(promotion_json(row))
+        print_json(promotion_json(row))
     else:
-        say_line(f"in service: {row.name} {row.version} {row.digest[:12]} ({row.event})")
+        print_line(f"in service: {row.name} {row.version} {row.digest[:12]} ({row.event})")
 
 
 def promotion_json(row: Promotion) -> dict[str, Any]:
-    """One change of the bundle in service, for programs."""
+    """Return one change of the bundle in service, for programs."""
     from node.clock import at_text
 
     return {

@@ -1,105 +1,112 @@
-"""What every command shares: options, the configuration, and where output goes."""
+"""What several commands take: options, the configuration, the journal, the destinations."""
 
 from __future__ import annotations
 
-import json
-import sys
+import tempfile
+import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from node.config.sections import Config
     from node.deliver.port import Destination
+    from node.journal.journal import Journal
 
 CONFIG_FILE: Final = Path("config.toml")
-_PIPE_WIDTH: Final = 400
-"""Columns of a table that no terminal shows: a row stays a line."""
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: config.toml here."),
+    typer.Option("--config", "-c", help="Configuration file; default: ./config.toml."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-PathsArgument = Annotated[list[Path], typer.Argument(help="DICOM files and folders of them.")]
-SeriesOption = Annotated[
-    str | None, typer.Option("--series", help="Only the series with this UID.")
-]
-AnyOption = Annotated[
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ForceOption = Annotated[
     bool,
-    typer.Option(
-        "--any-sequence", help="Leave the rules aside: any regular MR volume is eligible."
-    ),
+    typer.Option("--force", help="Make a new result, with new UIDs, that names its predecessor."),
 ]
 
 
-def config_of(path: Path | None, *, needed: bool = True) -> Config:
-    """Load the given file, else config.toml here, else (when not needed) the defaults."""
-    from node.config import sections as config
+def command_group(description: str) -> typer.Typer:
+    """Return a group of commands that prints its help when no command is named."""
+    return typer.Typer(
+        help=description,
+        callback=_print_help,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+    )
 
-    if path is None and not CONFIG_FILE.exists() and not needed:
-        return config.defaults()
-    return config.load(path or CONFIG_FILE)
+
+def _print_help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-def built(config: Config) -> list[Destination]:
+def out_folder(description: str) -> Any:
+    """Declare `--out` as a folder that is checked before the command starts."""
+    return typer.Option("--out", "-o", help=description, callback=_writable_folder)
+
+
+def _writable_folder(folder: Path) -> Path:
+    """Return the folder if a command could write into it; it need not exist.
+
+    Raises:
+        typer.BadParameter: it cannot be written, or a part of its path is a file.
+    """
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise typer.BadParameter(f"{nearest} is a file; choose a folder")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{nearest} cannot be written ({error.strerror}); choose another"
+        ) from error
+    return folder
+
+
+def known_state(state: str | None, states: Sequence[str]) -> str | None:
+    """Return the state that `--state` names.
+
+    Raises:
+        typer.BadParameter: there is no such state; the message names the nearest.
+    """
+    if state is not None and state not in states:
+        from node.config.text import nearest
+
+        raise typer.BadParameter(f'no state "{state}"{nearest(state, states)}')
+    return state
+
+
+def read_config(path: Path | None, *, required: bool = True) -> Config:
+    """Read the given file, or ./config.toml, or the defaults if none is required.
+
+    Raises:
+        ConfigRefused: the file is missing or wrong.
+    """
+    from node.config import sections
+
+    if path is None and not CONFIG_FILE.exists() and not required:
+        return sections.defaults()
+    return sections.load(path or CONFIG_FILE)
+
+
+def open_journal(config: Config, *, writing: bool = False) -> Journal:
+    """Open the journal of the configured state folder.
+
+    Raises:
+        StateRefused: there is none, or it is of another version.
+    """
+    from node.journal.journal import Journal
+
+    opener = Journal.writing if writing else Journal.reading
+    return opener(config.node.state / "journal.sqlite", time.time)
+
+
+def build_destinations(config: Config) -> list[Destination]:
     """Return the configured destinations, in their order."""
     from node.deliver.port import build_all
 
     return list(build_all(config.destinations, config.node.ae_title).values())
-
-
-def say_line(text: str) -> None:
-    """Print one line to standard output."""
-    typer.echo(text)
-
-
-def complain(text: str) -> None:
-    """Print one line to standard error."""
-    typer.echo(" ".join(text.split()), err=True)
-
-
-def say_progress(text: str) -> None:
-    """Print progress, for people only."""
-    if sys.stderr.isatty():
-        typer.echo(f"  … {text}", err=True)
-
-
-def say_json(value: object) -> None:
-    """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
-
-
-def say_table(table: RenderableType) -> None:
-    """Print a table; folded to the terminal, or one line per row elsewhere."""
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        Console(highlight=False).print(table)
-        return
-    console = Console(width=_PIPE_WIDTH, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
-
-
-def leave_with(code: int) -> None:
-    """End the command with an exit code other than 0."""
-    if code:
-        raise typer.Exit(code)
-
-
-def now() -> datetime:
-    """Return the time with its zone."""
-    return datetime.now().astimezone()
-
-
-def tell_left_out(lines: Sequence[str]) -> None:
-    """Name the files that were left out."""
-    for line in lines:
-        complain(f"left out: {line}")

@@ -6,16 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Final
 
-from dicomseg.errors import LumbarError
+from node.errors import PackagesApart
 
 PACKAGES: Final = ("dicomseg", "model", "node", "training")
-
-
-class PackagesApart(LumbarError):
-    """Another package with one of our generic names is installed; use a fresh environment."""
-
-    code = "packages-apart"
-    exit_code = 2
 
 
 def packages_together(here: Path) -> None:

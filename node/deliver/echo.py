@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dicomseg.errors import LumbarError
 from node.deliver.port import Destination, PeerUnreachable
-
-
-class UnknownDestination(LumbarError):
-    """No destination has this name; the message lists those there are."""
-
-    code = "unknown-destination"
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)

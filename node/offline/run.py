@@ -1,4 +1,4 @@
-"""Work on series given by hand: result folders, and sending them at once when asked."""
+"""Process series without a server: result folders, and sending them on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import InputRefused
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
-from node import durable as folder
+from node import durable
 from node.config.sections import DestinationConfig
 from node.deliver.port import Destination, Outcome, parcels_in
 from node.errors import DamagedResult
@@ -23,19 +23,19 @@ from node.work.pipeline import Clock, Settings, key_of, process_series, settings
 
 RESULT_FILE: Final = "result.json"
 
-Did = Literal[
+OutcomeKind = Literal[
     "written", "already there", "not in view", "refused", "failed", "skipped", "incomplete"
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class SeriesOutcome:
     """What became of one series; `result` is the content of its `result.json`."""
 
     study: str
     series: str
     name: str
-    did: Did
+    outcome: OutcomeKind
     text: str = ""
     folder: Path | None = None
     seconds: float = 0.0
@@ -43,8 +43,11 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Workshop:
-    """What processing needs: the model, what the objects carry, where they go, and the time."""
+class OfflineRun:
+    """What processing needs: the model, the attributes of the objects, the output folder, the clock.
+
+    force: make a new result even if the folder holds one of the same input.
+    """
 
     model: LoadedModel
     settings: Settings
@@ -53,66 +56,72 @@ class Workshop:
     force: bool = False
 
 
-def not_worked_on(judged: Judged) -> Done:
-    """A series that the verdict leaves alone, as a row of the table."""
-    did: Did = "skipped" if judged.status == "eligible" else judged.status
+def skipped_row(judged: Judged) -> SeriesOutcome:
+    """Return the outcome of a series that is not processed, with the reasons of its verdict."""
+    kind: OutcomeKind = "skipped" if judged.status == "eligible" else judged.status
     text = "; ".join(judged.verdict.reasons)
-    return Done(judged.study, judged.candidate.series, judged.candidate.name, did, text)
+    return SeriesOutcome(judged.study, judged.candidate.series, judged.candidate.name, kind, text)
 
 
-def failed(judged: Judged, text: str) -> Done:
-    """A series that ended in a fault, as a row of the table; the others of the batch are none the worse."""
-    return Done(judged.study, judged.candidate.series, judged.candidate.name, "failed", text)
-
-
-def work_on(judged: Judged, shop: Workshop, say: Callable[[str], None]) -> Done:
-    """Process one eligible series into its result folder; the same input finds its first result."""
-    started_s = time.perf_counter()
-    one = judged.candidate
-
-    def done(did: Did, text: str = "", place: Path | None = None) -> Done:
-        result = json.loads((place / RESULT_FILE).read_text("utf-8")) if place else {}
-        seconds = time.perf_counter() - started_s
-        return Done(judged.study, one.series, one.name, did, text, place, seconds, result)
-
-    earlier = results_in(shop.out, one.series)
-    settings = settings_after(
-        judged.grid, shop.model.info, shop.settings, earlier, forced=shop.force
+def failed(judged: Judged, text: str) -> SeriesOutcome:
+    """Return the outcome of a series whose processing raised an error."""
+    return SeriesOutcome(
+        judged.study, judged.candidate.series, judged.candidate.name, "failed", text
     )
-    place = shop.out / key_of(judged.grid, shop.model.info, settings).result_id
-    if place.exists():
-        return done("already there", place=place)
+
+
+def process_one(judged: Judged, run: OfflineRun, progress: Callable[[str], None]) -> SeriesOutcome:
+    """Process one eligible series into its result folder; the same input keeps its earlier result.
+
+    progress: receives the name of each stage.
+    """
+    started_s = time.perf_counter()
+    candidate = judged.candidate
+
+    def outcome(kind: OutcomeKind, text: str = "", folder: Path | None = None) -> SeriesOutcome:
+        result = json.loads((folder / RESULT_FILE).read_text("utf-8")) if folder else {}
+        seconds = time.perf_counter() - started_s
+        return SeriesOutcome(
+            judged.study, candidate.series, candidate.name, kind, text, folder, seconds, result
+        )
+
+    earlier = results_in(run.out, candidate.series)
+    settings = settings_after(judged.grid, run.model.info, run.settings, earlier, forced=run.force)
+    result_dir = run.out / key_of(judged.grid, run.model.info, settings).result_id
+    if result_dir.exists():
+        return outcome("already there", folder=result_dir)
     try:
-        processed = process_series(judged.grid, shop.model, settings, shop.clock, say)
+        processed = process_series(judged.grid, run.model, settings, run.clock, progress)
     except InputRefused as error:
-        return done("refused", str(error))
+        return outcome("refused", str(error))
     if isinstance(processed, NotInView):
-        return done("not in view", processed.reason)
-    return done("written", place=folder.publish(shop.out, place.name, processed.files))
+        return outcome("not in view", processed.reason)
+    durable.publish(run.out, result_dir.name, processed.files)
+    return outcome("written", folder=result_dir)
 
 
 def results_in(out: Path, series: str) -> list[ResultKey]:
-    """Results of a series that a folder of result folders holds, oldest first."""
-    found = {p.parent.name: read_result(p.parent) for p in out.glob(f"*/{RESULT_FILE}")}
-    mine = {n: r for n, r in found.items() if _series_of(r) == series}
+    """Return the results of a series below a folder of result folders, oldest first."""
+    every = {p.parent.name: read_result(p.parent) for p in out.glob(f"*/{RESULT_FILE}")}
+    results = {name: r for name, r in every.items() if _source_series(r) == series}
 
     def age(name: str) -> tuple[int, str]:
-        before = mine[name].get("predecessor")
-        depth = age(before)[0] + 1 if before in mine else 0
-        return depth, str(mine[name].get("created", ""))
+        predecessor = results[name].get("predecessor")
+        depth = age(predecessor)[0] + 1 if predecessor in results else 0
+        return depth, str(results[name].get("created", ""))
 
-    return [ResultKey(name) for name in sorted(mine, key=age)]
+    return [ResultKey(name) for name in sorted(results, key=age)]
 
 
-def _series_of(result: Mapping[str, Any]) -> str | None:
-    """Series of a result; None where the file is of another program."""
+def _source_series(result: Mapping[str, Any]) -> str | None:
+    """Return the series of a result; None if another program wrote the file."""
     source = result.get("source")
     return source.get("series") if isinstance(source, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What one destination answered for one result."""
+class SentResult:
+    """Response of one destination to one result."""
 
     destination: str
     folder: Path
@@ -121,30 +130,30 @@ class Sent:
 
     @property
     def accepted(self) -> bool:
-        """Whether every object was taken."""
+        """Whether every object was accepted."""
         return all(o.answer == "accepted" for o in self.outcomes)
 
 
 def send_all(
-    places: Sequence[Path], destinations: Sequence[tuple[DestinationConfig, Destination]]
-) -> Iterator[Sent]:
-    """Send every result to every destination, once, and ask for proof."""
-    for place in places:
+    folders: Sequence[Path], destinations: Sequence[tuple[DestinationConfig, Destination]]
+) -> Iterator[SentResult]:
+    """Send every result to every destination, once, and verify that it is stored."""
+    for folder in folders:
         for config, destination in destinations:
             try:
-                parcels = parcels_in(place, config.objects)
+                parcels = parcels_in(folder, config.objects)
             except (DamagedResult, OSError) as error:
                 outcomes = tuple(Outcome(f, "permanent", str(error)) for f in config.objects)
-                yield Sent(destination.name, place, outcomes, "unknown")
+                yield SentResult(destination.name, folder, outcomes, "unknown")
                 continue
             outcomes = destination.send(parcels)
-            taken = all(o.answer == "accepted" for o in outcomes)
-            proof = destination.prove(parcels).value if taken else "unknown"
-            yield Sent(destination.name, place, outcomes, proof)
+            accepted = all(o.answer == "accepted" for o in outcomes)
+            proof = destination.prove(parcels).value if accepted else "unknown"
+            yield SentResult(destination.name, folder, outcomes, proof)
 
 
-def exit_code_of(rows: Sequence[Done]) -> int:
-    """0 when there are results, 4 when a series was refused or failed, 3 when nothing was eligible."""
-    if any(row.did in {"refused", "failed", "incomplete"} for row in rows):
+def exit_code(rows: Sequence[SeriesOutcome]) -> int:
+    """Return 0 if there are results, 4 if a series was refused or failed, 3 if none was eligible."""
+    if any(row.outcome in {"refused", "failed", "incomplete"} for row in rows):
         return 4
     return 0 if any(row.folder is not None for row in rows) else 3

@@ -51,7 +51,7 @@ class Ran:
     def result(self) -> dict[str, Any]:
         """`result.json` of the one result."""
         if len(self.written) != 1:
-            what = [(r["did"], r["text"]) for r in self.rows]
+            what = [(r["outcome"], r["text"]) for r in self.rows]
             raise AssertionError(
                 f"exit {self.code}, {len(self.written)} results: {what} {self.error}"
             )

@@ -87,13 +87,13 @@ def finding(*words: str) -> Judge:
 
 
 def refused(*words: str) -> Judge:
-    """No result, exit code 3 or 4, and a reason with one of the words; never "unexpected"."""
+    """No result, exit code 3 or 4, and a reason with one of the words; never an internal error."""
 
     def judge(ran: Ran) -> str:
         if ran.written or ran.code not in {3, 4}:
             return f"exit {ran.code}, {len(ran.written)} results: {ran.texts[:160]}"
         said = ran.texts.lower()
-        return "" if any(w in said for w in words) and "unexpected" not in said else said[:200]
+        return "" if any(w in said for w in words) and "internal error" not in said else said[:200]
 
     return judge
 
@@ -181,7 +181,7 @@ def sure_level(ran: Ran) -> str:
 
 def no_geometry_fault(ran: Ran) -> str:
     """The series is a regular grid, whatever the picture in it shows."""
-    bad = [r for r in ran.rows if r["did"] in {"incomplete", "refused", "failed"}]
+    bad = [r for r in ran.rows if r["outcome"] in {"incomplete", "refused", "failed"}]
     return ran.texts if bad or ran.code not in {0, 3} else ""
 
 

@@ -17,7 +17,7 @@ from dicomseg.read.series import Grid
 from dicomseg.segmentation import EngineInfo
 from model.engines.coded import write_bundle
 from model.errors import EngineError
-from node.cli import app as cli
+from node.cli import offline as cli
 from node.cli.app import run
 from node.config.sections import NodeConfig, ResultsConfig
 from node.offline import run as process
@@ -45,7 +45,7 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     )
     code, first = _json(capsys, "process", "study", "--json", "--send")
     (row,) = first["series"]
-    assert (code, row["did"]) == (0, "written")
+    assert (code, row["outcome"]) == (0, "written")
     (truth,) = Path("study").glob("*/truth.json")
     true = json.loads(truth.read_text())["measurements"]
     for name, value in row["measurements"].items():
@@ -55,10 +55,10 @@ def test_process_finds_its_result_again_forces_another_and_sends(
         "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm",
     }  # fmt: skip
     code, again = _json(capsys, "process", "study", "--json")
-    assert (code, again["series"][0]["did"]) == (0, "already there")
+    assert (code, again["series"][0]["outcome"]) == (0, "already there")
     assert again["series"][0]["result_id"] == row["result_id"]
     code, forced = _json(capsys, "process", "study", "--json", "--force")
-    assert (code, forced["series"][0]["did"]) == (0, "written")
+    assert (code, forced["series"][0]["outcome"]) == (0, "written")
     assert forced["series"][0]["result_id"] != row["result_id"]
     assert forced["series"][0]["measurements"] == row["measurements"]
     newest = Path(forced["series"][0]["folder"]) / "result.json"
@@ -70,9 +70,9 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     [
         (SeriesRefused("no result can be written from its attribute X"), "refused", "attribute X"),
         (EngineError("the device is lost"), "failed", "the device is lost"),
-        (ValueError("a name\nof a patient"), "failed", "unexpected ValueError; the log is "),
-        (MemoryError(), "failed", "unexpected MemoryError"),
-        (OSError(28, "No space left"), "failed", "unexpected OSError"),
+        (ValueError("a name\nof a patient"), "failed", "internal error (ValueError); details in "),
+        (MemoryError(), "failed", "internal error (MemoryError)"),
+        (OSError(28, "No space left"), "failed", "internal error (OSError: No space left)"),
     ],
     ids=lambda v: type(v).__name__,
 )
@@ -99,13 +99,13 @@ def test_one_bad_series_never_ends_a_batch(
     model: Any = SimpleNamespace(info=EngineInfo("n", "1", "d", "none", "float32"))
     settings = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
     clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
-    shop = process.Workshop(model, settings, tmp_path / "out", clock)
-    monkeypatch.setattr(cli, "_workshop", lambda *_, **__: shop)
+    offline_run = process.OfflineRun(model, settings, tmp_path / "out", clock)
+    monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)
     monkeypatch.setattr(process, "process_series", process_series)
     code, told = _json(capsys, "process", "in", "--json")
     rows = {row["series"]: row for row in told["series"]}
     assert code == 4
-    assert [rows[f"1.2.{n}"]["did"] for n in (1, 2, 3)] == ["written", did, "written"]
+    assert [rows[f"1.2.{n}"]["outcome"] for n in (1, 2, 3)] == ["written", did, "written"]
     assert text in rows["1.2.2"]["text"]
     assert "\n" not in rows["1.2.2"]["text"]
     assert "patient" not in rows["1.2.2"]["text"]

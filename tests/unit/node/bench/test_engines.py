@@ -17,7 +17,7 @@ from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from node.bench import engines as bench_engines
 from node.bench.engines import Plan, Taken, agreement_of, image_of, labels_of, measure
-from node.cli import bench as commands_bench
+from node.cli import bench as bench_command
 from node.cli.app import run
 from node.errors import BenchFailed, BenchRefused
 
@@ -140,7 +140,7 @@ def test_an_engine_without_figures_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stub(monkeypatch, openvino="openvino cannot be imported", torch=taken(0.5))
-    monkeypatch.setattr(commands_bench, "find_spec", lambda _: object() if installed else None)
+    monkeypatch.setattr(bench_command, "find_spec", lambda _: object() if installed else None)
     assert run(["bench", "engines", "--bundle", str(tiny)]) == code
     out, err = capsys.readouterr()
     assert "openvino: openvino cannot be imported" in err

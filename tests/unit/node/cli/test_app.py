@@ -7,14 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.cli import app as cli
-from node.cli import packages
-from node.cli import series as cli_service
+from node.cli import offline, packages, service
 from node.cli.app import run
 from node.journal.journal import Journal
 from node.journal.rows import InstanceFacts, SeriesKey
@@ -82,9 +81,14 @@ def test_every_help_has_examples_and_exit_status(said: Said, command: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("selct",), "Did you mean 'select'"),
-        (("select",), "Missing argument"),
-        (("list", "--state", "recieving"), 'did you mean "receiving"'),
+        (("selct",), "Did you mean 'select'?; see `lumbar-node --help`"),
+        (("select",), "missing argument 'PATH'; see `lumbar-node select --help`"),
+        (("jobs", "cancel", "x"), "see `lumbar-node jobs cancel --help`"),
+        (("jobs", "lst"), "see `lumbar-node jobs --help`"),
+        (
+            ("list", "--state", "recieving"),
+            'did you mean "receiving"?; see `lumbar-node list --help`',
+        ),
         (("select", "nowhere"), "nowhere: no such file or folder"),
         (("check-config",), "config.toml: cannot be read"),
         (("status",), "config.toml: cannot be read"),
@@ -99,6 +103,28 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert told in err
     assert err.startswith("lumbar-node: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("jobs",), ("models",), ("bench",)])
+def test_bare_command_prints_its_help(said: Said, arguments: tuple[str, ...]) -> None:
+    code, out, err = said(*arguments)
+    assert (code, err) == (0, "")
+    assert out == said(*arguments, "--help")[1]
+    assert "Commands:" in out
+
+
+def test_version_is_that_of_the_distribution(said: Said) -> None:
+    assert said("--version") == (0, f"lumbar-node {version('lumbar-node')}\n", "")
+
+
+def test_unwritable_out_is_refused_before_any_work(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for command in (("process", "nowhere"), ("demo",)):
+        code, _, err = said(*command, "--out", tmp_path / "file" / "results")
+        assert code == 2
+        assert (
+            f"{tmp_path / 'file'} is a file; choose a folder; see `lumbar-node {command[0]}" in err
+        )
 
 
 def test_unknown_key_is_named_with_its_line(said: Said, tmp_path: Path) -> None:
@@ -136,13 +162,13 @@ def test_echo_names_the_nearest_destination(said: Said, tmp_path: Path) -> None:
     assert json.loads(out)[0]["answers"] is True
 
 
-def test_unexpected_error_is_one_line_with_the_log(
+def test_internal_error_is_one_line_with_the_log(
     said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "config_of", broken)
+    monkeypatch.setattr(offline, "read_config", broken)
     (tmp_path / "x").mkdir()
     code, _, err = said("select", tmp_path / "x")
     assert code == 1
@@ -174,7 +200,7 @@ def test_select_tells_verdict_and_reasons(said: Said, tmp_path: Path, write_seri
     assert rows["1.2.3"]["verdict"] == "eligible"
     assert rows["1.2.4"]["verdict"] == "skipped"
     assert "TI 1800 ms (a FLAIR)" in rows["1.2.4"]["reasons"][0]
-    assert "left out: notes.txt: not a DICOM object" in err
+    assert "lumbar-node: skipped file: notes.txt: not a DICOM object" in err
     code, out, _ = said("select", "study")
     assert "a FLAIR" in out
 
@@ -196,7 +222,7 @@ def test_nothing_eligible_is_exit_3_with_the_reason(
     assert code == 3
     assert row["verdict"] == verdict
     assert any(told in r for r in row["reasons"])
-    assert "no series is eligible" in err
+    assert "no eligible series" in err
 
 
 def _other_echo(paths: list[Path]) -> None:
@@ -343,27 +369,26 @@ def test_full_disk_is_one_line_even_without_room_for_the_log(monkeypatch: Any, c
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("node.cli.app.config_of", full)
-    monkeypatch.setattr("node.cli.series.config_of", full)
+    monkeypatch.setattr("node.cli.series.read_config", full)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     assert run(["status"]) == 1
     assert capsys.readouterr().err == (
-        "lumbar-node: unexpected OSError (No space left on device);"
-        " no log of it could be written (No space left on device)\n"
+        "lumbar-node: internal error (OSError: No space left on device);"
+        " no log could be written (No space left on device)\n"
     )
 
 
 def test_serve_and_demo_hand_over(
     said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from node.service import service as supervise
+    from node.service import service as running
 
     _config(tmp_path)
     given = []
-    monkeypatch.setattr(supervise, "serve", lambda *a: given.append(a) or 0)
+    monkeypatch.setattr(running, "serve", lambda *a: given.append(a) or 0)
     assert said("serve")[0] == 0
     assert given[0][1] == tmp_path / "config.toml"
-    assert cli_service.serve.__doc__ is not None
+    assert service.serve.__doc__ is not None
 
 
 def test_module_runs_and_help_is_quick(tmp_path: Path) -> None:

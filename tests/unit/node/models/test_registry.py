@@ -401,7 +401,7 @@ def test_commands_promote_list_show_verify_and_roll_back(bench: Bench, said: Any
     ]
     assert told["changes"][0]["by"] == "E. Miller"
     assert "promoted: oracle 2, by E. Miller: better" in said("list")[1]
-    assert said("verify")[:2] == (0, f"oracle 2 {second}: whole\n")
+    assert said("verify")[:2] == (0, f"oracle 2 {second}: ok (digest verified)\n")
     code, out, _ = said("rollback", *BY, "--json")
     assert (code, json.loads(out)["version"]) == (0, "1")
     name = f"oracle-2-{second}"
@@ -422,9 +422,9 @@ def test_job_is_promoted_by_its_number(bench: Bench, said: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("promote", "v2", "--by", "x"), 2, "Missing option '--reason'"),
-        (("rollback", "--reason", "x"), 2, "Missing option '--by'"),
-        (("promote", "v2", "--by", " ", "--reason", "x"), 2, "--by is empty"),
+        (("promote", "v2", "--by", "x"), 2, "missing option '--reason'"),
+        (("rollback", "--reason", "x"), 2, "missing option '--by'"),
+        (("promote", "v2", "--by", " ", "--reason", "x"), 2, "--by must not be empty"),
         (("promote", "nowhere", *BY), 6, "nowhere/card.json"),
         (("rollback", *BY), 6, "nothing to return to"),
         (("show", "nowhere"), 6, "nowhere/card.json"),

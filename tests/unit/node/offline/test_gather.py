@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from dicomseg.read.rules import DEFAULT_RULES
 from node.offline import gather as batch
-from node.offline.gather import gather, judge_all, left_out_lines
+from node.offline.gather import gather, judge_all, skipped_file_lines
 
 
 def test_files_that_are_no_images_are_named_and_leave_the_series_alone(
@@ -25,11 +25,11 @@ def test_files_that_are_no_images_are_named_and_leave_the_series_alone(
     os.mkfifo(tmp_path / "pipe")
     gathered = gather([tmp_path])
     assert [len(held) for held in gathered.series.values()] == [14]
-    lines = "\n".join(left_out_lines(gathered))
+    lines = "\n".join(skipped_file_lines(gathered))
     assert "LIESMICH.TXT: not a DICOM object" in lines
     assert "all.zip: a ZIP archive; unpack it first" in lines
     assert "half: " in lines
-    assert len(gathered.left_out) == 3
+    assert len(gathered.skipped_files) == 3
 
 
 def test_the_table_of_contents_of_a_disc_is_left_out_silently(
@@ -45,7 +45,7 @@ def test_the_table_of_contents_of_a_disc_is_left_out_silently(
     contents.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
     gathered = gather([tmp_path])
     assert [len(held) for held in gathered.series.values()] == [14]
-    assert gathered.left_out == ()
+    assert gathered.skipped_files == ()
 
 
 def test_a_series_that_fails_is_its_own_row(
@@ -64,4 +64,4 @@ def test_a_series_that_fails_is_its_own_row(
     judged = {j.candidate.series: j for j in judge_all(gather([tmp_path]), DEFAULT_RULES)}
     assert judged["1.2.3"].status == "eligible"
     assert judged["1.2.4"].status == "refused"
-    assert "unexpected ZeroDivisionError" in judged["1.2.4"].verdict.reasons[0]
+    assert "internal error (ZeroDivisionError)" in judged["1.2.4"].verdict.reasons[0]

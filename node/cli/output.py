@@ -1,0 +1,82 @@
+"""What every command prints alike: lines, warnings, JSON, tables, progress; and the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PROGRAM: Final = "lumbar-node"
+_PIPE_WIDTH: Final = 400
+"""Columns of a table that no terminal shows: a row stays a line."""
+
+
+def print_line(text: str) -> None:
+    """Print one line to standard output."""
+    typer.echo(text)
+
+
+def warn(text: str) -> None:
+    """Print one line to standard error, after the program's name."""
+    typer.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
+
+
+def print_progress(text: str) -> None:
+    """Print progress, on a terminal only."""
+    if sys.stderr.isatty():
+        typer.echo(f"  … {text}", err=True)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def print_table(table: RenderableType) -> None:
+    """Print a table, folded to the width of the terminal; elsewhere one line per row."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=_PIPE_WIDTH, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def leave_with(code: int) -> None:
+    """End the command with an exit code other than 0."""
+    if code:
+        raise typer.Exit(code)
+
+
+def internal_error(error: Exception, arguments: Sequence[str]) -> str:
+    """Return one line about an unforeseen error; its traceback goes to a log file that the line names."""
+    strerror = getattr(
+        error, "strerror", None
+    )  # of the system, never of a library: no patient data
+    kind = f"{type(error).__name__}: {strerror}" if strerror else type(error).__name__
+    return f"internal error ({kind}); {_write_log(arguments)}"
+
+
+def _write_log(arguments: Sequence[str]) -> str:
+    """Write the traceback to a new file and return where; the full disk may be the error."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"{PROGRAM}-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{datetime.now(UTC).isoformat()} {PROGRAM} {' '.join(arguments)}\n")
+            file.write(traceback.format_exc())
+    except OSError as error:
+        return f"no log could be written ({error.strerror})"
+    return f"details in {file.name}"
