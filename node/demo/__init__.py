@@ -1,1 +1,7 @@
-"""The demonstration: synthetic studies through a real PACS, the node, and back into the viewer."""
+"""Run synthetic studies through a real PACS, the node and back, and compare with ground truth.
+
+In: options of `lumbar-node demo`.
+Out: a printed report; everything else below one folder.
+Edge: none; the node that it starts is a process of its own.
+May import: observe, store, journal, errors.
+"""

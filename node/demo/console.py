@@ -1,4 +1,4 @@
-"""How the demonstration speaks: every step with its time, long steps with a sign of life."""
+"""Output of the demonstration: every step with its time, a spinner during long steps."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from rich.console import Console, RenderableType
 
 
 @dataclass(slots=True)
-class Stage:
-    """The console of one run, and the folder of everything it writes."""
+class DemoConsole:
+    """The console of one run, and the folder of its files."""
 
-    console: Console
+    raw: Console
     out: Path
     began: float = field(default_factory=time.monotonic)
 
-    def say(self, text: str) -> None:
-        """Print a line with the seconds since the beginning; never broken, so that links survive."""
+    def print_line(self, text: str) -> None:
+        """Print a line with the seconds since the start; never wrapped, so that links survive."""
         passed = time.monotonic() - self.began
-        self.console.print(f"[dim]{passed:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+        self.raw.print(f"[dim]{passed:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
     def show(self, thing: RenderableType) -> None:
         """Print a table or a sentence without a time."""
-        self.console.print(thing, highlight=False)
+        self.raw.print(thing, highlight=False)
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Do something that takes time: a sign of life meanwhile, its seconds at the end."""
+        """Show a spinner during a step, and its seconds at the end."""
         began = time.monotonic()
-        with self.console.status(text):
+        with self.raw.status(text):
             yield
-        self.say(f"{text} ({time.monotonic() - began:.1f} s)")
+        self.print_line(f"{text} ({time.monotonic() - began:.1f} s)")
 
 
 def short(path: Path) -> str:
-    """A path as a person in this folder would type it."""
+    """Return a path relative to the current folder if it lies below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

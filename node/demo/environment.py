@@ -1,4 +1,4 @@
-"""The demonstration's hospital: a node, its PACS and its viewer, or a node and a plain folder."""
+"""The servers of the demonstration: a node, its PACS and its viewer, or a node and a plain folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from node.demo import ohif, servers
-from node.demo.console import Stage, short
+from node.demo.console import DemoConsole, short
 from node.demo.pacs import Pacs
 from node.demo.servers import Ports
 from node.journal.journal import Journal
@@ -19,8 +19,11 @@ OHIF: Final = Path(".cache/ohif")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Site:
-    """What runs. pacs: None when a folder takes its place. viewer: None without PACS or OHIF."""
+class Environment:
+    """The running servers.
+
+    pacs: None if a folder replaces it. viewer: None without PACS or OHIF.
+    """
 
     run: Path
     ports: Ports
@@ -37,7 +40,7 @@ class Site:
 
     @property
     def delivered(self) -> Path:
-        """Where results go without a PACS."""
+        """Folder of the results without a PACS."""
         return self.run / "delivered"
 
     @property
@@ -60,7 +63,7 @@ disk_low_mb = 200
 disk_high_mb = 400
 
 [track]
-# A site waits longer before it calls a series complete or incomplete.
+# A hospital waits longer before it considers a series complete or incomplete.
 quiet_seconds = 8
 settle_seconds = 2
 
@@ -80,46 +83,52 @@ port = {ports.pacs_dicom}"""
     return f"[[node.destination]]\n{where}"
 
 
-def bring_up(stage: Stage, stack: ExitStack, *, with_pacs: bool) -> Site:
-    """Start everything below `<out>/run`; the stack stops it, last first. Raises `ServerFailed`."""
-    run = stage.out / "run"
+def bring_up(console: DemoConsole, stack: ExitStack, *, with_pacs: bool) -> Environment:
+    """Start every server below `<out>/run`; the stack stops them in reverse order.
+
+    Raises:
+        ServerFailed: a server did not start.
+    """
+    run = console.out / "run"
     ports = Ports(*servers.free_ports(4))
     config = run / "config.toml"
     destination = _destination(run / "delivered", ports, with_pacs=with_pacs)
     config.write_text(config_text(run / "state", ports.node, destination), encoding="utf-8")
     where = f"{servers.NODE_AET} on port {ports.node}"
-    # The node first: Orthanc does not repeat a routing job that found nobody.
-    with stage.step(f"node {where}, log {short(run / 'node.log')}"):
+    # The node first: Orthanc does not repeat a routing job whose target was down.
+    with console.step(f"node {where}, log {short(run / 'node.log')}"):
         node = servers.start_node(config, run / "node.log", ports.node)
         stack.callback(servers.stop, node)
-    pacs = _pacs(stage, stack, run, ports) if with_pacs else None
-    viewer = _viewer(stage, stack, ports) if with_pacs else None
+    pacs = _pacs(console, stack, run, ports) if with_pacs else None
+    viewer = _viewer(console, stack, ports) if with_pacs else None
     journal = Journal.reading(run / "state" / "journal.sqlite", time.time)
-    return Site(run, ports, journal, pacs, viewer)
+    return Environment(run, ports, journal, pacs, viewer)
 
 
-def _pacs(stage: Stage, stack: ExitStack, run: Path, ports: Ports) -> Pacs:
+def _pacs(console: DemoConsole, stack: ExitStack, run: Path, ports: Ports) -> Pacs:
     place = f"DICOM port {ports.pacs_dicom}, web {ports.pacs_url}"
-    with stage.step(f"Orthanc as PACS {servers.PACS_AET}: {place}"):
+    with console.step(f"Orthanc as PACS {servers.PACS_AET}: {place}"):
         stack.callback(servers.stop, servers.start_orthanc(run / "orthanc", ports))
     pacs = Pacs(ports.pacs_url)
     stack.callback(pacs.close)
-    stage.say(
+    console.print_line(
         f"reachable from other machines meanwhile: Orthanc's ports {ports.pacs_dicom} and"
-        f" {ports.pacs_http}, since it cannot listen on loopback alone; they refuse everybody but this"
+        f" {ports.pacs_http}, since it cannot listen on loopback alone; they refuse every other"
         f" machine (DICOM: only {servers.SCANNER_AET} and {servers.NODE_AET} from it)."
         " Node and viewer listen on loopback."
     )
     return pacs
 
 
-def _viewer(stage: Stage, stack: ExitStack, ports: Ports) -> ohif.Viewer | None:
+def _viewer(console: DemoConsole, stack: ExitStack, ports: Ports) -> ohif.Viewer | None:
     dist = ohif.built(OHIF)
     if dist is None:
-        stage.say(f"OHIF is not in {OHIF} (sh orthanc/ohif.sh {OHIF} fetches it): no viewer")
+        console.print_line(
+            f"OHIF is not in {OHIF} (sh orthanc/ohif.sh {OHIF} fetches it): no viewer"
+        )
         return None
     (port,) = servers.free_ports(1)
     viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", ports.pacs_url), port)
     stack.callback(viewer.stop)
-    stage.say(f"OHIF viewer: {viewer.url}")
+    console.print_line(f"OHIF viewer: {viewer.url}")
     return viewer

@@ -85,7 +85,7 @@ def application(dist: Path, app_config: Path, pacs_url: str) -> Starlette:
             Route("/dicom-web/{rest:path}", dicomweb, methods=["GET"]),
             Mount("/", _Pages(directory=dist)),
         ],
-        # A page of another site must not reach the PACS through a name that resolves to loopback.
+        # A page of another origin must not reach the PACS through a name that resolves to loopback.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
     )
 

@@ -1,4 +1,4 @@
-"""What the demonstration asks its Orthanc: which objects a study holds, and their bytes."""
+"""Queries to the Orthanc of the demonstration: the objects of a study, and their bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PacsSeries:
 
 
 class Pacs:
-    """Orthanc's REST interface, as far as it is needed here."""
+    """The part of Orthanc's REST interface that the demonstration needs."""
 
     def __init__(self, url: str) -> None:
         """Connect to `url`, for example http://127.0.0.1:8042."""
@@ -46,11 +46,11 @@ class Pacs:
         study = self._lookup(study_uid, "Study")
         if study is None:
             return []
-        found = []
+        result = []
         for series in self._get(f"/studies/{study}/series"):
             tags = series["MainDicomTags"]
             held = self._get(f"/series/{series['ID']}/instances")
-            found.append(
+            result.append(
                 PacsSeries(
                     tags["SeriesInstanceUID"],
                     tags.get("Modality", ""),
@@ -58,7 +58,7 @@ class Pacs:
                     {i["MainDicomTags"]["SOPInstanceUID"]: str(i["ID"]) for i in held},
                 )
             )
-        return found
+        return result
 
     def holds(self, sop_instance_uid: str) -> bool:
         """Whether one object has arrived."""
@@ -66,10 +66,10 @@ class Pacs:
 
     def bytes_of(self, sop_instance_uid: str) -> bytes:
         """Return the stored object as a DICOM file. Raises `KeyError` when it is not there."""
-        found = self._lookup(sop_instance_uid, "Instance")
-        if found is None:
+        orthanc_id = self._lookup(sop_instance_uid, "Instance")
+        if orthanc_id is None:
             raise KeyError(sop_instance_uid)
-        answer = self._client.get(f"/instances/{found}/file")
+        answer = self._client.get(f"/instances/{orthanc_id}/file")
         answer.raise_for_status()
         return answer.content
 

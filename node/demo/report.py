@@ -1,4 +1,4 @@
-"""What the demonstration prints at its end: measured beside true, times, and why not."""
+"""Tables at the end of the demonstration: measured and true values, times, reasons."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STAGES: Final = ("complete", "select", "queue", "process", "deliver")
 
 def true_value(study: Study, name: str) -> float | None:
     """Return the true value of a measurement in mm."""
-    told = study.truth["measurements"].get(name) or {}
-    value = told.get("value_mm")
+    truth = study.truth["measurements"].get(name) or {}
+    value = truth.get("value_mm")
     return None if value is None else float(value)
 
 
 def _table(title: str, *headings: str, caption: str = "") -> Table:
-    """A narrow table: names to the left and whole, numbers to the right."""
+    """Return a narrow table: unwrapped names to the left, numbers to the right."""
     table = Table(
         title=title,
         caption=caption or None,
@@ -45,8 +45,8 @@ def _table(title: str, *headings: str, caption: str = "") -> Table:
     return table
 
 
-def _measured(told: Mapping[str, Any]) -> str:
-    return "refused" if told["value_mm"] is None else value_text(told, uncertain=True)
+def _measured(value: Mapping[str, Any]) -> str:
+    return "refused" if value["value_mm"] is None else value_text(value, uncertain=True)
 
 
 def _level_off_mm(study: Study, result: Mapping[str, Any]) -> float:
@@ -54,28 +54,28 @@ def _level_off_mm(study: Study, result: Mapping[str, Any]) -> float:
 
 
 def measurements(results: Sequence[tuple[Study, Mapping[str, Any]]]) -> Table:
-    """Two rows per patient: measured ± standard uncertainty, and the truth; in mm."""
+    """Return two rows per patient: measured ± standard uncertainty, and the truth; in mm."""
     table = _table(
         "measured ± uncertainty, and the truth, in mm",
         *NAMES,
         "disc",
-        caption="disc: from the centre that was found to the true one",
+        caption="disc: distance of the measured centre from the true one",
     )
     for study, result in results:
         cells = [_measured(result["measurements"][name]) for name in NAMES]
-        table.add_row(study.role.case, *cells, f"{_level_off_mm(study, result):.1f}")
+        table.add_row(study.scenario.case, *cells, f"{_level_off_mm(study, result):.1f}")
         true = [true_value(study, name) for name in NAMES]
         table.add_row("  true", *("–" if t is None else f"{t:.1f}" for t in true), style="dim")
     return table
 
 
 def refused(results: Sequence[tuple[Study, Mapping[str, Any]]]) -> list[str]:
-    """One sentence per patient and reason for which values were refused."""
+    """Return one sentence per patient and reason for which values were refused."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for study, result in results:
         for name, measured in result["measurements"].items():
             if measured["refusal"]:
-                key = study.role.case, measured["refusal"]["text"]
+                key = study.scenario.case, measured["refusal"]["text"]
                 reasons.setdefault(key, []).append(name)
     return [
         f"{case}: {', '.join(names)} refused: {text}" for (case, text), names in reasons.items()
@@ -83,16 +83,19 @@ def refused(results: Sequence[tuple[Study, Mapping[str, Any]]]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Way:
-    """How long one series took; routed_s: the scanner's last acknowledgement → the node's last."""
+class SeriesTiming:
+    """Times of one series.
+
+    routed_s: from the last image that the PACS acknowledged to the last one that the node did.
+    """
 
     study: Study
-    line: Timeline
+    timeline: Timeline
     routed_s: float
 
 
-def times(ways: Sequence[Way], *, with_pacs: bool) -> Table:
-    """Seconds from the last slice the node acknowledged to the last object stored, stage by stage."""
+def times(timings: Sequence[SeriesTiming], *, with_pacs: bool) -> Table:
+    """Return seconds per stage, from the last slice the node acknowledged to the last object stored."""
     caption = "routing: before that, from the last image the PACS acknowledged"
     table = _table(
         "seconds from the last slice the node acknowledged to the last object stored",
@@ -101,27 +104,29 @@ def times(ways: Sequence[Way], *, with_pacs: bool) -> Table:
         "total",
         caption=caption if with_pacs else "",
     )
-    for way in ways:
-        line = way.line
-        cells = [f"{line.stages_s[s]:.1f}" if s in line.stages_s else "–" for s in STAGES]
-        routing = [f"{way.routed_s:.1f}"] if with_pacs else []
-        total = "–" if line.total_s is None else f"{line.total_s:.1f}"
-        table.add_row(way.study.role.case, *routing, *cells, total)
+    for timing in timings:
+        stages_s = timing.timeline.stages_s
+        cells = [f"{stages_s[s]:.1f}" if s in stages_s else "–" for s in STAGES]
+        routing = [f"{timing.routed_s:.1f}"] if with_pacs else []
+        total_s = timing.timeline.total_s
+        total = "–" if total_s is None else f"{total_s:.1f}"
+        table.add_row(timing.study.scenario.case, *routing, *cells, total)
     return table
 
 
-def inside(ways: Sequence[Way]) -> Table:
-    """Parts of *process* in seconds; what has parts of its own is shown by its parts."""
-    every = dict.fromkeys(name for way in ways for name in way.line.inside_s)
+def inside(timings: Sequence[SeriesTiming]) -> Table:
+    """Return the parts of *process* in seconds; a part that has parts is shown by them."""
+    every = dict.fromkeys(name for timing in timings for name in timing.timeline.inside_s)
     parents = {name.rsplit(".", 1)[0] for name in every if "." in name}
     names = [name for name in every if name not in parents]
     headings = [_SHORT.get(name, name.rsplit(".", 1)[-1]) for name in names]
     table = _table("process, in parts", *headings, "rest", caption="rest: encode and write")
-    for way in ways:
-        told = way.line.inside_s
-        cells = [f"{told[n]:.1f}" if n in told else "–" for n in names]
-        rest_s = way.line.stages_s.get("process", 0.0) - sum(told.get(n, 0.0) for n in names)
-        table.add_row(way.study.role.case, *cells, f"{max(0.0, rest_s):.1f}")
+    for timing in timings:
+        parts_s = timing.timeline.inside_s
+        cells = [f"{parts_s[n]:.1f}" if n in parts_s else "–" for n in names]
+        known_s = sum(parts_s.get(n, 0.0) for n in names)
+        rest_s = timing.timeline.stages_s.get("process", 0.0) - known_s
+        table.add_row(timing.study.scenario.case, *cells, f"{max(0.0, rest_s):.1f}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: synthetic patients → PACS → node → PACS, with the truth beside what was measured."""
+"""The demonstration: synthetic patients → PACS → node → PACS, measured and true values side by side."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from rich.console import Console
 
 from dicomseg.errors import InputRefused, LumbarError
 from dicomseg.read import header as headers
-from node.demo import report as table
-from node.demo import scanner, servers
-from node.demo.console import Stage, short
-from node.demo.environment import Site, bring_up
-from node.demo.scanner import Sent, Study
-from node.demo.scenarios import CAST, Role
+from node.demo import report, scanner, servers
+from node.demo.console import DemoConsole, short
+from node.demo.environment import Environment, bring_up
+from node.demo.scanner import SentStudy, Study
+from node.demo.scenarios import SCENARIOS, Scenario
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesState
@@ -42,7 +41,7 @@ INTERRUPTED: Final = 130
 
 
 class NotAsExpected(LumbarError):
-    """A study did not end as it must; `lumbar-node why` with its study says what happened."""
+    """A study ended in an unexpected state; `lumbar-node why STUDY` explains it."""
 
     code = "demo-ending"
 
@@ -55,110 +54,128 @@ class NotRouted(LumbarError):
 
 
 def main(
-    *, keep: bool, patients: int, out: Path, no_servers: bool, cast: Sequence[Role] = CAST
+    *,
+    keep: bool,
+    patients: int,
+    out: Path,
+    no_servers: bool,
+    scenarios: Sequence[Scenario] = SCENARIOS,
 ) -> int:
-    """Run the demonstration; returns 0, or the exit code of the step that failed.
+    """Run the demonstration; return 0, or the exit code of the step that failed.
 
-    keep: leave the servers up until Ctrl-C. patients: how many that get a result. no_servers: a
-    plain folder takes the PACS's place.
+    keep: leave the servers running until Ctrl-C. patients: number of patients with a result.
+    no_servers: a plain folder replaces the PACS.
     """
-    stage = Stage(Console(), out.resolve())
-    with_result = [role for role in cast if role.ending == "delivered"][:patients]
-    chosen = [*(role for role in cast if role.ending != "delivered"), *with_result]
+    console = DemoConsole(Console(), out.resolve())
+    with_result = [scenario for scenario in scenarios if scenario.ending == "delivered"][:patients]
+    chosen = [*(scenario for scenario in scenarios if scenario.ending != "delivered"), *with_result]
     try:
-        with _ordered_end(), ExitStack() as stack:
-            _run(stage, chosen, stack, keep=keep, with_pacs=not no_servers)
+        with _sigterm_as_interrupt(), ExitStack() as stack:
+            _run(console, chosen, stack, keep=keep, with_pacs=not no_servers)
     except LumbarError as error:
-        stage.show(f"[red]demo:[/red] {error}")
+        console.show(f"[red]demo:[/red] {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        stage.say("stopped before the end; every server is down")
+        console.print_line("interrupted; every server is stopped")
         return INTERRUPTED
     return 0
 
 
 @contextmanager
-def _ordered_end() -> Iterator[None]:
+def _sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C, so that no server outlives the demonstration."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    earlier = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _run(
-    stage: Stage, cast: Sequence[Role], stack: ExitStack, *, keep: bool, with_pacs: bool
+    console: DemoConsole,
+    scenarios: Sequence[Scenario],
+    stack: ExitStack,
+    *,
+    keep: bool,
+    with_pacs: bool,
 ) -> None:
     if with_pacs and servers.find_orthanc() is None:
-        stage.say("Orthanc or its DICOMweb plugin is missing (apt install orthanc-dicomweb):")
-        stage.say("the scanner sends to the node itself, and a plain folder takes the results")
+        console.print_line(
+            "Orthanc or its DICOMweb plugin is missing (apt install orthanc-dicomweb):"
+        )
+        console.print_line(
+            "the scanner sends to the node itself, and a plain folder takes the results"
+        )
         with_pacs = False
-    shutil.rmtree(stage.out / "run", ignore_errors=True)
-    (stage.out / "run").mkdir(parents=True)
-    studies = _paint(stage, cast)
-    site = bring_up(stage, stack, with_pacs=with_pacs)
-    sent = _send_and_wait(stage, site, studies)
-    results = _tell(stage, site, sent)
-    _check_pacs(stage, site, results)
-    _where(stage, site, results, keep=keep)
-    wrong = check_endings(studies, site.journal)
+    shutil.rmtree(console.out / "run", ignore_errors=True)
+    (console.out / "run").mkdir(parents=True)
+    studies = _paint(console, scenarios)
+    environment = bring_up(console, stack, with_pacs=with_pacs)
+    sent = _send_and_wait(console, environment, studies)
+    results = _report(console, environment, sent)
+    _check_pacs(console, environment, results)
+    _where(console, environment, results, keep=keep)
+    wrong = check_endings(studies, environment.journal)
     if wrong:
-        raise NotAsExpected(f"{'; '.join(wrong)}; see {short(site.run / 'node.log')}")
+        raise NotAsExpected(f"{'; '.join(wrong)}; see {short(environment.run / 'node.log')}")
     if keep:
-        _stay(stage)
+        _stay(console)
 
 
-def _paint(stage: Stage, cast: Sequence[Role]) -> tuple[Study, ...]:
-    def done(role: Role) -> None:
-        stage.say(f"  {role.case}: {role.title}")
+def _paint(console: DemoConsole, scenarios: Sequence[Scenario]) -> tuple[Study, ...]:
+    def done(scenario: Scenario) -> None:
+        console.print_line(f"  {scenario.case}: {scenario.title}")
 
-    with stage.step(f"painted {len(cast)} synthetic patients"):
-        return scanner.make_studies(cast, stage.out / "studies", done)
+    with console.step(f"painted {len(scenarios)} synthetic patients"):
+        return scanner.make_studies(scenarios, console.out / "studies", done)
 
 
 # ---- sending and waiting -------------------------------------------------------------------------
 
 
-def _send_and_wait(stage: Stage, site: Site, studies: Sequence[Study]) -> list[tuple[Study, Sent]]:
-    """Send one patient after the other; the next one comes when the one before has its result."""
-    sent: list[tuple[Study, Sent]] = []
-    called, port = site.target
+def _send_and_wait(
+    console: DemoConsole, environment: Environment, studies: Sequence[Study]
+) -> list[tuple[Study, SentStudy]]:
+    """Send the patients in turn, each when the previous one has its result."""
+    sent: list[tuple[Study, SentStudy]] = []
+    called, port = environment.target
     for study in studies:
         parts = len(study.parts)
         how = f"in {parts} associations" if parts > 1 else "in one association"
-        text = f"scanner sends {study.role.case} to {called}: {len(study.files)} images {how}"
-        with stage.step(text):
+        text = f"scanner sends {study.scenario.case} to {called}: {len(study.files)} images {how}"
+        with console.step(text):
             sent.append((study, scanner.send(study, called, port)))
-        if study.role.ending == "delivered":
-            _wait(stage, site, study)
+        if study.scenario.ending == "delivered":
+            _wait(console, environment, study)
     for study in studies:
-        if study.role.ending != "delivered":
-            _wait(stage, site, study)
+        if study.scenario.ending != "delivered":
+            _wait(console, environment, study)
     return sent
 
 
-def _wait(stage: Stage, site: Site, study: Study) -> None:
+def _wait(console: DemoConsole, environment: Environment, study: Study) -> None:
     deadline = time.monotonic() + END_TIMEOUT_S
-    with stage.console.status(f"{study.role.case}: on its way") as status:
-        while not _ended(study, site.journal):
-            _check_routing(site)
+    with console.raw.status(f"{study.scenario.case}: in progress") as status:
+        while not _ended(study, environment.journal):
+            _check_routing(environment)
             if time.monotonic() > deadline:
-                log = short(site.run / "node.log")
+                log = short(environment.run / "node.log")
                 raise NotAsExpected(
-                    f"{study.role.case} did not come to an end in {END_TIMEOUT_S:.0f} s; see {log}"
+                    f"{study.scenario.case} reached no final state in {END_TIMEOUT_S:.0f} s; see {log}"
                 )
-            status.update(f"{study.role.case}: {_now(study, site.journal)}")
+            status.update(f"{study.scenario.case}: {_now(study, environment.journal)}")
             time.sleep(_POLL_S)
-    stage.say(f"  {study.role.case} ({study.role.title}): {_now(study, site.journal)}")
+    console.print_line(
+        f"  {study.scenario.case} ({study.scenario.title}): {_now(study, environment.journal)}"
+    )
 
 
 def _series_of_interest(study: Study, journal: Journal) -> list[SeriesRow]:
-    """The T2 SPACE series; every series of a study that was sent without it."""
+    """Return the T2 SPACE series, or every series of a study that was sent without it."""
     rows = journal.study_series(study.uid)
     return [r for r in rows if r.key.series == study.series_uid] or rows
 
@@ -166,7 +183,7 @@ def _series_of_interest(study: Study, journal: Journal) -> list[SeriesRow]:
 def _now(study: Study, journal: Journal) -> str:
     rows = _series_of_interest(study, journal)
     if not rows:
-        return "the PACS has not routed it yet"
+        return "not routed by the PACS yet"
     states = list(dict.fromkeys(str(row.state) for row in rows))
     return " and ".join(states)
 
@@ -177,42 +194,46 @@ def _ended(study: Study, journal: Journal) -> bool:
     return len(rows) >= len(folders) and all(row.state in ENDED for row in rows)
 
 
-def _check_routing(site: Site) -> None:
-    for job in site.pacs.sent() if site.pacs else ():
+def _check_routing(environment: Environment) -> None:
+    for job in environment.pacs.sent() if environment.pacs else ():
         if job["State"] == "Failure":
             raise NotRouted(
                 f"Orthanc could not forward a series: {job.get('ErrorDescription', 'no reason given')};"
-                f" see {short(site.run / 'orthanc' / 'orthanc.log')}"
+                f" see {short(environment.run / 'orthanc' / 'orthanc.log')}"
             )
 
 
-# ---- telling -------------------------------------------------------------------------------------
+# ---- report -------------------------------------------------------------------------------------
 
 Results = list[tuple[Study, dict[str, Any]]]
 
 
-def _tell(stage: Stage, site: Site, sent: Sequence[tuple[Study, Sent]]) -> Results:
+def _report(
+    console: DemoConsole, environment: Environment, sent: Sequence[tuple[Study, SentStudy]]
+) -> Results:
     results: Results = []
-    times: list[table.Way] = []
+    times: list[report.SeriesTiming] = []
     others: list[tuple[str, str, str, str]] = []
     for study, order in sent:
-        for row in site.journal.study_series(study.uid):
-            found = site.journal.results_of(row.key)
-            if found:
-                results.append((study, read_result(found[-1].folder)))
+        for row in environment.journal.study_series(study.uid):
+            folders = environment.journal.results_of(row.key)
+            if folders:
+                results.append((study, read_result(folders[-1].folder)))
                 routed_s = max(0.0, row.last_at - order.acknowledged_at)
-                times.append(table.Way(study, timeline(site.journal, row.key), routed_s))
+                times.append(
+                    report.SeriesTiming(study, timeline(environment.journal, row.key), routed_s)
+                )
             else:
-                name = _description(site.journal, row.key)
-                others.append((study.role.case, name, str(row.state), row.reason))
-    stage.show("")
-    stage.show(table.measurements(results))
-    for sentence in table.refused(results):
-        stage.show(f"  {sentence}")
-    stage.show("")
-    stage.show(table.times(times, with_pacs=site.pacs is not None))
-    stage.show(table.inside(times))
-    stage.show(table.not_processed(others))
+                name = _description(environment.journal, row.key)
+                others.append((study.scenario.case, name, str(row.state), row.reason))
+    console.show("")
+    console.show(report.measurements(results))
+    for sentence in report.refused(results):
+        console.show(f"  {sentence}")
+    console.show("")
+    console.show(report.times(times, with_pacs=environment.pacs is not None))
+    console.show(report.inside(times))
+    console.show(report.not_processed(others))
     return results
 
 
@@ -224,46 +245,52 @@ def _description(journal: Journal, key: SeriesKey) -> str:
         return key.series
 
 
-def _check_pacs(stage: Stage, site: Site, results: Results) -> None:
-    if site.pacs is None:
+def _check_pacs(console: DemoConsole, environment: Environment, results: Results) -> None:
+    if environment.pacs is None:
         return
     for study, result in results:
         for item in result["objects"]:
-            if not site.pacs.holds(item["sop_instance"]):
+            if not environment.pacs.holds(item["sop_instance"]):
                 raise NotAsExpected(
-                    f"{study.role.case}: {item['file']} is not in Orthanc; see {site.run / 'node.log'}"
+                    f"{study.scenario.case}: {item['file']} is not in Orthanc; see {environment.run / 'node.log'}"
                 )
     count = sum(len(result["objects"]) for _, result in results)
-    stage.say(f"Orthanc holds all {count} objects of the results")
+    console.print_line(f"Orthanc holds all {count} objects of the results")
 
 
-def _where(stage: Stage, site: Site, results: Results, *, keep: bool) -> None:
-    stage.say(f"results as files: {short(site.run / 'state' / 'results')}, one folder for each")
-    if site.pacs is None:
-        stage.say(f"delivered to the folder {short(site.delivered)}")
+def _where(console: DemoConsole, environment: Environment, results: Results, *, keep: bool) -> None:
+    console.print_line(
+        f"results as files: {short(environment.run / 'state' / 'results')}, one folder for each"
+    )
+    if environment.pacs is None:
+        console.print_line(f"delivered to the folder {short(environment.delivered)}")
     command = short(Path(sys.executable).with_name("lumbar-node"))
-    stage.say(f"what the node knows: {command} list --config {short(site.config)}")
-    if site.viewer is None or not results:
+    console.print_line(f"query the journal: {command} list --config {short(environment.config)}")
+    if environment.viewer is None or not results:
         return
-    stage.say("open in OHIF:" if keep else "open in OHIF (only while the servers are up: KEEP=1):")
+    console.print_line(
+        "open in OHIF:" if keep else "open in OHIF (only while the servers are up: KEEP=1):"
+    )
     for study, _ in results:
-        stage.say(f"  {study.role.case}: {site.viewer.link(study.uid)}")
+        console.print_line(f"  {study.scenario.case}: {environment.viewer.link(study.uid)}")
 
 
 def check_endings(studies: Sequence[Study], journal: Journal) -> list[str]:
-    """One sentence per study whose T2 SPACE series ended in another state than its role says."""
+    """Return one sentence per study whose T2 SPACE series ended in another state than its scenario says."""
     wrong = []
     for study in studies:
         states = [str(row.state) for row in _series_of_interest(study, journal)]
-        if any(state != study.role.ending for state in states) or not states:
-            ended = ", ".join(states) or "never seen by the node"
-            wrong.append(f"{study.role.case} ended as {ended} instead of {study.role.ending}")
+        if any(state != study.scenario.ending for state in states) or not states:
+            ended = ", ".join(states) or "not received by the node"
+            wrong.append(
+                f"{study.scenario.case} ended as {ended} instead of {study.scenario.ending}"
+            )
     return wrong
 
 
-def _stay(stage: Stage) -> None:
-    stage.show("\nThe servers stay up. Ctrl-C ends them.")
+def _stay(console: DemoConsole) -> None:
+    console.show("\nThe servers keep running. Ctrl-C stops them.")
     try:
         signal.pause()
     except KeyboardInterrupt:
-        stage.say("stopping the servers")
+        console.print_line("stopping the servers")

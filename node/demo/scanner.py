@@ -16,7 +16,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
 from dicomseg.errors import LumbarError
-from node.demo.scenarios import Role
+from node.demo.scenarios import Scenario
 from node.demo.servers import LOOPBACK, SCANNER_AET, command, dcmtk_environment
 
 _PAINT_TIMEOUT_S: Final = 600.0
@@ -34,7 +34,7 @@ class StudyNotMade(LumbarError):
 
 
 class NotSent(LumbarError):
-    """The PACS or the node did not take a study; the sender's last lines say why."""
+    """The PACS or the node rejected a study; the sender's last lines say why."""
 
     code = "demo-send"
     exit_code = 5
@@ -44,7 +44,7 @@ class NotSent(LumbarError):
 class Study:
     """One patient's files and truth."""
 
-    role: Role
+    scenario: Scenario
     folder: Path
     truth: dict[str, Any]
 
@@ -61,7 +61,7 @@ class Study:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that is sent, in the order of sending: the T2 SPACE series last."""
-        chosen = self.role.send or tuple(
+        chosen = self.scenario.send or tuple(
             sorted(p.name for p in self.folder.iterdir() if p.is_dir())
         )
         ordered = sorted(chosen, key=lambda name: name == "t2_space")
@@ -72,42 +72,42 @@ class Study:
     @property
     def parts(self) -> tuple[tuple[Path, ...], ...]:
         """The files of each association."""
-        n, files = self.role.associations, self.files
+        n, files = self.scenario.associations, self.files
         return tuple(files[len(files) * k // n : len(files) * (k + 1) // n] for k in range(n))
 
 
 def make_studies(
-    cast: Sequence[Role], folder: Path, done: Callable[[Role], None], workers: int = 2
+    scenarios: Sequence[Scenario], folder: Path, done: Callable[[Scenario], None], workers: int = 2
 ) -> tuple[Study, ...]:
-    """Write every study below `folder`, several at a time; those that exist are taken as they are.
+    """Write every study below `folder`, several at a time; existing ones are kept.
 
     Raises:
         StudyNotMade: a study could not be written.
     """
     with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(_make, role, folder): role for role in cast}
+        waiting = {pool.submit(_make, scenario, folder): scenario for scenario in scenarios}
         for future in as_completed(waiting):
             future.result()
             done(waiting[future])
-    return tuple(_read(role, folder) for role in cast)
+    return tuple(_read(scenario, folder) for scenario in scenarios)
 
 
-def _make(role: Role, folder: Path) -> None:
-    if (folder / role.case / "truth.json").exists():  # written last
+def _make(scenario: Scenario, folder: Path) -> None:
+    if (folder / scenario.case / "truth.json").exists():  # written last
         return
-    shutil.rmtree(folder / role.case, ignore_errors=True)
+    shutil.rmtree(folder / scenario.case, ignore_errors=True)
     arguments = [command("lumbar-train"), "phantom", "--out", str(folder), "--cases", "1"]
-    arguments += ["--seed", str(role.seed), *role.options]
+    arguments += ["--seed", str(scenario.seed), *scenario.options]
     done = subprocess.run(
         arguments, capture_output=True, text=True, timeout=_PAINT_TIMEOUT_S, check=False
     )
     if done.returncode:
-        raise StudyNotMade(f"{role.case}: {_last(done.stderr)}")
+        raise StudyNotMade(f"{scenario.case}: {_last(done.stderr)}")
 
 
-def _read(role: Role, folder: Path) -> Study:
-    here = folder / role.case
-    return Study(role, here, json.loads((here / "truth.json").read_text(encoding="utf-8")))
+def _read(scenario: Scenario, folder: Path) -> Study:
+    study = folder / scenario.case
+    return Study(scenario, study, json.loads((study / "truth.json").read_text(encoding="utf-8")))
 
 
 def _last(text: str) -> str:
@@ -116,7 +116,7 @@ def _last(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentStudy:
     """One study as the scanner saw it: images, seconds, and when the last one was acknowledged."""
 
     images: int
@@ -126,18 +126,22 @@ class Sent:
 
 def send(
     study: Study, called_aet: str, port: int, sleep: Callable[[float], None] = time.sleep
-) -> Sent:
-    """Send a study, in one association for each of its parts. Raises `NotSent`."""
+) -> SentStudy:
+    """Send a study, in one association for each of its parts.
+
+    Raises:
+        NotSent: the peer rejected it.
+    """
     sender = _storescu if shutil.which("storescu") else _pynetdicom
     seconds = 0.0
     for number, part in enumerate(study.parts):
         if number:
             sleep(BETWEEN_ASSOCIATIONS_S)
         began = time.monotonic()
-        for some in _chunks(part):
-            sender(some, called_aet, port)
+        for files in _chunks(part):
+            sender(files, called_aet, port)
         seconds += time.monotonic() - began
-    return Sent(len(study.files), seconds, time.time())
+    return SentStudy(len(study.files), seconds, time.time())
 
 
 def _chunks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
@@ -165,11 +169,13 @@ def _pynetdicom(files: Sequence[Path], called_aet: str, port: int) -> None:
     entity.add_requested_context(MRImageStorage)
     association = entity.associate(LOOPBACK, port, ae_title=called_aet)
     if not association.is_established:
-        raise NotSent(f"{called_aet} on port {port} takes no association; is it running?")
+        raise NotSent(
+            f"{called_aet} on port {port} accepts no association; check that it is running"
+        )
     try:
         for file in files:
             answer = association.send_c_store(file)
             if "Status" not in answer or answer.Status != 0:
-                raise NotSent(f"{called_aet} on port {port} did not take {file.name}")
+                raise NotSent(f"{called_aet} on port {port} rejected {file.name}")
     finally:
         association.release()

@@ -1,4 +1,4 @@
-"""The patients of the demonstration: who they are, how their studies travel, and what must become of them."""
+"""The patients of the demonstration: anatomy, how their studies are sent, and the expected final state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ Ending = Literal["delivered", "skipped", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """One patient. seed: the anatomy. options: further ones of `lumbar-train phantom`.
+class Scenario:
+    """One patient.
 
-    send: series folders that are sent, empty for all. associations: in how many parts. ending: the
-    state that the T2 SPACE series, or without one every series, must reach.
+    seed: of the anatomy. options: further ones of `lumbar-train phantom`.
+
+    send: series folders that are sent, empty for all. associations: number of parts. ending: final
+    state of the T2 SPACE series, or of every series if there is none.
     """
 
     seed: int
@@ -32,16 +34,16 @@ class Role:
 _LIGHT: Final = ("--slices", "64", "--matrix", "160")
 """A coarse grid is enough for series that are never segmented, and is painted in half the time."""
 
-CAST: Final[tuple[Role, ...]] = (
-    Role(11, "with every other series of a spine examination", "delivered", ("--distractors",)),
-    Role(12, "oblique slices", "delivered", ("--oblique",)),
-    Role(13, "arrives in two associations", "delivered", associations=2),
-    Role(
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    Scenario(11, "with every other series of a spine examination", "delivered", ("--distractors",)),
+    Scenario(12, "oblique slices", "delivered", ("--oblique",)),
+    Scenario(13, "arrives in two associations", "delivered", associations=2),
+    Scenario(
         14,
         "no T2 SPACE series",
         "skipped",
         ("--distractors", *_LIGHT),
         ("localizer", "t2_tse_sag", "t1_space", "t2_flair", "mpr"),
     ),
-    Role(15, "slice 31 lost on the way", "incomplete", ("--drop-slice", "30", *_LIGHT)),
+    Scenario(15, "slice 31 lost in transit", "incomplete", ("--drop-slice", "30", *_LIGHT)),
 )

@@ -40,7 +40,7 @@ class ServerFailed(LumbarError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Running:
-    """A process that was started here, and its log."""
+    """A server process and its log."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -53,7 +53,7 @@ class Running:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Return loopback ports that nobody listens on; all are held until all are known."""
+    """Return free loopback ports; all are held until all are known."""
     with ExitStack() as held:
         ports = []
         for _ in range(count):
@@ -126,7 +126,7 @@ def tail(log: Path, lines: int = 12) -> str:
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:
-    """Whether something accepts connections there."""
+    """Return whether a port accepts connections."""
     try:
         with socket.create_connection((host, port), timeout=1.0):
             return True
@@ -158,7 +158,7 @@ def find_orthanc() -> tuple[str, Path] | None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the demonstration's servers listen."""
+    """Ports of the servers."""
 
     pacs_dicom: int
     pacs_http: int
@@ -172,7 +172,7 @@ class Ports:
 
 
 def orthanc_settings(folder: Path, ports: Ports, plugin: Path) -> dict[str, Any]:
-    """Return `orthanc/orthanc.json` with this run's places, ports and known modalities."""
+    """Return `orthanc/orthanc.json` with the folders, ports and known modalities of this run."""
     settings: dict[str, Any] = json.loads((home() / "orthanc.json").read_text(encoding="utf-8"))
     database = str(folder / "db")
     return settings | {
@@ -191,12 +191,12 @@ def orthanc_settings(folder: Path, ports: Ports, plugin: Path) -> dict[str, Any]
 
 def start_orthanc(folder: Path, ports: Ports) -> Running:
     """Start an Orthanc of our own under `folder`. Raises `ServerFailed`."""
-    found = find_orthanc()
-    if found is None:
+    orthanc = find_orthanc()
+    if orthanc is None:
         raise ServerFailed(
             "Orthanc or its DICOMweb plugin is missing; apt install orthanc-dicomweb"
         )
-    program, plugin = found
+    program, plugin = orthanc
     (folder / "db").mkdir(parents=True, exist_ok=True)
     settings = folder / "orthanc.json"
     settings.write_text(

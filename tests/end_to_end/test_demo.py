@@ -28,7 +28,7 @@ from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
-STAYS = "The servers stay up"
+STAYS = "The servers keep running"
 
 
 @dataclass
