@@ -26,10 +26,18 @@ SIGN = re.compile(r"^(In|Out|Edge|May import): (.+(?:\n(?![A-Z][a-z ]*: ).+)*)",
 
 
 def layers() -> str:
-    """Render the import contracts of `pyproject.toml`."""
+    """Render the import contracts of `pyproject.toml`: order of the layers, or what is forbidden to whom."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    return table(("rule", "type"), [(c["name"], c["type"]) for c in contracts])
+    rows = []
+    for contract in contracts:
+        if contract["type"] == "layers":
+            rule = " → ".join(contract["layers"])
+        else:
+            sources, modules = contract["source_modules"], contract["forbidden_modules"]
+            rule = f"{', '.join(sources)} ↛ {', '.join(modules)}"
+        rows.append((contract["name"], rule))
+    return table(("contract", "rule"), rows)
 
 
 def segments() -> str:
