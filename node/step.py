@@ -76,7 +76,7 @@ class PutOff:
         until = self.clock.wall() + wait_s(row.fault_tries + 1, FIRST_WAIT_S, LONGEST_WAIT_S)
         if reason != row.fault:
             self.told(RowFailed(self.step, row.key.series, reason, trace_of(error)))
-        self.journal.defer(row.key, self.step, reason, until)
+        self.journal.series.defer(row.key, self.step, reason, until)
 
 
 def headers_of(
@@ -93,7 +93,7 @@ def headers_of(
     Raises `OSError` where the machine cannot read anything now.
     """
     readable: list[Instance] = []
-    rows = journal.instances_of(key, skip)
+    rows = journal.instances.of_series(key, skip)
     frames = 0
     for row in rows:
         instance = read_or_reason(row.path, read)
@@ -103,7 +103,7 @@ def headers_of(
             frames += frames_in_memory(instance)
             readable.append(instance)
         else:
-            journal.set_aside(row.sop_instance_uid, row.digest, instance)
+            journal.instances.set_aside(row.sop_instance_uid, row.digest, instance)
             told(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))
     return readable, len(rows) - len(readable)
 

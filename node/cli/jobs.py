@@ -19,7 +19,7 @@ from node.cli.output import print_json, print_line, print_table, warn
 
 if TYPE_CHECKING:
     from node.config.sections import Config
-    from node.journal.rows import JobEventRow, JobPlan, JobRow
+    from node.journal.job_rows import JobEventRow, JobPlan, JobRow
 
 JobArgument = Annotated[int, typer.Argument(help="Number of the job.", metavar="JOB")]
 ByOption = Annotated[
@@ -60,8 +60,10 @@ def list_jobs(
 
     known_state(state, [s.value for s in JobState])
     journal = open_journal(read_config(config))
-    rows = [job_json(r) for r in journal.jobs_in(*(() if state is None else (JobState(state),)))]
-    schedule = [event_json(e) for e in journal.schedule_events()]
+    rows = [
+        job_json(r) for r in journal.jobs.in_states(*(() if state is None else (JobState(state),)))
+    ]
+    schedule = [event_json(e) for e in journal.jobs.schedule_events()]
     if as_json:
         print_json({"jobs": rows, "schedule": schedule})
         return
@@ -93,7 +95,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
 
     settings = read_config(config)
     journal = open_journal(settings)
-    row, events = journal.job(job), [event_json(e) for e in journal.job_events(job)]
+    row, events = journal.jobs.get(job), [event_json(e) for e in journal.jobs.events(job)]
     place = Place.of(settings.node.state, job)
     payload = job_json(row) | {
         "folder": str(place.folder),
@@ -160,7 +162,7 @@ def log(
     from node.models.retraining import Place
 
     settings = read_config(config)
-    row = open_journal(settings).job(job)
+    row = open_journal(settings).jobs.get(job)
     place = Place.of(settings.node.state, job)
     if not place.log.exists():
         raise JobRefused(f"job {job} has no log: it is {row.state} and was never started")
@@ -196,9 +198,9 @@ def cancel(
         jobs.cancel(journal, settings.node.state, job, by)
     except IllegalTransition as error:
         raise JobRefused(
-            f"job {job} is {journal.job(job).state}; it cannot be cancelled"
+            f"job {job} is {journal.jobs.get(job).state}; it cannot be cancelled"
         ) from error
-    _print_job(journal.job(job), as_json=as_json)
+    _print_job(journal.jobs.get(job), as_json=as_json)
 
 
 def enqueue(
@@ -233,17 +235,17 @@ def enqueue(
     settings = read_config(config)
     journal = open_journal(settings, writing=True)
     if job is None:
-        row = journal.enqueue(_plan(settings, cases, held_out, recipe), by)
+        row = journal.jobs.enqueue(_plan(settings, cases, held_out, recipe), by)
     else:
         if any(x is not None for x in (cases, held_out, recipe)):
             warn(f"job {job} resumes with its original settings; the given options are ignored")
         try:
-            journal.advance_job(job, JobEvent.ENQUEUED_AGAIN, detail={"by": by})
+            journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN, detail={"by": by})
         except IllegalTransition as error:
             raise JobRefused(
-                f"job {job} is {journal.job(job).state}; only a failed or cancelled job can be resumed"
+                f"job {job} is {journal.jobs.get(job).state}; only a failed or cancelled job can be resumed"
             ) from error
-        row = journal.job(job)
+        row = journal.jobs.get(job)
     _print_job(row, as_json=as_json)
 
 

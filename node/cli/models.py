@@ -13,7 +13,7 @@ from node.cli.output import leave_with, print_json, print_line, print_table, war
 
 if TYPE_CHECKING:
     from node.config.sections import Config
-    from node.journal.rows import Promotion
+    from node.journal.job_rows import Promotion
     from node.models.registry import Request, Shelf
 
 ByOption = Annotated[
@@ -85,7 +85,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     configured = _configured(settings)
     rows = [_row("configured" if configured else "shipped", configured or default_path(), serves)]
     rows += [_row("installed", p, serves) for p in (shelf.installed() if shelf else ())]
-    history = [promotion_json(p) for p in (shelf.journal.promotions() if shelf else ())]
+    history = [promotion_json(p) for p in (shelf.journal.promotions.all() if shelf else ())]
     if as_json:
         print_json({"bundles": rows, "changes": history})
         return
@@ -218,7 +218,7 @@ def promote(
 
     settings, request = read_config(config), _request(by, reason)
     shelf = _shelf_for_change(settings)
-    job = shelf.journal.job(int(what)) if what.isdecimal() else None
+    job = shelf.journal.jobs.get(int(what)) if what.isdecimal() else None
     source = (
         _bundle_folder(settings, what)
         if job is None

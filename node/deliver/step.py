@@ -28,8 +28,9 @@ from node.deliver.port import (
 )
 from node.errors import DamagedResult, IllegalTransition
 from node.events import SeriesEnded, StepFailed, described, trace_of, unheard
+from node.journal.deliveries import SUPERSEDED
 from node.journal.file import is_damage
-from node.journal.journal import SUPERSEDED, Journal
+from node.journal.journal import Journal
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesState
 
@@ -79,7 +80,7 @@ class Deliver:
         """Act on every due delivery once; returns how many moved."""
         moved = 0
         for row in (
-            () if self._held() else self.journal.deliveries_due(self.now(), self.config.name)
+            () if self._held() else self.journal.deliveries.due(self.now(), self.config.name)
         ):
             if self._held():
                 break
@@ -102,15 +103,15 @@ class Deliver:
         if not self.config.withdraw or 0.0 <= age_s < WITHDRAWALS_S:
             return 0
         self.looked_at = self.now()
-        return self.journal.open_withdrawals(self.config.name)
+        return self.journal.deliveries.open_withdrawals(self.config.name)
 
     def _act(self, row: DeliveryRow) -> bool:
         if row.kind == RESULT and row.because:
             detail = {"reason": SUPERSEDED, "because": row.because}
-            self.journal.advance_delivery(row.id, _E.SUPERSEDED, detail=detail)
+            self.journal.deliveries.advance(row.id, _E.SUPERSEDED, detail=detail)
             return True
         if row.state is _D.WAITING:
-            self.journal.advance_delivery(row.id, _E.DUE)
+            self.journal.deliveries.advance(row.id, _E.DUE)
             row = replace(row, state=_D.PENDING, fault_tries=0)
         try:
             parcels = self._parcels(row)
@@ -131,7 +132,7 @@ class Deliver:
 
         files = next(
             d.accepted
-            for d in self.journal.deliveries_of(row.series)
+            for d in self.journal.deliveries.of_series(row.series)
             if (d.result_id, d.destination, d.kind) == (row.result_id, row.destination, RESULT)
         )
         created = datetime.fromtimestamp(self.now(), UTC).astimezone()
@@ -148,7 +149,7 @@ class Deliver:
         accepted = (*row.accepted, *(o.file for o in outcomes if o.answer == "accepted"))
         final = [o for o in outcomes if o.answer == "permanent"]
         refused = {**row.refused, **{o.file: _words(o) for o in final}}
-        self.journal.record_outcomes(row.id, accepted, refused)
+        self.journal.deliveries.record_outcomes(row.id, accepted, refused)
         later = [o for o in outcomes if o.answer == "transient"]
         detail: dict[str, object] = {
             "reason": _reason(refused | {o.file: _words(o) for o in later}, accepted),
@@ -159,9 +160,9 @@ class Deliver:
             if all(o.status in UNREACHABLE for o in outcomes):
                 self._hold(row.tries + 1)
         elif refused:
-            self.journal.advance_delivery(row.id, _E.PERMANENT_FAILURE, detail=detail)
+            self.journal.deliveries.advance(row.id, _E.PERMANENT_FAILURE, detail=detail)
         else:
-            self.journal.advance_delivery(
+            self.journal.deliveries.advance(
                 row.id, _E.PEER_ACCEPTED, detail={"objects": len(parcels)}
             )
         return not later and not refused
@@ -171,10 +172,10 @@ class Deliver:
     ) -> None:
         tries = row.tries + 1
         next_try_at = self.now() + self._wait_s(tries)
-        self.journal.advance_delivery(row.id, event, detail=detail, next_try_at=next_try_at)
+        self.journal.deliveries.advance(row.id, event, detail=detail, next_try_at=next_try_at)
         if tries >= limit:
             reason = f"given up after {tries} tries: {detail['reason']}"
-            self.journal.advance_delivery(row.id, _E.TRIES_EXHAUSTED, detail={"reason": reason})
+            self.journal.deliveries.advance(row.id, _E.TRIES_EXHAUSTED, detail={"reason": reason})
 
     def _limit(self, later: Sequence[Outcome]) -> int:
         no_resources = all(o.status.startswith("0xA7") for o in later)
@@ -191,14 +192,14 @@ class Deliver:
             return False
         if proof.value == "missing":
             missing = proof.missing or tuple(p.file for p in parcels)
-            self.journal.record_outcomes(
+            self.journal.deliveries.record_outcomes(
                 row.id, [p.file for p in parcels if p.file not in missing], {}
             )
             self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
             return True
         event = _E.PROOF_FOUND if proof.value == "found" else _E.NO_PROOF_OFFERED
-        self.journal.advance_delivery(row.id, event, detail=detail)
-        series = self.journal.series(row.series)
+        self.journal.deliveries.advance(row.id, event, detail=detail)
+        series = self.journal.series.get(row.series)
         if row.kind == RESULT and series.state is SeriesState.DELIVERED:
             seconds = round(max(0.0, self.now() - series.last_at), 2)
             self.told(SeriesEnded(row.series.series, series.state, "", seconds))
@@ -215,7 +216,7 @@ class Deliver:
             )
             return
         reason = f"every object was taken, and none is proved yet: {proof.text}"
-        self.journal.defer_delivery(row.id, reason, self.now() + self._wait_s(asked))
+        self.journal.deliveries.defer(row.id, reason, self.now() + self._wait_s(asked))
         if proof.status in UNREACHABLE:
             self._hold(asked)
 
@@ -229,15 +230,15 @@ class Deliver:
         reason = place + described(error)
         step = f"deliver {self.config.name}"
         self.told(StepFailed(step, f"{reason}, result {row.result_id}", trace_of(error)))
-        now = next(d for d in self.journal.deliveries_of(row.series) if d.id == row.id)
+        now = next(d for d in self.journal.deliveries.of_series(row.series) if d.id == row.id)
         faults = now.fault_tries + 1
         if faults >= self.config.max_tries and now.state in _GIVE_UP:
             self._give_up(now, f"given up after {faults} tries: {reason}")
         else:
-            self.journal.defer_delivery(row.id, reason, self.now() + self._wait_s(faults))
+            self.journal.deliveries.defer(row.id, reason, self.now() + self._wait_s(faults))
 
     def _give_up(self, row: DeliveryRow, reason: str) -> None:
-        self.journal.advance_delivery(row.id, _GIVE_UP[row.state], detail={"reason": reason})
+        self.journal.deliveries.advance(row.id, _GIVE_UP[row.state], detail={"reason": reason})
 
     def _hold(self, tries: int) -> None:
         self.held_at = self.now()
@@ -281,9 +282,9 @@ def steps(
 
 def close_unconfigured(journal: Journal, names: Sequence[str]) -> int:
     """Give up deliveries to destinations that are no longer configured; returns how many."""
-    lost = [d for d in journal.deliveries_in(*_GIVE_UP) if d.destination not in names]
+    lost = [d for d in journal.deliveries.in_states(*_GIVE_UP) if d.destination not in names]
     for row in lost:
         reason = f'destination "{row.destination}" is no longer configured'
         event = _E.NO_PROOF_OFFERED if row.state is _D.SENT else _GIVE_UP[row.state]
-        journal.advance_delivery(row.id, event, detail={"reason": reason})
+        journal.deliveries.advance(row.id, event, detail={"reason": reason})
     return len(lost)

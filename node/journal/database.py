@@ -8,46 +8,51 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from node.durable import private_folder
-from node.errors import JournalDamaged, StateRefused
+from node.errors import StateRefused
 from node.journal import file as journal_file
 from node.journal.migrate import check_version, migrate
 
-S = TypeVar("S", bound=StrEnum)
-J = TypeVar("J", list[Any], dict[str, Any])
+Values = Sequence[Any] | Mapping[str, Any]
 
 
-def state_of(states: type[S], text: str) -> S:
-    """Return the state that a row names. Raises `JournalDamaged` where there is none of this name."""
-    try:
-        return states(text)
-    except ValueError:
-        raise JournalDamaged(
-            f"the journal is damaged (a row in the unknown state {text!r});"
-            " stop the node and run `lumbar-node doctor --rebuild`"
-        ) from None
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One write transaction, shared by the tables that take part: all of it is committed, or nothing.
 
-
-def decoded(text: str, kind: type[J]) -> J:
-    """Return a list or object of a JSON column, empty where it holds anything else.
-
-    What such columns hold can be found out again; the row is worth more than they.
+    now: seconds since 1970.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError):
-        return kind()
-    return found if isinstance(found, kind) else kind()
+
+    connection: sqlite3.Connection
+    now: Callable[[], float]
+
+    def execute(self, sql: str, values: Values = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self.connection.execute(sql, values)
+
+    def event(
+        self,
+        series_id: int | None,
+        event: str,
+        state: str,
+        detail: Mapping[str, object],
+        delivery_id: int | None = None,
+    ) -> None:
+        """Add one event to the history of a series, or of one of its deliveries."""
+        self.execute(
+            "INSERT INTO event (at, series_id, delivery_id, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.now(), series_id, delivery_id, event, state, json.dumps(detail, default=str)),
+        )
 
 
 class Database:
-    """Connections, transactions, paths and events of the journal.
+    """Connections, transactions and paths of the journal.
 
     Paths below the journal's own folder are kept relative to it, so that the folder may be moved.
     """
@@ -55,7 +60,7 @@ class Database:
     def __init__(
         self, path: Path, now: Callable[[], float], connect: Callable[[Path], sqlite3.Connection]
     ) -> None:
-        self._path, self._now, self._connect = path, now, connect
+        self.path, self.now, self._connect = path, now, connect
         self._local = threading.local()
 
     @classmethod
@@ -64,12 +69,12 @@ class Database:
 
         now: seconds since 1970. Raises `JournalTooNew`, `JournalDamaged`, `StateRefused`.
         """
-        journal = cls(path, now, journal_file.for_service)
-        with _opening(journal, path):
+        database = cls(path, now, journal_file.for_service)
+        with database._opening():
             private_folder(path.parent)
-            migrate(journal._connection, path)
-            journal.check_pages()
-        return journal
+            migrate(database.connection, path)
+            database.check_pages()
+        return database
 
     @classmethod
     def writing(cls, path: Path, now: Callable[[], float]) -> Self:
@@ -81,43 +86,58 @@ class Database:
 
     @classmethod
     def reading(cls, path: Path, now: Callable[[], float]) -> Self:
-        """Open the journal of this version for questions; changes nothing. Raises as `writing`."""
+        """Open the journal of this version for queries; changes nothing. Raises as `writing`."""
         return cls._existing(path, now, journal_file.for_reading)
 
     @classmethod
     def _existing(
         cls, path: Path, now: Callable[[], float], connect: Callable[[Path], sqlite3.Connection]
     ) -> Self:
-        journal = cls(path, now, connect)
-        with _opening(journal, path):
+        database = cls(path, now, connect)
+        with database._opening():
             if not path.exists():
                 raise StateRefused(
                     f"{path}: no journal; start `lumbar-node serve`, or give the configuration with --config"
                 )
-            check_version(journal._connection, path)
-        return journal
+            check_version(database.connection, path)
+        return database
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Close the journal when it is refused, with one line that names the cause by SQLite or the disk."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise journal_file.refusal(self.path, error) from error
+        except StateRefused:
+            self.close()
+            raise
 
     def check_pages(self) -> None:
-        """Look at every page once, so that damage is known before it matters. Raises `JournalDamaged`."""
+        """Read every page once, so that damage is known before it matters. Raises `JournalDamaged`."""
         try:
-            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            answer = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
-            raise journal_file.refusal(self._path, error) from error
-        if found != "ok":
-            raise journal_file.damaged(self._path, found)
-
-    def _kept(self, path: Path) -> str:
-        root = self._path.parent
-        return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-    def _place(self, kept: str) -> Path:
-        return self._path.parent / kept
+            raise journal_file.refusal(self.path, error) from error
+        if answer != "ok":
+            raise journal_file.damaged(self.path, answer)
 
     @property
-    def _connection(self) -> sqlite3.Connection:
+    def root(self) -> Path:
+        """Folder that relative paths in rows start from."""
+        return self.path.parent
+
+    def relative(self, path: Path) -> str:
+        """Return the path as a row keeps it."""
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection, opened when it is first used."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._connect(self._path)
+            connection = self._connect(self.path)
             self._local.connection = connection
         return connection
 
@@ -128,40 +148,18 @@ class Database:
             connection.close()
             self._local.connection = None
 
+    def query(self, sql: str, values: Values = ()) -> sqlite3.Cursor:
+        """Run one query outside a transaction."""
+        return self.connection.execute(sql, values)
+
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin to write, and commit; roll back when the block raises."""
+        connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            yield connection
+            yield Transaction(connection, self.now)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:  # a full disk has ended it already
                 connection.execute("ROLLBACK")
-
-    def _event(
-        self,
-        db: sqlite3.Connection,
-        series_id: int | None,
-        event: str,
-        state: str,
-        detail: Mapping[str, object],
-        delivery_id: int | None = None,
-    ) -> None:
-        db.execute(
-            "INSERT INTO event (at, series_id, delivery_id, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
-            (self._now(), series_id, delivery_id, event, state, json.dumps(detail, default=str)),
-        )
-
-
-@contextmanager
-def _opening(journal: Database, path: Path) -> Iterator[None]:
-    """Close a journal that is refused, and say in one line what SQLite and the disk said of it."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        journal.close()
-        raise journal_file.refusal(path, error) from error
-    except StateRefused:
-        journal.close()
-        raise

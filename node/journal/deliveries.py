@@ -1,19 +1,47 @@
-"""The journal's part about what a destination has of a result, and what is to be taken back from it."""
+"""The journal's deliveries: what each destination has of a result, and what is to be taken back from it.
+
+A method that takes a `Transaction` is part of the caller's; any other is one of its own.
+"""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
-from node.journal.database import Database
-from node.journal.rows import WITHDRAWAL
-from node.journal.states import DeliveryState
+from node.errors import IllegalTransition, UnknownUid
+from node.journal.columns import read_state
+from node.journal.database import Database, Transaction, Values
+from node.journal.rows import WITHDRAWAL, DeliveryRow, SeriesKey
+from node.journal.series import SeriesTable
+from node.journal.states import (
+    DELIVERY_TRANSITIONS,
+    DeliveryEvent,
+    DeliveryState,
+    SeriesEvent,
+    SeriesState,
+)
 
-if TYPE_CHECKING:
-    from dicomseg.encode.rejection_note import RejectionReason
-
+SUPERSEDED: Final = "superseded"
+"""Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
+_PROOF: Final = {
+    DeliveryEvent.PROOF_FOUND: "found",
+    DeliveryEvent.NO_PROOF_OFFERED: "unproven",
+}
+_TRIES: Final = frozenset(
+    {
+        DeliveryEvent.PEER_ACCEPTED,
+        DeliveryEvent.TRANSIENT_FAILURE,
+        DeliveryEvent.PERMANENT_FAILURE,
+    }
+)
+"""Events that count as an attempt."""
+_DELIVERY: Final = (
+    "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at,"
+    " d.fault, d.fault_tries, d.try_at, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series"
+    " FROM delivery d JOIN result r USING (result_id) JOIN series s ON s.id = r.series_id "
+)
 _HELD: Final = (
     "SELECT r.result_id, r.series_id, r.superseded_because, d.destination"
     " FROM result r JOIN delivery d USING (result_id)"
@@ -32,8 +60,86 @@ _REPLACED: Final = (
 """A wrong identity is taken back at once; anything else when the result in its place has arrived."""
 
 
-class DeliveryTable(Database):
-    """Outcomes per file, superseded results and their withdrawals."""
+@dataclass(frozen=True, slots=True)
+class DeliveryTable:
+    """Deliveries and withdrawals, their outcomes per file, and which series are delivered by them."""
+
+    database: Database
+    series: SeriesTable
+
+    def in_states(self, *states: DeliveryState) -> list[DeliveryRow]:
+        """Return the deliveries in these states, oldest first."""
+        marks = ", ".join("?" * len(states))
+        return self._rows(f"WHERE d.state IN ({marks}) ORDER BY d.id", states)
+
+    def of_series(self, key: SeriesKey) -> list[DeliveryRow]:
+        """Return the deliveries of a series' results."""
+        return self._rows("WHERE s.study = ? AND s.series = ? ORDER BY d.id", key)
+
+    def due(self, now: float, destination: str | None = None) -> list[DeliveryRow]:
+        """Return pending and sent deliveries, and waiting ones whose time has come; none that `defer` put off.
+
+        destination: only those to this one.
+        """
+        return self._rows(
+            "WHERE (d.state IN ('pending', 'sent')"
+            # Made to wait later than now: the clock was set back, which delays nothing.
+            " OR (d.state = 'waiting' AND (d.next_try_at <= :now OR d.state_at > :now)))"
+            " AND (d.try_at <= :now OR d.fault_at > :now)"
+            " AND (:destination IS NULL OR d.destination = :destination) ORDER BY d.id",
+            {"now": now, "destination": destination},
+        )
+
+    def held_outdated(self) -> dict[str, list[str]]:
+        """Return results of an identity that was corrected since, by the destination that still holds them."""
+        query = _HELD + "AND r.superseded_because = 'corrected_identity' ORDER BY r.rowid"
+        held: dict[str, list[str]] = {}
+        for row in self.database.query(query):
+            held.setdefault(row["destination"], []).append(row["result_id"])
+        return held
+
+    # --- moves ---
+
+    def advance(
+        self,
+        delivery_id: int,
+        event: DeliveryEvent,
+        *,
+        detail: Mapping[str, object] | None = None,
+        next_try_at: float | None = None,
+    ) -> DeliveryState:
+        """Apply one event to a delivery; a series whose deliveries are all confirmed becomes delivered.
+
+        Raises:
+            IllegalTransition: the table has no such pair.
+        """
+        with self.database.transaction() as tx:
+            state = self.apply(tx, delivery_id, event, dict(detail or {}), next_try_at)
+            row = tx.execute(
+                "SELECT r.series_id FROM delivery d JOIN result r USING (result_id) WHERE d.id = ?",
+                (delivery_id,),
+            ).fetchone()
+            self.settle(tx, row["series_id"])
+            return state
+
+    def defer(self, delivery_id: int, reason: str, until: float) -> None:
+        """Record that a delivery failed for a reason of ours; as `SeriesTable.defer`.
+
+        reason: one sentence without patient data. until: seconds since 1970, by the caller's back-off over
+        `DeliveryRow.fault_tries`. Gone with the next move of the delivery.
+        """
+        with self.database.transaction() as tx:
+            row = tx.execute(
+                "UPDATE delivery SET fault = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
+                " WHERE id = ? RETURNING result_id, state, fault_tries",
+                (reason, tx.now(), until, delivery_id),
+            ).fetchone()
+            if row is not None and row["fault_tries"] == 1:
+                result = tx.execute(
+                    "SELECT series_id FROM result WHERE result_id = ?", (row["result_id"],)
+                ).fetchone()
+                detail = {"step": "deliver", "reason": reason}
+                tx.event(result["series_id"], "deferred", row["state"], detail, delivery_id)
 
     def record_outcomes(
         self, delivery_id: int, accepted: Sequence[str], refused: Mapping[str, str]
@@ -42,8 +148,8 @@ class DeliveryTable(Database):
 
         In any state: what was sent while the delivery was superseded is held there all the same.
         """
-        with self._writing() as db:
-            db.execute(
+        with self.database.transaction() as tx:
+            tx.execute(
                 "UPDATE delivery SET accepted = ?, refused = ? WHERE id = ?",
                 (json.dumps(list(accepted)), json.dumps(dict(refused)), delivery_id),
             )
@@ -51,57 +157,115 @@ class DeliveryTable(Database):
     def open_withdrawals(self, destination: str) -> int:
         """Make a withdrawal for every superseded result that the destination holds; returns how many.
 
-        One that a later result replaces is taken back when that one has arrived.
+        A result that a later one replaces is taken back when the later one has arrived.
         """
         query = f"{_HELD}{_REPLACED}AND d.destination = ?"
         # Reading first: the write lock ten times a second would be for nothing.
-        if self._connection.execute(query, (destination,)).fetchone() is None:
+        if self.database.query(query, (destination,)).fetchone() is None:
             return 0
-        with self._writing() as db:
-            held = db.execute(query, (destination,)).fetchall()
+        with self.database.transaction() as tx:
+            held = tx.execute(query, (destination,)).fetchall()
             for row in held:
-                cursor = db.execute(
+                cursor = tx.execute(
                     "INSERT INTO delivery (result_id, destination, kind, state, state_at) VALUES (?, ?, ?, ?, ?)",
-                    (
-                        row["result_id"],
-                        destination,
-                        WITHDRAWAL,
-                        DeliveryState.PENDING,
-                        self._now(),
-                    ),
+                    (row["result_id"], destination, WITHDRAWAL, DeliveryState.PENDING, tx.now()),
                 )
                 detail = {"destination": destination, "reason": row["superseded_because"]}
-                self._event(
-                    db, row["series_id"], "withdrawal_created", DeliveryState.PENDING, detail,
+                tx.event(
+                    row["series_id"], "withdrawal_created", DeliveryState.PENDING, detail,
                     cursor.lastrowid,
                 )  # fmt: skip
             return len(held)
 
-    def held_outdated(self) -> dict[str, list[str]]:
-        """Results of an identity that was corrected since, by the destination that still holds them."""
-        query = _HELD + "AND r.superseded_because = 'corrected_identity' ORDER BY r.rowid"
-        held: dict[str, list[str]] = {}
-        for row in self._connection.execute(query):
-            held.setdefault(row["destination"], []).append(row["result_id"])
-        return held
+    # --- inside a transaction ---
 
-    def _outdate_results(
-        self, db: sqlite3.Connection, series_id: int, because: RejectionReason
-    ) -> None:
-        """Mark every result of a series as made of objects that are not to be used any more."""
-        db.execute(
-            "UPDATE result SET superseded_because = ? WHERE series_id = ? AND superseded_because <> ?",
-            (because, series_id, because),
+    def create(self, tx: Transaction, series_id: int, result_id: str, destination: str) -> None:
+        """Add a pending delivery of a result, unless the destination has one already."""
+        cursor = tx.execute(
+            "INSERT OR IGNORE INTO delivery (result_id, destination, state, state_at) VALUES (?, ?, ?, ?)",
+            (result_id, destination, DeliveryState.PENDING, tx.now()),
         )
+        if cursor.rowcount:
+            detail = {"destination": destination}
+            tx.event(series_id, "created", DeliveryState.PENDING, detail, cursor.lastrowid)
 
-    def _replace_results(self, db: sqlite3.Connection, series_id: int, result_id: str) -> None:
-        """Name the new result in those of its series, and in those that were corrected into it."""
-        db.execute(
-            "UPDATE result SET superseded_by = ?, superseded_because ="
-            " CASE WHEN superseded_because = '' THEN 'newer_input' ELSE superseded_because END"
-            " WHERE superseded_by = '' AND result_id <> ? AND (series_id = ? OR (superseded_because <> ''"
-            " AND series_id IN (SELECT old.series_id FROM instance new JOIN instance old"
-            " ON old.sop_instance = new.sop_instance AND old.superseded_by = new.digest"
-            " WHERE new.series_id = ? AND new.state = 'stored')))",
-            (result_id, result_id, series_id, series_id),
-        )
+    def supersede(self, tx: Transaction, series_id: int, by: str) -> None:
+        """End the deliveries of all other results of a series that are still on their way."""
+        older = tx.execute(
+            "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND r.result_id <> ?"
+            " AND d.kind = 'result' AND d.state IN ('pending', 'waiting', 'sent')",
+            (series_id, by),
+        ).fetchall()
+        for row in older:
+            detail: dict[str, object] = {"reason": SUPERSEDED, "by": by}
+            self.apply(tx, row["id"], DeliveryEvent.SUPERSEDED, detail, None)
+
+    def retry_failed(self, tx: Transaction, series_id: int) -> bool:
+        """Send the failed deliveries of a series back to pending; False when there is none.
+
+        A delivery whose result was superseded stays as it is.
+        """
+        failed = tx.execute(
+            "SELECT d.id FROM delivery d JOIN result r USING (result_id)"
+            " WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> ?",
+            (series_id, SUPERSEDED),
+        ).fetchall()
+        for row in failed:
+            self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {}, None)
+        return bool(failed)
+
+    def apply(
+        self,
+        tx: Transaction,
+        delivery_id: int,
+        event: DeliveryEvent,
+        detail: dict[str, object],
+        next_try_at: float | None,
+    ) -> DeliveryState:
+        """Apply one event; as `advance`, which also settles the series."""
+        row = tx.execute(
+            "SELECT d.state, r.series_id FROM delivery d JOIN result r USING (result_id) WHERE d.id = ?",
+            (delivery_id,),
+        ).fetchone()
+        if row is None:
+            raise UnknownUid(f"no delivery {delivery_id}")
+        state = read_state(DeliveryState, row["state"])
+        target = DELIVERY_TRANSITIONS.get((state, event))
+        if target is None:
+            raise IllegalTransition(f"delivery {delivery_id}: {event} does not fit {state}")
+        retry = event is DeliveryEvent.RETRY_REQUESTED
+        tx.execute(
+            "UPDATE delivery SET state = ?, detail = ?, state_at = ?, next_try_at = ?,"
+            " fault = '', fault_tries = 0, fault_at = 0, try_at = 0,"
+            " proof = ?, accepted = CASE WHEN ? THEN '[]' ELSE accepted END,"
+            " refused = CASE WHEN ? THEN '{}' ELSE refused END,"
+            " tries = CASE WHEN ? THEN 0 ELSE tries + ? END WHERE id = ?",
+            (
+                target, str(detail.get("reason", "")), tx.now(), next_try_at,
+                _PROOF.get(event, ""), retry, retry, retry, int(event in _TRIES), delivery_id,
+            ),
+        )  # fmt: skip
+        tx.event(row["series_id"], event, target, detail, delivery_id)
+        return target
+
+    def settle(self, tx: Transaction, series_id: int) -> None:
+        """Make an `encoded` series `delivered` when its newest result has only confirmed deliveries.
+
+        A result without any delivery leaves its series `encoded`.
+        """
+        states = tx.execute(
+            "SELECT d.state FROM delivery d WHERE d.kind = 'result' AND d.result_id ="
+            " (SELECT result_id FROM result WHERE series_id = ? ORDER BY rowid DESC LIMIT 1)",
+            (series_id,),
+        ).fetchall()
+        series = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()
+        if (
+            states
+            and series["state"] == SeriesState.ENCODED
+            and all(s["state"] == DeliveryState.CONFIRMED for s in states)
+        ):
+            self.series.move(tx, series_id, SeriesState.DELIVERED, SeriesEvent.ALL_CONFIRMED, {})
+
+    def _rows(self, where: str, values: Values) -> list[DeliveryRow]:
+        rows = self.database.query(_DELIVERY + where, values)
+        return [DeliveryRow.from_row(r, self.database.root) for r in rows]

@@ -5,34 +5,40 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from node.errors import StateRefused
 from node.journal import file as journal_file
-from node.journal.instances import InstanceTable
+from node.journal.database import Database, Transaction
 from node.journal.rows import ResultRow, SeriesKey
+from node.journal.series import SeriesTable
 
 _Row = Mapping[str, Any]
 _KEPT: Final = ("job", "job_event", "promotion")
 """Tables that no file gives back."""
 
 
-class RestoreTable(InstanceTable):
-    """Rows that come from somewhere else than from what the node does."""
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Rows that come from files or from a damaged journal instead of from the steps."""
 
-    def restore_result(self, key: SeriesKey, result: ResultRow) -> bool:
+    database: Database
+    series: SeriesTable
+
+    def add_result(self, key: SeriesKey, result: ResultRow) -> bool:
         """Record a result without deliveries; False when its series is unknown or it is known already."""
-        with self._writing() as db:
-            series_id = self._series_id(db, key)
+        with self.database.transaction() as tx:
+            series_id = self.series.find_id(tx, key)
             if series_id is None:
                 return False
-            told = {
-                "result_id": result.result_id, "series_id": series_id, "folder": self._kept(result.folder),
+            row = {
+                "result_id": result.result_id, "series_id": series_id, "folder": self.database.relative(result.folder),
                 "model_digest": result.model_digest, "attempt": result.attempt, "created_at": result.created_at,
                 "superseded_by": result.superseded_by, "superseded_because": result.superseded_because,
             }  # fmt: skip
-            return _insert(db, "result", told)
+            return _insert(tx, "result", row)
 
     def take_over(self, damaged: Path) -> dict[str, int]:
         """Take from a damaged journal what no file says, as far as it can be read; returns rows by table.
@@ -40,16 +46,16 @@ class RestoreTable(InstanceTable):
         Jobs and the bundle in service as they were; deliveries of results that are known here and why
         such results are superseded; the reasons of quarantined objects.
         """
-        with _readable(damaged) as old, self._writing() as db:
+        with _readable(damaged) as old, self.database.transaction() as tx:
             taken = {
-                table: sum(_insert(db, table, row) for row in _rows(old, table)) for table in _KEPT
+                table: sum(_insert(tx, table, row) for row in _rows(old, table)) for table in _KEPT
             }
             taken["delivery"] = sum(
-                _insert(db, "delivery", {k: v for k, v in row.items() if k != "id"})
+                _insert(tx, "delivery", {k: v for k, v in row.items() if k != "id"})
                 for row in _rows(old, "delivery")
             )
-            taken["result"] = sum(_complete(db, row) for row in _rows(old, "result"))
-            taken["quarantined"] = sum(_explain(db, row) for row in _rows(old, "instance"))
+            taken["result"] = sum(_complete(tx, row) for row in _rows(old, "result"))
+            taken["quarantined"] = sum(_explain(tx, row) for row in _rows(old, "instance"))
             return taken
 
 
@@ -76,13 +82,13 @@ def _rows(old: sqlite3.Connection | None, table: str) -> Iterator[dict[str, Any]
         return
 
 
-def _insert(db: sqlite3.Connection, table: str, row: _Row) -> bool:
+def _insert(tx: Transaction, table: str, row: _Row) -> bool:
     """Insert the columns that are known here; False when the row does not fit."""
-    known = [r["name"] for r in db.execute(f"PRAGMA table_info({table})")]
+    known = [r["name"] for r in tx.execute(f"PRAGMA table_info({table})")]
     names = [name for name in known if name in row]
     places = ", ".join("?" * len(names))
     try:
-        cursor = db.execute(
+        cursor = tx.execute(
             f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({places})",
             [row[name] for name in names],
         )
@@ -91,13 +97,13 @@ def _insert(db: sqlite3.Connection, table: str, row: _Row) -> bool:
     return cursor.rowcount == 1
 
 
-def _complete(db: sqlite3.Connection, row: _Row) -> bool:
-    cursor = db.execute(
+def _complete(tx: Transaction, row: _Row) -> bool:
+    cursor = tx.execute(
         "UPDATE result SET attempt = ?, superseded_because = ? WHERE result_id = ?",
         (row.get("attempt", 0), row.get("superseded_because", ""), row.get("result_id")),
     )
     # A result is a forced one when its series was asked for more of them than it has.
-    db.execute(
+    tx.execute(
         "UPDATE series SET forced = max(forced, ?)"
         " WHERE id = (SELECT series_id FROM result WHERE result_id = ?)",
         (row.get("attempt", 0), row.get("result_id")),
@@ -105,8 +111,8 @@ def _complete(db: sqlite3.Connection, row: _Row) -> bool:
     return cursor.rowcount == 1
 
 
-def _explain(db: sqlite3.Connection, row: _Row) -> bool:
-    cursor = db.execute(
+def _explain(tx: Transaction, row: _Row) -> bool:
+    cursor = tx.execute(
         "UPDATE instance SET reason = ? WHERE sop_instance = ? AND digest = ? AND state = 'quarantined'"
         " AND ? = 'quarantined'",
         (row.get("reason"), row.get("sop_instance"), row.get("digest"), row.get("state")),

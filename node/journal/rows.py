@@ -1,15 +1,19 @@
-"""What the journal takes and gives: frozen rows."""
+"""Frozen rows of objects, series, results, deliveries and their events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
-from node.journal.states import DeliveryState, InstanceState, JobState, SeriesState
+from node.journal.columns import read_json, read_state
+from node.journal.states import DeliveryState, InstanceState, SeriesState
 
-if TYPE_CHECKING:  # the module encodes, and takes half a second to import
+if TYPE_CHECKING:
+    import sqlite3
+
+    # The module encodes, and takes half a second to import.
     from dicomseg.encode.rejection_note import RejectionReason
 
 Kind = Literal["result", "withdrawal"]
@@ -25,7 +29,7 @@ class SeriesKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceFacts:
+class NewInstance:
     """One received object as the spool holds it.
 
     digest: of the data set's bytes; of a quarantined one with the transfer syntax behind (`spool.name_of`).
@@ -63,6 +67,24 @@ class InstanceRow:
     series: SeriesKey
     superseded_by: str = ""
 
+    @classmethod
+    def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
+        """Read a row with the study and series UIDs of its series; root: folder of relative paths."""
+        return cls(
+            sop_instance_uid=row["sop_instance"],
+            digest=row["digest"],
+            sop_class_uid=row["sop_class"],
+            transfer_syntax_uid=row["transfer_syntax"],
+            path=root / row["path"],
+            bytes=row["bytes"],
+            calling_ae=row["calling_ae"],
+            state=read_state(InstanceState, row["state"]),
+            reason=row["reason"],
+            received_at=row["received_at"],
+            series=SeriesKey(row["study"] or "", row["series"] or ""),
+            superseded_by=row["superseded_by"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
@@ -89,6 +111,16 @@ class SeriesRow:
     fault_tries: int = 0
     try_at: float = 0.0
 
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Self:
+        """Read a row of the table `series`."""
+        rest = set(cls.__slots__) - {"key", "state"}
+        return cls(
+            key=SeriesKey(row["study"], row["series"]),
+            state=read_state(SeriesState, row["state"]),
+            **{name: row[name] for name in rest},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
@@ -105,6 +137,12 @@ class ResultRow:
     created_at: float = 0.0
     superseded_by: str = ""
     superseded_because: RejectionReason | Literal[""] = ""
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
+        """Read a row of the table `result`; root: folder of relative paths."""
+        rest = set(cls.__slots__) - {"folder"}
+        return cls(folder=root / row["folder"], **{name: row[name] for name in rest})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +173,30 @@ class DeliveryRow:
     proof: str = ""
     because: RejectionReason | Literal[""] = ""
 
+    @classmethod
+    def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
+        """Read a row of `delivery` joined with its result and series; root: folder of relative paths."""
+        return cls(
+            id=row["id"],
+            result_id=row["result_id"],
+            folder=root / row["folder"],
+            destination=row["destination"],
+            state=read_state(DeliveryState, row["state"]),
+            tries=row["tries"],
+            next_try_at=row["next_try_at"],
+            detail=row["detail"],
+            state_at=row["state_at"],
+            series=SeriesKey(row["study"], row["series"]),
+            fault=row["fault"],
+            fault_tries=row["fault_tries"],
+            try_at=row["try_at"],
+            kind=row["kind"],
+            accepted=tuple(read_json(row["accepted"], list)),
+            refused=read_json(row["refused"], dict),
+            proof=row["proof"],
+            because=row["superseded_because"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
@@ -147,74 +209,14 @@ class EventRow:
     detail: dict[str, Any]
     delivery_id: int | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """What a retraining is asked to do; kept in the journal as it was at the time of asking.
-
-    cases: digest of each prepared case by its id, as found in `data`. bundle, recipe: empty is the
-    bundle in service when the job starts, and the default recipe. margin: in Dice.
-    """
-
-    data: str
-    held_out: str
-    recipe: str = ""
-    bundle: str = ""
-    margin: float = 0.01
-    max_hours: float = 12.0
-    cases: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """One retraining in the journal.
-
-    pid, started: the running process and when the machine says it began, so that a process id that
-    came again is not taken for it. outcome: what the comparison answered.
-    """
-
-    id: int
-    state: JobState
-    reason: str
-    asked_by: str
-    plan: JobPlan
-    outcome: dict[str, Any]
-    pid: int | None
-    started: str
-    starts: int
-    created_at: float
-    state_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class JobEventRow:
-    """One event of a job, or of the schedule when `job_id` is None."""
-
-    id: int
-    at: float
-    job_id: int | None
-    event: str
-    state: str
-    detail: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """One change of the bundle in service, never altered; `folder` None is the configured bundle.
-
-    replaced: digest of the bundle in service until then. before_id: the row a rollback returns to, None
-    the configured bundle.
-    """
-
-    id: int
-    at: float
-    event: str
-    folder: Path | None
-    name: str
-    version: str
-    digest: str
-    replaced: str
-    before_id: int | None
-    job_id: int | None
-    asked_by: str
-    reason: str
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Self:
+        """Read a row of the table `event`."""
+        return cls(
+            id=row["id"],
+            at=row["at"],
+            event=row["event"],
+            state=row["state"],
+            detail=read_json(row["detail"], dict),
+            delivery_id=row["delivery_id"],
+        )

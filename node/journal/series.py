@@ -1,13 +1,17 @@
-"""The journal's series: in which state, claimed by whom, put off by which fault."""
+"""The journal's series: in which state, claimed by which worker, put off by which fault.
+
+A method that takes a `Transaction` is part of the caller's; any other is one of its own.
+"""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
-from node.journal.database import Database, decoded, state_of
+from node.journal.columns import read_state
+from node.journal.database import Database, Transaction
 from node.journal.rows import EventRow, SeriesKey, SeriesRow
 from node.journal.states import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 
@@ -24,82 +28,71 @@ _DUE: Final = "(try_at <= :now OR fault_at > :now)"
 """Its time has come, or the clock was set back behind the fault: then the wait is not known to be right."""
 
 
-def _series_row(row: sqlite3.Row) -> SeriesRow:
-    key, state = SeriesKey(row["study"], row["series"]), state_of(SeriesState, row["state"])
-    rest = {name: row[name] for name in row.keys() if name not in {"study", "series", "state"}}  # noqa: SIM118 - a Row iterates over its values
-    return SeriesRow(key=key, state=state, **rest)
-
-
-class SeriesTable(Database):
+@dataclass(frozen=True, slots=True)
+class SeriesTable:
     """All that is known of every series."""
 
-    # --- series ---
+    database: Database
 
-    def series(self, key: SeriesKey) -> SeriesRow:
-        """One series. Raises `UnknownUid`."""
-        row = self._connection.execute(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
+    def get(self, key: SeriesKey) -> SeriesRow:
+        """Return one series. Raises `UnknownUid`."""
+        row = self.database.query(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
         if row is None:
             raise UnknownUid(
                 f"no series {key.series} in study {key.study}; `lumbar-node list` shows what there is"
             )
-        return _series_row(row)
+        return SeriesRow.from_row(row)
 
-    def series_in(self, *states: SeriesState) -> list[SeriesRow]:
-        """Series in these states, or all without any, oldest slice first."""
+    def in_states(self, *states: SeriesState) -> list[SeriesRow]:
+        """Return the series in these states, or all without any, oldest slice first."""
         where = f"WHERE state IN ({', '.join('?' * len(states))}) " if states else ""
-        rows = self._connection.execute(_SERIES + where + "ORDER BY last_at, id", states)
-        return [_series_row(r) for r in rows]
+        rows = self.database.query(_SERIES + where + "ORDER BY last_at, id", states)
+        return [SeriesRow.from_row(r) for r in rows]
 
-    def series_due(self, *states: SeriesState) -> list[SeriesRow]:
-        """Series in these states that a step may act on now: those without a fault, and those to be tried again.
+    def due(self, *states: SeriesState) -> list[SeriesRow]:
+        """Return the series in these states that a step may act on now: without a fault, or due for a retry.
 
-        As `series_in`, without the series that `defer` put off.
+        As `in_states`, without the series that `defer` put off.
         """
         names = {f"s{n}": state for n, state in enumerate(states)}
         where = (
             f"WHERE state IN ({', '.join(f':{n}' for n in names)}) AND {_DUE} ORDER BY last_at, id"
         )
-        rows = self._connection.execute(_SERIES + where, {**names, "now": self._now()})
-        return [_series_row(r) for r in rows]
+        rows = self.database.query(_SERIES + where, {**names, "now": self.database.now()})
+        return [SeriesRow.from_row(r) for r in rows]
 
-    def series_with_faults(self) -> list[SeriesRow]:
-        """Series that `defer` put off, oldest fault first."""
-        rows = self._connection.execute(_SERIES + "WHERE fault <> '' ORDER BY fault_at, id")
-        return [_series_row(r) for r in rows]
+    def with_faults(self) -> list[SeriesRow]:
+        """Return the series that `defer` put off, oldest fault first."""
+        rows = self.database.query(_SERIES + "WHERE fault <> '' ORDER BY fault_at, id")
+        return [SeriesRow.from_row(r) for r in rows]
 
-    def defer(self, key: SeriesKey, step: str, reason: str, until: float) -> None:
-        """Record that a step failed at a series for a reason that is not the series' state, and go on.
-
-        Neither state nor claim changes; `series_due` and `claim` leave the series out until then, `list`,
-        `why` and `status` show it. Gone with the next move of the series. step: name of the step. reason:
-        one sentence without patient data. until: seconds since 1970, by the caller's back-off over
-        `SeriesRow.fault_tries`, the number of faults in a row before this one. A series that is gone is
-        not an error.
-        """
-        with self._writing() as db:
-            row = db.execute(
-                "UPDATE series SET fault = ?, fault_step = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
-                " WHERE study = ? AND series = ? RETURNING id, state, fault_tries",
-                (reason, step, self._now(), until, *key),
-            ).fetchone()
-            if row is not None and row["fault_tries"] == 1:
-                detail = {"step": step, "reason": reason}
-                self._event(db, row["id"], "deferred", row["state"], detail)
-
-    def study_series(self, study: str) -> list[SeriesRow]:
-        """All series of a study."""
-        rows = self._connection.execute(_SERIES + "WHERE study = ? ORDER BY id", (study,))
-        return [_series_row(r) for r in rows]
+    def of_study(self, study: str) -> list[SeriesRow]:
+        """Return all series of a study."""
+        rows = self.database.query(_SERIES + "WHERE study = ? ORDER BY id", (study,))
+        return [SeriesRow.from_row(r) for r in rows]
 
     def find(self, uid: str) -> list[SeriesRow]:
-        """Series by study, series, instance or result UID. Raises `UnknownUid`."""
-        rows = self._connection.execute(
-            _SERIES + _NAMED + "ORDER BY id",
-            {"u": uid},
-        ).fetchall()
+        """Return series by study, series, instance or result UID. Raises `UnknownUid`."""
+        rows = self.database.query(_SERIES + _NAMED + "ORDER BY id", {"u": uid}).fetchall()
         if not rows:
             raise UnknownUid(f"{uid} is not in the journal; `lumbar-node list` shows what there is")
-        return [_series_row(r) for r in rows]
+        return [SeriesRow.from_row(r) for r in rows]
+
+    def events(self, key: SeriesKey) -> list[EventRow]:
+        """Return the history of a series and its deliveries, oldest first."""
+        rows = self.database.query(
+            "SELECT e.id, e.at, e.event, e.state, e.detail, e.delivery_id"
+            " FROM event e JOIN series s ON s.id = e.series_id"
+            " WHERE s.study = ? AND s.series = ? ORDER BY e.id",
+            key,
+        )
+        return [EventRow.from_row(r) for r in rows]
+
+    def claims(self) -> list[SeriesRow]:
+        """Return the series that are being processed."""
+        return self.in_states(SeriesState.PROCESSING)
+
+    # --- moves ---
 
     def advance(
         self,
@@ -110,30 +103,79 @@ class SeriesTable(Database):
         detail: Mapping[str, object] | None = None,
         seen: int | None = None,
     ) -> SeriesState:
-        """Apply one event, if the state table has it, the claim is `expect` and `seen` slices are there.
+        """Apply one event, if the state table has it, the claim is `expect` and there are `seen` slices.
 
         Raises:
             IllegalTransition: no such pair, or another number of instances than was seen.
             ClaimLost: another claim, or none.
         """
-        with self._writing() as db:
-            return self._advance(db, self._locked(db, key), event, expect, dict(detail or {}), seen)
+        with self.database.transaction() as tx:
+            return self.apply(tx, self.read(tx, key), event, expect, dict(detail or {}), seen)
 
-    def _locked(self, db: sqlite3.Connection, key: SeriesKey) -> SeriesRow:
-        row = db.execute(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
+    def defer(self, key: SeriesKey, step: str, reason: str, until: float) -> None:
+        """Record that a step failed at a series for a reason that is not the series' state.
+
+        Neither state nor claim changes; `due` and `claim` leave the series out until then, `list`, `why`
+        and `status` show it. Gone with the next move of the series. step: name of the step. reason: one
+        sentence without patient data. until: seconds since 1970, by the caller's back-off over
+        `SeriesRow.fault_tries`, the number of faults in a row before this one. A series that is gone is
+        not an error.
+        """
+        with self.database.transaction() as tx:
+            row = tx.execute(
+                "UPDATE series SET fault = ?, fault_step = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
+                " WHERE study = ? AND series = ? RETURNING id, state, fault_tries",
+                (reason, step, tx.now(), until, *key),
+            ).fetchone()
+            if row is not None and row["fault_tries"] == 1:
+                tx.event(row["id"], "deferred", row["state"], {"step": step, "reason": reason})
+
+    def claim(self, token: str) -> SeriesRow | None:
+        """Take the oldest selected series whose time has come; None when there is none."""
+        with self.database.transaction() as tx:
+            row = tx.execute(
+                _SERIES + f"WHERE state = 'selected' AND {_DUE} ORDER BY state_at, id LIMIT 1",
+                {"now": tx.now()},
+            ).fetchone()
+            if row is None:
+                return None
+            oldest = SeriesRow.from_row(row)
+            tx.execute(
+                "UPDATE series SET token = ?, token_at = ?, attempts = attempts + 1 WHERE id = ?",
+                (token, tx.now(), oldest.id),
+            )
+            detail: dict[str, object] = {"attempt": oldest.attempts + 1}
+            self.apply(tx, self.read(tx, oldest.key), SeriesEvent.CLAIMED, token, detail)
+            return self.read(tx, oldest.key)
+
+    def heartbeat(self, key: SeriesKey, token: str) -> bool:
+        """Record that the claim is alive; False when it is lost."""
+        with self.database.transaction() as tx:
+            cursor = tx.execute(
+                "UPDATE series SET token_at = ? WHERE study = ? AND series = ? AND token = ?",
+                (tx.now(), *key, token),
+            )
+            return cursor.rowcount == 1
+
+    # --- inside a transaction ---
+
+    def read(self, tx: Transaction, key: SeriesKey) -> SeriesRow:
+        """Return one series as the transaction sees it. Raises `UnknownUid`."""
+        row = tx.execute(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
         if row is None:
             raise UnknownUid(f"no series {key.series} in study {key.study}")
-        return _series_row(row)
+        return SeriesRow.from_row(row)
 
-    def _advance(
+    def apply(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         row: SeriesRow,
         event: SeriesEvent,
         expect: str | None,
         detail: dict[str, object],
         seen: int | None = None,
     ) -> SeriesState:
+        """Apply one event to a row that was read in this transaction; arguments and errors of `advance`."""
         if expect is not None and row.token != expect:
             raise ClaimLost(f"series {row.key.series}: the claim is gone, {event} is dropped")
         target = SERIES_TRANSITIONS.get((row.state, event))
@@ -141,146 +183,86 @@ class SeriesTable(Database):
             raise IllegalTransition(
                 f"series {row.key.series}: {event} does not fit {row.state} with {row.instances} instances"
             )
-        self._move(db, row.id, target, event, detail)
+        self.move(tx, row.id, target, event, detail)
         return target
 
-    def _move(
+    def move(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         series_id: int,
         target: SeriesState,
         event: SeriesEvent,
         detail: dict[str, object],
     ) -> None:
+        """Write a state that the table allows, with its event; ends claim and fault."""
         keep_token = target is SeriesState.PROCESSING
         fresh = target is SeriesState.RECEIVING or event is SeriesEvent.RETRY_REQUESTED
-        db.execute(
+        tx.execute(
             "UPDATE series SET state = ?, reason = ?, state_at = ?, token = CASE WHEN ? THEN token END,"
             " fault = '', fault_step = '', fault_tries = 0, fault_at = 0, try_at = 0,"
             " attempts = CASE WHEN ? THEN 0 ELSE attempts - ? END WHERE id = ?",
             (
                 target,
                 str(detail.get("reason", "")),
-                self._now(),
+                tx.now(),
                 keep_token,
                 fresh,
                 int(event is SeriesEvent.CLAIM_RETURNED),
                 series_id,
             ),
         )
-        self._event(db, series_id, event, target, detail)
+        tx.event(series_id, event, target, detail)
 
-    def events_of(self, key: SeriesKey) -> list[EventRow]:
-        """History of a series and its deliveries, oldest first."""
-        rows = self._connection.execute(
-            "SELECT e.id, e.at, e.event, e.state, e.detail, e.delivery_id FROM event e JOIN series s ON s.id = e.series_id"
-            " WHERE s.study = ? AND s.series = ? ORDER BY e.id",
-            key,
-        )
-        return [
-            EventRow(
-                r["id"],
-                r["at"],
-                r["event"],
-                r["state"],
-                decoded(r["detail"], dict),
-                r["delivery_id"],
-            )
-            for r in rows
-        ]
-
-    def _received(
-        self,
-        db: sqlite3.Connection,
-        key: SeriesKey,
-        event: SeriesEvent,
-        detail: dict[str, object],
+    def count_stored(
+        self, tx: Transaction, key: SeriesKey, event: SeriesEvent, detail: dict[str, object]
     ) -> int:
-        """Count one more stored object; its series is receiving. Returns the series' id."""
-        series_id = self._series_id(db, key)
+        """Count another stored object; its series is receiving. Returns the series' id."""
+        series_id = self.find_id(tx, key)
         if series_id is None:
-            series_id = self._open_series(db, key, SeriesState.RECEIVING, instances=1)
-            self._event(db, series_id, event, SeriesState.RECEIVING, detail)
+            series_id = self.insert(tx, key, SeriesState.RECEIVING, instances=1)
+            tx.event(series_id, event, SeriesState.RECEIVING, detail)
             return series_id
-        now = self._now()
-        state = db.execute(
+        state = tx.execute(
             "UPDATE series SET instances = instances + 1, last_at = ? WHERE id = ? RETURNING state",
-            (now, series_id),
+            (tx.now(), series_id),
         ).fetchone()["state"]
         if state != SeriesState.RECEIVING:
-            target = SERIES_TRANSITIONS[state_of(SeriesState, state), event]
-            self._move(db, series_id, target, event, {"late": True, **detail})
+            target = SERIES_TRANSITIONS[read_state(SeriesState, state), event]
+            self.move(tx, series_id, target, event, {"late": True, **detail})
         elif event is not SeriesEvent.INSTANCE_STORED:
-            self._event(db, series_id, event, SeriesState.RECEIVING, detail)
+            tx.event(series_id, event, SeriesState.RECEIVING, detail)
         return series_id
 
-    def _lose(
+    def count_lost(
         self,
-        db: sqlite3.Connection,
+        tx: Transaction,
         series_id: int,
         event: SeriesEvent,
         last: SeriesEvent,
         detail: dict[str, object],
     ) -> None:
         """Count one stored object less; `last` instead of `event` when none is left."""
-        row = db.execute(
+        row = tx.execute(
             "UPDATE series SET instances = instances - 1 WHERE id = ? RETURNING state, instances",
             (series_id,),
         ).fetchone()
-        found = event if row["instances"] else last
-        target = SERIES_TRANSITIONS[state_of(SeriesState, row["state"]), found]
-        if found is SeriesEvent.INSTANCE_SUPERSEDED:  # the rest of the correction is on its way
-            db.execute("UPDATE series SET last_at = ? WHERE id = ?", (self._now(), series_id))
-        self._move(db, series_id, target, found, detail)
+        event = event if row["instances"] else last
+        target = SERIES_TRANSITIONS[read_state(SeriesState, row["state"]), event]
+        if event is SeriesEvent.INSTANCE_SUPERSEDED:  # the rest of the correction is on its way
+            tx.execute("UPDATE series SET last_at = ? WHERE id = ?", (tx.now(), series_id))
+        self.move(tx, series_id, target, event, detail)
 
-    def _series_id(self, db: sqlite3.Connection, key: SeriesKey) -> int | None:
-        row = db.execute("SELECT id FROM series WHERE study = ? AND series = ?", key).fetchone()
+    def find_id(self, tx: Transaction, key: SeriesKey) -> int | None:
+        """Return the id of a series, None where there is no row of it."""
+        row = tx.execute("SELECT id FROM series WHERE study = ? AND series = ?", key).fetchone()
         return None if row is None else int(row["id"])
 
-    def _open_series(
-        self, db: sqlite3.Connection, key: SeriesKey, state: SeriesState, *, instances: int
-    ) -> int:
-        now = self._now()
-        cursor = db.execute(
-            "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    def insert(self, tx: Transaction, key: SeriesKey, state: SeriesState, *, instances: int) -> int:
+        """Add a series that begins in this state; returns its id."""
+        now = tx.now()
+        cursor = tx.execute(
+            "INSERT INTO series (study, series, state, instances, first_at, last_at, state_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*key, state, instances, now, now, now),
         )
         return int(cursor.lastrowid or 0)
-
-    # --- work ---
-
-    def claim(self, token: str) -> SeriesRow | None:
-        """Take the oldest selected series whose time has come; None when there is none."""
-        with self._writing() as db:
-            row = db.execute(
-                _SERIES + f"WHERE state = 'selected' AND {_DUE} ORDER BY state_at, id LIMIT 1",
-                {"now": self._now()},
-            ).fetchone()
-            if row is None:
-                return None
-            found = _series_row(row)
-            db.execute(
-                "UPDATE series SET token = ?, token_at = ?, attempts = attempts + 1 WHERE id = ?",
-                (token, self._now(), found.id),
-            )
-            self._advance(
-                db,
-                self._locked(db, found.key),
-                SeriesEvent.CLAIMED,
-                token,
-                {"attempt": found.attempts + 1},
-            )
-            return self._locked(db, found.key)
-
-    def heartbeat(self, key: SeriesKey, token: str) -> bool:
-        """Say that the claim is alive; False when it is lost."""
-        with self._writing() as db:
-            cursor = db.execute(
-                "UPDATE series SET token_at = ? WHERE study = ? AND series = ? AND token = ?",
-                (self._now(), *key, token),
-            )
-            return cursor.rowcount == 1
-
-    def claims(self) -> list[SeriesRow]:
-        """Series somebody works on."""
-        return self.series_in(SeriesState.PROCESSING)

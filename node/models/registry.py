@@ -19,9 +19,9 @@ from typing import Any, Final
 from model.bundle import load as bundle
 from model.errors import BundleError
 from node.errors import DiskFull, PromotionRefused
-from node.journal.jobs import PROMOTED, ROLLED_BACK
+from node.journal.job_rows import JobRow, Promotion
 from node.journal.journal import Journal
-from node.journal.rows import JobRow, Promotion
+from node.journal.promotions import PROMOTED, ROLLED_BACK
 from node.journal.states import JobState
 from node.models.retraining import Place
 
@@ -48,7 +48,7 @@ class Shelf:
     @property
     def in_service(self) -> Path:
         """Folder of the bundle in service."""
-        return self.journal.folder_in_service(self.configured) or bundle.default_path()
+        return self.journal.promotions.folder_in_service(self.configured) or bundle.default_path()
 
     @property
     def models(self) -> Path:
@@ -115,7 +115,7 @@ def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = N
         BundleError: it is damaged, or cannot be loaded.
         DiskFull: no room for the copy.
     """
-    seen = shelf.journal.promotion()
+    seen = shelf.journal.promotions.newest()
     current = _digest_in_service(shelf, seen)
     card = bundle.read_card(source)
     if card["digest"] == current and _whole(shelf.in_service, current):
@@ -127,7 +127,7 @@ def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = N
     seen_id = 0 if seen is None else seen.id
     row = _row(PROMOTED, place, card, current, request)
     job_id = None if job is None else job.id
-    return shelf.journal.record_promotion(
+    return shelf.journal.promotions.record(
         replace(row, before_id=seen_id or None, job_id=job_id), seen_id
     )
 
@@ -139,10 +139,10 @@ def rollback(shelf: Shelf, request: Request) -> Promotion:
         PromotionRefused: the configured bundle is in service.
         BundleError: the bundle to return to is damaged or gone.
     """
-    seen = shelf.journal.promotion()
+    seen = shelf.journal.promotions.newest()
     if seen is None or seen.folder is None:
         raise nothing_before()
-    target = shelf.journal.promotion_before(seen)
+    target = shelf.journal.promotions.before(seen)
     folder = None if target is None else target.folder
     card = bundle.read_card(folder or shelf.fallback)
     if target is not None and folder is not None and card["digest"] != target.digest:
@@ -150,7 +150,7 @@ def rollback(shelf: Shelf, request: Request) -> Promotion:
     _tried(folder or shelf.fallback)
     row = _row(ROLLED_BACK, folder, card, seen.digest, request)
     before_id = None if target is None else target.before_id
-    return shelf.journal.record_promotion(replace(row, before_id=before_id), seen.id)
+    return shelf.journal.promotions.record(replace(row, before_id=before_id), seen.id)
 
 
 def nothing_before() -> PromotionRefused:

@@ -17,8 +17,8 @@ from typing import Any, Final
 from node.clock import Ages, Clock
 from node.errors import IllegalTransition
 from node.events import JobEnded, JobStarted
+from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
-from node.journal.rows import JobPlan, JobRow
 from node.journal.states import JobEvent, JobState
 from node.models import detached_process as child
 
@@ -118,9 +118,9 @@ def fault_of(code: int | None, lines: Sequence[str]) -> str:
 
 def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
     """Cancel a queued or running job and end its processes. Raises `UnknownJob`, `IllegalTransition`."""
-    row = journal.job(job_id)
+    row = journal.jobs.get(job_id)
     detail = {"by": by, "reason": f"by {by}"}
-    found = journal.advance_job(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
+    found = journal.jobs.advance(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
     if row.state is JobState.RUNNING and row.pid is not None:
         child.end(row.pid, row.started, Place.of(state, job_id).lock)
     return found
@@ -151,18 +151,18 @@ class JobRunner:
 
     def run_once(self) -> int:
         """Act once; returns how many jobs moved."""
-        running = self.journal.jobs_in(JobState.RUNNING)
+        running = self.journal.jobs.in_states(JobState.RUNNING)
         if self._child is not None and self._child_of not in {row.id for row in running}:
             self._end_child()  # it was cancelled
             return 1
         if running:
             return self._look_after(running[0])
-        queued = self.journal.jobs_in(JobState.QUEUED)
+        queued = self.journal.jobs.in_states(JobState.QUEUED)
         return self._start(queued[0]) if queued else 0
 
     def stop(self) -> None:
         """End the training in order: its job is queued again and goes on from its checkpoint."""
-        row = None if self._child is None else self.journal.job(self._child_of)
+        row = None if self._child is None else self.journal.jobs.get(self._child_of)
         if row is None or row.state is not JobState.RUNNING:
             self._end_child()
         elif not self._look_after(row):
@@ -182,7 +182,9 @@ class JobRunner:
             return self._record(row.id, JobEvent.FAULT, {"reason": _told(error, place)})
         if lock is None:
             return 0  # the training of an earlier life has not ended yet
-        chosen = row.plan.bundle or str(self.journal.folder_in_service(self.configured) or "")
+        chosen = row.plan.bundle or str(
+            self.journal.promotions.folder_in_service(self.configured) or ""
+        )
         plan = replace(row.plan, bundle=chosen)
         try:
             self._child = child.start(arguments_of(self.command, plan, place), place.log, lock)
@@ -193,7 +195,7 @@ class JobRunner:
         self._child_of = row.id
         pid = self._child.pid
         try:
-            self.journal.start_job(row.id, pid, child.identity(pid), plan)
+            self.journal.jobs.start(row.id, pid, child.identity(pid), plan)
         except IllegalTransition:  # cancelled in this very moment
             self._end_child()
             return 1
@@ -251,7 +253,7 @@ class JobRunner:
         outcome: dict[str, Any] | None = None,
     ) -> int:
         try:
-            state = self.journal.advance_job(job_id, event, detail=detail, outcome=outcome)
+            state = self.journal.jobs.advance(job_id, event, detail=detail, outcome=outcome)
         except IllegalTransition:  # cancelled meanwhile
             return 1
         self.log(JobEnded(job_id, state, str(detail.get("reason", ""))))

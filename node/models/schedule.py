@@ -22,8 +22,8 @@ from node.config.cron import trigger_of
 from node.config.sections import ScheduleConfig
 from node.errors import JobRefused
 from node.events import StepFailed
+from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
-from node.journal.rows import JobPlan
 from node.journal.states import JobState
 
 BY_SCHEDULE: Final = "schedule"
@@ -105,11 +105,11 @@ class Schedule:
     def due(self, detail: Mapping[str, object]) -> str:
         """Enqueue a retraining unless one is open or too little is new; returns what was recorded."""
         event, told = self._decide()
-        self.journal.note_schedule(event, {"cron": self.config.cron, **detail, **told})
+        self.journal.jobs.note_schedule(event, {"cron": self.config.cron, **detail, **told})
         return event
 
     def _decide(self) -> tuple[str, dict[str, object]]:
-        running = self.journal.open_jobs()
+        running = self.journal.jobs.active()
         if running:
             return "overlap", {"job": running[0].id, "reason": f"job {running[0].id} is open"}
         try:
@@ -118,7 +118,7 @@ class Schedule:
         except (JobRefused, OSError) as error:
             self.log(StepFailed("schedule", str(error)))
             return "refused", {"reason": str(error)}
-        compared = self.journal.jobs_in(*COMPARED)
+        compared = self.journal.jobs.in_states(*COMPARED)
         before = compared[-1].plan.cases if compared else {}
         fresh = new_cases(plan.cases, before, held)
         wanted = self.config.minimum_new_cases
@@ -126,7 +126,7 @@ class Schedule:
             told = f"{len(fresh)} new cases of {wanted} that are wanted"
             return "nothing_new", {"new": len(fresh), "reason": told}
         try:
-            job = self.journal.enqueue(plan, BY_SCHEDULE, alone=True)
+            job = self.journal.jobs.enqueue(plan, BY_SCHEDULE, alone=True)
         except JobRefused as error:  # somebody was quicker
             return "overlap", {"reason": str(error)}
         return "enqueued", {"job": job.id, "new": len(fresh)}
@@ -137,9 +137,9 @@ class Schedule:
         What the journal holds of this schedule says until when it was looked after. A schedule that is
         new or was changed starts now.
         """
-        noted = self.journal.schedule_events(1)
+        noted = self.journal.jobs.schedule_events(1)
         if not noted or noted[0].detail.get("cron") != self.config.cron:
-            self.journal.note_schedule("set", {"cron": self.config.cron})
+            self.journal.jobs.note_schedule("set", {"cron": self.config.cron})
             return None
         seen = datetime.fromtimestamp(math.floor(noted[0].at), UTC) + timedelta(seconds=1)
         missed: datetime | None = trigger_of(self.config.cron).get_next_fire_time(None, seen)

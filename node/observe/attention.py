@@ -75,9 +75,9 @@ def matter_lines(matters: Sequence[Matter]) -> list[str]:
 
 def _deliveries(journal: Journal) -> Iterator[Matter]:
     unfinished = [s for s in DeliveryState if s is not DeliveryState.CONFIRMED]
-    rows = journal.deliveries_in(*unfinished)
+    rows = journal.deliveries.in_states(*unfinished)
     yield from (of_delivery(e) for e in delivery_attention(rows))
-    yield from (of_delivery(e) for e in outdated(journal.held_outdated()))
+    yield from (of_delivery(e) for e in outdated(journal.deliveries.held_outdated()))
 
 
 def of_delivery(told: Mapping[str, Any]) -> Matter:
@@ -94,7 +94,7 @@ def of_delivery(told: Mapping[str, Any]) -> Matter:
 
 
 def _faults(journal: Journal) -> Iterator[Matter]:
-    rows = journal.series_with_faults()
+    rows = journal.series.with_faults()
     for (step, state, reason), found in _grouped(
         rows, lambda s: (s.fault_step, str(s.state), s.fault)
     ):
@@ -106,7 +106,7 @@ def _faults(journal: Journal) -> Iterator[Matter]:
 
 
 def _unused(journal: Journal) -> Iterator[Matter]:
-    for key, counts in journal.unused_counts().items():
+    for key, counts in journal.instances.unused_counts().items():
         for (state, reason), count in counts.items():
             if state is InstanceState.QUARANTINED:
                 subject = f"series {key.series or 'without a UID'}"
@@ -116,7 +116,7 @@ def _unused(journal: Journal) -> Iterator[Matter]:
 
 
 def _series(journal: Journal) -> Iterator[Matter]:
-    rows = journal.series_in(*_REMEDY)
+    rows = journal.series.in_states(*_REMEDY)
     for (state, reason), found in _grouped(rows, lambda s: (str(s.state), s.reason)):
         others = " and others" if len(found) > 1 else ""
         subject, remedy = f"{found[0].key.series}{others}", _REMEDY[SeriesState(state)]

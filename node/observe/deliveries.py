@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from node.clock import at_text
-from node.journal.journal import SUPERSEDED
+from node.journal.deliveries import SUPERSEDED
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryState
 

@@ -56,7 +56,7 @@ def examine(journal: Journal, check: Check) -> list[Finding]:
 
     Raises `JournalDamaged` when a page of the journal is.
     """
-    journal.check_pages()
+    journal.database.check_pages()
     running = is_running(check.state)
     return [
         *_objects(journal, check),
@@ -90,7 +90,7 @@ def _objects(journal: Journal, check: Check) -> Iterator[Finding]:
     """Objects whose file is missing or is not what was received, per series."""
     report = _Reporter(check.progress, "objects")
     faults: dict[tuple[SeriesKey, str], list[Path]] = {}
-    for row in journal.all_instances():
+    for row in journal.instances.iterate():
         report.one()
         fault = _object_fault(row, quick=check.quick)
         if fault:
@@ -121,7 +121,7 @@ def _object_fault(row: InstanceRow, *, quick: bool) -> str:
 
 
 def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterator[Finding]:
-    known = journal.paths()
+    known = journal.instances.paths()
     for area in (SPOOL, QUARANTINE):
         # What is being received now has no row yet.
         found = [p for p in _files(state / area) if p.suffix != PART or not running]
@@ -165,7 +165,7 @@ def _results(journal: Journal, check: Check) -> Iterator[Finding]:
 
 
 def _all_results(journal: Journal) -> list[ResultRow]:
-    return [r for row in journal.series_in() for r in journal.results_of(row.key)]
+    return [r for row in journal.series.in_states() for r in journal.results.of_series(row.key)]
 
 
 def _result_faults(folder: Path, *, quick: bool) -> Iterator[str]:

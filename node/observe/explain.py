@@ -79,8 +79,8 @@ _STAGE_ENDS: Final[Sequence[tuple[str, frozenset[str]]]] = (
 
 def timeline(journal: Journal, key: SeriesKey) -> Timeline:
     """Time the last way of a series through the node. Raises `UnknownUid`."""
-    row = journal.series(key)
-    events = _since_it_came(journal.events_of(key))
+    row = journal.series.get(key)
+    events = _since_it_came(journal.series.events(key))
     stages: dict[str, float] = {}
     last = row.last_at
     for name, ends in _STAGE_ENDS:
@@ -89,7 +89,7 @@ def timeline(journal: Journal, key: SeriesKey) -> Timeline:
         if end is not None:
             stages[name] = max(0.0, end - last)
             last = max(last, end)
-    delivered = _delivered(journal.deliveries_of(key), events, row)
+    delivered = _delivered(journal.deliveries.of_series(key), events, row)
     if delivered:
         stages["deliver"] = max(0.0, row.last_at + max(delivered.values()) - last)
     whole = row.state is SeriesState.DELIVERED and bool(delivered)
@@ -120,7 +120,7 @@ def _delivered(
 
 
 def _inside(journal: Journal, key: SeriesKey) -> dict[str, float]:
-    results = journal.results_of(key)
+    results = journal.results.of_series(key)
     if not results:
         return {}
     told = read_result(results[-1].folder).get("timings_s")
@@ -202,31 +202,31 @@ def list_rows(journal: Journal, state: str | None) -> list[dict[str, Any]]:
 
     state: only series in this state; `quarantined` and `superseded` also give those with such objects.
     """
-    unused = journal.unused_counts()
+    unused = journal.instances.unused_counts()
     if state in {InstanceState.QUARANTINED, InstanceState.SUPERSEDED}:
         with_some = {k for k, counts in unused.items() if any(s == state for s, _ in counts)}
-        rows = [r for r in journal.series_in() if r.state == state or r.key in with_some]
+        rows = [r for r in journal.series.in_states() if r.state == state or r.key in with_some]
     else:
-        rows = journal.series_in(*(() if state is None else (SeriesState(state),)))
+        rows = journal.series.in_states(*(() if state is None else (SeriesState(state),)))
     return [series_json(r, unused.get(r.key, {})) for r in rows]
 
 
 def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
     """Everything about a study, series, instance or result. Raises `UnknownUid`."""
-    named = journal.instances_named(uid)
-    return [_why(journal, row, named) for row in journal.find(uid)]
+    named = journal.instances.named(uid)
+    return [_why(journal, row, named) for row in journal.series.find(uid)]
 
 
 def _why(journal: Journal, row: SeriesRow, named: Sequence[InstanceRow]) -> dict[str, Any]:
-    unused = Counter((i.state, i.reason) for i in journal.unused_of(row.key))
+    unused = Counter((i.state, i.reason) for i in journal.instances.unused(row.key))
     return {
         **series_json(row, unused),
-        "next": _next(row, journal.deliveries_of(row.key)),
+        "next": _next(row, journal.deliveries.of_series(row.key)),
         "objects": [_instance_json(i) for i in named if i.series == row.key],
-        "results": [_result_json(r) for r in journal.results_of(row.key)],
-        "deliveries": [delivery_json(d) for d in journal.deliveries_of(row.key)],
+        "results": [_result_json(r) for r in journal.results.of_series(row.key)],
+        "deliveries": [delivery_json(d) for d in journal.deliveries.of_series(row.key)],
         "timeline": timeline_json(timeline(journal, row.key)),
-        "history": _folded(journal.events_of(row.key)),
+        "history": _folded(journal.series.events(row.key)),
     }
 
 

@@ -49,7 +49,7 @@ def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
         journal = Journal.open(new, now)
         try:
             swept = adopt(Spool(state), journal)
-            taken = journal.take_over(path) if path.exists() else {}
+            taken = journal.restore.take_over(path) if path.exists() else {}
         finally:
             journal.close()
         _belong(new, path if path.exists() else state)

@@ -22,7 +22,7 @@ from node.durable import PART
 from node.events import SpoolSwept
 from node.journal.file import is_damage
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import InstanceState
 from node.receive.compare_process import Comparer
 from node.store.results import read_result
@@ -41,7 +41,7 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     is the same object. It is stored when its header can be read, takes the place of an older object as
     reception lets it (`node.receive.compare`), else it goes to the quarantine with its reason.
     """
-    removed, known = spool.sweep(), journal.paths()
+    removed, known = spool.sweep(), journal.instances.paths()
     apart = spool.orphans(known, QUARANTINE)
     found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
     compare = Comparer()
@@ -60,11 +60,11 @@ def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str
     """Store one file of the spool, or set it aside; returns what became of it."""
     try:
         facts = _facts(path)
-        known = journal.stored_digest(facts.sop_instance_uid)
+        known = journal.instances.stored_digest(facts.sop_instance_uid)
         if known is not None and known[0] != facts.digest and _corrects(path, known[1], compare):
-            journal.correct(facts)
+            journal.instances.correct(facts)
             return "stored"
-        if journal.add_instance(facts) == "conflict":
+        if journal.instances.add(facts) == "conflict":
             return "set aside"
     except sqlite3.Error as error:
         if is_damage(error):
@@ -95,21 +95,21 @@ def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> 
 
 def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
     try:
-        journal.quarantine(replace(_facts_at_most(path), digest=_digest(path)), reason)
+        journal.instances.quarantine(replace(_facts_at_most(path), digest=_digest(path)), reason)
     except Exception:  # noqa: BLE001 - as above
         return "left"
     return "set aside"
 
 
-def _facts(path: Path) -> InstanceFacts:
+def _facts(path: Path) -> NewInstance:
     instance = headers.read_instance(path)
-    return InstanceFacts(
+    return NewInstance(
         instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
         instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
     )  # fmt: skip
 
 
-def _facts_at_most(path: Path) -> InstanceFacts:
+def _facts_at_most(path: Path) -> NewInstance:
     """Facts of an object that may be unreadable: the UIDs of its file meta information, or none."""
     try:
         return _facts(path)
@@ -117,7 +117,7 @@ def _facts_at_most(path: Path) -> InstanceFacts:
         meta = _meta(path)
         names = ("MediaStorageSOPInstanceUID", "MediaStorageSOPClassUID", "TransferSyntaxUID")
         instance, sop_class, syntax = (str(meta.get(name, "")) for name in names)
-        return InstanceFacts(
+        return NewInstance(
             instance, sop_class, "", "", _digest(path), syntax, path, path.stat().st_size
         )
 
@@ -192,12 +192,12 @@ def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> 
     key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
     digest, created = str(model.get("digest", "")), _created(told)
     row = ResultRow(path.name, path, digest, 0, created, after, _because(key, after, journal))
-    return journal.restore_result(key, row)
+    return journal.restore.add_result(key, row)
 
 
 def _because(key: SeriesKey, after: str, journal: Journal) -> RejectionReason | Literal[""]:
     """Why a result is superseded: after a correction each may be of the wrong person, so it is told."""
     if not after:
         return ""
-    corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.unused_of(key))
+    corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.instances.unused(key))
     return "corrected_identity" if corrected else "newer_input"

@@ -31,7 +31,7 @@ from node.events import (
 )
 from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, InstanceRow
+from node.journal.rows import InstanceRow, NewInstance
 from node.journal.states import InstanceState
 from node.receive import identify as content
 from node.receive import wire
@@ -304,7 +304,7 @@ class Receiver:
         reason = content.why_unusable(found, got.sop_instance)
         if reason:
             return self._quarantine(got, found.uids, reason)
-        rows = self.journal.instances_named(got.sop_instance)
+        rows = self.journal.instances.named(got.sop_instance)
         known = next((r for r in rows if r.state is InstanceState.STORED), None)
         if known is None:
             return self._first(got, found.uids, rows)
@@ -318,7 +318,7 @@ class Receiver:
         twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
         if twin is None:
             stored = self.spool.put(got.incoming, got.transfer_syntax)
-            added = self.journal.add_instance(_facts(got, uids, stored))
+            added = self.journal.instances.add(_facts(got, uids, stored))
             if added == "conflict":  # two associations at once, each with other bytes
                 self._alarm(got, CONFLICT, stored)
                 return "quarantined"
@@ -328,7 +328,7 @@ class Receiver:
             and twin.transfer_syntax_uid == got.transfer_syntax
         ):
             stored = self.spool.put(got.incoming, got.transfer_syntax)
-            return self.journal.correct(_facts(got, uids, stored))
+            return self.journal.instances.correct(_facts(got, uids, stored))
         return self._quarantine(got, uids, twin.reason or CONFLICT)
 
     def _again(
@@ -346,12 +346,12 @@ class Receiver:
         if verdict.value == "other" or twice:
             return self._quarantine(got, uids, verdict.reason or CONFLICT)
         stored = self.spool.put(got.incoming, got.transfer_syntax)
-        return self.journal.correct(_facts(got, uids, stored))
+        return self.journal.instances.correct(_facts(got, uids, stored))
 
     def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
         stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
         facts = replace(_facts(got, uids, stored), digest=_apart(got))
-        self.journal.quarantine(facts, reason)
+        self.journal.instances.quarantine(facts, reason)
         self._alarm(got, reason, stored)
         return "quarantined"
 
@@ -365,8 +365,8 @@ def _apart(got: Received) -> str:
     return name_of(got.incoming.digest, got.transfer_syntax)
 
 
-def _facts(got: Received, uids: dict[str, str], stored: Stored) -> InstanceFacts:
-    return InstanceFacts(
+def _facts(got: Received, uids: dict[str, str], stored: Stored) -> NewInstance:
+    return NewInstance(
         got.sop_instance,
         got.sop_class,
         uids["StudyInstanceUID"],

@@ -66,7 +66,7 @@ class Selection:
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""
-        rows = self.journal.series_due(SeriesState.COMPLETE)
+        rows = self.journal.series.due(SeriesState.COMPLETE)
         if not rows:
             self._made.clear()
             self._eligible.clear()
@@ -89,7 +89,7 @@ class Selection:
             "rule": verdict.rule,
             "reason": "; ".join(verdict.reasons),
         }
-        self.journal.advance(row.key, event, detail=detail, seen=row.instances)
+        self.journal.series.advance(row.key, event, detail=detail, seen=row.instances)
         if event is SeriesEvent.RULES_REJECT:
             seconds = round(self.clock.since(row.last_at), 2)
             reason = "; ".join(verdict.reasons)
@@ -110,7 +110,7 @@ class Selection:
         """Whether a twin may still be on its way: bounded by `quiet_s` since the series was complete."""
         if self._ages.of(row.id, row.state_at, row.state_at) >= self.quiet_s:
             return False
-        study = self.journal.study_series(row.key.study)
+        study = self.journal.series.of_study(row.key.study)
         newest_at = max(s.last_at for s in study)
         silent_s = self._ages.of(row.key.study, newest_at, newest_at)
         receiving = [s for s in study if s.state is SeriesState.RECEIVING]
@@ -127,7 +127,7 @@ class Selection:
         """Other series of the study that could be preferred to this one."""
         if mine.preference == (0, len(_CORRECTION) - 1):
             return []
-        study = self.journal.study_series(row.key.study)
+        study = self.journal.series.of_study(row.key.study)
         found: list[SeriesCandidate] = []
 
         def add(rival: SeriesRow) -> bool:

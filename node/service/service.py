@@ -79,7 +79,7 @@ class Node:
         with locked(node.state):
             spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
             self.log.event(adopt(spool, journal))
-            for row in journal.claims():  # of an earlier life: the lock is ours
+            for row in journal.series.claims():  # of an earlier life: the lock is ours
                 hand_back(journal, row, "the node was restarted")
             workers = Workers.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)

@@ -193,7 +193,7 @@ class Track:
 
     def run_once(self) -> int:
         """Look at every receiving series; returns how many moved."""
-        rows = self.journal.series_due(SeriesState.RECEIVING)
+        rows = self.journal.series.due(SeriesState.RECEIVING)
         moved = each(rows, self._look, PutOff(self.journal, "track", self.clock, self.log.event))
         ids = {r.id for r in rows}
         self._ages.keep(ids)
@@ -222,7 +222,7 @@ class Track:
                 count = None  # its frames come in one object
             self._wait(row, count, quiet_s, began)
             return False
-        state = self.journal.advance(
+        state = self.journal.series.advance(
             row.key, decision.event, detail={"reason": decision.reason}, seen=len(instances)
         )
         self.log.event(SeriesTracked(row.key.series, len(instances), state, decision.reason))
@@ -274,6 +274,6 @@ class Track:
         stored = {i.sop_instance_uid for i in instances}
         return [
             i
-            for i in self.journal.unused_of(key)
+            for i in self.journal.instances.unused(key)
             if i.state is InstanceState.QUARANTINED and i.sop_instance_uid not in stored
         ]

@@ -65,7 +65,7 @@ class Heartbeat:
 
     def _alive(self) -> bool:
         try:
-            return self._journal.heartbeat(self._key, self._token)
+            return self._journal.series.heartbeat(self._key, self._token)
         except sqlite3.OperationalError:
             return True  # somebody holds the journal; the next beat may come through
 
@@ -101,7 +101,7 @@ class Workers:
 
     def run_once(self) -> int:
         """Start what does not run, end what takes too long, give back lost claims. Returns how many."""
-        rows = self.journal.claims()
+        rows = self.journal.series.claims()
         moved = each(rows, self._check, PutOff(self.journal, "work", self.clock, self.log.event))
         self._ages.keep({(part, r.id) for r in rows for part in ("claim", "beat")})
         each(self.processes, self._tend, self._cannot_start)
@@ -114,7 +114,7 @@ class Workers:
             thread.start()
         for thread in threads:
             thread.join()
-        for row in self.journal.claims():
+        for row in self.journal.series.claims():
             hand_back(self.journal, row, "the node was stopped")
 
     def _tend(self, process: WorkerProcess) -> bool:
@@ -168,7 +168,7 @@ class Workers:
     def _journal_is_free(self, row: SeriesRow) -> bool:
         """Whether a sign of life could have been written: not while another program holds the journal."""
         began = self.clock.monotonic()
-        self.journal.heartbeat(row.key, "")  # writes nothing, and waits as the worker would
+        self.journal.series.heartbeat(row.key, "")  # writes nothing, and waits as the worker would
         if self.clock.monotonic() - began < self.config.heartbeat_seconds:
             return True
         self._ages.restart(("beat", row.id))
@@ -206,7 +206,7 @@ def hand_back(journal: Journal, row: SeriesRow, why: str) -> bool:
 
 def _released(journal: Journal, row: SeriesRow, event: SeriesEvent, why: str) -> bool:
     try:
-        journal.advance(row.key, event, expect=row.token, detail={"reason": why})
+        journal.series.advance(row.key, event, expect=row.token, detail={"reason": why})
     except (ClaimLost, IllegalTransition):
         return False
     return True

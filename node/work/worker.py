@@ -108,7 +108,7 @@ class Worker:
                 self.work_on(row, stopping)
 
     def _up_to_date(self) -> bool:
-        newest = self.journal.promotion()
+        newest = self.journal.promotions.newest()
         if newest is None or newest.id == self.promotion:
             return True
         self.log.event(ModelChanged(newest.version, newest.digest))
@@ -116,9 +116,9 @@ class Worker:
 
     def _claim(self, token: str) -> SeriesRow | None:
         # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
-        if not self.journal.series_due(SeriesState.SELECTED):
+        if not self.journal.series.due(SeriesState.SELECTED):
             return None
-        return self.journal.claim(token)
+        return self.journal.series.claim(token)
 
     def work_on(self, row: SeriesRow, stopping: threading.Event) -> None:
         """Take one claimed series to *encoded*, *skipped* or *failed*, or put it off.
@@ -141,7 +141,7 @@ class Worker:
         if isinstance(answer, NotInView):
             return partial(self._end, row, SeriesEvent.NOT_IN_VIEW, answer.reason)
         names = [d.name for d in self.config.destinations]
-        return partial(self.journal.publish, row.key, row.token or "", answer, names)
+        return partial(self.journal.results.publish, row.key, row.token or "", answer, names)
 
     def _ending_after(self, row: SeriesRow, error: Exception) -> Ending:
         if isinstance(error, (ClaimLost, IllegalTransition)):
@@ -170,7 +170,7 @@ class Worker:
 
     def _end(self, row: SeriesRow, event: SeriesEvent, reason: str, code: str = "") -> None:
         detail: dict[str, object] = {"reason": reason, **({"code": code} if code else {})}
-        state = self.journal.advance(row.key, event, expect=row.token, detail=detail)
+        state = self.journal.series.advance(row.key, event, expect=row.token, detail=detail)
         seconds = round(Clock().since(row.last_at), 2)
         self.log.event(SeriesEnded(row.key.series, state, reason, seconds))
 
@@ -181,7 +181,7 @@ class Worker:
         if hand_back(self.journal, row, reason):
             self.faults[row.id] = tries
             until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
-            self.journal.defer(row.key, "work", reason, until)
+            self.journal.series.defer(row.key, "work", reason, until)
         self._machine_fault(error)
 
     def _machine_fault(self, error: Exception) -> None:
@@ -192,8 +192,8 @@ class Worker:
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
         grid = self._grid(row)
-        published = self.journal.results_of(row.key)
-        earlier = [*self.journal.results_before(row.key), *published]
+        published = self.journal.results.of_series(row.key)
+        earlier = [*self.journal.results.corrected_into(row.key), *published]
         settings = settings_after(
             grid,
             self.model.info,
@@ -266,8 +266,10 @@ def prepared(config: Config, token: str) -> Worker:
     """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
     journal = Journal.writing(config.node.state / JOURNAL, time.time)
     log = EventLog(config.node.name)
-    newest = journal.promotion()  # before the folder: a change after this line is seen by `run`
-    chosen = journal.folder_in_service(None)
+    newest = (
+        journal.promotions.newest()
+    )  # before the folder: a change after this line is seen by `run`
+    chosen = journal.promotions.folder_in_service(None)
     model = load_model(config.model, state=config.node.state, path=chosen)
     model.engine.warm(PAPER_SHAPE)
     if model.roots is not None:

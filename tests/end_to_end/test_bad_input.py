@@ -100,7 +100,7 @@ def test_garbage_is_kept_aside_and_the_node_stays_up(
     for file in (truncated, text):
         here.send([file], check=False)
     here.send(slices[:4])
-    (row,) = here.journal.series_in()
+    (row,) = here.journal.series.in_states()
     assert row.instances >= 4
     done = subprocess.run(
         [servers.command("lumbar-node"), "select", str(text), str(truncated), "--config", str(here.config)],
@@ -122,7 +122,7 @@ def test_an_unreachable_destination_waits_and_an_unknown_key_is_named(
     deadline = time.monotonic() + 200
     waiting: list[Any] = []
     while not waiting and time.monotonic() < deadline:
-        waiting = [d for d in journal.deliveries_in("waiting") if d.destination == "away"]
+        waiting = [d for d in journal.deliveries.in_states("waiting") if d.destination == "away"]
         time.sleep(0.2)
     assert waiting
     assert waiting[0].detail

@@ -188,13 +188,15 @@ def test_the_pacs_never_sends_results_back_to_the_node(demo: Demo) -> None:
     results = {o["sop_instance"] for o in demo.result["objects"]}
     journal = demo.journal
     received = {
-        i.sop_instance_uid for row in journal.series_in() for i in journal.instances_of(row.key)
+        i.sop_instance_uid
+        for row in journal.series.in_states()
+        for i in journal.instances.of_series(row.key)
     }
     assert received
     assert not received & results
     jobs = demo.pacs.sent()
     assert {job["State"] for job in jobs} == {"Success"}
-    assert len(jobs) == len(journal.series_in())  # one for each MR series, none for a result
+    assert len(jobs) == len(journal.series.in_states())  # one for each MR series, none for a result
 
 
 def test_strangers_are_refused_by_the_pacs(demo: Demo) -> None:

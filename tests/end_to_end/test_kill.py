@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 def _result_id(here: Any) -> str:
     (row,) = here.wait(1)
     assert row.state == "delivered", row.reason
-    (result,) = here.journal.results_of(row.key)
+    (result,) = here.journal.results.of_series(row.key)
     return str(result.result_id)
 
 
@@ -57,13 +57,13 @@ def test_a_kill_while_receiving_loses_nothing_acknowledged(
     )
     journal = here.journal
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and sum(r.instances for r in journal.series_in()) < 40:
+    while time.monotonic() < deadline and sum(r.instances for r in journal.series.in_states()) < 40:
         time.sleep(0.01)
     _kill(here.running.pop())
     told, _ = sender.communicate(timeout=60)
     acknowledged = told.count("Received Store Response (Success)")
-    (row,) = journal.series_in()
-    stored = journal.instances_of(row.key)
+    (row,) = journal.series.in_states()
+    stored = journal.instances.of_series(row.key)
     # The fortieth is kept before it is acknowledged; all before it were acknowledged.
     assert 39 <= acknowledged <= len(stored) < len(coded.files)
     state = here.folder / "state"
@@ -81,16 +81,16 @@ def test_a_kill_while_segmenting_ends_in_the_same_result(
     journal = here.journal
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not any(
-        r.state == "processing" for r in journal.series_in()
+        r.state == "processing" for r in journal.series.in_states()
     ):
         time.sleep(0.02)
     _kill(here.running.pop())  # the worker ends with its parent
-    (row,) = journal.series_in()
+    (row,) = journal.series.in_states()
     assert row.state == "processing"
     here.start()
     first = _result_id(here)
-    (row,) = journal.series_in()
-    assert len(journal.instances_of(row.key)) == len(coded.files)
+    (row,) = journal.series.in_states()
+    assert len(journal.instances.of_series(row.key)) == len(coded.files)
 
     out = here.folder / "by-hand"
     command = [

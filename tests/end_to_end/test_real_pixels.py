@@ -72,7 +72,7 @@ def test_sagittal_and_axial_real_series_go_the_whole_way(
             lines = (done.stdout + done.stderr).splitlines()
             assert [line for line in lines if line.startswith("Error")] == [], name
         told = json.loads(
-            (here.journal.results_of(row.key)[-1].folder / "result.json").read_text(
+            (here.journal.results.of_series(row.key)[-1].folder / "result.json").read_text(
                 encoding="utf-8"
             )
         )

@@ -127,12 +127,12 @@ def _dcmqi_agrees(seg: Path, out: Path, truth: Volume) -> None:
 
 def _second_send_makes_no_second_result(here: Any, coded: Any) -> None:
     journal = here.journal
-    (before,) = journal.series_in()
+    (before,) = journal.series.in_states()
     here.send(coded.files, to_pacs=False)
-    (after,) = journal.series_in()
+    (after,) = journal.series.in_states()
     assert after.instances == before.instances == len(coded.files)
     assert after.state == "delivered"
-    assert len(journal.results_of(after.key)) == 1
+    assert len(journal.results.of_series(after.key)) == 1
 
 
 def test_in_process_results_are_the_truth(

@@ -31,7 +31,7 @@ def _confirmed(here: Any, kind: str, count: int) -> list[DeliveryRow]:
     while time.monotonic() < deadline:
         rows = [
             d
-            for d in here.journal.deliveries_in("confirmed", "dead")
+            for d in here.journal.deliveries.in_states("confirmed", "dead")
             if (d.kind, d.state) == (kind, "confirmed")
         ]
         if len(rows) == count:
@@ -51,7 +51,7 @@ def test_corrected_patient_has_a_new_result_and_the_old_one_is_rejected_in_the_a
     _confirmed(here, "result", 2)
     (row,) = here.wait(1)
     assert row.state == "delivered"
-    old, new = here.journal.results_of(row.key)
+    old, new = here.journal.results.of_series(row.key)
     assert (old.superseded_by, old.superseded_because) == (new.result_id, "corrected_identity")
     assert withdrawal.result_id == old.result_id
     (file,) = (here.folder / "state" / "withdrawals").glob("*/rejection.dcm")

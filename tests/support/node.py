@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from node.config.sections import ReceiveConfig
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts
+from node.journal.rows import NewInstance
 from node.receive.step import Receiver
 from node.store.spool import Spool
 
@@ -108,13 +108,13 @@ def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> Callable[..., InstanceFacts]:
+def facts(tmp_path: Path) -> Callable[..., NewInstance]:
     """Objects of series 1.2.3 in study 1.2.1, by number and digest."""
 
-    def make(number: int, digest: str = "", **changes: Any) -> InstanceFacts:
+    def make(number: int, digest: str = "", **changes: Any) -> NewInstance:
         name = digest or f"d{number}"
         path = tmp_path / "spool" / f"{name}.dcm"
-        made = InstanceFacts(
+        made = NewInstance(
             f"1.2.3.{number}", "1.2", "1.2.1", "1.2.3", name, "1.2.840", path, 7, "MR1"
         )
         return replace(made, **changes)

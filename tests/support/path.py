@@ -174,18 +174,18 @@ class Site:
         deadline = time.monotonic() + seconds
         journal = self.journal
         while time.monotonic() < deadline:
-            rows = journal.series_in()
+            rows = journal.series.in_states()
             if len(rows) >= count and all(r.state in ENDED for r in rows):
                 return rows
             time.sleep(0.2)
         log = servers.tail(self.folder / "node.log", 20)
         raise AssertionError(
-            f"not ended after {seconds:.0f} s: {[(r.state, r.reason) for r in journal.series_in()]}\n{log}"
+            f"not ended after {seconds:.0f} s: {[(r.state, r.reason) for r in journal.series.in_states()]}\n{log}"
         )
 
     def found(self, row: SeriesRow) -> Found:
         """The newest result of a series, fetched back from the PACS, else from the delivered folder."""
-        result = self.journal.results_of(row.key)[-1]
+        result = self.journal.results.of_series(row.key)[-1]
         if not self.with_pacs:
             folder = self.folder / "delivered" / result.result_id
             return Found({n: (folder / n).read_bytes() for n in FILES})

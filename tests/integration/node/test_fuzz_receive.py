@@ -286,9 +286,9 @@ def faults(monkeypatch: Any) -> list[str]:
 def _every_row_has_its_file(node: Any) -> dict[str, list[Path]]:
     """Compare journal and disk, both ways; returns the stored files by series."""
     stored, rows = defaultdict(list), []
-    for series in node.journal.series_in():
-        rows += node.journal.unused_of(series.key)
-        for row in node.journal.instances_of(series.key):
+    for series in node.journal.series.in_states():
+        rows += node.journal.instances.unused(series.key)
+        for row in node.journal.instances.of_series(series.key):
             rows.append(row)
             stored[series.key.series].append(row.path)
     assert {r.path for r in rows} == {p for p in node.files() if p.suffix == ".dcm"}
@@ -328,7 +328,7 @@ def test_every_mutated_object_is_stored_or_kept_apart_with_its_reason(
     monkeypatch.setattr(os, "fdatasync", lambda _: None)  # durability has its own tests
     monkeypatch.setattr(spooling, "sync_folder", lambda _: None)
     node = listen()
-    node.journal._connection.execute("PRAGMA synchronous = OFF")
+    node.journal.database.connection.execute("PRAGMA synchronous = OFF")
     draw = random.Random(22)
     valid = _valid(write_series(tmp_path / "in", slices=1))
     healthy = _encoded(
@@ -353,7 +353,7 @@ def test_every_mutated_object_is_stored_or_kept_apart_with_its_reason(
     assert grown < GROWTH_MB
     stored = _every_row_has_its_file(node)
     answers = _read_all(stored)
-    reasons = Counter(r.reason.split(":")[0] for r in node.journal.quarantined())
+    reasons = Counter(r.reason.split(":")[0] for r in node.journal.instances.quarantined())
     sys.stdout.write(
         f"{OBJECTS} objects, {sum(map(len, stored.values()))} stored, {reasons.total()} kept apart, {len(served)} of a healthy sender, {grown:.0f} MB more; read: {dict(answers)}; {reasons.most_common(8)}\n"
     )

@@ -514,8 +514,8 @@ def test_private_objects_among_images_are_stored_with_them(
     with raw_peer(node.port).associate((private, (ExplicitVRLittleEndian,)), MR) as peer:
         assert peer.store(data[0], "1.2.3.1", private) == 0
         assert peer.store(data[1], "1.2.3.2", context=3) == 0
-    (series,) = node.journal.series_in()
-    assert {r.sop_class_uid for r in node.journal.instances_of(series.key)} == {
+    (series,) = node.journal.series.in_states()
+    assert {r.sop_class_uid for r in node.journal.instances.of_series(series.key)} == {
         private,
         MRImageStorage,
     }
@@ -529,6 +529,6 @@ def test_syntax_that_is_not_known_is_kept_as_it_is(
     raw = path.read_bytes()
     with raw_peer(node.port).associate((MRImageStorage, ("1.2.840.113619.5.999",))) as peer:
         assert peer.store(raw[parsing.split(raw)[0] :], "1.2.3.1") == 0
-    (series,) = node.journal.series_in()
-    (row,) = node.journal.instances_of(series.key)
+    (series,) = node.journal.series.in_states()
+    (row,) = node.journal.instances.of_series(series.key)
     assert row.transfer_syntax_uid == "1.2.840.113619.5.999"

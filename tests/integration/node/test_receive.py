@@ -45,6 +45,7 @@ from dicomseg.read import parsing
 from node.config.sections import ReceiveConfig
 from node.errors import PortBusy
 from node.events import EventLog
+from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey
 from node.journal.states import InstanceState, SeriesState
@@ -115,7 +116,7 @@ def test_every_acknowledged_object_is_in_journal_and_spool(
     node = listen()
     paths = write_series(tmp_path / "in")
     assert _storescu(node.port, *map(str, paths)).returncode == 0
-    rows = node.journal.instances_of(KEY)
+    rows = node.journal.instances.of_series(KEY)
     assert {r.digest for r in rows} == {headers.read_instance(p).digest for p in paths}
     assert {headers.read_instance(r.path).digest for r in rows} == {r.digest for r in rows}
     assert {r.calling_ae for r in rows} == {"STORESCU"}
@@ -129,9 +130,13 @@ def test_same_objects_again_are_acknowledged_and_change_nothing(
     node = listen()
     paths = write_series(tmp_path / "in", slices=3)
     assert _send(node.port, *paths) == [0, 0, 0]
-    before = node.journal.series(KEY), node.journal.events_of(KEY), sorted(node.files())
+    before = node.journal.series.get(KEY), node.journal.series.events(KEY), sorted(node.files())
     assert _send(node.port, *paths) == [0, 0, 0]
-    assert (node.journal.series(KEY), node.journal.events_of(KEY), sorted(node.files())) == before
+    assert (
+        node.journal.series.get(KEY),
+        node.journal.series.events(KEY),
+        sorted(node.files()),
+    ) == before
     assert node.wait_for("AssociationEnded", 2)[1]["same"] == 3
     assert node.events("ObjectQuarantined") == []
 
@@ -149,9 +154,9 @@ def test_other_content_under_a_known_uid_is_kept_and_told(
     kept = Path(alarm["path"])
     assert kept.parent.parent == node.spool.state / "quarantine"
     assert dcmread(kept).PixelData == other.PixelData
-    (stored,) = node.journal.instances_of(KEY)
+    (stored,) = node.journal.instances.of_series(KEY)
     assert dcmread(stored.path).PixelData == dcmread(path).PixelData
-    assert [r.path for r in node.journal.quarantined()] == [kept]
+    assert [r.path for r in node.journal.instances.quarantined()] == [kept]
 
 
 def test_two_senders_with_other_content_at_once_lose_neither(
@@ -161,13 +166,13 @@ def test_two_senders_with_other_content_at_once_lose_neither(
     (path,) = write_series(tmp_path / "in", slices=1)
     other = dcmread(path)
     other.PixelData = other.PixelData[::-1]
-    monkeypatch.setattr(
-        Journal, "instances_named", lambda *_: []
-    )  # both looked before either wrote
+    monkeypatch.setattr(InstanceTable, "named", lambda *_: [])  # both looked before either wrote
     assert _send(node.port, path, other) == [0, 0]
     assert len(node.wait_for("ObjectQuarantined")) == 1
     assert len(node.files()) == 2
-    assert len(node.journal.instances_of(KEY)) == len(node.journal.quarantined()) == 1
+    assert (
+        len(node.journal.instances.of_series(KEY)) == len(node.journal.instances.quarantined()) == 1
+    )
 
 
 @pytest.mark.servers
@@ -187,7 +192,7 @@ def test_same_content_in_another_syntax_is_no_alarm(
         assert sent.returncode == 0, sent.stderr
     assert sum(e["same"] for e in node.wait_for("AssociationEnded", 5)) == 4
     assert node.events("ObjectQuarantined") == []
-    assert node.journal.series(KEY).instances == 1
+    assert node.journal.series.get(KEY).instances == 1
 
 
 def _without_uid(ds: Dataset) -> None:
@@ -211,7 +216,7 @@ def test_object_that_cannot_be_tracked_is_kept_apart(
     assert _send(node.port, ds) == [0]
     (alarm,) = node.wait_for("ObjectQuarantined")
     assert "InstanceUID" in alarm["reason"]
-    assert {r.state for r in node.journal.series_in()} == {SeriesState.QUARANTINED}
+    assert {r.state for r in node.journal.series.in_states()} == {SeriesState.QUARANTINED}
     assert [p.parent.parent.name for p in node.files()] == ["quarantine"]
 
 
@@ -300,7 +305,7 @@ def test_fault_while_writing_is_out_of_resources_and_the_association_goes_on(
 
     monkeypatch.setattr(os, "fdatasync", fail_once)
     assert _send(node.port, *paths) == [0xA700, 0]
-    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.2"]
+    assert [r.sop_instance_uid for r in node.journal.instances.of_series(KEY)] == ["1.2.3.2"]
     assert "Doe" not in node.log.getvalue()
 
 
@@ -314,10 +319,10 @@ def test_journal_that_cannot_be_written_means_no_success(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "add_instance", broken)
+        patch.setattr(InstanceTable, "add", broken)
         assert _send(node.port, path) == [0xA700]
     assert _send(node.port, path) == [0]
-    assert node.journal.series(KEY).instances == 1
+    assert node.journal.series.get(KEY).instances == 1
 
 
 def test_object_above_the_limit_is_refused_and_a_much_larger_one_cut_off(
@@ -434,7 +439,7 @@ def test_sender_that_leaves_in_the_middle_of_an_object_leaves_nothing(
         connection.sendall(pdata(3, body) + pdata(0, half))
     ended = node.wait_for("AssociationEnded", 2)[1]
     assert (ended["stored"], ended["outcome"] == "released") == (0, False)
-    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.1"]
+    assert [r.sop_instance_uid for r in node.journal.instances.of_series(KEY)] == ["1.2.3.1"]
     assert len(node.files()) == 1
 
 
@@ -475,7 +480,7 @@ def test_stop_lets_an_open_association_finish(
     assoc.release()
     stopping.join(8)
     assert left == [0]
-    assert node.journal.series(KEY).instances == 2
+    assert node.journal.series.get(KEY).instances == 2
 
 
 def test_stop_ends_an_association_that_does_not(listen: Any) -> None:
@@ -535,9 +540,9 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
     sent = re.findall(r"Sending file: (\S+)", said)[:acknowledged]
     assert slices_before_the_kill <= acknowledged < 200
     journal = Journal.open(state / "journal.sqlite", time.time)
-    kept = {headers.read_instance(r.path).digest for r in journal.instances_of(KEY)}
+    kept = {headers.read_instance(r.path).digest for r in journal.instances.of_series(KEY)}
     assert {headers.read_instance(Path(p)).digest for p in sent} <= kept
-    assert journal.series(KEY).instances == len(kept)
+    assert journal.series.get(KEY).instances == len(kept)
     journal.close()
 
 
@@ -584,10 +589,10 @@ def test_deflated_object_that_is_broken_or_a_bomb_is_kept_apart(
         assert p.store(_data(second), "1.2.3.2", context=3) == 0
     (alarm,) = node.wait_for("ObjectQuarantined")
     assert reason in alarm["reason"]
-    (row,) = node.journal.quarantined()
+    (row,) = node.journal.instances.quarantined()
     assert (row.path, row.reason) == (Path(alarm["path"]), alarm["reason"])
     assert row.path.is_file()
-    assert [r.sop_instance_uid for r in node.journal.instances_of(KEY)] == ["1.2.3.2"]
+    assert [r.sop_instance_uid for r in node.journal.instances.of_series(KEY)] == ["1.2.3.2"]
 
 
 def test_truncated_object_is_kept_apart_and_its_whole_one_stored(
@@ -598,8 +603,11 @@ def test_truncated_object_is_kept_apart_and_its_whole_one_stored(
     with raw_peer(node.port).associate() as peer:
         assert peer.store(_data(path)[:-7], "1.2.3.1") == 0
         assert peer.store(_data(path), "1.2.3.1") == 0
-    assert "(7FE0,0010): a value of 32 bytes, 25 are there" in node.journal.quarantined()[0].reason
-    assert node.journal.series(KEY).instances == 1
+    assert (
+        "(7FE0,0010): a value of 32 bytes, 25 are there"
+        in node.journal.instances.quarantined()[0].reason
+    )
+    assert node.journal.series.get(KEY).instances == 1
 
 
 def test_number_of_three_bytes_is_kept_apart(
@@ -612,7 +620,7 @@ def test_number_of_three_bytes_is_kept_apart(
     assert spoilt != _data(path)
     with raw_peer(node.port).associate() as peer:
         assert peer.store(spoilt, "1.2.3.1") == 0
-    assert "(0028,0011): 3 bytes" in node.journal.quarantined()[0].reason
+    assert "(0028,0011): 3 bytes" in node.journal.instances.quarantined()[0].reason
 
 
 @pytest.mark.filterwarnings("ignore:Expected implicit VR")
@@ -625,14 +633,14 @@ def test_same_bytes_in_another_syntax_leave_the_acknowledged_file_as_it_is(
     contexts = [(MRImageStorage, (syntax,)) for syntax in syntaxes]
     with raw_peer(node.port).associate(*contexts) as peer:
         assert peer.store(_data(path), "1.2.3.1") == 0
-        (row,) = node.journal.instances_of(KEY)
+        (row,) = node.journal.instances.of_series(KEY)
         before = row.path.read_bytes()
         assert peer.store(_data(path), "1.2.3.1", context=3) == 0
         assert peer.store(_data(path), "1.2.3.1", context=5) == 0
         assert peer.store(_data(path), "1.2.3.1", context=3) == 0
-    assert node.journal.instances_of(KEY) == [row]
+    assert node.journal.instances.of_series(KEY) == [row]
     assert row.path.read_bytes() == before
-    rows = [row, *node.journal.quarantined()]
+    rows = [row, *node.journal.instances.quarantined()]
     assert {r.path for r in rows} == {p for p in node.files() if p.suffix == ".dcm"}
     for one in rows:  # journal and file agree
         assert dcmread(one.path).file_meta.TransferSyntaxUID == one.transfer_syntax_uid
@@ -648,7 +656,10 @@ def test_bytes_under_a_wrong_syntax_do_not_bar_them_under_the_right_one(
             assert p.store(_data(path), "1.2.3.1") == 0
         assert p.store(_data(path), "1.2.3.1", context=3) == 0
         assert p.store(_data(path), "1.2.3.1") == 0
-    (stored,), (apart,) = node.journal.instances_of(KEY), node.journal.quarantined()
+    (stored,), (apart,) = (
+        node.journal.instances.of_series(KEY),
+        node.journal.instances.quarantined(),
+    )
     assert stored.transfer_syntax_uid == ExplicitVRLittleEndian
     assert apart.transfer_syntax_uid == DeflatedExplicitVRLittleEndian
     assert {stored.path, apart.path} == set(node.files())
@@ -660,7 +671,7 @@ def test_lost_file_comes_back_with_the_same_object(
     node = listen()
     (path,) = write_series(tmp_path / "in", slices=1)
     assert _send(node.port, path) == [0]
-    (row,) = node.journal.instances_of(KEY)
+    (row,) = node.journal.instances.of_series(KEY)
     row.path.unlink()
     assert _send(node.port, path) == [0]
     assert headers.read_instance(row.path).digest == row.digest
@@ -682,16 +693,16 @@ def test_corrected_patient_is_a_correction_with_both_contents_kept(
     right = [_renamed(p, PatientName="Right^Person", PatientID="P-2") for p in paths]
     assert _send(node.port, *right) == [0, 0, 0]
     assert node.events("ObjectQuarantined") == []
-    stored = node.journal.instances_of(KEY)
+    stored = node.journal.instances.of_series(KEY)
     assert {dcmread(r.path).PatientID for r in stored} == {"P-2"}
-    superseded = node.journal.unused_of(KEY)
+    superseded = node.journal.instances.unused(KEY)
     assert [r.state for r in superseded] == [InstanceState.SUPERSEDED] * 3
     assert {dcmread(r.path).PatientID for r in superseded} == {"T1"}
-    assert node.journal.series(KEY).instances == 3
+    assert node.journal.series.get(KEY).instances == 3
     assert node.wait_for("AssociationEnded", 2)[1]["stored"] == 3
     # the first sender again: the newest header is right
     assert _send(node.port, *paths) == [0, 0, 0]
-    assert {dcmread(r.path).PatientID for r in node.journal.instances_of(KEY)} == {"T1"}
+    assert {dcmread(r.path).PatientID for r in node.journal.instances.of_series(KEY)} == {"T1"}
 
 
 @pytest.mark.parametrize(
@@ -708,9 +719,9 @@ def test_known_uid_in_another_series_or_place_is_kept_apart_with_the_reason(
     node = listen()
     (path,) = write_series(tmp_path / "in", slices=1)
     assert _send(node.port, path, _renamed(path, **change)) == [0, 0]
-    (row,) = node.journal.quarantined()
+    (row,) = node.journal.instances.quarantined()
     assert reason in row.reason
-    assert node.journal.series(KEY).instances == 1
+    assert node.journal.series.get(KEY).instances == 1
     assert change.get("SeriesInstanceUID", "1.2.3") == row.series.series
 
 
@@ -727,7 +738,7 @@ def test_uid_of_66_characters_is_kept_and_its_reason_says_so(
     sop = long if keyword == "SOPInstanceUID" else "1.2.3.1"
     with raw_peer(node.port).associate() as peer:
         assert peer.store(_data(path), sop) == 0
-    (row,) = node.journal.quarantined()
+    (row,) = node.journal.instances.quarantined()
     assert row.reason == f"the data set has no valid {keyword}, but one of 66 characters"
     assert row.path.is_file()
     assert node.wait_for("AssociationEnded")[0]["peer"] == "127.0.0.1"
@@ -744,7 +755,7 @@ def test_same_series_from_four_senders_at_once_and_again_is_one(
         with ThreadPoolExecutor(4) as senders:
             sent = list(senders.map(lambda _: _storescu(node.port, *paths), range(4)))
         assert [s.returncode for s in sent] == [0, 0, 0, 0]
-    rows = node.journal.instances_of(KEY)
+    rows = node.journal.instances.of_series(KEY)
     assert sorted(node.files()) == sorted(r.path for r in rows)
     assert len(rows) == 16
     ended = node.wait_for("AssociationEnded", 8)

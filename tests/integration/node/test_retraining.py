@@ -26,8 +26,9 @@ from node.config import sections as configuration
 from node.errors import IllegalTransition, JobRefused, UnknownJob
 from node.events import EventLog
 from node.journal import migrate as schema
+from node.journal.job_rows import JobPlan, JobRow
+from node.journal.jobs import JobTable
 from node.journal.journal import Journal
-from node.journal.rows import JobPlan, JobRow
 from node.journal.states import JOB_TRANSITIONS, JobEvent, JobState
 from node.models import detached_process as child
 from node.models import retraining as jobs
@@ -120,7 +121,7 @@ class Shop:
 
     def enqueue(self, what: str) -> int:
         self._set(what)
-        return self.journal.enqueue(PLAN, "test").id
+        return self.journal.jobs.enqueue(PLAN, "test").id
 
     def until(self, true: Callable[[], bool], runner: JobRunner | None = None) -> None:
         ends_at = time.monotonic() + 10
@@ -130,13 +131,13 @@ class Shop:
             time.sleep(0.01)
 
     def ended(self, job: int) -> JobRow:
-        self.until(lambda: self.journal.job(job).state not in {"queued", "running"})
-        return self.journal.job(job)
+        self.until(lambda: self.journal.jobs.get(job).state not in {"queued", "running"})
+        return self.journal.jobs.get(job)
 
     def started(self, job: int, file: str = "starts") -> JobRow:
         """Wait until the training has got somewhere."""
         self.until((Place.of(self.state, job).out / file).exists)
-        return self.journal.job(job)
+        return self.journal.jobs.get(job)
 
     def over(self) -> None:
         """Wait until the training has ended, without taking note of it."""
@@ -148,7 +149,7 @@ class Shop:
 def shop(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     made = Shop(tmp_path, journal, monkeypatch)
     yield made
-    for row in journal.jobs_in(JobState.RUNNING):
+    for row in journal.jobs.in_states(JobState.RUNNING):
         child.end(row.pid or 0, row.started, Place.of(tmp_path, row.id).lock)
     made.runner._end_child()
 
@@ -166,11 +167,11 @@ def _gone(pid: int) -> None:
 def test_every_pair_is_allowed_as_written_by_hand_or_refused(journal: Journal) -> None:
     rows = [line.split() for line in ALLOWED.strip().splitlines()]
     assert dict(JOB_TRANSITIONS) == {(state, event): target for state, event, target in rows}
-    job = journal.enqueue(PLAN, "test")
+    job = journal.jobs.enqueue(PLAN, "test")
     for event in JobEvent:
         if (JobState.QUEUED, event) not in JOB_TRANSITIONS:
             with pytest.raises(IllegalTransition, match=f"job 1: {event} does not fit queued"):
-                journal.advance_job(job.id, event)
+                journal.jobs.advance(job.id, event)
     assert len(JOB_TRANSITIONS) < len(list(product(JobState, JobEvent)))
 
 
@@ -182,19 +183,19 @@ def test_rejected_and_promoted_are_the_end() -> None:
 
 
 def test_plan_and_history_come_back_as_they_were(journal: Journal) -> None:
-    job = journal.enqueue(PLAN, "E. Miller")
-    journal.start_job(job.id, 7, "then", JobPlan("cases", "held.json", bundle="b"))
-    journal.advance_job(job.id, JobEvent.FAULT, detail={"reason": "why"})
-    row = journal.job(job.id)
+    job = journal.jobs.enqueue(PLAN, "E. Miller")
+    journal.jobs.start(job.id, 7, "then", JobPlan("cases", "held.json", bundle="b"))
+    journal.jobs.advance(job.id, JobEvent.FAULT, detail={"reason": "why"})
+    row = journal.jobs.get(job.id)
     assert (row.state, row.reason, row.pid, row.starts) == ("failed", "why", 7, 1)
     assert row.plan.bundle == "b"
-    assert [(e.event, e.state) for e in journal.job_events(job.id)] == [
+    assert [(e.event, e.state) for e in journal.jobs.events(job.id)] == [
         ("enqueued", "queued"),
         ("started", "running"),
         ("fault", "failed"),
     ]
     with pytest.raises(UnknownJob, match="no job 9"):
-        journal.job(9)
+        journal.jobs.get(9)
 
 
 def test_journal_of_the_first_version_is_taken_over_with_its_rows(tmp_path: Path) -> None:
@@ -208,17 +209,17 @@ def test_journal_of_the_first_version_is_taken_over_with_its_rows(tmp_path: Path
         old.execute("PRAGMA user_version = 1")
         old.commit()
     journal = Journal.open(path, time.time)
-    assert journal.enqueue(PLAN, "test").id == 1
+    assert journal.jobs.enqueue(PLAN, "test").id == 1
     assert journal.counts() == {"delivered": 1, "job.queued": 1}
-    assert journal.promotion() is None
+    assert journal.promotions.newest() is None
     journal.close()
 
 
 def test_only_one_is_enqueued_where_it_must_be_alone(journal: Journal) -> None:
-    journal.enqueue(PLAN, "test")
+    journal.jobs.enqueue(PLAN, "test")
     with pytest.raises(JobRefused, match="job 1 is queued"):
-        journal.enqueue(PLAN, "schedule", alone=True)
-    assert journal.enqueue(PLAN, "test").id == 2
+        journal.jobs.enqueue(PLAN, "schedule", alone=True)
+    assert journal.jobs.enqueue(PLAN, "test").id == 2
 
 
 # ---- runs ----------------------------------------------------------------------------------------
@@ -265,10 +266,10 @@ def test_one_runs_at_a_time_in_order(shop: Shop) -> None:
     shop.started(first)
     for _ in range(5):
         shop.runner.run_once()
-    assert shop.journal.job(second).state is JobState.QUEUED
+    assert shop.journal.jobs.get(second).state is JobState.QUEUED
     cancel(shop.journal, shop.state, first, "test")
     shop.started(second)
-    assert shop.journal.job(first).state is JobState.CANCELLED
+    assert shop.journal.jobs.get(first).state is JobState.CANCELLED
 
 
 def test_training_has_low_priority_and_a_group_of_its_own(shop: Shop) -> None:
@@ -284,7 +285,7 @@ def test_it_starts_from_the_promoted_bundle_and_keeps_that_when_it_goes_on(shop:
     job = shop.enqueue("over")
     assert shop.ended(job).plan.bundle == "/models/configured"
     shop.runner.configured = Path("/models/other")
-    shop.journal.advance_job(job, JobEvent.ENQUEUED_AGAIN)
+    shop.journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN)
     assert shop.ended(job).plan.bundle == "/models/configured"
 
 
@@ -299,7 +300,7 @@ def test_cancel_kills_the_whole_group(shop: Shop) -> None:
     assert shop.runner.run_once() == 1
     _gone(row.pid or 0)
     _gone(other)
-    row = shop.journal.job(row.id)
+    row = shop.journal.jobs.get(row.id)
     assert (row.state, row.reason) == ("cancelled", "by E. Miller")
     with pytest.raises(IllegalTransition):
         cancel(shop.journal, shop.state, row.id, "E. Miller")
@@ -318,7 +319,7 @@ def test_killed_training_fails_and_goes_on_in_the_same_folder(shop: Shop) -> Non
     row = shop.ended(job)
     assert row.state is JobState.FAILED
     assert row.reason == "killed by signal 9; last said: step 1 of 3, loss 0.5"
-    shop.journal.advance_job(job, JobEvent.ENQUEUED_AGAIN)
+    shop.journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN)
     row = shop.ended(job)
     assert (row.state, row.starts) == ("proposed", 2)
     assert (Place.of(shop.state, job).out / "starts").read_text() == "xx"
@@ -329,7 +330,7 @@ def test_clock_that_jumps_ends_no_training(shop: Shop) -> None:
     assert shop.runner.run_once() == 0
     for shop.jumped_s in (-86400.0, 86400.0):
         assert shop.runner.run_once() == 0
-    assert shop.journal.job(row.id).state is JobState.RUNNING
+    assert shop.journal.jobs.get(row.id).state is JobState.RUNNING
 
 
 def test_training_that_takes_too_long_is_ended(shop: Shop) -> None:
@@ -338,7 +339,7 @@ def test_training_that_takes_too_long_is_ended(shop: Shop) -> None:
     assert shop.runner.run_once() == 0
     shop.ahead_s += 120
     assert shop.runner.run_once() == 1
-    assert shop.journal.job(row.id).reason == "more than 3.5 hours"
+    assert shop.journal.jobs.get(row.id).reason == "more than 3.5 hours"
     _gone(row.pid or 0)
 
 
@@ -350,8 +351,8 @@ def test_ordered_stop_puts_the_job_back_and_the_next_start_goes_on(shop: Shop) -
     row = shop.started(job)
     shop.runner.stop()
     _gone(row.pid or 0)
-    assert shop.journal.job(job).state is JobState.QUEUED
-    assert shop.journal.job(job).reason == "the node was stopped"
+    assert shop.journal.jobs.get(job).state is JobState.QUEUED
+    assert shop.journal.jobs.get(job).reason == "the node was stopped"
     shop.runner = shop.another()
     assert shop.ended(job).state is JobState.PROPOSED
 
@@ -363,21 +364,21 @@ def test_stop_without_a_job_and_after_its_end_changes_nothing(shop: Shop) -> Non
     assert shop.runner._child is not None
     shop.runner._child.wait(5)
     shop.runner.stop()
-    assert shop.journal.job(job).state is JobState.PROPOSED
+    assert shop.journal.jobs.get(job).state is JobState.PROPOSED
 
 
 def test_training_outlives_a_killed_node_and_its_answer_is_recorded(shop: Shop) -> None:
     row = shop.started(shop.enqueue("wait"))
     old, shop.runner = shop.runner, shop.another()
     assert shop.runner.run_once() == 0  # it is recognised and left alone
-    assert shop.journal.job(row.id).state is JobState.RUNNING
+    assert shop.journal.jobs.get(row.id).state is JobState.RUNNING
     answer = {"verdict": "rejected", "reasons": ["l4: worse"]} | {
         side: {"name": "m", "version": "1", "digest": "d"} for side in ("in_service", "candidate")
     }
     (Place.of(shop.state, row.id).out / "comparison.json").write_text(json.dumps(answer))
     old._end_child()
     assert shop.runner.run_once() == 1
-    row = shop.journal.job(row.id)
+    row = shop.journal.jobs.get(row.id)
     assert (row.state, row.reason) == ("rejected", "l4: worse")
 
 
@@ -386,7 +387,7 @@ def test_training_that_died_with_the_node_fails_as_killed(shop: Shop) -> None:
     shop.runner._end_child()  # the machine went down: nobody recorded anything
     shop.runner = shop.another()
     assert shop.runner.run_once() == 1
-    row = shop.journal.job(row.id)
+    row = shop.journal.jobs.get(row.id)
     assert row.state is JobState.FAILED
     assert row.reason.startswith("killed while the node was away; last said: step 1 of 3")
 
@@ -414,7 +415,7 @@ def test_job_waits_while_a_training_of_an_earlier_life_holds_its_folder(shop: Sh
     lock = child.take(place.lock)  # its start was not recorded before the node died
     assert lock is not None
     assert shop.runner.run_once() == 0
-    assert shop.journal.job(job).state is JobState.QUEUED
+    assert shop.journal.jobs.get(job).state is JobState.QUEUED
     child.release(lock)
     assert shop.ended(job).state is JobState.PROPOSED
 
@@ -462,12 +463,12 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     while not (Place.of(shop.state, first).out / "starts").exists():
         assert time.monotonic() < ends_at
         time.sleep(0.02)
-    row = shop.journal.job(first)
+    row = shop.journal.jobs.get(first)
     stopping.set()
     thread.join(10)
     assert not thread.is_alive()
     _gone(row.pid or 0)
-    assert shop.journal.job(first).state is JobState.QUEUED
+    assert shop.journal.jobs.get(first).state is JobState.QUEUED
     told = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
     assert [e for e in told if e.startswith("Job")] == ["JobStarted", "JobEnded"]
     assert told[-1] == "NodeStopped"
@@ -478,13 +479,13 @@ def test_the_real_program_takes_these_arguments(shop: Shop) -> None:
     shop.runner.configured = Path("/nowhere")
     row = shop.enqueue("")
     deadline = time.monotonic() + 60
-    while shop.journal.job(row).state in {"queued", "running"}:
+    while shop.journal.jobs.get(row).state in {"queued", "running"}:
         shop.runner.run_once()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    found = shop.journal.job(row)
+    found = shop.journal.jobs.get(row)
     assert found.reason.startswith("/nowhere/card.json"), found.reason
-    assert shop.journal.job_events(row)[-1].detail["exit_code"] == 6
+    assert shop.journal.jobs.events(row)[-1].detail["exit_code"] == 6
 
 
 # ---- a full disk ---------------------------------------------------------------------------------
@@ -498,7 +499,7 @@ def test_nothing_is_started_on_a_full_disk(shop: Shop) -> None:
         "disk: 0 MB free, [receive] disk_low_mb is 1",
     )
     shop.free = 10**9
-    shop.journal.advance_job(row.id, JobEvent.ENQUEUED_AGAIN)
+    shop.journal.jobs.advance(row.id, JobEvent.ENQUEUED_AGAIN)
     assert shop.ended(row.id).state is JobState.PROPOSED
 
 
@@ -506,7 +507,7 @@ def test_training_is_ended_before_it_takes_the_receptions_room(shop: Shop) -> No
     row = shop.started(shop.enqueue("wait"))
     shop.free = 0
     assert shop.runner.run_once() == 1
-    assert shop.journal.job(row.id).reason.startswith("disk: 0 MB free")
+    assert shop.journal.jobs.get(row.id).reason.startswith("disk: 0 MB free")
     _gone(row.pid or 0)
 
 
@@ -530,10 +531,10 @@ def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(
     assert shop.runner._child is not None
     shop.runner._child.wait(5)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "advance_job", lambda *_, **__: (_ for _ in ()).throw(OSError(28)))
+        patch.setattr(JobTable, "advance", lambda *_, **__: (_ for _ in ()).throw(OSError(28)))
         with pytest.raises(OSError, match="28"):
             shop.runner.run_once()
-    assert shop.journal.job(job).state is JobState.RUNNING
+    assert shop.journal.jobs.get(job).state is JobState.RUNNING
     assert shop.ended(job).state is JobState.PROPOSED
 
 

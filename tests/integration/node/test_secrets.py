@@ -17,7 +17,7 @@ from node.config.text import masked
 from node.deliver.step import steps
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import SeriesEvent
 from tests.support.result_folders import list_objects
 
@@ -83,11 +83,11 @@ def _published(state: Path, clock: Any) -> Journal:
         (folder / name).write_bytes(b"no DICOM object")
     list_objects(folder)
     journal = Journal.open(state / "journal.sqlite", clock)
-    journal.add_instance(InstanceFacts("1.2.3.1", "1.2", *KEY, "d", "", state / "a", 1))
+    journal.instances.add(NewInstance("1.2.3.1", "1.2", *KEY, "d", "", state / "a", 1))
     for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
-        journal.advance(KEY, event)
-    journal.claim("t")
-    journal.publish(KEY, "t", ResultRow("r1", folder, "m"), ["web"])
+        journal.series.advance(KEY, event)
+    journal.series.claim("t")
+    journal.results.publish(KEY, "t", ResultRow("r1", folder, "m"), ["web"])
     return journal
 
 
@@ -116,7 +116,7 @@ def test_no_secret_reaches_journal_log_or_output(
     for _ in range(3):
         step.run_once()
         clock.pass_s(60)
-    row = journal.deliveries_of(KEY)[0]
+    row = journal.deliveries.of_series(KEY)[0]
     journal.close()
     codes = [
         run([*command, "--config", str(file), *as_json])

@@ -26,7 +26,7 @@ from node.config import sections as configuration
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.receive.recover import adopt
 from node.service import service as supervise
@@ -149,9 +149,9 @@ def _send(port: int, paths: list[Path]) -> None:
     assoc.release()
 
 
-def _facts(path: Path) -> InstanceFacts:
+def _facts(path: Path) -> NewInstance:
     one = headers.read_instance(path)
-    return InstanceFacts(
+    return NewInstance(
         one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
         one.transfer_syntax_uid, path, 1,
     )  # fmt: skip
@@ -207,12 +207,12 @@ def test_object_killed_between_disk_and_journal_is_adopted(
 ) -> None:
     spool, journal = Spool(tmp_path), Journal.open(tmp_path / "journal.sqlite", clock)
     first, second = write_series(tmp_path / "in", slices=2)
-    journal.add_instance(_facts(_orphan(spool, first)))
+    journal.instances.add(_facts(_orphan(spool, first)))
     path = _orphan(spool, second)
     (path.parent / "half.part").write_bytes(b"half")
     swept = adopt(spool, journal)
     assert (swept.removed_parts, swept.adopted, swept.set_aside) == (1, 1, 0)
-    assert journal.series(KEY).instances == 2
+    assert journal.series.get(KEY).instances == 2
     assert adopt(spool, journal) == type(swept)(0, 0, 0)
     journal.close()
 
@@ -233,7 +233,7 @@ def test_lost_journal_is_built_again_from_the_spool(
         _orphan(spool, path)
     journal = Journal.open(tmp_path / "journal.sqlite", clock)
     assert adopt(spool, journal).adopted == 5
-    assert journal.series(KEY).state is SeriesState.RECEIVING
+    assert journal.series.get(KEY).state is SeriesState.RECEIVING
     journal.close()
 
 
@@ -242,14 +242,14 @@ def test_claim_of_an_earlier_life_is_given_back_at_once(
 ) -> None:
     journal = Journal.open(node.state / supervise.JOURNAL, time.time)
     for path in write_series(tmp_path / "in"):
-        journal.add_instance(_facts(path))
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+        journal.instances.add(_facts(path))
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     # In a container the process ids of every life are the same, and so are the tokens.
-    assert journal.claim(f"w1.{os.getpid()}.1/1") is not None
+    assert journal.series.claim(f"w1.{os.getpid()}.1/1") is not None
     node.start()
-    _until(lambda: journal.series(KEY).state is SeriesState.SELECTED)
-    row = journal.series(KEY)
+    _until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
+    row = journal.series.get(KEY)
     assert (row.reason, row.attempts) == ("the node was restarted", 0)
     node.stop()
     journal.close()
@@ -264,7 +264,7 @@ def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
     node.start()
     _send(node.port, write_series(tmp_path / "in"))
     journal = Journal.open(node.state / supervise.JOURNAL, time.time)
-    _until(lambda: journal.series(KEY).state is SeriesState.SELECTED)
+    _until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
     journal.close()
     assert node.stop() == 0
     assert len(node.workers.stopped) == 1

@@ -16,7 +16,7 @@ import pytest
 from node.cli import offline, packages, service
 from node.cli.app import run
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent
 
 KEY = SeriesKey("1.2.1", "1.2.3")
@@ -53,8 +53,8 @@ def _journal(tmp_path: Path) -> Journal:
     spool = tmp_path / "state" / "spool"
     spool.mkdir()
     (spool / "a.dcm").write_bytes(b"x")
-    journal.add_instance(
-        InstanceFacts("1.2.3.4", "1.2", *KEY, sha256(b"x").hexdigest(), "", spool / "a.dcm", 1)
+    journal.instances.add(
+        NewInstance("1.2.3.4", "1.2", *KEY, sha256(b"x").hexdigest(), "", spool / "a.dcm", 1)
     )
     return journal
 
@@ -317,7 +317,9 @@ def test_no_journal_says_what_to_do(said: Said, tmp_path: Path) -> None:
 
 def test_status_list_and_why_tell_one_story(said: Said, tmp_path: Path) -> None:
     journal = _journal(tmp_path)
-    journal.advance(KEY, SeriesEvent.WENT_QUIET, detail={"reason": "1 slice is missing of 9"})
+    journal.series.advance(
+        KEY, SeriesEvent.WENT_QUIET, detail={"reason": "1 slice is missing of 9"}
+    )
     code, out, _ = said("status", "--json")
     assert code == 0
     assert json.loads(out)["counts"] == {"incomplete": 1, "instance.stored": 1}
@@ -347,11 +349,11 @@ def test_retry_brings_back_what_can_be_and_names_what_cannot(said: Said, tmp_pat
     code, _, err = said("retry", "1.2.3")
     assert code == 3
     assert "nothing to retry, the series is receiving" in err
-    journal.advance(KEY, SeriesEvent.WENT_QUIET)
+    journal.series.advance(KEY, SeriesEvent.WENT_QUIET)
     code, out, err = said("retry", "9.9", "1.2.3", "--json")
     assert code == 3
     assert json.loads(out) == [{"study": "1.2.1", "series": "1.2.3"}]
-    assert journal.series(KEY).state == "complete"
+    assert journal.series.get(KEY).state == "complete"
     journal.close()
 
 

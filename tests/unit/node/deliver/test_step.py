@@ -17,8 +17,9 @@ from node.config.sections import FolderDestination
 from node.deliver.port import InMemory, Outcome, Proof
 from node.deliver.step import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
 from node.events import SeriesEnded
+from node.journal.deliveries import DeliveryTable
 from node.journal.journal import Journal
-from node.journal.rows import DeliveryRow, InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import DeliveryRow, NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryState, SeriesEvent, SeriesState
 from tests.support.result_folders import list_objects
 
@@ -52,8 +53,8 @@ def _folder(root: Path, result_id: str, files: tuple[str, ...] = ("seg.dcm",)) -
     return folder
 
 
-def _facts(root: Path, result_id: str) -> InstanceFacts:
-    return InstanceFacts(
+def _facts(root: Path, result_id: str) -> NewInstance:
+    return NewInstance(
         f"1.2.3.{result_id}", "1.2", *KEY, digest=result_id, transfer_syntax_uid="",
         path=root / result_id, bytes=1,
     )  # fmt: skip
@@ -66,7 +67,7 @@ def _publish(
     names: tuple[str, ...] = ("pacs",),
     files: tuple[str, ...] = ("seg.dcm",),
 ) -> None:
-    journal.add_instance(_facts(root, result_id))
+    journal.instances.add(_facts(root, result_id))
     _process(journal, root, result_id, names, files)
 
 
@@ -77,12 +78,12 @@ def _process(
     names: tuple[str, ...] = ("pacs",),
     files: tuple[str, ...] = ("seg.dcm",),
 ) -> None:
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
-    row = journal.claim("token")
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    row = journal.series.claim("token")
     assert row is not None
     folder = _folder(root, result_id, files)
-    journal.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
+    journal.results.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
 
 
 def _deliver(journal: Journal, clock: Any, destination: Any, **changes: Any) -> Deliver:
@@ -91,7 +92,7 @@ def _deliver(journal: Journal, clock: Any, destination: Any, **changes: Any) -> 
 
 
 def _only(journal: Journal) -> DeliveryRow:
-    (row,) = journal.deliveries_of(KEY)
+    (row,) = journal.deliveries.of_series(KEY)
     return row
 
 
@@ -102,7 +103,7 @@ def test_accepted_and_proved_is_confirmed_and_the_series_delivered(
     peer = InMemory("pacs")
     assert _deliver(journal, clock, peer).run_once() == 1
     assert _only(journal).state is DeliveryState.CONFIRMED
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
     assert set(peer.held) == {"r1/seg.dcm"}
 
 
@@ -111,9 +112,9 @@ def test_confirmed_without_proof_when_none_is_offered(
 ) -> None:
     _publish(journal, tmp_path)
     _deliver(journal, clock, InMemory("pacs", offers_proof=False)).run_once()
-    events = [e.event for e in journal.events_of(KEY)]
+    events = [e.event for e in journal.series.events(KEY)]
     assert "no_proof_offered" in events
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
 
 
 def test_waits_double_and_the_third_try_arrives(
@@ -181,7 +182,7 @@ def test_tries_are_limited_and_fewer_where_the_peer_has_no_resources(
     assert row.state is DeliveryState.DEAD
     assert peer.sends == tries
     assert f"given up after {tries} tries" in row.detail
-    assert journal.series(KEY).state is SeriesState.ENCODED
+    assert journal.series.get(KEY).state is SeriesState.ENCODED
 
 
 def test_permanent_refusal_is_dead_at_once_and_retry_brings_it_back(
@@ -194,7 +195,7 @@ def test_permanent_refusal_is_dead_at_once_and_retry_brings_it_back(
     assert "0xC000: refused" in _only(journal).detail
     journal.request_retry(KEY.series)
     step.run_once()
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
 
 
 def test_killed_between_sending_and_proving_proves_after_the_restart(
@@ -250,10 +251,10 @@ def test_newer_result_supersedes_what_still_waits(
     _publish(journal, tmp_path, "r22")
     clock.pass_s(60)
     step.run_once()
-    states = {d.result_id: d.state for d in journal.deliveries_of(KEY)}
+    states = {d.result_id: d.state for d in journal.deliveries.of_series(KEY)}
     assert states == {"r1": DeliveryState.DEAD, "r22": DeliveryState.CONFIRMED}
     assert set(peer.held) == {"r22/seg.dcm"}
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
 
 
 def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
@@ -261,12 +262,12 @@ def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
 ) -> None:
     for number in range(40):
         key = SeriesKey("1.2.1", f"1.2.5.{number}")
-        journal.add_instance(replace(_facts(tmp_path, f"s{number}"), series_uid=key.series))
+        journal.instances.add(replace(_facts(tmp_path, f"s{number}"), series_uid=key.series))
         for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
-            journal.advance(key, event)
-        journal.claim("t")
+            journal.series.advance(key, event)
+        journal.series.claim("t")
         result = ResultRow(f"s{number}", _folder(tmp_path, f"s{number}"), "digest")
-        journal.publish(key, "t", result, ("pacs",))
+        journal.results.publish(key, "t", result, ("pacs",))
     peer = InMemory("pacs", script=[TRANSIENT] * 1000)
     step = _deliver(journal, clock, peer, max_tries=100)
     per_minute = []
@@ -281,7 +282,9 @@ def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
     for _ in range(180):
         step.run_once()
         clock.pass_s(0.5)
-    assert {d.state for d in journal.deliveries_in(*DeliveryState)} == {DeliveryState.CONFIRMED}
+    assert {d.state for d in journal.deliveries.in_states(*DeliveryState)} == {
+        DeliveryState.CONFIRMED
+    }
 
 
 def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_path: Path) -> None:
@@ -297,9 +300,9 @@ def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_
     )
     dead.run_once()
     good.run_once()
-    states = {d.destination: d.state for d in journal.deliveries_of(KEY)}
+    states = {d.destination: d.state for d in journal.deliveries.of_series(KEY)}
     assert states == {"pacs": DeliveryState.WAITING, "archive": DeliveryState.CONFIRMED}
-    assert journal.series(KEY).state is SeriesState.ENCODED
+    assert journal.series.get(KEY).state is SeriesState.ENCODED
 
 
 def test_result_folder_that_is_gone_is_dead_with_a_remedy(
@@ -354,7 +357,7 @@ def test_a_failed_question_is_asked_again_with_back_off_and_nothing_is_sent_agai
             row = _only(journal)
             assert row.state is DeliveryState.SENT
             assert "none is proved yet: QIDO-RS answers HTTP 503" in row.fault
-            assert journal.series(KEY).state is SeriesState.ENCODED
+            assert journal.series.get(KEY).state is SeriesState.ENCODED
         clock.pass_s(1)
     assert (asked[4], asked[5], asked[14], asked[15]) == (1, 2, 2, 3)
     row = _only(journal)
@@ -443,7 +446,7 @@ def test_what_may_be_retried_is_retried_and_the_rest_is_recorded_per_object(
     assert row.state is DeliveryState.DEAD
     assert "volumes.dcm: 0xC000: cannot understand" in row.detail
     assert "seg.dcm" in row.detail.split("taken: ")[1]
-    assert journal.series(KEY).state is SeriesState.ENCODED
+    assert journal.series.get(KEY).state is SeriesState.ENCODED
     journal.request_retry(KEY.series)
     step.run_once()
     assert _only(journal).state is DeliveryState.CONFIRMED
@@ -458,7 +461,7 @@ def test_killed_after_an_object_was_taken_it_is_not_sent_again(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Journal, "advance_delivery", killed)
+    monkeypatch.setattr(DeliveryTable, "advance", killed)
     with pytest.raises(KeyboardInterrupt):
         _deliver(journal, clock, peer).run_once()
     monkeypatch.undo()
@@ -499,13 +502,15 @@ def test_damaged_result_is_dead_with_the_reason_and_the_next_one_arrives(
 ) -> None:
     _publish(journal, tmp_path)
     other = SeriesKey("1.2.1", "1.2.4")
-    journal.add_instance(
-        InstanceFacts("1.2.4.1", "1.2", *other, digest="o", transfer_syntax_uid="", path=tmp_path / "o", bytes=1)
+    journal.instances.add(
+        NewInstance("1.2.4.1", "1.2", *other, digest="o", transfer_syntax_uid="", path=tmp_path / "o", bytes=1)
     )  # fmt: skip
     for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
-        journal.advance(other, event)
-    journal.claim("t")
-    journal.publish(other, "t", ResultRow("r22", _folder(tmp_path, "r22"), "digest"), ("pacs",))
+        journal.series.advance(other, event)
+    journal.series.claim("t")
+    journal.results.publish(
+        other, "t", ResultRow("r22", _folder(tmp_path, "r22"), "digest"), ("pacs",)
+    )
     damage(tmp_path / "results" / "r1" / "seg.dcm")
     peer = InMemory("pacs")
     _deliver(journal, clock, peer).run_once()
@@ -513,7 +518,7 @@ def test_damaged_result_is_dead_with_the_reason_and_the_next_one_arrives(
     assert row.state is DeliveryState.DEAD
     assert "r1/" in row.detail
     assert "retry UID --force" in row.detail
-    assert journal.deliveries_of(other)[0].state is DeliveryState.CONFIRMED
+    assert journal.deliveries.of_series(other)[0].state is DeliveryState.CONFIRMED
     assert set(peer.held) == {"r22/seg.dcm"}
 
 
@@ -573,7 +578,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     row = _only(journal)
     assert row.state is DeliveryState.DEAD
     assert "given up after 8 tries: ValueError in test_step.py" in row.detail
-    told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.events_of(KEY))])
+    told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.series.events(KEY))])
     assert "secret" not in told
     assert "Doe" not in told
 
@@ -593,9 +598,9 @@ def test_result_that_was_corrected_before_it_was_sent_is_never_sent(
 ) -> None:
     _publish(journal, tmp_path)
     peer = InMemory("pacs")
-    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    journal.instances.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
     _deliver(journal, clock, peer, withdraw=True).run_once()
-    assert [(d.kind, d.state, d.detail) for d in journal.deliveries_of(KEY)] == [
+    assert [(d.kind, d.state, d.detail) for d in journal.deliveries.of_series(KEY)] == [
         ("result", DeliveryState.DEAD, "superseded")
     ]
     assert peer.sends == 0
@@ -610,21 +615,21 @@ def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
     step = _deliver(journal, clock, peer, withdraw=withdraw)
     step.notes = tmp_path / "withdrawals"
     step.run_once()
-    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    journal.instances.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
     _run(step, clock)
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")] if withdraw else [None]
-    withdrawals = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
+    withdrawals = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
     assert [(d.state, d.proof) for d in withdrawals] == (
         [(DeliveryState.CONFIRMED, "unproven")] if withdraw else []
     )
-    (old,) = journal.results_of(KEY)
+    (old,) = journal.results.of_series(KEY)
     assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "")
     _process(journal, tmp_path, "r22")
     step.run_once()
-    old, new = journal.results_of(KEY)
+    old, new = journal.results.of_series(KEY)
     assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "r22")
     assert (new.superseded_because, new.superseded_by) == ("", "")
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
     if note is not None:
         ds = dcmread(BytesIO(peer.held[note]))
         assert ds.ConceptNameCodeSequence[0].CodeValue == "113038"
@@ -646,13 +651,13 @@ def test_newer_result_withdraws_only_what_the_destination_has_taken(
     step.run_once()
     assert not [h for h in peer.held if h.endswith("rejection.dcm")]
     _run(step, clock)
-    assert journal.results_of(KEY)[0].superseded_because == "newer_input"
+    assert journal.results.of_series(KEY)[0].superseded_because == "newer_input"
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
     ds = dcmread(BytesIO(peer.held[note]))
     assert ds.ConceptNameCodeSequence[0].CodeValue == "113001"
     (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
 
 
 def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
@@ -670,7 +675,7 @@ def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
     step = _deliver(journal, clock, peer, withdraw=True)
     step.notes = tmp_path / "withdrawals"
     _run(step, clock)
-    kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries_of(KEY)}
+    kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries.of_series(KEY)}
     assert kinds == {
         ("r1", "result"): DeliveryState.DEAD,
         ("r22", "result"): DeliveryState.CONFIRMED,
@@ -685,9 +690,9 @@ def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
     step = _deliver(journal, clock, InMemory("pacs"), withdraw=True)
     step.run_once()
     (tmp_path / "results" / "r1" / "seg.dcm").write_bytes(b"")
-    journal.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
+    journal.instances.correct(replace(_facts(tmp_path, "r1"), digest="corrected"))
     _run(step, clock)
-    (row,) = [d for d in journal.deliveries_of(KEY) if d.kind == "withdrawal"]
+    (row,) = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
     assert row.state is DeliveryState.DEAD
     assert "seg.dcm" in row.detail
 
@@ -710,13 +715,13 @@ def test_destination_that_is_away_reads_no_rows_of_its_own_or_of_others(
     _publish(journal, tmp_path, names=("pacs", "other"))
     step = _deliver(journal, clock, InMemory("pacs", script=[TRANSIENT]))
     rows: list[str] = []
-    made = journal._delivery_row
+    read = DeliveryRow.from_row
 
-    def counted(r: sqlite3.Row) -> DeliveryRow:
-        rows.append(r["destination"])
-        return made(r)
+    def counted(row: sqlite3.Row, root: Path) -> DeliveryRow:
+        rows.append(row["destination"])
+        return read(row, root)
 
-    monkeypatch.setattr(journal, "_delivery_row", counted)
+    monkeypatch.setattr(DeliveryRow, "from_row", counted)
     step.run_once()
     assert set(rows) == {"pacs"}
     rows.clear()

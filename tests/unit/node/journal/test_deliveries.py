@@ -9,11 +9,11 @@ from typing import Any
 
 from node.journal import migrate as schema
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
-Facts = Callable[..., InstanceFacts]
+Facts = Callable[..., NewInstance]
 
 
 def test_deliveries_and_their_history_survive_the_migration(tmp_path: Path, clock: Any) -> None:
@@ -38,15 +38,19 @@ def test_deliveries_and_their_history_survive_the_migration(tmp_path: Path, cloc
                 (13, 5, 7, 9, 'transient_failure', 'waiting', '{}');
         """)
     journal = Journal.open(path, clock)
-    rows = {d.destination: d for d in journal.deliveries_of(KEY)}
+    rows = {d.destination: d for d in journal.deliveries.of_series(KEY)}
     assert {n: (d.id, d.state, d.proof, d.kind) for n, d in rows.items()} == {
         "proved": (3, "confirmed", "found", "result"),
         "plain": (4, "confirmed", "unproven", "result"),
         "late": (9, "waiting", "", "result"),
     }
     assert (rows["late"].tries, rows["late"].next_try_at) == (2, 99.5)
-    assert [(e.id, e.delivery_id) for e in journal.events_of(KEY)] == [(11, 3), (12, 4), (13, 9)]
-    assert journal.advance_delivery(9, DeliveryEvent.DUE) is DeliveryState.PENDING
+    assert [(e.id, e.delivery_id) for e in journal.series.events(KEY)] == [
+        (11, 3),
+        (12, 4),
+        (13, 9),
+    ]
+    assert journal.deliveries.advance(9, DeliveryEvent.DUE) is DeliveryState.PENDING
     journal.close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -55,36 +59,36 @@ def test_deliveries_and_their_history_survive_the_migration(tmp_path: Path, cloc
 
 def _publish(journal: Journal, key: SeriesKey, name: str, folder: Path) -> None:
     for event in (SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.RULES_ACCEPT):
-        journal.advance(key, event)
-    assert journal.claim("t") is not None
-    journal.publish(key, "t", ResultRow(name, folder, "m"), ["pacs"])
+        journal.series.advance(key, event)
+    assert journal.series.claim("t") is not None
+    journal.results.publish(key, "t", ResultRow(name, folder, "m"), ["pacs"])
 
 
 def _confirm(journal: Journal, key: SeriesKey) -> None:
-    row = journal.deliveries_of(key)[-1]
-    journal.record_outcomes(row.id, ["seg.dcm"], {})
-    journal.advance_delivery(row.id, DeliveryEvent.PEER_ACCEPTED)
-    journal.advance_delivery(row.id, DeliveryEvent.PROOF_FOUND)
+    row = journal.deliveries.of_series(key)[-1]
+    journal.deliveries.record_outcomes(row.id, ["seg.dcm"], {})
+    journal.deliveries.advance(row.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.advance(row.id, DeliveryEvent.PROOF_FOUND)
 
 
 def test_result_of_another_series_is_replaced_when_its_objects_were_corrected_into_this_one(
     journal: Journal, facts: Facts, tmp_path: Path
 ) -> None:
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     _publish(journal, KEY, "old", tmp_path / "old")
     _confirm(journal, KEY)
     moved = SeriesKey("1.2.1", "1.2.9")
-    journal.correct(replace(facts(1, "right"), series_uid=moved.series))
-    assert journal.series(KEY).state is SeriesState.SUPERSEDED
-    assert journal.held_outdated() == {"pacs": ["old"]}
-    assert journal.open_withdrawals("other") == 0
-    assert journal.open_withdrawals("pacs") == 1
-    assert journal.open_withdrawals("pacs") == 0
-    assert journal.held_outdated() == {}
+    journal.instances.correct(replace(facts(1, "right"), series_uid=moved.series))
+    assert journal.series.get(KEY).state is SeriesState.SUPERSEDED
+    assert journal.deliveries.held_outdated() == {"pacs": ["old"]}
+    assert journal.deliveries.open_withdrawals("other") == 0
+    assert journal.deliveries.open_withdrawals("pacs") == 1
+    assert journal.deliveries.open_withdrawals("pacs") == 0
+    assert journal.deliveries.held_outdated() == {}
     _publish(journal, moved, "new", tmp_path / "new")
-    (old,) = journal.results_of(KEY)
+    (old,) = journal.results.of_series(KEY)
     assert (old.superseded_by, old.superseded_because) == ("new", "corrected_identity")
-    (new,) = journal.results_of(moved)
+    (new,) = journal.results.of_series(moved)
     assert new.superseded_because == ""
 
 
@@ -92,32 +96,32 @@ def test_result_of_a_stranger_in_another_series_is_left_alone(
     journal: Journal, facts: Facts, tmp_path: Path
 ) -> None:
     other = SeriesKey("1.2.1", "1.2.8")
-    journal.add_instance(replace(facts(8), series_uid=other.series))
+    journal.instances.add(replace(facts(8), series_uid=other.series))
     _publish(journal, other, "other", tmp_path / "other")
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     _publish(journal, KEY, "first", tmp_path / "first")
-    journal.add_instance(facts(2))
+    journal.instances.add(facts(2))
     _publish(journal, KEY, "second", tmp_path / "second")
-    first, second = journal.results_of(KEY)
+    first, second = journal.results.of_series(KEY)
     assert (first.superseded_by, first.superseded_because) == ("second", "newer_input")
     assert second.superseded_because == ""
-    assert journal.results_of(other)[0].superseded_because == ""
+    assert journal.results.of_series(other)[0].superseded_because == ""
 
 
 def test_a_withdrawal_waits_for_the_later_result_counts_apart_and_keeps_no_series_back(
     journal: Journal, facts: Facts, tmp_path: Path
 ) -> None:
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     _publish(journal, KEY, "first", tmp_path / "first")
     _confirm(journal, KEY)
-    journal.add_instance(facts(2))
+    journal.instances.add(facts(2))
     _publish(journal, KEY, "second", tmp_path / "second")
-    assert journal.open_withdrawals("pacs") == 0
-    row = next(d for d in journal.deliveries_of(KEY) if d.result_id == "second")
-    journal.advance_delivery(row.id, DeliveryEvent.PEER_ACCEPTED)
-    journal.advance_delivery(row.id, DeliveryEvent.NO_PROOF_OFFERED)
-    assert journal.open_withdrawals("pacs") == 1
-    assert journal.series(KEY).state is SeriesState.DELIVERED
+    assert journal.deliveries.open_withdrawals("pacs") == 0
+    row = next(d for d in journal.deliveries.of_series(KEY) if d.result_id == "second")
+    journal.deliveries.advance(row.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.advance(row.id, DeliveryEvent.NO_PROOF_OFFERED)
+    assert journal.deliveries.open_withdrawals("pacs") == 1
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
     counts = journal.counts()
     kinds = ("delivery.confirmed", "delivery.unproven", "withdrawal.pending")
     assert [counts[k] for k in kinds] == [1, 1, 1]
@@ -126,11 +130,13 @@ def test_a_withdrawal_waits_for_the_later_result_counts_apart_and_keeps_no_serie
 def test_a_correction_takes_back_every_earlier_result_at_once(
     journal: Journal, facts: Facts, tmp_path: Path
 ) -> None:
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     _publish(journal, KEY, "first", tmp_path / "first")
     _confirm(journal, KEY)
-    journal.add_instance(facts(2))
+    journal.instances.add(facts(2))
     _publish(journal, KEY, "second", tmp_path / "second")
-    journal.correct(facts(1, "right"))
-    assert [r.superseded_because for r in journal.results_of(KEY)] == ["corrected_identity"] * 2
-    assert journal.open_withdrawals("pacs") == 1
+    journal.instances.correct(facts(1, "right"))
+    assert [r.superseded_because for r in journal.results.of_series(KEY)] == [
+        "corrected_identity"
+    ] * 2
+    assert journal.deliveries.open_withdrawals("pacs") == 1

@@ -21,8 +21,9 @@ from node.cli.app import run
 from node.errors import JournalDamaged, JournalOutdated, JournalTooNew, StateRefused
 from node.journal import file as journal_file
 from node.journal import migrate as schema
+from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
-from node.journal.rows import JobPlan, ResultRow, SeriesKey
+from node.journal.rows import ResultRow, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 
 KEY = SeriesKey("1.2.1", "1.2.3")
@@ -31,11 +32,11 @@ TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
 
 
 def _to_encoded(journal: Journal, facts: Any, folder: Path) -> None:
-    journal.add_instance(facts(1))
-    journal.advance(KEY, E.GEOMETRY_COMPLETE)
-    journal.advance(KEY, E.RULES_ACCEPT)
-    assert journal.claim(TOKEN) is not None
-    journal.publish(KEY, TOKEN, ResultRow("r", folder, "m"), ["pacs"])
+    journal.instances.add(facts(1))
+    journal.series.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, E.RULES_ACCEPT)
+    assert journal.series.claim(TOKEN) is not None
+    journal.results.publish(KEY, TOKEN, ResultRow("r", folder, "m"), ["pacs"])
 
 
 # ---- opening -------------------------------------------------------------------------------------
@@ -48,10 +49,10 @@ def test_moved_state_folder_keeps_its_paths(tmp_path: Path, facts: Any, clock: A
     before.close()
     (tmp_path / "old").rename(tmp_path / "new")
     after = Journal.open(tmp_path / "new" / "journal.sqlite", clock)
-    assert after.paths() == {str(tmp_path / "new" / "spool" / "a.dcm")}
-    assert after.instances_of(KEY)[0].path == tmp_path / "new" / "spool" / "a.dcm"
-    assert after.results_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
-    assert after.deliveries_of(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    assert after.instances.paths() == {str(tmp_path / "new" / "spool" / "a.dcm")}
+    assert after.instances.of_series(KEY)[0].path == tmp_path / "new" / "spool" / "a.dcm"
+    assert after.results.of_series(KEY)[0].folder == tmp_path / "new" / "results" / "r"
+    assert after.deliveries.of_series(KEY)[0].folder == tmp_path / "new" / "results" / "r"
     after.close()
 
 
@@ -113,7 +114,7 @@ def test_new_file_that_another_opener_writes_is_waited_for(tmp_path: Path, clock
     began = time.monotonic()
     journal = Journal.open(path, clock)
     assert time.monotonic() - began > 0.2
-    assert journal._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert journal.database.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     journal.close()
     done.join()
     other.close()
@@ -167,17 +168,17 @@ def _version(path: Path) -> int:
 
 def test_service_migrates_after_a_copy_that_is_private(old_journal: Path, clock: Any) -> None:
     journal = Journal.open(old_journal, clock)
-    assert journal.series(KEY).fault == ""
-    assert [i.digest for i in journal.instances_of(KEY)] == ["d1"]
-    (delivery,) = journal.deliveries_of(KEY)
+    assert journal.series.get(KEY).fault == ""
+    assert [i.digest for i in journal.instances.of_series(KEY)] == ["d1"]
+    (delivery,) = journal.deliveries.of_series(KEY)
     assert (delivery.id, delivery.tries, delivery.next_try_at, delivery.detail) == (
         7, 3, 99, "no answer",
     )  # fmt: skip
-    assert [e.delivery_id for e in journal.events_of(KEY)] == [7]
-    (unused,) = journal.quarantined()
+    assert [e.delivery_id for e in journal.series.events(KEY)] == [7]
+    (unused,) = journal.instances.quarantined()
     assert (unused.digest, unused.series) == ("d2", SeriesKey("", ""))
-    assert journal.series(unused.series).state is SeriesState.QUARANTINED
-    assert journal._connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert journal.series.get(unused.series).state is SeriesState.QUARANTINED
+    assert journal.database.connection.execute("PRAGMA foreign_key_check").fetchall() == []
     journal.close()
     backup = old_journal.with_name("journal.sqlite.v2-backup")
     assert (_version(old_journal), _version(backup)) == (schema.migrations()[-1][0], 2)
@@ -262,14 +263,17 @@ def test_column_of_a_later_version_stops_nothing(
         for table in tables:
             db.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'x'")
     _to_encoded(journal, facts, tmp_path / "r")
-    journal.correct(facts(1, "new"))
-    journal.quarantine(facts(2), "cannot be read")
-    job = journal.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
-    assert journal.jobs_in() == [job]
-    assert (journal.series(KEY).state, journal.series(KEY).instances) == (SeriesState.RECEIVING, 1)
-    assert [i.digest for i in journal.unused_of(KEY)] == ["d1", "d2"]
-    assert [d.destination for d in journal.deliveries_of(KEY)] == ["pacs"]
-    assert [e.event for e in journal.events_of(KEY)][-1] == "instance_quarantined"
+    journal.instances.correct(facts(1, "new"))
+    journal.instances.quarantine(facts(2), "cannot be read")
+    job = journal.jobs.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
+    assert journal.jobs.in_states() == [job]
+    assert (journal.series.get(KEY).state, journal.series.get(KEY).instances) == (
+        SeriesState.RECEIVING,
+        1,
+    )
+    assert [i.digest for i in journal.instances.unused(KEY)] == ["d1", "d2"]
+    assert [d.destination for d in journal.deliveries.of_series(KEY)] == ["pacs"]
+    assert [e.event for e in journal.series.events(KEY)][-1] == "instance_quarantined"
 
 
 # ---- readers -------------------------------------------------------------------------------------
@@ -282,26 +286,26 @@ def _names(folder: Path) -> list[str]:
 def test_reader_beside_the_service_sees_what_is_new_and_writes_nothing(
     journal: Journal, facts: Any, tmp_path: Path, clock: Any
 ) -> None:
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     reader = Journal.reading(tmp_path / "journal.sqlite", clock)
-    assert reader.series(KEY).instances == 1
-    journal.add_instance(facts(2))
-    assert reader.series(KEY).instances == 2
+    assert reader.series.get(KEY).instances == 1
+    journal.instances.add(facts(2))
+    assert reader.series.get(KEY).instances == 2
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader.add_instance(facts(3))
+        reader.instances.add(facts(3))
     reader.close()
-    assert journal.series(KEY).instances == 2
+    assert journal.series.get(KEY).instances == 2
 
 
 def test_reader_of_a_stopped_node_creates_nothing(tmp_path: Path, facts: Any, clock: Any) -> None:
     path = tmp_path / "state" / "journal.sqlite"
     journal = Journal.open(path, clock)
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     journal.close()
     reader = Journal.reading(path, clock)
-    assert reader.series(KEY).instances == 1
+    assert reader.series.get(KEY).instances == 1
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader.add_instance(facts(3))
+        reader.instances.add(facts(3))
     reader.close()
     assert _names(path.parent) == ["journal.sqlite"]
 
@@ -309,13 +313,13 @@ def test_reader_of_a_stopped_node_creates_nothing(tmp_path: Path, facts: Any, cl
 def test_reader_after_a_kill_sees_what_was_committed(
     journal: Journal, facts: Any, tmp_path: Path, clock: Any
 ) -> None:
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     killed = tmp_path / "killed"
     killed.mkdir()
     for name in ("journal.sqlite", "journal.sqlite-wal"):
         shutil.copyfile(tmp_path / name, killed / name)
     reader = Journal.reading(killed / "journal.sqlite", clock)
-    assert reader.series(KEY).instances == 1
+    assert reader.series.get(KEY).instances == 1
     reader.close()
     assert _names(killed) == ["journal.sqlite", "journal.sqlite-wal"]
 
@@ -325,7 +329,7 @@ import sys
 from pathlib import Path
 from node.journal.journal import Journal
 journal = Journal.reading(Path(sys.argv[1]), lambda: 0.0)
-print([row.instances for row in journal.series_in()])
+print([row.instances for row in journal.series.in_states()])
 """
 
 
@@ -336,7 +340,7 @@ def shared(facts: Any, clock: Any) -> Iterator[tuple[Journal, Path]]:
         pytest.skip("only root can ask as another user")
     folder = Path(tempfile.mkdtemp(prefix="lumbar-test-"))
     journal = Journal.open(folder / "journal.sqlite", clock)
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o644)
@@ -401,7 +405,7 @@ def test_damaged_page_is_one_sentence_with_the_repair(
     path = tmp_path / "state" / "journal.sqlite"
     journal = Journal.open(path, clock)
     for number in range(50):
-        journal.add_instance(facts(number))
+        journal.instances.add(facts(number))
     journal.close()
     _damage(path)
     with pytest.raises(
@@ -422,7 +426,7 @@ def test_journal_that_another_program_holds_is_said(
 ) -> None:
     monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.1)
     journal = Journal.open(tmp_path / "journal.sqlite", clock)
-    journal.add_instance(facts(1))
+    journal.instances.add(facts(1))
     config = tmp_path / "config.toml"
     config.write_text(f'[node]\nae_title = "NODE"\nstate = "{tmp_path}"\n')
     with closing(sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)) as other:

@@ -26,8 +26,9 @@ from node.clock import Clock
 from node.config import sections as configuration
 from node.errors import DiskFull, IllegalTransition, PromotionRefused
 from node.events import EventLog
+from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, JobPlan, JobRow, SeriesKey
+from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import JobEvent, JobState, SeriesEvent
 from node.models import registry as models
 from node.models.registry import Request, Shelf, folder_name, install, promote, rollback
@@ -155,12 +156,12 @@ def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench:
     promote(shelf, bench.third, WHY)
     rollback(shelf, WHY)
     assert bench.serving() == "1"
-    told = [(p.event, p.version) for p in bench.journal.promotions()]
+    told = [(p.event, p.version) for p in bench.journal.promotions.all()]
     assert told == [
         ("promoted", "2"), ("promoted", "3"), ("rolled_back", "2"), ("rolled_back", "1"),
         ("promoted", "3"), ("rolled_back", "1"),
     ]  # fmt: skip
-    row = bench.journal.promotions()[1]
+    row = bench.journal.promotions.all()[1]
     assert (row.asked_by, row.reason, row.replaced) == (*vars_of(WHY), digest(bench.second))
 
 
@@ -173,7 +174,7 @@ def test_state_folder_may_be_moved(bench: Bench, tmp_path: Path) -> None:
     bench.journal.close()
     moved = bench.shelf.state.rename(tmp_path / "moved")
     journal = Journal.open(moved / "journal.sqlite", time.time)
-    folder = journal.folder_in_service(None)
+    folder = journal.promotions.folder_in_service(None)
     journal.close()
     assert folder is not None
     assert folder.is_relative_to(moved)
@@ -196,7 +197,7 @@ def test_bundle_that_does_not_load_is_never_put_into_service(bench: Bench, tmp_p
     (bad / "card.json").write_text(json.dumps(bundle.seal(card, bad)))
     with pytest.raises(BundleError, match="do not fit"):
         promote(bench.shelf, bad, WHY)
-    assert bench.journal.promotion() is None
+    assert bench.journal.promotions.newest() is None
 
 
 def test_rollback_to_a_damaged_bundle_is_refused(bench: Bench) -> None:
@@ -220,7 +221,7 @@ def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.Monkey
         promote(bench.shelf, bench.second, WHY)
 
     monkeypatch.setattr(models, "_tried", meanwhile)
-    with pytest.raises(PromotionRefused, match="meanwhile"):
+    with pytest.raises(PromotionRefused, match="in the meantime"):
         promote(bench.shelf, bench.third, WHY)
     assert bench.serving() == "2"
 
@@ -229,29 +230,29 @@ def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.Monkey
 
 
 def _proposed(bench: Bench, candidate: Path) -> JobRow:
-    job = bench.journal.enqueue(JobPlan("c", "h"), "test")
+    job = bench.journal.jobs.enqueue(JobPlan("c", "h"), "test")
     place = Place.of(bench.shelf.state, job.id)
     shutil.copytree(candidate, place.candidate)
     outcome = {
         "in_service": {"digest": digest(bench.shelf.in_service)},
         "candidate": {"digest": digest(candidate)},
     }
-    bench.journal.start_job(job.id, 1, "", job.plan)
-    bench.journal.advance_job(job.id, JobEvent.COMPARISON_PASSED, outcome=outcome)
-    return bench.journal.job(job.id)
+    bench.journal.jobs.start(job.id, 1, "", job.plan)
+    bench.journal.jobs.advance(job.id, JobEvent.COMPARISON_PASSED, outcome=outcome)
+    return bench.journal.jobs.get(job.id)
 
 
 def _promote_job(bench: Bench, job_id: int) -> None:
-    job = bench.journal.job(job_id)
+    job = bench.journal.jobs.get(job_id)
     promote(bench.shelf, models.candidate_of(bench.shelf.state, job), WHY, job)
 
 
 def test_proposed_candidate_is_promoted_once_and_its_job_says_so(bench: Bench) -> None:
     job = _proposed(bench, bench.second)
     _promote_job(bench, job.id)
-    assert bench.journal.job(job.id).state is JobState.PROMOTED
-    assert bench.journal.job_events(job.id)[-1].detail == {"by": "E. Miller", "reason": "because"}
-    newest = bench.journal.promotion()
+    assert bench.journal.jobs.get(job.id).state is JobState.PROMOTED
+    assert bench.journal.jobs.events(job.id)[-1].detail == {"by": "E. Miller", "reason": "because"}
+    newest = bench.journal.promotions.newest()
     assert newest is not None
     assert newest.job_id == job.id
     rollback(bench.shelf, WHY)
@@ -264,7 +265,7 @@ def test_candidate_compared_with_another_model_is_refused(bench: Bench) -> None:
     promote(bench.shelf, bench.third, WHY)
     with pytest.raises(PromotionRefused, match="compared with another model than the one in"):
         _promote_job(bench, job.id)
-    assert bench.journal.job(job.id).state is JobState.PROPOSED
+    assert bench.journal.jobs.get(job.id).state is JobState.PROPOSED
     assert bench.serving() == "3"
 
 
@@ -277,10 +278,10 @@ def test_candidate_that_was_exchanged_is_refused(bench: Bench) -> None:
 
 def test_rejected_job_puts_nothing_into_service_even_past_the_first_check(bench: Bench) -> None:
     job = _proposed(bench, bench.second)
-    bench.journal._connection.execute("UPDATE job SET state = 'rejected'")
+    bench.journal.database.connection.execute("UPDATE job SET state = 'rejected'")
     with pytest.raises(IllegalTransition):
         promote(bench.shelf, bench.second, WHY, job)  # a stale row of a proposed job
-    assert bench.journal.promotion() is None
+    assert bench.journal.promotions.newest() is None
 
 
 # ---- the running service -------------------------------------------------------------------------
@@ -298,15 +299,15 @@ def config(bench: Bench, tmp_path: Path) -> Path:
 def _select(journal: Journal, paths: list[Path]) -> SeriesKey:
     for path in paths:
         one = headers.read_instance(path)
-        journal.add_instance(
-            InstanceFacts(
+        journal.instances.add(
+            NewInstance(
                 one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
                 one.transfer_syntax_uid, path, 1,
             )
         )  # fmt: skip
     key = SeriesKey(one.study_uid, one.series_uid)
-    journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
-    journal.advance(key, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(key, SeriesEvent.RULES_ACCEPT)
     return key
 
 
@@ -336,9 +337,9 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
         made.journal.close()
     assert used == ["1", "2", "1"]
     assert starts == 3
-    found = [journal.results_of(key)[0].model_digest for key in keys]
+    found = [journal.results.of_series(key)[0].model_digest for key in keys]
     assert found == [digest(bench.first), digest(bench.second), digest(bench.first)]
-    assert len({journal.results_of(key)[0].result_id for key in keys}) == 3
+    assert len({journal.results.of_series(key)[0].result_id for key in keys}) == 3
 
 
 def test_idle_worker_of_the_service_changes_its_model_without_being_told(
@@ -437,7 +438,7 @@ def test_wrong_asks_are_one_line_and_change_nothing(
     assert found[0] == code, found
     assert told in found[2]
     assert found[2].count("\n") == 1
-    assert bench.journal.promotion() is None
+    assert bench.journal.promotions.newest() is None
 
 
 def test_looking_makes_no_journal(

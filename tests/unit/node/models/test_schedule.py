@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node.config import sections as configuration
 from node.config.cron import trigger_of
 from node.config.sections import ConfigRefused, ScheduleConfig
+from node.journal.jobs import JobTable
 from node.journal.journal import Journal
 from node.journal.states import JobEvent
 from node.models import schedule
@@ -54,13 +55,13 @@ class Plan:
         return Schedule(config, self.journal, self.now, self.told.append)
 
     def noted(self) -> list[str]:
-        return [e.event for e in reversed(self.journal.schedule_events())]
+        return [e.event for e in reversed(self.journal.jobs.schedule_events())]
 
     def compared(self) -> None:
         """Let the open job run to its end."""
-        (job,) = self.journal.open_jobs()
-        self.journal.start_job(job.id, 1, "", job.plan)
-        self.journal.advance_job(job.id, JobEvent.COMPARISON_FAILED)
+        (job,) = self.journal.jobs.active()
+        self.journal.jobs.start(job.id, 1, "", job.plan)
+        self.journal.jobs.advance(job.id, JobEvent.COMPARISON_FAILED)
 
 
 @pytest.fixture
@@ -147,15 +148,15 @@ def test_cases_are_found_one_level_down_and_need_both_files(plan: Plan) -> None:
 def test_nothing_new_is_recorded_and_enqueues_nothing(plan: Plan) -> None:
     plan.add(1)  # case-0 is held out
     assert plan.schedule().due({}) == "nothing_new"
-    (event,) = plan.journal.schedule_events()
+    (event,) = plan.journal.jobs.schedule_events()
     assert event.detail["reason"] == "1 new cases of 2 that are wanted"
-    assert plan.journal.open_jobs() == []
+    assert plan.journal.jobs.active() == []
 
 
 def test_after_a_comparison_only_what_came_since_counts(plan: Plan) -> None:
     plan.add(1, 2)
     assert plan.schedule().due({}) == "enqueued"
-    (job,) = plan.journal.open_jobs()
+    (job,) = plan.journal.jobs.active()
     assert (job.asked_by, job.plan.margin, job.plan.max_hours) == ("schedule", 0.03, 5.0)
     assert list(job.plan.cases) == ["case-0", "case-1", "case-2"]
     plan.compared()
@@ -168,7 +169,7 @@ def test_after_a_comparison_only_what_came_since_counts(plan: Plan) -> None:
 def test_cases_of_a_job_that_was_never_compared_stay_new(plan: Plan) -> None:
     plan.add(1, 2)
     plan.schedule().due({})
-    plan.journal.advance_job(1, JobEvent.FAULT, detail={"reason": "disk"})
+    plan.journal.jobs.advance(1, JobEvent.FAULT, detail={"reason": "disk"})
     assert plan.schedule().due({}) == "enqueued"
 
 
@@ -179,26 +180,26 @@ def test_second_run_is_recorded_and_not_enqueued_while_one_is_open(plan: Plan) -
     plan.add(1, 2, 3)
     plan.schedule().due({})
     assert plan.schedule().due({}) == "overlap"
-    plan.journal.start_job(1, 1, "", plan.journal.job(1).plan)
+    plan.journal.jobs.start(1, 1, "", plan.journal.jobs.get(1).plan)
     assert plan.schedule().due({}) == "overlap"
-    assert plan.journal.schedule_events()[0].detail["reason"] == "job 1 is open"
-    assert len(plan.journal.jobs_in()) == 1
+    assert plan.journal.jobs.schedule_events()[0].detail["reason"] == "job 1 is open"
+    assert len(plan.journal.jobs.in_states()) == 1
 
 
 def test_run_that_finds_somebody_quicker_is_an_overlap(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan.add(1, 2)
-    plan.journal.enqueue(schedule.plan_of(plan.config), "by hand")
-    monkeypatch.setattr(Journal, "open_jobs", lambda _: [])
+    plan.journal.jobs.enqueue(schedule.plan_of(plan.config), "by hand")
+    monkeypatch.setattr(JobTable, "active", lambda _: [])
     assert plan.schedule().due({}) == "overlap"
-    assert len(plan.journal.jobs_in()) == 1
+    assert len(plan.journal.jobs.in_states()) == 1
 
 
 @pytest.mark.parametrize("key", ["data", "held_out"])
 def test_data_that_is_not_there_is_recorded_and_told(plan: Plan, key: str) -> None:
     assert plan.schedule(**{key: "/nowhere"}).due({}) == "refused"
-    assert "/nowhere" in plan.journal.schedule_events()[0].detail["reason"]
+    assert "/nowhere" in plan.journal.jobs.schedule_events()[0].detail["reason"]
     assert [e.step for e in plan.told] == ["schedule"]
 
 
@@ -211,10 +212,10 @@ def test_weeks_missed_while_the_node_was_down_are_one_run(plan: Plan) -> None:
     plan.at = SUNDAY + timedelta(days=15)
     assert plan.schedule().catch_up() == SUNDAY
     assert plan.noted() == ["set", "enqueued"]
-    assert plan.journal.schedule_events()[0].detail["missed"] == SUNDAY.isoformat()
+    assert plan.journal.jobs.schedule_events()[0].detail["missed"] == SUNDAY.isoformat()
     plan.at += timedelta(hours=1)
     assert plan.schedule().catch_up() is None  # a second restart is no second run
-    assert len(plan.journal.jobs_in()) == 1
+    assert len(plan.journal.jobs.in_states()) == 1
 
 
 def test_restart_before_and_just_after_a_run_misses_nothing(plan: Plan) -> None:
@@ -272,7 +273,7 @@ def test_scheduler_enqueues_in_its_thread_and_ends(
     assert str(entry.trigger.timezone) == "UTC"
     entry.modify(next_run_time=datetime.now(UTC))
     ends_at = time.monotonic() + 5
-    while not plan.journal.open_jobs():
+    while not plan.journal.jobs.active():
         assert time.monotonic() < ends_at
         time.sleep(0.02)
     end()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, SeriesEvent
 from node.observe.doctor import Check, Finding, examine
 from node.observe.explain import why
@@ -41,11 +41,11 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Iterato
         kept = state / "spool" / f"{number}.dcm"
         kept.write_bytes(path.read_bytes())
         uid, size = f"1.2.3.{number}", kept.stat().st_size
-        facts = InstanceFacts(uid, "1.2", *KEY, data_set_digest(kept), "1.2.840", kept, size)
-        journal.add_instance(facts)
-    journal.advance(KEY, E.GEOMETRY_COMPLETE)
-    journal.advance(KEY, E.RULES_ACCEPT)
-    journal.claim("w/1")
+        facts = NewInstance(uid, "1.2", *KEY, data_set_digest(kept), "1.2.840", kept, size)
+        journal.instances.add(facts)
+    journal.series.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, E.RULES_ACCEPT)
+    journal.series.claim("w/1")
     folder = state / "results" / "r1"
     folder.mkdir()
     for name, content in FILES.items():
@@ -55,10 +55,10 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Iterato
         for n, c in FILES.items()
     ]
     (folder / "result.json").write_text(json.dumps({"objects": objects}))
-    journal.publish(KEY, "w/1", ResultRow("r1", folder, "m"), ["pacs"])
-    (delivery,) = journal.deliveries_of(KEY)
-    journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
-    journal.advance_delivery(delivery.id, DeliveryEvent.PROOF_FOUND)
+    journal.results.publish(KEY, "w/1", ResultRow("r1", folder, "m"), ["pacs"])
+    (delivery,) = journal.deliveries.of_series(KEY)
+    journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.advance(delivery.id, DeliveryEvent.PROOF_FOUND)
     yield journal
     journal.close()
 
@@ -73,9 +73,9 @@ def test_node_in_order_has_no_finding(lived: Journal, state: Path) -> None:
 
 def test_incomplete_series_is_no_fault_of_the_node(lived: Journal, state: Path) -> None:
     lived.request_retry(KEY.series)
-    lived.advance(KEY, E.RULES_ACCEPT)
-    lived.claim("w/2")
-    lived.advance(KEY, E.REFUSED, detail={"reason": "shear"})
+    lived.series.advance(KEY, E.RULES_ACCEPT)
+    lived.series.claim("w/2")
+    lived.series.advance(KEY, E.REFUSED, detail={"reason": "shear"})
     assert _told(lived, state) == []
 
 
@@ -83,16 +83,16 @@ def test_dead_delivery_is_found_and_a_waiting_one_is_not(
     lived: Journal, state: Path, clock: Any
 ) -> None:
     lived.request_retry(KEY.series, force=True)
-    lived.advance(KEY, E.RULES_ACCEPT)
-    lived.claim("w/2")
+    lived.series.advance(KEY, E.RULES_ACCEPT)
+    lived.series.claim("w/2")
     folder = state / "results" / "r2"
     (state / "results" / "r1").rename(folder)
     (state / "results" / "r1").symlink_to(folder)
-    lived.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs", "web"])
-    _, pacs, web = lived.deliveries_of(KEY)
+    lived.results.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs", "web"])
+    _, pacs, web = lived.deliveries.of_series(KEY)
     detail = {"reason": "seg.dcm: 0xA900"}
-    lived.advance_delivery(pacs.id, DeliveryEvent.PERMANENT_FAILURE, detail=detail)
-    lived.advance_delivery(
+    lived.deliveries.advance(pacs.id, DeliveryEvent.PERMANENT_FAILURE, detail=detail)
+    lived.deliveries.advance(
         web.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
     )
     told = [f for f in _told(lived, state) if f.kind.startswith("delivery")]
@@ -193,12 +193,12 @@ def test_damaged_result_is_no_finding_any_more_once_another_took_its_place(
     shutil.rmtree(state / "results" / "r1")
     assert [f.kind for f in _told(lived, state)] == ["result-missing"]
     lived.request_retry(KEY.series, force=True)
-    lived.advance(KEY, E.RULES_ACCEPT)
-    lived.claim("w/2")
+    lived.series.advance(KEY, E.RULES_ACCEPT)
+    lived.series.claim("w/2")
     folder = state / "results" / "r2"
     folder.mkdir()
     (folder / "result.json").write_text('{"objects": []}')
-    lived.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs"])
+    lived.results.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs"])
     assert _told(lived, state) == []
 
 
@@ -235,13 +235,15 @@ def test_folder_for_every_user_is_found(lived: Journal, state: Path) -> None:
 def test_blocked_and_quarantined_rows_are_named_by_reason(
     lived: Journal, state: Path, clock: Any
 ) -> None:
-    lived.defer(KEY, "deliver", "OSError: Input/output error", clock() + 60)
+    lived.series.defer(KEY, "deliver", "OSError: Input/output error", clock() + 60)
     kept = state / "quarantine" / "q.dcm"
     kept.write_bytes((state / "spool" / "1.dcm").read_bytes())
-    facts = InstanceFacts("", "1.2", "", "", data_set_digest(kept), "", kept, kept.stat().st_size)
+    facts = NewInstance("", "1.2", "", "", data_set_digest(kept), "", kept, kept.stat().st_size)
     for number in range(64):
         uid = f"1.2.9.{number}"
-        lived.quarantine(replace(facts, sop_instance_uid=uid, series_uid="1.2.9"), "no study UID")
+        lived.instances.quarantine(
+            replace(facts, sop_instance_uid=uid, series_uid="1.2.9"), "no study UID"
+        )
     told = _told(lived, state)
     assert [(f.kind, f.count, f.path) for f in told] == [
         ("fault", 1, "deliver"), ("quarantined", 64, "series 1.2.9"),

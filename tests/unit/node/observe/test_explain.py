@@ -12,7 +12,7 @@ from node.clock import at_text
 from node.errors import UnknownUid
 from node.journal.instances import CONFLICT, CORRECTED
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, SeriesEvent
 from node.observe.attention import attention, matter_lines
 from node.observe.explain import list_rows, reason_text, timeline, why, why_lines
@@ -29,7 +29,7 @@ def journal(tmp_path: Path, clock: Any) -> Iterator[Journal]:
 
 def _slice(journal: Journal, number: int) -> None:
     uid = f"1.2.3.{number}"
-    journal.add_instance(InstanceFacts(uid, "1.2", *KEY, uid, "", Path(uid), 1))
+    journal.instances.add(NewInstance(uid, "1.2", *KEY, uid, "", Path(uid), 1))
 
 
 def _to_published(journal: Journal, clock: Any, folder: Path) -> None:
@@ -38,26 +38,26 @@ def _to_published(journal: Journal, clock: Any, folder: Path) -> None:
     clock.pass_s(1)
     _slice(journal, 2)
     clock.pass_s(1)
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
     clock.pass_s(2)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     clock.pass_s(3)
-    assert journal.claim("t/1") is not None
+    assert journal.series.claim("t/1") is not None
     clock.pass_s(4)
     folder.mkdir()
     (folder / "result.json").write_text(json.dumps({"timings_s": {"load": 0.5, "segment": 3.0}}))
-    journal.publish(KEY, "t/1", ResultRow("r1", folder, "d"), ["a", "b"])
+    journal.results.publish(KEY, "t/1", ResultRow("r1", folder, "d"), ["a", "b"])
 
 
 def test_stages_start_at_the_last_slice_and_end_at_the_last_object(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _to_published(journal, clock, tmp_path / "r1")
-    for delivery, seconds in zip(journal.deliveries_of(KEY), (1, 4), strict=True):
+    for delivery, seconds in zip(journal.deliveries.of_series(KEY), (1, 4), strict=True):
         clock.pass_s(seconds)
-        journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+        journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
         clock.pass_s(1)
-        journal.advance_delivery(delivery.id, DeliveryEvent.PROOF_FOUND)
+        journal.deliveries.advance(delivery.id, DeliveryEvent.PROOF_FOUND)
     told = timeline(journal, KEY)
     assert told.receive_s == pytest.approx(1)
     assert told.stages_s == pytest.approx(
@@ -76,13 +76,13 @@ def test_clock_that_was_set_back_hides_no_stage_and_shows_no_negative_duration(
     clock.jump_s(-1800)
     _slice(journal, 2)
     clock.jump_s(-3600)
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
     clock.pass_s(2)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
-    assert journal.claim("t/1") is not None
-    journal.publish(KEY, "t/1", ResultRow("r1", tmp_path, "d"), ["a"])
-    (delivery,) = journal.deliveries_of(KEY)
-    journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    assert journal.series.claim("t/1") is not None
+    journal.results.publish(KEY, "t/1", ResultRow("r1", tmp_path, "d"), ["a"])
+    (delivery,) = journal.deliveries.of_series(KEY)
+    journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
     told = timeline(journal, KEY)
     assert told.receive_s == 0
     assert set(told.stages_s) == {"complete", "select", "queue", "process", "deliver"}
@@ -93,7 +93,7 @@ def test_total_is_absent_until_everything_is_confirmed(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _to_published(journal, clock, tmp_path / "r1")
-    journal.advance_delivery(journal.deliveries_of(KEY)[0].id, DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.advance(journal.deliveries.of_series(KEY)[0].id, DeliveryEvent.PEER_ACCEPTED)
     assert timeline(journal, KEY).total_s is None
 
 
@@ -101,12 +101,12 @@ def test_lost_worker_counts_as_waiting_in_the_queue(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _slice(journal, 1)
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
-    journal.claim("t/1")
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.claim("t/1")
     clock.pass_s(10)
-    journal.advance(KEY, SeriesEvent.CLAIM_LOST)
-    journal.claim("t/2")
+    journal.series.advance(KEY, SeriesEvent.CLAIM_LOST)
+    journal.series.claim("t/2")
     assert timeline(journal, KEY).stages_s == pytest.approx(
         {"complete": 0, "select": 0, "queue": 10}
     )
@@ -123,10 +123,10 @@ def test_why_names_reason_delivery_and_what_comes_next(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _to_published(journal, clock, tmp_path / "r1")
-    first, second = journal.deliveries_of(KEY)
+    first, second = journal.deliveries.of_series(KEY)
     detail = {"reason": "PACS@127.0.0.1:104 does not answer"}
-    journal.advance_delivery(first.id, DeliveryEvent.PERMANENT_FAILURE, detail=detail)
-    journal.advance_delivery(
+    journal.deliveries.advance(first.id, DeliveryEvent.PERMANENT_FAILURE, detail=detail)
+    journal.deliveries.advance(
         second.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
     )
     (told,) = why(journal, "1.2.3.2")
@@ -147,16 +147,16 @@ def test_unknown_uid_is_refused(journal: Journal) -> None:
 # ---- what cannot be used, and what a fault put off -----------------------------------------------
 
 
-def _facts(number: int, series: SeriesKey = KEY, digest: str = "") -> InstanceFacts:
+def _facts(number: int, series: SeriesKey = KEY, digest: str = "") -> NewInstance:
     uid = f"1.2.3.{number}"
-    return InstanceFacts(uid, "1.2", *series, digest or uid, "", Path(digest or uid), 1)
+    return NewInstance(uid, "1.2", *series, digest or uid, "", Path(digest or uid), 1)
 
 
 def test_corrected_series_says_so_everywhere(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _to_published(journal, clock, tmp_path / "r1")
     for number in (1, 2):
         clock.pass_s(1)
-        assert journal.correct(_facts(number, digest=f"new{number}")) == "corrected"
+        assert journal.instances.correct(_facts(number, digest=f"new{number}")) == "corrected"
     (row,) = list_rows(journal, None)
     assert (row["state"], row["instances"]) == ("receiving", 2)
     assert reason_text(row) == f"2 superseded: {CORRECTED}"
@@ -178,7 +178,9 @@ def test_corrected_series_says_so_everywhere(journal: Journal, clock: Any, tmp_p
 def test_quarantined_series_is_listed_and_explained(journal: Journal) -> None:
     long = SeriesKey("1." + "2" * 64, "1.2.7")
     for number in range(64):
-        journal.quarantine(_facts(number, long), "the data set has no valid StudyInstanceUID")
+        journal.instances.quarantine(
+            _facts(number, long), "the data set has no valid StudyInstanceUID"
+        )
     (row,) = list_rows(journal, "quarantined")
     assert (row["series"], row["state"], row["instances"]) == ("1.2.7", "quarantined", 0)
     assert reason_text(row) == "64 quarantined: the data set has no valid StudyInstanceUID"
@@ -195,8 +197,8 @@ def test_quarantined_series_is_listed_and_explained(journal: Journal) -> None:
 def test_second_series_with_known_objects_is_listed_beside_the_first(journal: Journal) -> None:
     other = SeriesKey("1.2.1", "1.2.8")
     for number in range(3):
-        journal.add_instance(_facts(number))
-        journal.add_instance(_facts(number, other, f"other{number}"))
+        journal.instances.add(_facts(number))
+        journal.instances.add(_facts(number, other, f"other{number}"))
     rows = {r["series"]: reason_text(r) for r in list_rows(journal, None)}
     assert rows == {"1.2.3": "", "1.2.8": f"3 quarantined: {CONFLICT}"}
     assert [r["series"] for r in list_rows(journal, "quarantined")] == ["1.2.8"]
@@ -205,10 +207,10 @@ def test_second_series_with_known_objects_is_listed_beside_the_first(journal: Jo
 
 def test_objects_set_aside_for_one_fault_are_one_line(journal: Journal) -> None:
     for number in range(4):
-        journal.add_instance(_facts(number))
+        journal.instances.add(_facts(number))
     for number in range(3):
         reason = f"1.2.3.{number}: not a complete DICOM object (error); send it again"
-        journal.set_aside(f"1.2.3.{number}", f"1.2.3.{number}", reason)
+        journal.instances.set_aside(f"1.2.3.{number}", f"1.2.3.{number}", reason)
     (row,) = list_rows(journal, None)
     assert row["unused"] == [
         {
@@ -222,9 +224,9 @@ def test_objects_set_aside_for_one_fault_are_one_line(journal: Journal) -> None:
 
 def test_fault_is_shown_with_its_next_try(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _to_published(journal, clock, tmp_path / "r1")
-    first, _ = journal.deliveries_of(KEY)
-    journal.defer(KEY, "work", "OSError: no space left on device", clock() + 60)
-    journal.defer_delivery(first.id, "InvalidDicomError in parcels_in", clock() + 60)
+    first, _ = journal.deliveries.of_series(KEY)
+    journal.series.defer(KEY, "work", "OSError: no space left on device", clock() + 60)
+    journal.deliveries.defer(first.id, "InvalidDicomError in parcels_in", clock() + 60)
     (row,) = list_rows(journal, None)
     assert reason_text(row).startswith(
         "work failed (1): OSError: no space left on device, next try "
@@ -242,12 +244,12 @@ def test_fault_is_shown_with_its_next_try(journal: Journal, clock: Any, tmp_path
 
 def test_retry_ends_the_wait_after_a_fault(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _to_published(journal, clock, tmp_path / "r1")
-    first, _ = journal.deliveries_of(KEY)
-    journal.defer_delivery(first.id, "a fault", clock() + 60)
-    assert first.id not in [d.id for d in journal.deliveries_due(clock())]
+    first, _ = journal.deliveries.of_series(KEY)
+    journal.deliveries.defer(first.id, "a fault", clock() + 60)
+    assert first.id not in [d.id for d in journal.deliveries.due(clock())]
     assert journal.request_retry(KEY.series) == [KEY]
-    assert journal.series(KEY).state == "encoded"
-    assert first.id in [d.id for d in journal.deliveries_due(clock())]
+    assert journal.series.get(KEY).state == "encoded"
+    assert first.id in [d.id for d in journal.deliveries.due(clock())]
 
 
 def test_many_deliveries_for_one_reason_are_one_matter(
@@ -255,13 +257,15 @@ def test_many_deliveries_for_one_reason_are_one_matter(
 ) -> None:
     for number in range(30):
         key = SeriesKey("1.2.1", f"1.2.5.{number}")
-        journal.add_instance(_facts(number, key))
-        journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
-        journal.advance(key, SeriesEvent.RULES_ACCEPT)
-        journal.claim(f"t/{number}")
-        journal.publish(key, f"t/{number}", ResultRow(f"r{number}", tmp_path, "d"), ["pacs"])
-        (delivery,) = journal.deliveries_of(key)
-        journal.advance_delivery(
+        journal.instances.add(_facts(number, key))
+        journal.series.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+        journal.series.advance(key, SeriesEvent.RULES_ACCEPT)
+        journal.series.claim(f"t/{number}")
+        journal.results.publish(
+            key, f"t/{number}", ResultRow(f"r{number}", tmp_path, "d"), ["pacs"]
+        )
+        (delivery,) = journal.deliveries.of_series(key)
+        journal.deliveries.advance(
             delivery.id, DeliveryEvent.TRANSIENT_FAILURE, detail={"reason": "no answer"},
             next_try_at=clock() + 60 - number,
         )  # fmt: skip

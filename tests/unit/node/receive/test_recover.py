@@ -23,9 +23,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from dicomseg.read import header as headers
 from dicomseg.read import parsing
 from node.cli.app import run
-from node.journal.instances import CONFLICT
+from node.journal.instances import CONFLICT, InstanceTable
+from node.journal.job_rows import JobPlan, Promotion
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, JobPlan, Promotion, ResultRow, SeriesKey
+from node.journal.restore import Restore
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from node.observe.doctor import Check, examine
 from node.receive import recover as adopting
@@ -108,8 +110,8 @@ def test_broken_object_is_set_aside_with_a_row_and_the_others_are_adopted(
         _put(state, path.read_bytes())
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside, swept.left) == (3, 2, 0)
-    assert opened.series(KEY).instances == 3
-    for row in opened.quarantined():
+    assert opened.series.get(KEY).instances == 3
+    for row in opened.instances.quarantined():
         assert row.reason.startswith("cannot be read: ")
         assert row.path.is_file()
         assert row.path.is_relative_to(state / "quarantine")
@@ -134,7 +136,7 @@ def test_fault_that_nobody_foresaw_is_one_file_s(
     monkeypatch.setattr(adopting, "headers", SimpleNamespace(read=read))
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside) == (2, 1)
-    assert [r.reason for r in opened.quarantined()] == ["cannot be read: RuntimeError"]
+    assert [r.reason for r in opened.instances.quarantined()] == ["cannot be read: RuntimeError"]
 
 
 def test_file_that_cannot_be_moved_stays_and_ends_nothing(
@@ -164,11 +166,11 @@ def test_newest_identity_of_equal_pixels_is_the_one_in_use(
         digests.append(data_set_digest(kept))
     assert adopt(Spool(state), opened).adopted == 3
     newest, middle, oldest = (digests[order.index(n)] for n in (2, 1, 0))
-    assert [i.digest for i in opened.instances_of(KEY)] == [newest]
-    assert {(i.digest, i.superseded_by) for i in opened.unused_of(KEY)} == {
+    assert [i.digest for i in opened.instances.of_series(KEY)] == [newest]
+    assert {(i.digest, i.superseded_by) for i in opened.instances.unused(KEY)} == {
         (oldest, middle), (middle, newest),
     }  # fmt: skip
-    assert opened.series(KEY).instances == 1
+    assert opened.series.get(KEY).instances == 1
 
 
 def test_other_pixels_under_a_known_uid_are_set_aside(
@@ -179,7 +181,7 @@ def test_other_pixels_under_a_known_uid_are_set_aside(
         _put(state, path.read_bytes(), arrived=1e9 + number)
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside) == (1, 1)
-    assert [r.reason for r in opened.quarantined()] == [CONFLICT]
+    assert [r.reason for r in opened.instances.quarantined()] == [CONFLICT]
 
 
 def test_journal_that_breaks_meanwhile_sets_nothing_aside(
@@ -193,7 +195,7 @@ def test_journal_that_breaks_meanwhile_sets_nothing_aside(
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
 
-    monkeypatch.setattr(Journal, "add_instance", broken)
+    monkeypatch.setattr(InstanceTable, "add", broken)
     with pytest.raises(sqlite3.DatabaseError):
         adopt(Spool(state), opened)
     assert kept.is_file()
@@ -202,9 +204,9 @@ def test_journal_that_breaks_meanwhile_sets_nothing_aside(
 # ---- a journal made new --------------------------------------------------------------------------
 
 
-def _facts(path: Path) -> InstanceFacts:
+def _facts(path: Path) -> NewInstance:
     one = headers.read_instance(path)
-    return InstanceFacts(
+    return NewInstance(
         one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid, one.digest,
         one.transfer_syntax_uid, path, path.stat().st_size, "MR1",
     )  # fmt: skip
@@ -223,9 +225,9 @@ def _result(state: Path, name: str, predecessor: str | None, created: str) -> Pa
 
 def _publish(journal: Journal, folder: Path, attempt: int) -> None:
     token = f"{TOKEN}{attempt}"
-    journal.advance(KEY, E.RULES_ACCEPT)
-    assert journal.claim(token) is not None
-    journal.publish(KEY, token, ResultRow(folder.name, folder, "m" * 64, attempt), ["pacs"])
+    journal.series.advance(KEY, E.RULES_ACCEPT)
+    assert journal.series.claim(token) is not None
+    journal.results.publish(KEY, token, ResultRow(folder.name, folder, "m" * 64, attempt), ["pacs"])
 
 
 @pytest.fixture
@@ -233,19 +235,19 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
     """A state folder with a series of three objects, two results of it, a quarantined object, a job."""
     journal = Journal.open(state / "journal.sqlite", clock)
     for path in write_series(tmp_path / "in", slices=3):
-        journal.add_instance(_facts(_put(state, path.read_bytes())))
+        journal.instances.add(_facts(_put(state, path.read_bytes())))
     (odd,) = write_series(tmp_path / "odd", slices=1, PatientID="T3")
     apart = _put(state, odd.read_bytes(), "quarantine")
-    journal.quarantine(replace(_facts(apart), digest=apart.stem), "why it was odd")
-    journal.advance(KEY, E.GEOMETRY_COMPLETE)
+    journal.instances.quarantine(replace(_facts(apart), digest=apart.stem), "why it was odd")
+    journal.series.advance(KEY, E.GEOMETRY_COMPLETE)
     _publish(journal, _result(state, "b" * 32, None, "2026-01-02T03:04:05+01:00"), 0)
     journal.request_retry(KEY.series, force=True)
     _publish(journal, _result(state, "a" * 32, "b" * 32, "2026-01-01T03:04:05+01:00"), 1)
-    delivery = journal.deliveries_of(KEY)[-1]
-    journal.advance_delivery(delivery.id, DeliveryEvent.PEER_ACCEPTED)
-    journal.advance_delivery(delivery.id, DeliveryEvent.PROOF_FOUND)
-    journal.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
-    journal.record_promotion(
+    delivery = journal.deliveries.of_series(KEY)[-1]
+    journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.advance(delivery.id, DeliveryEvent.PROOF_FOUND)
+    journal.jobs.enqueue(JobPlan("cases", "held-out.json"), "MEIER")
+    journal.promotions.record(
         Promotion(0, 0, "promoted", state / "models" / "m", "m", "1", "d", "", None, None, "MEIER", "better"),
         0,
     )  # fmt: skip
@@ -254,12 +256,12 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Path:
 
 
 def _check_rebuilt(journal: Journal) -> None:
-    row = journal.series(KEY)
+    row = journal.series.get(KEY)
     assert (row.state, row.instances) == (SeriesState.RECEIVING, 3)
-    assert [r.result_id for r in journal.results_of(KEY)] == ["b" * 32, "a" * 32]
-    assert {r.model_digest for r in journal.results_of(KEY)} == {"m" * 64}
-    assert [r.superseded_by for r in journal.results_of(KEY)] == ["a" * 32, ""]
-    (apart,) = journal.quarantined()
+    assert [r.result_id for r in journal.results.of_series(KEY)] == ["b" * 32, "a" * 32]
+    assert {r.model_digest for r in journal.results.of_series(KEY)} == {"m" * 64}
+    assert [r.superseded_by for r in journal.results.of_series(KEY)] == ["a" * 32, ""]
+    (apart,) = journal.instances.quarantined()
     assert apart.series == KEY
     assert apart.path.is_file()
 
@@ -271,16 +273,16 @@ def test_whole_journal_made_new_keeps_what_no_file_says(lived: Path, clock: Any)
     assert told.former.is_file()
     journal = Journal.reading(lived / "journal.sqlite", clock)
     _check_rebuilt(journal)
-    assert [r.reason for r in journal.quarantined()] == ["why it was odd"]
-    assert [(r.attempt, r.superseded_because) for r in journal.results_of(KEY)] == [
+    assert [r.reason for r in journal.instances.quarantined()] == ["why it was odd"]
+    assert [(r.attempt, r.superseded_because) for r in journal.results.of_series(KEY)] == [
         (0, "newer_input"), (1, ""),
     ]  # fmt: skip
-    assert journal.series(KEY).forced == 1
-    assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
+    assert journal.series.get(KEY).forced == 1
+    assert [(d.result_id, d.state) for d in journal.deliveries.of_series(KEY)] == [
         ("b" * 32, DeliveryState.DEAD), ("a" * 32, DeliveryState.CONFIRMED),
     ]  # fmt: skip
-    assert [j.asked_by for j in journal.jobs_in()] == ["MEIER"]
-    assert journal.folder_in_service(None) == lived / "models" / "m"
+    assert [j.asked_by for j in journal.jobs.in_states()] == ["MEIER"]
+    assert journal.promotions.folder_in_service(None) == lived / "models" / "m"
     journal.close()
 
 
@@ -301,7 +303,7 @@ def test_damaged_journal_made_new_finds_objects_and_results(
     made = Journal.reading(journal, clock)
     _check_rebuilt(made)
     if kept < 20_000:
-        assert [r.reason for r in made.quarantined()] == [NO_REASON]
+        assert [r.reason for r in made.instances.quarantined()] == [NO_REASON]
     made.close()
     (former,) = (p for p in lived.iterdir() if ".damaged-" in p.name)
     assert former.read_bytes()[kept:] == b"\xa5" * (len(raw) - kept)
@@ -313,11 +315,11 @@ def test_result_that_is_found_again_is_sent_and_not_made_twice(lived: Path, cloc
     (lived / "journal.sqlite").write_bytes(b"\xa5" * 8192)
     rebuild(lived, clock)
     journal = Journal.open(lived / "journal.sqlite", clock)
-    journal.advance(KEY, E.GEOMETRY_COMPLETE)
-    newest = journal.results_of(KEY)[-1]
+    journal.series.advance(KEY, E.GEOMETRY_COMPLETE)
+    newest = journal.results.of_series(KEY)[-1]
     _publish(journal, newest.folder, newest.attempt)
-    assert [r.result_id for r in journal.results_of(KEY)] == ["b" * 32, "a" * 32]
-    assert [(d.result_id, d.state) for d in journal.deliveries_of(KEY)] == [
+    assert [r.result_id for r in journal.results.of_series(KEY)] == ["b" * 32, "a" * 32]
+    assert [(d.result_id, d.state) for d in journal.deliveries.of_series(KEY)] == [
         ("a" * 32, DeliveryState.PENDING)
     ]
     journal.close()
@@ -340,7 +342,7 @@ def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
         assert adopt(Spool(state), opened).left == 1
     assert path.exists()
     assert adopt(Spool(state), opened).adopted == 1
-    assert [i.path for i in opened.instances_of(KEY)] == [path]
+    assert [i.path for i in opened.instances.of_series(KEY)] == [path]
 
 
 def test_result_before_a_correction_stays_known_as_that(
@@ -351,7 +353,10 @@ def test_result_before_a_correction_stays_known_as_that(
     (lived / "journal.sqlite").unlink()
     journal = Journal.open(lived / "journal.sqlite", clock)
     adopt(Spool(lived), journal)
-    assert [r.superseded_because for r in journal.results_of(KEY)] == ["corrected_identity", ""]
+    assert [r.superseded_because for r in journal.results.of_series(KEY)] == [
+        "corrected_identity",
+        "",
+    ]
     journal.close()
 
 
@@ -374,7 +379,7 @@ def test_rebuild_that_is_killed_leaves_the_former_journal(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "take_over", killed)
+        patch.setattr(Restore, "take_over", killed)
         with pytest.raises(KeyboardInterrupt):
             rebuild(lived, clock)
     assert (lived / "journal.sqlite").read_bytes() == before

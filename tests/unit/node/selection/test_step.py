@@ -12,7 +12,7 @@ from dicomseg.read.reconstructions import judge_series, prefer_reconstructions
 from dicomseg.read.rules import DEFAULT_RULES
 from node.events import RowFailed
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.selection import step as selection
 from node.selection.step import Selection
@@ -34,7 +34,7 @@ def _receive(journal: Journal, paths: list[Path]) -> SeriesKey:
     for path in paths:
         one = headers.read_instance(path)
         key = SeriesKey(one.study_uid, one.series_uid)
-        facts = InstanceFacts(
+        facts = NewInstance(
             one.sop_instance_uid,
             one.sop_class_uid,
             one.study_uid,
@@ -44,7 +44,7 @@ def _receive(journal: Journal, paths: list[Path]) -> SeriesKey:
             path,
             path.stat().st_size,
         )
-        assert journal.add_instance(facts) == "stored"
+        assert journal.instances.add(facts) == "stored"
     return key
 
 
@@ -54,12 +54,12 @@ def _step(journal: Journal, clock: Callable[[], float]) -> Selection:
 
 def _complete(journal: Journal, paths: list[Path]) -> SeriesKey:
     key = _receive(journal, paths)
-    journal.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(key, SeriesEvent.GEOMETRY_COMPLETE)
     return key
 
 
 def _state(journal: Journal, key: SeriesKey) -> SeriesState:
-    return journal.series(key).state
+    return journal.series.get(key).state
 
 
 def test_corrected_series_is_selected_at_once(
@@ -68,7 +68,7 @@ def test_corrected_series_is_selected_at_once(
     key = _complete(journal, write_series(tmp_path / "a", ImageType=CORRECTED))
     assert _step(journal, clock).run_once() == 1
     assert _state(journal, key) is SeriesState.SELECTED
-    assert journal.events_of(key)[-1].detail["rule"] == "t2-space"
+    assert journal.series.events(key)[-1].detail["rule"] == "t2-space"
 
 
 def test_flair_is_skipped_with_its_reason(
@@ -77,7 +77,7 @@ def test_flair_is_skipped_with_its_reason(
     key = _complete(journal, write_series(tmp_path / "a", InversionTime=1800.0))
     heard: list[Any] = []
     Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append).run_once()
-    row = journal.series(key)
+    row = journal.series.get(key)
     assert row.state is SeriesState.SKIPPED
     assert "TI 1800 ms (a FLAIR)" in row.reason
     (ended,) = heard
@@ -155,7 +155,7 @@ def test_series_that_cannot_be_judged_is_put_off_and_no_other(
     assert (
         _state(journal, good) is SeriesState.SELECTED
     )  # also as a possible twin it is in nobody's way
-    row = journal.series(bad)
+    row = journal.series.get(bad)
     assert (row.state, row.fault_step) == (SeriesState.COMPLETE, "select")
     assert "Doe" not in row.fault
     assert len([h for h in heard if isinstance(h, RowFailed)]) == 1
@@ -182,7 +182,7 @@ def test_of_twins_the_corrected_one_is_chosen_and_named(
     clock.pass_s(SETTLE_S)
     assert _step(journal, clock).run_once() == 2
     assert _state(journal, better) is SeriesState.SELECTED
-    row = journal.series(plain)
+    row = journal.series.get(plain)
     assert row.state is SeriesState.SKIPPED
     assert "twin of series 4 't2_spc_DIS3D', which is corrected in 3D and was chosen" in row.reason
 

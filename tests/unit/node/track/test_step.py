@@ -26,8 +26,9 @@ from dicomseg.read import parsing
 from dicomseg.read.rules import DEFAULT_RULES
 from node.config.sections import TrackConfig
 from node.events import EventLog
+from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, SeriesKey
+from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.track import step as track
 from node.track.expected_count import ASK_EVERY_S, Inquiry
@@ -59,8 +60,8 @@ class Tracked:
     def came(self, paths: Sequence[Path]) -> None:
         for path in paths:
             one = headers.read_instance(path)
-            self.journal.add_instance(
-                InstanceFacts(
+            self.journal.instances.add(
+                NewInstance(
                     one.sop_instance_uid, one.sop_class_uid, one.study_uid, one.series_uid,
                     one.digest, one.transfer_syntax_uid, path, 1,
                 )
@@ -69,11 +70,11 @@ class Tracked:
     def after(self, seconds: float) -> SeriesState:
         self.clock.pass_s(seconds)
         self.track.run_once()
-        return self.journal.series(KEY).state
+        return self.journal.series.get(KEY).state
 
     @property
     def reason(self) -> str:
-        return self.journal.series(KEY).reason
+        return self.journal.series.get(KEY).reason
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_every_slice_starts_the_settling_anew(node: Tracked, slices: Any) -> Non
         assert node.after(1.5) is S.RECEIVING
         node.came([path])
     assert node.after(2.0) is S.COMPLETE
-    assert node.journal.series(KEY).instances == 17
+    assert node.journal.series.get(KEY).instances == 17
 
 
 def test_missing_slice_is_named_when_it_went_quiet(node: Tracked, slices: Any) -> None:
@@ -157,7 +158,7 @@ def test_missing_slice_that_comes_late_completes_the_series(node: Tracked, slice
     node.came(paths[:9] + paths[10:])
     assert node.after(30) is S.INCOMPLETE
     node.came([paths[9]])
-    assert node.journal.series(KEY).state is S.RECEIVING
+    assert node.journal.series.get(KEY).state is S.RECEIVING
     assert node.after(2) is S.COMPLETE
 
 
@@ -182,7 +183,7 @@ def test_restart_waits_anew(node: Tracked, slices: Any) -> None:
     node.came(paths[14:])
     assert node.after(1) is S.RECEIVING
     assert node.after(1) is S.COMPLETE
-    assert node.journal.series(KEY).instances == 16
+    assert node.journal.series.get(KEY).instances == 16
 
 
 def test_restart_does_not_call_an_old_gap_incomplete_at_once(node: Tracked, slices: Any) -> None:
@@ -208,7 +209,7 @@ def test_series_no_rule_can_accept_settles_without_being_regular(
     node.came(paths[:9] + paths[12:])
     assert node.after(1) is S.RECEIVING
     assert node.after(1) is S.COMPLETE
-    assert node.journal.events_of(KEY)[-1].event == "settled_ineligible"
+    assert node.journal.series.events(KEY)[-1].event == "settled_ineligible"
 
 
 def test_unreadable_object_of_a_series_is_told_and_holds_it_back(
@@ -219,7 +220,7 @@ def test_unreadable_object_of_a_series_is_told_and_holds_it_back(
     paths[14].write_bytes(paths[14].read_bytes()[:200])  # truncated after it was acknowledged
     assert node.after(2) is S.RECEIVING
     assert node.after(28) is S.INCOMPLETE
-    (aside,) = node.journal.quarantined()
+    (aside,) = node.journal.instances.quarantined()
     assert (aside.path, aside.reason) == (paths[14], node.reason)
 
 
@@ -268,10 +269,10 @@ def test_frames_of_one_series_are_bounded_and_the_others_are_judged(
         _many_frames(path, 80)
     node.came([*bad, *write_series(tmp_path / "b", series="1.2.4", ImagesInAcquisition=14)])
     node.after(0)
-    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
-    reasons = [i.reason for i in node.journal.quarantined()]
+    assert node.journal.series.get(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
+    reasons = [i.reason for i in node.journal.instances.quarantined()]
     assert reasons == ["more than 200 frames in one series; send it in parts"] * 2
-    assert len(node.journal.instances_of(KEY)) == 2
+    assert len(node.journal.instances.of_series(KEY)) == 2
 
 
 def test_file_that_is_gone_is_told(node: Tracked, slices: Any) -> None:
@@ -314,9 +315,9 @@ def test_poison_is_set_aside_and_every_series_goes_on(
     spoil(bad[14])
     node.after(0)
     node.after(0)
-    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
-    assert node.journal.series(KEY).state is S.COMPLETE
-    (aside,) = node.journal.quarantined()
+    assert node.journal.series.get(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
+    assert node.journal.series.get(KEY).state is S.COMPLETE
+    (aside,) = node.journal.instances.quarantined()
     assert aside.path == bad[14]
     node.restart()
     assert node.track.run_once() == 0
@@ -367,8 +368,8 @@ def test_fault_that_is_not_an_objects_puts_the_series_off_and_no_other(
     monkeypatch.setattr(track, "decide", sometimes)
     for _ in range(5):
         node.after(0)
-    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
-    row = node.journal.series(KEY)
+    assert node.journal.series.get(SeriesKey("1.2.1", "1.2.4")).state is S.COMPLETE
+    row = node.journal.series.get(KEY)
     assert (row.state, row.fault_step, row.fault_tries) == (S.RECEIVING, "track", 1)
     assert "RuntimeError" in row.fault
     assert node.log.getvalue().count("RowFailed") == 1
@@ -386,7 +387,7 @@ def test_too_many_open_files_is_no_fault_of_an_object(node: Tracked, slices: Any
 
     node.track.read = none_left
     assert node.after(0) is S.RECEIVING
-    assert node.journal.quarantined() == []
+    assert node.journal.instances.quarantined() == []
     node.track.read = read
     assert node.after(1.5) is S.COMPLETE
 
@@ -514,7 +515,7 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
     for path in paths:
         node.came([path])
         node.after(0.1)
-    assert node.journal.series(KEY).state is S.COMPLETE
+    assert node.journal.series.get(KEY).state is S.COMPLETE
     assert len(reads) == 2 * len(paths)  # once here for the journal, once by the tracker
     assert assemblies == [40]
 
@@ -524,7 +525,7 @@ def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
 ) -> None:
     looks: list[float] = []
     skipped: list[int] = []
-    instances_of = Journal.instances_of
+    instances_of = InstanceTable.of_series
 
     def slow(journal: Journal, key: SeriesKey, skip: int = 0) -> Any:
         looks.append(node.clock.monotonic())
@@ -532,12 +533,12 @@ def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
         node.clock.pass_s(0.1)  # what a look costs
         return instances_of(journal, key, skip)
 
-    monkeypatch.setattr(Journal, "instances_of", slow)
+    monkeypatch.setattr(InstanceTable, "of_series", slow)
     paths = slices(60, announced=60)
     for path in paths:
         node.came([path])
         node.after(0.05)
-    assert node.journal.series(KEY).state is S.COMPLETE  # the last one was looked at at once
+    assert node.journal.series.get(KEY).state is S.COMPLETE  # the last one was looked at at once
     assert 5 < len(looks) < 12
     assert min(b - a for a, b in pairwise(looks[:-1])) >= 0.5
     # Between the first look and the last one only what is new is read.
@@ -567,6 +568,6 @@ def test_two_series_do_not_wait_for_each_other(node: Tracked, slices: Any) -> No
     other = slices(20, series="1.2.4", FrameOfReferenceUID="1.2.8")
     node.came([*other[:9], *other[10:], *whole])
     assert node.after(0) is S.COMPLETE
-    assert node.journal.series(SeriesKey("1.2.1", "1.2.4")).state is S.RECEIVING
+    assert node.journal.series.get(SeriesKey("1.2.1", "1.2.4")).state is S.RECEIVING
     assert '"series": "1.2.3"' in node.log.getvalue()
     assert "Test^Node" not in node.log.getvalue()

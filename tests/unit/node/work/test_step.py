@@ -23,7 +23,9 @@ from node.config import sections as configuration
 from node.config.sections import WorkConfig
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import InstanceFacts, SeriesKey, SeriesRow
+from node.journal.results import ResultTable
+from node.journal.rows import NewInstance, SeriesKey, SeriesRow
+from node.journal.series import SeriesTable
 from node.journal.states import SeriesEvent, SeriesState
 from node.work import worker, worker_process
 from node.work.step import Heartbeat, MemoryGuard, Workers
@@ -84,8 +86,8 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
 def _select(journal: Journal, paths: list[Path]) -> None:
     for path in paths:
         one = headers.read_instance(path)
-        journal.add_instance(
-            InstanceFacts(
+        journal.instances.add(
+            NewInstance(
                 one.sop_instance_uid,
                 one.sop_class_uid,
                 one.study_uid,
@@ -96,19 +98,19 @@ def _select(journal: Journal, paths: list[Path]) -> None:
                 1,
             )
         )
-    journal.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
 
 
 def _claim(journal: Journal, name: str = "w1/1") -> SeriesRow:
-    row = journal.claim(name)
+    row = journal.series.claim(name)
     assert row is not None
     return row
 
 
 def _work(made: SimpleNamespace, journal: Journal, name: str = "w1/1") -> SeriesRow:
     made.worker.work_on(_claim(journal, name), threading.Event())
-    return journal.series(KEY)
+    return journal.series.get(KEY)
 
 
 def test_result_is_published_with_a_delivery_per_destination(
@@ -116,10 +118,10 @@ def test_result_is_published_with_a_delivery_per_destination(
 ) -> None:
     _select(journal, write_series(tmp_path / "a"))
     assert _work(made, journal).state is SeriesState.ENCODED
-    (result,) = journal.results_of(KEY)
+    (result,) = journal.results.of_series(KEY)
     assert (result.folder / "seg.dcm").read_bytes() == b"x"
     assert result.folder.parent == tmp_path / "state" / "results"
-    assert [d.destination for d in journal.deliveries_of(KEY)] == ["out"]
+    assert [d.destination for d in journal.deliveries.of_series(KEY)] == ["out"]
 
 
 def test_same_input_finds_its_folder_and_is_not_computed_twice(
@@ -128,10 +130,10 @@ def test_same_input_finds_its_folder_and_is_not_computed_twice(
     _select(journal, write_series(tmp_path / "a"))
     _work(made, journal)
     journal.request_retry(KEY.series)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     assert _work(made, journal, "w1/2").state is SeriesState.ENCODED
     assert made.runs == 1
-    assert len(journal.results_of(KEY)) == len(journal.deliveries_of(KEY)) == 1
+    assert len(journal.results.of_series(KEY)) == len(journal.deliveries.of_series(KEY)) == 1
 
 
 def test_forced_retry_makes_another_result(
@@ -140,9 +142,9 @@ def test_forced_retry_makes_another_result(
     _select(journal, write_series(tmp_path / "a"))
     _work(made, journal)
     journal.request_retry(KEY.series, force=True)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     _work(made, journal, "w1/2")
-    first, second = journal.results_of(KEY)
+    first, second = journal.results.of_series(KEY)
     assert made.runs == 2
     assert first.result_id != second.result_id
     assert (first.attempt, second.attempt) == (0, 1)
@@ -156,12 +158,15 @@ def test_late_slices_make_a_result_that_names_the_first(
     _work(made, journal)
     _select(journal, paths[14:])
     _work(made, journal, "w1/2")
-    first, second = journal.results_of(KEY)
+    first, second = journal.results.of_series(KEY)
     assert [p and p.result_id for p in made.predecessors] == [None, first.result_id]
     journal.request_retry(KEY.series)
-    journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     _work(made, journal, "w1/3")
-    assert [r.result_id for r in journal.results_of(KEY)] == [first.result_id, second.result_id]
+    assert [r.result_id for r in journal.results.of_series(KEY)] == [
+        first.result_id,
+        second.result_id,
+    ]
 
 
 def test_forced_retry_that_was_answered_is_not_answered_again(
@@ -171,9 +176,9 @@ def test_forced_retry_that_was_answered_is_not_answered_again(
     _work(made, journal)
     for token, force in (("w1/2", True), ("w1/3", False)):
         journal.request_retry(KEY.series, force=force)
-        journal.advance(KEY, SeriesEvent.RULES_ACCEPT)
+        journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
         _work(made, journal, token)
-    first, second = journal.results_of(KEY)
+    first, second = journal.results.of_series(KEY)
     assert made.runs == 2
     assert [p and p.result_id for p in made.predecessors] == [None, first.result_id]
     assert second.attempt == 1
@@ -183,14 +188,14 @@ def test_killed_after_the_folder_and_before_the_journal_ends_in_the_same_result(
     made: Any, journal: Journal, tmp_path: Path, write_series: Any, monkeypatch: Any
 ) -> None:
     _select(journal, write_series(tmp_path / "a"))
-    monkeypatch.setattr(Journal, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(ResultTable, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         _work(made, journal)
     monkeypatch.undo()
     (folder,) = (tmp_path / "state" / "results").iterdir()
-    journal.advance(KEY, SeriesEvent.CLAIM_LOST)
+    journal.series.advance(KEY, SeriesEvent.CLAIM_LOST)
     assert _work(made, journal, "w2/1").state is SeriesState.ENCODED
-    assert [r.folder for r in journal.results_of(KEY)] == [folder]
+    assert [r.folder for r in journal.results.of_series(KEY)] == [folder]
 
 
 @pytest.mark.parametrize(
@@ -234,13 +239,13 @@ def test_late_slice_wins_over_the_result(
 
     def late() -> None:
         one = headers.read_instance(paths[14])
-        journal.add_instance(
-            InstanceFacts(one.sop_instance_uid, "", *KEY, one.digest, "", paths[14], 1)
+        journal.instances.add(
+            NewInstance(one.sop_instance_uid, "", *KEY, one.digest, "", paths[14], 1)
         )
 
     made.before = late
     assert _work(made, journal).state is SeriesState.RECEIVING
-    assert journal.results_of(KEY) == []
+    assert journal.results.of_series(KEY) == []
 
 
 @pytest.mark.parametrize(
@@ -261,7 +266,7 @@ def test_fault_of_the_machine_puts_the_series_off_and_is_no_attempt(
     for attempt in (1, 2, 3, 4):
         row = _work(made, journal, f"w1/{attempt}")
         assert (row.state, row.fault, row.attempts) == (SeriesState.SELECTED, reason, 0)
-        assert journal.claim("w1/0") is None  # not in the way of others
+        assert journal.series.claim("w1/0") is None  # not in the way of others
         waits.append(row.try_at - clock.wall())
         clock.pass_s(waits[-1] + 0.1)
     assert waits == pytest.approx([5, 10, 20, 40])
@@ -274,7 +279,7 @@ def test_answer_waits_for_a_journal_that_another_program_holds(
 ) -> None:
     monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.01)
     _select(journal, write_series(tmp_path / "a"))
-    publish, busy = Journal.publish, [1, 2, 3]
+    publish, busy = ResultTable.publish, [1, 2, 3]
 
     def sometimes(*given: Any) -> None:
         if busy:
@@ -282,7 +287,7 @@ def test_answer_waits_for_a_journal_that_another_program_holds(
             raise sqlite3.OperationalError("database is locked")
         publish(*given)
 
-    monkeypatch.setattr(Journal, "publish", sometimes)
+    monkeypatch.setattr(ResultTable, "publish", sometimes)
     row = _work(made, journal)
     assert (row.state, made.runs) == (SeriesState.ENCODED, 1)
 
@@ -306,7 +311,7 @@ def test_object_that_became_unreadable_is_set_aside_and_the_rest_judged_again(
     paths[3].write_bytes(b"nonsense")
     row = _work(made, journal)
     assert (row.state, row.instances, made.runs) == (SeriesState.RECEIVING, 14, 0)
-    (aside,) = journal.quarantined()
+    (aside,) = journal.instances.quarantined()
     assert (aside.path, aside.reason[:22]) == (paths[3], "not a DICOM object (no")
 
 
@@ -316,7 +321,7 @@ def test_journal_that_is_held_does_not_end_the_worker(
     monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.01)
     monkeypatch.setattr(worker, "POLL_S", 0.01)
     _select(journal, write_series(tmp_path / "a"))
-    stopping, claim, busy = threading.Event(), Journal.claim, [1, 2]
+    stopping, claim, busy = threading.Event(), SeriesTable.claim, [1, 2]
 
     def sometimes(*given: Any) -> Any:
         if busy:
@@ -325,9 +330,9 @@ def test_journal_that_is_held_does_not_end_the_worker(
         stopping.set()
         return claim(*given)
 
-    monkeypatch.setattr(Journal, "claim", sometimes)
+    monkeypatch.setattr(SeriesTable, "claim", sometimes)
     made.worker.run(stopping)
-    assert journal.series(KEY).state is SeriesState.ENCODED
+    assert journal.series.get(KEY).state is SeriesState.ENCODED
     assert "Traceback" not in made.log.getvalue()
 
 
@@ -340,9 +345,9 @@ def test_heartbeat_keeps_a_claim_alive_and_ends_with_the_block(
     before = threading.active_count()
     with Heartbeat(journal, KEY, "w1/1", 0.01):
         limit = time.monotonic() + 10
-        while journal.series(KEY).token_at == row.token_at and time.monotonic() < limit:
+        while journal.series.get(KEY).token_at == row.token_at and time.monotonic() < limit:
             time.sleep(0.01)
-    assert journal.series(KEY).token_at == clock()
+    assert journal.series.get(KEY).token_at == clock()
     assert threading.active_count() == before
 
 
@@ -391,7 +396,7 @@ def test_claim_of_a_crashed_worker_says_how_it_ended(
     _claim(journal, "w1.1.1/1")
     log = StringIO()
     assert _workers(FakeProcess(running=False), journal, clock, log).run_once() == 1
-    assert journal.series(KEY).reason == "the worker was ended by SIGSEGV, attempt 1 of 3"
+    assert journal.series.get(KEY).reason == "the worker was ended by SIGSEGV, attempt 1 of 3"
     (told,) = [json.loads(line) for line in log.getvalue().splitlines()]
     assert (told["event"], told["worker"], told["exit_code"], told["ends"]) == (
         "WorkerEnded", "w1", -11, 1,
@@ -426,7 +431,7 @@ def test_ordered_stop_hands_the_series_back_as_if_it_had_not_been_begun(
     for number in range(5):
         _claim(journal, f"w1.1.1/{number}")
         workers.stop(1.0)
-        row = journal.series(KEY)
+        row = journal.series.get(KEY)
         assert (row.state, row.attempts) == (SeriesState.SELECTED, 0)
     assert row.reason == "the node was stopped"
 
@@ -444,11 +449,11 @@ def test_clock_that_jumps_kills_no_worker_and_spares_none(
     assert workers.run_once() == 0
     for _ in range(10):
         clock.pass_s(9.9)
-        journal.heartbeat(KEY, "w1.1.1/1")
+        journal.series.heartbeat(KEY, "w1.1.1/1")
         assert workers.run_once() == 0
     clock.pass_s(2)
     assert workers.run_once() == 1
-    assert "more than 100 s" in journal.series(KEY).reason
+    assert "more than 100 s" in journal.series.get(KEY).reason
 
 
 def test_worker_is_not_silent_while_another_program_holds_the_journal(
@@ -458,7 +463,7 @@ def test_worker_is_not_silent_while_another_program_holds_the_journal(
     _claim(journal, "w1.1.1/1")
     process = FakeProcess()
     workers = _workers(process, journal, clock)
-    heartbeat = Journal.heartbeat
+    heartbeat = SeriesTable.heartbeat
 
     def held_for_20_s(*given: Any) -> bool:
         clock.pass_s(20)
@@ -466,7 +471,7 @@ def test_worker_is_not_silent_while_another_program_holds_the_journal(
 
     clock.pass_s(31)
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "heartbeat", held_for_20_s)
+        patched.setattr(SeriesTable, "heartbeat", held_for_20_s)
         assert workers.run_once() == 0
     clock.pass_s(29)
     assert workers.run_once() == 0
@@ -484,7 +489,7 @@ def test_claim_of_a_dead_worker_is_given_back_and_fails_at_the_third_attempt(
     for attempt in (1, 2, 3):
         _claim(journal, f"w9.1.{attempt}/1")
         assert workers.run_once() == 1
-    row = journal.series(KEY)
+    row = journal.series.get(KEY)
     assert row.state is SeriesState.FAILED
     assert row.reason == "the worker ended, attempt 3 of 3"
     assert process.killed == []
@@ -509,11 +514,11 @@ def test_worker_that_takes_too_long_or_is_silent_is_killed(
     _claim(journal, "w1.1.1/1")
     clock.pass_s(seconds)
     if beats:
-        journal.heartbeat(KEY, "w1.1.1/1")
+        journal.series.heartbeat(KEY, "w1.1.1/1")
     process = FakeProcess()
     assert _workers(process, journal, clock).run_once() == 1
     assert process.killed == ["w1.1.1"]
-    assert reason in journal.series(KEY).reason
+    assert reason in journal.series.get(KEY).reason
 
 
 def test_worker_that_ends_at_once_is_restarted_ever_more_slowly(
