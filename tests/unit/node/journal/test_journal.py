@@ -295,7 +295,6 @@ def test_counts_by_state(journal: Journal, facts: Any) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
-from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
 journal = Journal.open(Path(sys.argv[1]), time.time)
