@@ -176,7 +176,7 @@ def _wait(console: DemoConsole, environment: Environment, study: Study) -> None:
 
 def _series_of_interest(study: Study, journal: Journal) -> list[SeriesRow]:
     """Return the T2 SPACE series, or every series of a study that was sent without it."""
-    rows = journal.study_series(study.uid)
+    rows = journal.series.of_study(study.uid)
     return [r for r in rows if r.key.series == study.series_uid] or rows
 
 
@@ -189,7 +189,7 @@ def _now(study: Study, journal: Journal) -> str:
 
 
 def _ended(study: Study, journal: Journal) -> bool:
-    rows = journal.study_series(study.uid)
+    rows = journal.series.of_study(study.uid)
     folders = {file.parent.name for file in study.files}
     return len(rows) >= len(folders) and all(row.state in ENDED for row in rows)
 
@@ -215,8 +215,8 @@ def _report(
     times: list[report.SeriesTiming] = []
     others: list[tuple[str, str, str, str]] = []
     for study, order in sent:
-        for row in environment.journal.study_series(study.uid):
-            folders = environment.journal.results_of(row.key)
+        for row in environment.journal.series.of_study(study.uid):
+            folders = environment.journal.results.of_series(row.key)
             if folders:
                 results.append((study, read_result(folders[-1].folder)))
                 routed_s = max(0.0, row.last_at - order.acknowledged_at)
@@ -238,7 +238,7 @@ def _report(
 
 
 def _description(journal: Journal, key: SeriesKey) -> str:
-    first = journal.instances_of(key)[0]
+    first = journal.instances.of_series(key)[0]
     try:
         return headers.read_instance(first.path).series_description
     except InputRefused:
