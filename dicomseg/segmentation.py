@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from dicomseg.structures import CHANNELS, StructureId
 from dicomseg.volume import Array, Points, Volume
@@ -59,21 +58,6 @@ class Scores:
     def __post_init__(self) -> None:
         if self.logits.ndim != 4 or self.logits.shape[0] != CHANNELS:
             raise ValueError(f"scores need {CHANNELS} channels in front, got {self.logits.shape}")
-
-    def at(self, lps: Points, order: int = 1) -> Array:
-        """Logits (channels, ...) at LPS points (..., 3); NaN outside the outermost voxel centres.
-
-        order: spline order of `scipy.ndimage.map_coordinates`; 1 is what the facts found unbiased for logits.
-        """
-        inverse = np.linalg.inv(self.affine[:3, :3])
-        ijk = ((np.asarray(lps) - self.affine[:3, 3]) @ inverse.T).reshape(-1, 3).T
-        values = [
-            map_coordinates(
-                channel, ijk, order=order, mode="constant", cval=np.nan, prefilter=order > 1
-            )
-            for channel in self.logits
-        ]
-        return np.stack(values).reshape(len(values), *np.shape(lps)[:-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,14 +20,13 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomseg.encode.sanitise import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
 from dicomseg.encode.uids import Identity, ResultKey, device_uid, make_uid
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read.charset import ascii_text
 from dicomseg.read.pixels import Source
 from dicomseg.result import Result
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import PRIVATE_SCHEME, Code
 
-IMPLEMENTATION_CLASS_UID: Final = UID(make_uid("implementation"))
-IMPLEMENTATION_VERSION: Final = "LUMBAR_NODE"
 RESEARCH_ONLY: Final = "research use only"
 BODY_PART: Final = "LSPINE"
 REQUESTS: Final = "RequestAttributesSequence"
@@ -145,7 +144,7 @@ def new_object(
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
     ds.file_meta.MediaStorageSOPInstanceUID = UID(inputs.key.uid(f"{role}.instance"))
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, inputs.key.uid(f"{role}.instance")
     ds.StudyInstanceUID = inputs.source.grid.instances[0].study_uid
@@ -232,7 +231,7 @@ def make_reproducible(ds: Dataset, inputs: EncodeInput, role: str) -> None:
     for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in ds.get(sequence, []):
             item.DimensionOrganizationUID = organization
-    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     existing = list(ds.get("CodingSchemeIdentificationSequence", []))
     if all(i.get("CodingSchemeDesignator") != PRIVATE_SCHEME for i in existing):

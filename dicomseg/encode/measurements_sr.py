@@ -19,6 +19,7 @@ from pydicom.sr.codedict import codes
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
+from dicomseg.measurement_names import TITLES
 from dicomseg.read.charset import ascii_text
 from dicomseg.result import Measurement, Refusal
 from dicomseg.structures import LEVEL_L45
@@ -45,12 +46,6 @@ RANGE: Final = (
 )
 """The two ends of a range that stands in the place of an uncertainty."""
 
-TITLES: Final[Mapping[str, str]] = {
-    "OC": "Oblique corridor, left psoas to artery",
-    "DAA": "Diameter of the artery",
-    "DIVC": "Diameter of the vein",
-    "PI": "Right psoas to vein",
-}
 _NAMES: Final = {
     "OC": (codes.DCM.Distance, codes.SCT.Minimum),
     "PI": (codes.DCM.Distance, codes.SCT.Minimum),

@@ -11,7 +11,7 @@ from pydicom.uid import MRImageStorage
 from scipy.ndimage import map_coordinates
 
 from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput, coded_concept, new_object
-from dicomseg.read import elements
+from dicomseg.read import attributes
 from dicomseg.read.instance import Instance
 from dicomseg.result import Plane
 from dicomseg.segmentation import Level
@@ -149,7 +149,7 @@ def _acquisition(ds: Dataset, source: Dataset) -> None:
     for keyword in _EMPTY:
         if keyword not in ds:
             setattr(ds, keyword, None)
-    if "IR" in elements.texts(ds, "ScanningSequence"):
+    if "IR" in attributes.texts(ds, "ScanningSequence"):
         ds.InversionTime = source.get("InversionTime")
     elif "InversionTime" in ds:  # of type 2C: only an inversion has one
         del ds.InversionTime

@@ -12,12 +12,14 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from dicomseg.encode.context import EncodeInput, to_bytes
-from dicomseg.encode.result_folder import ENCODERS, build_result
+from dicomseg.encode.gather import build_result
+from dicomseg.encode.result_folder import ENCODERS
 from dicomseg.encode.sanitise import Headers
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.errors import SeriesRefused
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.read.pixels import Source
-from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements, Refusal
+from dicomseg.result import Measurement, Measurements, Refusal
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.structures import CHANNELS, SEGMENTS
 from dicomseg.volume import Volume

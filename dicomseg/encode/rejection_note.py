@@ -16,17 +16,12 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.uid import UID
 
-from dicomseg.encode.context import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION,
-    RESEARCH_ONLY,
-    carrier,
-    identify,
-    to_bytes,
-)
+from dicomseg.encode.context import RESEARCH_ONLY, carrier, identify, to_bytes
 from dicomseg.encode.sanitise import headers_from
 from dicomseg.encode.uids import NAMESPACE, ResultKey
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 RejectionReason = Literal["corrected_identity", "newer_input"]
 """Why a result is superseded: its images came again with another identity, or a later result was made."""
@@ -91,7 +86,7 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
     note.SeriesDescription = f"Withdrawn results ({RESEARCH_ONLY})"
     _stamp(note, created)
     identify(note, headers)
-    note.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    note.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     note.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     return to_bytes(note)
 

@@ -17,8 +17,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicomseg.encode.uids import make_uid
-from dicomseg.read.attributes import AttributeReader, read_charset, stored_value
 from dicomseg.read.charset import UTF_8
+from dicomseg.read.copied_attributes import AttributeReader, read_charset, stored_value
 from dicomseg.read.pixels import Source
 from dicomseg.segmentation import Finding
 

@@ -15,9 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
-from dicomseg.encode.measurements_sr import TITLES, finding_site, not_reported, reason, tracking
+from dicomseg.encode.measurements_sr import finding_site, not_reported, reason, tracking
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
+from dicomseg.measurement_names import TITLES
 from dicomseg.result import Measurement
 from dicomseg.structures import LEFT, RIGHT, SEGMENTS, Segment
 

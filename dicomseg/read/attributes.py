@@ -1,242 +1,130 @@
-"""Attributes of untrusted headers, read by the rules of their value representation.
+"""Typed values of an untrusted data set: each reader returns the value if it is valid, otherwise empty or None.
 
-What is valid comes back as it is, what can only mean one thing is put right, the rest is left out and remembered.
+pydicom converts a value when it is first touched, and a hostile value raises then. Every reader here
+catches that, so that one bad attribute never costs the object. These values are for decisions; what is
+written into a result is copied by `dicomseg.read.copied_attributes`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Final
 
-from pydicom.charset import default_encoding
-from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
-from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.valuerep import PersonName
 
-from dicomseg.read import elements, values
-from dicomseg.read.charset import CharacterSet, character_set
+TEXT_LIMIT: Final = 1024
+"""Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
 
-ENUMERATED: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
-    {
-        "PatientSex": re.compile(r"[MFO]"),
-        "TypeOfPatientID": re.compile(r"TEXT|RFID|BARCODE"),
-        "QualityControlSubject": re.compile(r"YES|NO"),
-        "PatientIdentityRemoved": re.compile(r"YES|NO"),
-        "SmokingStatus": re.compile(r"YES|NO|UNKNOWN"),
-        "ScanningSequence": re.compile(r"SE|IR|GR|EP|RM"),
-        "SequenceVariant": re.compile(r"SK|MTC|SS|TRSS|SP|MP|OSP|NONE"),
-        "MRAcquisitionType": re.compile(r"2D|3D"),
-        "PatientPosition": re.compile(r"[HF]F(S|P|DR|DL)|LF[SPDR]|RF[SPDR]|AF[SPDR]L?|PF[SPDR]L?"),
-        "LossyImageCompression": re.compile(r"00|01"),
-        "UniversalEntityIDType": re.compile(r"DNS|EUI64|ISO|URI|UUID|X400|X500"),
-        "TimezoneOffsetFromUTC": re.compile(r"(?!-0000)(\+(0\d|1[0-4])|-(0\d|1[0-2]))[0-5]\d"),
-        "PregnancyStatus": re.compile(r"[1-4]"),
-    }
-)
-"""Values that the standard allows, where it names them all."""
-
-_IDENTIFIER: Final = re.compile(r".*(ID|IDs|Number|Numbers|UID)|Issuer.*")
-"""Cut short, it would be another one's: such a value is left out instead."""
-
-_NUMBERS: Final = frozenset({"US", "SS", "UL", "SL", "FL", "FD"})
-_PARAGRAPHS: Final = frozenset({"ST", "LT", "UT"})
-"""Texts in which a backslash is a letter."""
-
-_MAX_DEPTH: Final = 3
-"""Levels of sequences that are followed; what is copied here has two."""
-
-_MAX_VALUES: Final = 64
-"""Items kept of a sequence, values of an attribute: ten times what any real header has."""
+BAD_VALUE: Final = Exception
+"""Whatever pydicom raises while it converts a value: BytesLengthException, struct.error, LookupError,
+RecursionError … are no relatives of one another, and each of them is the value's fault."""
 
 
-def stored_value(ds: Dataset, keyword: str) -> bytes | str | None:
-    """Return the bytes of a text attribute as they were read, its text where pydicom has converted it, None if absent."""
-    tag = Tag(keyword)
-    if tag not in ds:
-        return None
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def raw(ds: Dataset, keyword: str) -> Any:
+    """Value of an attribute as pydicom gives it, None when absent, empty or unreadable."""
     try:
-        value = ds.get_item(tag).value
-        found = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-        if isinstance(value, bytes):
-            return value
-        if found and all(isinstance(v, PersonName) and v.original_string for v in found):
-            parts = [v.original_string for v in found]
-            return b"\\".join(p if isinstance(p, bytes) else p.encode() for p in parts)
-        return "\\".join("" if v is None else str(v) for v in found)
-    except elements.BAD_VALUE:
-        return ""
-
-
-def read_charset(ds: Dataset, keywords: Iterable[str] = ()) -> CharacterSet:
-    """How the text of a data set is read; keywords: the text attributes that count where it does not say."""
-    declared = stored_value(ds, "SpecificCharacterSet") or ""
-    text = declared.decode("latin_1") if isinstance(declared, bytes) else declared
-    held = (stored_value(ds, k) for k in keywords if dictionary_VR(Tag(k)) != "SQ")
-    undeclared = b" ".join(v for v in held if isinstance(v, bytes))
-    return character_set([v.strip(" \0") for v in text.split("\\")] if text else [], undeclared)
-
-
-@dataclass(slots=True, eq=False)
-class AttributeReader:
-    """Reads attributes by the rules of their value representation, and remembers what broke them.
-
-    keep: text that is not ASCII stays in the bytes of the source. lost: one of them could not.
-    """
-
-    charset: CharacterSet
-    keep: bool
-    wrong: set[str] = field(default_factory=set)
-    lost: bool = False
-
-    def copy(self, ds: Dataset, keywords: Iterable[str], depth: int = 0) -> Dataset:
-        """Cleaned copies of these attributes, as far as they have a value; depth 0: outside of any sequence."""
-        out = Dataset()
-        if depth:  # bytes of the source are written as they are; `dicomseg.encode.context.identify` says so of the whole
-            out.set_original_encoding(
-                is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
-            )
-        for keyword in keywords:
-            element = self.element(ds, keyword, depth)
-            if element is not None:
-                out[element.tag] = element
-        return out
-
-    def text(self, ds: Dataset, keyword: str) -> str:
-        """All of a text attribute, decoded and without its padding."""
-        stored = stored_value(ds, keyword)
-        if isinstance(stored, bytes):
-            stored = self.charset.decode(stored, name=dictionary_VR(Tag(keyword)) == "PN")
-        return (stored or "").strip(" \0")
-
-    def element(
-        self, ds: Dataset, keyword: str, depth: int = 0
-    ) -> DataElement | RawDataElement | None:
-        """One attribute, None when it is absent, empty or worth nothing."""
-        tag = Tag(keyword)
-        vr = dictionary_VR(tag).split(" ", maxsplit=1)[0]
+        tag = _tag(keyword)
         if tag not in ds:
             return None
-        if vr == "SQ":
-            return self._sequence(ds, keyword, depth)
-        if vr in _NUMBERS:
-            return self._number(ds, keyword, vr)
-        text = self.text(ds, keyword)
-        if not text:
+        value = ds[tag].value
+        if isinstance(value, str):
+            return value or None
+        if isinstance(value, Sequence) and len(value) == 0:
             return None
-        parts = (
-            [text]
-            if vr in _PARAGRAPHS
-            else [p.strip(" \0") for p in text.split("\\")][:_MAX_VALUES]
-        )
-        good = [v for v in (_valid(keyword, vr, p) for p in _single(keyword, vr, parts)) if v]
-        if good != parts:
-            self.wrong.add(keyword)
-        if not good:
-            return None
-        return self._kept(ds, tag, vr, good, same=good == parts)
-
-    def _kept(
-        self, ds: Dataset, tag: BaseTag, vr: str, good: list[str], *, same: bool
-    ) -> DataElement | RawDataElement:
-        stored = stored_value(ds, keyword_for_tag(tag))
-        if self.keep and not all(v.isascii() for v in good) and isinstance(stored, bytes):
-            if same and self.charset.keeps(stored, name=vr == "PN"):
-                padded = (b := stored.strip(b" \0")) + b" " * (len(b) % 2)
-                return RawDataElement(tag, vr, len(padded), padded, 0, False, True)
-            self.lost = True
-        return DataElement(tag, vr, good if len(good) > 1 else good[0])
-
-    def _number(self, ds: Dataset, keyword: str, vr: str) -> DataElement | None:
-        value = elements.number(ds, keyword)
-        whole = None if value is None or vr in {"FL", "FD"} else int(value)
-        rule = ENUMERATED.get(keyword)
-        if not stored_value(ds, keyword):
-            return None
-        if value is None or (rule is not None and not rule.fullmatch(str(whole))):
-            self.wrong.add(keyword)
-            return None
-        return DataElement(Tag(keyword), vr, value if whole is None else whole)
-
-    def _sequence(self, ds: Dataset, keyword: str, depth: int) -> DataElement | None:
-        kept = []
-        for item in elements.items(ds, keyword)[:_MAX_VALUES]:
-            charset = read_charset(item) if "SpecificCharacterSet" in item else self.charset
-            reader = AttributeReader(charset, self.keep, self.wrong)
-            held = (
-                reader.copy(item, _keywords(item), depth + 1) if depth < _MAX_DEPTH else Dataset()
-            )
-            self.lost |= reader.lost or charset.terms != self.charset.terms
-            filled = len(held) > 0  # an item of empty attributes is legal, and says nothing
-            if _complete(keyword, held):
-                kept.append(held)
-            elif filled:
-                self.wrong.add(keyword)
-        return DataElement(Tag(keyword), "SQ", kept) if kept else None
+    except BAD_VALUE:
+        return None
+    return value
 
 
-def _keywords(item: Dataset) -> list[str]:
-    """Public attributes of a sequence's item that the dictionary knows, without groups of pixels."""
-    known = (
-        keyword_for_tag(tag) for tag, _ in item.items() if not tag.is_private and tag.group < 0x6000
-    )
-    return [
-        k for k in known if k and k != "SpecificCharacterSet" and dictionary_VR(Tag(k)) in _COPIED
-    ]
-
-
-_COPIED: Final = frozenset({*values.RULES, *_NUMBERS, "SQ"})
-
-
-def _single(keyword: str, vr: str, parts: list[str]) -> list[str]:
-    """Several values of an attribute that has one: the only different one, a name's first, a text's all in a row."""
-    if len(parts) == 1 or dictionary_VM(Tag(keyword)) != "1":
-        return parts
-    different = list(dict.fromkeys(p for p in parts if p))
-    if len(different) == 1 or (vr == "PN" and different):
-        return different[:1]
-    return [] if _IDENTIFIER.fullmatch(keyword) or vr not in {"LO", "SH"} else [" ".join(different)]
-
-
-def _valid(keyword: str, vr: str, part: str) -> str | None:
-    value = values.RULES[vr](part)
+def _values(ds: Dataset, keyword: str) -> list[Any]:
+    value = raw(ds, keyword)
     if value is None:
+        return []
+    return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
+
+
+def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values as one-line texts without control characters."""
+    out = []
+    for value in _values(ds, keyword)[:TEXT_LIMIT]:
+        try:
+            text = str(value)[:TEXT_LIMIT]
+        except BAD_VALUE:
+            continue
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else " " for c in text)
+        out.append(" ".join(text.split()))
+    return tuple(out)
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Return the values as one text joined by a backslash, "" when absent."""
+    return "\\".join(texts(ds, keyword))
+
+
+def codes(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """Code strings in upper case, empty values dropped."""
+    return tuple(t.upper() for t in texts(ds, keyword) if t)
+
+
+def _finite(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except BAD_VALUE:
         return None
-    if (
-        vr in {"LO", "SH"}
-        and _IDENTIFIER.fullmatch(keyword)
-        and len(value) < len(values.one_line(part))
-    ):
-        return None
-    rule = ENUMERATED.get(keyword)
-    return value if rule is None or rule.fullmatch(value) else None
+    return number if math.isfinite(number) else None
 
 
-def _complete(keyword: str, item: Dataset) -> bool:
-    """Whether a sequence's item says what it must; half a pair is taken out, a plain type is added."""
-    pair = ("UniversalEntityID", "UniversalEntityIDType")
-    if any(k in item for k in pair) and not all(k in item for k in pair):
-        for k in pair:
-            item.pop(k, None)
-    if keyword == "OtherPatientIDsSequence" and "TypeOfPatientID" not in item:
-        item.TypeOfPatientID = "TEXT"
-    if keyword.endswith("CodeSequence"):
-        coded = "CodingSchemeDesignator" in item and (
-            "CodeValue" in item or "LongCodeValue" in item
-        )
-        return "CodeMeaning" in item and (coded or "URNCodeValue" in item)
-    return len(item) > 0 and all(k in item for k in _NEEDED.get(keyword, ()))
+def number(ds: Dataset, keyword: str) -> float | None:
+    """Return the first value as a finite float."""
+    values = _values(ds, keyword)
+    return _finite(values[0]) if values else None
 
 
-_NEEDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "ReferencedStudySequence": ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID"),
-        "OtherPatientIDsSequence": ("PatientID",),
-    }
-)
-"""Attributes without which an item of such a sequence says nothing and breaks the standard."""
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """Return the first value as an integer; 3.7 is not one."""
+    value = number(ds, keyword)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` finite floats, else None."""
+    found = [_finite(v) for v in _values(ds, keyword)]
+    whole = tuple(v for v in found if v is not None)
+    return whole if len(found) == len(whole) == count else None
+
+
+def items(ds: Dataset | None, keyword: str) -> tuple[Dataset, ...]:
+    """Items of a sequence, () when absent or not a sequence."""
+    if ds is None:
+        return ()
+    value = raw(ds, keyword)
+    if value is None or isinstance(value, (str, bytes)):
+        return ()
+    try:
+        return tuple(item for item in value if isinstance(item, Dataset))
+    except BAD_VALUE:
+        return ()
+
+
+def first(ds: Dataset | None, keyword: str) -> Dataset | None:
+    """Return the first item of a sequence."""
+    found = items(ds, keyword)
+    return found[0] if found else None
+
+
+def groups(ds: Dataset, frame: Dataset | None, keyword: str) -> Iterator[Dataset]:
+    """Items of one functional group: the frame's own before the shared one (PS3.3 C.7.6.16.1.1)."""
+    for holder in (frame, first(ds, "SharedFunctionalGroupsSequence")):
+        item = first(holder, keyword)
+        if item is not None:
+            yield item

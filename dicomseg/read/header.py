@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from dicomseg.errors import Unreadable
-from dicomseg.read import elements
+from dicomseg.read import attributes
 from dicomseg.read.instance import Instance
 from dicomseg.read.mr_attributes import read_mr_attributes
 from dicomseg.read.parsing import Cut, Pixels, TooLarge, parse
@@ -87,7 +87,7 @@ def _read(path: Path, file: BufferedReader) -> Instance:
 
 def _refuse_others(ds: Dataset, path: Path, file: BufferedReader) -> None:
     """Raise `Unreadable` for a file that holds no object of a series."""
-    sop_class = elements.text(ds.file_meta, "MediaStorageSOPClassUID")
+    sop_class = attributes.text(ds.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _MEDIA_DIRECTORY or "DirectoryRecordSequence" in ds:
         raise MediaDirectory(f"{path.name}: a DICOMDIR, which is no image; leave it out")
     if not sop_class and "SOPClassUID" not in ds:
@@ -115,8 +115,8 @@ def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) 
         raise Unreadable(f"{name}: an MR image without Rows or Columns; send it again")
     if pixels.length is None or instance.transfer_syntax_uid not in _NATIVE:
         return
-    bits = (elements.integer(ds, "BitsAllocated") or 0) * (
-        elements.integer(ds, "SamplesPerPixel") or 1
+    bits = (attributes.integer(ds, "BitsAllocated") or 0) * (
+        attributes.integer(ds, "SamplesPerPixel") or 1
     )
     pixel_count = (instance.rows or 0) * (instance.columns or 0) * instance.frames
     expected = max(pixel_count * bits // 8, pixels.length)
@@ -145,21 +145,21 @@ def instance_from_dataset(
 def _identity(ds: Dataset, path: Path) -> dict[str, Any]:
     meta = getattr(ds, "file_meta", None) or Dataset()
     uids = {
-        "sop_class_uid": elements.text(ds, "SOPClassUID")
-        or elements.text(meta, "MediaStorageSOPClassUID"),
-        "sop_instance_uid": elements.text(ds, "SOPInstanceUID")
-        or elements.text(meta, "MediaStorageSOPInstanceUID"),
-        "study_uid": elements.text(ds, "StudyInstanceUID"),
-        "series_uid": elements.text(ds, "SeriesInstanceUID"),
+        "sop_class_uid": attributes.text(ds, "SOPClassUID")
+        or attributes.text(meta, "MediaStorageSOPClassUID"),
+        "sop_instance_uid": attributes.text(ds, "SOPInstanceUID")
+        or attributes.text(meta, "MediaStorageSOPInstanceUID"),
+        "study_uid": attributes.text(ds, "StudyInstanceUID"),
+        "series_uid": attributes.text(ds, "SeriesInstanceUID"),
     }
     bad = [name.replace("_", " ") for name, uid in uids.items() if not _UID.fullmatch(uid)]
     if bad:
         raise Unreadable(
             f"{path.name}: no valid {', '.join(bad)}; export the object again with its UIDs"
         )
-    frame = elements.text(ds, "FrameOfReferenceUID")
+    frame = attributes.text(ds, "FrameOfReferenceUID")
     return {
         **uids,
         "frame_of_reference_uid": frame if _UID.fullmatch(frame) else "",
-        "transfer_syntax_uid": elements.text(meta, "TransferSyntaxUID"),
+        "transfer_syntax_uid": attributes.text(meta, "TransferSyntaxUID"),
     }

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicomseg.read import elements
+from dicomseg.read import attributes
 
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _MAX_FRAMES: Final = 100_000
@@ -22,23 +22,23 @@ def read_mr_attributes(ds: Dataset) -> dict[str, Any]:
     """Return the fields of `dicomseg.read.instance.Instance` that need no UID."""
     return {
         "patient": _patient(ds),
-        "modality": elements.text(ds, "Modality").upper(),
-        "series_description": elements.text(ds, "SeriesDescription"),
-        "protocol_name": elements.text(ds, "ProtocolName"),
-        "study_description": elements.text(ds, "StudyDescription"),
-        "series_number": elements.integer(ds, "SeriesNumber"),
-        "instance_number": elements.integer(ds, "InstanceNumber"),
-        "acquisition_number": elements.integer(ds, "AcquisitionNumber"),
-        "acquisition_date": elements.text(ds, "AcquisitionDate"),
-        "acquisition_time": elements.text(ds, "AcquisitionTime"),
-        "temporal_position": elements.integer(ds, "TemporalPositionIdentifier"),
-        "complex_component": elements.text(ds, "ComplexImageComponent").upper(),
-        "images_in_acquisition": elements.integer(ds, "ImagesInAcquisition"),
-        "image_type": elements.codes(ds, "ImageType"),
-        "manufacturer": elements.text(ds, "Manufacturer"),
-        "acquisition_type": elements.text(ds, "MRAcquisitionType").upper(),
-        "rows": elements.integer(ds, "Rows"),
-        "columns": elements.integer(ds, "Columns"),
+        "modality": attributes.text(ds, "Modality").upper(),
+        "series_description": attributes.text(ds, "SeriesDescription"),
+        "protocol_name": attributes.text(ds, "ProtocolName"),
+        "study_description": attributes.text(ds, "StudyDescription"),
+        "series_number": attributes.integer(ds, "SeriesNumber"),
+        "instance_number": attributes.integer(ds, "InstanceNumber"),
+        "acquisition_number": attributes.integer(ds, "AcquisitionNumber"),
+        "acquisition_date": attributes.text(ds, "AcquisitionDate"),
+        "acquisition_time": attributes.text(ds, "AcquisitionTime"),
+        "temporal_position": attributes.integer(ds, "TemporalPositionIdentifier"),
+        "complex_component": attributes.text(ds, "ComplexImageComponent").upper(),
+        "images_in_acquisition": attributes.integer(ds, "ImagesInAcquisition"),
+        "image_type": attributes.codes(ds, "ImageType"),
+        "manufacturer": attributes.text(ds, "Manufacturer"),
+        "acquisition_type": attributes.text(ds, "MRAcquisitionType").upper(),
+        "rows": attributes.integer(ds, "Rows"),
+        "columns": attributes.integer(ds, "Columns"),
         "frames": frame_count(ds),
         "has_pixels": any(keyword in ds for keyword in _PIXELS),
         **_sequence(ds),
@@ -51,21 +51,21 @@ def frame_count(ds: Dataset) -> int:
 
     An Enhanced object without it has as many frames as functional groups.
     """
-    frames = elements.integer(ds, "NumberOfFrames")
+    frames = attributes.integer(ds, "NumberOfFrames")
     if frames is None:
-        frames = len(elements.items(ds, "PerFrameFunctionalGroupsSequence")) or 1
+        frames = len(attributes.items(ds, "PerFrameFunctionalGroupsSequence")) or 1
     return frames if 1 <= frames <= _MAX_FRAMES else 1
 
 
 def _patient(ds: Dataset) -> tuple[str, ...]:
     """Digests of the patient's identity; case, blanks and separators of a name make no other person."""
-    groups = elements.text(ds, "PatientName").casefold().split("=")[:3]
+    groups = attributes.text(ds, "PatientName").casefold().split("=")[:3]
     names = [" ".join(group.replace("^", " ").split()) for group in groups]
     values = (
-        elements.text(ds, "PatientID").strip(),
-        elements.text(ds, "IssuerOfPatientID").strip(),
+        attributes.text(ds, "PatientID").strip(),
+        attributes.text(ds, "IssuerOfPatientID").strip(),
         *[*names, "", "", ""][:3],
-        elements.text(ds, "PatientBirthDate"),
+        attributes.text(ds, "PatientBirthDate"),
     )
     return tuple(_short_digest(value) for value in values)
 
@@ -75,8 +75,8 @@ def _short_digest(value: str) -> str:
 
 
 def _group_number(ds: Dataset, frame: Dataset | None, group: str, keyword: str) -> float | None:
-    for item in elements.groups(ds, frame, group):
-        value = elements.number(item, keyword)
+    for item in attributes.groups(ds, frame, group):
+        value = attributes.number(item, keyword)
         if value is not None:
             return value
     return None
@@ -84,26 +84,26 @@ def _group_number(ds: Dataset, frame: Dataset | None, group: str, keyword: str) 
 
 def _sequence(ds: Dataset) -> dict[str, Any]:
     """Sequence and timing; for Enhanced MR from the functional groups (PS3.3 C.8.13.5)."""
-    frame = elements.first(ds, "PerFrameFunctionalGroupsSequence")
+    frame = attributes.first(ds, "PerFrameFunctionalGroupsSequence")
 
     def timing(keyword: str, group: str, enhanced: str) -> float | None:
-        value = elements.number(ds, keyword)
+        value = attributes.number(ds, keyword)
         return _group_number(ds, frame, group, enhanced) if value is None else value
 
     train = timing("EchoTrainLength", "MRTimingAndRelatedParametersSequence", "RFEchoTrainLength")
-    anatomy = next(elements.groups(ds, frame, "FrameAnatomySequence"), None)
-    region = elements.first(anatomy, "AnatomicRegionSequence")
-    body = elements.text(ds, "BodyPartExamined") or (
-        "" if region is None else elements.text(region, "CodeMeaning")
+    anatomy = next(attributes.groups(ds, frame, "FrameAnatomySequence"), None)
+    region = attributes.first(anatomy, "AnatomicRegionSequence")
+    body = attributes.text(ds, "BodyPartExamined") or (
+        "" if region is None else attributes.text(region, "CodeMeaning")
     )
     return {
         "body_part": body,
-        "scanning_sequence": elements.codes(ds, "ScanningSequence")
+        "scanning_sequence": attributes.codes(ds, "ScanningSequence")
         or _enhanced_sequence(ds, frame),
-        "sequence_variant": elements.codes(ds, "SequenceVariant"),
-        "scan_options": elements.codes(ds, "ScanOptions"),
-        "sequence_name": elements.text(ds, "SequenceName")
-        or elements.text(ds, "PulseSequenceName"),
+        "sequence_variant": attributes.codes(ds, "SequenceVariant"),
+        "scan_options": attributes.codes(ds, "ScanOptions"),
+        "sequence_name": attributes.text(ds, "SequenceName")
+        or attributes.text(ds, "PulseSequenceName"),
         "repetition_time_ms": timing(
             "RepetitionTime", "MRTimingAndRelatedParametersSequence", "RepetitionTime"
         ),
@@ -111,28 +111,28 @@ def _sequence(ds: Dataset) -> dict[str, Any]:
         "inversion_time_ms": timing("InversionTime", "MRModifierSequence", "InversionTimes"),
         "flip_angle_deg": timing("FlipAngle", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
         "echo_train_length": None if train is None else int(train),
-        "echo_number": elements.integer(ds, "EchoNumbers"),
+        "echo_number": attributes.integer(ds, "EchoNumbers"),
     }
 
 
 def _enhanced_sequence(ds: Dataset, frame: Dataset | None) -> tuple[str, ...]:
     """Scanning Sequence in the classic terms, from the Enhanced MR attributes (PS3.3 C.8.13.4)."""
-    echo = elements.text(ds, "EchoPulseSequence").upper()
+    echo = attributes.text(ds, "EchoPulseSequence").upper()
     terms = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["GR", "SE"]}.get(echo, [])
-    if elements.text(ds, "EchoPlanarPulseSequence").upper() == "YES":
+    if attributes.text(ds, "EchoPlanarPulseSequence").upper() == "YES":
         terms = ["EP", *terms]
     inverted = any(
-        elements.text(item, "InversionRecovery").upper() == "YES"
-        for item in elements.groups(ds, frame, "MRModifierSequence")
+        attributes.text(item, "InversionRecovery").upper() == "YES"
+        for item in attributes.groups(ds, frame, "MRModifierSequence")
     )
     return (*terms, "IR") if inverted else tuple(terms)
 
 
 def _geometry(ds: Dataset) -> dict[str, Any]:
-    per_frame = elements.items(ds, "PerFrameFunctionalGroupsSequence")[:_MAX_FRAMES]
+    per_frame = attributes.items(ds, "PerFrameFunctionalGroupsSequence")[:_MAX_FRAMES]
     plain = _plane(ds, None)
     if not per_frame:
-        return plain | {"slice_thickness_mm": elements.number(ds, "SliceThickness")}
+        return plain | {"slice_thickness_mm": attributes.number(ds, "SliceThickness")}
     planes = [_plane(ds, frame) for frame in per_frame]
     positions = tuple(p["position_lps"] for p in planes)
     echoes = tuple(
@@ -158,26 +158,26 @@ def _geometry(ds: Dataset) -> dict[str, Any]:
 
 def _frame_type(ds: Dataset, frame: Dataset) -> tuple[str, ...]:
     """Frame Type of an Enhanced MR frame (PS3.3 C.8.13.5.1), its complex component as a last value."""
-    for item in elements.groups(ds, frame, "MRImageFrameTypeSequence"):
-        component = elements.text(item, "ComplexImageComponent").upper()
-        kind = elements.codes(item, "FrameType")
+    for item in attributes.groups(ds, frame, "MRImageFrameTypeSequence"):
+        component = attributes.text(item, "ComplexImageComponent").upper()
+        kind = attributes.codes(item, "FrameType")
         return (*kind, component) if component not in {"", "MAGNITUDE", "MIXED"} else kind
     return ()
 
 
 def _frame_stack(frame: Dataset) -> str:
-    content = elements.first(frame, "FrameContentSequence")
-    return "" if content is None else elements.text(content, "StackID")
+    content = attributes.first(frame, "FrameContentSequence")
+    return "" if content is None else attributes.text(content, "StackID")
 
 
 def _frame_repetition(frame: Dataset) -> tuple[int | None, int | None]:
     """Temporal Position Index and Frame Acquisition Number (PS3.3 C.7.6.16.2.2)."""
-    content = elements.first(frame, "FrameContentSequence")
+    content = attributes.first(frame, "FrameContentSequence")
     if content is None:
         return None, None
     return (
-        elements.integer(content, "TemporalPositionIndex"),
-        elements.integer(content, "FrameAcquisitionNumber"),
+        attributes.integer(content, "TemporalPositionIndex"),
+        attributes.integer(content, "FrameAcquisitionNumber"),
     )
 
 
@@ -188,11 +188,11 @@ def _differing(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _plane(ds: Dataset, frame: Dataset | None) -> dict[str, Any]:
     def find(group: str, keyword: str, count: int) -> tuple[float, ...] | None:
-        for item in elements.groups(ds, frame, group):
-            value = elements.numbers(item, keyword, count)
+        for item in attributes.groups(ds, frame, group):
+            value = attributes.numbers(item, keyword, count)
             if value is not None:
                 return value
-        return elements.numbers(ds, keyword, count)
+        return attributes.numbers(ds, keyword, count)
 
     orientation = find("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     spacing = find("PixelMeasuresSequence", "PixelSpacing", 2)

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicomseg.read import elements
+from dicomseg.read import attributes
 
 HEADER_LIMIT: Final = 1 << 24
 """Bytes read of one header (16 MiB): 300 frames of an Enhanced MR object take about 1.5 MiB."""
@@ -106,7 +106,7 @@ def parse(file: io.BufferedReader) -> Parsed:
     file.seek(start)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = file.tell()
-    syntax = elements.text(meta, "TransferSyntaxUID")
+    syntax = attributes.text(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
         file.seek(end)
         prefix, size = _inflated(file)

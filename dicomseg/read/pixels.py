@@ -17,7 +17,7 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomseg.errors import SeriesRefused
-from dicomseg.read import elements
+from dicomseg.read import attributes
 from dicomseg.read.geometry_problem import join_names
 from dicomseg.read.instance import Instance
 from dicomseg.read.series import Grid
@@ -204,8 +204,8 @@ def _read(instance: Instance) -> Dataset:
         if instance.frames > 1 or "NumberOfFrames" in ds:
             ds.NumberOfFrames = instance.frames
         _mend_fragments(ds, instance.frames)
-    photometric = elements.text(ds, "PhotometricInterpretation")
-    samples = elements.integer(ds, "SamplesPerPixel")
+    photometric = attributes.text(ds, "PhotometricInterpretation")
+    samples = attributes.integer(ds, "SamplesPerPixel")
     if samples not in {None, 1} or not photometric.startswith("MONOCHROME"):
         raise PixelsNotGrey(
             f"{instance.path.name}: {photometric} pixels; use the original MR series"
@@ -234,7 +234,7 @@ def _mend_fragments(ds: Dataset, frames: int) -> None:
     """
     if not ds.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in ds:
         return
-    if len(elements.raw(ds, _OFFSETS[0]) or b"") != 8 * frames:
+    if len(attributes.raw(ds, _OFFSETS[0]) or b"") != 8 * frames:
         for keyword in _OFFSETS:
             if keyword in ds:
                 del ds[keyword]
@@ -254,7 +254,7 @@ def _frames(ds: Dataset, instance: Instance, grid: Grid) -> Iterator[_Frame]:
     scales = _rescales(ds, order)
     low, high = _stored_range(ds)
     padded = _padding_range(ds, high)
-    inverted = elements.text(ds, "PhotometricInterpretation") == "MONOCHROME1"
+    inverted = attributes.text(ds, "PhotometricInterpretation") == "MONOCHROME1"
     decoded = iter_pixels(ds, indices=list(order), raw=True)
     for slope, intercept in scales:
         with _decoding(instance):
@@ -282,25 +282,25 @@ def _rescaled(stored: Array, slope: float, intercept: float) -> Array:
 
 def _rescales(ds: Dataset, order: Sequence[int]) -> list[tuple[float, float]]:
     """Slope and intercept of every frame in `order` (PS3.3 C.11.1.1.2, C.7.6.16.2.9)."""
-    per_frame = elements.items(ds, "PerFrameFunctionalGroupsSequence")
+    per_frame = attributes.items(ds, "PerFrameFunctionalGroupsSequence")
     scales = []
     for n in order:
         frame = per_frame[n] if n < len(per_frame) else None
-        groups = list(elements.groups(ds, frame, "PixelValueTransformationSequence"))
+        groups = list(attributes.groups(ds, frame, "PixelValueTransformationSequence"))
         holder = groups[0] if groups else ds
-        slope = elements.number(holder, "RescaleSlope")
-        intercept = elements.number(holder, "RescaleIntercept")
+        slope = attributes.number(holder, "RescaleSlope")
+        intercept = attributes.number(holder, "RescaleIntercept")
         scales.append((slope or 1.0, intercept or 0.0))
     return scales
 
 
 def _is_signed(ds: Dataset) -> bool:
-    return elements.integer(ds, "PixelRepresentation") == 1
+    return attributes.integer(ds, "PixelRepresentation") == 1
 
 
 def _stored_range(ds: Dataset) -> tuple[int, int]:
     """Least and largest value that the stored bits can hold."""
-    bits = elements.integer(ds, "BitsStored") or elements.integer(ds, "BitsAllocated") or 16
+    bits = attributes.integer(ds, "BitsStored") or attributes.integer(ds, "BitsAllocated") or 16
     bits = min(max(bits, 1), 64)
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if _is_signed(ds) else (0, (1 << bits) - 1)
 
@@ -316,11 +316,11 @@ def _padding_range(ds: Dataset, high: int) -> tuple[int, int] | None:
 
 def _stored_number(ds: Dataset, keyword: str, high: int) -> int | None:
     """A value in the form of the stored pixels: US or SS by Pixel Representation, in the stored bits."""
-    raw = elements.raw(ds, keyword)
+    raw = attributes.raw(ds, keyword)
     if isinstance(raw, bytes) and len(raw) == 2:  # Implicit VR does not tell US from SS
         value: int | None = int.from_bytes(raw, "little", signed=_is_signed(ds))
     else:
-        value = elements.integer(ds, keyword)
+        value = attributes.integer(ds, keyword)
     if value is None or value <= high:
         return value
     bits = high.bit_length() + _is_signed(ds)

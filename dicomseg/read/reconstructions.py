@@ -13,8 +13,9 @@ from typing import Final
 from dicomseg.read.contrast import DIXON_RANK, Dixon, read_dixon
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
+from dicomseg.read.judge import Verdict, judge
 from dicomseg.read.predicates import distortion_rank
-from dicomseg.read.rules import Rule, Verdict, judge
+from dicomseg.read.rules import Rule
 from dicomseg.read.series import Grid, assemble_all, image_instances, same_geometry
 
 DUPLICATE_TIME_TOLERANCE_MS: Final = 0.5

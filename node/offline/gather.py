@@ -12,8 +12,9 @@ from dicomseg.errors import InputRefused, Unreadable
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
+from dicomseg.read.judge import Verdict, judge
 from dicomseg.read.reconstructions import SeriesCandidate, judge_series, prefer_reconstructions
-from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule, Verdict, judge
+from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule
 from dicomseg.read.series import Grid
 from node.errors import NoSuchPath, NothingEligible
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicomseg.encode.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 1, 2, 3
 P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7

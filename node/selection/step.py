@@ -14,6 +14,7 @@ from typing import Final
 
 from dicomseg.read import header as headers
 from dicomseg.read.instance import Instance
+from dicomseg.read.judge import could_accept
 from dicomseg.read.reconstructions import (
     _CORRECTION,
     SeriesCandidate,
@@ -21,7 +22,7 @@ from dicomseg.read.reconstructions import (
     may_have_corrected_version,
     prefer_reconstructions,
 )
-from dicomseg.read.rules import Rule, could_accept
+from dicomseg.read.rules import Rule
 from node.clock import Ages, Clock
 from node.events import SeriesEnded, unheard
 from node.journal.journal import Journal

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dicomseg.encode.context import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read import parsing
 from node.durable import PART, private_folder, sync_folder
 from node.store.incoming import Incoming

@@ -18,8 +18,9 @@ from typing import Final
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
+from dicomseg.read.judge import could_accept
 from dicomseg.read.predicates import MR_CLASSES
-from dicomseg.read.rules import Rule, could_accept
+from dicomseg.read.rules import Rule
 from dicomseg.read.series import Grid, assemble, count_differs, expected_count, image_instances
 from node.clock import Ages, Clock
 from node.config.sections import TrackConfig

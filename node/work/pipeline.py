@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from dicomseg.encode.context import EncodeInput, own_text
+from dicomseg.encode.gather import build_result
 from dicomseg.encode.rehearsal import Plan, rehearse
-from dicomseg.encode.result_folder import build_result, encode_all
+from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey, result_key
 from dicomseg.measure.measure import measure

@@ -24,8 +24,9 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageS
 from shapely.geometry import Polygon
 
 from dicomseg.encode.context import EncodeInput, own_text
+from dicomseg.encode.gather import build_result
 from dicomseg.encode.rehearsal import Plan
-from dicomseg.encode.result_folder import build_result, encode_all
+from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.measure.measure import measure

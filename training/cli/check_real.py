@@ -76,7 +76,7 @@ def check_real(
 def _show(found: Sequence[Checked]) -> None:
     from rich.table import Table
 
-    from dicomseg.result import MAIN_MEASUREMENTS
+    from dicomseg.measurement_names import MAIN_MEASUREMENTS
     from training.evaluate.check_real import FAR_MM, summary
 
     values = Table(

@@ -18,7 +18,8 @@ from typing import Any, Final, cast
 import numpy as np
 
 from dicomseg.measure.measure import measure
-from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName, ModelError
+from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.result import ModelError
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array

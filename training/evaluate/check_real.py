@@ -18,10 +18,12 @@ from shapely import contains_xy
 from shapely.geometry import Polygon
 
 from dicomseg.measure.contours import Outlines, outlines
-from dicomseg.measure.measure import MARGIN_MM, measure
+from dicomseg.measure.measure import measure
 from dicomseg.measure.plane import Raster, to_lps
+from dicomseg.measure.scene import MARGIN_MM
 from dicomseg.measure.score_field import ScoreField
-from dicomseg.result import MAIN_MEASUREMENTS, Measurement, MeasurementName, Measurements
+from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.result import Measurement, Measurements
 from dicomseg.segmentation import Finding, NotInView, Segmentation
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Volume

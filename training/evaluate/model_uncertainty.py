@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from scipy import optimize
 
-from dicomseg.result import MAIN_MEASUREMENTS, ModelError
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
+from dicomseg.result import ModelError
 from training.evaluate.case_results import CaseFigures
 
 LEAST_FOR_SD: Final = 10

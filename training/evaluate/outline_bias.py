@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure.measure import measure
-from dicomseg.result import MeasurementName
+from dicomseg.measurement_names import MeasurementName
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array
 from model.bundle.load import LoadedModel

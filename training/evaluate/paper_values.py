@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from dicomseg.result import MeasurementName
+from dicomseg.measurement_names import MeasurementName
 from dicomseg.structures import StructureId
 
 SOURCE: Final = (

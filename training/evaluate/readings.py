@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, get_args
 from shapely.geometry import Polygon
 
 from dicomseg.measure.lengths import gap, max_feret
-from dicomseg.result import MeasurementName, Plane
+from dicomseg.measurement_names import MeasurementName
+from dicomseg.result import Plane
 from training.errors import ReadingsUnreadable
 
 READINGS: Final = "readings.json"

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from dicomseg.measure.measure import measure
-from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.structures import CHANNELS, StructureId
 from dicomseg.volume import Array, Volume

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median, stdev
 from typing import Any, Final, Literal
 
-from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import STRUCTURES, StructureId
 from model.bundle.load import LoadedModel
 from training.evaluate import paper_values as report_paper

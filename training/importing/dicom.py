@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicomseg.errors import InputRefused, Unreadable
-from dicomseg.read import elements, pixels
+from dicomseg.read import attributes, pixels
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
@@ -107,8 +107,8 @@ def _paired(
     digest = "\n".join([told, *sorted(i.digest for i in (*images, *segs))])
     return Pending(
         " + ".join(s.path.relative_to(folder).as_posix() for s in segs),
-        elements.text(patient, "PatientID"),
-        elements.text(patient, "IssuerOfPatientID"),
+        attributes.text(patient, "PatientID"),
+        attributes.text(patient, "IssuerOfPatientID"),
         hashlib.sha256(digest.encode()).hexdigest(),
         partial(_load, tuple(images), tuple(segs), table),
     )
@@ -124,8 +124,8 @@ def _series_of(seg: Instance, found: Found) -> str:
     """Series UID of the images that a SEG segments; raises `ImportRefused`."""
     header = _header(seg.path)
     named = {
-        elements.text(i, "SeriesInstanceUID")
-        for i in elements.items(header, "ReferencedSeriesSequence")
+        attributes.text(i, "SeriesInstanceUID")
+        for i in attributes.items(header, "ReferencedSeriesSequence")
     }
     here = [uid for uid in sorted(found.series) if uid in named]
     if not named:  # an old writer; then the frame of reference has to tell it alone
@@ -147,7 +147,7 @@ def _series_of(seg: Instance, found: Found) -> str:
         )
     other = _header(image.path)
     if any(
-        elements.text(header, k) != elements.text(other, k)
+        attributes.text(header, k) != attributes.text(other, k)
         for k in ("PatientID", "IssuerOfPatientID")
     ):
         raise ImportRefused(

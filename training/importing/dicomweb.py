@@ -16,7 +16,7 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 
-from dicomseg.read import elements
+from dicomseg.read import attributes
 from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
 
 TIMEOUT_S: Final = 60.0
@@ -81,14 +81,16 @@ def _is_running(pid: str) -> bool:
 def _study(client: Any, study: str, folder: Path, said: Callable[[str], None]) -> None:
     try:
         found = [Dataset.from_json(s) for s in client.search_for_series(study)]
-        kinds = {elements.text(s, "SeriesInstanceUID"): elements.text(s, "Modality") for s in found}
+        kinds = {
+            attributes.text(s, "SeriesInstanceUID"): attributes.text(s, "Modality") for s in found
+        }
         wanted: set[str] = set()
         for number, series in enumerate(u for u, kind in kinds.items() if kind == "SEG"):
             said(f"SEG series {number + 1}")
             for seg in _series(client, study, series, folder / f"seg-{number}"):
                 wanted |= {
-                    elements.text(i, "SeriesInstanceUID")
-                    for i in elements.items(seg, "ReferencedSeriesSequence")
+                    attributes.text(i, "SeriesInstanceUID")
+                    for i in attributes.items(seg, "ReferencedSeriesSequence")
                 }
         if "SEG" not in kinds.values():
             raise SourceMissing(f"the study holds no SEG ({len(found)} series); segment it first")

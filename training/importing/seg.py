@@ -12,7 +12,7 @@ import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicomseg.read import elements
+from dicomseg.read import attributes
 from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
 from training.errors import ImportRefused
 from training.importing.label_table import Table, Target
@@ -71,7 +71,7 @@ def targets_of(seg: hd.seg.Segmentation, table: Table | None, name: str) -> dict
 
 def coded_target(described: Dataset) -> Target | None:
     """Structure and side that a segment's property type says, None when it is none of ours."""
-    concept = elements.first(described, "SegmentedPropertyTypeCodeSequence")
+    concept = attributes.first(described, "SegmentedPropertyTypeCodeSequence")
     if concept is None:
         return None
     said = _code(concept)
@@ -89,14 +89,16 @@ def coded_target(described: Dataset) -> Target | None:
 
 def _code(item: Dataset) -> Code:
     """Return the code; comparing it turns SRT into SCT, as pydicom does."""
-    return Code(elements.text(item, "CodeValue"), elements.text(item, "CodingSchemeDesignator"), "")
+    return Code(
+        attributes.text(item, "CodeValue"), attributes.text(item, "CodingSchemeDesignator"), ""
+    )
 
 
 def _side(concept: Dataset, described: Dataset) -> Side | None:
-    modifier = elements.first(concept, "SegmentedPropertyTypeModifierCodeSequence")
+    modifier = attributes.first(concept, "SegmentedPropertyTypeModifierCodeSequence")
     if modifier is None:
-        region = elements.first(described, "AnatomicRegionSequence")
-        modifier = elements.first(region, "AnatomicRegionModifierSequence")
+        region = attributes.first(described, "AnatomicRegionSequence")
+        modifier = attributes.first(region, "AnatomicRegionModifierSequence")
     if modifier is None:
         return None
     sides: tuple[tuple[Any, Side], ...] = ((LEFT, "left"), (RIGHT, "right"))

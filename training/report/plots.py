@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dicomseg.result import MAIN_MEASUREMENTS, MeasurementName
+from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from training.evaluate.agreement import Agreement, agreement
 from training.evaluate.case_results import CaseFigures

@@ -17,6 +17,7 @@ from model.bundle import load as bundle
 from model.engines import coded as oracle
 from model.errors import WindowRefused
 from model.segment import segment
+from tests.support.scores import logits_at
 
 ORIGIN = (-18.0, -31.0, 140.0)
 
@@ -105,7 +106,7 @@ def test_a_coarse_grid_carries_the_affine_of_its_own_voxels() -> None:
     halves = ramp.reshape(8, 2, 10, 2, 6, 2).mean((1, 3, 5))
     scores = window.scores_of(patch, np.stack([halves * (c + 1) for c in range(CHANNELS)]))
     places = volume.to_patient(np.random.default_rng(2).uniform(2, 9, (50, 3)))
-    np.testing.assert_allclose(scores.at(places)[1], 2 * (places @ weights), rtol=1e-9)
+    np.testing.assert_allclose(logits_at(scores, places)[1], 2 * (places @ weights), rtol=1e-9)
 
 
 @pytest.mark.parametrize("spacing", [window.SPACING_MM, (1.1, 0.9, 0.6)])

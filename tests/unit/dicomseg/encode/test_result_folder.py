@@ -37,8 +37,8 @@ from pydicom.valuerep import PersonName
 
 from dicomseg.encode import measurements_sr, midplane_image
 from dicomseg.encode.context import EncodeInput
+from dicomseg.encode.gather import build_result
 from dicomseg.encode.rehearsal import HeadersRefused, rehearse
-from dicomseg.encode.result_folder import build_result
 from dicomseg.encode.sanitise import (
     ACQUISITION,
     EQUIPMENT,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicomseg.measure.measure import measure
-from dicomseg.result import MAIN_MEASUREMENTS
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.segmentation import Finding
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
-from dicomseg.read.rules import DEFAULT_RULES, Rule, could_accept, judge
+from dicomseg.read.judge import could_accept, judge
+from dicomseg.read.rules import DEFAULT_RULES, Rule
 from dicomseg.read.series import assemble
 
 SPACE = Instance(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dicomseg.result import MAIN_MEASUREMENTS, Measurement, Measurements
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
+from dicomseg.result import Measurement, Measurements
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
 from model.engines import coded as oracle

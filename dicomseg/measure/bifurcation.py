@@ -1,0 +1,101 @@
+"""What else a vessel's diameter may be: near a bifurcation, or where one section holds more than one vessel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dicomseg.measure.branches import widest_branch_mm
+from dicomseg.measure.contours import Section
+from dicomseg.measure.lengths import max_feret, min_feret, solidity
+from dicomseg.measure.quantities import WIDEST, Quantity
+from dicomseg.measure.scene import PARALLEL_OFFSETS_MM, Scene
+from dicomseg.measure.sections import (
+    Anatomy,
+    Line,
+    NamedSection,
+)
+from dicomseg.result import Refusal
+from dicomseg.structures import StructureId
+
+MIN_SOLIDITY: Final = 0.93
+MIN_ROUNDNESS: Final = 0.6
+"""Below this solidity, or ratio of least to largest diameter, one section may be two merged limbs."""
+
+Mark = tuple[str, str]
+"""The code of a flag and its sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """What a diameter may be as well: values in mm of parallel planes or of a part of its section, and why."""
+
+    values: tuple[float, ...] = ()
+    why: str = ""
+    where: str = ""
+    marks: tuple[Mark, ...] = ()
+
+
+def count_sections(q: Quantity, anatomy: Anatomy) -> int:
+    """Return the number of sections of a quantity's vessels."""
+    parts = [p for name in q.vessels for p in vessel_sections(anatomy, name)]
+    return len(parts)
+
+
+def vessel_sections(anatomy: Anatomy, vessel: StructureId) -> tuple[NamedSection, ...]:
+    """Sections of a vessel; none where it is refused."""
+    parts = anatomy.arteries if vessel == "aa" else anatomy.veins
+    return parts if isinstance(parts, tuple) else ()
+
+
+def alternatives(q: Quantity, line: Line, scene: Scene) -> Alternatives:
+    """What else a vessel's diameter may be, near a bifurcation or where its section holds more than one vessel."""
+    if q.kind != "diameter" or not q.vessels:
+        return Alternatives()
+    (vessel,) = q.vessels
+    parts, rows = vessel_sections(scene.anatomy, vessel), scene.near.get(vessel, ())
+    if any(len(row) != len(parts) for row in rows):
+        said = ", ".join(
+            f"{len(r)} at {o:+g} mm" for r, o in zip(rows, PARALLEL_OFFSETS_MM, strict=True)
+        )
+        values = (_value_by_sections(q, scene, row) for row in rows if row)
+        text = f"at a bifurcation: {len(parts)} sections here, {said}"
+        return Alternatives(
+            tuple(v for v in values if v is not None),
+            "the number of vessel sections changes",
+            f", and up to {max(PARALLEL_OFFSETS_MM):g} mm away",
+            (("at_bifurcation", text),),
+        )
+    widest = next(p for p in parts if p.name == line.start)
+    return _merged(q, widest, vessel, alone=len(parts) == 1)
+
+
+def _merged(q: Quantity, part: NamedSection, vessel: StructureId, *, alone: bool) -> Alternatives:
+    """Whether a section has the shape of more than one vessel, and how wide the widest part of it is.
+
+    A vein is flat by nature: only its bays tell, and only where it is one: the left limb lies about the disc's front.
+    """
+    polygon = part.section.polygon
+    ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
+    is_solid = solidity(polygon) >= MIN_SOLIDITY
+    if (is_solid and ratio >= MIN_ROUNDNESS) if vessel == "aa" else (is_solid or not alone):
+        return Alternatives()
+    what = "two merged limbs" if alone else "a limb and a part of a neighbouring vessel"
+    shape = f"(solidity {solidity(polygon):.2f}, least to largest {ratio:.2f})"
+    values = (widest_branch_mm(polygon),) if q.method == WIDEST else ()
+    more = f": its widest part alone {values[0]:.1f} mm" if values else ""
+    text = f"the section looks like {what} {shape}{more}"
+    flag = "at_bifurcation" if alone else "section_merged"
+    return Alternatives(
+        values, f"the section looks like {what}" if values else "", "", ((flag, text),)
+    )
+
+
+def _value_by_sections(q: Quantity, scene: Scene, sections: Sequence[Section]) -> float | None:
+    """The vessel's value by its sections on another plane; None where it has none."""
+    parts = tuple(NamedSection(str(n), s) for n, s in enumerate(sections))
+    is_artery = q.vessels == ("aa",)
+    here = scene.anatomy
+    line = q.find(replace(here, arteries=parts) if is_artery else replace(here, veins=parts))
+    return None if isinstance(line, Refusal) else line.span.length_mm

@@ -1,0 +1,142 @@
+"""`Scene`: a segmentation on its mid-disc plane and on planes and outlines near it, from which all values are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dicomseg.measure import midplane
+from dicomseg.measure.contours import COARSE_MM, Piece, Section, outlines, search
+from dicomseg.measure.midplane import MidPlane
+from dicomseg.measure.plane import Raster, move_plane, to_lps
+from dicomseg.measure.score_field import ScoreField
+from dicomseg.measure.sections import (
+    MEASURED,
+    Anatomy,
+    NamedSection,
+    check_orientation,
+    check_sides,
+    interpret,
+    unmeasurable,
+)
+from dicomseg.result import ModelError, Plane, Refusal
+from dicomseg.segmentation import Segmentation
+from dicomseg.structures import StructureId
+
+MARGIN_MM: Final = 10.0
+"""Depth of scores kept on both sides of the plane: the planes lie up to 4 mm away, or 4 mm at 120 mm
+from the disc when tilted by 2°."""
+
+PLANE_MOVES: Final = (
+    ({"offset_mm": -1.0}, {"offset_mm": 1.0}),
+    ({"pitch_deg": -2.0}, {"pitch_deg": 2.0}),
+    ({"roll_deg": -2.0}, {"roll_deg": 2.0}),
+)
+"""How the plane is moved and tilted for its part of the uncertainty, in pairs."""
+
+OUTLINE_SHIFT: Final = 2.0
+"""By how much every structure's margin is raised and lowered to see how far a value moves: e² to 1 for the next one."""
+
+PARALLEL_OFFSETS_MM: Final = (-4.0, -2.0, 2.0, 4.0)
+"""Parallel planes on which vessel sections are counted to notice a bifurcation."""
+
+MAX_SLICE_MM: Final = 2.0
+"""Slices thicker than this are named in every value: the plane is uncertain by degrees."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Everything that one segmentation's values are made from.
+
+    pairs: the anatomy on the moved planes of `PLANE_MOVES`. soft: on the plane itself, with outlines that give and take by
+    `OUTLINE_SHIFT`. near: per vessel, its sections on the planes of
+    `PARALLEL_OFFSETS_MM`, largest first. pieces: vessel sections that are no limbs.
+    """
+
+    seg: Segmentation
+    middle: MidPlane
+    anatomy: Anatomy
+    pairs: tuple[tuple[Anatomy, Anatomy], ...]
+    soft: tuple[Anatomy, Anatomy]
+    near: dict[StructureId, tuple[tuple[Section, ...], ...]]
+    voxel_mm: float
+    flags: tuple[str, ...]
+    model: Mapping[str, ModelError]
+    pieces: tuple[Piece, ...]
+
+
+def build_scene(
+    seg: Segmentation, middle: MidPlane, model: Mapping[str, ModelError]
+) -> Scene | Refusal:
+    """Outline and name the sections on the mid-disc plane and near it, or say why none can be used.
+
+    model: as in `dicomseg.measure.measure.measure`.
+    """
+    plane = middle.plane
+    raster = search(seg, plane, MEASURED)
+    if raster is None:
+        return Refusal("no_section", "no structure crosses the mid-disc plane")
+    field = ScoreField.around(seg, to_lps(plane, raster.corners_ab), MARGIN_MM)
+    here = outlines(field, plane, raster, MEASURED)
+    disc = here.sections["ivd"]
+    centre = disc[0].centre_ab if disc else (0.0, 0.0)
+    bars = unmeasurable(seg)
+    anatomy = interpret(here, seg, bars, centre[0])
+    odd = check_orientation(anatomy, centre)
+    if odd is not None:
+        return odd
+    anatomy = check_sides(anatomy, centre[0])
+    coarse = raster.grown(COARSE_MM, COARSE_MM)
+
+    def on(move: Mapping[str, float], gain: float = 0.0) -> Anatomy:
+        there = outlines(
+            field, move_plane(plane, **move), coarse, ("dura", "aa", "pm", "ivc"), gain
+        )
+        return check_sides(interpret(there, seg, bars, centre[0]), centre[0])
+
+    return Scene(
+        seg,
+        middle,
+        anatomy,
+        tuple((on(low), on(high)) for low, high in PLANE_MOVES),
+        (on({}, -OUTLINE_SHIFT), on({}, OUTLINE_SHIFT)),
+        _sections_nearby(field, plane, anatomy),
+        field.voxel_mm,
+        _common_flags(seg, middle),
+        model,
+        here.pieces,
+    )
+
+
+def _common_flags(seg: Segmentation, middle: MidPlane) -> tuple[str, ...]:
+    flags = []
+    if max(seg.labels.volume.spacing_mm) > MAX_SLICE_MM:
+        flags.append("thick_slices")
+    if middle.pca_angle_deg > midplane.WARN_DEG:
+        flags.append("plane_methods_differ")
+    return tuple(flags)
+
+
+def _sections_nearby(
+    field: ScoreField, plane: Plane, anatomy: Anatomy
+) -> dict[StructureId, tuple[tuple[Section, ...], ...]]:
+    """Sections on the parallel planes, of the vessels that are measured."""
+    groups: dict[StructureId, tuple[NamedSection, ...] | Refusal] = {
+        "aa": anatomy.arteries,
+        "ivc": anatomy.veins,
+    }
+    wanted = {s: parts for s, parts in groups.items() if isinstance(parts, tuple)}
+    if not wanted:
+        return {}
+    bounds = np.array([p.section.polygon.bounds for parts in wanted.values() for p in parts])
+    (a0, b0), (a1, b1) = bounds[:, :2].min(axis=0) - 12.0, bounds[:, 2:].max(axis=0) + 12.0
+    step = 2 * COARSE_MM
+    small = Raster(a0, b0, step, (int((a1 - a0) / step) + 1, int((b1 - b0) / step) + 1))
+    there = [
+        outlines(field, move_plane(plane, offset), small, tuple(wanted))
+        for offset in PARALLEL_OFFSETS_MM
+    ]
+    return {s: tuple(t.sections[s] for t in there) for s in wanted}
