@@ -1,1 +1,7 @@
-"""encode"""
+"""Encode a result as files: segmentation, mid-disc image, two reports and `result.json`; rejection notes.
+
+In: `Source`, `Segmentation`, `Measurements`, identity of the node.
+Out: bytes of every file, by name.
+Edge: none.
+May import: result, read, segmentation, measurement_names, implementation, volume, structures, errors.
+"""
