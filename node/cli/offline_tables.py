@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
+from dicomseg.read.geometry_problem import GeometryProblem
 from node.cli.tables import coloured, table
 from node.observe.text import value_text
 from node.offline.gather import Judged
