@@ -5,6 +5,13 @@ from __future__ import annotations
 from dicomseg.errors import LumbarError
 
 
+class ConfigError(LumbarError):
+    """The configuration file cannot be used; the message names every wrong line and what to change."""
+
+    code = "config"
+    exit_code = 2
+
+
 class StateRefused(LumbarError):
     """The state folder cannot be used; see the message."""
 

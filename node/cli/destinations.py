@@ -39,7 +39,7 @@ def echo(
     \b
     Exit status: 0 all respond, 2 unknown name, 5 one does not respond.
     """
-    from node.config.text import nearest
+    from node.config.words import nearest
     from node.errors import UnknownDestination
 
     destinations = build_destinations(read_config(config))
@@ -81,7 +81,8 @@ def check_config(
     """
     import json
 
-    from node.config.text import masked, render
+    from node.config.render import render
+    from node.config.words import masked
 
     settings = read_config(config)
     if as_json:

@@ -74,7 +74,7 @@ def known_state(state: str | None, states: Sequence[str]) -> str | None:
         typer.BadParameter: there is no such state; the message names the nearest.
     """
     if state is not None and state not in states:
-        from node.config.text import nearest
+        from node.config.words import nearest
 
         raise typer.BadParameter(f'no state "{state}"{nearest(state, states)}')
     return state
@@ -84,13 +84,13 @@ def read_config(path: Path | None, *, required: bool = True) -> Config:
     """Read the given file, or ./config.toml, or the defaults if none is required.
 
     Raises:
-        ConfigRefused: the file is missing or wrong.
+        ConfigError: the file is missing or wrong.
     """
-    from node.config import sections
+    from node.config import file
 
     if path is None and not CONFIG_FILE.exists() and not required:
-        return sections.defaults()
-    return sections.load(path or CONFIG_FILE)
+        return file.default_config()
+    return file.read_config(path or CONFIG_FILE)
 
 
 def open_journal(config: Config, *, writing: bool = False) -> Journal:

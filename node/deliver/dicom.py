@@ -27,7 +27,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from node.config.sections import DicomDestination
+from node.config.destinations import DicomDestination
 from node.deliver.port import (
     NO_ANSWER,
     NO_ASSOCIATION,
@@ -108,7 +108,7 @@ class Pacs:
             config.port,
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
-            config.prove,
+            config.verify_storage,
             tuple(dict.fromkeys((*(SOP_CLASSES[file] for file in config.objects), *note))),
         )
 

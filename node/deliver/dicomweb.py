@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import httpx
 
-from node.config.sections import DicomwebDestination
-from node.config.text import masked
+from node.config.destinations import DicomwebDestination
+from node.config.words import masked
 from node.deliver.dicom import judge_status
 from node.deliver.port import (
     NO_ANSWER,
@@ -61,7 +61,7 @@ class DicomwebServer:
             config.url.rstrip("/"),
             config.timeout_seconds,
             config.authorization_file,
-            config.prove,
+            config.verify_storage,
         )
 
     def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:

@@ -19,7 +19,12 @@ from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
 
 from dicomseg.errors import LumbarError
-from node.config.sections import DestinationConfig, DicomDestination, FolderDestination, ObjectFile
+from node.config.destinations import (
+    DestinationConfig,
+    DicomDestination,
+    FolderDestination,
+    ObjectFile,
+)
 from node.errors import DamagedResult
 
 Answer = Literal["accepted", "transient", "permanent"]

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Final
 
 from node.backoff import wait_s
-from node.config.sections import Config, DestinationConfig
+from node.config.destinations import DestinationConfig
+from node.config.sections import Config
 from node.deliver.port import (
     UNREACHABLE,
     Destination,

@@ -14,7 +14,7 @@ from dicomseg.errors import InputRefused
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from node import durable
-from node.config.sections import DestinationConfig
+from node.config.destinations import DestinationConfig
 from node.deliver.port import Destination, Outcome, parcels_in
 from node.errors import DamagedResult
 from node.offline.gather import Judged

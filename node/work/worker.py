@@ -33,7 +33,7 @@ from model.window import PAPER_SHAPE
 from node import durable as folder
 from node.backoff import wait_s
 from node.clock import Clock
-from node.config import sections as configuration
+from node.config.file import read_config
 from node.config.sections import Config
 from node.errors import ClaimLost, IllegalTransition
 from node.events import (
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is the supervisor's
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        worker = prepared(configuration.load(given.config), given.token)
+        worker = prepared(read_config(given.config), given.token)
     except LumbarError as error:
         sys.stderr.write(f"worker: {error}\n")
         return error.exit_code

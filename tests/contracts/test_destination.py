@@ -28,7 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from node.config.sections import DicomDestination
+from node.config.destinations import DicomDestination
 from node.deliver.dicom import Pacs, judge_status
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.folder import Folder

@@ -22,7 +22,7 @@ import pytest
 
 from node.cli.app import run
 from node.clock import Clock
-from node.config import sections as configuration
+from node.config.file import read_config
 from node.errors import IllegalTransition, JobRefused, UnknownJob
 from node.events import EventLog
 from node.journal import migrate as schema
@@ -456,7 +456,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     monkeypatch.setattr(jobs, "arguments_of", lambda _, *rest: real(command, *rest))
     first = shop.enqueue("wait once")
     stopping, log = threading.Event(), StringIO()
-    node = supervise.Node(configuration.load(path), path, EventLog("t", log))
+    node = supervise.Node(read_config(path), path, EventLog("t", log))
     thread = threading.Thread(target=node.serve, args=(stopping,))
     thread.start()
     ends_at = time.monotonic() + 10

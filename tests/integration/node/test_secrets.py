@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from node.cli.app import run
-from node.config.sections import load
-from node.config.text import masked
+from node.config.file import read_config
+from node.config.words import masked
 from node.deliver.step import steps
 from node.events import EventLog
 from node.journal.journal import Journal
@@ -112,7 +112,7 @@ def test_no_secret_reaches_journal_log_or_output(
     )
     file = tmp_path / "config.toml"
     journal, log = _published(tmp_path / "state", clock), StringIO()
-    (step,) = steps(load(file), journal, clock, lambda: 0.0, EventLog("node", log).event)
+    (step,) = steps(read_config(file), journal, clock, lambda: 0.0, EventLog("node", log).event)
     for _ in range(3):
         step.run_once()
         clock.pass_s(60)

@@ -22,7 +22,7 @@ from pynetdicom import AE
 
 from dicomseg.read import header as headers
 from dicomseg.read import parsing
-from node.config import sections as configuration
+from node.config.file import read_config
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal.journal import Journal
@@ -92,7 +92,7 @@ class Running:
     ended: list[int] = field(default_factory=list)
 
     def start(self) -> Running:
-        node = Node(configuration.load(self.path), self.path, EventLog("t", self.log))
+        node = Node(read_config(self.path), self.path, EventLog("t", self.log))
         listens = threading.Event()
 
         def run() -> None:
@@ -179,7 +179,7 @@ def test_state_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_busy_port_is_refused_before_anything_starts_and_frees_the_folder(node: Running) -> None:
     with socket.create_server(("127.0.0.1", node.port)):
-        fresh = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+        fresh = Node(read_config(node.path), node.path, EventLog("t", node.log))
         with pytest.raises(PortBusy):
             fresh.serve(threading.Event())
     assert node.events() == ["SpoolSwept"]
@@ -473,7 +473,7 @@ def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
         peer = f'ae_title = "P"\nhost = "127.0.0.1"\nport = {silent.getsockname()[1]}\n'
         pacs = f'[[node.destination]]\nname = "pacs"\nkind = "dicom"\ntimeout_seconds = 1\n{peer}'
         node.path.write_text(f"{text}\n{pacs}")
-        ready = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+        ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
         journal = Journal.open(tmp_path / "journal.sqlite", time.time)
         tracker, _ = ready._tracking(journal)
         began = time.monotonic()
@@ -487,7 +487,7 @@ def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
 def test_tracker_and_selection_read_a_header_once_between_them(
     node: Running, write_series: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    ready = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+    ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
     journal = Journal.open(tmp_path / "journal.sqlite", time.time)
     loops = ready._loops(journal, node.workers, threading.Event())
     tracker, selection = loops[0].steps
@@ -509,7 +509,7 @@ def test_journal_that_breaks_in_service_stops_the_node_with_the_repair(
         raise error
 
     monkeypatch.setattr(node.workers, "run_once", broken)
-    fresh = Node(configuration.load(node.path), node.path, EventLog("t", node.log))
+    fresh = Node(read_config(node.path), node.path, EventLog("t", node.log))
     with pytest.raises(JournalDamaged, match=r"malformed.*doctor --rebuild"):
         fresh.serve(node.stopping)
     assert node.events()[-1] == "NodeStopped"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
 
-from node.config.sections import DicomDestination, DicomwebDestination, FolderDestination
+from node.config.destinations import DicomDestination, DicomwebDestination, FolderDestination
 from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.folder import Folder

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
-from node.config.sections import FolderDestination
+from node.config.destinations import FolderDestination
 from node.deliver.port import InMemory, Outcome, Proof
 from node.deliver.step import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
 from node.events import SeriesEnded

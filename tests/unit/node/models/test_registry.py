@@ -23,7 +23,7 @@ from model.engines import coded as oracle
 from model.errors import BundleError
 from node.cli.app import run
 from node.clock import Clock
-from node.config import sections as configuration
+from node.config.file import read_config
 from node.errors import DiskFull, IllegalTransition, PromotionRefused
 from node.events import EventLog
 from node.journal.job_rows import JobPlan, JobRow
@@ -332,7 +332,7 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
     stopping, starts = threading.Event(), 0
     while not stopping.is_set():
         starts += 1
-        made = worker.prepared(configuration.load(config), f"w{starts}")
+        made = worker.prepared(read_config(config), f"w{starts}")
         made.run(stopping)
         made.journal.close()
     assert used == ["1", "2", "1"]
@@ -345,7 +345,7 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
 def test_idle_worker_of_the_service_changes_its_model_without_being_told(
     bench: Bench, config: Path
 ) -> None:
-    found = configuration.load(config)
+    found = read_config(config)
     log = EventLog("test", StringIO())
     process = WorkerProcess(config, "w1", log)
     workers = Workers((process,), found.work, bench.journal, Clock(), log)
@@ -370,7 +370,7 @@ def test_promoted_bundle_that_is_gone_stops_the_worker_and_no_other_steps_in(
     promote(bench.shelf, bench.second, WHY)
     shutil.rmtree(bench.shelf.in_service)
     with pytest.raises(BundleError, match=r"oracle-2-.*card\.json"):
-        worker.prepared(configuration.load(config), "w1")
+        worker.prepared(read_config(config), "w1")
 
 
 # ---- commands ------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from node.config import sections as configuration
 from node.config.cron import trigger_of
-from node.config.sections import ConfigRefused, ScheduleConfig
+from node.config.file import read_config
+from node.config.sections import ScheduleConfig
+from node.errors import ConfigError
 from node.journal.jobs import JobTable
 from node.journal.journal import Journal
 from node.journal.states import JobEvent
@@ -114,15 +115,15 @@ def test_times_are_utc_and_sunday_is_sunday() -> None:
 def test_configuration_names_the_line(tmp_path: Path, lines: str, line: int, told: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'[node]\nae_title = "N"\n[training.schedule]\n{lines}\n')
-    with pytest.raises(ConfigRefused, match=rf":{line}: .*") as caught:
-        configuration.load(path)
+    with pytest.raises(ConfigError, match=rf":{line}: .*") as caught:
+        read_config(path)
     assert told in str(caught.value)
 
 
 def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[node]\nae_title = "N"\n[training.schedule]\ndata = "cases"\n')
-    found = configuration.load(path).training.schedule
+    found = read_config(path).training.schedule
     assert (found.data, found.recipe) == (str(tmp_path / "cases"), "")
 
 

@@ -19,7 +19,7 @@ import pytest
 from dicomseg.errors import SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.segmentation import EngineInfo, NotInView
-from node.config import sections as configuration
+from node.config.file import read_config
 from node.config.sections import WorkConfig
 from node.events import EventLog
 from node.journal.journal import Journal
@@ -74,7 +74,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
 
     monkeypatch.setattr(worker, "process_series", process_series)
     made.worker = Worker(
-        configuration.load(path),
+        read_config(path),
         journal,
         SimpleNamespace(info=INFO),  # type: ignore[arg-type]
         "w1",

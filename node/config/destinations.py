@@ -1,0 +1,88 @@
+"""`[[node.destination]]`: where results are sent, one model per kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, model_validator
+
+from node.config.fields import AE, Folder, Name, Port, Section, Url
+
+ObjectFile = Literal["seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm"]
+OBJECT_FILES: Final[tuple[ObjectFile, ...]] = (
+    "seg.dcm",
+    "midplane.dcm",
+    "measurements.dcm",
+    "volumes.dcm",
+)
+
+
+class _Destination(Section):
+    name: Name = Field(description="Name of the destination in the log, in `why` and in `retry`.")
+    objects: tuple[ObjectFile, ...] = Field(
+        default=OBJECT_FILES, min_length=1, description="Files of a result that are sent."
+    )
+    max_tries: int = Field(
+        default=20, ge=1, description="Delivery attempts before it is marked failed."
+    )
+    first_wait_seconds: float = Field(
+        default=5.0, gt=0, description="Seconds before the second attempt; doubled for each later one."
+    )  # fmt: skip
+    max_wait_seconds: float = Field(
+        default=900.0, gt=0, description="Longest wait between two attempts, in seconds."
+    )
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds to wait for a response."
+    )
+    withdraw: bool = Field(
+        default=False,
+        description="Send a rejection note (IHE IOCM) for a result that a corrected or later one replaces.",
+    )
+
+    @model_validator(mode="after")
+    def _waits(self) -> _Destination:
+        if self.max_wait_seconds < self.first_wait_seconds:
+            raise ValueError("max_wait_seconds is below first_wait_seconds; make it the larger one")
+        return self
+
+
+class DicomDestination(_Destination):
+    """`kind = "dicom"`: C-STORE to a PACS; storage is verified by C-FIND where the peer supports it."""
+
+    kind: Literal["dicom"] = Field(description="Protocol: C-STORE to a PACS.")
+    ae_title: AE = Field(description="AE title of the peer; required.")
+    host: str = Field(min_length=1, description="Host name or IP address of the peer; required.")
+    port: Port = Field(description="Port of the peer; required.")
+    calling_ae_title: AE | Literal[""] = Field(
+        default="", description="Calling AE title; empty = the node's own."
+    )
+    verify_storage: bool = Field(
+        default=True, description="Query the peer by C-FIND for every object that it accepted."
+    )
+
+
+class DicomwebDestination(_Destination):
+    """`kind = "dicomweb"`: STOW-RS; storage is verified by QIDO-RS where the server supports it."""
+
+    kind: Literal["dicomweb"] = Field(description="Protocol: STOW-RS to a DICOMweb server.")
+    url: Url = Field(description="Base address of the DICOMweb service; required.")
+    authorization_file: str = Field(
+        default="",
+        description='File with the Authorization header, as "Bearer …"; empty sends none.',
+    )
+    verify_storage: bool = Field(
+        default=True, description="Query the server by QIDO-RS for every object that it accepted."
+    )
+
+
+class FolderDestination(_Destination):
+    """`kind = "folder"`: files on disk, verified by reading them back."""
+
+    kind: Literal["folder"] = Field(description="Protocol: files in a folder.")
+    path: Folder = Field(description="Folder that gets one folder per result; required.")
+
+
+DestinationConfig = Annotated[
+    DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")
+]
+KINDS: Final = ("dicom", "dicomweb", "folder")

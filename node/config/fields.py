@@ -1,0 +1,82 @@
+"""Types of configuration values, each with the rule that it obeys and the sentence that says so."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_AE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
+_TEXT: Final = re.compile(r"[^\\\x00-\x1f\x7f]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_URL: Final = re.compile(r"https?://[^\s/?#]\S*")
+
+
+class Section(BaseModel):
+    """One table of the file: frozen, no unknown keys, no number given as text, neither inf nor nan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _ae_title(value: str) -> str:
+    if not _AE.fullmatch(value):
+        raise ValueError(
+            "an AE title has 1 to 16 ASCII characters, no backslash and no space at either end"
+            f" (this one has {len(value)})"
+        )
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not _TEXT.fullmatch(value):
+        raise ValueError("must not contain a backslash or a control character (DICOM PS3.5 6.2)")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, hyphens or underscores, beginning with a letter or digit"
+        )
+    return value
+
+
+def _url(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError('must be an address as "http://host:8042/dicom-web"')
+    if "?" in value or "#" in value:
+        raise ValueError(
+            "must end before any ? or #, since paths are appended; give secrets in authorization_file"
+        )
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError as error:
+        raise ValueError(
+            f'"{value}" is not an IP address or network; write e.g. "10.1.2.3" or "10.1.0.0/16"'
+        ) from error
+    return value
+
+
+def _not_empty(value: Path) -> Path:
+    if value == Path():  # an empty text is read as the current folder
+        raise ValueError("must not be empty; give a folder")
+    return value
+
+
+AE = Annotated[str, AfterValidator(_ae_title)]
+"""An application entity title (PS3.5 6.2, value representation AE)."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, AfterValidator(_one_line)]
+"""A text that is written into objects as one value."""
+Name = Annotated[str, AfterValidator(_name)]
+"""A name that also serves as a file name."""
+Url = Annotated[str, AfterValidator(_url)]
+Network = Annotated[str, AfterValidator(_network)]
+Folder = Annotated[Path, AfterValidator(_not_empty)]
