@@ -348,7 +348,7 @@ def test_step_that_fails_for_ever_is_told_once_and_holds_up_no_other(
 _SERVE = """
 import sys
 from pathlib import Path
-from node.config import sections as config
+from node.config.file import read_config
 from node.service import service as supervise
 class Workers:
     processes, ready = (), True
@@ -356,7 +356,7 @@ class Workers:
     def stop(self, timeout_s): pass
 supervise.Workers.of = lambda *_: Workers()
 path = Path(sys.argv[1])
-sys.exit(supervise.serve(config.load(path), path))
+sys.exit(supervise.serve(read_config(path), path))
 """
 
 
