@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from training.cli.output import ProgressBar, print_table
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from training.evaluate.case_results import CaseFigures, Task
+    from training.evaluate.case_results import CaseResult
     from training.report.tables import Table
 
 
@@ -59,51 +60,44 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from model.bundle.load import default_path, load
     from training.data.cases import list_cases
-    from training.evaluate import case_results as figures
-    from training.evaluate import evaluate as evaluating
     from training.evaluate import summary
     from training.evaluate.baselines import Baselines
+    from training.evaluate.case_results import write_json
+    from training.evaluate.evaluate import (
+        EvaluationSettings,
+        choose_cases,
+        evaluate_cases,
+        held_out_ids,
+    )
     from training.report.tables import cases_csv
 
     model = load(bundle or default_path(), threads=threads)
-    paths = evaluating.chosen(cases, model, tuple(case or ()), every=every)
-    known = evaluating.held_out(model)
-    task = figures.Task(
+    paths = choose_cases(cases, model, tuple(case or ()), every=every)
+    known = held_out_ids(model)
+    settings = EvaluationSettings(
         model=lambda _: model,
         unseen=lambda name: unseen or name in known,
         baselines=Baselines(list_cases(cases)) if baselines else None,
-        folder=None if out is None else kept_in(out),
+        folder=None if out is None else out.with_suffix(".cases"),
     )
-    found = _with_progress(paths, task)
-    show(found)
-    notes = ["--unseen: the caller vouches that no case was trained on"] if unseen else []
-    told = summary.figures_json(found, summary.about(model), notes)
-    if out is not None:
-        figures.write_json(out, told)
-    if csv is not None:
-        csv.write_text(cases_csv(found), encoding="utf-8", newline="")
-    if card is not None:
-        figures.write_json(card, summary.card_json(found))
-
-
-def _with_progress(paths: list[Path], task: Task) -> list[CaseFigures]:
-    from training.evaluate import case_results as figures
-
     with ProgressBar(len(paths), "evaluate") as bar:
-        return figures.evaluated(paths, task, lambda done: bar.advance(done.case_id))
+        results = evaluate_cases(paths, settings, lambda result: bar.advance(result.case_id))
+    show(results)
+    notes = ["--unseen: the caller vouches that no case was trained on"] if unseen else []
+    if out is not None:
+        write_json(out, summary.results_json(results, summary.about(model), notes))
+    if csv is not None:
+        csv.write_text(cases_csv(results), encoding="utf-8", newline="")
+    if card is not None:
+        write_json(card, summary.card_json(results))
 
 
-def kept_in(out: Path) -> Path:
-    """Return the folder of finished cases beside a file of figures."""
-    return out.with_suffix(".cases")
-
-
-def show(found: list[CaseFigures]) -> None:
+def show(results: Sequence[CaseResult]) -> None:
     """Print the tables."""
     from training.evaluate import summary
-    from training.report import tables as report_tables
+    from training.report import tables
 
-    for table in (*report_tables.tables(summary.groups(found)), report_tables.case_table(found)):
+    for table in (*tables.tables(summary.groups(results)), tables.case_table(results)):
         print_table(_rich(table))
 
 

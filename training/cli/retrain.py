@@ -26,7 +26,7 @@ from training.cli.output import print_table
 if TYPE_CHECKING:
     from training.fit.recipe import Recipe
     from training.fit.segmentation import Progress
-    from training.retrain.compare import Comparison
+    from training.retrain.gate import GateDecision
 
 NOTHING_PROPOSED: Final = 3
 NO_ROOM_BYTES: Final = 1_000_000
@@ -108,19 +108,21 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     task = retraining.Task(
         cases, held_out, bundle or default_path(), out, recipe, margin, fresh=fresh
     )
-    score = retraining.scored(
-        lambda s: typer.echo(f"scored {s.case_id} in {s.seconds:.1f} s"), threads
+    evaluate = retraining.evaluator(
+        lambda r: typer.echo(f"evaluated {r.case_id} in {r.seconds:.1f} s"), threads
     )
     with _full_disk_in_one_line(out):
-        found = retraining.retrain(task, score, max_minutes=max_minutes, report=_print_progress)
-    if isinstance(found, retraining.Unfinished):
+        outcome = retraining.retrain(
+            task, evaluate, max_minutes=max_minutes, report=_print_progress
+        )
+    if isinstance(outcome, retraining.Unfinished):
         typer.echo(
-            f"time limit reached at step {found.step} of {found.steps}; the same command continues"
+            f"time limit reached at step {outcome.step} of {outcome.steps}; the same command continues"
         )
         raise typer.Exit(NOTHING_PROPOSED)
-    _show(found)
-    typer.echo(f"{found.verdict}: {out / retraining.COMPARISON}")
-    if found.verdict == "rejected":
+    _show(outcome)
+    typer.echo(f"{outcome.verdict}: {out / retraining.COMPARISON}")
+    if outcome.verdict == "rejected":
         raise typer.Exit(NOTHING_PROPOSED)
 
 
@@ -149,15 +151,15 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
         raise
 
 
-def _show(found: Comparison) -> None:
+def _show(decision: GateDecision) -> None:
     from rich.table import Table
 
     table = Table("structure", "pairs", "in service", "candidate", "difference", "p (worse)")
-    for row in found.rows:
-        figures = (row.in_service, row.candidate, row.difference, row.p_worse)
+    for row in decision.rows:
+        values = (row.in_service, row.candidate, row.difference, row.p_worse)
         table.add_row(
-            row.structure, str(row.pairs), *("–" if v is None else f"{v:.4f}" for v in figures)
+            row.structure, str(row.pairs), *("–" if v is None else f"{v:.4f}" for v in values)
         )
     print_table(table)
-    for line in (*found.reasons, *found.notes):
+    for line in (*decision.reasons, *decision.notes):
         typer.echo(f"  {line}")

@@ -47,10 +47,10 @@ def shifts(
     from model.bundle.load import default_path, load
     from training.evaluate import outline_bias
     from training.evaluate.case_results import write_json
-    from training.evaluate.evaluate import chosen
+    from training.evaluate.evaluate import choose_cases
 
     model = load(bundle or default_path(), threads=threads)
-    paths = chosen(cases, model, tuple(case or ()), every=every)
+    paths = choose_cases(cases, model, tuple(case or ()), every=every)
     with ProgressBar(2 * len(paths), "shifts") as bar:
         found = outline_bias.find(paths, model, bar.advance)
     _show(found)

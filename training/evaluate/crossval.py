@@ -25,7 +25,7 @@ from training.data.cases import Case
 from training.data.folds import Fold
 from training.errors import CheckpointUnreadable
 from training.evaluate.baselines import Baselines
-from training.evaluate.case_results import CaseFigures, Task, evaluated, write_json
+from training.evaluate.case_results import CaseResult, write_json
 from training.evaluate.crossval_plan import (
     FIGURES,
     FIRST,
@@ -41,7 +41,8 @@ from training.evaluate.crossval_plan import (
     with_all_of_their_patients,
     without,
 )
-from training.evaluate.summary import figures_json
+from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
+from training.evaluate.summary import results_json
 from training.export import CardFields, export, level_network
 from training.fit import checkpoint
 from training.fit import segmentation as fitting
@@ -115,7 +116,7 @@ def run_fold(
     out: Path,
     plan: Plan,
     report: Callable[[str], None] = lambda _: None,
-) -> list[CaseFigures] | None:
+) -> list[CaseResult] | None:
     """Train one fold as far as the time allows; its figures when it is finished, else None.
 
     number: counted from 1. out: of the whole cross-validation, where `run_first` is finished. A finished
@@ -139,7 +140,7 @@ def _fold(
     out: Path,
     plan: Plan,
     report: Callable[[str], None],
-) -> list[CaseFigures] | None:
+) -> list[CaseResult] | None:
     here = out / f"fold-{number}"
     recipe = replace(plan.recipe, held_out=never_trained(fold, cohort, last=plan.last))
     start = None if plan.first is None else out / FIRST / BUNDLE
@@ -208,14 +209,14 @@ def _tested(
     out: Path,
     plan: Plan,
     report: Callable[[str], None],
-) -> list[CaseFigures]:
+) -> list[CaseResult]:
     """Figures of the fold's test part."""
     model = load(out / f"fold-{number}" / BUNDLE, engine=plan.engine, threads=plan.threads)
 
     def used(case: Case) -> LoadedModel:
         return replace(model, finder=KnownLevel(case)) if plan.level == GIVEN else model
 
-    task = Task(
+    settings = EvaluationSettings(
         model=used,
         unseen=lambda _: True,
         baselines=Baselines([cohort.paths[c] for c in fold.train]),
@@ -224,7 +225,7 @@ def _tested(
         fold=number,
     )
     paths = [cohort.paths[c] for c in fold.test]
-    return evaluated(paths, task, lambda done: report(f"tested {done.case_id}"))
+    return evaluate_cases(paths, settings, lambda done: report(f"tested {done.case_id}"))
 
 
 def _level(
@@ -276,13 +277,13 @@ def _trained_level(
     return file
 
 
-def finished(out: Path, number: int) -> list[CaseFigures] | None:
+def finished(out: Path, number: int) -> list[CaseResult] | None:
     """Figures of a fold that is finished, else None."""
     file = out / f"fold-{number}" / FIGURES
     return read_figures(file) if file.exists() else None
 
 
-def read_figures(file: Path) -> list[CaseFigures]:
+def read_figures(file: Path) -> list[CaseResult]:
     """Figures of a finished fold.
 
     Raises:
@@ -290,7 +291,7 @@ def read_figures(file: Path) -> list[CaseFigures]:
     """
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-        return [CaseFigures.from_dict(c) for c in told["cases"]]
+        return [CaseResult.from_dict(c) for c in told["cases"]]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointUnreadable(f"{file}: {error}; delete it to test the fold again") from error
 
@@ -301,7 +302,7 @@ def _steps(plan: Plan) -> str:
     return f"{before}{plan.recipe.steps}{after}"
 
 
-def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[str, Any]:
+def together(folds: Sequence[Sequence[CaseResult] | None], plan: Plan) -> dict[str, Any]:
     """All finished folds as one file of figures, and what is still missing."""
     cases = [c for fold in folds if fold for c in fold]
     finished = sum(fold is not None for fold in folds)
@@ -311,6 +312,6 @@ def together(folds: Sequence[Sequence[CaseFigures] | None], plan: Plan) -> dict[
         "steps": _steps(plan),
         "level": describe_level(plan),
     }
-    told = figures_json(cases, bundle, [f"Level {describe_level(plan)}."])
+    told = results_json(cases, bundle, [f"Level {describe_level(plan)}."])
     counts = {"folds": len(folds), "finished": finished, "steps": plan.recipe.steps}
     return {**told, **counts, "level_by": plan.level}

@@ -17,7 +17,7 @@ from scipy import optimize
 
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.result import ModelError
-from training.evaluate.case_results import CaseFigures
+from training.evaluate.case_results import CaseResult
 
 LEAST_FOR_SD: Final = 10
 """Pairs below which nothing goes into a bundle's card."""
@@ -50,7 +50,7 @@ def fitted(differences: Sequence[float], softness: Sequence[float]) -> ModelErro
     return ModelError(max(float(sd), LEAST_SD_MM), float(share))
 
 
-def model_errors(cases: Sequence[CaseFigures]) -> dict[str, ModelError]:
+def model_errors(cases: Sequence[CaseResult]) -> dict[str, ModelError]:
     """Per measurement over the unseen cases; left out below `LEAST_FOR_SD` pairs.
 
     Of the values that carry a standard deviation: those with a range instead, at a bifurcation, may be off by the

@@ -22,7 +22,7 @@ from model.bundle.load import LoadedModel
 from model.segment import shifted
 from training.data.cases import Case, load_case
 from training.errors import SourceMissing, UsageError
-from training.evaluate.evaluate import answer
+from training.evaluate.prediction import predict_case
 from training.evaluate.reference import references
 
 LADDER: Final = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
@@ -126,7 +126,7 @@ def _of_case(
 ) -> list[list[float]]:
     """One row of errors per shift; NaN throughout where there is no answer."""
     known = references(case)
-    seg = answer(case, replace(model, outline_shifts={})).found
+    seg = predict_case(case, replace(model, outline_shifts={})).segmentation
     if seg is None:
         return [[float("nan")] * len(names)] * len(LADDER)
     rows = []

@@ -17,7 +17,7 @@ from dicomseg.structures import STRUCTURES, StructureId
 from model.bundle.load import LoadedModel
 from training.evaluate import paper_values as report_paper
 from training.evaluate.agreement import Agreement, agreement
-from training.evaluate.case_results import CaseFigures, Pair
+from training.evaluate.case_results import CaseResult, MeasuredPair
 from training.evaluate.model_uncertainty import card_values, model_errors
 
 SCHEMA: Final = 1
@@ -108,12 +108,12 @@ class Group:
     measurements: tuple[MeasurementRow, ...]
 
 
-def group_name(case: CaseFigures) -> str:
+def group_name(case: CaseResult) -> str:
     """Return the group a case belongs to."""
     return case.source + ("" if case.unseen else SEEN)
 
 
-def groups(cases: Sequence[CaseFigures]) -> list[Group]:
+def groups(cases: Sequence[CaseResult]) -> list[Group]:
     """Tables of each group, and of the phantoms with physical and with randomised contrast."""
     out = []
     for name in sorted({group_name(c) for c in cases}):
@@ -128,7 +128,7 @@ def groups(cases: Sequence[CaseFigures]) -> list[Group]:
     return out
 
 
-def group(name: str, cases: Sequence[CaseFigures]) -> Group:
+def group(name: str, cases: Sequence[CaseResult]) -> Group:
     """Tables of some cases."""
     rows = [_structure(s.id, cases) for s in STRUCTURES]
     present = tuple(r for r in (*rows, _over_all(cases)) if r is not None)
@@ -137,7 +137,7 @@ def group(name: str, cases: Sequence[CaseFigures]) -> Group:
     return Group(name, len(cases), _level(cases), present, told)
 
 
-def _level(cases: Sequence[CaseFigures]) -> LevelRow:
+def _level(cases: Sequence[CaseResult]) -> LevelRow:
     errors = [c.level_error_mm for c in cases if c.level_error_mm is not None]
     near = sum(e <= LEVEL_LIMIT_MM for e in errors)
     return LevelRow(len(cases), len(errors), near, distribution(errors))
@@ -150,7 +150,7 @@ def _above(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _structure(name: StructureId, cases: Sequence[CaseFigures]) -> StructureRow | None:
+def _structure(name: StructureId, cases: Sequence[CaseResult]) -> StructureRow | None:
     scores = [c.scores[name] for c in cases if name in c.scores]
     values = [s.dice for s in scores]
     dice = distribution(values)
@@ -171,7 +171,7 @@ def _structure(name: StructureId, cases: Sequence[CaseFigures]) -> StructureRow 
     )
 
 
-def _baselines(cases: Sequence[CaseFigures], pick: Any) -> dict[str, float]:
+def _baselines(cases: Sequence[CaseResult], pick: Any) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for case in cases:
         for baseline, dices in case.baselines.items():
@@ -179,7 +179,7 @@ def _baselines(cases: Sequence[CaseFigures], pick: Any) -> dict[str, float]:
     return {k: fmean(v) for k, v in found.items() if v}
 
 
-def _over_all(cases: Sequence[CaseFigures]) -> StructureRow | None:
+def _over_all(cases: Sequence[CaseResult]) -> StructureRow | None:
     """Row of the means over each case's structures."""
     rows = [list(c.scores.values()) for c in cases if c.scores]
     values = [fmean(s.dice for s in row) for row in rows]
@@ -203,7 +203,7 @@ def _over_all(cases: Sequence[CaseFigures]) -> StructureRow | None:
     )
 
 
-def _measurement(name: MeasurementName, cases: Sequence[CaseFigures]) -> MeasurementRow:
+def _measurement(name: MeasurementName, cases: Sequence[CaseResult]) -> MeasurementRow:
     pairs = [c.measurements[name] for c in cases if name in c.measurements]
     known = [p for p in pairs if p.reference_mm is not None]
     both = [p for p in known if p.automatic_mm is not None]
@@ -218,7 +218,7 @@ def _measurement(name: MeasurementName, cases: Sequence[CaseFigures]) -> Measure
     )
 
 
-def _agreement(pairs: Sequence[Pair]) -> Agreement | None:
+def _agreement(pairs: Sequence[MeasuredPair]) -> Agreement | None:
     both = [
         (p.automatic_mm, p.reference_mm)
         for p in pairs
@@ -227,7 +227,7 @@ def _agreement(pairs: Sequence[Pair]) -> Agreement | None:
     return agreement([a for a, _ in both], [r for _, r in both])
 
 
-def _covered(pair: Pair) -> bool:
+def _covered(pair: MeasuredPair) -> bool:
     """Whether the reference lies inside the value's range, or within twice its uncertainty."""
     value, reference = pair.automatic_mm, pair.reference_mm
     if value is None or reference is None:
@@ -243,8 +243,8 @@ def about(model: LoadedModel) -> dict[str, str]:
     return {k: getattr(info, k) for k in ("name", "version", "digest", "engine", "precision")}
 
 
-def figures_json(
-    cases: Sequence[CaseFigures], bundle: Mapping[str, Any], notes: Sequence[str] = ()
+def results_json(
+    cases: Sequence[CaseResult], bundle: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Everything as JSON values: the bundle, rules and notes, tables by group, each case."""
     return {
@@ -259,7 +259,7 @@ def figures_json(
     }
 
 
-def card_json(cases: Sequence[CaseFigures]) -> dict[str, Any]:
+def card_json(cases: Sequence[CaseResult]) -> dict[str, Any]:
     """What `export --card` puts into a bundle's card: scores by group and the measurements' errors."""
     told: dict[str, Any] = {"evaluation": [_short(g) for g in groups(cases)]}
     return told | card_values(model_errors(cases))

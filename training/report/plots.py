@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from training.evaluate.agreement import Agreement, agreement
-from training.evaluate.case_results import CaseFigures
+from training.evaluate.case_results import CaseResult
 from training.evaluate.paper_values import TABLE2, TABLE3
 from training.report.tables import SHORT
 
@@ -40,7 +40,7 @@ def hex_of(name: StructureId) -> str:
 
 
 def pairs_of(
-    cases: Sequence[CaseFigures], name: MeasurementName
+    cases: Sequence[CaseResult], name: MeasurementName
 ) -> tuple[list[float], list[float], list[str]]:
     """Automatic and reference values of the cases that have both, mm, and their kind of contrast."""
     automatic, reference, kinds = [], [], []
@@ -74,7 +74,7 @@ def _dots(ax: Axes, x: Sequence[float], y: Sequence[float], kinds: Sequence[str]
         ax.legend(fontsize=8, frameon=False, loc="best")
 
 
-def bland_altman(cases: Sequence[CaseFigures]) -> Figure:
+def bland_altman(cases: Sequence[CaseResult]) -> Figure:
     """Difference against mean, bias and limits with their 95 % intervals; the paper's limits dotted."""
     figure, axes = _panels()
     for name, ax in axes.items():
@@ -107,7 +107,7 @@ def _limits(ax: Axes, told: Agreement) -> None:
         ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8)  # fmt: skip
 
 
-def scatter(cases: Sequence[CaseFigures]) -> Figure:
+def scatter(cases: Sequence[CaseResult]) -> Figure:
     """Automatic against reference with the line of identity, R and n; the paper's R beside."""
     figure, axes = _panels()
     for name, ax in axes.items():
@@ -128,7 +128,7 @@ def scatter(cases: Sequence[CaseFigures]) -> Figure:
     return figure
 
 
-def value_boxes(cases: Sequence[CaseFigures]) -> Figure:
+def value_boxes(cases: Sequence[CaseResult]) -> Figure:
     """Automatic and reference values side by side; the paper's mean ± SD in grey."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     ax: Axes = figure.subplots()
@@ -171,7 +171,7 @@ def _legend(ax: Axes, colours: Mapping[str, str]) -> None:
     ax.legend(fontsize=8, frameon=False, ncols=len(colours), loc="lower right", bbox_to_anchor=(1, 1))  # fmt: skip
 
 
-def dice_boxes(cases: Sequence[CaseFigures]) -> Figure:
+def dice_boxes(cases: Sequence[CaseResult]) -> Figure:
     """Dice per structure with every case as a dot; the paper's test row as a line, baselines as ticks."""
     names = [s.id for s in STRUCTURES if any(s.id in c.scores for c in cases)]
     figure = Figure(figsize=(10, 4.6), layout="constrained")

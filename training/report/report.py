@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from dicomseg.structures import STRUCTURES
 from training.data.cases import list_cases, load_case
 from training.errors import ResultsUnreadable
-from training.evaluate.case_results import CaseFigures, read_labels, write_json
+from training.evaluate.case_results import CaseResult, read_labels, write_json
 from training.evaluate.paper_values import SOURCE
 from training.evaluate.summary import SCHEMA, group, group_name, groups
 from training.report import pictures as report_pictures
@@ -33,7 +33,7 @@ class Evaluation:
     """What a file of figures holds; labels: folder of the labels found, beside the file."""
 
     told: Mapping[str, Any]
-    cases: tuple[CaseFigures, ...]
+    cases: tuple[CaseResult, ...]
     labels: Path
 
 
@@ -47,7 +47,7 @@ def read(file: Path) -> Evaluation:
         told = json.loads(file.read_text(encoding="utf-8"))
         if told["schema"] != SCHEMA:
             raise ResultsUnreadable(f"{file}: schema {told['schema']!r}; evaluate again")
-        cases = tuple(CaseFigures.from_dict(c) for c in told["cases"])
+        cases = tuple(CaseResult.from_dict(c) for c in told["cases"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ResultsUnreadable(f"{file}: {error}; give what `evaluate --out` wrote") from error
     if not cases:
@@ -116,7 +116,7 @@ def _slug(text: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in text).split())
 
 
-def _group_section(name: str, cases: Sequence[CaseFigures]) -> Section:
+def _group_section(name: str, cases: Sequence[CaseResult]) -> Section:
     """Tables and plots of one group."""
     plots = [("dice", report_plots.dice_boxes, "Dice per structure; a dot is a case.")]
     if any(report_plots.pairs_of(cases, m)[0] for m in report_plots.NAMES):
@@ -134,7 +134,7 @@ def _group_section(name: str, cases: Sequence[CaseFigures]) -> Section:
 
 
 def _worst_section(
-    name: str, cases: Sequence[CaseFigures], paths: Mapping[str, Path], labels: Path, worst: int
+    name: str, cases: Sequence[CaseResult], paths: Mapping[str, Path], labels: Path, worst: int
 ) -> Section:
     """The cases with the lowest mean Dice, as slices and as surfaces; at last the best for comparison."""
     order = sorted(cases, key=lambda c: c.mean_dice or 0.0)
@@ -155,7 +155,7 @@ def _worst_section(
     return Section(f"Worst cases: {name}", (), tuple(pictures), text)
 
 
-def _pictures(told: CaseFigures, path: Path, found: Any) -> list[Picture]:
+def _pictures(told: CaseResult, path: Path, found: Any) -> list[Picture]:
     case = load_case(path)
     mean = report_tables.number(told.mean_dice, 3)
     what = f"{told.case_id}: mean Dice {mean}" + (f", {told.why}" if told.why else "")

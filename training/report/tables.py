@@ -13,7 +13,7 @@ from typing import Final
 
 from training.evaluate import paper_values as report_paper
 from training.evaluate.agreement import Spread
-from training.evaluate.case_results import CaseFigures
+from training.evaluate.case_results import CaseResult
 from training.evaluate.paper_values import TABLE2, TABLE3, TABLE3_N
 from training.evaluate.summary import (
     ALL,
@@ -235,7 +235,7 @@ def level_table(told: Sequence[Group]) -> Table:
     return Table("Level", head, rows)
 
 
-def case_table(cases: Sequence[CaseFigures]) -> Table:
+def case_table(cases: Sequence[CaseResult]) -> Table:
     """One line per case, the worst first."""
     worst = sorted(cases, key=lambda c: (c.mean_dice is not None, c.mean_dice or 0.0))
     rows = tuple(
@@ -255,7 +255,7 @@ def case_table(cases: Sequence[CaseFigures]) -> Table:
     return Table("Cases, the worst first", head, rows)
 
 
-def _weakest(case: CaseFigures) -> tuple[str, str]:
+def _weakest(case: CaseResult) -> tuple[str, str]:
     if not case.scores:
         return NONE, NONE
     name, score = min(case.scores.items(), key=lambda item: item[1].dice)
@@ -284,7 +284,7 @@ def markdown(table: Table) -> str:
     return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
 
 
-def cases_csv(cases: Sequence[CaseFigures]) -> str:
+def cases_csv(cases: Sequence[CaseResult]) -> str:
     """One line per case and structure or measurement, RFC 4180; empty cells where there is no value."""
     out = io.StringIO()
     writer = csv.writer(out)

@@ -1,6 +1,6 @@
-"""Retraining: train, compare with the model in service on the fixed held-out cases, and propose or not.
+"""Retraining: train, compare with the model in service on the fixed held-out cases, decide whether to propose it.
 
-Nothing is put into service here. The folder holds everything, so the same call after a kill goes on:
+Nothing is put into service here. The folder holds everything, so the same call continues after a kill:
 
 `run/` the training run · `candidate/` the bundle · `comparison.json` verdict, reasons, table, scores.
 """
@@ -23,11 +23,12 @@ from model.networks.deeplab import Architecture
 from training import export
 from training.data import held_out
 from training.errors import UsageError
-from training.evaluate import evaluate
-from training.evaluate.evaluate import CaseScore
+from training.evaluate.case_results import CaseResult
+from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
+from training.evaluate.summary import card_json
 from training.fit import segmentation as fit
 from training.fit.recipe import Recipe, read
-from training.retrain.compare import MARGIN, Comparison, compare
+from training.retrain.gate import MARGIN, GateDecision, decide
 
 RUN: Final = "run"
 CANDIDATE: Final = "candidate"
@@ -44,16 +45,16 @@ INHERITED: Final = (
 """What a candidate's card takes over from the model it was trained from; the standard deviations of the
 measurements are those of that model until `evaluate` has measured the candidate's."""
 
-Score = Callable[[Sequence[Path], Path], list[CaseScore]]
-"""Scores of these cases by the bundle in this folder."""
+Evaluate = Callable[[Sequence[Path], Path], list[CaseResult]]
+"""Results of these cases by the bundle in this folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to train on, what to compare with, and where.
 
-    fixed: file of the held-out set. bundle: the model in service. recipe: defaults if None; what it
-    does not say of the architecture is that model's. margin: in Dice. fresh: begin with random weights.
+    fixed: file of the held-out set. bundle: the model in service. recipe: built-in values if
+    None; an architecture that it does not name is that model's. margin: in Dice. fresh: start from random weights.
     """
 
     cases: Path
@@ -67,22 +68,24 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """The time was over before the recipe's end; the same call goes on."""
+    """The time limit was reached before the recipe's end; the same call continues."""
 
     step: int
     steps: int
 
 
-def scored(report: Callable[[CaseScore], None] = lambda _: None, threads: int = 0) -> Score:
-    """Return a function that scores cases the way the service goes, with the engine it would take."""
+def evaluator(report: Callable[[CaseResult], None] = lambda _: None, threads: int = 0) -> Evaluate:
+    """Return a function that evaluates held-out cases by the inference pipeline, Dice only."""
 
-    def score(paths: Sequence[Path], folder: Path) -> list[CaseScore]:
-        return evaluate.evaluate(paths, bundle.load(folder, threads=threads), report)
+    def evaluate(paths: Sequence[Path], folder: Path) -> list[CaseResult]:
+        model = bundle.load(folder, threads=threads)
+        settings = EvaluationSettings(lambda _: model, unseen=lambda _: True, measurements=False)
+        return evaluate_cases(paths, settings, report)
 
-    return score
+    return evaluate
 
 
-def recipe_of(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Recipe:
+def build_recipe(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Recipe:
     """Return the recipe with the held-out set's patients left out of the training.
 
     A recipe that says nothing of the architecture takes that of the model in service: weights that
@@ -105,22 +108,22 @@ def recipe_of(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Reci
 
 def retrain(
     task: Task,
-    score: Score,
+    evaluate: Evaluate,
     *,
     max_minutes: float = math.inf,
     report: Callable[[fit.Progress, Recipe], None] = lambda *_: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Comparison | Unfinished:
-    """Train to the recipe's end, write the candidate and compare it; an earlier comparison is removed.
+) -> GateDecision | Unfinished:
+    """Train to the recipe's end, write the candidate and decide on it; an earlier comparison is removed.
 
     Raises:
         BundleError: the model in service is not what its card says.
         HeldOutError, SourceMissing, UsageError, RecipeError, CaseUnreadable,
-        CheckpointUnreadable: what was given cannot be used.
+        CheckpointUnreadable: the input cannot be used.
     """
     card = bundle.read_card(task.bundle)
     held = held_out.read(task.fixed, task.cases)
-    recipe = recipe_of(task, card, held)
+    recipe = build_recipe(task, card, held)
     (task.out / COMPARISON).unlink(missing_ok=True)
     run = task.out / RUN
     start = None if task.fresh else task.bundle
@@ -129,25 +132,28 @@ def retrain(
         ready, run, max_minutes=max_minutes, report=lambda p: report(p, recipe)
     ):
         return Unfinished(ready.step, recipe.steps)
-    before = score(held, task.bundle)
-    made, after = _candidate(task, card, held, score, now())
-    found = _with_doubts(compare(before, after, task.margin), card, held)
-    sides = {"in_service": _side(card, before), "candidate": _side(made, after)}
+    in_service = evaluate(held, task.bundle)
+    candidate_card, candidate = _candidate(task, card, held, evaluate, now())
+    decision = _with_doubts(decide(in_service, candidate, task.margin), card, held)
+    sides = {
+        "in_service": _side(card, in_service),
+        "candidate": _side(candidate_card, candidate),
+    }
     body = {
         "created": now().isoformat(),
-        **found.as_json(),
+        **decision.to_json(),
         **sides,
         "cases": [p.stem for p in held],
     }
     _write(task.out / COMPARISON, json.dumps(body, indent=1) + "\n")
-    return found
+    return decision
 
 
 def _candidate(
-    task: Task, card: Mapping[str, Any], held: Sequence[Path], score: Score, at: datetime
-) -> tuple[dict[str, Any], list[CaseScore]]:
-    """Write the candidate's bundle, whole or not at all; its card and its scores."""
-    part, place = task.out / _PART, task.out / CANDIDATE
+    task: Task, card: Mapping[str, Any], held: Sequence[Path], evaluate: Evaluate, at: datetime
+) -> tuple[dict[str, Any], list[CaseResult]]:
+    """Write the candidate's bundle, complete or not at all; return its card and its results."""
+    part, folder = task.out / _PART, task.out / CANDIDATE
     origin = {k: card[k] for k in ("name", "version", "digest")}
     extra = {k: card[k] for k in INHERITED if k in card} | {"retrained_from": origin}
     version = f"{str(card['version']).partition('+')[0]}+{at:%Y%m%d%H%M}"
@@ -156,43 +162,45 @@ def _candidate(
     shutil.rmtree(part, ignore_errors=True)
     roots = task.bundle if "roots_architecture" in card else None
     export.export(task.out / RUN, [level], part, fields, roots)
-    scores = score(held, part)
-    extra = {**extra, "evaluation": evaluate.summary(scores)}
+    results = evaluate(held, part)
+    extra = {**extra, "evaluation": card_json(results)["evaluation"]}
     export.export(task.out / RUN, [level], part, replace(fields, extra=extra), roots)
-    shutil.rmtree(place, ignore_errors=True)
-    part.rename(place)
-    return bundle.read_card(place), scores
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return bundle.read_card(folder), results
 
 
-def _with_doubts(found: Comparison, card: Mapping[str, Any], held: Sequence[Path]) -> Comparison:
+def _with_doubts(
+    decision: GateDecision, card: Mapping[str, Any], held: Sequence[Path]
+) -> GateDecision:
     """Add a note about held-out cases that the model in service may have been trained on."""
     unseen = set(card.get("training", {}).get("held_out", ()))
     doubtful = [p.stem for p in held if p.stem not in unseen]
     if not doubtful:
-        return found
+        return decision
     note = (
         f"{len(doubtful)} of {len(held)} cases, the first {doubtful[0]}, are not named as held out by the"
         " model in service: it may have been trained on them, and so may what began with its weights"
     )
-    return replace(found, notes=(*found.notes, note))
+    return replace(decision, notes=(*decision.notes, note))
 
 
-def _side(card: Mapping[str, Any], scores: Sequence[CaseScore]) -> dict[str, Any]:
+def _side(card: Mapping[str, Any], results: Sequence[CaseResult]) -> dict[str, Any]:
     return {
         **{k: card[k] for k in ("name", "version", "digest")},
         "scores": [
             {
-                "case": s.case_id,
-                "level_error_mm": s.level_error_mm,
-                "dice": {k: round(v, 5) for k, v in s.dice.items()},
+                "case": r.case_id,
+                "level_error_mm": r.level_error_mm,
+                "dice": {k: round(v, 5) for k, v in r.dice.items()},
             }
-            for s in scores
+            for r in results
         ],
     }
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file, complete or not at all, and flush it to the disk."""
     part = path.with_suffix(".part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)

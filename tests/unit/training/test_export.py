@@ -24,7 +24,8 @@ from model.window import Patch
 from training.cli import app as cli
 from training.data.cases import Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
-from training.evaluate.evaluate import chosen, true_window
+from training.evaluate.evaluate import choose_cases
+from training.evaluate.prediction import true_window
 from training.export import CardFields, export, joined_finder
 from training.fit.recipe import Recipe
 from training.fit.segmentation import Fit, run
@@ -218,16 +219,16 @@ def test_only_held_out_cases_are_evaluated_unless_told(
     cases: Path, trained: Path, level: Path, tmp_path: Path
 ) -> None:
     model = bundle.load(export(trained, [level], tmp_path / "bundle", FIELDS))
-    assert [p.stem for p in chosen(cases, model)] == ["spider-b"]
-    assert [p.stem for p in chosen(cases, model, every=True)] == ["spider-a", "spider-b"]
-    assert [p.stem for p in chosen(cases, model, ("spider-a",))] == ["spider-a"]
+    assert [p.stem for p in choose_cases(cases, model)] == ["spider-b"]
+    assert [p.stem for p in choose_cases(cases, model, every=True)] == ["spider-a", "spider-b"]
+    assert [p.stem for p in choose_cases(cases, model, ("spider-a",))] == ["spider-a"]
     with pytest.raises(SourceMissing, match="spider-c"):
-        chosen(cases, model, ("spider-c",))
+        choose_cases(cases, model, ("spider-c",))
     with pytest.raises(SourceMissing, match="no folder"):
-        chosen(tmp_path / "none", model)
+        choose_cases(tmp_path / "none", model)
     blind = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
     with pytest.raises(SourceMissing, match="--all"):
-        chosen(cases, blind)
+        choose_cases(cases, blind)
 
 
 def invoke(*arguments: str | Path) -> str:

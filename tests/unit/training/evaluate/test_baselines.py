@@ -18,7 +18,7 @@ from training.evaluate.baselines import (
     teacher,
     threshold,
 )
-from training.evaluate.evaluate import true_window
+from training.evaluate.prediction import true_window
 from training.fit.augment import SPACING_MM
 
 SHAPE = (24, 32, 40)

@@ -19,8 +19,8 @@ from model.engines import coded as oracle
 from training.cli.app import app
 from training.errors import SourceMissing, UsageError
 from training.evaluate import outline_bias as outline_shifts
-from training.evaluate.evaluate import Answer
 from training.evaluate.outline_bias import LADDER, Found, balanced
+from training.evaluate.prediction import CasePrediction
 from training.evaluate.reference import Reference
 
 TRUE_MM = {"OC": 10.0, "DAA": 15.0, "DIVC": 20.0, "PI": 3.0}
@@ -94,13 +94,13 @@ def path_of_service(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
     class Known:
         case_id: str
 
-    def answer(case: Known, model: Net) -> Answer:
+    def predict(case: Known, model: Net) -> CasePrediction:
         asked.append(model)
         found = None if case.case_id == "3" else Outlined()
-        return Answer({}, found, "", 0.0, 0.0)  # type: ignore[arg-type]
+        return CasePrediction({}, found, "", 0.0, 0.0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(outline_shifts, "load_case", lambda path: Known(path.stem))
-    monkeypatch.setattr(outline_shifts, "answer", answer)
+    monkeypatch.setattr(outline_shifts, "predict_case", predict)
     monkeypatch.setattr(outline_shifts, "measure", measured)
     monkeypatch.setattr(
         outline_shifts,

@@ -18,7 +18,7 @@ from training.cli.app import app
 from training.data.cases import load_case
 from training.errors import ResultsUnreadable
 from training.evaluate import summary
-from training.evaluate.case_results import CaseFigures, Pair, write_json, write_labels
+from training.evaluate.case_results import CaseResult, MeasuredPair, write_json, write_labels
 from training.evaluate.metrics import MISSED, Score
 from training.evaluate.summary import card_json, group, groups
 from training.report import report
@@ -28,13 +28,13 @@ from training.report.tables import dice_table, markdown, measurement_tables
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def figures(name: str, dice: float, shift: float = 0.0, **changes: object) -> CaseFigures:
+def figures(name: str, dice: float, shift: float = 0.0, **changes: object) -> CaseResult:
     scores = {"l4": Score("scored", dice, dice, dice, 1.0, 0.4), "n4": MISSED}
     pairs = {
-        n: Pair(v + shift, v, "truth")
+        n: MeasuredPair(v + shift, v, "truth")
         for n, v in (("OC", 9.0 + shift), ("DAA", 12.0), ("DIVC", 20.0 - dice), ("PI", 2.0))
     }
-    base = CaseFigures(name, f"P-{name}", "phantom", "physical", True, 1.5, 0.9, "", 2.0, scores, pairs,
+    base = CaseResult(name, f"P-{name}", "phantom", "physical", True, 1.5, 0.9, "", 2.0, scores, pairs,
         {"mean_shape": {"l4": 0.5, "n4": 0.1}, "threshold": {"l4": 0.2}})  # type: ignore[arg-type]  # fmt: skip
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ def evaluation(tiny_cases: Path, tmp_path: Path) -> Path:
         figures("phantom-000003", 0.0, level_error_mm=None, why="not in view <here>"),
     ]
     file = tmp_path / "figures.json"
-    write_json(file, summary.figures_json(cases, {"name": "b & c"}, ["a note"]))
+    write_json(file, summary.results_json(cases, {"name": "b & c"}, ["a note"]))
     kept = file.with_suffix(".cases")
     kept.mkdir()
     case = load_case(tiny_cases / "phantom" / "phantom-000001.npz")
@@ -124,8 +124,8 @@ def test_seen_cases_and_kinds_of_contrast_are_kept_apart() -> None:
 
 
 def test_a_group_counts_what_is_missed_and_refused() -> None:
-    refused = Pair(None, 9.0, "truth", "cut_by_image")
-    unknown = Pair(3.0, None, "truth")
+    refused = MeasuredPair(None, 9.0, "truth", "cut_by_image")
+    unknown = MeasuredPair(3.0, None, "truth")
     cases = [
         figures("a", 0.9, 0.5),
         figures("b", 0.8, -0.5),
@@ -147,12 +147,12 @@ def test_a_group_counts_what_is_missed_and_refused() -> None:
 
 def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() -> None:
     pairs = [
-        Pair(10.0, 10.9, "truth", uncertainty_mm=0.5),
-        Pair(10.0, 11.1, "truth", uncertainty_mm=0.5),
-        Pair(20.0, 9.0, "truth", range_mm=(8.5, 21.0)),
-        Pair(20.0, 8.0, "truth", range_mm=(8.5, 21.0)),
-        Pair(10.0, 10.0, "truth"),
-        Pair(None, 10.0, "truth", "cut_by_image"),
+        MeasuredPair(10.0, 10.9, "truth", uncertainty_mm=0.5),
+        MeasuredPair(10.0, 11.1, "truth", uncertainty_mm=0.5),
+        MeasuredPair(20.0, 9.0, "truth", range_mm=(8.5, 21.0)),
+        MeasuredPair(20.0, 8.0, "truth", range_mm=(8.5, 21.0)),
+        MeasuredPair(10.0, 10.0, "truth"),
+        MeasuredPair(None, 10.0, "truth", "cut_by_image"),
     ]
     told = group(
         "all", [figures(str(n), 0.9, measurements={"DAA": p}) for n, p in enumerate(pairs)]
@@ -164,8 +164,8 @@ def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() 
 
 def test_the_models_sd_is_of_values_that_carry_one() -> None:
     """A value at a bifurcation carries its range; its error says nothing of the others."""
-    plain = [figures(str(n), 0.9, measurements={"DAA": Pair(10.0 + n % 2, 10.0, "truth")}) for n in range(10)]  # fmt: skip
-    wild = Pair(21.0, 9.0, "truth", range_mm=(8.5, 21.0))
+    plain = [figures(str(n), 0.9, measurements={"DAA": MeasuredPair(10.0 + n % 2, 10.0, "truth")}) for n in range(10)]  # fmt: skip
+    wild = MeasuredPair(21.0, 9.0, "truth", range_mm=(8.5, 21.0))
     cases = [*plain, figures("wild", 0.9, measurements={"DAA": wild})]
     assert card_json(cases)["model_sd_mm"] == {"DAA": 0.527}
     assert "model_sd_mm" not in card_json([*plain[1:], cases[-1]])

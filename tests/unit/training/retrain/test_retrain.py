@@ -24,7 +24,8 @@ from training.cli.app import app
 from training.data import held_out
 from training.data.cases import ALL_STRUCTURES
 from training.errors import DiskFull, HeldOutError, UsageError
-from training.evaluate.evaluate import CaseScore
+from training.evaluate.case_results import CaseResult
+from training.evaluate.metrics import Score
 from training.fit import checkpoint
 from training.fit.recipe import Recipe
 from training.fit.segmentation import CHECKPOINT
@@ -89,12 +90,15 @@ class Scores:
         self.in_service, self.before, self.after = in_service, before, after
         self.asked: list[tuple[list[str], str]] = []
 
-    def __call__(self, paths: Sequence[Path], folder: Path) -> list[CaseScore]:
+    def __call__(self, paths: Sequence[Path], folder: Path) -> list[CaseResult]:
         digest = bundle.read_card(folder)["digest"]  # what is scored is a whole bundle
         self.asked.append(([p.stem for p in paths], digest))
         value = self.before if folder == self.in_service else self.after
-        dice = dict.fromkeys(ALL_STRUCTURES, value)
-        return [CaseScore(p.stem, "phantom", dice, 1.0, 0.9, 0.1) for p in paths]
+        scores = dict.fromkeys(ALL_STRUCTURES, Score("scored", value, 1.0, 1.0))
+        return [
+            CaseResult(p.stem, p.stem, "phantom", "", True, 1.0, 0.9, "", 0.1, scores, {})
+            for p in paths
+        ]
 
 
 def run(task: Task, scores: Scores, **options: Any) -> Any:
@@ -126,7 +130,7 @@ def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
     assert card["outline_shifts"] == {"ivc": -0.5}
     assert card["retrained_from"]["digest"] == bundle.read_card(task.bundle)["digest"]
     assert card["training"]["steps"] == 3
-    assert card["evaluation"]["dice"][0]["mean"] == 0.75
+    assert card["evaluation"][0]["dice"]["l4"]["mean"] == 0.75
     told = json.loads((task.out / COMPARISON).read_text())
     assert told["verdict"] == "proposed"
     assert told["candidate"]["digest"] == card["digest"]
@@ -170,7 +174,7 @@ def test_time_over_leaves_no_comparison_and_the_same_call_goes_on(task: Task) ->
 
 
 def test_killed_while_scoring_goes_on_without_training_again(task: Task) -> None:
-    def killed(*_: object) -> list[CaseScore]:
+    def killed(*_: object) -> list[CaseResult]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -201,7 +205,9 @@ def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> N
     told = json.loads(card.read_text())
     card.write_text(json.dumps({**told, "patient_id": "phantom-000001"}))
     one = Task(cases, task.fixed, task.bundle, task.out, task.recipe)
-    recipe = retrain.recipe_of(one, bundle.read_card(task.bundle), held_out.read(task.fixed, cases))
+    recipe = retrain.build_recipe(
+        one, bundle.read_card(task.bundle), held_out.read(task.fixed, cases)
+    )
     assert recipe.held_out == ("phantom-000001", "phantom-000002", "spider-001")
 
 
@@ -214,11 +220,11 @@ def test_architecture_is_that_in_service_unless_the_recipe_names_one(
         recipe.write_text(text or "")
     one = Task(task.cases, task.fixed, task.bundle, task.out, recipe)
     held = held_out.read(task.fixed, task.cases)
-    found = retrain.recipe_of(one, bundle.read_card(task.bundle), held)
+    found = retrain.build_recipe(one, bundle.read_card(task.bundle), held)
     assert found.architecture == ARCHITECTURE != Recipe().architecture
     with pytest.raises(UsageError, match="holds no network of this version"):
-        retrain.recipe_of(one, {"architecture": {"name": "oracle"}}, held)
-    named = retrain.recipe_of(task, {"architecture": {"name": "oracle"}}, held)
+        retrain.build_recipe(one, {"architecture": {"name": "oracle"}}, held)
+    named = retrain.build_recipe(task, {"architecture": {"name": "oracle"}}, held)
     assert named.architecture == ARCHITECTURE
 
 
@@ -260,13 +266,13 @@ def test_command_says_time_over_then_rejected_with_code_3(task: Task) -> None:
     )
     second = CliRunner().invoke(app, _call(task))  # scored in truth: neither finds the level
     assert second.exit_code == 3, second.output
-    assert "scored spider-001" in second.output
+    assert "evaluated spider-001" in second.output
     assert "no structure's mean is better" in second.output
     assert f"rejected: {task.out / COMPARISON}" in second.output
 
 
 def test_command_exits_0_when_it_proposes(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrain, "scored", lambda *_: Scores(task.bundle, 0.5, 0.6))
+    monkeypatch.setattr(retrain, "evaluator", lambda *_: Scores(task.bundle, 0.5, 0.6))
     done = CliRunner().invoke(app, _call(task))
     assert done.exit_code == 0, done.output
     assert f"proposed: {task.out / COMPARISON}" in done.output

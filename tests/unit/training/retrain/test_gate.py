@@ -6,28 +6,31 @@ from collections.abc import Callable
 
 import pytest
 
-from dicomseg.structures import STRUCTURES
+from dicomseg.structures import STRUCTURES, StructureId
 from training.data.cases import ALL_STRUCTURES
-from training.evaluate.evaluate import CaseScore
-from training.retrain.compare import Comparison, compare, p_worse
+from training.evaluate.case_results import CaseResult
+from training.evaluate.metrics import Score
+from training.retrain.gate import GateDecision, decide, p_worse
 
 N = 8
 
 
-def scores(of: Callable[[int, str], float], cases: int = N) -> list[CaseScore]:
-    return [
-        CaseScore(f"c{n}", "phantom", {s: of(n, s) for s in ALL_STRUCTURES}, 1.0, 0.9, 1.0)
-        for n in range(cases)
-    ]
+def result(case: str, dice: dict[StructureId, float]) -> CaseResult:
+    scores = {name: Score("scored", value, 1.0, 1.0) for name, value in dice.items()}
+    return CaseResult(case, case, "phantom", "", True, 1.0, 0.9, "", 1.0, scores, {})
 
 
-def old(cases: int = N) -> list[CaseScore]:
+def scores(of: Callable[[int, str], float], cases: int = N) -> list[CaseResult]:
+    return [result(f"c{n}", {s: of(n, s) for s in ALL_STRUCTURES}) for n in range(cases)]
+
+
+def old(cases: int = N) -> list[CaseResult]:
     return scores(lambda n, _: 0.80 + 0.01 * n, cases)
 
 
-def judged(change: Callable[[int, str], float], cases: int = N) -> Comparison:
+def judged(change: Callable[[int, str], float], cases: int = N) -> GateDecision:
     new = scores(lambda n, s: 0.80 + 0.01 * n + change(n, s), cases)
-    return compare(old(cases), new, 0.01)
+    return decide(old(cases), new, 0.01)
 
 
 def test_better_everywhere_is_proposed_with_its_figures() -> None:
@@ -62,7 +65,7 @@ def test_small_loss_that_chance_explains_is_no_reason() -> None:
 
 
 def test_loss_of_just_the_margin_is_allowed_and_a_little_more_is_not() -> None:
-    def shifted(by: float) -> Comparison:
+    def shifted(by: float) -> GateDecision:
         return judged(lambda n, s: (by + (0.05 if n % 2 else -0.05)) if s == "l4" else 0.02)
 
     assert shifted(-0.0099).verdict == "proposed"
@@ -85,9 +88,9 @@ def test_few_cases_are_decided_by_the_margin_and_say_so() -> None:
 
 
 def test_structure_that_no_case_shows_rejects_and_unpaired_cases_do_not_count() -> None:
-    before = [CaseScore("a", "spider", {"l4": 0.8}, 1, 1, 1), CaseScore("b", "spider", {"l4": 0.2}, 1, 1, 1)]  # fmt: skip
-    after = [CaseScore("a", "spider", {"l4": 0.9}, 1, 1, 1)]
-    found = compare(before, after)
+    before = [result("a", {"l4": 0.8}), result("b", {"l4": 0.2})]
+    after = [result("a", {"l4": 0.9})]
+    found = decide(before, after)
     assert found.rows[0].pairs == 1
     assert found.rows[0].in_service == 0.8
     assert "ivd: no held-out case shows it, so it was not compared" in found.reasons

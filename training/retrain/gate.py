@@ -1,4 +1,4 @@
-"""Whether a candidate may be proposed: paired scores of the same held-out cases, structure by structure.
+"""The candidate gate: paired Dice of the same held-out cases, structure by structure, decide on a proposal.
 
 A candidate is proposed when every structure was compared, no structure's mean Dice is worse than that of
 the model in service by more than the margin, none is significantly worse (paired Wilcoxon signed-rank
@@ -17,18 +17,18 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from dicomseg.structures import STRUCTURES, StructureId
-from training.evaluate.evaluate import CaseScore
+from training.evaluate.case_results import CaseResult
 
 ALPHA: Final = 0.05
 MARGIN: Final = 0.01
-LEAST_PAIRS: Final = 5
+MIN_PAIRS: Final = 5
 """Pairs below which the test cannot fall under 0.05 whatever they are (2⁻⁴ = 0.0625)."""
 Verdict = Literal["proposed", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One structure: pairs, mean Dice of both, mean difference (candidate − in service), p of "worse".
+class StructureComparison:
+    """One structure: pairs, mean Dice of each model, mean difference (candidate − in service), p of "worse".
 
     Means are None without pairs. p is None with fewer than five pairs; 1 when nothing differs.
     """
@@ -42,17 +42,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """The verdict, why, and the table it rests on."""
+class GateDecision:
+    """The verdict, its reasons, and the table it rests on."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[StructureComparison, ...]
     margin: float
     notes: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
         return {
             "verdict": self.verdict,
             "reasons": list(self.reasons),
@@ -63,63 +63,63 @@ class Comparison:
 
 
 def p_worse(differences: Sequence[float]) -> float | None:
-    """p of the one-sided Wilcoxon signed-rank test that the differences lie below zero.
+    """Return the p of the one-sided Wilcoxon signed-rank test that the differences lie below zero.
 
     None with fewer than five pairs. Pairs that do not differ are left out, as Wilcoxon did; 1 when none does.
     """
     values = np.round(np.asarray(differences, np.float64), 9)  # a tie of the last bit is a tie
-    if len(values) < LEAST_PAIRS:
+    if len(values) < MIN_PAIRS:
         return None
     values = values[values != 0.0]
     return float(wilcoxon(values, alternative="less").pvalue) if len(values) else 1.0
 
 
 def _pairs(
-    name: StructureId, old: Mapping[str, CaseScore], new: Mapping[str, CaseScore]
+    name: StructureId, old: Mapping[str, CaseResult], new: Mapping[str, CaseResult]
 ) -> tuple[list[float], list[float]]:
-    both = [c for c in old if c in new and name in old[c].dice and name in new[c].dice]
-    return [old[c].dice[name] for c in both], [new[c].dice[name] for c in both]
+    paired = [c for c in old if c in new and name in old[c].scores and name in new[c].scores]
+    return [old[c].scores[name].dice for c in paired], [new[c].scores[name].dice for c in paired]
 
 
-def _row(name: StructureId, before: list[float], after: list[float]) -> Row:
+def _row(name: StructureId, before: list[float], after: list[float]) -> StructureComparison:
     if not before:
-        return Row(name, 0, None, None, None, None)
+        return StructureComparison(name, 0, None, None, None, None)
     differences = [b - a for a, b in zip(before, after, strict=True)]
     means = fmean(before), fmean(after)
-    return Row(name, len(before), *means, means[1] - means[0], p_worse(differences))
+    return StructureComparison(name, len(before), *means, means[1] - means[0], p_worse(differences))
 
 
-def _reasons(rows: Sequence[Row], margin: float) -> list[str]:
-    told = []
+def _reasons(rows: Sequence[StructureComparison], margin: float) -> list[str]:
+    reasons = []
     for row in rows:
         if row.difference is None or row.in_service is None:
-            told.append(f"{row.structure}: no held-out case shows it, so it was not compared")
+            reasons.append(f"{row.structure}: no held-out case shows it, so it was not compared")
         elif row.difference < -margin:
-            told.append(
+            reasons.append(
                 f"{row.structure}: mean Dice {row.candidate:.4f} is worse than {row.in_service:.4f} by more than {margin:g}"
             )
         elif row.p_worse is not None and row.p_worse < ALPHA:
-            told.append(
+            reasons.append(
                 f"{row.structure}: significantly worse by {-row.difference:.4f} (p = {row.p_worse:.4f})"
             )
     if not any((row.difference or 0.0) > 0 for row in rows):
-        told.append("no structure's mean is better")
-    return told
+        reasons.append("no structure's mean is better")
+    return reasons
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[StructureComparison]) -> list[str]:
     few = [row.structure for row in rows if row.pairs and row.p_worse is None]
     if not few:
         return []
-    return [f"{', '.join(few)}: fewer than {LEAST_PAIRS} cases, the margin alone decided"]
+    return [f"{', '.join(few)}: fewer than {MIN_PAIRS} cases, the margin alone decided"]
 
 
-def compare(
-    in_service: Sequence[CaseScore], candidate: Sequence[CaseScore], margin: float = MARGIN
-) -> Comparison:
-    """Compare two models' scores of the same cases; a case that only one of them has does not count."""
-    old, new = ({s.case_id: s for s in scores} for scores in (in_service, candidate))
+def decide(
+    in_service: Sequence[CaseResult], candidate: Sequence[CaseResult], margin: float = MARGIN
+) -> GateDecision:
+    """Compare the results of two models on the same cases and decide; a case that only one of them has does not count."""
+    old, new = ({r.case_id: r for r in results} for results in (in_service, candidate))
     rows = tuple(_row(s.id, *_pairs(s.id, old, new)) for s in STRUCTURES)
     reasons = _reasons(rows, margin)
     verdict: Verdict = "rejected" if reasons else "proposed"
-    return Comparison(verdict, tuple(reasons), rows, margin, tuple(_notes(rows)))
+    return GateDecision(verdict, tuple(reasons), rows, margin, tuple(_notes(rows)))
