@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from node.demo.scanner import Study
-from node.observe.explain import Timeline
 from node.observe.text import value_text
+from node.observe.timeline import Timeline
 
 NAMES: Final = ("OC", "DAA", "DIVC", "PI")
 _SHORT: Final = {"segment.plausibility": "checks"}

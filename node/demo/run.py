@@ -24,7 +24,7 @@ from node.demo.scenarios import SCENARIOS, Scenario
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesState
-from node.observe.explain import timeline
+from node.observe.timeline import timeline
 from node.store.results import read_result
 
 END_TIMEOUT_S: Final = 300.0

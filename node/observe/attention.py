@@ -1,6 +1,6 @@
-"""What needs a person, by kind and reason: one line for 64 objects of one series, or for a thousand deliveries.
+"""What needs attention, grouped by kind and reason: one line for 64 objects or a thousand deliveries.
 
-Everything is read; nothing here writes. No patient data: UIDs, names of destinations, counts, reasons.
+No patient data: UIDs, names of destinations, counts, reasons.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from node.observe.deliveries import attention as delivery_attention
 from node.observe.deliveries import outdated
 
 MOST_EXAMPLES: Final = 5
-"""UIDs that one matter names; the count says how many there are."""
+"""UIDs that a matter names; its count is of all."""
 MOST_LINES: Final = 40
-"""Matters that `status` prints for people; `status --json` has them all."""
+"""Matters that `status` prints for people; `status --json` prints all."""
 
 _REMEDY: Final = {
-    SeriesState.INCOMPLETE: "send what the reason names; `lumbar-node retry UID` judges the series as it is",
-    SeriesState.FAILED: "`lumbar-node retry UID` tries again",
+    SeriesState.INCOMPLETE: "send what the reason names, or `lumbar-node retry UID` to evaluate it as it is",
+    SeriesState.FAILED: "`lumbar-node retry UID` processes it again",
 }
-_UNUSED_REMEDY: Final = "`lumbar-node why UID`; send the series again in the right form"
+_UNUSED_REMEDY: Final = "see `lumbar-node why UID`; correct and resend the series"
 
 
 @dataclass(frozen=True, slots=True)
 class Matter:
-    """Things that need a person for one reason.
+    """Things that need attention for one reason.
 
     kind: delivery, withdrawal, fault, quarantined, series. subject: destination, step or series. count:
-    deliveries, objects or series. uids: of results or series, some of them. next_try: ISO 8601, of the
-    first that is tried again, None when none is. remedy: what to do, "" where the reason says it.
+    deliveries, objects or series. uids: some, of results or series. next_try: earliest,
+    ISO 8601, None if none is retried. remedy: what to do, "" if the reason says it.
     """
 
     kind: str
@@ -58,12 +58,12 @@ class Matter:
 
 
 def attention(journal: Journal) -> list[Matter]:
-    """Everything that needs a person, grouped."""
+    """Return everything that needs attention, grouped."""
     return [*_deliveries(journal), *_faults(journal), *_unused(journal), *_series(journal)]
 
 
 def matter_lines(matters: Sequence[Matter]) -> list[str]:
-    """Matters for people."""
+    """Return matters as lines for people."""
     lines = [m.line for m in matters[:MOST_LINES]]
     if len(matters) > MOST_LINES:
         lines.append(f"… and {len(matters) - MOST_LINES} more; `lumbar-node status --json`")
@@ -76,32 +76,33 @@ def matter_lines(matters: Sequence[Matter]) -> list[str]:
 def _deliveries(journal: Journal) -> Iterator[Matter]:
     unfinished = [s for s in DeliveryState if s is not DeliveryState.CONFIRMED]
     rows = journal.deliveries.in_states(*unfinished)
-    yield from (of_delivery(e) for e in delivery_attention(rows))
-    yield from (of_delivery(e) for e in outdated(journal.deliveries.held_outdated()))
+    yield from (delivery_matter(e) for e in delivery_attention(rows))
+    yield from (delivery_matter(e) for e in outdated(journal.deliveries.held_outdated()))
 
 
-def of_delivery(told: Mapping[str, Any]) -> Matter:
-    """One entry of `delivery_view.attention` or `outdated`."""
-    kind = "withdrawal" if told["kind"] == WITHDRAWAL else "delivery"
-    said = "`lumbar-node retry" in told["reason"]  # a damaged result is made again, not sent again
-    dead = told["state"] == DeliveryState.DEAD
-    remedy = "`lumbar-node retry UID` sends again" if dead and not said else ""
-    results = told["results"]
+def delivery_matter(entry: Mapping[str, Any]) -> Matter:
+    """Return an entry of `deliveries.attention` or `outdated` as a matter."""
+    kind = "withdrawal" if entry["kind"] == WITHDRAWAL else "delivery"
+    # A damaged result is made again, not sent again.
+    has_remedy = "`lumbar-node retry" in entry["reason"]
+    dead = entry["state"] == DeliveryState.DEAD
+    remedy = "`lumbar-node retry UID` sends it again" if dead and not has_remedy else ""
+    results = entry["results"]
     return Matter(
-        kind, told["destination"], told["state"], told["reason"], remedy,
-        len(results), tuple(results[:MOST_EXAMPLES]), told["next_try"],
+        kind, entry["destination"], entry["state"], entry["reason"], remedy,
+        len(results), tuple(results[:MOST_EXAMPLES]), entry["next_try"],
     )  # fmt: skip
 
 
 def _faults(journal: Journal) -> Iterator[Matter]:
     rows = journal.series.with_faults()
-    for (step, state, reason), found in _grouped(
+    for (step, state, reason), group in _grouped(
         rows, lambda s: (s.fault_step, str(s.state), s.fault)
     ):
-        next_try = at_text(min(s.try_at for s in found))
+        next_try = at_text(min(s.try_at for s in group))
         yield Matter(
-            "fault", step, state, reason, "it is tried again; the log says more",
-            len(found), _uids(found), next_try,
+            "fault", step, state, reason, "it is retried; see the log",
+            len(group), _uids(group), next_try,
         )  # fmt: skip
 
 
@@ -117,10 +118,10 @@ def _unused(journal: Journal) -> Iterator[Matter]:
 
 def _series(journal: Journal) -> Iterator[Matter]:
     rows = journal.series.in_states(*_REMEDY)
-    for (state, reason), found in _grouped(rows, lambda s: (str(s.state), s.reason)):
-        others = " and others" if len(found) > 1 else ""
-        subject, remedy = f"{found[0].key.series}{others}", _REMEDY[SeriesState(state)]
-        yield Matter("series", subject, state, reason, remedy, len(found), _uids(found))
+    for (state, reason), group in _grouped(rows, lambda s: (str(s.state), s.reason)):
+        others = " and others" if len(group) > 1 else ""
+        subject, remedy = f"{group[0].key.series}{others}", _REMEDY[SeriesState(state)]
+        yield Matter("series", subject, state, reason, remedy, len(group), _uids(group))
 
 
 def _grouped(

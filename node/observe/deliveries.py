@@ -1,4 +1,4 @@
-"""Deliveries as people and programs see them, one by one and by what is in their way."""
+"""Deliveries for people and programs, one by one and grouped by what prevents them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from node.journal.states import DeliveryState
 
 
 def delivery_json(row: DeliveryRow) -> dict[str, Any]:
-    """One delivery of `why --json`."""
+    """Return one delivery for programs."""
     next_try = row.try_at if row.fault else row.next_try_at
     return {
         "result_id": row.result_id,
@@ -29,14 +29,14 @@ def delivery_json(row: DeliveryRow) -> dict[str, Any]:
 
 
 def is_open(row: DeliveryRow) -> bool:
-    """Whether it waits, is given up, or a fault is in its way; not when another result took its place."""
+    """Whether a delivery waits, has failed or met a fault; not if its result was superseded."""
     stopped = row.state in {DeliveryState.WAITING, DeliveryState.DEAD} or bool(row.fault)
     replaced = row.detail == SUPERSEDED or (row.kind == RESULT and bool(row.because))
     return stopped and not replaced
 
 
 def delivery_line(entry: Mapping[str, Any]) -> str:
-    """One delivery of `why`, for people."""
+    """Return one delivery as a line for people."""
     unproven = " (unproven)" if entry["proof"] == "unproven" else ""
     when = f", next try {entry['next_try']}" if entry["next_try"] else ""
     because = f": {entry['reason']}" if entry["reason"] else ""
@@ -45,32 +45,32 @@ def delivery_line(entry: Mapping[str, Any]) -> str:
 
 
 def attention(rows: Iterable[DeliveryRow]) -> list[dict[str, Any]]:
-    """What is in the way of deliveries: one entry per destination, kind, state and reason, with its results."""
+    """Return what prevents deliveries: one entry per destination, kind, state and reason, with its results."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if is_open(row):
-            found = delivery_json(row)
-            key = (found["destination"], found["kind"], found["state"], found["reason"])
-            groups.setdefault(key, []).append(found)
-    return [_group(dict(zip(_KEYS, key, strict=True)), found) for key, found in groups.items()]
+            entry = delivery_json(row)
+            key = (entry["destination"], entry["kind"], entry["state"], entry["reason"])
+            groups.setdefault(key, []).append(entry)
+    return [_group(dict(zip(_KEYS, key, strict=True)), group) for key, group in groups.items()]
 
 
 _KEYS = ("destination", "kind", "state", "reason")
 
 
-def _group(common: dict[str, str], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    tries = sorted(f["next_try"] for f in found if f["next_try"])
+def _group(common: dict[str, str], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    tries = sorted(e["next_try"] for e in entries if e["next_try"])
     return {
         **common,
-        "results": [f["result_id"] for f in found],
+        "results": [e["result_id"] for e in entries],
         "next_try": tries[0] if tries else None,
     }
 
 
 def outdated(held: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """Entries as of `attention` for results of a corrected identity, by the destination that holds them."""
+    """Return entries as `attention` does for outdated results that a destination still holds."""
     reason = (
-        "made before the patient, study or order was corrected; reject them there, "
+        "made before the patient, study or order was corrected; reject them on the PACS, "
         "or set withdraw = true at the destination"
     )
     common = {"kind": RESULT, "state": "held", "reason": reason}

@@ -1,6 +1,6 @@
-"""`doctor`: compares the journal with what lies on disk; reads only, and never ends at what it finds.
+"""`doctor`: check the journal against the files on disk; read only.
 
-Whatever reads one file answers with a finding, not with an exception.
+Whatever reads a file returns a finding, not an exception.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from node.store.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
 NEW_S: Final = 60.0
 """Age below which a file of a running node may be on its way into the journal."""
 REPORT_S: Final = 2.0
-"""Seconds between two lines about how far it is."""
+"""Seconds between two lines of progress."""
 _FOR_OTHERS: Final = 0o007
 _ENTER: Final = 0o001
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that journal and disk do not agree on, or that needs a person, and what to do.
+    """A difference between journal and disk, or what needs attention, and the remedy.
 
-    path: the first file, or the series, destination or step. count: how many there are of it.
+    path: the first file, or the series, destination or step. count: of such findings.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How to look. quick: sizes instead of digests. progress: hears how far it is, now and then."""
+    """Options. quick: compare sizes instead of digests. progress: receives a line now and then."""
 
     state: Path
     quick: bool = False
@@ -52,9 +52,10 @@ class Check:
 
 
 def examine(journal: Journal, check: Check) -> list[Finding]:
-    """Compare rows with files, both ways, and every file with its digest; tell what needs a person.
+    """Compare rows with files, both ways, and every file with its digest; add what needs attention.
 
-    Raises `JournalDamaged` when a page of the journal is.
+    Raises:
+        JournalDamaged: a page of the journal is damaged.
     """
     journal.database.check_pages()
     running = is_running(check.state)
@@ -87,11 +88,11 @@ def is_running(state: Path) -> bool:
 
 
 def _objects(journal: Journal, check: Check) -> Iterator[Finding]:
-    """Objects whose file is missing or is not what was received, per series."""
+    """Yield objects whose file is missing or is not what was received, per series."""
     report = _Reporter(check.progress, "objects")
     faults: dict[tuple[SeriesKey, str], list[Path]] = {}
     for row in journal.instances.iterate():
-        report.one()
+        report.count_one()
         fault = _object_fault(row, quick=check.quick)
         if fault:
             faults.setdefault((row.series, fault), []).append(row.path)
@@ -101,18 +102,18 @@ def _objects(journal: Journal, check: Check) -> Iterator[Finding]:
         yield Finding(kind, str(paths[0]), remedy, len(paths))
 
 
-_MISSING: Final = "the file is gone"
+_MISSING: Final = "the file is missing"
 
 
 def _object_fault(row: InstanceRow, *, quick: bool) -> str:
-    """What is wrong with an object's file, or ""."""
+    """Return what is wrong with an object's file, or ""."""
     try:
         size = row.path.stat().st_size
         if size != row.bytes:
             return f"{size} bytes, {row.bytes} were received"
-        # Of an object that came in a second transfer syntax the journal's digest names both.
+        # The digest of an object that also came in a second transfer syntax names both.
         if not quick and data_set_digest(row.path) != row.digest.partition("-")[0]:
-            return "other bytes than were received"
+            return "content differs from what was received"
     except FileNotFoundError:
         return _MISSING
     except Exception as error:  # noqa: BLE001 - a file that cannot be read is a finding
@@ -124,24 +125,24 @@ def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterato
     known = journal.instances.paths()
     for area in (SPOOL, QUARANTINE):
         # What is being received now has no row yet.
-        found = [p for p in _files(state / area) if p.suffix != PART or not running]
-        unknown = [p for p in found if str(p) not in known and not (running and _is_new(p))]
+        files = [p for p in _files(state / area) if p.suffix != PART or not running]
+        unknown = [p for p in files if str(p) not in known and not (running and _is_new(p))]
         for path in unknown[:1]:
-            remedy = "not in the journal; the next start removes or adopts it"
+            remedy = "never acknowledged to the sender; removed or recovered at the next start"
             yield Finding("object-unknown", str(path), remedy, len(unknown))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(
-        Path(place) / name for place, _, names in os.walk(folder) for name in names
-    )  # os.walk passes over what it may not read
+        Path(parent) / name for parent, _, names in os.walk(folder) for name in names
+    )  # os.walk skips what it may not read
 
 
 def _is_new(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime < NEW_S
     except OSError:
-        return True  # gone meanwhile
+        return True  # removed in the meantime
 
 
 # ---- results -------------------------------------------------------------------------------------
@@ -150,13 +151,13 @@ def _is_new(path: Path) -> bool:
 def _results(journal: Journal, check: Check) -> Iterator[Finding]:
     report = _Reporter(check.progress, "results")
     for row in _all_results(journal):
-        report.one()
+        report.count_one()
         if not row.folder.is_dir():
-            if row.superseded_by:  # another took its place, so it may be removed
+            if row.superseded_by:  # it may be removed
                 continue
             yield Finding("result-missing", str(row.folder), f"lumbar-node retry {row.result_id}")
             continue
-        damaged = [told for told in _result_faults(row.folder, quick=check.quick) if told]
+        damaged = [fault for fault in _result_faults(row.folder, quick=check.quick) if fault]
         if damaged:
             remedy = (
                 f"{damaged[0]}; remove the folder and `lumbar-node retry {row.result_id} --force`"
@@ -169,32 +170,31 @@ def _all_results(journal: Journal) -> list[ResultRow]:
 
 
 def _result_faults(folder: Path, *, quick: bool) -> Iterator[str]:
-    """What is wrong with each file of a result, "" for a whole one."""
-    told = read_result(folder)
-    objects = told.get("objects")
+    """Yield what is wrong with each file of a result, "" for an intact one."""
+    objects = read_result(folder).get("objects")
     if not isinstance(objects, list):
         yield "result.json is missing, or cannot be read"
         return
-    for one in objects:
-        yield _file_fault(folder, one, quick=quick)
+    for entry in objects:
+        yield _file_fault(folder, entry, quick=quick)
 
 
-def _file_fault(folder: Path, told: Any, *, quick: bool) -> str:
+def _file_fault(folder: Path, entry: Any, *, quick: bool) -> str:
     path = folder
     try:
-        path = folder / Path(told["file"]).name
+        path = folder / Path(entry["file"]).name
         size = path.stat().st_size
-        if size != told["bytes"]:
-            return f"{path.name} has {size} bytes, result.json says {told['bytes']}"
+        if size != entry["bytes"]:
+            return f"{path.name} has {size} bytes, {entry['bytes']} were written"
         if quick:
             return ""
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        return "" if found == told["sha256"] else f"{path.name} has other bytes than were written"
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return "" if digest == entry["sha256"] else f"{path.name} differs from what was written"
     except FileNotFoundError:
-        return f"{path.name} is gone"
+        return f"{path.name} is missing"
     except Exception as error:  # noqa: BLE001 - as above
-        return f"a file of it cannot be read ({_fault(error)})"
+        return f"a file cannot be read ({_fault(error)})"
 
 
 def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterator[Finding]:
@@ -203,7 +203,11 @@ def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterat
         if str(path) in known or (running and _is_new(path)):
             continue
         unfinished = path.name.endswith(PART)
-        remedy = "unfinished; remove it" if unfinished else "of an outdated input; remove it"
+        remedy = (
+            "unfinished; safe to remove"
+            if unfinished
+            else "result of superseded input; safe to remove"
+        )
         yield Finding("result-unknown", str(path), remedy)
 
 
@@ -218,12 +222,12 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _permissions(state: Path) -> Iterator[Finding]:
-    """What users of the machine who are not in the node's group may read or enter."""
+    """Yield what users outside the node's group may read or enter."""
     if not _mode(state) & _ENTER:
         return
     for path in (state, *_children(state)):
         if _mode(path) & _FOR_OTHERS:
-            yield Finding("permissions", str(path), f"open to every user; chmod o= {path}")
+            yield Finding("permissions", str(path), f"accessible to every user; chmod o= {path}")
 
 
 def _children(folder: Path) -> list[Path]:
@@ -241,9 +245,11 @@ def _mode(path: Path) -> int:
 
 
 def _attention(journal: Journal) -> Iterator[Finding]:
-    """What is stuck or kept apart. That a series is incomplete or failed is the series' affair: see `status`."""
+    """Yield what is stuck or quarantined; incomplete and failed series are for `status`."""
     for m in attention(journal):
-        if m.kind != "series" and m.state != "waiting":  # what waits for its time is in order
+        if (
+            m.kind != "series" and m.state != "waiting"
+        ):  # a delivery that waits for its next attempt is in order
             kind = f"{m.kind}-{m.state}" if m.kind in {"delivery", "withdrawal"} else m.kind
             yield Finding(kind, m.subject, f"{m.reason}; {m.remedy}".removesuffix("; "), m.count)
 
@@ -255,24 +261,24 @@ def _fault(error: Exception) -> str:
 
 @dataclass(slots=True)
 class _Reporter:
-    """Tells every few seconds how many there were."""
+    """Report progress every few seconds."""
 
-    say: Callable[[str], None]
+    print_line: Callable[[str], None]
     what: str
     count: int = 0
     last: float = 0.0
 
-    def one(self) -> None:
+    def count_one(self) -> None:
         self.count += 1
         now = time.monotonic()
         self.last = self.last or now
         if now - self.last > REPORT_S:
             self.last = now
-            self.say(f"{self.count} {self.what} compared")
+            self.print_line(f"{self.count} {self.what} compared")
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """Findings for people."""
+    """Return findings as lines for people."""
     return [f"{_times(f)}{f.kind}: {f.path}: {f.remedy}" for f in findings]
 
 

@@ -1,156 +1,53 @@
-"""`list`, `why` and the timeline: what the journal knows, for people and programs.
-
-Everything is read; nothing here writes.
-"""
+"""`why`: what happened to a series and what happens next, for people and programs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 from node.clock import at_text
 from node.journal.journal import Journal
-from node.journal.rows import (
-    RESULT,
-    DeliveryRow,
-    EventRow,
-    InstanceRow,
-    ResultRow,
-    SeriesKey,
-    SeriesRow,
-)
+from node.journal.rows import DeliveryRow, EventRow, InstanceRow, ResultRow, SeriesRow
 from node.journal.states import (
-    DeliveryEvent,
     DeliveryState,
     InstanceState,
     SeriesEvent,
     SeriesState,
 )
 from node.observe.deliveries import delivery_json, delivery_line, is_open
+from node.observe.timeline import timeline, timeline_json
 from node.store.results import read_result
 
 _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
     {
-        SeriesState.RECEIVING: "waits for more slices, or for the series to settle",
-        SeriesState.COMPLETE: "waits for the rules",
-        SeriesState.INCOMPLETE: "send what the reason names; `lumbar-node retry UID` judges it as it is",
-        SeriesState.SELECTED: "waits for a worker",
-        SeriesState.PROCESSING: "a worker is at it",
-        SeriesState.ENCODED: "has its result, which is on its way",
+        SeriesState.RECEIVING: "waiting for more slices, or for the series to settle",
+        SeriesState.COMPLETE: "waiting for rule evaluation",
+        SeriesState.INCOMPLETE: "send what the reason names, or `lumbar-node retry UID` to evaluate it as it is",
+        SeriesState.SELECTED: "waiting for a worker",
+        SeriesState.PROCESSING: "being processed by a worker",
+        SeriesState.ENCODED: "result ready; delivery in progress",
         SeriesState.DELIVERED: "done",
-        SeriesState.SKIPPED: "nothing to do; `lumbar-node retry UID` after a change of the rules",
-        SeriesState.FAILED: "see the reason; `lumbar-node retry UID` tries again",
-        SeriesState.QUARANTINED: "nothing of it can be used; see the reasons, and send it again in the right form",
-        SeriesState.SUPERSEDED: "done; a correction took its objects into another series",
+        SeriesState.SKIPPED: "nothing to do; after a change of the rules, `lumbar-node retry UID`",
+        SeriesState.FAILED: "failed; see the reason, then `lumbar-node retry UID`",
+        SeriesState.QUARANTINED: "none of its objects can be used; see the reasons, correct and resend it",
+        SeriesState.SUPERSEDED: "done; a correction moved its objects to another series",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Seconds of one series from stage to stage; a stage that has not happened is absent.
-
-    stages_s: complete, select, queue, process, deliver, each from the end of the one before, the
-    first from the last acknowledged slice. inside_s: parts of *process* from `result.json`.
-    delivered_s: per destination, from the last acknowledged slice to the last object stored.
-    total_s: the longest of these, None before the result is everywhere.
-    """
-
-    receive_s: float
-    stages_s: Mapping[str, float]
-    inside_s: Mapping[str, float]
-    delivered_s: Mapping[str, float]
-    total_s: float | None
-
-
-_STAGE_ENDS: Final[Sequence[tuple[str, frozenset[str]]]] = (
-    ("complete", frozenset({SeriesEvent.GEOMETRY_COMPLETE, SeriesEvent.SETTLED_INELIGIBLE})),
-    ("select", frozenset({SeriesEvent.RULES_ACCEPT, SeriesEvent.RULES_REJECT})),
-    ("queue", frozenset({SeriesEvent.CLAIMED})),
-    (
-        "process",
-        frozenset({SeriesEvent.RESULTS_PUBLISHED, SeriesEvent.NOT_IN_VIEW, SeriesEvent.REFUSED}),
-    ),
-)
-
-
-def timeline(journal: Journal, key: SeriesKey) -> Timeline:
-    """Time the last way of a series through the node. Raises `UnknownUid`."""
-    row = journal.series.get(key)
-    events = _since_it_came(journal.series.events(key))
-    stages: dict[str, float] = {}
-    last = row.last_at
-    for name, ends in _STAGE_ENDS:
-        # The latest: a series that lost its worker was claimed more than once.
-        end = max((e.at for e in events if e.delivery_id is None and e.event in ends), default=None)
-        if end is not None:
-            stages[name] = max(0.0, end - last)
-            last = max(last, end)
-    delivered = _delivered(journal.deliveries.of_series(key), events, row)
-    if delivered:
-        stages["deliver"] = max(0.0, row.last_at + max(delivered.values()) - last)
-    whole = row.state is SeriesState.DELIVERED and bool(delivered)
-    return Timeline(
-        max(0.0, row.last_at - row.first_at),
-        stages,
-        _inside(journal, key),
-        delivered,
-        max(delivered.values()) if whole else None,
-    )
-
-
-def _since_it_came(events: Sequence[EventRow]) -> list[EventRow]:
-    """Events after the last one that made the series receiving: by their order, since clocks are set back."""
-    last = max((e.id for e in events if e.state == SeriesState.RECEIVING), default=0)
-    return [e for e in events if e.id > last]
-
-
-def _delivered(
-    deliveries: Sequence[DeliveryRow], events: Sequence[EventRow], row: SeriesRow
-) -> dict[str, float]:
-    names = {d.id: d.destination for d in deliveries if d.kind == RESULT}
-    return {
-        names[e.delivery_id]: max(0.0, e.at - row.last_at)
-        for e in events
-        if e.delivery_id in names and e.event == DeliveryEvent.PEER_ACCEPTED
-    }
-
-
-def _inside(journal: Journal, key: SeriesKey) -> dict[str, float]:
-    results = journal.results.of_series(key)
-    if not results:
-        return {}
-    told = read_result(results[-1].folder).get("timings_s")
-    if not isinstance(told, dict):
-        return {}
-    return {name: float(s) for name, s in told.items() if isinstance(s, int | float)}
-
-
-def timeline_json(times: Timeline) -> dict[str, Any]:
-    """One timeline for programs; seconds."""
-    return {
-        "receive_s": round(times.receive_s, 3),
-        "stages_s": {k: round(v, 3) for k, v in times.stages_s.items()},
-        "inside_s": {k: round(v, 3) for k, v in times.inside_s.items()},
-        "delivered_s": {k: round(v, 3) for k, v in times.delivered_s.items()},
-        "total_s": None if times.total_s is None else round(times.total_s, 3),
-    }
 
 
 # ---- list and why --------------------------------------------------------------------------------
 
 
 Unused = Mapping[tuple[InstanceState, str], int]
-"""Number of quarantined and superseded objects of a series by state and reason."""
+"""Number of quarantined and superseded objects of a series, by state and reason."""
 MOST_REASONS: Final = 3
 """Reasons for unused objects that one row of `list` names; `why` names all."""
 
 
 def series_json(row: SeriesRow, unused: Unused = MappingProxyType({})) -> dict[str, Any]:
-    """One row of `list --json`; `reason` is the series' own, `why` adds what else a person should know."""
+    """Return one series for programs; `reason` is that of the series itself."""
     return {
         "study": row.key.study,
         "series": row.key.series,
@@ -176,13 +73,13 @@ def _fault_json(row: SeriesRow) -> dict[str, Any]:
     }
 
 
-def reason_text(told: Mapping[str, Any]) -> str:
-    """Why a series of `series_json` is as it is: its reason, its fault, its unused objects; "" when all is well."""
-    parts = [told["reason"]] if told["reason"] else []
-    if told["fault"]:
-        parts.append(_fault_text(told["fault"]))
-    # The reason of the last object set aside is the series' own too.
-    unused = [_unused_text(u) for u in told["unused"] if u["reason"] != told["reason"]]
+def reason_text(row: Mapping[str, Any]) -> str:
+    """Return the reason, the fault and the unused objects of a `series_json`; "" if there are none."""
+    parts = [row["reason"]] if row["reason"] else []
+    if row["fault"]:
+        parts.append(_fault_text(row["fault"]))
+    # The reason of the last object set aside is also that of the series.
+    unused = [_unused_text(u) for u in row["unused"] if u["reason"] != row["reason"]]
     parts += unused[:MOST_REASONS]
     if len(unused) > MOST_REASONS:
         parts.append(f"{len(unused) - MOST_REASONS} more reasons")
@@ -212,7 +109,11 @@ def list_rows(journal: Journal, state: str | None) -> list[dict[str, Any]]:
 
 
 def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
-    """Everything about a study, series, instance or result. Raises `UnknownUid`."""
+    """Explain every series of a study, a series, an instance or a result.
+
+    Raises:
+        UnknownUid: the journal has none of this UID.
+    """
     named = journal.instances.named(uid)
     return [_why(journal, row, named) for row in journal.series.find(uid)]
 
@@ -231,7 +132,7 @@ def _why(journal: Journal, row: SeriesRow, named: Sequence[InstanceRow]) -> dict
 
 
 def _instance_json(row: InstanceRow) -> dict[str, Any]:
-    """One object that was asked for by its UID."""
+    """Return one object that the query names by its UID."""
     return {
         "sop_instance": row.sop_instance_uid,
         "digest": row.digest,
@@ -256,10 +157,10 @@ def _result_json(row: ResultRow) -> dict[str, Any]:
 
 def _next(row: SeriesRow, deliveries: Sequence[DeliveryRow]) -> str:
     if row.state is SeriesState.ENCODED and not deliveries:
-        return "has its result; no destination is configured"
+        return "result ready; no destination is configured"
     dead = [d.destination for d in deliveries if d.state is DeliveryState.DEAD and is_open(d)]
     if row.state is SeriesState.ENCODED and dead:
-        return f"given up for {', '.join(dead)}; `lumbar-node retry UID` sends it again"
+        return f"delivery to {', '.join(dead)} failed permanently; `lumbar-node retry UID` sends it again"
     return _NEXT[row.state]
 
 
@@ -272,63 +173,63 @@ _OF_OBJECTS: Final = frozenset(
         "instance_quarantined",
     }
 )
-"""Events that come once per object."""
+"""Events that occur once per object."""
 
 
 def _folded(events: Sequence[EventRow]) -> list[dict[str, Any]]:
-    """History for programs: of a run of one event of objects, for one reason, the first is told, and how many."""
-    kept: list[dict[str, Any]] = []
+    """Return the history; a run of equal events of objects is its first, with their number."""
+    history: list[dict[str, Any]] = []
     for event in events:
-        told = {
+        row = {
             "at": at_text(event.at), "event": event.event, "state": event.state, "objects": 1, "detail": event.detail,
         }  # fmt: skip
-        if event.event in _OF_OBJECTS and kept and _alike(kept[-1], told):
-            kept[-1]["objects"] += 1
+        if event.event in _OF_OBJECTS and history and _alike(history[-1], row):
+            history[-1]["objects"] += 1
         else:
-            kept.append(told)
-    return kept
+            history.append(row)
+    return history
 
 
 def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return bool(a["event"] == b["event"] and a["detail"].get("reason") == b["detail"].get("reason"))
 
 
-def _result_line(told: Mapping[str, Any]) -> str:
-    before = f", after {told['predecessor']}" if told["predecessor"] else ""
-    because = (told["superseded_because"] or "").replace("_", " ")
-    by = f" by {told['superseded_by']}" if told["superseded_by"] else ""
+def _result_line(row: Mapping[str, Any]) -> str:
+    predecessor = f", after {row['predecessor']}" if row["predecessor"] else ""
+    because = (row["superseded_because"] or "").replace("_", " ")
+    by = f" by {row['superseded_by']}" if row["superseded_by"] else ""
     superseded = f", superseded{by} ({because})" if because else ""
-    return f"  result {told['result_id']}{before}{superseded} in {told['folder']}"
+    return f"  result {row['result_id']}{predecessor}{superseded} in {row['folder']}"
 
 
-def _event_line(told: Mapping[str, Any]) -> str:
-    reason = told["detail"].get("reason") or told["detail"].get("destination") or ""
-    times = f" × {told['objects']}" if told["objects"] > 1 else ""
-    return f"    {told['at']}  {told['event'] + times:<20} {told['state']:<11} {reason}".rstrip()
+def _event_line(row: Mapping[str, Any]) -> str:
+    reason = row["detail"].get("reason") or row["detail"].get("destination") or ""
+    times = f" × {row['objects']}" if row["objects"] > 1 else ""
+    return f"    {row['at']}  {row['event'] + times:<20} {row['state']:<11} {reason}".rstrip()
 
 
-def _object_line(told: Mapping[str, Any]) -> str:
-    because = f": {told['reason']}" if told["reason"] else ""
-    return f"  object {told['sop_instance']} {told['digest'][:12]} {told['state']}{because}"
+def _object_line(row: Mapping[str, Any]) -> str:
+    because = f": {row['reason']}" if row["reason"] else ""
+    return f"  object {row['sop_instance']} {row['digest'][:12]} {row['state']}{because}"
 
 
-def why_lines(told: Mapping[str, Any]) -> list[str]:
-    """One series of `why`, for people."""
+def why_lines(row: Mapping[str, Any]) -> list[str]:
+    """Return one series of `why` as lines for people."""
     lines = [
-        f"series {told['series'] or 'without a UID'}",
-        f"  study {told['study'] or 'without a UID'}",
-        f"  {told['state']} since {told['since']}: {told['reason'] or told['next']}",
-        f"  {told['instances']} objects, the last at {told['last_slice']}",
+        f"series {row['series'] or 'without a UID'}",
+        f"  study {row['study'] or 'without a UID'}",
+        f"  {row['state']} since {row['since']}: {row['reason'] or row['next']}",
+        f"  {row['instances']} objects, the last at {row['last_slice']}",
     ]
-    if told["fault"]:
-        lines.append(f"  {_fault_text(told['fault'])}")
-    lines += [f"  {_unused_text(u)}" for u in told["unused"]]
-    lines += [_object_line(o) for o in told["objects"]]
-    if told["reason"]:
-        lines.append(f"  next: {told['next']}")
-    lines += [_result_line(r) for r in told["results"]]
-    lines += [f"  {delivery_line(d)}" for d in told["deliveries"]]
-    stages = told["timeline"]["stages_s"]
+    if row["fault"]:
+        lines.append(f"  {_fault_text(row['fault'])}")
+    lines += [f"  {_unused_text(u)}" for u in row["unused"]]
+    lines += [_object_line(o) for o in row["objects"]]
+    if row["reason"]:
+        lines.append(f"  next: {row['next']}")
+    lines += [_result_line(r) for r in row["results"]]
+    lines += [f"  {delivery_line(d)}" for d in row["deliveries"]]
+    stages = row["timeline"]["stages_s"]
     if stages:
         lines.append("  " + ", ".join(f"{name} {s:.1f} s" for name, s in stages.items()))
-    return lines + [_event_line(e) for e in told["history"]]
+    return lines + [_event_line(e) for e in row["history"]]

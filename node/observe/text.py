@@ -7,9 +7,9 @@ from typing import Any
 
 
 def value_text(measurement: Mapping[str, Any], *, uncertain: bool = False) -> str:
-    """One value in mm as people read it, with its range where it has one; a dash where it was refused.
+    """Return one value in mm with its range, if it has one; a dash if it was refused.
 
-    measurement: as in `result.json`. uncertain: also its standard uncertainty, where there is no range.
+    measurement: as in `result.json`. uncertain: add its standard uncertainty if there is no range.
     """
     value, within = measurement["value_mm"], measurement.get("range_mm")
     if value is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from node.journal.rows import DeliveryRow, SeriesKey
 from node.journal.states import DeliveryState
-from node.observe.attention import of_delivery
+from node.observe.attention import delivery_matter
 from node.observe.deliveries import attention, delivery_json, delivery_line, outdated
 
 NO_ANSWER = "seg.dcm: no association: PACS@10.0.0.1:104 does not answer; check that it runs"
@@ -30,7 +30,7 @@ def test_one_line_per_destination_and_reason_with_the_next_try() -> None:
         ("other", "waiting", 1),
         ("pacs", "dead", 1),
     ]
-    first, other, dead = (of_delivery(e).line for e in found)
+    first, other, dead = (delivery_matter(e).line for e in found)
     assert first.startswith("8 × delivery pacs waiting (r3, …), next try ")
     assert found[0]["next_try"] == delivery_json(rows[0])["next_try"]
     assert first.endswith(f": {NO_ANSWER}")
@@ -53,7 +53,7 @@ def test_remedy_of_the_reason_is_the_only_one() -> None:
         "seg.dcm: not the bytes that were written; `lumbar-node retry UID --force` makes it again"
     )
     (entry,) = attention([_row(1, DeliveryState.DEAD, reason, next_try_at=None)])
-    assert of_delivery(entry).line == f"1 × delivery pacs dead (r1): {reason}"
+    assert delivery_matter(entry).line == f"1 × delivery pacs dead (r1): {reason}"
 
 
 def test_unproven_and_withdrawn_are_shown() -> None:
@@ -77,6 +77,6 @@ def test_a_question_without_an_answer_needs_attention() -> None:
 
 def test_results_of_a_corrected_patient_that_are_still_held_need_attention() -> None:
     (entry,) = outdated({"pacs": ["r1", "r2"]})
-    assert of_delivery(entry).line.startswith(
+    assert delivery_matter(entry).line.startswith(
         "2 × delivery pacs held (r1, …): made before the patient"
     )

@@ -15,7 +15,8 @@ from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, SeriesEvent
 from node.observe.attention import attention, matter_lines
-from node.observe.explain import list_rows, reason_text, timeline, why, why_lines
+from node.observe.explain import list_rows, reason_text, why, why_lines
+from node.observe.timeline import timeline
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 
