@@ -36,7 +36,7 @@ def test_one_line_per_destination_and_reason_with_the_next_try() -> None:
     assert first.endswith(f": {NO_ANSWER}")
     assert other.startswith("1 × delivery other waiting (r20), next try ")
     assert dead == (
-        "1 × delivery pacs dead (r30): seg.dcm: takes no objects; `lumbar-node retry UID` sends again"
+        "1 × delivery pacs dead (r30): seg.dcm: takes no objects; `lumbar-node retry UID` sends it again"
     )
 
 

@@ -97,7 +97,7 @@ def test_dead_delivery_is_found_and_a_waiting_one_is_not(
     )
     told = [f for f in _told(lived, state) if f.kind.startswith("delivery")]
     assert [(f.kind, f.path, f.count) for f in told] == [("delivery-dead", "pacs", 1)]
-    assert told[0].remedy == "seg.dcm: 0xA900; `lumbar-node retry UID` sends again"
+    assert told[0].remedy == "seg.dcm: 0xA900; `lumbar-node retry UID` sends it again"
 
 
 def _flip(path: Path) -> None:
@@ -116,8 +116,8 @@ def _cut(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "gone": (Path.unlink, "object-missing", "the file is gone"),
-    "one bit": (_flip, "object-damaged", "other bytes than were received"),
+    "gone": (Path.unlink, "object-missing", "the file is missing"),
+    "one bit": (_flip, "object-damaged", "content differs from what was received"),
     "cut": (_cut, "object-damaged", "bytes, "),
     "empty": (lambda p: p.write_bytes(b"") and None, "object-damaged", "0 bytes, "),
     "a folder": (_folder_in_its_place, "object-damaged", ""),
@@ -157,12 +157,12 @@ def _odd_objects(folder: Path) -> None:
 
 
 RESULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a file is gone": (lambda f: (f / "seg.dcm").unlink(), "seg.dcm is gone"),
+    "a file is gone": (lambda f: (f / "seg.dcm").unlink(), "seg.dcm is missing"),
     "a file is empty": (
         lambda f: (f / "seg.dcm").write_bytes(b"") and None,
-        "seg.dcm has 0 bytes, result.json says 8",
+        "seg.dcm has 0 bytes, 8 were written",
     ),
-    "one bit": (lambda f: _flip(f / "seg.dcm"), "seg.dcm has other bytes than were written"),
+    "one bit": (lambda f: _flip(f / "seg.dcm"), "seg.dcm differs from what was written"),
     "no result.json": (lambda f: (f / "result.json").unlink(), "result.json is missing"),
     "no list of objects": (_no_objects, "result.json is missing"),
     "odd objects": (_odd_objects, "cannot be read"),

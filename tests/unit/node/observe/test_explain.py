@@ -131,7 +131,9 @@ def test_why_names_reason_delivery_and_what_comes_next(
         second.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
     )
     (told,) = why(journal, "1.2.3.2")
-    assert told["next"] == "given up for a; `lumbar-node retry UID` sends it again"
+    assert (
+        told["next"] == "delivery to a failed permanently; `lumbar-node retry UID` sends it again"
+    )
     assert [d["state"] for d in told["deliveries"]] == ["dead", "waiting"]
     assert told["deliveries"][1]["next_try"] is not None
     text = "\n".join(why_lines(told))
@@ -192,7 +194,7 @@ def test_quarantined_series_is_listed_and_explained(journal: Journal) -> None:
         assert len(told["history"]) == 1
     (matter,) = attention(journal)
     assert (matter.kind, matter.count, matter.subject) == ("quarantined", 64, "series 1.2.7")
-    assert "send it again in the right form" in told["next"]
+    assert "correct and resend it" in told["next"]
 
 
 def test_second_series_with_known_objects_is_listed_beside_the_first(journal: Journal) -> None:
