@@ -7,6 +7,7 @@ Who may send and what becomes of an object is decided here; how bytes become mes
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import socket
 import threading
@@ -63,6 +64,20 @@ _ACCEPT_S: Final = 0.2
 _ABORT_S: Final = 3.0
 
 
+def why_not_listening(host: str, port: int, error: OSError) -> str:
+    """Return why the node cannot listen, and what to do."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        remedy = 'set [node] host to an address of this machine, or "0.0.0.0" for all'
+    elif error.errno == errno.EACCES:
+        remedy = (
+            "ports below 1024 need a right: give the service CAP_NET_BIND_SERVICE, or set [node] port"
+            " to 11112 and the same at the sender"
+        )
+    else:
+        remedy = "stop the program that uses it or set another [node] port"
+    return f"cannot listen on {host}:{port}: {error.strerror}; {remedy}"
+
+
 @dataclass(slots=True)
 class Receiver:
     """The listener. `free_bytes` tells the free space of the state folder's disk."""
@@ -106,9 +121,7 @@ class Receiver:
                 (self.host, self.port), family=family, backlog=BACKLOG, dualstack_ipv6=both
             )
         except OSError as error:
-            raise PortBusy(
-                f"cannot listen on {self.host}:{self.port}: {error.strerror}; stop the program that holds it or set another [node] port"
-            ) from error
+            raise PortBusy(why_not_listening(self.host, self.port, error)) from error
         self._listener.settimeout(_ACCEPT_S)
         threading.Thread(
             target=self._listen, args=(self._listener,), name="listener", daemon=True
