@@ -103,9 +103,9 @@ def performance() -> str:
 
 def _group_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return one group of a card's evaluation: means of Dice, error in mm and R."""
-    title = f"{entry['cases']}, never trained on".replace("spider", "SPIDER, held out")
+    title = entry["cases"].replace("spider", "SPIDER, held out")
     return {
-        "title": title.removesuffix(", never trained on"),
+        "title": title.replace("phantom", "unseen phantoms"),
         "n": entry["n"],
         "dice": {key: value["mean"] for key, value in entry["dice"].items()},
         "measurements": {k: (m["mae_mm"], m["r"]) for k, m in entry["measurements"].items()},
