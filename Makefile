@@ -16,7 +16,12 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 PIP := $(BIN)/python -m pip
 HASHED := $(PIP) install -qq --require-hashes --no-deps
 
-.PHONY: help install demo test lint fmt lock clean
+# One thread each: the quick tests run on every core by themselves, the others start processes that do.
+RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Servers, ports and measured times are in the other tiers, one test at a time.
+QUICK := tests/unit tests/docs -m quick --numprocesses auto --dist worksteal
+
+.PHONY: help install demo test test-quick lint fmt lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +61,17 @@ test: ## every test that can run here; TESTS=tests/unit/node chooses some
 	sh orthanc/packages.sh test
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: the browser tests will skip"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(or $(TESTS),tests) $(PYTEST)
+ifdef TESTS
+	$(RUN_TESTS) $(TESTS) $(PYTEST)
+else
+	failed=0; \
+	$(RUN_TESTS) $(QUICK) $(PYTEST) || failed=1; \
+	$(RUN_TESTS) tests -m "not quick" $(PYTEST) || failed=1; \
+	exit $$failed
+endif
+
+test-quick: $(VENV)/.dev ## unit tests and documents, on every core; two minutes on two cores
+	$(RUN_TESTS) $(QUICK) $(PYTEST)
 
 lint: $(VENV)/.dev ## ruff, format, types, layers, spelling
 	$(BIN)/ruff check .

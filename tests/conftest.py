@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom.config
 import pytest
 
-from tests.support.paths import SHARED
+from tests.support.paths import ROOT, SHARED
 
 pytest_plugins = (
     "tests.support.dicomseg",
@@ -15,6 +15,18 @@ pytest_plugins = (
     "tests.support.path",
     "tests.support.training",
 )
+
+
+QUICK_TIERS = ("unit", "docs")
+SLOW = ("slow", "serial", "servers", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as quick what `make test-quick` runs, on every core at once."""
+    for item in items:
+        tier = item.path.relative_to(ROOT / "tests").parts[0]
+        if tier in QUICK_TIERS and not any(item.get_closest_marker(m) for m in SLOW):
+            item.add_marker("quick")
 
 
 @pytest.fixture(scope="session", autouse=True)
