@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
+import typer.main
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -183,13 +184,14 @@ def exit_table() -> str:
     """Render the exit statuses and the errors that end a command with each."""
     from node.cli.app import app  # noqa: PLC0415 - the command line imports much
 
-    meanings = dict(re.findall(r"^ *(\d+)  (.+)$", str(app.info.help), re.MULTILINE))
+    help_text = str(typer.main.get_command(app).help)
+    meanings = dict(re.findall(r"^ *(\d+)  (.+)$", help_text, re.MULTILINE))
     rows = []
     for status, meaning in meanings.items():
         codes = [c.code for c in error_classes() if str(c.exit_code) == status]
         named = ", ".join(f"`{code}`" for code in dict.fromkeys(codes) if code != "unexpected")
         rows.append((status, meaning, named))
-    return table(("status", "meaning", "errors"), [*rows, ("130", "interrupted by Ctrl+C", "")])
+    return table(("status", "meaning", "errors"), rows)
 
 
 def codes_in_source() -> set[str]:

@@ -1,4 +1,4 @@
-"""`result.json`: a result as a plain dictionary, schema 1 (`docs/result-json.md`)."""
+"""`result.json`: a result as a plain dictionary, schema 1 (`docs/reference/result-json.md`)."""
 
 from __future__ import annotations
 

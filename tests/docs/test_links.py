@@ -72,7 +72,7 @@ def test_paths_in_texts_are_files_of_the_repository(ending: str) -> None:
     for name in files(ending):
         if name.startswith(("tests/docs/", "docs/adr/0021-")):
             continue
-        for path in PATH.findall(read(name)):
+        for path in PATH.findall(re.sub(r"\]\([^)]*\)", "]", read(name))):
             known = {path, f"{path}.py", path.removesuffix(".")} & tracked()
             if not known and not _is_example(path):
                 missing.add(f"{name}: {path}")
