@@ -12,7 +12,7 @@ from training.cli.options import BundleOption, ThreadsOption, out_folder
 from training.cli.output import ProgressBar, print_table
 
 if TYPE_CHECKING:
-    from training.evaluate.check_real import Beside, Checked
+    from training.evaluate.reading_comparison import ReadValue, VolumeComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -52,46 +52,48 @@ def check_real(
     import json
 
     from model.bundle.load import default_path, load
-    from training.evaluate import check_real as checking
-    from training.evaluate import readings, summary
-    from training.evaluate.cached_model import remembering
+    from training.evaluate import readings
+    from training.evaluate.cached_model import cached
     from training.evaluate.case_results import write_json
+    from training.evaluate.reading_comparison import compare_all, to_json
+    from training.evaluate.results_file import about
 
     model = load(bundle or default_path(), threads=threads)
     out.mkdir(parents=True, exist_ok=True)
     with ProgressBar(len(readings.read(folder)), "check-real") as bar:
-        found = checking.checked(folder, remembering(model, out / "answers"), bar.advance)
-    payload = checking.to_json(found, summary.about(model))
+        comparisons = compare_all(folder, cached(model, out / "answers"), bar.advance)
+    payload = to_json(comparisons, about(model))
     write_json(out / "check.json", payload)
     if sheet:
-        from training.report import contact_sheet as check_real_sheet
+        from training.report import contact_sheet
 
-        check_real_sheet.write(found, out / "planes.png")
+        contact_sheet.write(comparisons, out / "planes.png")
     if as_json:
         typer.echo(json.dumps(payload, indent=1))
     else:
-        _show(found)
+        _show(comparisons)
 
 
-def _show(found: Sequence[Checked]) -> None:
+def _show(comparisons: Sequence[VolumeComparison]) -> None:
     from rich.table import Table
 
     from dicomseg.measurement_names import MAIN_MEASUREMENTS
-    from training.evaluate.check_real import FAR_MM, summary
+    from training.evaluate.reading_comparison import FAR_MM, summarise
 
     values = Table(
-        title="Value in mm (less each reading)",
+        title="Value in mm (minus each reading)",
         caption="* carries a flag or a range",
         title_justify="left",
     )
     for head in ("", *MAIN_MEASUREMENTS):
         values.add_column(head, justify="right" if head else "left", overflow="fold")
-    for one in found:
-        values.add_row(one.read.name, *(_cell(one.values[name]) for name in MAIN_MEASUREMENTS))
+    for volume in comparisons:
+        cells = (_cell(volume.values[name]) for name in MAIN_MEASUREMENTS)
+        values.add_row(volume.readings.name, *cells)
     print_table(values)
-    rows = [summary(found, name) for name in MAIN_MEASUREMENTS]
+    rows = [summarise(comparisons, name) for name in MAIN_MEASUREMENTS]
     table = Table(
-        title="Beside the mean of the readings, mm",
+        title="Compared with the mean of the readings, mm",
         caption=f"far: off by more than {FAR_MM:g} mm; unmarked: of these, without flag or range",
         title_justify="left",
     )
@@ -116,24 +118,24 @@ def _show(found: Sequence[Checked]) -> None:
             " ".join(r.unmarked) or "-",
         )
     print_table(table)
-    print_table(_dice_table(found))
+    print_table(_dice_table(comparisons))
 
 
-def _cell(value: Beside) -> str:
+def _cell(value: ReadValue) -> str:
     if value.value_mm is None:
         return f"{value.refusal} ({', '.join(f'{r:.1f}' for r in value.readings_mm)})"
-    apart = ", ".join(f"{d:+.1f}" for d in value.differences_mm)
-    return f"{value.value_mm:.1f} ({apart}){'*' if value.is_marked else ''}"
+    differences = ", ".join(f"{d:+.1f}" for d in value.differences_mm)
+    return f"{value.value_mm:.1f} ({differences}){'*' if value.is_marked else ''}"
 
 
 def _mm(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _dice_table(found: Sequence[Checked]) -> Any:
+def _dice_table(comparisons: Sequence[VolumeComparison]) -> Any:
     from rich.table import Table
 
-    from training.evaluate.check_real import BODIES, STRIP_MM
+    from training.evaluate.reading_comparison import BODIES, STRIP_MM
     from training.evaluate.readings import KINDS
 
     table = Table(
@@ -143,9 +145,10 @@ def _dice_table(found: Sequence[Checked]) -> Any:
     )
     for head in ("", *KINDS, *BODIES, "level"):
         table.add_column(head, justify="right" if head else "left", overflow="fold")
-    for one in found:
-        kinds = (" ".join(f"{d:.2f}" for d in one.plane_dice.get(kind, ())) for kind in KINDS)
-        bodies = (_mm(one.bodies_dice.get(name)) for name in BODIES)
-        sure = one.why if one.found is None else f"{one.found.level.confidence:.2f}"
-        table.add_row(one.read.name, *kinds, *bodies, sure)
+    for volume in comparisons:
+        kinds = (" ".join(f"{d:.2f}" for d in volume.plane_dice.get(kind, ())) for kind in KINDS)
+        bodies = (_mm(volume.bodies_dice.get(name)) for name in BODIES)
+        segmentation = volume.segmentation
+        level = volume.why if segmentation is None else f"{segmentation.level.confidence:.2f}"
+        table.add_row(volume.readings.name, *kinds, *bodies, level)
     return table

@@ -22,7 +22,7 @@ from training.cli.options import (
 
 if TYPE_CHECKING:
     from training.data.folds import Fold
-    from training.evaluate.crossval_plan import Cohort, Plan
+    from training.evaluate.crossval_plan import Cohort, CrossvalPlan
     from training.fit.recipe import Recipe
 
 
@@ -107,9 +107,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.cli.evaluate import show
     from training.data import folds as folding
     from training.errors import UsageError
-    from training.evaluate import crossval as crossing
     from training.evaluate.case_results import write_json
     from training.evaluate.crossval_plan import Cohort, check_plan, describe_level, in_no_fold
+    from training.evaluate.crossval_results import COMBINED, combine, finished_results
     from training.fit.recipe import Recipe, read
 
     use_threads(threads)
@@ -131,9 +131,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     check_plan(out, plan, resume=resume, only=only_fold)
     _run(drawn, cohort, out, plan, only_fold, max_minutes)
     # Read again: another process may have finished folds of its own meanwhile.
-    results = [crossing.finished(out, number) for number in range(1, folds + 1)]
-    combined = crossing.together(results, plan)
-    write_json(out / crossing.TOGETHER, combined)
+    results = [finished_results(out, number) for number in range(1, folds + 1)]
+    combined = combine(results, plan)
+    write_json(out / COMBINED, combined)
     if any(results):
         show([c for part in results if part for c in part])
     typer.echo(f"{combined['finished']} of {folds} folds finished; level {describe_level(plan)}")
@@ -143,7 +143,7 @@ def _run(
     folds: Sequence[Fold],
     cohort: Cohort,
     out: Path,
-    plan: Plan,
+    plan: CrossvalPlan,
     only: int | None,
     max_minutes: float,
 ) -> None:
@@ -152,14 +152,15 @@ def _run(
 
     from training.evaluate import crossval as crossing
     from training.evaluate.crossval_plan import with_minutes
+    from training.evaluate.crossval_results import finished_results
 
     ends_at = time.monotonic() + max_minutes * 60
 
-    def timed() -> Plan:
+    def timed() -> CrossvalPlan:
         return with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
 
     todo = [
-        n for n in range(1, len(folds) + 1) if only in {None, n} and not crossing.finished(out, n)
+        n for n in range(1, len(folds) + 1) if only in {None, n} and not finished_results(out, n)
     ]
     if not todo:
         return
@@ -196,14 +197,14 @@ def _status(name: str) -> Iterator[Callable[[str], None]]:
 
 def planned(
     recipe: Recipe, level: str, level_steps: tuple[int, int], engine: str, threads: int
-) -> Plan:
+) -> CrossvalPlan:
     """Return the plan of these options; `level_steps` before the folds and in each.
 
     Raises:
         UsageError: options of the level that contradict each other, or a file that is not there.
     """
     from training.errors import UsageError
-    from training.evaluate.crossval_plan import GIVEN, OWN, SHIPPED, Plan
+    from training.evaluate.crossval_plan import GIVEN, OWN, SHIPPED, CrossvalPlan
 
     first, own = level_steps
     chosen = level or (OWN if own else GIVEN)
@@ -213,7 +214,7 @@ def planned(
         )
     if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
         raise UsageError(f"--level {chosen}: no such file; give case, fold, bundle or weights")
-    return Plan(
+    return CrossvalPlan(
         recipe,
         level=chosen,
         level_steps=own,

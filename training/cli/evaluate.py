@@ -60,7 +60,6 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from model.bundle.load import default_path, load
     from training.data.cases import list_cases
-    from training.evaluate import summary
     from training.evaluate.baselines import Baselines
     from training.evaluate.case_results import write_json
     from training.evaluate.evaluate import (
@@ -69,6 +68,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         evaluate_cases,
         held_out_ids,
     )
+    from training.evaluate.results_file import about, card_json, results_json
     from training.report.tables import cases_csv
 
     model = load(bundle or default_path(), threads=threads)
@@ -85,19 +85,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     show(results)
     notes = ["--unseen: the caller vouches that no case was trained on"] if unseen else []
     if out is not None:
-        write_json(out, summary.results_json(results, summary.about(model), notes))
+        write_json(out, results_json(results, about(model), notes))
     if csv is not None:
         csv.write_text(cases_csv(results), encoding="utf-8", newline="")
     if card is not None:
-        write_json(card, summary.card_json(results))
+        write_json(card, card_json(results))
 
 
 def show(results: Sequence[CaseResult]) -> None:
     """Print the tables."""
-    from training.evaluate import summary
+    from training.evaluate.summary import groups
     from training.report import tables
 
-    for table in (*tables.tables(summary.groups(results)), tables.case_table(results)):
+    for table in (*tables.tables(groups(results)), tables.case_table(results)):
         print_table(_rich(table))
 
 

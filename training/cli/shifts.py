@@ -11,7 +11,7 @@ from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsO
 from training.cli.output import ProgressBar, print_table
 
 if TYPE_CHECKING:
-    from training.evaluate.outline_bias import Found
+    from training.evaluate.outline_bias import OutlineBias
 
 
 def register(app: typer.Typer) -> None:
@@ -52,12 +52,12 @@ def shifts(
     model = load(bundle or default_path(), threads=threads)
     paths = choose_cases(cases, model, tuple(case or ()), every=every)
     with ProgressBar(2 * len(paths), "shifts") as bar:
-        found = outline_bias.find(paths, model, bar.advance)
-    _show(found)
-    write_json(out, {"outline_shifts": dict(found.shifts)})
+        bias = outline_bias.estimate(paths, model, bar.advance)
+    _show(bias)
+    write_json(out, {"outline_shifts": dict(bias.shifts)})
 
 
-def _show(found: Found) -> None:
+def _show(bias: OutlineBias) -> None:
     from rich.table import Table
 
     from training.evaluate.outline_bias import LADDER
@@ -65,7 +65,7 @@ def _show(found: Found) -> None:
     table = Table(title="Median error in mm by shift", title_justify="left")
     for head in ("", *(f"{shift:+.1f}" for shift in LADDER)):
         table.add_column(head, justify="right" if head else "left", overflow="fold")
-    for name, medians in found.medians_mm.items():
+    for name, medians in bias.medians_mm.items():
         table.add_row(name, *(f"{m:+.2f}" for m in medians))
     print_table(table)
-    typer.echo("outline_shifts: " + ", ".join(f"{k} {v:+.2f}" for k, v in found.shifts.items()))
+    typer.echo("outline_shifts: " + ", ".join(f"{k} {v:+.2f}" for k, v in bias.shifts.items()))

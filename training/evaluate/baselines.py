@@ -1,6 +1,6 @@
-"""Two answers that need no network, so that a score can be seen to mean something.
+"""Two predictions that need no network, so that a score can be seen to mean something.
 
-mean shape: what most other cases hold at each place about the level, laid on the true level.
+mean shape: what most other cases hold at each position about the level, laid on the true level.
 threshold: for each structure alone, the grey values that would have given the best Dice in the other
 cases. Both know the true level and look at its window only, and both learn from a handful of other
 patients' cases of the same source and kind of contrast. Grey values are z-scored in the window, as the
@@ -31,7 +31,7 @@ Baseline = Literal["mean_shape", "threshold"]
 NAMES: Final[tuple[Baseline, ...]] = ("mean_shape", "threshold")
 TEACHERS: Final = 8
 """How many other cases a baseline learns from."""
-LEAST_TEACHERS: Final = 2
+MIN_TEACHERS: Final = 2
 UNKNOWN: Final = 255
 """Label of a voxel that a teacher's image does not hold."""
 BINS: Final = 96
@@ -53,52 +53,54 @@ class Teacher:
     counts: Array
 
 
-def place_of(case: Case) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the window about the true level and the case overlap: slices of the case, of the window."""
+def overlap_with_window(case: Case) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return where the window about the true level and the case overlap: slices of the case, of the window."""
     at = Volume(case.labels, case.affine).to_index(np.array(case.level_centre_lps))
-    first = np.round(at).astype(int) - np.array(PAPER_SHAPE) // 2
+    start = np.round(at).astype(int) - np.array(PAPER_SHAPE) // 2
     size = case.labels.shape
-    low = [max(0, int(f)) for f in first]
+    low = [max(0, int(f)) for f in start]
     high = [
-        max(a, min(n, int(f) + w)) for a, f, n, w in zip(low, first, size, PAPER_SHAPE, strict=True)
+        max(a, min(n, int(f) + w)) for a, f, n, w in zip(low, start, size, PAPER_SHAPE, strict=True)
     ]
-    there = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    here = tuple(slice(a - int(f), b - int(f)) for a, b, f in zip(low, high, first, strict=True))
-    return there, here
+    of_case = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    of_window = tuple(
+        slice(a - int(f), b - int(f)) for a, b, f in zip(low, high, start, strict=True)
+    )
+    return of_case, of_window
 
 
 def binned(image: Array) -> Array:
-    """Bin 0…`BINS` − 1 of each voxel's grey value, z-scored over the voxels given."""
+    """Return the bin 0…`BINS` − 1 of each voxel's grey value, z-scored over the voxels given."""
     values = image.astype(np.float32)
     scored = (values - values.mean()) / max(float(values.std()), 1e-6)
     low, high = RANGE
     return np.asarray(np.clip((scored - low) * (BINS / (high - low)), 0, BINS - 1), np.uint8)
 
 
-def teacher(case: Case) -> Teacher:
+def learn(case: Case) -> Teacher:
     """Learn from one case."""
-    there, here = place_of(case)
+    of_case, of_window = overlap_with_window(case)
     around = np.full(PAPER_SHAPE, UNKNOWN, np.uint8)
-    around[here] = case.labels[there]
-    pairs = case.labels[there].astype(np.intp) * BINS + binned(case.image[there])
+    around[of_window] = case.labels[of_case]
+    pairs = case.labels[of_case].astype(np.intp) * BINS + binned(case.image[of_case])
     counts = np.bincount(pairs.ravel(), minlength=CHANNELS * BINS).reshape(CHANNELS, BINS)
     return Teacher(around, counts)
 
 
 def mean_shape(case: Case, teachers: Sequence[Teacher]) -> Array:
-    """Labels (the case's shape) that most teachers hold at each place about the level."""
+    """Return the labels (the case's shape) that most teachers hold at each position about the level."""
     votes = np.zeros((CHANNELS, *PAPER_SHAPE), np.uint8)
-    for one in teachers:
+    for teacher in teachers:
         for channel in range(CHANNELS):
-            votes[channel] += one.around == channel
+            votes[channel] += teacher.around == channel
     out = np.zeros(case.labels.shape, np.uint8)
-    there, here = place_of(case)
-    out[there] = votes[(slice(None), *here)].argmax(axis=0)
+    of_case, of_window = overlap_with_window(case)
+    out[of_case] = votes[(slice(None), *of_window)].argmax(axis=0)
     return out
 
 
 def best_bins(inside: Array, every: Array) -> Array:
-    """Bins (bool) whose voxels, taken together, have the highest Dice with a structure.
+    """Return the bins (bool) whose voxels, taken together, have the highest Dice with a structure.
 
     inside: voxels of the structure per bin; every: all voxels per bin. Bins are taken by their share of
     the structure, the purest first, as long as that raises Dice; none for an absent structure.
@@ -114,14 +116,14 @@ def best_bins(inside: Array, every: Array) -> Array:
 
 
 def threshold(case: Case, teachers: Sequence[Teacher]) -> dict[StructureId, Array]:
-    """Mask (bool, the case's shape) of each structure by grey value alone; masks may overlap."""
+    """Return the mask (bool, the case's shape) of each structure by grey value alone; masks may overlap."""
     counts = np.sum([t.counts for t in teachers], axis=0)
-    there, _ = place_of(case)
-    values = binned(case.image[there])
+    of_case, _ = overlap_with_window(case)
+    values = binned(case.image[of_case])
     out = {}
     for name in case.labelled:
         mask = np.zeros(case.labels.shape, bool)
-        mask[there] = best_bins(counts[BY_ID[name].value], counts.sum(axis=0))[values]
+        mask[of_case] = best_bins(counts[BY_ID[name].value], counts.sum(axis=0))[values]
         out[name] = mask
     return out
 
@@ -129,8 +131,7 @@ def threshold(case: Case, teachers: Sequence[Teacher]) -> dict[StructureId, Arra
 class Baselines:
     """Both baselines for any case of a cohort; a case never learns from its own patient.
 
-    Teachers are drawn from `paths` by name, first come first served, so the same cohort gives the same
-    answers.
+    Teachers are taken from `paths` in their order, so the same cohort gives the same predictions.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -142,31 +143,35 @@ class Baselines:
         """Patient and kind of each case, from its card."""
         return {p: _card(p) for p in self._paths}
 
-    def chosen(self, case: Case) -> list[Path]:
-        """Cases that this one learns from."""
+    def teachers_of(self, case: Case) -> list[Path]:
+        """Return the cases that this one learns from."""
         kind = _kind(case.source, case.labelled, case.card)
-        same = (p for p, told in self._cards.items() if told[0] != case.patient_id and told[1] == kind)  # fmt: skip
-        return list(islice(same, TEACHERS))
+        others = (
+            path
+            for path, (patient, its_kind) in self._cards.items()
+            if patient != case.patient_id and its_kind == kind
+        )
+        return list(islice(others, TEACHERS))
 
     def digest(self, case: Case) -> str:
-        """Stands for the choice of teachers, so that a stored result can be seen to be of another."""
-        names = "\n".join(p.stem for p in self.chosen(case))
+        """Return a digest of the choice of teachers, so that a stored result of another choice is recognised."""
+        names = "\n".join(p.stem for p in self.teachers_of(case))
         return hashlib.sha256(names.encode()).hexdigest()[:16]
 
     def scores(self, case: Case, counted: Array) -> dict[Baseline, Mapping[StructureId, float]]:
-        """Dice of both inside `counted` (bool, the case's shape); empty with fewer than two teachers."""
-        paths = self.chosen(case)
-        if len(paths) < LEAST_TEACHERS:
+        """Return the Dice of both baselines inside `counted` (bool, the case's shape); empty with fewer than two teachers."""
+        paths = self.teachers_of(case)
+        if len(paths) < MIN_TEACHERS:
             return {}
         for path in paths:
             if path not in self._teachers:
-                self._teachers[path] = teacher(load_case(path))
-        them = [self._teachers[p] for p in paths]
-        shape = mean_shape(case, them)
+                self._teachers[path] = learn(load_case(path))
+        teachers = [self._teachers[p] for p in paths]
+        shape = mean_shape(case, teachers)
         placed = {name: shape == BY_ID[name].value for name in case.labelled}
         return {
             "mean_shape": _dice(case, placed, counted),
-            "threshold": _dice(case, threshold(case, them), counted),
+            "threshold": _dice(case, threshold(case, teachers), counted),
         }
 
 
@@ -185,10 +190,10 @@ def _card(path: Path) -> tuple[str, Kind]:
 
 
 def _dice(
-    case: Case, found: Mapping[StructureId, Array], counted: Array
+    case: Case, masks: Mapping[StructureId, Array], counted: Array
 ) -> dict[StructureId, float]:
     out = {}
-    for name, mask in found.items():
+    for name, mask in masks.items():
         truth = (case.labels == BY_ID[name].value) & counted
         if truth.any():
             out[name] = dice(mask & counted, truth)

@@ -1,7 +1,7 @@
-"""A model that keeps its networks' answers on disk, so that a change of rules is measured in seconds.
+"""A model that keeps its networks' logits on disk, so that a change of rules is measured in seconds.
 
 Kept are the logits of the segmentation network and of the roots network, by model digest, engine, precision and the
-bytes of the patch; level finder, labels, findings and measurements are worked out at every call.
+bytes of the patch; level finder, labels, findings and measurements are computed at every call.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from model.roots import RootsFinder
 from model.window import Patch
 
 
-def remembering(model: LoadedModel, folder: Path) -> LoadedModel:
-    """Return the model with its answers kept below `folder`; another digest or engine has another folder."""
+def cached(model: LoadedModel, folder: Path) -> LoadedModel:
+    """Return the model with its logits kept below `folder`; another digest or engine has another folder."""
     info = model.info
-    kept = folder / f"{info.digest[:16]}-{info.engine}-{info.precision}"
-    kept.mkdir(parents=True, exist_ok=True)
-    roots = None if model.roots is None else _Roots(model.roots, kept)
-    return replace(model, engine=_Engine(model.engine, kept), roots=roots)
+    cache = folder / f"{info.digest[:16]}-{info.engine}-{info.precision}"
+    cache.mkdir(parents=True, exist_ok=True)
+    roots = None if model.roots is None else _CachedRoots(model.roots, cache)
+    return replace(model, engine=_CachedEngine(model.engine, cache), roots=roots)
 
 
-def _kept(file: Path, make: Callable[[], Array]) -> Array:
-    """Read the array of a file; where there is none, make it and write it whole or not at all."""
+def _read_or_compute(file: Path, compute: Callable[[], Array]) -> Array:
+    """Read the array of a file; if there is none, compute it and write it, complete or not at all."""
     if file.exists():
         return np.asarray(np.load(file))
-    made = make()
+    array = compute()
     part = file.with_suffix(".part")
     with part.open("wb") as opened:
-        np.save(opened, made)
+        np.save(opened, array)
     part.replace(file)
-    return made
+    return array
 
 
 def _digest(*arrays: Array) -> str:
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     for array in arrays:
-        made.update(str(array.shape).encode())
-        made.update(np.ascontiguousarray(array).tobytes())
-    return made.hexdigest()[:24]
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:24]
 
 
-class _Engine:
-    """Answers a patch that it has seen from its file."""
+class _CachedEngine:
+    """Reads the logits of a known patch from their file."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine, self._folder = engine, folder
@@ -61,13 +61,13 @@ class _Engine:
         self._engine.warm(shape)
 
     def run(self, patch: Patch) -> Array:
-        # the level tells the network where each voxel lies, so it belongs to the question
+        # the network knows where each voxel lies from the level, so it is part of the key
         key = _digest(patch.values, np.array(patch.centre or ()))
-        return _kept(self._folder / f"{key}.npy", lambda: self._engine.run(patch))
+        return _read_or_compute(self._folder / f"{key}.npy", lambda: self._engine.run(patch))
 
 
-class _Roots(RootsFinder):
-    """Answers a patch and its logits that it has seen from their file."""
+class _CachedRoots(RootsFinder):
+    """Reads the refined logits of a known patch and its logits from their file."""
 
     def __init__(self, roots: RootsFinder, folder: Path) -> None:
         self._roots, self._folder = roots, folder
@@ -77,4 +77,6 @@ class _Roots(RootsFinder):
 
     def logits(self, patch: Patch, logits: Array) -> Array:
         key = _digest(patch.values, np.array(patch.centre or ()), logits)
-        return _kept(self._folder / f"{key}.roots.npy", lambda: self._roots.logits(patch, logits))
+        return _read_or_compute(
+            self._folder / f"{key}.roots.npy", lambda: self._roots.logits(patch, logits)
+        )

@@ -16,11 +16,11 @@ from training.evaluate.case_results import write_json
 from training.fit.level import unfinished
 from training.fit.recipe import Recipe
 
-FIGURES: Final = "figures.json"
+RESULTS: Final = "figures.json"
 FIRST: Final = "first"
-"""Folder of the run that the networks of all folds go on from."""
+"""Directory of the pre-training run shared by all folds."""
 LEVEL: Final = "level.pt"
-"""A fold's finder; in the folder of the whole cross-validation the one that all folds go on from."""
+"""A fold's finder; in the folder of the cross-validation the pre-trained finder shared by all folds."""
 GIVEN: Final = "case"
 SHIPPED: Final = "bundle"
 OWN: Final = "fold"
@@ -40,32 +40,34 @@ class Cohort:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CrossvalPlan:
     """How folds are trained and tested.
 
-    first: recipe of one network on the cases in no fold, which the networks of all folds go on from.
-    level: who finds it in the test: "fold", a finder that each fold trains in `level_steps` on everything
-    but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case", the true
-    level is told and the scores are of the segmentation alone. level_first: steps of one finder on the
-    cases in no fold, which the finders of all folds go on from. level_members: networks of each finder, trained
-    apart with so many steps each. last: nothing is chosen, the last step's weights are tested and the validation
-    part is trained on as well. minutes: for this call and fold. engine: of the test.
+    level: source of the level in the test: "fold", a finder that each fold trains in `level_steps` on
+    everything but its test patients; "bundle", the shipped finder; a file of a finder's weights; or "case",
+    the true level, so that the scores are of the segmentation alone.
     """
 
     recipe: Recipe
     first: Recipe | None = None
+    """Recipe of the pre-training on the cases in no fold, shared by all folds."""
     level: str = GIVEN
     level_steps: int = 0
     level_first: int = 0
+    """Steps of the finder's pre-training on the cases in no fold, shared by all folds."""
     level_members: int = 1
+    """Networks of each finder, trained separately with so many steps each."""
     last: bool = False
+    """Nothing is chosen: the last step's weights are tested, and the validation part is trained on as well."""
     minutes: float = float("inf")
+    """For this call and fold."""
     engine: str = "auto"
+    """Of the test."""
     threads: int = 0
 
 
 def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[str, ...]:
-    """Ids of the fold's test and, unless `last`, validation cases and of all further cases of these patients."""
+    """Return the ids of the fold's test and, unless `last`, validation cases and of all further cases of these patients."""
     return with_all_of_their_patients({*fold.test, *(() if last else fold.validation)}, cohort)
 
 
@@ -77,23 +79,23 @@ def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[
 
 
 def in_no_fold(cohort: Cohort) -> list[Path]:
-    """Cases whose patients are in no fold."""
+    """Return the cases whose patients are in no fold."""
     return without(cohort.paths, cohort)
 
 
 def without(cases: Collection[str], cohort: Cohort) -> list[Path]:
-    """All cases of the cohort but those of these cases' patients."""
+    """Return all cases of the cohort but those of these cases' patients."""
     held = with_all_of_their_patients(cases, cohort)
     return [p for p in list_cases(cohort.cases) if p.stem not in held]
 
 
-def with_minutes(plan: Plan, minutes: float) -> Plan:
+def with_minutes(plan: CrossvalPlan, minutes: float) -> CrossvalPlan:
     """Return the same plan for so many minutes."""
     return replace(plan, minutes=minutes)
 
 
-def _values(plan: Plan) -> dict[str, Any]:
-    """What must be the same in all folds, as JSON reads it back."""
+def _values(plan: CrossvalPlan) -> dict[str, Any]:
+    """Return what must be the same in all folds, as JSON reads it back."""
     values = {
         "recipe": plan.recipe.to_dict(),
         "first": None if plan.first is None else plan.first.to_dict(),
@@ -110,11 +112,10 @@ NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1, "la
 """What a stored plan means that does not name these."""
 
 
-def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) -> None:
-    """Make sure that a cross-validation to go on with has the same plan; remove one not to go on with.
+def check_plan(out: Path, plan: CrossvalPlan, *, resume: bool, only: int | None = None) -> None:
+    """Make sure that a cross-validation to resume has the same plan; remove one that is not resumed.
 
-    Folds of another recipe or with another way to find the level must not stand in one table. only: the
-    one fold to begin again.
+    Folds of another recipe or source of the level must not share a table. only: the fold to begin again.
 
     Raises:
         UsageError: `out` holds folds of another plan.
@@ -128,10 +129,10 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
             (out / LEVEL).unlink(missing_ok=True)
             unfinished(out / LEVEL).unlink(missing_ok=True)
             shutil.rmtree(out / FIRST, ignore_errors=True)
-    elif file.exists() or list(out.glob(f"fold-*/{FIGURES}")):
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        before = {**NOTHING_FIRST, **before}
-        other = sorted(k for k in values if before.get(k) != values[k])
+    elif file.exists() or list(out.glob(f"fold-*/{RESULTS}")):
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        stored = {**NOTHING_FIRST, **stored}
+        other = sorted(k for k in values if stored.get(k) != values[k])
         if other:
             raise UsageError(
                 f"{out} holds folds of another plan ({', '.join(other)}); use --no-resume or another --out"
@@ -141,13 +142,13 @@ def check_plan(out: Path, plan: Plan, *, resume: bool, only: int | None = None) 
     write_json(file, values)
 
 
-def _level_steps(plan: Plan) -> str:
+def _level_steps(plan: CrossvalPlan) -> str:
     before = f"{plan.level_first} steps on cases in no fold, then " if plan.level_first else ""
     each = f" for each of {plan.level_members} networks" if plan.level_members > 1 else ""
     return f"{before}{plan.level_steps} steps{each}"
 
 
-def describe_level(plan: Plan) -> str:
+def describe_level(plan: CrossvalPlan) -> str:
     """Return how the level was found, for people."""
     return {
         GIVEN: "given by the case: scores of the segmentation alone",

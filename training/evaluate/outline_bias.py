@@ -1,8 +1,8 @@
-"""By how much a model's outlines lie too far out or in for what is measured, from its errors on unseen cases (ADR 0019).
+"""Boundary bias of a model (logit offsets), estimated from its errors on unseen cases (ADR 0019).
 
-A diameter tells of one vessel alone. The psoas is measured only by its gaps to the vessels, so it is found after them,
-with their outlines where they belong. Medians are balanced, not means: a few values are wrong as a whole, and no shift
-would help them.
+A diameter depends on one vessel alone. The psoas is measured only by its gaps to the vessels, so it is estimated after
+them, with their outlines shifted. Medians are balanced, not means: a few values are entirely wrong, and a shift would
+not help them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from training.evaluate.prediction import predict_case
 from training.evaluate.reference import references
 
 LADDER: Final = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
-"""Shifts that are tried, in logits."""
+"""Offsets that are tried, in logits."""
 STEP: Final = 0.05
-"""What is found is rounded to it; a median of tens of errors knows no more."""
-LEAST_CASES: Final = 10
+"""An offset is rounded to it; a median of tens of errors is no more precise."""
+MIN_CASES: Final = 10
 """Values below which a median follows single cases."""
 VESSELS: Final[Mapping[MeasurementName, StructureId]] = {"DAA": "aa", "DIVC": "ivc"}
 GAPS: Final[tuple[MeasurementName, ...]] = ("OC", "PI")
@@ -39,54 +39,58 @@ Errors = Mapping[MeasurementName, Array]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Shifts by structure, and what they rest on: per measurement the median error at each shift of `LADDER`.
+class OutlineBias:
+    """Offsets by structure, and their evidence: per measurement the median error at each offset of `LADDER`.
 
-    The vessels' rows are of their own shift; those of the gaps are of the psoas' with the vessels' as found.
+    The vessels' rows are of their own offset; those of the gaps are of the psoas', with the vessels shifted.
     """
 
     shifts: Mapping[StructureId, float]
     medians_mm: Mapping[MeasurementName, tuple[float, ...]]
 
 
-def find(
+def estimate(
     paths: Sequence[Path], model: LoadedModel, report: Callable[[str], None] = lambda _: None
-) -> Found:
-    """Find the shifts of the vessels, then that of the psoas; each case is answered twice.
+) -> OutlineBias:
+    """Estimate the offsets of the vessels, then that of the psoas; each case is predicted twice.
 
     report: called with the id of each case, twice.
 
     Raises:
-        SourceMissing: fewer than `LEAST_CASES` values of a measurement.
+        SourceMissing: fewer than `MIN_CASES` values of a measurement.
         UsageError: no shift of `LADDER` balances a measurement.
     """
     vessels = _errors(
         paths, model, lambda shift: dict.fromkeys(VESSELS.values(), shift), tuple(VESSELS), report
     )
-    shifts = {structure: balanced(vessels[name], name) for name, structure in VESSELS.items()}
+    shifts = {
+        structure: balancing_shift(vessels[name], name) for name, structure in VESSELS.items()
+    }
     gaps = _errors(paths, model, lambda shift: {**shifts, "pm": shift}, GAPS, report)
-    shifts["pm"] = balanced(np.concatenate([gaps[name] for name in GAPS]), " and ".join(GAPS))
+    shifts["pm"] = balancing_shift(
+        np.concatenate([gaps[name] for name in GAPS]), " and ".join(GAPS)
+    )
     medians = {name: _medians(errors) for name, errors in (*vessels.items(), *gaps.items())}
-    return Found(shifts, medians)
+    return OutlineBias(shifts, medians)
 
 
-def balanced(errors: Array, name: str) -> float:
-    """Return the shift at which the median of `errors` (cases, shifts of `LADDER`) is zero, between two of them by line.
+def balancing_shift(errors: Array, name: str) -> float:
+    """Return the shift at which the median of `errors` (cases, shifts of `LADDER`) is zero, by linear interpolation.
 
     Raises:
-        SourceMissing: fewer than `LEAST_CASES` values at some shift.
+        SourceMissing: fewer than `MIN_CASES` values at some shift.
         UsageError: the median is above, or below, zero at all of them.
     """
     medians = _medians(errors)
     fewest = int(np.isfinite(errors).sum(axis=0).min())
-    if fewest < LEAST_CASES:
+    if fewest < MIN_CASES:
         raise SourceMissing(
-            f"{fewest} values of {name} with a reference, {LEAST_CASES} are needed; give more unseen cases"
+            f"{fewest} values of {name} with a reference, {MIN_CASES} are needed; give more unseen cases"
         )
     crossings = [
-        low + (high - low) * before / (before - after)
-        for low, high, before, after in zip(LADDER, LADDER[1:], medians, medians[1:], strict=False)
-        if before * after <= 0 and before != after
+        low + (high - low) * left / (left - right)
+        for low, high, left, right in zip(LADDER, LADDER[1:], medians, medians[1:], strict=False)
+        if left * right <= 0 and left != right
     ]
     if not crossings:
         raise UsageError(
@@ -124,14 +128,16 @@ def _of_case(
     shifts_at: Callable[[float], Mapping[StructureId, float]],
     names: Sequence[MeasurementName],
 ) -> list[list[float]]:
-    """One row of errors per shift; NaN throughout where there is no answer."""
+    """Return one row of errors per shift; NaN throughout where there is no prediction."""
     known = references(case)
-    seg = predict_case(case, replace(model, outline_shifts={})).segmentation
-    if seg is None:
+    segmentation = predict_case(case, replace(model, outline_shifts={})).segmentation
+    if segmentation is None:
         return [[float("nan")] * len(names)] * len(LADDER)
     rows = []
     for shift in LADDER:
-        lines = measure(replace(seg, scores=shifted(seg.scores, shifts_at(shift)))).main
+        lines = measure(
+            replace(segmentation, scores=shifted(segmentation.scores, shifts_at(shift)))
+        ).main
         rows.append(
             [_error(lines[n].value_mm, lines[n].range_mm, known[n].value_mm) for n in names]
         )

@@ -1,4 +1,4 @@
-"""Outlines that readers drew on the mid-disc plane, and the four values that follow from them.
+"""Outlines that readers drew on the mid-disc plane, and the four measurements that follow from them.
 
 `readings.json`: {"cases": {NN: {"plane": {point_lps, normal_lps, a_lps, b_lps}, "readings": [{"reader", "structures":
 [{"kind": artery | vein | psoas_left | psoas_right, "points": [[a, b], …]}]}]}}}; points in mm on the plane, LPS =
@@ -33,31 +33,31 @@ class Reading:
     outlines: Mapping[Kind, tuple[Polygon, ...]]
 
     def values_mm(self) -> dict[MeasurementName, float]:
-        """The values that the outlines give: shortest gap of a psoas and a vessel, widest vessel section."""
+        """Return the measurements: shortest gap of a psoas and a vessel, widest vessel section."""
         artery, vein = self.outlines["artery"], self.outlines["vein"]
         left, right = self.outlines["psoas_left"], self.outlines["psoas_right"]
-        out: dict[MeasurementName, float] = {}
+        values: dict[MeasurementName, float] = {}
         if left and artery:
-            out["OC"] = min(gap(p, v).length_mm for p in left for v in artery)
+            values["OC"] = min(gap(p, v).length_mm for p in left for v in artery)
         if artery:
-            out["DAA"] = max(max_feret(v).length_mm for v in artery)
+            values["DAA"] = max(max_feret(v).length_mm for v in artery)
         if vein:
-            out["DIVC"] = max(max_feret(v).length_mm for v in vein)
+            values["DIVC"] = max(max_feret(v).length_mm for v in vein)
         if right and vein:
-            out["PI"] = min(gap(p, v).length_mm for p in right for v in vein)
-        return out
+            values["PI"] = min(gap(p, v).length_mm for p in right for v in vein)
+        return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Read:
-    """The readings of one volume and the plane that they were drawn on."""
+class VolumeReadings:
+    """The readings of one volume, and the plane that they were drawn on."""
 
     name: str
     plane: Plane
     readings: tuple[Reading, ...]
 
 
-def read(folder: Path) -> list[Read]:
+def read(folder: Path) -> list[VolumeReadings]:
     """Read `readings.json` of a folder, in the order of the names.
 
     Raises:
@@ -77,18 +77,20 @@ def read(folder: Path) -> list[Read]:
         ) from error
 
 
-def _read(name: str, told: Mapping[str, Any]) -> Read:
-    plane = told["plane"]
+def _read(name: str, case: Mapping[str, Any]) -> VolumeReadings:
+    plane = case["plane"]
     axes = (plane["point_lps"], plane["normal_lps"], plane["a_lps"], plane["b_lps"])
     point, normal, left, back = ((float(x), float(y), float(z)) for x, y, z in axes)
-    readings = tuple(_reading(r) for r in told["readings"])
-    return Read(name, Plane(point, normal, left, back), readings)
+    readings = tuple(_reading(r) for r in case["readings"])
+    return VolumeReadings(name, Plane(point, normal, left, back), readings)
 
 
-def _reading(told: Mapping[str, Any]) -> Reading:
-    found: dict[Kind, list[Polygon]] = {kind: [] for kind in KINDS}
-    for structure in told["structures"]:
+def _reading(reading: Mapping[str, Any]) -> Reading:
+    outlines: dict[Kind, list[Polygon]] = {kind: [] for kind in KINDS}
+    for structure in reading["structures"]:
         outline = Polygon(structure["points"])
-        # a hand-drawn outline may cross itself by a hair
-        found[structure["kind"]].append(outline if outline.is_valid else outline.buffer(0))
-    return Reading(str(told["reader"]), {kind: tuple(polygons) for kind, polygons in found.items()})
+        # a manually drawn outline may cross itself by a hair
+        outlines[structure["kind"]].append(outline if outline.is_valid else outline.buffer(0))
+    return Reading(
+        str(reading["reader"]), {kind: tuple(polygons) for kind, polygons in outlines.items()}
+    )

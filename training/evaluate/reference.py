@@ -1,7 +1,7 @@
 """The reference value of OC, DAA, DIVC and PI for a prepared case.
 
 A phantom's card holds the true values, cut from its implicit surfaces. Other cases have labels only:
-these are measured by the very code that measures the model's answer, on scores made from the labels.
+these are measured by the code that measures the model's prediction, on scores made from the labels.
 A label map holds no sub-voxel outline, so such a reference is itself uncertain by about 0.1 mm per value
 (0.5 mm at worst; spec of the measurements, hard labels), and gaps below 0.4 mm may read as touch.
 """
@@ -36,12 +36,12 @@ _VESSEL: Final[Mapping[MeasurementName, StructureId]] = {
     "DIVC": "ivc",
     "PI": "ivc",
 }
-_NOBODY: Final = EngineInfo("reference", "1", "", "labels", "exact")
+_NO_ENGINE: Final = EngineInfo("reference", "1", "", "labels", "exact")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One reference value in mm and where it is from, or why there is none."""
+    """One reference value in mm and its source, or why there is none."""
 
     value_mm: float | None
     source: Source
@@ -49,18 +49,18 @@ class Reference:
 
 
 def references(case: Case) -> dict[MeasurementName, Reference]:
-    """Reference values of one case: the true ones of its card, else measured on its labels."""
-    told = case.card.get("measurements")
-    if isinstance(told, Mapping):
-        return {name: _true(told.get(name)) for name in MAIN_MEASUREMENTS}
+    """Return the reference values of one case: the true ones of its card, else measured on its labels."""
+    true_values = case.card.get("measurements")
+    if isinstance(true_values, Mapping):
+        return {name: _true(true_values.get(name)) for name in MAIN_MEASUREMENTS}
     known = set(case.labelled)
     wanted = [n for n in MAIN_MEASUREMENTS if known >= _SPINE | {_VESSEL[n]}]
     if not wanted:
         return {n: Reference(None, "", "not labelled") for n in MAIN_MEASUREMENTS}
-    found = measure(segmentation_of(case)).main
+    lines = measure(labels_as_segmentation(case)).main
     out = {}
     for name in MAIN_MEASUREMENTS:
-        line = found[name]
+        line = lines[name]
         if name not in wanted:
             out[name] = Reference(None, "", "not labelled")
         else:
@@ -69,23 +69,23 @@ def references(case: Case) -> dict[MeasurementName, Reference]:
     return out
 
 
-def _true(told: object) -> Reference:
-    if not isinstance(told, Mapping):
+def _true(entry: object) -> Reference:
+    if not isinstance(entry, Mapping):
         return Reference(None, "", "not in the card")
-    value = told.get("value_mm")
-    return Reference(None if value is None else float(value), "truth", str(told.get("note", "")))
+    value = entry.get("value_mm")
+    return Reference(None if value is None else float(value), "truth", str(entry.get("note", "")))
 
 
-def segmentation_of(case: Case) -> Segmentation:
-    """The case's labels in the form of a model's answer, inside the paper's window about its level."""
+def labels_as_segmentation(case: Case) -> Segmentation:
+    """Return the case's labels in the form of a prediction, inside the paper's window about its level."""
     case = _near_level(crop_to_window(case))
     volume = Volume(case.labels.astype(np.uint8, copy=False), case.affine)
     labels = Labels(volume, np.ones(volume.shape, bool))
     level = Level(case.level_centre_lps, case.level_normal, 1.0)
-    scores = Scores(soft(case.labels), case.affine)
+    scores = Scores(smooth_logits(case.labels), case.affine)
     outside = plausibility.outside_view(labels, level)
     sides = postprocess.split_sides(volume)
-    return Segmentation(level, labels, sides, scores, _NOBODY, outside_view=outside)
+    return Segmentation(level, labels, sides, scores, _NO_ENGINE, outside_view=outside)
 
 
 def _near_level(case: Case) -> Case:
@@ -97,8 +97,8 @@ def _near_level(case: Case) -> Case:
     return case.cropped((start, 0, 0), (stop, *volume.shape[1:]))
 
 
-def soft(labels: Array) -> Array:
-    """Logits (channels, i, j, k) float32 of a label map: each mask smoothed by 2 G(1) − G(√2), σ in voxels.
+def smooth_logits(labels: Array) -> Array:
+    """Return logits (channels, i, j, k) float32 of a label map: each mask smoothed by 2 G(1) − G(√2), σ in voxels.
 
     The compensated filter has no second moment, so that curved outlines shrink little.
     """

@@ -1,4 +1,4 @@
-"""From the figures of cases to tables: Dice and its neighbours per structure, agreement per measurement.
+"""From the results of cases to rows: scores per structure, agreement per measurement, by group of cases.
 
 Cases are grouped by source; those that the model may have been trained on form groups of their own, so
 that a mean is never of both.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any, Final, Literal
 
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import STRUCTURES, StructureId
-from model.bundle.load import LoadedModel
-from training.evaluate import paper_values as report_paper
 from training.evaluate.agreement import Agreement, agreement
 from training.evaluate.case_results import CaseResult, MeasuredPair
-from training.evaluate.model_uncertainty import card_values, model_errors
+from training.evaluate.paper_values import SHARE_ABOVE
 
-SCHEMA: Final = 1
 ALL: Final = "all"
 """Row of the mean over a case's structures."""
 SEEN: Final = ", perhaps trained on"
@@ -99,7 +96,7 @@ class LevelRow:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Tables of one group of cases."""
+    """One group of cases: its rows by structure and measurement."""
 
     name: str
     cases: int
@@ -114,7 +111,7 @@ def group_name(case: CaseResult) -> str:
 
 
 def groups(cases: Sequence[CaseResult]) -> list[Group]:
-    """Tables of each group, and of the phantoms with physical and with randomised contrast."""
+    """Summarise each group, and the phantoms with physical and with randomised contrast."""
     out = []
     for name in sorted({group_name(c) for c in cases}):
         inside = [c for c in cases if group_name(c) == name]
@@ -129,12 +126,12 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
 
 
 def group(name: str, cases: Sequence[CaseResult]) -> Group:
-    """Tables of some cases."""
+    """Summarise some cases."""
     rows = [_structure(s.id, cases) for s in STRUCTURES]
     present = tuple(r for r in (*rows, _over_all(cases)) if r is not None)
     lines = tuple(_measurement(n, cases) for n in MAIN_MEASUREMENTS)
-    told = tuple(r for r in lines if r.agreement or r.refused or r.without_reference)
-    return Group(name, len(cases), _level(cases), present, told)
+    filled = tuple(r for r in lines if r.agreement or r.refused or r.without_reference)
+    return Group(name, len(cases), _level(cases), present, filled)
 
 
 def _level(cases: Sequence[CaseResult]) -> LevelRow:
@@ -144,10 +141,7 @@ def _level(cases: Sequence[CaseResult]) -> LevelRow:
 
 
 def _above(values: Sequence[float]) -> dict[str, float]:
-    return {
-        f"{limit:.2f}": sum(v > limit for v in values) / len(values)
-        for limit in report_paper.SHARE_ABOVE
-    }
+    return {f"{limit:.2f}": sum(v > limit for v in values) / len(values) for limit in SHARE_ABOVE}
 
 
 def _structure(name: StructureId, cases: Sequence[CaseResult]) -> StructureRow | None:
@@ -172,15 +166,15 @@ def _structure(name: StructureId, cases: Sequence[CaseResult]) -> StructureRow |
 
 
 def _baselines(cases: Sequence[CaseResult], pick: Any) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for case in cases:
         for baseline, dices in case.baselines.items():
-            found.setdefault(baseline, []).extend(pick(dices))
-    return {k: fmean(v) for k, v in found.items() if v}
+            values.setdefault(baseline, []).extend(pick(dices))
+    return {k: fmean(v) for k, v in values.items() if v}
 
 
 def _over_all(cases: Sequence[CaseResult]) -> StructureRow | None:
-    """Row of the means over each case's structures."""
+    """Return the row of the means over each case's structures."""
     rows = [list(c.scores.values()) for c in cases if c.scores]
     values = [fmean(s.dice for s in row) for row in rows]
     dice = distribution(values)
@@ -206,101 +200,32 @@ def _over_all(cases: Sequence[CaseResult]) -> StructureRow | None:
 def _measurement(name: MeasurementName, cases: Sequence[CaseResult]) -> MeasurementRow:
     pairs = [c.measurements[name] for c in cases if name in c.measurements]
     known = [p for p in pairs if p.reference_mm is not None]
-    both = [p for p in known if p.automatic_mm is not None]
+    paired = [p for p in known if p.automatic_mm is not None]
     return MeasurementRow(
         name,
-        _agreement(both),
+        _agreement(paired),
         dict(sorted(Counter(p.refusal for p in known if p.automatic_mm is None).items())),
         len(pairs) - len(known),
         dict(sorted(Counter(p.reference_from for p in known).items())),
-        sum(_covered(p) for p in both),
-        sum(p.range_mm is not None for p in both),
+        sum(_covered(p) for p in paired),
+        sum(p.range_mm is not None for p in paired),
     )
 
 
 def _agreement(pairs: Sequence[MeasuredPair]) -> Agreement | None:
-    both = [
+    values = [
         (p.automatic_mm, p.reference_mm)
         for p in pairs
         if p.automatic_mm is not None and p.reference_mm is not None
     ]
-    return agreement([a for a, _ in both], [r for _, r in both])
+    return agreement([a for a, _ in values], [r for _, r in values])
 
 
 def _covered(pair: MeasuredPair) -> bool:
-    """Whether the reference lies inside the value's range, or within twice its uncertainty."""
+    """Return whether the reference lies inside the value's range, or within twice its uncertainty."""
     value, reference = pair.automatic_mm, pair.reference_mm
     if value is None or reference is None:
         return False
     if pair.range_mm is not None:
         return pair.range_mm[0] <= reference <= pair.range_mm[1]
     return pair.uncertainty_mm is not None and abs(value - reference) <= 2 * pair.uncertainty_mm
-
-
-def about(model: LoadedModel) -> dict[str, str]:
-    """Name the bundle and what it ran on."""
-    info = model.info
-    return {k: getattr(info, k) for k in ("name", "version", "digest", "engine", "precision")}
-
-
-def results_json(
-    cases: Sequence[CaseResult], bundle: Mapping[str, Any], notes: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Everything as JSON values: the bundle, rules and notes, tables by group, each case."""
-    return {
-        "schema": SCHEMA,
-        "bundle": dict(bundle),
-        "notes": list(notes),
-        "rules": RULES,
-        "paper": report_paper.SOURCE,
-        **card_values(model_errors(cases)),
-        "groups": [asdict(g) for g in groups(cases)],
-        "cases": [c.to_dict() for c in cases],
-    }
-
-
-def card_json(cases: Sequence[CaseResult]) -> dict[str, Any]:
-    """What `export --card` puts into a bundle's card: scores by group and the measurements' errors."""
-    told: dict[str, Any] = {"evaluation": [_short(g) for g in groups(cases)]}
-    return told | card_values(model_errors(cases))
-
-
-def _short(told: Group) -> dict[str, Any]:
-    """One group in a few figures."""
-    return {
-        "cases": told.name,
-        "n": told.cases,
-        "level_within_8_mm": told.level.near,
-        "dice": {
-            r.structure: {k: round(getattr(r.dice, k), 3) for k in ("mean", "median", "least")}
-            for r in told.structures
-        },
-        "measurements": {
-            r.name: {
-                "n": r.agreement.n,
-                "mae_mm": round(r.agreement.error.mean, 3),
-                "r": r.agreement.pearson_r,
-            }
-            for r in told.measurements
-            if r.agreement is not None
-        },
-    }
-
-
-RULES: Final = (
-    "Scores on the case's own grid, inside the window that was looked at and the one about the true level.",
-    "A level that is not found counts as Dice 0 for every structure of the case.",
-    (
-        "A structure in the reference only counts as Dice 0 and missed, one in the answer only as Dice 0 and"
-        " invented; both have no surface distance. In neither: not counted."
-    ),
-    (
-        "HD95: the larger of the two directed 95th percentiles; ASSD: mean over both surfaces; mm between"
-        " voxel centres."
-    ),
-    (
-        "SD with n − 1. Limits of agreement: bias ± 1.96 SD. Wilcoxon signed-rank, normal approximation with"
-        " tie correction, zero differences dropped (as SPSS). ICC(2,1): absolute agreement, single measurement."
-    ),
-    "Baselines know the true level and learn from at most eight cases of other patients.",
-)

@@ -19,8 +19,8 @@ from skimage.measure import marching_cubes
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Volume
 from training.data.cases import Case
-from training.evaluate.baselines import place_of
-from training.report.plots import hex_of
+from training.evaluate.baselines import overlap_with_window
+from training.report.plots import hex_colour
 
 REFERENCE: Final = "#ffffff"
 SURFACE_STEP_MM: Final = 1.6
@@ -36,17 +36,17 @@ def outlines(case: Case, found: Array | None) -> Figure:
 
     found: uint8 labels, the case's shape; None where the level was not found.
     """
-    there, _ = place_of(case)
+    of_case, _ = overlap_with_window(case)
     centre = Volume(case.labels, case.affine).to_index(np.array(case.level_centre_lps))
     i, _, k = (int(np.clip(round(float(c)), 0, n - 1)) for c, n in zip(centre, case.labels.shape, strict=True))  # fmt: skip
     spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
     cuts: tuple[tuple[str, Any, tuple[float, float], str], ...] = (
-        ("axial", (i, there[1], there[2]), (spacing[1], spacing[2]), "upper"),
-        ("sagittal", (there[0], there[1], k), (spacing[0], spacing[1]), "lower"),
+        ("axial", (i, of_case[1], of_case[2]), (spacing[1], spacing[2]), "upper"),
+        ("sagittal", (of_case[0], of_case[1], k), (spacing[0], spacing[1]), "lower"),
     )
     figure = Figure(figsize=(11, 5.2), layout="constrained", facecolor="black")
     panels: Any = figure.subplots(1, 2)
-    limits = tuple(np.percentile(case.image[there], (1, 99.5)))
+    limits = tuple(np.percentile(case.image[of_case], (1, 99.5)))
     for ax, (title, cut, size, origin) in zip(panels, cuts, strict=True):
         rows, columns = case.labels[cut].shape
         extent = (0.0, columns * size[1], 0.0, rows * size[0])
@@ -72,15 +72,15 @@ def _contours(
         mask = labels == structure.value
         if min(mask.shape) > 1 and mask.any():
             style = {"linewidths": 0.8, "linestyles": "dashed"} if known else {"linewidths": 1.6}
-            ax.contour(x, y, mask.astype(float), [0.5], colors=known or hex_of(structure.id), **style)  # fmt: skip
+            ax.contour(x, y, mask.astype(float), [0.5], colors=known or hex_colour(structure.id), **style)  # fmt: skip
 
 
 def surfaces(case: Case, found: Array | None) -> Figure:
     """The reference on the left, the answer on the right, as surfaces seen from the front and left."""
-    there, _ = place_of(case)
+    of_case, _ = overlap_with_window(case)
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     sides = {"reference": case.labels, "automatic": found}
-    drawn = {k: _triangles(v[there], case) for k, v in sides.items() if v is not None}
+    drawn = {k: _triangles(v[of_case], case) for k, v in sides.items() if v is not None}
     corners = np.concatenate([t.reshape(-1, 3) for t, _ in drawn.values()])
     low, high = (corners.min(0), corners.max(0)) if len(corners) else (np.zeros(3), np.ones(3))
     for n, title in enumerate(sides, start=1):

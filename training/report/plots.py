@@ -34,8 +34,8 @@ LEAST_FOR_INTERVALS: Final = 10
 _COLOURS: Final = {"physical": FILL, "randomised": OTHER, "": FILL}
 
 
-def hex_of(name: StructureId) -> str:
-    """The structure's colour as viewers show it."""
+def hex_colour(name: StructureId) -> str:
+    """Return the colour of a structure as viewers show it, e.g. ``#c07040``."""
     return "#" + "".join(f"{v:02x}" for v in BY_ID[name].rgb)
 
 
@@ -177,7 +177,7 @@ def dice_boxes(cases: Sequence[CaseResult]) -> Figure:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ax: Axes = figure.subplots()
     for n, name in enumerate(names):
-        _box(ax, n, [c.scores[name].dice for c in cases if name in c.scores], hex_of(name), 0.5)
+        _box(ax, n, [c.scores[name].dice for c in cases if name in c.scores], hex_colour(name), 0.5)
         ax.hlines(TABLE2["dice"]["test"].by_structure[name], n - 0.38, n + 0.38, color=INK, lw=1.2, ls=":")  # fmt: skip
         for baseline, marker in (("mean_shape", "_"), ("threshold", "|")):
             told = [c.baselines[b][name] for c in cases for b in c.baselines if b == baseline and name in c.baselines[b]]  # fmt: skip

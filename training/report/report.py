@@ -16,7 +16,8 @@ from training.data.cases import list_cases, load_case
 from training.errors import ResultsUnreadable
 from training.evaluate.case_results import CaseResult, read_labels, write_json
 from training.evaluate.paper_values import SOURCE
-from training.evaluate.summary import SCHEMA, group, group_name, groups
+from training.evaluate.results_file import SCHEMA
+from training.evaluate.summary import group, group_name, groups
 from training.report import pictures as report_pictures
 from training.report import plots as report_plots
 from training.report import tables as report_tables

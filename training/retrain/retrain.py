@@ -25,7 +25,7 @@ from training.data import held_out
 from training.errors import UsageError
 from training.evaluate.case_results import CaseResult
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
-from training.evaluate.summary import card_json
+from training.evaluate.results_file import card_json
 from training.fit import segmentation as fit
 from training.fit.recipe import Recipe, read
 from training.retrain.gate import MARGIN, GateDecision, decide

@@ -13,9 +13,9 @@ from training.evaluate.baselines import (
     Baselines,
     best_bins,
     binned,
+    learn,
     mean_shape,
-    place_of,
-    teacher,
+    overlap_with_window,
     threshold,
 )
 from training.evaluate.prediction import true_window
@@ -39,7 +39,7 @@ def case(name: str, patient: str = "", shift: int = 0) -> Case:
 
 
 def test_the_mean_shape_moves_with_the_level() -> None:
-    teachers = [teacher(case("a")), teacher(case("b", shift=3))]
+    teachers = [learn(case("a")), learn(case("b", shift=3))]
     found = mean_shape(case("c", shift=6), teachers)
     assert np.array_equal(found, case("c", shift=6).labels)
 
@@ -47,13 +47,13 @@ def test_the_mean_shape_moves_with_the_level() -> None:
 def test_a_place_only_a_minority_holds_is_background() -> None:
     odd = case("odd")
     odd.labels[:] = 0
-    few = [teacher(case("a")), teacher(odd), teacher(odd)]
+    few = [learn(case("a")), learn(odd), learn(odd)]
     assert not mean_shape(case("c"), few).any()
 
 
 def test_grey_values_alone_tell_bright_from_dark() -> None:
     one = case("c")
-    masks = threshold(one, [teacher(case("a")), teacher(case("b"))])
+    masks = threshold(one, [learn(case("a")), learn(case("b"))])
     assert np.array_equal(masks["l4"], one.labels == 1)
     assert np.array_equal(masks["l5"], one.labels == 3)
     assert not masks["ivd"].any()  # no teacher shows a disc
@@ -67,7 +67,7 @@ def test_the_best_bins_are_those_of_the_highest_dice() -> None:
 
 
 def test_the_window_is_cut_at_the_image() -> None:
-    there, here = place_of(case("a"))
+    there, here = overlap_with_window(case("a"))
     assert [s.stop - s.start for s in there] == [s.stop - s.start for s in here] == list(SHAPE)
     assert binned(np.array([-1e9, 0.0, 1e9])).tolist()[0] < binned(np.array([0.0, 1.0])).max()
 
@@ -75,7 +75,7 @@ def test_the_window_is_cut_at_the_image() -> None:
 def test_a_case_never_learns_from_its_own_patient(tmp_path: Path) -> None:
     paths = [save_case(case(f"case-{n}", patient), tmp_path) for n, patient in enumerate("aabbc")]
     both = Baselines(paths)
-    assert [p.stem for p in both.chosen(case("case-0", "a"))] == ["case-2", "case-3", "case-4"]
+    assert [p.stem for p in both.teachers_of(case("case-0", "a"))] == ["case-2", "case-3", "case-4"]
     one = case("case-4", "c")
     assert both.digest(one) != both.digest(case("case-0", "a"))
     scores = both.scores(one, true_window(one))

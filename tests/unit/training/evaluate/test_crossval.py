@@ -22,9 +22,10 @@ from training.data.cases import load_case, save_case
 from training.data.folds import Fold
 from training.errors import CaseUnreadable, FoldsError, SourceMissing, UsageError
 from training.evaluate import crossval
+from training.evaluate.best_weights import BestWeights
 from training.evaluate.case_results import write_json
-from training.evaluate.crossval import Best, run_first, run_fold
-from training.evaluate.crossval_plan import LEVEL, Cohort, Plan, check_plan, never_trained
+from training.evaluate.crossval import run_first, run_fold
+from training.evaluate.crossval_plan import LEVEL, Cohort, CrossvalPlan, check_plan, never_trained
 from training.fit.checkpoint import load
 from training.fit.level import unfinished
 from training.fit.level_samples import CoarseCase
@@ -161,16 +162,16 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE, encoding="utf-8")
     ready, _ = prepare_run(tiny_cases, tmp_path, read(path), resume=True)
-    best = Best(ready, tmp_path)
+    best = BestWeights(ready, tmp_path)
     assert best.run == tmp_path
     ready.step = 1
     best.offer(0.5)
     ready.step = 2
     best.offer(0.4)
     assert (best.step, best.run) == (1, tmp_path / "best")
-    assert Best(ready, tmp_path).dice == 0.5
+    assert BestWeights(ready, tmp_path).dice == 0.5
     ready.step = 0
-    assert Best(ready, tmp_path).dice is None
+    assert BestWeights(ready, tmp_path).dice is None
 
 
 def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_common_one(
@@ -241,7 +242,7 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
 
 def test_what_another_process_trains_is_waited_for_and_read(tmp_path: Path) -> None:
     nothing = Cohort(tmp_path, {}, tmp_path)  # to train on it would fail
-    plan = Plan(Recipe(), first=Recipe(), level="fold", level_steps=1, level_first=1)
+    plan = CrossvalPlan(Recipe(), first=Recipe(), level="fold", level_steps=1, level_first=1)
     fold = Fold((), (), ())
     here = tmp_path / "fold-1"
     shared: dict[str, tuple[Callable[[], object], Callable[[list[str]], object]]] = {
@@ -318,25 +319,25 @@ def test_without_validation_its_part_is_trained_on_and_the_last_step_is_tested(
 
 
 def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_path: Path) -> None:
-    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    check_plan(tmp_path, CrossvalPlan(Recipe()), resume=True)
     file = tmp_path / "plan.json"
     values = json.loads(file.read_text())
     older = {k: v for k, v in values.items() if k not in {"first", "level_first"}}
     file.write_text(json.dumps(older), encoding="utf-8")
-    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    check_plan(tmp_path, CrossvalPlan(Recipe()), resume=True)
     file.write_text(json.dumps(older), encoding="utf-8")
     with pytest.raises(UsageError, match="first"):
-        check_plan(tmp_path, Plan(Recipe(), first=Recipe()), resume=True)
+        check_plan(tmp_path, CrossvalPlan(Recipe(), first=Recipe()), resume=True)
 
 
 def test_what_is_not_gone_on_with_is_removed_with_its_unfinished_finder(tmp_path: Path) -> None:
     """An unfinished finder of another plan would be refused, with the advice to give --no-resume."""
-    check_plan(tmp_path, Plan(Recipe()), resume=True)
+    check_plan(tmp_path, CrossvalPlan(Recipe()), resume=True)
     left = [tmp_path / LEVEL, unfinished(tmp_path / LEVEL), tmp_path / "fold-1" / LEVEL]
     left[2].parent.mkdir()
     for file in left:
         file.write_bytes(b"weights")
-    check_plan(tmp_path, Plan(Recipe(seed=9)), resume=False)
+    check_plan(tmp_path, CrossvalPlan(Recipe(seed=9)), resume=False)
     assert not any(file.exists() for file in left)
 
 

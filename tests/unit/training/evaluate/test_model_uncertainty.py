@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicomseg.result import ModelError
-from training.evaluate.model_uncertainty import LEAST_SD_MM, card_values, fitted
+from training.evaluate.model_uncertainty import MIN_SD_MM, card_values, fit_error
 
 
 def heavy(rng: np.random.Generator, sd: Sequence[float] | float) -> list[float]:
@@ -20,14 +20,14 @@ def test_errors_that_grow_with_the_softness_are_found_as_such() -> None:
     rng = np.random.default_rng(3)
     soft = rng.uniform(0, 4, 4000)
     errors = [e + 5.0 for e in heavy(rng, np.hypot(0.4, 0.8 * soft))]
-    found = fitted(errors, soft.tolist())
+    found = fit_error(errors, soft.tolist())
     assert found.sd_mm == pytest.approx(0.4, abs=0.05)
     assert found.share == pytest.approx(0.8, abs=0.04)
 
 
 def test_errors_that_do_not_depend_on_it_give_their_plain_deviation() -> None:
     rng = np.random.default_rng(4)
-    found = fitted(heavy(rng, 1.5), rng.uniform(0.5, 2, 4000).tolist())
+    found = fit_error(heavy(rng, 1.5), rng.uniform(0.5, 2, 4000).tolist())
     assert found.of(1.0) == pytest.approx(1.5, abs=0.06)
     assert found.share < 0.5
 
@@ -36,12 +36,12 @@ def test_one_value_that_is_wrong_as_a_whole_does_not_make_the_others_uncertain()
     rng = np.random.default_rng(5)
     errors = rng.normal(0, 0.5, 80).tolist()
     soft = [0.0] * 80
-    assert fitted([*errors, 12.0], [*soft, 0.0]).sd_mm < 0.8 < np.std([*errors, 12.0])
+    assert fit_error([*errors, 12.0], [*soft, 0.0]).sd_mm < 0.8 < np.std([*errors, 12.0])
 
 
 def test_no_value_is_surer_than_a_contour() -> None:
-    found = fitted([0.0] * 40, [0.0] * 40)
-    assert found.sd_mm == pytest.approx(LEAST_SD_MM)
+    found = fit_error([0.0] * 40, [0.0] * 40)
+    assert found.sd_mm == pytest.approx(MIN_SD_MM)
 
 
 def test_a_value_has_its_own_and_its_softness_share() -> None:

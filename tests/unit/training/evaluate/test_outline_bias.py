@@ -18,8 +18,8 @@ from dicomseg.structures import BY_ID
 from model.engines import coded as oracle
 from training.cli.app import app
 from training.errors import SourceMissing, UsageError
-from training.evaluate import outline_bias as outline_shifts
-from training.evaluate.outline_bias import LADDER, Found, balanced
+from training.evaluate import outline_bias
+from training.evaluate.outline_bias import LADDER, OutlineBias, balancing_shift
 from training.evaluate.prediction import CasePrediction
 from training.evaluate.reference import Reference
 
@@ -33,24 +33,24 @@ def ladder_of(*zeros: float) -> np.ndarray:
 
 def test_the_median_of_the_errors_is_balanced_between_two_shifts() -> None:
     errors = ladder_of(*[-0.7] * 9, 40.0, -40.0)  # two are wrong as a whole
-    assert balanced(errors, "DAA") == pytest.approx(-0.7)
-    assert balanced(ladder_of(*[0.0] * 10), "DAA") == 0.0
-    assert balanced(-ladder_of(*[0.35] * 11), "OC") == pytest.approx(0.35)
+    assert balancing_shift(errors, "DAA") == pytest.approx(-0.7)
+    assert balancing_shift(ladder_of(*[0.0] * 10), "DAA") == 0.0
+    assert balancing_shift(-ladder_of(*[0.35] * 11), "OC") == pytest.approx(0.35)
 
 
 def test_values_that_are_not_there_do_not_count() -> None:
     errors = ladder_of(*[-0.5] * 10, 0.9, 0.9, 0.9, 0.9)
     errors[10:] = np.nan
-    assert balanced(errors, "DAA") == pytest.approx(-0.5)
+    assert balancing_shift(errors, "DAA") == pytest.approx(-0.5)
     with pytest.raises(SourceMissing, match="9 values of DAA"):
-        balanced(errors[1:], "DAA")
+        balancing_shift(errors[1:], "DAA")
     with pytest.raises(SourceMissing, match="0 values of DAA"):
-        balanced(np.empty((0, len(LADDER))), "DAA")
+        balancing_shift(np.empty((0, len(LADDER))), "DAA")
 
 
 def test_what_no_shift_balances_is_refused() -> None:
     with pytest.raises(UsageError, match=r"DIVC stays between \+0.40 and \+1.60 mm"):
-        balanced(ladder_of(*[-3.0] * 10), "DIVC")
+        balancing_shift(ladder_of(*[-3.0] * 10), "DIVC")
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def path_of_service(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
         found = None if case.case_id == "3" else Outlined()
         return CasePrediction({}, found, "", 0.0, 0.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(outline_shifts, "load_case", lambda path: Known(path.stem))
-    monkeypatch.setattr(outline_shifts, "predict_case", predict)
-    monkeypatch.setattr(outline_shifts, "measure", measured)
+    monkeypatch.setattr(outline_bias, "load_case", lambda path: Known(path.stem))
+    monkeypatch.setattr(outline_bias, "predict_case", predict)
+    monkeypatch.setattr(outline_bias, "measure", measured)
     monkeypatch.setattr(
-        outline_shifts,
+        outline_bias,
         "references",
         lambda _: {n: Reference(v, "truth") for n, v in TRUE_MM.items()},
     )
@@ -113,7 +113,7 @@ def path_of_service(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
 def test_the_psoas_is_found_with_the_vessels_where_they_belong(path_of_service: list[Net]) -> None:
     paths = [Path(f"{n}.npz") for n in range(12)]
     told: list[str] = []
-    found = outline_shifts.find(paths, Net({"aa": -9.0}), told.append)  # type: ignore[arg-type]
+    found = outline_bias.estimate(paths, Net({"aa": -9.0}), told.append)  # type: ignore[arg-type]
     assert found.shifts == pytest.approx({"aa": -1.0, "ivc": -0.5, "pm": -0.75})
     assert found.medians_mm["DAA"][LADDER.index(0.0)] == pytest.approx(0.4)
     assert found.medians_mm["OC"][LADDER.index(-0.5)] == pytest.approx(-0.075)
@@ -124,12 +124,12 @@ def test_the_psoas_is_found_with_the_vessels_where_they_belong(path_of_service: 
 def test_too_few_answers_are_refused(path_of_service: list[Net]) -> None:
     paths = [Path(f"{n}.npz") for n in range(10)]
     with pytest.raises(SourceMissing, match="9 values of DAA"):
-        outline_shifts.find(paths, Net({}))  # type: ignore[arg-type]
+        outline_bias.estimate(paths, Net({}))  # type: ignore[arg-type]
     assert len(path_of_service) == 10
 
 
 def test_a_value_that_carries_a_range_or_is_refused_does_not_count() -> None:
-    error = outline_shifts._error
+    error = outline_bias._error
     assert error(12.0, None, 10.0) == 2.0
     assert np.isnan([error(12.0, (9.0, 15.0), 10.0), error(None, None, 10.0), error(1.0, None, None)]).all()  # fmt: skip
 
@@ -144,8 +144,8 @@ def test_the_command_writes_what_export_takes(
     assert isinstance(refused.exception, SourceMissing)
     assert "values of DAA" in str(refused.exception)
     assert not out.exists()
-    found = Found({"aa": -1.0, "pm": 0.25}, {"DAA": tuple(LADDER)})
-    monkeypatch.setattr(outline_shifts, "find", lambda *_: found)
+    found = OutlineBias({"aa": -1.0, "pm": 0.25}, {"DAA": tuple(LADDER)})
+    monkeypatch.setattr(outline_bias, "estimate", lambda *_: found)
     done = CliRunner().invoke(app, [*told, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert json.loads(out.read_text(encoding="utf-8")) == {

@@ -9,7 +9,7 @@ import pytest
 
 from dicomseg.volume import affine_of
 from training.data.cases import ALL_STRUCTURES, Case
-from training.evaluate.reference import references, soft
+from training.evaluate.reference import references, smooth_logits
 from training.fit.augment import SPACING_MM
 
 SHAPE = (72, 112, 160)
@@ -70,4 +70,4 @@ def test_what_is_not_labelled_has_no_reference() -> None:
 def test_soft_labels_keep_their_best_class_on_flat_borders() -> None:
     labels = np.zeros((12, 12, 12), np.uint8)
     labels[:, 4:, :] = 2
-    assert np.array_equal(soft(labels).argmax(0), labels)
+    assert np.array_equal(smooth_logits(labels).argmax(0), labels)

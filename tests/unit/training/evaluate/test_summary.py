@@ -8,7 +8,8 @@ from dicomseg.structures import StructureId
 from training.data.cases import ALL_STRUCTURES, CaseSource
 from training.evaluate.case_results import CaseResult
 from training.evaluate.metrics import Score
-from training.evaluate.summary import card_json, groups
+from training.evaluate.results_file import card_json
+from training.evaluate.summary import groups
 
 
 def result(

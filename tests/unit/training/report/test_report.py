@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from training.cli.app import app
 from training.data.cases import load_case
 from training.errors import ResultsUnreadable
-from training.evaluate import summary
+from training.evaluate import results_file
 from training.evaluate.case_results import CaseResult, MeasuredPair, write_json, write_labels
 from training.evaluate.metrics import MISSED, Score
-from training.evaluate.summary import card_json, group, groups
+from training.evaluate.results_file import card_json
+from training.evaluate.summary import group, groups
 from training.report import report
 from training.report.pictures import outlines, surfaces
 from training.report.tables import dice_table, markdown, measurement_tables
@@ -48,7 +49,7 @@ def evaluation(tiny_cases: Path, tmp_path: Path) -> Path:
         figures("phantom-000003", 0.0, level_error_mm=None, why="not in view <here>"),
     ]
     file = tmp_path / "figures.json"
-    write_json(file, summary.results_json(cases, {"name": "b & c"}, ["a note"]))
+    write_json(file, results_file.results_json(cases, {"name": "b & c"}, ["a note"]))
     kept = file.with_suffix(".cases")
     kept.mkdir()
     case = load_case(tiny_cases / "phantom" / "phantom-000001.npz")
@@ -88,7 +89,7 @@ def test_the_page_holds_everything_and_fetches_nothing(
     assert "phantom-000001-surfaces.png" in pictures
     assert len(pictures) == 8
     assert all((out / p).read_bytes().startswith(PNG) for p in pictures)
-    assert json.loads((out / "figures.json").read_text())["schema"] == summary.SCHEMA
+    assert json.loads((out / "figures.json").read_text())["schema"] == results_file.SCHEMA
     assert "| paper | 50 | 0.931 |" in (out / "tables.md").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((out / "figures.csv").read_text(encoding="utf-8"))))
     assert len(rows) == 3 * (2 + 4)
@@ -102,7 +103,7 @@ def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
     write_json(file, {"schema": 99})
     with pytest.raises(ResultsUnreadable, match="schema 99"):
         report.read(file)
-    write_json(file, {"schema": summary.SCHEMA, "cases": []})
+    write_json(file, {"schema": results_file.SCHEMA, "cases": []})
     with pytest.raises(ResultsUnreadable, match="no case"):
         report.read(file)
 

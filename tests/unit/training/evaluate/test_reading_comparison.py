@@ -17,9 +17,9 @@ from model.bundle import load as bundle
 from model.engines import coded as oracle
 from training.cli.app import app
 from training.errors import ReadingsUnreadable
-from training.evaluate import check_real, readings
-from training.evaluate.cached_model import remembering
-from training.evaluate.check_real import Beside, Checked
+from training.evaluate import reading_comparison, readings
+from training.evaluate.cached_model import cached
+from training.evaluate.reading_comparison import ReadValue, VolumeComparison
 
 SPACING = (0.8, 0.75, 0.75)
 SHAPE = (60, 140, 104)
@@ -125,17 +125,17 @@ def test_a_kept_answer_is_not_worked_out_again(folder: Path, tmp_path: Path) -> 
     model = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
     run = model.engine.run
     model.engine.run = lambda patch: asked.append(patch.values.shape) or run(patch)  # type: ignore[method-assign, func-returns-value]
-    kept = remembering(model, tmp_path / "answers")
-    first = check_real.checked(folder, kept)[0]
+    kept = cached(model, tmp_path / "answers")
+    first = reading_comparison.compare_all(folder, kept)[0]
     count = len(asked)
-    second = check_real.checked(folder, kept)[0]
+    second = reading_comparison.compare_all(folder, kept)[0]
     assert len(asked) == count > 0
     assert first.values == second.values
     assert first.values["OC"].value_mm is not None
 
 
-def beside(value: float | None, *told: float, flags: tuple[str, ...] = ()) -> Beside:
-    return Beside(value, "" if value is not None else "cut_by_image", flags, None, 0.5, told)
+def beside(value: float | None, *told: float, flags: tuple[str, ...] = ()) -> ReadValue:
+    return ReadValue(value, "" if value is not None else "cut_by_image", flags, None, 0.5, told)
 
 
 def test_the_summary_names_what_is_far_off_and_unmarked() -> None:
@@ -148,10 +148,12 @@ def test_the_summary_names_what_is_far_off_and_unmarked() -> None:
         "e": beside(4.0, 4.5, 5.5, flags=("grade_borderline",)),
     }
     found = [
-        Checked(readings.Read(n, plane, ()), None, None, "", {"OC": v}, {}, {}, None, ())  # type: ignore[arg-type, dict-item]
+        VolumeComparison(
+            readings.VolumeReadings(n, plane, ()), None, None, "", {"OC": v}, {}, {}, None, ()
+        )  # type: ignore[arg-type, dict-item]
         for n, v in rows.items()
     ]
-    got = check_real.summary(found, "OC")
+    got = reading_comparison.summarise(found, "OC")
     assert (got.given, got.volumes, got.marked) == (4, 5, 1)
     assert (got.far, got.unmarked) == (("b", "c"), ("b",))
     assert (got.median_mm, got.largest_mm, got.between_mm) == (4.25, 8.5, 1.0)
@@ -175,7 +177,7 @@ def test_the_rim_of_a_body_does_not_count(folder: Path) -> None:
             Scores(np.zeros((9, 1, 1, 1), np.float32), np.eye(4)),
             EngineInfo("", "", "", "", ""),
         )
-        return check_real.bodies_dice(found, truth)["l4"]
+        return reading_comparison.bodies_dice(found, truth)["l4"]
 
     assert drawn(16.0) == 1.0
     shell, core = 18.0**3 - 16.5**3, 13.5**3
@@ -183,8 +185,8 @@ def test_the_rim_of_a_body_does_not_count(folder: Path) -> None:
 
 
 def test_polygons_of_the_raster_are_filled() -> None:
-    mask = check_real._mask([Polygon(circle(3.0, -20.0, 10.0))])
-    assert mask.sum() * check_real.RASTER.step_mm**2 == pytest.approx(np.pi * 100, rel=0.01)
+    mask = reading_comparison._mask([Polygon(circle(3.0, -20.0, 10.0))])
+    assert mask.sum() * reading_comparison.RASTER.step_mm**2 == pytest.approx(np.pi * 100, rel=0.01)
 
 
 @pytest.mark.shared
@@ -198,14 +200,16 @@ def test_real_volumes_give_their_values_or_say_what_is_doubtful(
     if not folder.is_dir():
         pytest.skip("needs the volumes with readings in shared/data/real_t2")
     model = bundle.load(bundle.default_path())
-    found = check_real.checked(folder, remembering(model, tmp_path / "answers"))
+    found = reading_comparison.compare_all(folder, cached(model, tmp_path / "answers"))
     most = {"OC": 1.3, "DAA": 1.0, "DIVC": 1.8, "PI": 1.3}
     for name, median_mm in most.items():
-        got = check_real.summary(found, name)  # type: ignore[arg-type]
+        got = reading_comparison.summarise(found, name)  # type: ignore[arg-type]
         assert got.given >= 10, name
         assert got.unmarked == (), name
         assert got.median_mm is not None
         assert got.median_mm <= median_mm, name
-    assert [c.read.name for c in found if "orientation" in c.why or c.found is None] == []
+    assert [
+        c.readings.name for c in found if "orientation" in c.why or c.segmentation is None
+    ] == []
     codes = {f.code for c in found for f in c.warnings}
     assert "vessel_side_uncertain" not in codes

@@ -1,7 +1,7 @@
-"""Answers on real volumes beside what readers drew on the mid-disc plane.
+"""Predictions on real volumes compared with what readers drew on the mid-disc plane.
 
 A folder with NN.image.nii.gz, NN.labels.nii.gz (1 = L5, 2 = L4, 3 … = bodies above, nothing else) and `readings.json`
-(see `training.evaluate.readings`). Each volume goes the service's own way, level finder included.
+(see `training.evaluate.readings`). Each volume passes the inference pipeline, level finder included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import ndimage
 from shapely import contains_xy
 from shapely.geometry import Polygon
 
-from dicomseg.measure.contours import Outlines, outlines
+from dicomseg.measure.contours import Outlines
 from dicomseg.measure.measure import measure
 from dicomseg.measure.plane import Raster, to_lps
 from dicomseg.measure.scene import MARGIN_MM
@@ -31,12 +31,12 @@ from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
 from training.evaluate.metrics import dice
-from training.evaluate.readings import KINDS, Kind, Read, read
+from training.evaluate.readings import KINDS, Kind, VolumeReadings, read
 from training.importing.nifti import volume_of
 
 STRIP_MM: Final = 1.5
-"""Bodies are compared without the voxels this near to the reference's surface: whether the cortex belongs to a body is
-told otherwise by the labels than by the network."""
+"""Bodies are compared without the voxels this near to the reference's surface: labels and network disagree on whether the
+cortex belongs to a body."""
 BODIES: Final[Mapping[StructureId, int]] = {"l5": 1, "l4": 2}
 """Values of the bodies in NN.labels.nii.gz."""
 FAR_MM: Final = 5.0
@@ -54,8 +54,8 @@ RASTER: Final = Raster(-60.0, -60.0, 0.5, (241, 181))
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """One measurement beside its readings, mm. value_mm: None where it was refused, `refusal` says by which code."""
+class ReadValue:
+    """One measurement and its readings, mm. value_mm: None where it was refused; `refusal` is the code."""
 
     value_mm: float | None
     refusal: str
@@ -66,117 +66,129 @@ class Beside:
 
     @property
     def differences_mm(self) -> tuple[float, ...]:
-        """Value less each reading; empty where it was refused."""
+        """Value minus each reading; empty where it was refused."""
         return () if self.value_mm is None else tuple(self.value_mm - r for r in self.readings_mm)
 
     @property
     def off_mm(self) -> float | None:
-        """Value less the mean of the readings."""
-        apart = self.differences_mm
-        return fmean(apart) if apart else None
+        """Value minus the mean of the readings."""
+        differences = self.differences_mm
+        return fmean(differences) if differences else None
 
     @property
     def spread_mm(self) -> float | None:
-        """Largest less least reading; None with fewer than two."""
-        told = self.readings_mm
-        return max(told) - min(told) if len(told) > 1 else None
+        """Largest minus least reading; None with fewer than two."""
+        readings = self.readings_mm
+        return max(readings) - min(readings) if len(readings) > 1 else None
 
     @property
     def is_marked(self) -> bool:
-        """Whether the value says itself that it may be far off: by a flag or a range."""
+        """Whether the value carries a flag or a range, so that it may be far off."""
         return bool(set(self.flags) - NO_DOUBT) or self.range_mm is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Checked:
-    """One volume. why: of a volume without an answer. plane_dice: per kind, one per reading; bodies_dice: see `STRIP_MM`."""
+class VolumeComparison:
+    """One volume: its prediction and its readings."""
 
-    read: Read
+    readings: VolumeReadings
     image: Volume
-    found: Segmentation | None
+    segmentation: Segmentation | None
     why: str
-    values: Mapping[MeasurementName, Beside]
+    """Reason where there is no segmentation."""
+    values: Mapping[MeasurementName, ReadValue]
     plane_dice: Mapping[Kind, tuple[float, ...]]
+    """By kind, one per reading."""
     bodies_dice: Mapping[StructureId, float]
+    """Without the rim, see `STRIP_MM`."""
     measured: Measurements | None
     warnings: tuple[Finding, ...]
 
 
-def checked(
+def compare_all(
     folder: Path, model: LoadedModel, report: Callable[[str], None] = lambda _: None
-) -> list[Checked]:
-    """Check every volume that the folder's readings name; `report` is called with each name when it is done.
+) -> list[VolumeComparison]:
+    """Compare every volume that the folder's readings name; `report` is called with the name of each finished one.
 
     Raises:
         ReadingsUnreadable, ImportRefused: a file that is missing or damaged.
     """
-    out = []
-    for one in read(folder):
-        out.append(_checked(folder, one, model))
-        report(one.name)
-    return out
+    comparisons = []
+    for readings in read(folder):
+        comparisons.append(_compare(folder, readings, model))
+        report(readings.name)
+    return comparisons
 
 
-def _checked(folder: Path, one: Read, model: LoadedModel) -> Checked:
+def _compare(folder: Path, readings: VolumeReadings, model: LoadedModel) -> VolumeComparison:
     image, labels = (
-        volume_of(folder / f"{one.name}.{kind}.nii.gz") for kind in ("image", "labels")
+        volume_of(folder / f"{readings.name}.{kind}.nii.gz") for kind in ("image", "labels")
     )
     image = image.with_array(image.array.astype(np.float32))
     try:
-        found = segment(image, model)
+        outcome = segment(image, model)
     except WindowRefused as refused:
-        found = NotInView(f"{refused.code}: {refused}")
-    if isinstance(found, NotInView):
-        return Checked(one, image, None, found.reason, _beside(one, None), {}, {}, None, ())
-    measured = measure(found, model.model_errors)
-    return Checked(
-        one,
+        outcome = NotInView(f"{refused.code}: {refused}")
+    if isinstance(outcome, NotInView):
+        values = _values(readings, None)
+        return VolumeComparison(readings, image, None, outcome.reason, values, {}, {}, None, ())
+    measured = measure(outcome, model.model_errors)
+    return VolumeComparison(
+        readings,
         image,
-        found,
+        outcome,
         "",
-        _beside(one, measured.main),
-        plane_dice(one, found),
-        bodies_dice(found, labels),
+        _values(readings, measured.main),
+        plane_dice(readings, outcome),
+        bodies_dice(outcome, labels),
         measured,
-        (*found.findings, *measured.findings),
+        (*outcome.findings, *measured.findings),
     )
 
 
-def _beside(
-    one: Read, main: Mapping[MeasurementName, Measurement] | None
-) -> dict[MeasurementName, Beside]:
-    told = [reading.values_mm() for reading in one.readings]
-    out = {}
+def _values(
+    readings: VolumeReadings, main: Mapping[MeasurementName, Measurement] | None
+) -> dict[MeasurementName, ReadValue]:
+    by_reader = [reading.values_mm() for reading in readings.readings]
+    values = {}
     for name in MAIN_MEASUREMENTS:
-        readings = tuple(values[name] for values in told if name in values)
+        readings_mm = tuple(read[name] for read in by_reader if name in read)
         if main is None:
-            out[name] = Beside(None, "no_answer", (), None, None, readings)
+            values[name] = ReadValue(None, "no_answer", (), None, None, readings_mm)
             continue
         m = main[name]
         code = "" if m.refusal is None else m.refusal.code
-        out[name] = Beside(m.value_mm, code, m.flags, m.range_mm, m.uncertainty_mm, readings)
-    return out
+        values[name] = ReadValue(
+            m.value_mm, code, m.flags, m.range_mm, m.uncertainty_mm, readings_mm
+        )
+    return values
 
 
-def _field(found: Segmentation, one: Read) -> ScoreField:
-    return ScoreField.around(found, to_lps(one.plane, RASTER.corners_ab), MARGIN_MM)
+def _field(segmentation: Segmentation, readings: VolumeReadings) -> ScoreField:
+    return ScoreField.around(segmentation, to_lps(readings.plane, RASTER.corners_ab), MARGIN_MM)
 
 
-def drawn(found: Segmentation, one: Read) -> Outlines:
-    """The answer's outlines on the readers' plane, by the code that measures."""
-    return outlines(_field(found, one), one.plane, RASTER, ("aa", "pm", "ivc", "ivd", "dura"))
+def predicted_outlines(segmentation: Segmentation, readings: VolumeReadings) -> Outlines:
+    """Return the predicted outlines on the readers' plane, by the code that measures."""
+    return outlines(
+        _field(segmentation, readings), readings.plane, RASTER, ("aa", "pm", "ivc", "ivd", "dura")
+    )
 
 
-def plane_dice(one: Read, found: Segmentation) -> dict[Kind, tuple[float, ...]]:
-    """Dice of artery, vein and each psoas on the readers' plane, one per reading, where the answer looked."""
-    seen = _field(found, one).in_field_of_view(one.plane, RASTER)
-    ours = drawn(found, one).sections
-    out: dict[Kind, tuple[float, ...]] = {}
+def plane_dice(
+    readings: VolumeReadings, segmentation: Segmentation
+) -> dict[Kind, tuple[float, ...]]:
+    """Return the Dice of artery, vein and each psoas on the readers' plane, one per reading, inside the analysed voxels."""
+    analysed = _field(segmentation, readings).in_field_of_view(readings.plane, RASTER)
+    sections = predicted_outlines(segmentation, readings).sections
+    scores: dict[Kind, tuple[float, ...]] = {}
     for kind in KINDS:
-        mine = [s.polygon for s in ours[STRUCTURE[kind]] if _is_of(kind, s.polygon)]
-        mask = _mask(mine) & seen
-        out[kind] = tuple(dice(mask, _mask(r.outlines[kind]) & seen) for r in one.readings)
-    return out
+        predicted = [s.polygon for s in sections[STRUCTURE[kind]] if _is_of(kind, s.polygon)]
+        mask = _mask(predicted) & analysed
+        scores[kind] = tuple(
+            dice(mask, _mask(r.outlines[kind]) & analysed) for r in readings.readings
+        )
+    return scores
 
 
 def _is_of(kind: Kind, polygon: Polygon) -> bool:
@@ -186,7 +198,7 @@ def _is_of(kind: Kind, polygon: Polygon) -> bool:
 
 
 def _mask(polygons: Iterable[Polygon]) -> Array:
-    """Bool (a, b) on `RASTER`: inside any of the polygons."""
+    """Return bool (a, b) on `RASTER`: inside any of the polygons."""
     a, b = (
         start + RASTER.step_mm * np.arange(n)
         for start, n in zip((RASTER.a_mm, RASTER.b_mm), RASTER.shape, strict=True)
@@ -198,8 +210,8 @@ def _mask(polygons: Iterable[Polygon]) -> Array:
     return mask
 
 
-def bodies_dice(found: Segmentation, labels: Volume) -> dict[StructureId, float]:
-    """Dice of L4 and L5 inside the window without a strip of `STRIP_MM` on both sides of the reference's surface."""
+def bodies_dice(segmentation: Segmentation, labels: Volume) -> dict[StructureId, float]:
+    """Return the Dice of L4 and L5 inside the window without a strip of `STRIP_MM` on both sides of the reference's surface."""
     out: dict[StructureId, float] = {}
     for name, value in BODIES.items():
         truth = labels.array == value
@@ -208,14 +220,14 @@ def bodies_dice(found: Segmentation, labels: Volume) -> dict[StructureId, float]
         spacing = labels.spacing_mm
         inside = ndimage.distance_transform_edt(truth, spacing)
         outside = ndimage.distance_transform_edt(~truth, spacing)
-        counted = (np.maximum(inside, outside) > STRIP_MM) & found.labels.analysed_mask
-        mine = found.labels.volume.array == BY_ID[name].value
-        out[name] = dice(mine & counted, truth & counted)
+        counted = (np.maximum(inside, outside) > STRIP_MM) & segmentation.labels.analysed_mask
+        predicted = segmentation.labels.volume.array == BY_ID[name].value
+        out[name] = dice(predicted & counted, truth & counted)
     return out
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ComparisonSummary:
     """One measurement over all volumes, mm. unmarked: names of values off by more than `FAR_MM` without flag or range.
 
     between_mm: median spread of the readings, over the volumes whose value is given.
@@ -232,14 +244,14 @@ class Summary:
     marked: int
 
 
-def summary(found: Sequence[Checked], name: MeasurementName) -> Summary:
-    """Sum up one measurement."""
-    pairs = [(c.read.name, c.values[name]) for c in found]
+def summarise(comparisons: Sequence[VolumeComparison], name: MeasurementName) -> ComparisonSummary:
+    """Summarise one measurement."""
+    pairs = [(c.readings.name, c.values[name]) for c in comparisons]
     off = {n: abs(v.off_mm) for n, v in pairs if v.off_mm is not None}
     between = [v.spread_mm for n, v in pairs if n in off and v.spread_mm is not None]
     far = tuple(n for n, apart in off.items() if apart > FAR_MM)
     values = dict(pairs)
-    return Summary(
+    return ComparisonSummary(
         name,
         len(off),
         len(pairs),
@@ -252,16 +264,16 @@ def summary(found: Sequence[Checked], name: MeasurementName) -> Summary:
     )
 
 
-def to_json(found: Sequence[Checked], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything as plain values; about: the model's own words of itself."""
+def to_json(comparisons: Sequence[VolumeComparison], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything as plain values; about: name, version, digest and engine of the model."""
     return {
         "schema": 1,
         "model": dict(about),
         "cases": [
             {
-                "case": c.read.name,
+                "case": c.readings.name,
                 "why": c.why,
-                "confidence": None if c.found is None else c.found.level.confidence,
+                "confidence": None if c.segmentation is None else c.segmentation.level.confidence,
                 "measurements": {
                     name: {
                         "value_mm": v.value_mm,
@@ -278,6 +290,6 @@ def to_json(found: Sequence[Checked], about: Mapping[str, Any]) -> dict[str, Any
                 "bodies_dice": dict(c.bodies_dice),
                 "warnings": [{"code": f.code, "text": f.text} for f in c.warnings],
             }
-            for c in found
+            for c in comparisons
         ],
     }

@@ -1,0 +1,87 @@
+"""Where the level of a cross-validated case comes from: the case, the shipped finder, or a finder of the fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomseg.segmentation import Level, NotInView
+from dicomseg.volume import Volume
+from model.bundle.load import LEVEL_WEIGHTS
+from training.data.cases import Case
+from training.data.folds import Fold
+from training.evaluate.crossval_plan import (
+    GIVEN,
+    LEVEL,
+    OWN,
+    SHIPPED,
+    Cohort,
+    CrossvalPlan,
+    in_no_fold,
+    without,
+)
+from training.export import level_network
+from training.fit.level import fit_levels, save_level, unfinished
+from training.fit.level_samples import load_coarse_cases
+from training.fit.locks import alone
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownLevel:
+    """A finder that returns the true level of one case."""
+
+    case: Case
+
+    def locate(self, volume: Volume) -> Level | NotInView:  # noqa: ARG002 - the protocol's argument
+        """Return the case's level, certain."""
+        return Level(self.case.level_centre_lps, self.case.level_normal, 1.0)
+
+
+def level_weights(
+    fold: Fold, cohort: Cohort, folder: Path, plan: CrossvalPlan, report: Callable[[str], None]
+) -> Path:
+    """Return the weights of the level finder for the fold's bundle; trained first where the plan demands it.
+
+    The last step's are tested, so the validation part chooses nothing and is trained on.
+    """
+    if plan.level in {GIVEN, SHIPPED}:
+        return cohort.shipped / LEVEL_WEIGHTS
+    if plan.level != OWN:
+        return Path(plan.level)
+    start = None
+    if plan.level_first:
+        with alone(folder.parent, LEVEL, report):
+            start = _train_level(
+                folder.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
+            )
+    cases = without(fold.test, cohort)
+    return _train_level(folder / LEVEL, cases, plan.level_steps, plan, start, report)
+
+
+def _train_level(
+    file: Path,
+    cases: Sequence[Path],
+    steps: int,
+    plan: CrossvalPlan,
+    start: Path | None,
+    report: Callable[[str], None],
+) -> Path:
+    """Train a finder into `file` if it does not exist; an interrupted training resumes."""
+    keep = unfinished(file)
+    if not file.exists():
+        network = fit_levels(
+            load_coarse_cases(cases),
+            steps,
+            plan.level_members,
+            seed=plan.recipe.seed,
+            start=None if start is None else level_network(start)[0].state_dict(),
+            mixed=plan.recipe.mixed,
+            keep=keep,
+            report=lambda step, loss, _: report(
+                f"level step {step} of {plan.level_members * steps}, loss {loss:.4f}"
+            ),
+        )
+        save_level(network, file)
+    keep.unlink(missing_ok=True)
+    return file
