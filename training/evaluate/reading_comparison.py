@@ -17,7 +17,7 @@ from scipy import ndimage
 from shapely import contains_xy
 from shapely.geometry import Polygon
 
-from dicomseg.measure.contours import Outlines
+from dicomseg.measure.contours import Outlines, outlines
 from dicomseg.measure.measure import measure
 from dicomseg.measure.plane import Raster, to_lps
 from dicomseg.measure.scene import MARGIN_MM
