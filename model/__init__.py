@@ -1,1 +1,7 @@
-"""Level, window, network, labels and plausibility: arrays and geometry in, a `Segmentation` out."""
+"""Arrays and geometry in, a `Segmentation` out: level, window, networks, labels and plausibility.
+
+In: a `Volume` in LPS mm, and a bundle of weights with its card.
+Out: `Segmentation` or `NotInView`.
+Edge: none.
+May import: dicomseg.
+"""

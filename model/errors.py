@@ -1,4 +1,4 @@
-"""What can be wrong with a model bundle, an engine or the window."""
+"""Errors of a model bundle, an engine, the window and the orientation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EngineError(LumbarError):
 
 
 class EngineFailed(EngineError):
-    """The engine answered with values that are not finite; set [model] device to cpu or check the bundle."""
+    """The engine computed values that are not finite; set [model] device to cpu or check the bundle."""
 
     code = "engine-failed"
 
@@ -32,6 +32,6 @@ class WindowRefused(InputRefused):
 
 
 class OrientationRefused(InputRefused):
-    """The picture fits a patient in another position than registered; correct Patient Position and send it again."""
+    """The image fits a patient in another position than registered; correct Patient Position and send it again."""
 
     code = "orientation_unexpected"

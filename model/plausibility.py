@@ -1,4 +1,4 @@
-"""Does the answer look like a spine? Findings with a code and a sentence; a refusal blocks measuring."""
+"""Check whether labels look like a spine: findings with a code and a sentence; a refusal blocks measuring."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ VOLUME_ML: Final[Mapping[StructureId, tuple[float, float]]] = {
     "pm": (20, 500),
     "ivc": (1, 110),
 }
-"""Broad limits for a whole window; the lower one does not judge a structure that is cut."""
+"""Broad limits for a complete window; the lower one does not judge a structure that is cut."""
 
-WHOLE_IN_WINDOW: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5"})
+COMPLETE_IN_WINDOW: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5"})
 """Structures of which the paper's window holds top and bottom."""
 
 
@@ -46,7 +46,7 @@ def _centre(labels: Labels, name: StructureId) -> Points | None:
 
 
 def outside_view(labels: Labels, level: Level) -> frozenset[StructureId]:
-    """Structures whose expected place at this level was not looked at."""
+    """Return the structures whose expected location at this level is outside the image or the window."""
     missing: set[StructureId] = set()
     shape = np.array(labels.volume.shape)
     for name, offsets in EXPECTED_LPS.items():
@@ -67,47 +67,48 @@ def _order(centres: Mapping[StructureId, Points]) -> list[Finding]:
         ("aa", "ivd", 1, -1.0, "the artery is not in front of the disc"),
         ("ivc", "ivd", 1, -1.0, "the vein is not in front of the disc"),
     )
-    found = []
-    for first, second, axis, sign, text in rules:
+    findings = []
+    for name, other, axis, sign, text in rules:
         if (
-            first in centres
-            and second in centres
-            and sign * (centres[first][axis] - centres[second][axis]) <= 0
+            name in centres
+            and other in centres
+            and sign * (centres[name][axis] - centres[other][axis]) <= 0
         ):
-            found.append(
+            findings.append(
                 Finding(
                     "orientation_unexpected",
                     f"{text}: orientation or anatomy unexpected",
                     "refusal",
-                    first,
+                    name,
                 )
             )
     if "aa" in centres and "ivc" in centres and centres["aa"][0] <= centres["ivc"][0]:
-        text = "the cava does not lie right of the aorta: orientation, situs or a left-sided cava"
-        found += [
-            Finding("orientation_unexpected", text, "refusal", name) for name in ("aa", "ivc")
-        ]
-    return found
+        text = "IVC is not to the right of the aorta: orientation error, situs inversus or left-sided IVC"
+        vessels: tuple[StructureId, ...] = ("aa", "ivc")
+        findings += [Finding("orientation_unexpected", text, "refusal", name) for name in vessels]
+    return findings
 
 
-def cut(labels: Labels) -> frozenset[StructureId]:
-    """Structures that reach the edge of what was looked at.
+def cut_structures(labels: Labels) -> frozenset[StructureId]:
+    """Return the structures that reach the edge of the image or the window.
 
-    Vessels, muscles, roots and the sac go on above and below every window: their ends do not count.
+    Vessels, muscles, roots and the sac continue above and below every window: their ends do not count.
     """
     array = labels.volume.array
     upright = int(np.argmax(np.abs(labels.volume.directions[2])))
     sideways, ends = np.zeros(array.shape, bool), np.zeros(array.shape, bool)
     for axis in range(3):
-        seen = np.pad(labels.analysed_mask, [(int(n == axis),) * 2 for n in range(3)])
-        both = np.take(seen, range(2, seen.shape[axis]), axis) & np.take(
-            seen, range(seen.shape[axis] - 2), axis
+        padded = np.pad(labels.analysed_mask, [(int(n == axis),) * 2 for n in range(3)])
+        between = np.take(padded, range(2, padded.shape[axis]), axis) & np.take(
+            padded, range(padded.shape[axis] - 2), axis
         )
         edge = ends if axis == upright else sideways
-        edge |= ~both
-    found = {int(v) for v in np.unique(array[sideways])}
-    found |= {int(v) for v in np.unique(array[ends])} & {BY_ID[n].value for n in WHOLE_IN_WINDOW}
-    return frozenset(s.id for s in STRUCTURES if s.value in found)
+        edge |= ~between
+    values = {int(v) for v in np.unique(array[sideways])}
+    values |= {int(v) for v in np.unique(array[ends])} & {
+        BY_ID[n].value for n in COMPLETE_IN_WINDOW
+    }
+    return frozenset(s.id for s in STRUCTURES if s.value in values)
 
 
 def _absent(structure: Structure, outside: frozenset[StructureId]) -> Finding:
@@ -124,40 +125,45 @@ def _one_sided(labels: Labels, structure: Structure, level: Level) -> list[Findi
     sides = (("left", is_left.any()), ("right", (~is_left).any()))
     return [
         Finding("side_missing", f"{structure.label}, {side} was not found", "warning", structure.id)
-        for side, there in sides
-        if not there
+        for side, present in sides
+        if not present
     ]
 
 
 def _present(
     labels: Labels, structure: Structure, level: Level, *, in_view: bool, is_cut: bool
 ) -> list[Finding]:
-    found = _one_sided(labels, structure, level) if structure.paired and in_view else []
+    findings = _one_sided(labels, structure, level) if structure.paired and in_view else []
     if is_cut:
-        text = f"{structure.label} is cut by the edge of the image or the window: its volume is not whole"
-        found.append(Finding("cut_by_image", text, "warning", structure.id))
+        text = f"{structure.label} is cut by the edge of the image or the window: its volume is incomplete"
+        findings.append(Finding("cut_by_image", text, "warning", structure.id))
     voxels = np.count_nonzero(labels.volume.array == structure.value)
     volume = float(voxels) * labels.volume.voxel_ml
     low, high = VOLUME_ML[structure.id]
     if in_view and (volume > high or (volume < low and not is_cut)):
         text = f"{structure.label} has {volume:.1f} ml, expected are {low:g} to {high:g} ml"
-        found.append(Finding("volume_unexpected", text, "warning", structure.id))
-    return found
+        findings.append(Finding("volume_unexpected", text, "warning", structure.id))
+    return findings
 
 
-def check(labels: Labels, level: Level, outside: frozenset[StructureId]) -> tuple[Finding, ...]:
-    """All findings about one answer; `outside` as `outside_view` gives it."""
+def plausibility_findings(
+    labels: Labels, level: Level, outside: frozenset[StructureId]
+) -> tuple[Finding, ...]:
+    """Return all findings about the labels of one volume.
+
+    outside: of `outside_view`.
+    """
     centres: dict[StructureId, Points] = {}
-    found: list[Finding] = []
-    cut_off = cut(labels)
+    findings: list[Finding] = []
+    cut_off = cut_structures(labels)
     for structure in STRUCTURES:
         name = structure.id
         centre = _centre(labels, name)
         if centre is None:
-            found.append(_absent(structure, outside))
+            findings.append(_absent(structure, outside))
             continue
         centres[name] = centre
         in_view, is_cut = name not in outside, name in cut_off
-        found += _present(labels, structure, level, in_view=in_view, is_cut=is_cut)
-    found += [Finding("level", text, "warning") for text in level.warnings]
-    return (*found, *_order(centres))
+        findings += _present(labels, structure, level, in_view=in_view, is_cut=is_cut)
+    findings += [Finding("level", text, "warning") for text in level.warnings]
+    return (*findings, *_order(centres))

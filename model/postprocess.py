@@ -1,4 +1,4 @@
-"""Largest parts and sides: what is kept of the network's answer, and which half is left."""
+"""Post-processing of predicted labels: largest connected components, and the split into left and right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID, SEGMENTS, STRUCTURES, Structure, StructureId
 from dicomseg.volume import Array, Volume
 
-KEPT_PARTS: Final[Mapping[StructureId, int]] = {
+MAX_COMPONENTS: Final[Mapping[StructureId, int]] = {
     "l4": 1,
     "ivd": 1,
     "l5": 1,
@@ -22,20 +22,20 @@ KEPT_PARTS: Final[Mapping[StructureId, int]] = {
     "pm": 1,
     "ivc": 2,
 }
-"""Most parts of each structure, of a paired one on each side: two limbs below a bifurcation, one muscle,
+"""Components kept of each structure, of a paired one on each side: two branches below a bifurcation, one muscle,
 a root that may be seen in pieces, a sac that a stenosis, or a slab that the spine leaves, cuts in two."""
-LEAST_SHARE: Final = 0.08
-"""A part smaller than this share of the structure's largest one is a stray."""
-MOST_PASSES: Final = len(STRUCTURES)
+MIN_SHARE: Final = 0.08
+"""A component smaller than this share of the structure's largest one is spurious."""
+MAX_PASSES: Final = len(STRUCTURES)
 _NEIGHBOURS: Final = np.ones((3, 3, 3), bool)
 
 
 def _kept(
-    parts: Array, count: int, structure: Structure, best: Volume, least_share: float
+    components: Array, count: int, structure: Structure, best: Volume, min_share: float
 ) -> list[int]:
-    """Numbers of the parts that stay."""
-    index = np.argwhere(parts)
-    numbers = parts[tuple(index.T)]
+    """Return the numbers of the components to keep."""
+    index = np.argwhere(components)
+    numbers = components[tuple(index.T)]
     sizes = np.bincount(numbers)
     order = [int(n) for n in np.argsort(-sizes[1:], kind="stable") + 1]
     groups = [order]
@@ -45,46 +45,48 @@ def _kept(
         start, slope = spine_x(best)
         is_left = lps[:, 0] > start + slope * lps[:, 2]
         groups = [[n for n in order if is_left[n - 1] == side] for side in (True, False)]
-    least = least_share * sizes[order[0]]
-    return [n for group in groups for n in group[: KEPT_PARTS[structure.id]] if sizes[n] >= least]
+    min_size = min_share * sizes[order[0]]
+    return [
+        n for group in groups for n in group[: MAX_COMPONENTS[structure.id]] if sizes[n] >= min_size
+    ]
 
 
-def strays(
-    best: Volume, structure: Structure, least_share: float = LEAST_SHARE
+def spurious_components(
+    best: Volume, structure: Structure, min_share: float = MIN_SHARE
 ) -> tuple[Array, Array] | None:
-    """Masks of the stray parts of one structure and of the kept ones; None without strays.
+    """Return masks of the spurious components of one structure and of the kept ones; None without spurious ones.
 
-    least_share: of the largest part, what another one has to have.
+    best: label values. min_share: smallest size of a component, as a share of the largest one.
     """
-    parts, count = ndimage.label(best.array == structure.value, structure=_NEIGHBOURS)
+    components, count = ndimage.label(best.array == structure.value, structure=_NEIGHBOURS)
     if count < 2:
         return None
-    kept = _kept(parts, count, structure, best, least_share)
+    kept = _kept(components, count, structure, best, min_share)
     if len(kept) == count:
         return None
-    keep = np.isin(parts, kept)
-    return (parts > 0) & ~keep, keep
+    keep = np.isin(components, kept)
+    return (components > 0) & ~keep, keep
 
 
-def keep_parts(scores: Scores) -> Scores:
-    """Silence stray parts in the logits, so that labels and measurements agree on what is there.
+def largest_components(scores: Scores) -> Scores:
+    """Suppress spurious components in the logits, so that labels and measurements agree.
 
-    A silenced part belongs to its runner-up, of which it may be a stray part again: passes repeat
-    until nothing changes, `MOST_PASSES` at most.
+    A suppressed component belongs to its runner-up, of which it may be a spurious component again: passes repeat
+    until nothing changes, `MAX_PASSES` at most.
     """
     logits, best = scores.logits, scores.logits.argmax(0).astype(np.uint8)
     changed = False
-    for _ in range(MOST_PASSES):
+    for _ in range(MAX_PASSES):
         clean = True
         for structure in STRUCTURES:
-            found = strays(Volume(best, scores.affine), structure)
-            if found is None:
+            masks = spurious_components(Volume(best, scores.affine), structure)
+            if masks is None:
                 continue
             if not changed:
                 logits = logits.copy()
-            stray, keep = found
-            grown = ndimage.binary_dilation(stray, _NEIGHBOURS) & ~keep
-            _silence(logits, structure.value, grown)
+            spurious, keep = masks
+            grown = ndimage.binary_dilation(spurious, _NEIGHBOURS) & ~keep
+            _suppress(logits, structure.value, grown)
             best[grown] = logits[:, grown].argmax(0)
             clean, changed = False, True
         if clean:
@@ -92,15 +94,15 @@ def keep_parts(scores: Scores) -> Scores:
     return Scores(logits, scores.affine) if changed else scores
 
 
-def _silence(logits: Array, channel: int, where: Array) -> None:
-    """Let one channel lie at least 1 behind the best other one, in place."""
-    here = logits[:, where]
-    others = np.delete(here, channel, axis=0).max(0)
-    logits[channel, where] = np.minimum(here[channel], others - 1.0)
+def _suppress(logits: Array, channel: int, where: Array) -> None:
+    """Lower one channel to at least 1 below the best other one, in place."""
+    values = logits[:, where]
+    others = np.delete(values, channel, axis=0).max(0)
+    logits[channel, where] = np.minimum(values[channel], others - 1.0)
 
 
 def spine_x(labels: Volume) -> tuple[float, float]:
-    """Patient x of the spine's midline as (x at z = 0, slope per mm of z), from the bodies and the disc.
+    """Return the patient x of the spine's midline as (x mm at z = 0, slope per mm of z), from bodies and disc.
 
     One centroid per structure; with a single one the slope is 0, with none the volume's centre counts.
     """
@@ -120,7 +122,7 @@ def spine_x(labels: Volume) -> tuple[float, float]:
 
 
 def split_sides(labels: Volume) -> Volume:
-    """Segment numbers 1…10 from label values; left is +x of the spine's midline in the patient."""
+    """Return segment numbers 1…10 from label values; left is +x of the spine's midline in the patient."""
     start, slope = spine_x(labels)
     out = np.zeros(labels.shape, np.uint8)
     for segment in SEGMENTS:

@@ -1,20 +1,16 @@
 """OpenVINO on the CPU in explicit float32: the network as a graph, compiled for one image shape at a time.
 
 The graph is converted once per bundle, without a shape, and kept in a cache; a shape is fixed when it is
-compiled, which takes 0.1 to 0.3 s. Before a graph is used, from the cache or fresh, it has to answer a
-small image as the verified network does: what lies in the cache is never taken on trust.
+compiled, which takes 0.1 to 0.3 s. Before a graph is used, from the cache or fresh, its logits of a small
+image are compared with the verified network's: the contents of the cache are never taken on trust.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,16 +19,19 @@ import torch
 from torch import nn
 
 from dicomseg.volume import Array
+from model.engines.graph_cache import GraphCache
 from model.errors import EngineError, EngineFailed
-from model.networks.deeplab import STRIDE, DeepLabV3Plus3D, places
-from model.roots import RootsNet
-from model.window import SPACING_MM, Interpolation, Patch
+from model.grid import SPACING_MM
+from model.networks.blocks import ENCODER_STRIDE, coordinate_channels
+from model.networks.deeplab import DeepLabV3Plus3D
+from model.networks.roots_unet import RootsNet
+from model.patch import Interpolation, Patch
 
 NAME: Final = "openvino-cpu"
 EXAMPLE: Final = (16, 16, 16)
 """Image for the conversion; a trace of the full window took up to 100 s and gave the same graph."""
 PROBE: Final = (16, 24, 32)
-"""Image that a graph has to answer as the network does."""
+"""Image on which a graph is compared with the network."""
 PROBE_TOLERANCE: Final = 1e-3
 """Share of the largest logit; seen were 1e-7 with batch norm and 5e-6 with instance norm."""
 PRECISIONS: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
@@ -42,57 +41,13 @@ Graph = Any
 
 
 class GraphUnusable(EngineError):
-    """A graph that cannot be read or does not answer as the network; it is converted again."""
-
-
-@dataclass(frozen=True, slots=True)
-class GraphCache:
-    """Converted graphs in a folder, one file for each bundle digest and version of OpenVINO.
-
-    A file is a zip, so that a damaged one fails its checksum, and names its digest inside.
-    """
-
-    folder: Path
-    digest: str
-    version: str
-
-    @property
-    def path(self) -> Path:
-        """Where the graph of this bundle lies."""
-        return self.folder / f"{self.digest}-openvino-{self.version.replace('/', '_')}.zip"
-
-    def read(self) -> tuple[bytes, bytes] | None:
-        """Topology and weights; None when there is no file, or one that is damaged or another's."""
-        try:
-            with zipfile.ZipFile(self.path) as file:
-                if json.loads(file.read("about.json")) != self._about():
-                    return None
-                return file.read("graph.xml"), file.read("graph.bin")
-        except (OSError, ValueError, LookupError, zipfile.BadZipFile, NotImplementedError):
-            return None
-
-    def write(self, topology: bytes, weights: bytes) -> None:
-        """Put the graph there whole or not at all. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w") as file:
-                file.writestr("about.json", json.dumps(self._about()))
-                file.writestr("graph.xml", topology)
-                file.writestr("graph.bin", weights)
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def _about(self) -> dict[str, str]:
-        return {"digest": self.digest, "openvino": self.version}
+    """A graph that cannot be read or differs from the network; it is converted again."""
 
 
 class OpenVinoEngine:
     """Runs a network through OpenVINO on the CPU.
 
-    precision: what the compiled graph really computes in, read back from it. note: one line when the
+    precision: of the compiled graph, read back from it. note: one line when the
     converted graph could not be kept, else empty. The network given is left as it is and not held.
     """
 
@@ -107,12 +62,12 @@ class OpenVinoEngine:
         digest: of the bundle that the network came from. threads: 0 takes as many as torch does.
 
         Raises:
-            EngineError: openvino is missing or damaged, or the graph does not answer as the network.
+            EngineError: openvino is missing or damaged, or the graph differs from the network.
         """
         self.note = ""
         self._threads = threads or torch.get_num_threads()
         self._compiled: tuple[tuple[int, ...], Any] | None = None
-        self._beside = beside(network)
+        self._guidance = guidance_of(network)
         self._package = package()
         try:
             self._core = self._package.Core()
@@ -129,7 +84,7 @@ class OpenVinoEngine:
             try:
                 graph = self._read(*kept)
                 self.precision = self._checked(graph, network)
-            except Exception:  # noqa: BLE001, S110 - whatever is wrong with it, it is made again
+            except Exception:  # noqa: BLE001, S110 - a fault of any kind: it is converted again
                 pass
             else:
                 return graph
@@ -148,24 +103,24 @@ class OpenVinoEngine:
         return self._core.read_model(topology, self._package.Tensor(raw))
 
     def _checked(self, graph: Graph, network: nn.Module) -> str:
-        """Compare a small answer with the network's; returns the precision it was computed in."""
+        """Compare the logits of a small image with the network's; returns the precision of the graph."""
         rng = np.random.default_rng(0)
-        sizes = _sizes(self._beside, PROBE)
-        given = [rng.standard_normal(size).astype(np.float32) for size in sizes]
+        sizes = _sizes(self._guidance, PROBE)
+        inputs = [rng.standard_normal(size).astype(np.float32) for size in sizes]
         compiled = self._compile(graph, PROBE)
-        answer = np.asarray(compiled(given)[0])
+        logits = np.asarray(compiled(inputs)[0])
         with torch.inference_mode():
-            expected = network(*(torch.from_numpy(array) for array in given)).numpy()
+            expected = network(*(torch.from_numpy(array) for array in inputs)).numpy()
         limit = PROBE_TOLERANCE * np.abs(expected).max()
-        if answer.shape != expected.shape or not np.abs(answer - expected).max() <= limit:
+        if logits.shape != expected.shape or not np.abs(logits - expected).max() <= limit:
             raise GraphUnusable(
-                "OpenVINO's answer is not the network's; set [model] engine to torch"
+                "OpenVINO's logits differ from the network's; set [model] engine to torch"
             )
         return effective_precision(compiled)
 
     def _compile(self, graph: Graph, shape: Sequence[int]) -> Any:
         fixed = graph.clone()
-        fixed.reshape(dict(enumerate(_sizes(self._beside, shape))))
+        fixed.reshape(dict(enumerate(_sizes(self._guidance, shape))))
         return self._core.compile_model(
             fixed,
             "CPU",
@@ -179,12 +134,12 @@ class OpenVinoEngine:
         )
 
     def warm(self, shape: Sequence[int]) -> None:
-        """Compile for this patch shape, unless that is what was compiled last.
+        """Compile for this patch shape (d, h, w), unless it is the shape compiled last.
 
         One shape is kept: the full window holds up to a gigabyte, and compiling takes 0.1 to 0.3 s.
 
         Raises:
-            EngineFailed: the graph cannot be compiled, or runs in another precision than told.
+            EngineFailed: the graph cannot be compiled, or runs in another precision than the engine names.
         """
         wanted = tuple(shape)
         if self._compiled is not None and self._compiled[0] == wanted:
@@ -204,21 +159,21 @@ class OpenVinoEngine:
         self._compiled = wanted, compiled
 
     def run(self, patch: Patch) -> Array:
-        """Logits at half resolution.
+        """Return logits at half resolution, (channels, d/2, h/2, w/2) float32.
 
         Raises:
             EngineFailed: values that are not finite, or a shape that cannot be compiled.
         """
         image = np.ascontiguousarray(patch.values, dtype=np.float32)[None, None]
-        if self._beside is None:
-            logits: Array = self.answer(image)[0]
+        if self._guidance is None:
+            logits: Array = self.infer(image)[0]
         else:
-            place = places(patch.values.shape, patch.centre, SPACING_MM)[None].numpy()
-            logits = self.answer(image, place)[0]
+            coordinates = coordinate_channels(patch.values.shape, patch.centre, SPACING_MM)
+            logits = self.infer(image, coordinates[None].numpy())[0]
         return logits
 
-    def answer(self, image: Array, *beside: Array) -> Array:
-        """What the network answers to an image (1, 1, D, H, W), and to what it takes beside it, all float32.
+    def infer(self, image: Array, *guidance: Array) -> Array:
+        """Return the network's logits (1, channels, …) of an image (1, 1, D, H, W) and its guidance, all float32.
 
         Raises:
             EngineFailed: values that are not finite, or a shape that cannot be compiled.
@@ -227,33 +182,40 @@ class OpenVinoEngine:
         if self._compiled is None:
             raise AssertionError("warm leaves a compiled graph or raises")
         try:
-            made = np.array(self._compiled[1]([image, *beside])[0])
+            logits = np.array(self._compiled[1]([image, *guidance])[0])
         except RuntimeError as error:
             raise EngineFailed(f"{self.name} failed: {_first_line(error)}") from error
-        # The image too: OpenVINO's ReLU makes 0 of NaN, and the answer would look like one.
-        if not (np.isfinite(image).all() and np.isfinite(made).all()):
+        # The image too: OpenVINO's ReLU makes 0 of NaN, and the logits would look sound.
+        if not (np.isfinite(image).all() and np.isfinite(logits).all()):
             raise EngineFailed(
                 f"{self.name} ({self.precision}) met values that are not finite; check the series and the bundle"
             )
-        return made
+        return logits
 
 
-def beside(network: nn.Module) -> tuple[int, int] | None:
-    """Channels and stride of what a network takes beside the image; None for nothing."""
+def guidance_of(network: nn.Module) -> tuple[int, int] | None:
+    """Return channels and stride of a network's second input; None for a network that takes the image alone."""
     if isinstance(network, RootsNet):
-        return network.architecture.told, 2
-    told = isinstance(network, DeepLabV3Plus3D) and network.position is not None
-    return (3, STRIDE) if told else None
+        return network.architecture.guidance_count, 2
+    has_position = isinstance(network, DeepLabV3Plus3D) and network.position is not None
+    return (3, ENCODER_STRIDE) if has_position else None
 
 
-def _sizes(more: tuple[int, int] | None, shape: Sequence[int]) -> list[list[int]]:
-    """Sizes of a network's inputs for an image of this shape."""
+def _sizes(guidance: tuple[int, int] | None, shape: Sequence[int]) -> list[list[int]]:
+    """Return the sizes of a network's inputs for an image of this shape."""
     image = [1, 1, *shape]
-    return [image] if more is None else [image, [1, more[0], *(n // more[1] for n in shape)]]
+    if guidance is None:
+        return [image]
+    channels, stride = guidance
+    return [image, [1, channels, *(n // stride for n in shape)]]
 
 
 def package() -> Any:
-    """Return the openvino package. Raises `EngineError` where it is missing or damaged."""
+    """Return the openvino package.
+
+    Raises:
+        EngineError: it is missing or damaged.
+    """
     try:
         return importlib.import_module("openvino")
     except ImportError as error:
@@ -267,14 +229,14 @@ def package() -> Any:
 
 
 def convert(network: nn.Module) -> Graph:
-    """Return the network as a graph for images (1, 1, D, H, W), and what goes beside them, of any size.
+    """Return the network as a graph for images (1, 1, D, H, W), and their guidance, of any size.
 
     By the frontend itself: `openvino.convert_model` reports its use to a server of its maker, unasked.
     Runs torch once on a small image, with the threads that torch has.
     """
     decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     frontends: Any = importlib.import_module("openvino.frontend")
-    sizes = _sizes(beside(network), EXAMPLE)
+    sizes = _sizes(guidance_of(network), EXAMPLE)
     # Not inference_mode: the trace cannot keep inference tensors.
     with torch.no_grad(), warnings.catch_warnings():
         # torch.jit, which the frontend uses, is deprecated; the norms look at the image's size.
@@ -293,8 +255,8 @@ def convert(network: nn.Module) -> Graph:
 def effective_precision(compiled: Any) -> str:
     """Return the lowest floating-point precision in which any step of a compiled graph runs."""
     steps = compiled.get_runtime_model().get_ops()
-    found = {str(step.get_rt_info()["runtimePrecision"].astype(str)) for step in steps}
-    floats = sorted(found & PRECISIONS.keys(), key=lambda p: (int(p.lstrip("bf")), p))
+    names = {str(step.get_rt_info()["runtimePrecision"].astype(str)) for step in steps}
+    floats = sorted(names & PRECISIONS.keys(), key=lambda p: (int(p.lstrip("bf")), p))
     return PRECISIONS[floats[0]] if floats else "unknown"
 
 

@@ -3,16 +3,15 @@
 Wang et al., Bioengineering 2023, 10, 963, §2.2: depthwise separable convolutions, a low-level tap at
 stride 2, a high-level one at stride 4 that feeds atrous spatial pyramid pooling, a decoder that joins
 both, nine channels. Channel counts are not printed there; ours follow from `width`. There is no image
-pooling branch: it would see the padding and answer differently for a slab and a full window.
+pooling branch: it would see the padding and predict differently for a slab and a full window.
 
-Ours beyond the paper: the network is told where each voxel lies from the level that was found (ADR 0012).
-One vertebra looks like the next, and so do their roots; only the level says which is which. And a branch at
+Ours beyond the paper: the network takes each voxel's coordinates from the level as a further input (ADR 0012).
+One vertebra looks like the next, and so do their roots; only the level distinguishes them. And a branch at
 stride 8 sees further up and down the vessels than the pyramid does (ADR 0018).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, cast, get_args
 
@@ -23,29 +22,26 @@ from torch.nn import functional
 from dicomseg.structures import CHANNELS
 
 NAME: Final = "deeplabv3plus3d"
-"""What a card calls this architecture."""
+"""Name of this architecture in a card."""
 
 Norm = Literal["batch", "instance"]
-
-STRIDE: Final = 4
-"""Image voxels per voxel of the encoder, where places are told."""
-PLACE_UNIT_MM: Final = 32.0
-"""Places are told in this unit, so that the paper's window spans about −3 to 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """Sizes of the network; written into the bundle's card.
 
-    width: channels of the first convolution. dilations: of the pyramid at stride 4, in voxels there.
-    decoder: decoder channels as a multiple of `width`. norm: "batch" answers a voxel the same in a
-    small crop, a slab and a full window, because its statistics are fixed once trained, and costs
-    nothing in service; "instance" looks at the whole image given. separable_stem: False makes the
-    second convolution dense, which then is about an eighth of all work. position: hidden channels of the
-    layer that is told each voxel's place from the level; 0 tells it nothing. stem: channels of the first
-    convolution where it is another number than `width`; it alone sees the image at full resolution. late_tap:
-    the low-level tap also takes what the first block has made of it, still at stride 2. context: channels of the
-    branch at stride 8 that sees further along the body (ADR 0018); 0 is none.
+    width: channels of the first convolution.
+    dilations: of the pyramid at stride 4, in voxels of that stride.
+    decoder: decoder channels as a multiple of `width`.
+    norm: "batch" predicts a voxel alike in a small crop, a slab and a full window, because its statistics are fixed
+    once trained, and costs nothing in service; "instance" looks at the complete image given.
+    separable_stem: False makes the second convolution dense, which then is about an eighth of all work.
+    position: hidden channels of the layer that takes each voxel's coordinates; 0 leaves the layer out.
+    stem: channels of the first convolution where it is another number than `width`; it alone sees the image at full
+    resolution.
+    late_tap: the low-level tap also takes the features of the first block, still at stride 2.
+    context: channels of the branch at stride 8 that sees further along the body (ADR 0018); 0 leaves it out.
     """
 
     width: int = 8
@@ -65,12 +61,17 @@ class Architecture:
         return self.stem or self.width
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `card.json`."""
+        """Return plain values for `card.json`."""
         return {"name": NAME, **asdict(self), "dilations": list(self.dilations)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """Inverse of `to_dict`; an unknown key raises TypeError, another architecture ValueError."""
+        """Invert `to_dict`.
+
+        Raises:
+            TypeError: an unknown key.
+            ValueError: another architecture or an unknown norm.
+        """
         if values.get("name", NAME) != NAME:
             raise ValueError(f"architecture {values['name']!r} is not {NAME!r}")
         fields = {k: v for k, v in values.items() if k != "name"}
@@ -154,12 +155,12 @@ class _Block(nn.Module):
         return self.last(self.inner(x), x)
 
     def inner(self, x: Tensor) -> Tensor:
-        """What the first two convolutions make of it, before stride or dilation."""
-        made: Tensor = self.body[1](self.body[0](x))
-        return made
+        """Return the features of the first two convolutions, before stride or dilation."""
+        features: Tensor = self.body[1](self.body[0](x))
+        return features
 
     def last(self, inner: Tensor, x: Tensor) -> Tensor:
-        """The rest of the block, from `inner` and its input."""
+        """Return the block's output from `inner` and the block's input."""
         total: Tensor = self.body[2](inner) + self.shortcut(x)
         return total
 
@@ -187,26 +188,8 @@ class _Pyramid(nn.Module):
         return joined
 
 
-def places(
-    shape: Sequence[int],
-    centre: Sequence[float] | None,
-    spacing_mm: Sequence[float],
-    stride: int = STRIDE,
-) -> Tensor:
-    """Where the voxels of a coarser grid lie from the level: (3, D/stride, …), along each axis in 32 mm.
-
-    shape: of the image. centre: its index of the level; None is the image's middle. stride: the encoder's, or 2.
-    """
-    told = [(n - 1) / 2 for n in shape] if centre is None else centre
-    axes = [
-        (torch.arange(n // stride) * stride + (stride - 1) / 2 - float(c)) * (s / PLACE_UNIT_MM)
-        for n, c, s in zip(shape, told, spacing_mm, strict=True)
-    ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")).float()
-
-
 class _Position(nn.Sequential):
-    """Places to summands of the encoder's features; silent when new."""
+    """Coordinates to summands of the encoder's features; zero-initialised, so that a new one changes nothing."""
 
     def __init__(self, hidden: int, outputs: int) -> None:
         last = nn.Conv3d(hidden, outputs, 1, bias=False)
@@ -215,9 +198,9 @@ class _Position(nn.Sequential):
 
 
 class Context(nn.Module):
-    """What lies further away, seen at stride 8 and added to the encoder's features; silent when new.
+    """A view at stride 8 added to the encoder's features; zero-initialised, so that a new one changes nothing.
 
-    An artery beside a vein, both without signal, is told from it by where each comes from and goes to.
+    An artery beside a vein, both without signal, differs from it in where each comes from and leads to.
     """
 
     def __init__(self, architecture: Architecture, inputs: int) -> None:
@@ -232,7 +215,7 @@ class Context(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features at stride 4, any size, with what is seen at stride 8 added."""
+        """Return the features at stride 4, any size, with those of stride 8 added."""
         coarse = self.out(self.blocks(self.down(x)))
         fine = functional.interpolate(
             coarse, scale_factor=2.0, mode="trilinear", align_corners=False
@@ -244,6 +227,7 @@ class Context(nn.Module):
 class DeepLabV3Plus3D(nn.Module):
     """Image (N, 1, D, H, W) to logits (N, channels, D/2, H/2, W/2); every size a multiple of 4.
 
+    Axes (slices, rows, columns).
     Logit voxel n is centred between image voxels 2n and 2n + 1, so ×2 upsampling with
     `align_corners=False` brings it back onto the image grid.
     """
@@ -278,17 +262,17 @@ class DeepLabV3Plus3D(nn.Module):
             nn.Conv3d(head, architecture.channels, 1),
         )
 
-    def forward(self, image: Tensor, place: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, coordinates: Tensor | None = None) -> Tensor:
         """Return logits at half resolution.
 
-        place: (N, 3, D/4, H/4, W/4) as `places` tells it; only for a network with `position`.
+        coordinates: (N, 3, D/4, H/4, W/4) of `coordinate_channels`; only for a network with `position`.
         """
         low = self.stem(image)
         first = cast("_Block", self.encoder[0])
         inner = first.inner(low)
         high = first.last(inner, low)
         if self.position is not None:
-            high = high + self.position(place)
+            high = high + self.position(coordinates)
         high = self.encoder[1:](high)
         if self.context is not None:
             high = self.context(high)
