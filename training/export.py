@@ -11,12 +11,19 @@ from typing import Any, Final, cast
 import torch
 from safetensors.torch import load_file
 
-from model.bundle import load as bundle
-from model.level import finder as level
-from model.level.finder import LevelArchitecture, LevelNet, LevelNets
+from model.bundle.card import CARD, ROOTS_WEIGHTS, read_card
+from model.bundle.load import load_bundle, load_network
+from model.bundle.write import write_bundle
+from model.grid import PAPER_SHAPE, SPACING_MM
 from model.networks.deeplab import DeepLabV3Plus3D
-from model.roots import RootsNet, load_roots
-from model.window import PAPER_SHAPE, SPACING_MM
+from model.networks.level_unet import (
+    LevelArchitecture,
+    LevelNet,
+    LevelNets,
+    member_count,
+    untrained_level_network,
+)
+from model.networks.roots_unet import RootsNet, build_roots_network
 from training.errors import CheckpointUnreadable, UsageError
 from training.fit import checkpoint
 from training.fit.recipe import Recipe
@@ -63,11 +70,11 @@ def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     """
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
-        members = level.level_members(tensors)
+        members = member_count(tensors)
         one = "members.0." if members > 1 else ""
         width, discs = len(tensors[f"{one}enter.0.weight"]), len(tensors[f"{one}head.bias"])
         architecture = LevelArchitecture(width, discs, members)
-        network = level.untrained(architecture)
+        network = untrained_level_network(architecture)
         network.load_state_dict(tensors)
     except CheckpointUnreadable:
         raise
@@ -161,14 +168,14 @@ def roots_network(path: Path) -> RootsNet:
         CheckpointUnreadable: the file is missing, truncated or of another network, or the bundle has none.
         BundleError: the bundle is not what its card says.
     """
-    card = bundle.read_card(path) if path.is_dir() else None
+    card = read_card(path) if path.is_dir() else None
     if card is not None and "roots_architecture" not in card:
         raise CheckpointUnreadable(f"{path} holds no roots network; train one first")
     try:
         if card is not None:
-            return load_roots(card["roots_architecture"], load_file(path / bundle.ROOTS_WEIGHTS))
+            return build_roots_network(card["roots_architecture"], load_file(path / ROOTS_WEIGHTS))
         state = checkpoint.load(path)
-        return load_roots(state["architecture"], state["network"])
+        return build_roots_network(state["architecture"], state["network"])
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise CheckpointUnreadable(
@@ -177,15 +184,15 @@ def roots_network(path: Path) -> RootsNet:
 
 
 def _is_bundle(path: Path) -> bool:
-    return (path / bundle.CARD).exists()
+    return (path / CARD).exists()
 
 
 def _trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
     """A run's averaged weights, or a bundle's; and what a card says of their training."""
     if _is_bundle(path):
-        card = bundle.read_card(path)
+        card = read_card(path)
         told = {k: card[k] for k in ("name", "version", "digest")}
-        return bundle.load_network(path), {**told, **card.get("training", {})}
+        return load_network(path), {**told, **card.get("training", {})}
     recipe = recipe_of(path)
     network, step = averaged_network(path, recipe)
     return network, _training(recipe, step)
@@ -239,7 +246,7 @@ def export(
     """
     finder, architecture = joined_finder(level_weights)
     if _is_bundle(run):
-        network, card = bundle.load_network(run), bundle.read_card(run)
+        network, card = load_network(run), read_card(run)
         if roots is None and "roots_architecture" in card:
             roots = run
         made = _renewed(card, architecture, fields)
@@ -249,8 +256,8 @@ def export(
         made = card_of(recipe, step, architecture, fields)
     made = _joined_by_mean(network, made, mean_with)
     own = None if roots is None else roots_network(roots)
-    bundle.write_bundle(out, made, network, finder, own)
-    bundle.load(out, engine="torch", device="cpu")
+    write_bundle(out, made, network, finder, own)
+    load_bundle(out, engine="torch", device="cpu")
     return out
 
 

@@ -30,9 +30,10 @@ from torch.nn import functional
 from dicomseg.errors import LumbarError
 from dicomseg.structures import STRUCTURES
 from dicomseg.volume import Array
-from model.bundle import load as bundle
-from model.networks.deeplab import places
-from model.window import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index, Patch
+from model.bundle.load import load_bundle, load_network
+from model.grid import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index
+from model.networks.blocks import coordinate_channels
+from model.patch import Patch
 from node.errors import BenchFailed, BenchRefused
 from node.work.worker_process import PATIENT
 
@@ -175,7 +176,7 @@ def agreement_of(found: Array, expected: Array) -> Agreement:
 def measure(plan: Plan, say: Callable[[str], None]) -> Report:
     """Measure one engine after the other. Raises `BenchRefused`, `BenchFailed` and `BundleError`."""
     check(plan)
-    bundle.load_network(plan.bundle)  # refused here, and not once per engine
+    load_network(plan.bundle)  # refused here, and not once per engine
     names = ["torch", "openvino", *(["torch-cuda"] if torch.cuda.is_available() else [])]
     with tempfile.TemporaryDirectory(prefix="lumbar-node-bench-") as name:
         folder = Path(name)
@@ -247,7 +248,7 @@ class _Eager:
     def __init__(self, path: Path, threads: int) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self._network = bundle.load_network(path)
+        self._network = load_network(path)
 
     def warm(self, shape: Sequence[int]) -> None:
         """Nothing to prepare."""
@@ -256,7 +257,7 @@ class _Eager:
         """Logits at half resolution."""
         with torch.inference_mode():
             image = torch.from_numpy(patch.values)[None, None]
-            place = places(patch.values.shape, patch.centre, SPACING_MM)[None]
+            place = coordinate_channels(patch.values.shape, patch.centre, SPACING_MM)[None]
             return np.asarray(self._network(image, place)[0].numpy())
 
 
@@ -264,7 +265,7 @@ def _engine(name: str, path: Path, threads: int, cache: Path) -> tuple[Any, str]
     if name == EAGER:
         return _Eager(path, threads), ""
     kind, _, device = name.partition("-")
-    model = bundle.load(path, engine=kind, device=device or "cpu", threads=threads, cache=cache)
+    model = load_bundle(path, engine=kind, device=device or "cpu", threads=threads, cache=cache)
     return model.engine, model.note
 
 

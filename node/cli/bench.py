@@ -58,7 +58,7 @@ def engines(
     Exit status: 0 measured (an engine that is not installed is named), 2 usage,
     6 the bundle is damaged or an engine failed.
     """
-    from model.bundle.load import default_path
+    from model.bundle.card import default_path
     from node.bench.engines import Plan, measure
 
     configured = read_config(config, required=False).model.bundle

@@ -60,7 +60,7 @@ def _configured(config: Config) -> Path | None:
 
 
 def _in_service(config: Config) -> Path:
-    from model.bundle.load import default_path
+    from model.bundle.card import default_path
 
     shelf = _shelf(config)
     return shelf.in_service if shelf else _configured(config) or default_path()
@@ -77,7 +77,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     \b
     Exit status: 0, 2 configuration.
     """
-    from model.bundle.load import default_path
+    from model.bundle.card import default_path
     from node.cli.tables import table
 
     settings = read_config(config, required=False)
@@ -102,7 +102,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 
 def _row(kind: str, folder: Path, serves: Path) -> dict[str, Any]:
-    from model.bundle.load import read_card
+    from model.bundle.card import read_card
     from model.errors import BundleError
 
     row: dict[str, Any] = {"name": folder.name, "version": "", "digest": "", "fault": ""}
@@ -132,7 +132,7 @@ def show(
     \b
     Exit status: 0 the bundle is intact, 2 configuration, 6 it is not.
     """
-    from model.bundle.load import read_card
+    from model.bundle.card import read_card
 
     settings = read_config(config, required=False)
     folder = _in_service(settings) if path is None else _bundle_folder(settings, str(path))

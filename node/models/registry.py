@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from model.bundle import load as bundle
+from model.bundle.card import CARD, LEVEL_WEIGHTS, ROOTS_WEIGHTS, WEIGHTS, default_path, read_card
 from model.errors import BundleError
 from node.errors import DiskFull, PromotionRefused
 from node.journal.job_rows import JobRow, Promotion
@@ -26,7 +26,7 @@ from node.journal.states import JobState
 from node.models.retraining import Place
 
 MODELS: Final = "models"
-_FILES: Final = (bundle.CARD, bundle.WEIGHTS, bundle.LEVEL_WEIGHTS, bundle.ROOTS_WEIGHTS)
+_FILES: Final = (CARD, WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
 _PART: Final = ".part-"
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """What a name or version may be that becomes part of a folder's name."""
@@ -43,12 +43,12 @@ class Shelf:
     @property
     def fallback(self) -> Path:
         """The bundle that serves when none was promoted."""
-        return self.configured or bundle.default_path()
+        return self.configured or default_path()
 
     @property
     def in_service(self) -> Path:
         """Folder of the bundle in service."""
-        return self.journal.promotions.folder_in_service(self.configured) or bundle.default_path()
+        return self.journal.promotions.folder_in_service(self.configured) or default_path()
 
     @property
     def models(self) -> Path:
@@ -89,7 +89,7 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
         BundleError: the source or the copy is not what its card says.
         DiskFull: no room for the copy.
     """
-    card = bundle.read_card(source)
+    card = read_card(source)
     place, part = models / folder_name(card), models / f"{_PART}{folder_name(card)}"
     if source.resolve() == place.resolve() or _whole(place, card["digest"]):
         return place, card
@@ -99,7 +99,7 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
         for name in _FILES:
             if (source / name).exists():
                 _copy(source / name, part / name)
-        if bundle.read_card(part)["digest"] != card["digest"]:
+        if read_card(part)["digest"] != card["digest"]:
             raise BundleError(f"{source} changed while it was copied; ask again")
         shutil.rmtree(place, ignore_errors=True)
         part.rename(place)
@@ -117,7 +117,7 @@ def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = N
     """
     seen = shelf.journal.promotions.newest()
     current = _digest_in_service(shelf, seen)
-    card = bundle.read_card(source)
+    card = read_card(source)
     if card["digest"] == current and _whole(shelf.in_service, current):
         raise PromotionRefused(f"{card['name']} {card['version']} is in service already")
     if job is not None:
@@ -144,7 +144,7 @@ def rollback(shelf: Shelf, request: Request) -> Promotion:
         raise nothing_before()
     target = shelf.journal.promotions.before(seen)
     folder = None if target is None else target.folder
-    card = bundle.read_card(folder or shelf.fallback)
+    card = read_card(folder or shelf.fallback)
     if target is not None and folder is not None and card["digest"] != target.digest:
         raise BundleError(f"{folder} is another bundle than was promoted; restore it and ask again")
     _tried(folder or shelf.fallback)
@@ -172,7 +172,7 @@ def _digest_in_service(shelf: Shelf, seen: Promotion | None) -> str:
     if seen is not None and seen.folder is not None:
         return seen.digest
     try:
-        return str(bundle.read_card(shelf.fallback)["digest"])
+        return str(read_card(shelf.fallback)["digest"])
     except BundleError:
         return ""
 
@@ -202,12 +202,14 @@ def _row(
 
 def _tried(folder: Path) -> None:
     """Load once, so that no worker is the first to find out that weights and card do not fit."""
-    bundle.load(folder, engine="torch", device="cpu")
+    from model.bundle.load import load_bundle  # noqa: PLC0415 - imports torch, which `models list` does without
+
+    load_bundle(folder, engine="torch", device="cpu")
 
 
 def _whole(place: Path, digest: str) -> bool:
     try:
-        return bool(bundle.read_card(place)["digest"] == digest)
+        return bool(read_card(place)["digest"] == digest)
     except BundleError:
         return False
 

@@ -24,8 +24,8 @@ from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
-from model.bundle import load as bundle
-from model.bundle.load import LoadedModel
+from model.bundle.card import default_path
+from model.bundle.load import LoadedModel, load_bundle
 from model.segment import segment
 from node.config.sections import ModelConfig, NodeConfig, ResultsConfig
 
@@ -112,10 +112,10 @@ def load_model(
     state: the service's folder, which keeps the converted network; by hand it is the user's cache.
     path: another bundle than the configured one. Raises `BundleError` and `EngineError`.
     """
-    chosen = path or (Path(config.bundle) if config.bundle else bundle.default_path())
+    chosen = path or (Path(config.bundle) if config.bundle else default_path())
     near = state or _user_cache()
     kept = Path(config.cache) if config.cache else near / ENGINES if near else None
-    return bundle.load(
+    return load_bundle(
         chosen,
         engine=config.engine,
         device=config.device,

@@ -29,7 +29,7 @@ from dicomseg.read.reconstructions import judge_series
 from dicomseg.read.series import Grid, too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
-from model.window import PAPER_SHAPE
+from model.grid import PAPER_SHAPE
 from node import durable as folder
 from node.backoff import wait_s
 from node.clock import Clock

@@ -21,7 +21,7 @@ from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read import series
 from dicomseg.result import Refusal
-from model.bundle import load as bundle
+from model.bundle.load import load_bundle
 from node.demo import ohif, servers
 from node.work import pipeline
 from tests.support.paths import ROOT
@@ -126,7 +126,7 @@ def _run_of(files: Sequence[Path], oracle_bundle: Path) -> EncodeInput:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "encode_all", keep)
         settings = pipeline.Settings(Identity("m", "n", "1", "1", ""))
-        model = bundle.load(oracle_bundle)
+        model = load_bundle(oracle_bundle)
         pipeline.process_series(grid, model, settings, lambda: datetime(2026, 1, 2, tzinfo=UTC))
     return runs[0]
 

@@ -18,7 +18,7 @@ from dicomseg.read import pixels, series
 from dicomseg.read.instance import Instance
 from dicomseg.volume import Volume
 from model import segment
-from model.bundle import load as bundle
+from model.bundle.load import load_bundle
 from node.demo import servers
 from node.work import pipeline
 
@@ -42,7 +42,7 @@ def result_of(coded: Any, oracle_bundle: Path) -> Callable[[], dict[str, bytes]]
     near = [i for i in instances if abs(_height_mm(i, centre)) < 28]
     grid = series.assemble(near)
     assert isinstance(grid, series.Grid)
-    model = bundle.load(oracle_bundle)
+    model = load_bundle(oracle_bundle)
     settings = pipeline.Settings(Identity("m", "n", "1", "1", ""))
 
     def run() -> dict[str, bytes]:

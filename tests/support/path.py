@@ -20,7 +20,7 @@ import pytest
 
 from dicomseg.structures import SEGMENTS
 from dicomseg.volume import Volume
-from model.engines import coded as oracle
+from model.bundle.write import write_coded_bundle
 from node.demo import servers
 from node.demo.pacs import Pacs
 from node.journal.journal import Journal
@@ -66,7 +66,7 @@ class Found:
 
 @pytest.fixture(scope="session")
 def oracle_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return oracle.write_bundle(tmp_path_factory.mktemp("bundle") / "oracle")
+    return write_coded_bundle(tmp_path_factory.mktemp("bundle") / "oracle")
 
 
 @pytest.fixture(scope="session")

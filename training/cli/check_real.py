@@ -51,14 +51,15 @@ def check_real(
     """
     import json
 
-    from model.bundle.load import default_path, load
+    from model.bundle.card import default_path
+    from model.bundle.load import load_bundle
     from training.evaluate import readings
     from training.evaluate.cached_model import cached
     from training.evaluate.case_results import write_json
     from training.evaluate.reading_comparison import compare_all, to_json
     from training.evaluate.results_file import about
 
-    model = load(bundle or default_path(), threads=threads)
+    model = load_bundle(bundle or default_path(), threads=threads)
     out.mkdir(parents=True, exist_ok=True)
     with ProgressBar(len(readings.read(folder)), "check-real") as bar:
         comparisons = compare_all(folder, cached(model, out / "answers"), bar.advance)

@@ -103,7 +103,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     \b
     Files: OUT/folds.json, OUT/crossval.json (for `lumbar-train report --results`)
     """
-    from model.bundle.load import default_path
+    from model.bundle.card import default_path
     from training.cli.evaluate import show
     from training.data import folds as folding
     from training.errors import UsageError

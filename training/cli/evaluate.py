@@ -58,7 +58,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     \b
     Exit status: 0 done, 4 no such cases, 6 the bundle does not load.
     """
-    from model.bundle.load import default_path, load
+    from model.bundle.card import default_path
+    from model.bundle.load import load_bundle
     from training.data.cases import list_cases
     from training.evaluate.baselines import Baselines
     from training.evaluate.case_results import write_json
@@ -71,7 +72,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.evaluate.results_file import about, card_json, results_json
     from training.report.tables import cases_csv
 
-    model = load(bundle or default_path(), threads=threads)
+    model = load_bundle(bundle or default_path(), threads=threads)
     paths = choose_cases(cases, model, tuple(case or ()), every=every)
     known = held_out_ids(model)
     settings = EvaluationSettings(

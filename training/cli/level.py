@@ -21,7 +21,7 @@ from training.cli.options import (
 from training.cli.output import ProgressBar
 
 if TYPE_CHECKING:
-    from model.level.finder import LevelNet
+    from model.networks.level_unet import LevelNet
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     \b
     Files: OUT, for `lumbar-train export --level`
     """
-    from model.bundle.load import LEVEL_WEIGHTS
+    from model.bundle.card import LEVEL_WEIGHTS
     from training.data.cases import split_cases
     from training.export import level_network
     from training.fit.level import errors_mm, fit_levels, save_level, unfinished

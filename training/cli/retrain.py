@@ -55,7 +55,7 @@ def held_out(
     \b
     Exit status: 0 done, 4 no such cases, 6 the bundle is damaged.
     """
-    from model.bundle.load import default_path, read_card
+    from model.bundle.card import default_path, read_card
     from training.data import held_out as holding
 
     ids = case or read_card(bundle or default_path()).get("training", {}).get("held_out", ())
@@ -101,7 +101,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     \b
     Files: OUT/run/, OUT/candidate/ (the bundle), OUT/comparison.json
     """
-    from model.bundle.load import default_path
+    from model.bundle.card import default_path
     from training.retrain import retrain as retraining
 
     use_threads(threads)

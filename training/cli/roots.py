@@ -61,7 +61,8 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     """
     import numpy as np
 
-    from model.bundle.load import load, read_card
+    from model.bundle.card import read_card
+    from model.bundle.load import load_bundle
     from training.data.cases import split_cases
     from training.export import roots_network
     from training.fit import checkpoint
@@ -82,7 +83,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     )
     kept = read_checkpoint(out, recipe) if resume and out.exists() else None
     begin = None if start is None else roots_network(start)
-    engine = load(bundle).engine
+    engine = load_bundle(bundle).engine
     items = segment_cases(drawn, engine, variants, seed)
     held = segment_cases(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training

@@ -44,12 +44,13 @@ def shifts(
     \b
     Exit status: 0 done, 2 no offset balances the errors, 4 too few cases, 6 the bundle does not load.
     """
-    from model.bundle.load import default_path, load
+    from model.bundle.card import default_path
+    from model.bundle.load import load_bundle
     from training.evaluate import outline_bias
     from training.evaluate.case_results import write_json
     from training.evaluate.evaluate import choose_cases
 
-    model = load(bundle or default_path(), threads=threads)
+    model = load_bundle(bundle or default_path(), threads=threads)
     paths = choose_cases(cases, model, tuple(case or ()), every=every)
     with ProgressBar(2 * len(paths), "shifts") as bar:
         bias = outline_bias.estimate(paths, model, bar.advance)

@@ -22,7 +22,7 @@ import numpy as np
 
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from dicomseg.volume import Array, Volume
-from model.window import PAPER_SHAPE
+from model.grid import PAPER_SHAPE
 from training.data.cases import Case, load_case
 from training.errors import CaseUnreadable
 from training.evaluate.metrics import dice

@@ -15,9 +15,9 @@ import numpy as np
 
 from dicomseg.volume import Array
 from model.bundle.load import LoadedModel
-from model.engines.choose import Engine
-from model.roots import RootsFinder
-from model.window import Patch
+from model.engines.port import Engine
+from model.patch import Patch
+from model.roots import RootsRefiner
 
 
 def cached(model: LoadedModel, folder: Path) -> LoadedModel:
@@ -66,10 +66,10 @@ class _CachedEngine:
         return _read_or_compute(self._folder / f"{key}.npy", lambda: self._engine.run(patch))
 
 
-class _CachedRoots(RootsFinder):
+class _CachedRoots(RootsRefiner):
     """Reads the refined logits of a known patch and its logits from their file."""
 
-    def __init__(self, roots: RootsFinder, folder: Path) -> None:
+    def __init__(self, roots: RootsRefiner, folder: Path) -> None:
         self._roots, self._folder = roots, folder
 
     def warm(self) -> None:

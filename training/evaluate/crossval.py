@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from model.bundle.load import LEVEL_WEIGHTS, LoadedModel, load
+from model.bundle.card import LEVEL_WEIGHTS
+from model.bundle.load import LoadedModel, load_bundle
 from training.data.cases import Case
 from training.data.folds import Fold
 from training.evaluate.baselines import Baselines
@@ -150,7 +151,7 @@ def _test(
     report: Callable[[str], None],
 ) -> list[CaseResult]:
     """Evaluate the fold's test part."""
-    model = load(out / f"fold-{number}" / BUNDLE, engine=plan.engine, threads=plan.threads)
+    model = load_bundle(out / f"fold-{number}" / BUNDLE, engine=plan.engine, threads=plan.threads)
 
     def model_of(case: Case) -> LoadedModel:
         return replace(model, finder=KnownLevel(case)) if plan.level == GIVEN else model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume
-from model.bundle.load import LEVEL_WEIGHTS
+from model.bundle.card import LEVEL_WEIGHTS
 from training.data.cases import Case
 from training.data.folds import Fold
 from training.evaluate.crossval_plan import (

@@ -16,10 +16,10 @@ import numpy as np
 from dicomseg.segmentation import Labels, Level, NotInView, Segmentation
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Volume
-from model import window
 from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
+from model.window import Window
 from training.data.cases import Case
 from training.evaluate import metrics
 from training.evaluate.metrics import MISSED, Score
@@ -28,15 +28,15 @@ from training.evaluate.metrics import MISSED, Score
 def true_window(case: Case) -> Array:
     """Return the voxels that the window about the true level holds: bool, the case's shape."""
     volume = Volume(case.image, case.affine)
-    place = window.place(volume, Level(case.level_centre_lps, case.level_normal, 1.0))
-    grid = Volume(np.zeros(place.shape, np.uint8), place.affine)
+    window = Window.at(volume, Level(case.level_centre_lps, case.level_normal, 1.0))
+    grid = Volume(np.zeros(window.shape, np.uint8), window.affine)
     inside = np.zeros(volume.shape, bool)
     for i in range(volume.shape[0]):
         index = np.stack(
             np.meshgrid([i], *(np.arange(n) for n in volume.shape[1:]), indexing="ij"), -1
         )
         at = grid.to_index(volume.to_patient(index))
-        inside[i] = np.all((at >= -0.5) & (at <= np.array(place.shape) - 0.5), axis=-1)[0]
+        inside[i] = np.all((at >= -0.5) & (at <= np.array(window.shape) - 0.5), axis=-1)[0]
     return inside
 
 

@@ -20,7 +20,8 @@ from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.structures import CHANNELS, StructureId
 from dicomseg.volume import Array, Volume
-from model import plausibility, postprocess
+from model.plausibility import outside_view
+from model.postprocess import split_sides
 from training.data.cases import Case, crop_to_window
 
 Source = Literal["truth", "labels", ""]
@@ -83,8 +84,8 @@ def labels_as_segmentation(case: Case) -> Segmentation:
     labels = Labels(volume, np.ones(volume.shape, bool))
     level = Level(case.level_centre_lps, case.level_normal, 1.0)
     scores = Scores(smooth_logits(case.labels), case.affine)
-    outside = plausibility.outside_view(labels, level)
-    sides = postprocess.split_sides(volume)
+    outside = outside_view(labels, level)
+    sides = split_sides(volume)
     return Segmentation(level, labels, sides, scores, _NO_ENGINE, outside_view=outside)
 
 

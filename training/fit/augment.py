@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
-from model.networks.deeplab import places
-from model.window import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
+from model.grid import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
+from model.networks.blocks import coordinate_channels
 from training.data.cases import CANONICAL_SPACING_MM, Case
 
 SPACING_MM: Final = CANONICAL_SPACING_MM
@@ -73,7 +73,7 @@ class Strength:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.networks.deeplab.places` of it."""
+    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.networks.blocks.coordinate_channels` of it."""
 
     image: Tensor
     labels: Tensor
@@ -103,7 +103,7 @@ def window_sample(case: Case) -> Sample:
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
     labels = torch.from_numpy(np.array(case.labels[box])).long()
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
-    place = places(scored.shape, level_of(case) - [b.start for b in box], SPACING_MM)
+    place = coordinate_channels(scored.shape, level_of(case) - [b.start for b in box], SPACING_MM)
     return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
 
 
@@ -265,7 +265,7 @@ def draw(
     labels, inside = nearest(case.labels, taken)
     image = disturbed(linear(case.image, taken), case, rng, strength) * inside
     told = level + torch.from_numpy(miss(rng, strength) / SPACING_MM)
-    place = places(shape, told.tolist(), SPACING_MM)
+    place = coordinate_channels(shape, told.tolist(), SPACING_MM)
     return Sample(image[None, None], labels[None], inside.float()[None], place[None])
 
 

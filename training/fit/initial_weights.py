@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors import torch as tensors_of
 from torch import Tensor, nn
 
-from model.bundle.load import WEIGHTS, read_card
+from model.bundle.card import WEIGHTS, read_card
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import load_case
 from training.errors import UsageError

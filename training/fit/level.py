@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dicomseg.volume import Volume
-from model.level.finder import LevelArchitecture, LevelNet, LevelNets, NetworkFinder, level_members
+from model.level.finder import NetworkFinder
+from model.networks.level_unet import LevelArchitecture, LevelNet, LevelNets, member_count
 from training.data.cases import load_case
 from training.errors import UsageError
 from training.fit import checkpoint
@@ -164,7 +165,7 @@ def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
         UsageError: `start` holds another number of networks, or `keep` another training.
         CheckpointUnreadable: `keep` is truncated.
     """
-    begun = level_members(start or {})
+    begun = member_count(start or {})
     if begun not in {1, members}:
         raise UsageError(
             f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"

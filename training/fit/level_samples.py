@@ -17,15 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.volume import Array, Points, Volume
-from model.level.counting import ABOVE, DISCS, L5S1, L45
-from model.level.finder import (
-    GRID_MM,
-    HEAT_FACTOR,
-    HEAT_SIGMA_MM,
-    MOST_WIDTH_MM,
-    coarse,
-    scored,
-)
+from model.level.finder import GRID_MM, HEAT_SIGMA_MM, MAX_WIDTH_MM, robust_z_score, search_grid
+from model.networks.disc_channels import ABOVE, DISCS, L5S1, L45
+from model.networks.level_unet import HEAT_FACTOR
 from training.data.cases import Case, load_case
 from training.errors import SourceMissing
 
@@ -59,7 +53,7 @@ class CoarseCase:
 
 def coarse_case(case: Case) -> CoarseCase:
     """Average one case to `FINE_MM`."""
-    grid = coarse(Volume(case.image, case.affine), FINE_MM)
+    grid = search_grid(Volume(case.image, case.affine), FINE_MM)
     discs = tuple(
         (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
         for n, p in case.disc_centres.items()
@@ -87,7 +81,7 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
         low = rng.uniform(0, max(0.0, size[0] - height))
         high = min(size[0], low + height)
     whole = size[2] < 40 or rng.random() < 0.3
-    width = min(size[2], MOST_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
+    width = min(size[2], MAX_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
     middle = size[2] / 2 + (rng.uniform(-6, 6) if width < size[2] else 0.0)
     depth = size[1] * rng.uniform(0.7, 1.0)
     front = rng.uniform(0, size[1] - depth)
@@ -134,8 +128,8 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
 def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
     """Smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
     knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
-    coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
-    fine = functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
+    search_grid = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
+    fine = functional.interpolate(search_grid, size=shape, mode="trilinear", align_corners=True)
     return fine[0].movedim(0, -1)
 
 
@@ -192,4 +186,4 @@ def _disturb(image: Array, rng: np.random.Generator) -> Array:
     ramp = np.linspace(-1, 1, unit.shape[2], dtype=np.float32)[None, None, :, None]
     unit = unit * np.exp(ramp * rng.uniform(-0.8, 0.8))
     unit = unit + rng.normal(0, rng.uniform(0, 0.06), unit.shape)
-    return scored(unit)
+    return robust_z_score(unit)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.roots import RootsArchitecture, RootsNet
+from model.networks.roots_unet import RootsArchitecture, RootsNet
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import Shape
@@ -187,7 +187,7 @@ def initial_network(start: RootsNet, architecture: RootsArchitecture) -> RootsNe
     sizes = replace(start.architecture, places=architecture.places or start.architecture.places)
     network, weights = RootsNet(sizes), start.state_dict()
     entry = weights["mid.0.weight"]
-    added = sizes.told - start.architecture.told
+    added = sizes.guidance_count - start.architecture.guidance_count
     weights["mid.0.weight"] = functional.pad(entry, (0, 0) * 3 + (0, added))
     network.load_state_dict(weights)
     return network

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicomseg.volume import Array, Points
-from model.engines.choose import Engine
-from model.networks.deeplab import PLACE_UNIT_MM
-from model.roots import BOX, ROOTS, RootsNet, box_about, middle_of, told_of
-from model.window import Patch
+from model.engines.port import Engine
+from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.roots_unet import RootsNet
+from model.patch import Patch
+from model.roots import BOX, ROOTS, box_about, disc_middle, guidance_channels
 from training.data.cases import Case, load_case
 from training.fit.augment import (
     SPACING_MM,
@@ -74,7 +75,7 @@ def segment_case(case: Case, engine: Engine, seed: tuple[int, ...] | None = None
     patch = Patch((image - mean) / sd, np.ones(image.shape, bool), case.affine, mean, sd, (i, j, k))
     logits = engine.run(patch)
     p = softmax(logits, axis=0)
-    middle = middle_of(logits, level + off)
+    middle = disc_middle(logits, level + off)
     kept = box_about(image.shape, middle, MARGIN)
     half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
     small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
@@ -134,7 +135,7 @@ def _places(at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirror
     mm = mm + torch.from_numpy(rng.normal(0, PLACE_OFF_MM, 3)).float()
     if mirrored:
         mm = mm * torch.tensor([1.0, 1.0, -1.0])
-    return mm.movedim(-1, 0) / PLACE_UNIT_MM
+    return mm.movedim(-1, 0) / COORDINATE_UNIT_MM
 
 
 def segment_cases(
@@ -159,7 +160,9 @@ def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
     box = box_about(shape, middle)
     half = tuple(slice(b.start // 2, b.stop // 2) for b in box)
     probabilities = item.probabilities[(slice(None), *half)].astype(np.float32) / 255
-    guidance = told_of(network.architecture, probabilities, middle - [b.start for b in box])
+    guidance = guidance_channels(
+        network.architecture, probabilities, middle - [b.start for b in box]
+    )
     at = tuple(
         slice(b.start + int(s), b.stop + int(s)) for b, s in zip(box, item.start, strict=True)
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from model.window import MULTIPLE
+from model.grid import MULTIPLE
 from training.data.cases import Case, load_case
 from training.fit.augment import SLAB_COLUMNS, Sample, Shape, draw
 from training.fit.recipe import Recipe

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dicomseg.volume import AXIAL, Array, Points, affine_of
-from model.engines import coded as oracle
+from model.engines.coded import MARGIN_STEPS, MAX_MARGIN, encode_labels
 from training.errors import UsageError
 from training.phantom import dicom_series as study
 from training.phantom import truth
@@ -50,7 +50,7 @@ def coded(levels: Array, labels: Array) -> Array:
     """Voxels that hold the answer: (best · 9 + runner-up) · steps + margin, uint16.
 
     levels: (9, i, j, k) signed distances in mm. The margin between best and runner-up in logits is
-    their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in `oracle.STEPS`; never
+    their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in `MARGIN_STEPS`; never
     rounded to a tie. The best class is the label, so that decoding gives the labels exactly.
     """
     out = np.empty(labels.shape, dtype=np.uint16)
@@ -69,8 +69,8 @@ def coded(levels: Array, labels: Array) -> Array:
 
 def code(best: Array, runner_up: Array, margin: Array) -> Array:
     """Code values of `model.engines.coded`, with at least one step of margin so that nothing ties."""
-    floor = oracle.MOST_MARGIN / (oracle.STEPS - 1)
-    return oracle.code(best, runner_up, np.maximum(margin, floor))
+    floor = MAX_MARGIN / (MARGIN_STEPS - 1)
+    return encode_labels(best, runner_up, np.maximum(margin, floor))
 
 
 def write_study(

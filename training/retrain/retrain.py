@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from model.bundle import load as bundle
+from model.bundle.card import LEVEL_WEIGHTS, read_card
+from model.bundle.load import load_bundle
 from model.networks.deeplab import Architecture
 from training import export
 from training.data import held_out
@@ -78,7 +79,7 @@ def evaluator(report: Callable[[CaseResult], None] = lambda _: None, threads: in
     """Return a function that evaluates held-out cases by the inference pipeline, Dice only."""
 
     def evaluate(paths: Sequence[Path], folder: Path) -> list[CaseResult]:
-        model = bundle.load(folder, threads=threads)
+        model = load_bundle(folder, threads=threads)
         settings = EvaluationSettings(lambda _: model, unseen=lambda _: True, measurements=False)
         return evaluate_cases(paths, settings, report)
 
@@ -121,7 +122,7 @@ def retrain(
         HeldOutError, SourceMissing, UsageError, RecipeError, CaseUnreadable,
         CheckpointUnreadable: the input cannot be used.
     """
-    card = bundle.read_card(task.bundle)
+    card = read_card(task.bundle)
     held = held_out.read(task.fixed, task.cases)
     recipe = build_recipe(task, card, held)
     (task.out / COMPARISON).unlink(missing_ok=True)
@@ -158,7 +159,7 @@ def _candidate(
     extra = {k: card[k] for k in INHERITED if k in card} | {"retrained_from": origin}
     version = f"{str(card['version']).partition('+')[0]}+{at:%Y%m%d%H%M}"
     fields = export.CardFields(version, at.date().isoformat(), card["name"], extra)
-    level = task.bundle / bundle.LEVEL_WEIGHTS
+    level = task.bundle / LEVEL_WEIGHTS
     shutil.rmtree(part, ignore_errors=True)
     roots = task.bundle if "roots_architecture" in card else None
     export.export(task.out / RUN, [level], part, fields, roots)
@@ -167,7 +168,7 @@ def _candidate(
     export.export(task.out / RUN, [level], part, replace(fields, extra=extra), roots)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return bundle.read_card(folder), results
+    return read_card(folder), results
 
 
 def _with_doubts(

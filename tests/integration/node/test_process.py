@@ -1,4 +1,4 @@
-"""`process` on a coded phantom, with the real science path and the oracle as its engine."""
+"""`process` on a coded phantom, with the real science path and the label-coded fake as its engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from dicomseg.errors import SeriesRefused
 from dicomseg.read.series import Grid
 from dicomseg.segmentation import EngineInfo
-from model.engines.coded import write_bundle
+from model.bundle.write import write_coded_bundle
 from model.errors import EngineError
 from node.cli import offline as cli
 from node.cli.app import run
@@ -38,7 +38,7 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     phantom = ["phantom", "--out", "study", "--cases", "1", "--seed", "5", "--coded"]
     phantom += ["--fov", "axial", "--slices", "40"]
     subprocess.run([sys.executable, "-m", "training", *phantom], check=True, timeout=200)
-    bundle = write_bundle(tmp_path / "oracle")
+    bundle = write_coded_bundle(tmp_path / "oracle")
     Path("config.toml").write_text(
         '[node]\nae_title = "NODE"\n[[node.destination]]\nname = "sent"\nkind = "folder"\n'
         f'path = "sent"\n[model]\nbundle = "{bundle}"\n'

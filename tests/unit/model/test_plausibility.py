@@ -8,7 +8,7 @@ import pytest
 from dicomseg.segmentation import Finding, Labels, Level
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model.plausibility import EXPECTED_LPS, check, cut, outside_view
+from model.plausibility import EXPECTED_LPS, cut_structures, outside_view, plausibility_findings
 
 SPACING = 2.0
 Box = tuple[float, float, float, float, float, float]
@@ -48,7 +48,7 @@ def anatomy(
 
 
 def findings(labels: Labels) -> tuple[Finding, ...]:
-    return check(labels, LEVEL, outside_view(labels, LEVEL))
+    return plausibility_findings(labels, LEVEL, outside_view(labels, LEVEL))
 
 
 def test_a_usual_anatomy_has_no_finding() -> None:
@@ -69,13 +69,13 @@ def test_a_narrow_slab_leaves_psoas_and_roots_outside_and_that_is_no_refusal() -
     outside = outside_view(labels, LEVEL)
     assert {"pm", "n4"} <= outside
     assert not {"l4", "ivd", "l5", "dura"} & outside
-    found = {f.structure: f for f in check(labels, LEVEL, outside)}
+    found = {f.structure: f for f in plausibility_findings(labels, LEVEL, outside)}
     assert found["pm"].code == "outside_image"
     assert found["pm"].severity == "warning"
     assert all(f.severity == "warning" for f in found.values())
 
 
-def test_what_was_not_looked_at_is_outside_even_where_the_image_goes_on() -> None:
+def test_what_was_not_analysed_mask_is_outside_even_where_the_image_goes_on() -> None:
     labels = anatomy()
     seen = labels.analysed_mask.copy()
     seen[:, :, 50:] = False  # the left psoas
@@ -155,7 +155,7 @@ def test_a_side_that_is_missing_is_named(name: StructureId, side: str, keeps: in
 
 def test_a_slab_cuts_the_bodies_and_their_volume_is_not_judged() -> None:
     labels = anatomy(width=14)
-    found = check(labels, LEVEL, outside_view(labels, LEVEL))
+    found = plausibility_findings(labels, LEVEL, outside_view(labels, LEVEL))
     assert {f.structure for f in found if f.code == "cut_by_image"} >= {"l4", "ivd", "l5"}
     assert "dura" not in {f.structure for f in found if f.code == "cut_by_image"}
     assert not [f for f in found if f.code == "volume_unexpected"]
@@ -171,15 +171,15 @@ def test_tubes_may_leave_at_both_ends_and_a_body_may_not(towards: np.ndarray) ->
     volume = whole.volume.with_array(array)
     turned = volume.oriented(towards)
     mask = Volume(seen.astype(np.uint8), volume.affine).oriented(towards)
-    assert cut(Labels(turned, mask.array.astype(bool))) == {"l4", "l5"}
+    assert cut_structures(Labels(turned, mask.array.astype(bool))) == {"l4", "l5"}
 
 
 def test_nothing_is_cut_in_a_window_that_holds_everything() -> None:
-    assert cut(anatomy()) == frozenset()
+    assert cut_structures(anatomy()) == frozenset()
 
 
 def test_warnings_of_the_level_are_passed_on() -> None:
     doubtful = Level(CENTRE, (0.0, 0.0, 1.0), 0.4, ("check the counting",))
     labels = anatomy()
-    found = check(labels, doubtful, outside_view(labels, doubtful))
+    found = plausibility_findings(labels, doubtful, outside_view(labels, doubtful))
     assert [(f.code, f.text) for f in found] == [("level", "check the counting")]

@@ -8,7 +8,7 @@ import pytest
 from dicomseg.segmentation import Scores
 from dicomseg.structures import CHANNELS, SEGMENTS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model.postprocess import keep_parts, spine_x, split_sides
+from model.postprocess import largest_components, spine_x, split_sides
 from tests.support.scores import logits_at
 
 SHAPE = (20, 24, 28)
@@ -28,7 +28,7 @@ def test_a_stray_part_is_silenced_and_interpolation_does_not_bring_it_back() -> 
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:12, 2:12, 2:12] = 1
     labels[16:18, 16:18, 20:22] = 1
-    kept = keep_parts(Scores(logits_of(labels), AFFINE))
+    kept = largest_components(Scores(logits_of(labels), AFFINE))
     best = kept.logits.argmax(0)
     assert not best[14:, 14:, 18:].any()
     np.testing.assert_array_equal(best[:13, :13, :13], labels[:13, :13, :13])
@@ -42,7 +42,7 @@ def test_scores_without_a_stray_part_stay_as_they_are() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:12, 2:12, 2:12] = 1
     scores = Scores(logits_of(labels), AFFINE)
-    assert keep_parts(scores) is scores
+    assert largest_components(scores) is scores
 
 
 def test_both_psoas_stay_and_a_third_part_goes() -> None:
@@ -50,7 +50,7 @@ def test_both_psoas_stay_and_a_third_part_goes() -> None:
     labels[2:18, 4:14, 1:7] = 7
     labels[2:18, 4:14, 20:27] = 7
     labels[8:12, 18:22, 10:16] = 7
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     assert (best[2:18, 4:14, 1:7] == 7).all()
     assert (best[2:18, 4:14, 20:27] == 7).all()
     assert not best[:, 16:].any()
@@ -63,7 +63,7 @@ def test_a_psoas_in_two_pieces_does_not_push_out_the_other_one() -> None:
     labels[2:18, 10:20, 20:27] = 7
     labels[2:10, 2:8, 18:27] = 7
     labels[4:12, 8:13, 1:5] = 7
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     assert (best[4:12, 8:13, 1:5] == 7).all()
     assert (best[2:18, 10:20, 20:27] == 7).all()
     assert not best[:, :8].any()
@@ -74,7 +74,7 @@ def test_a_spot_on_the_other_side_is_no_second_psoas() -> None:
     labels[:, 8:12, 12:15] = 1
     labels[2:18, 4:14, 20:27] = 7
     labels[8:10, 8:10, 3:5] = 7
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     assert not best[..., :8].any()
 
 
@@ -85,7 +85,7 @@ def test_the_scores_given_are_not_touched() -> None:
     logits = logits_of(labels)
     before = logits.copy()
     logits.flags.writeable = False
-    assert not keep_parts(Scores(logits, AFFINE)).logits.argmax(0)[14:].any()
+    assert not largest_components(Scores(logits, AFFINE)).logits.argmax(0)[14:].any()
     np.testing.assert_array_equal(logits, before)
 
 
@@ -93,7 +93,7 @@ def test_a_second_part_far_smaller_than_the_first_goes_too() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:18, 4:14, 1:9] = 6
     labels[2:4, 20:22, 20:22] = 6
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     assert not best[:, 18:].any()
 
 
@@ -102,7 +102,7 @@ def test_a_sac_in_two_pieces_stays_and_a_third_one_goes() -> None:
     labels[11:20, 10:14, 10:18] = 4  # a stenosis lies between
     labels[0:8, 12:16, 10:18] = 4
     labels[2:7, 2:6, 22:27] = 4
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     np.testing.assert_array_equal(best[..., :20], labels[..., :20])
     assert not best[..., 20:].any()
 
@@ -111,7 +111,7 @@ def test_parts_that_touch_by_a_corner_are_one() -> None:
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:8, 2:8, 2:8] = 2
     labels[8:14, 8:14, 8:14] = 2
-    best = keep_parts(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
+    best = largest_components(Scores(logits_of(labels), AFFINE)).logits.argmax(0)
     np.testing.assert_array_equal(best, labels)
 
 
@@ -124,7 +124,7 @@ def test_a_stray_part_does_not_turn_into_a_stray_part_of_its_runner_up() -> None
         labels[16:18, 18:20, 12:14] = body
         logits = logits_of(labels)
         logits[other, 15:19, 17:21, 11:15] = -1.0
-        best = keep_parts(Scores(logits, AFFINE)).logits.argmax(0)
+        best = largest_components(Scores(logits, AFFINE)).logits.argmax(0)
         assert not best[14:, 16:].any()
         np.testing.assert_array_equal(best[:13], labels[:13])
 

@@ -14,15 +14,21 @@ from torch import Tensor
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import roots, window
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.card import CARD as CARD_FILE
+from model.bundle.card import ROOTS_WEIGHTS, digest_of, read_card
+from model.bundle.load import load_bundle
+from model.bundle.write import write_bundle, write_coded_bundle
+from model.engines.coded import encode_labels
 from model.errors import BundleError, EngineFailed
-from model.level.finder import LevelArchitecture, LevelNet
-from model.networks.deeplab import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
-from model.roots import MOST_LOGIT, ROOTS, RootsArchitecture, RootsFinder, RootsNet, box_about
+from model.grid import SPACING_MM
+from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.patch import FineLogit, Patch, Prediction
+from model.roots import MAX_LOGIT, ROOTS, RootsRefiner, box_about, disc_middle, scores_with_roots
 from model.segment import segment
-from model.window import Patch
+from model.window import Window
 
 TINY = RootsArchitecture(width=4, deep=(4, 8, 8))
 SHAPE = (128, 80, 160)
@@ -42,16 +48,16 @@ class Bright(RootsNet):
         return (image - 1.0) * self.factor
 
 
-def finder(network: RootsNet) -> RootsFinder:
+def finder(network: RootsNet) -> RootsRefiner:
     def answer(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return network(torch.from_numpy(image), torch.from_numpy(probabilities)).numpy()
 
-    return RootsFinder(answer, network.architecture)
+    return RootsRefiner(answer, network.architecture)
 
 
 def patch_of(values: np.ndarray, centre: tuple[float, float, float] | None = CENTRE) -> Patch:
-    affine = affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0))
+    affine = affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0))
     return Patch(values, np.ones(values.shape, bool), affine, 0.0, 1.0, centre)
 
 
@@ -90,9 +96,9 @@ def test_the_box_holds_the_roots_of_every_phantom_with_two_voxels_to_spare() -> 
 def test_the_box_goes_by_the_disc_that_was_drawn_or_by_the_level_without_one() -> None:
     level = np.array(CENTRE)
     logits = flat()
-    np.testing.assert_array_equal(roots.middle_of(logits, level), level)
+    np.testing.assert_array_equal(disc_middle(logits, level), level)
     logits[2, 34:38, 10:20, 40:50] = 1.0
-    np.testing.assert_allclose(roots.middle_of(logits, level), [71.5, 29.5, 89.5])
+    np.testing.assert_allclose(disc_middle(logits, level), [71.5, 29.5, 89.5])
 
 
 def test_what_is_bright_in_the_box_is_a_root_and_nothing_is_one_outside() -> None:
@@ -102,7 +108,7 @@ def test_what_is_bright_in_the_box_is_a_root_and_nothing_is_one_outside() -> Non
     assert answer.dtype == np.float32
     np.testing.assert_array_equal(answer > 0, rods() > 0)
     assert answer.max() == 4.0
-    assert (answer[0:4] == -MOST_LOGIT).all()
+    assert (answer[0:4] == -MAX_LOGIT).all()
 
 
 def test_no_root_where_the_source_holds_no_data() -> None:
@@ -145,7 +151,7 @@ class Above(RootsNet):
     def forward(self, image: Tensor, told: Tensor) -> Tensor:
         assert told.shape[1:] == (CHANNELS + 3, *(n // 2 for n in image.shape[2:]))
         up, _, left = told[:, CHANNELS:].unbind(1)
-        where = (up > 8.0 / PLACE_UNIT_MM) & (left > 0)
+        where = (up > 8.0 / COORDINATE_UNIT_MM) & (left > 0)
         fine = torch.nn.functional.interpolate(where[:, None].float(), scale_factor=2.0)
         return fine * 10 - 5
 
@@ -161,7 +167,7 @@ def test_places_are_told_from_the_middle_of_the_disc_that_was_drawn(
     logits[2, i, j, k] = 1.0
     middle = np.array([(s.start + s.stop) - 0.5 for s in (i, j, k)])
     answer = finder(Above()).logits(patch_of(rods(), centre), logits)
-    np.testing.assert_allclose(roots.middle_of(logits, np.array(centre)), middle)
+    np.testing.assert_allclose(disc_middle(logits, np.array(centre)), middle)
     where = np.argwhere(answer > 0)
     assert where[:, 0].min() == np.ceil(middle[0] + 8.0 / 0.8)
     assert where[:, 2].min() == np.ceil(middle[2])
@@ -175,7 +181,7 @@ def test_an_answer_that_is_not_finite_is_refused() -> None:
 def test_a_window_too_thin_for_the_network_has_no_roots() -> None:
     values = np.full((128, 80, 4), 5.0, np.float32)
     answer = finder(Bright()).logits(patch_of(values, None), flat((128, 80, 4)))
-    assert (answer == -MOST_LOGIT).all()
+    assert (answer == -MAX_LOGIT).all()
 
 
 def test_a_root_leads_the_scores_by_its_own_logit() -> None:
@@ -183,7 +189,7 @@ def test_a_root_leads_the_scores_by_its_own_logit() -> None:
     before = logits.copy()
     patch = patch_of(rods())
     answer = finder(Bright()).logits(patch, logits)
-    told = roots.scores_with(patch, logits, answer).logits
+    told = scores_with_roots(patch, logits, answer).logits
     others = np.delete(told, ROOTS, axis=0)
     np.testing.assert_array_equal(others, np.delete(before, ROOTS, axis=0))
     np.testing.assert_allclose((told[ROOTS] - others.max(0))[30, 19, 30], 4.0, atol=1e-5)
@@ -191,40 +197,40 @@ def test_a_root_leads_the_scores_by_its_own_logit() -> None:
     np.testing.assert_array_equal(logits, before)
 
 
-@pytest.mark.parametrize("spacing", [window.SPACING_MM, (0.9, 0.85, 0.8)])
+@pytest.mark.parametrize("spacing", [SPACING_MM, (0.9, 0.85, 0.8)])
 def test_the_roots_logit_alone_decides_what_is_a_root_in_the_source(
     spacing: tuple[float, float, float],
 ) -> None:
     source = Volume(rods((120, 80, 160)), affine_of(AXIAL, spacing, (5.0, -7.0, 11.0)))
     x, y, z = (float(v) for v in source.to_patient(np.array(CENTRE)))
-    place = window.place(source, Level((x, y, z), (0.0, 0.0, 1.0), 1.0))
-    patch = window.cut(place)
+    window = Window.at(source, Level((x, y, z), (0.0, 0.0, 1.0), 1.0))
+    patch = window.cut()
     logits = np.zeros((CHANNELS, *(n // 2 for n in patch.values.shape)), np.float32)
     logits[ROOTS] = 9.0  # the segmentation network calls everything a root
     logits[4] = 1.0
     fine = np.where(patch.raw() > 2.5, 3.0, -3.0).astype(np.float32)
-    scores = window.scores_of(patch, logits)
-    labels = window.restore(source, place, patch, scores, fine)
+    scores = patch.scores(logits)
+    labels = window.paint(Prediction(logits, scores, FineLogit(ROOTS, fine)))
     seen = labels.analysed_mask
     expected = np.where(source.array > 2.5, ROOTS, 4)
     wrong = (labels.volume.array != expected) & seen
-    if place.offset is not None:
+    if window.offset is not None:
         assert not wrong.any()
     assert wrong.sum() < 0.15 * (expected == ROOTS).sum()
     assert set(np.unique(labels.volume.array[seen])) == {4, ROOTS}
-    without = window.restore(source, place, patch, scores)
+    without = window.paint(Prediction(logits, scores))
     assert set(np.unique(without.volume.array[seen])) == {ROOTS}
 
 
 def test_segmenting_asks_the_roots_network_and_says_so(tmp_path: Path) -> None:
-    """The oracle answers at full resolution, so its logits are halved here, as a network's are."""
+    """The fake engine answers at full resolution, so its logits are halved here, as a network's are."""
     labels = np.zeros((96, 80, 128), np.uint8)
     labels[52:80, 14:44, 40:88] = 1
     labels[44:52, 14:44, 40:88] = 2
     labels[16:44, 14:44, 40:88] = 3
-    array = oracle.code(labels, np.zeros_like(labels), np.full(labels.shape, 4.0))
-    volume = Volume(array, affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0)))
-    model = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+    array = encode_labels(labels, np.zeros_like(labels), np.full(labels.shape, 4.0))
+    volume = Volume(array, affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)))
+    model = load_bundle(write_coded_bundle(tmp_path / "oracle"))
     inner = model.engine
 
     class Halved:
@@ -268,7 +274,7 @@ def folder(tmp_path: Path) -> Path:
     torch.manual_seed(5)
     network = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2))
     finder = LevelNet(LevelArchitecture(width=4))
-    return bundle.write_bundle(tmp_path / "tiny", CARD, network, finder, RootsNet(TINY))
+    return write_bundle(tmp_path / "tiny", CARD, network, finder, RootsNet(TINY))
 
 
 def test_a_bundle_brings_its_roots_network_and_answers_as_it(folder: Path) -> None:
@@ -276,7 +282,7 @@ def test_a_bundle_brings_its_roots_network_and_answers_as_it(folder: Path) -> No
     DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2))
     LevelNet(LevelArchitecture(width=4))
     same = RootsNet(TINY).eval()
-    model = bundle.load(folder, engine="torch", device="cpu")
+    model = load_bundle(folder, engine="torch", device="cpu")
     assert model.roots is not None
     patch = patch_of(np.random.default_rng(1).normal(size=SHAPE).astype(np.float32))
     expected = finder(same).logits(patch, flat())
@@ -285,18 +291,18 @@ def test_a_bundle_brings_its_roots_network_and_answers_as_it(folder: Path) -> No
 
 @pytest.mark.parametrize("harm", ["changed", "missing", "other sizes"])
 def test_a_damaged_roots_network_is_refused(folder: Path, harm: str) -> None:
-    file = folder / bundle.ROOTS_WEIGHTS
+    file = folder / ROOTS_WEIGHTS
     if harm == "changed":
         file.write_bytes(file.read_bytes()[:-1] + b"x")
     elif harm == "missing":
         file.unlink()
     else:
-        card = bundle.read_card(folder)
+        card = read_card(folder)
         card["roots_architecture"]["width"] = 8
-        card["digest"] = bundle.digest_of(card, folder)
-        (folder / bundle.CARD).write_text(json.dumps(card))
+        card["digest"] = digest_of(card, folder)
+        (folder / CARD_FILE).write_text(json.dumps(card))
     with pytest.raises(BundleError, match=r"roots\.safetensors|do not fit"):
-        bundle.load(folder, engine="torch", device="cpu")
+        load_bundle(folder, engine="torch", device="cpu")
 
 
 def test_an_architecture_of_another_name_is_refused() -> None:

@@ -12,18 +12,19 @@ import pytest
 
 from dicomseg.segmentation import NotInView, Segmentation
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import window
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.load import LoadedModel, load_bundle
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import MARGIN_STEPS, MAX_MARGIN, THIRD_CLASS_GAP, encode_labels
 from model.errors import WindowRefused
+from model.grid import SPACING_MM
 from model.segment import segment
 
 FORBIDDEN = ("pydicom", "highdicom", "SimpleITK", "pynetdicom", "training", "node")
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> bundle.LoadedModel:
-    return bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+def model(tmp_path: Path) -> LoadedModel:
+    return load_bundle(write_coded_bundle(tmp_path / "oracle"))
 
 
 def coded(margin: float = 4.0, *, disc: bool = True) -> Volume:
@@ -36,11 +37,11 @@ def coded(margin: float = 4.0, *, disc: bool = True) -> Volume:
     labels[5:36, 15:40, 2:14] = 7
     labels[5:36, 15:40, 43:54] = 7
     runner_up = np.where(labels == 0, 1, 0).astype(np.uint8)
-    array = oracle.code(labels, runner_up, np.full(labels.shape, margin))
-    return Volume(array, affine_of(AXIAL, window.SPACING_MM, (0.0, 0.0, 0.0)), "1.2.3")
+    array = encode_labels(labels, runner_up, np.full(labels.shape, margin))
+    return Volume(array, affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)), "1.2.3")
 
 
-def test_the_answer_carries_everything_that_is_written_later(model: bundle.LoadedModel) -> None:
+def test_the_answer_carries_everything_that_is_written_later(model: LoadedModel) -> None:
     stages: list[str] = []
     volume = coded()
     found = segment(volume, model, stages.append)
@@ -58,19 +59,19 @@ def test_the_answer_carries_everything_that_is_written_later(model: bundle.Loade
     assert left > right
 
 
-def test_confidence_is_the_softmax_of_the_margin(model: bundle.LoadedModel) -> None:
+def test_confidence_is_the_softmax_of_the_margin(model: LoadedModel) -> None:
     """Best at +h, runner-up at −h, seven others one below it."""
     for margin in (2.0, 5.0):
         found = segment(coded(margin), model)
         assert isinstance(found, Segmentation)
-        steps = oracle.STEPS - 1
-        lead = round(margin / oracle.MOST_MARGIN * steps) / steps * oracle.MOST_MARGIN
-        expected = 1 / (1 + np.exp(-lead) * (1 + 7 * np.exp(-oracle.BEHIND)))
+        steps = MARGIN_STEPS - 1
+        lead = round(margin / MAX_MARGIN * steps) / steps * MAX_MARGIN
+        expected = 1 / (1 + np.exp(-lead) * (1 + 7 * np.exp(-THIRD_CLASS_GAP)))
         assert found.confidence["l4"] == pytest.approx(expected, abs=6e-4)
         assert set(found.confidence) == {"l4", "ivd", "l5", "dura", "pm"}
 
 
-def test_shifted_outlines_are_measured_and_labels_stay(model: bundle.LoadedModel) -> None:
+def test_shifted_outlines_are_measured_and_labels_stay(model: LoadedModel) -> None:
     """A psoas of half margin 1 vanishes from what is measured when it is shifted by −3; all else stays."""
     plain = segment(coded(1.0), model)
     moved = segment(coded(1.0), replace(model, outline_shifts={"pm": -3.0}))
@@ -85,11 +86,11 @@ def test_shifted_outlines_are_measured_and_labels_stay(model: bundle.LoadedModel
     assert not (moved.scores.logits.argmax(0) == 7).any()
 
 
-def test_no_disc_means_not_in_view(model: bundle.LoadedModel) -> None:
+def test_no_disc_means_not_in_view(model: LoadedModel) -> None:
     assert isinstance(segment(coded(disc=False), model), NotInView)
 
 
-def test_a_value_that_is_no_number_is_refused(model: bundle.LoadedModel) -> None:
+def test_a_value_that_is_no_number_is_refused(model: LoadedModel) -> None:
     volume = coded()
     array = volume.array.astype(np.float32)
     array[0, 0, 0] = np.nan
@@ -98,7 +99,7 @@ def test_a_value_that_is_no_number_is_refused(model: bundle.LoadedModel) -> None
         segment(volume.with_array(array), model)
 
 
-def test_the_same_volume_gives_the_same_answer(model: bundle.LoadedModel) -> None:
+def test_the_same_volume_gives_the_same_answer(model: LoadedModel) -> None:
     first, second = (segment(coded(), model) for _ in range(2))
     assert isinstance(first, Segmentation)
     assert isinstance(second, Segmentation)

@@ -12,18 +12,22 @@ from torch.nn import functional
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model import window
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.load import load_bundle
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import encode_labels
 from model.errors import WindowRefused
+from model.grid import PAPER_SHAPE, SPACING_MM, paper_crop
+from model.patch import FineLogit, Prediction
+from model.roots import ROOTS
 from model.segment import segment
+from model.window import Window, best_on_patch
 from tests.support.scores import logits_at
 
 ORIGIN = (-18.0, -31.0, 140.0)
 
 
 def canonical(array: np.ndarray) -> Volume:
-    return Volume(array, affine_of(AXIAL, window.SPACING_MM, ORIGIN))
+    return Volume(array, affine_of(AXIAL, SPACING_MM, ORIGIN))
 
 
 def level_at(volume: Volume, index: tuple[float, float, float]) -> Level:
@@ -36,15 +40,15 @@ def noise(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_the_paper_s_crop() -> None:
-    assert window.paper_crop(320, 320) == (slice(40, 280), slice(70, 250))
-    assert window.PAPER_SHAPE == (128, 240, 180)
+    assert paper_crop(320, 320) == (slice(40, 280), slice(70, 250))
+    assert PAPER_SHAPE == (128, 240, 180)
 
 
 def test_a_canonical_source_is_a_view_of_its_own_voxels() -> None:
     volume = canonical(noise((24, 32, 28)))
-    place = window.place(volume, level_at(volume, (12, 16, 14)))
-    patch = window.cut(place)
-    assert place.shape == (24, 32, 28)
+    window = Window.at(volume, level_at(volume, (12, 16, 14)))
+    patch = window.cut()
+    assert window.shape == (24, 32, 28)
     assert bool(patch.valid.all())
     np.testing.assert_array_equal(np.round(patch.raw()), volume.array)
     assert patch.mean == pytest.approx(volume.array.mean(), rel=1e-6)
@@ -54,7 +58,7 @@ def test_a_canonical_source_is_a_view_of_its_own_voxels() -> None:
 
 def test_a_size_that_is_no_multiple_of_four_is_padded_with_zeros_that_do_not_count() -> None:
     volume = canonical(noise((21, 31, 26)))
-    patch = window.cut(window.place(volume, level_at(volume, (10, 15, 13))))
+    patch = Window.at(volume, level_at(volume, (10, 15, 13))).cut()
     assert patch.values.shape == (24, 32, 28)
     assert int(patch.valid.sum()) == 21 * 31 * 26
     assert not patch.values[~patch.valid].any()
@@ -64,34 +68,34 @@ def test_a_size_that_is_no_multiple_of_four_is_padded_with_zeros_that_do_not_cou
     assert patch.raw()[tuple(at)] == pytest.approx(float(volume.array[20, 30, 25]), abs=0.01)
 
 
-@pytest.mark.parametrize("spacing", [window.SPACING_MM, (1.5, 1.0, 1.1)])
+@pytest.mark.parametrize("spacing", [SPACING_MM, (1.5, 1.0, 1.1)])
 def test_the_level_is_the_middle_voxel_of_the_paper_s_grid(
     spacing: tuple[float, float, float],
 ) -> None:
     array = np.zeros((16, 40, 36), np.float32)
     array[7, 12, 20] = 1000.0
     volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
-    place = window.place(volume, level_at(volume, (7, 12, 20)))
-    values = window.cut(place).values
-    brightest = np.array(np.unravel_index(values.argmax(), values.shape)) + place.start
+    window = Window.at(volume, level_at(volume, (7, 12, 20)))
+    values = window.cut().values
+    brightest = np.array(np.unravel_index(values.argmax(), values.shape)) + window.start
     assert tuple(brightest) == (64, 120, 90)
 
 
 def test_the_paper_s_grid_is_padded_with_zeros_at_the_end_of_each_axis() -> None:
     volume = canonical(noise((24, 32, 28)))
-    patch = window.cut(window.place(volume, level_at(volume, (12, 16, 14))))
-    full = window.paper_grid(patch)
-    assert full.shape == window.PAPER_SHAPE
+    patch = Window.at(volume, level_at(volume, (12, 16, 14))).cut()
+    full = patch.on_paper_grid()
+    assert full.shape == PAPER_SHAPE
     np.testing.assert_array_equal(full[:24, :32, :28], patch.values)
     assert np.count_nonzero(full) == np.count_nonzero(patch.values)
 
 
 def test_a_source_larger_than_the_window_is_cut_about_the_level() -> None:
     volume = canonical(noise((8, 300, 8)))
-    place = window.place(volume, level_at(volume, (4, 200, 4)))
-    assert place.shape == (8, 220, 8)  # 120 rows before the level, 100 behind it
-    assert place.offset == (0, 80, 0)
-    patch = window.cut(place)
+    window = Window.at(volume, level_at(volume, (4, 200, 4)))
+    assert window.shape == (8, 220, 8)  # 120 rows before the level, 100 behind it
+    assert window.offset == (0, 80, 0)
+    patch = window.cut()
     assert patch.valid.all()
     np.testing.assert_array_equal(np.round(patch.raw()), volume.array[:, 80:])
 
@@ -99,32 +103,32 @@ def test_a_source_larger_than_the_window_is_cut_about_the_level() -> None:
 def test_a_coarse_grid_carries_the_affine_of_its_own_voxels() -> None:
     """A linear ramp, averaged 2 × 2 × 2, still reads as the ramp at any place in the patient."""
     volume = canonical(noise((16, 20, 12)))
-    patch = window.cut(window.place(volume, level_at(volume, (8, 10, 6))))
+    patch = Window.at(volume, level_at(volume, (8, 10, 6))).cut()
     index = np.stack(np.meshgrid(*(np.arange(n) for n in patch.values.shape), indexing="ij"), -1)
     weights = np.array([0.7, -1.3, 0.4])
     ramp = Volume(patch.values, patch.affine).to_patient(index) @ weights
     halves = ramp.reshape(8, 2, 10, 2, 6, 2).mean((1, 3, 5))
-    scores = window.scores_of(patch, np.stack([halves * (c + 1) for c in range(CHANNELS)]))
+    scores = patch.scores(np.stack([halves * (c + 1) for c in range(CHANNELS)]))
     places = volume.to_patient(np.random.default_rng(2).uniform(2, 9, (50, 3)))
     np.testing.assert_allclose(logits_at(scores, places)[1], 2 * (places @ weights), rtol=1e-9)
 
 
-@pytest.mark.parametrize("spacing", [window.SPACING_MM, (1.1, 0.9, 0.6)])
+@pytest.mark.parametrize("spacing", [SPACING_MM, (1.1, 0.9, 0.6)])
 @pytest.mark.parametrize("factor", [1, 2])
 def test_labels_turn_where_the_logits_cross_in_the_patient(
     spacing: tuple[float, float, float], factor: int
 ) -> None:
     array = noise((20, 28, 24))
     volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
-    place = window.place(volume, level_at(volume, (10, 14, 12)))
-    patch = window.cut(place)
+    window = Window.at(volume, level_at(volume, (10, 14, 12)))
+    patch = window.cut()
     logits = np.zeros((CHANNELS, *(n // factor for n in patch.values.shape)), np.float32)
-    grid = window.scores_of(patch, logits)
+    grid = patch.scores(logits)
     index = np.stack(np.meshgrid(*(np.arange(n) for n in logits.shape[1:]), indexing="ij"), -1)
     crossing = float(volume.to_patient(np.array([10, 14, 12.3]))[0])
     x = Volume(logits[0], grid.affine).to_patient(index)[..., 0]
     logits[4] = x - crossing
-    labels = window.restore(volume, place, patch, window.scores_of(patch, logits))
+    labels = window.paint(Prediction(logits, patch.scores(logits)))
     all_voxels = np.stack(np.meshgrid(*(np.arange(n) for n in array.shape), indexing="ij"), -1)
     expected = np.where(volume.to_patient(all_voxels)[..., 0] > crossing, 4, 0)
     seen = labels.analysed_mask
@@ -140,27 +144,28 @@ def test_what_is_not_interpolated_is_what_interpolation_says(*, rooted: bool) ->
     logits = rng.normal(0, 1, (CHANNELS, 12, 14, 10)).astype(np.float32)
     logits[0] += 2.0
     logits[2, 2:9, 3:11, 1:8], logits[6, 4:6, 4:9, 2:5] = 9.0, 12.0
-    logits[window.ROOTS, 3, 3:9] = 15.0
+    logits[ROOTS, 3, 3:9] = 15.0
     shape = (24, 28, 20)
     full = functional.interpolate(torch.from_numpy(logits)[None], size=shape, mode="trilinear")[0]
     roots = rng.normal(-1, 1, shape).astype(np.float32) if rooted else None
     if roots is not None:
-        full[window.ROOTS] = -torch.inf
+        full[ROOTS] = -torch.inf
     expected = full.argmax(0).numpy()
     if roots is not None:
-        expected[roots > 0] = window.ROOTS
-    found = window._best_on_patch(logits, shape, roots)
+        expected[roots > 0] = ROOTS
+    fine = None if roots is None else FineLogit(ROOTS, roots)
+    found = best_on_patch(logits, shape, fine)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
 
 
-def test_what_lies_outside_the_window_was_not_looked_at() -> None:
+def test_what_lies_outside_the_window_was_not_analysed_mask() -> None:
     volume = canonical(noise((8, 300, 8)))
-    place = window.place(volume, level_at(volume, (4, 200, 4)))
-    patch = window.cut(place)
+    window = Window.at(volume, level_at(volume, (4, 200, 4)))
+    patch = window.cut()
     logits = np.zeros((CHANNELS, *patch.values.shape), np.float32)
     logits[3] = 1.0
-    labels = window.restore(volume, place, patch, window.scores_of(patch, logits))
+    labels = window.paint(Prediction(logits, patch.scores(logits)))
     assert not labels.analysed_mask[:, :80].any()
     assert labels.analysed_mask[:, 80:].all()
     assert not labels.volume.array[:, :80].any()
@@ -182,7 +187,7 @@ def spine() -> np.ndarray:
 
 def coded(labels: np.ndarray) -> np.ndarray:
     runner_up = np.where(labels == 0, 1, 0).astype(np.uint8)
-    return oracle.code(labels, runner_up, np.full(labels.shape, 4.0))
+    return encode_labels(labels, runner_up, np.full(labels.shape, 4.0))
 
 
 def rotated(volume: Volume, degrees: float) -> Volume:
@@ -214,7 +219,7 @@ def test_labels_come_back_to_the_same_place_in_the_patient(
 ) -> None:
     truth = spine()
     source = SOURCES[name](canonical(coded(truth)))
-    model = bundle.load(oracle.write_bundle(tmp_path_factory.mktemp("oracle")))
+    model = load_bundle(write_coded_bundle(tmp_path_factory.mktemp("oracle")))
     found = segment(source, model)
     assert isinstance(found, Segmentation)
     assert found.labels.analysed_mask.all()
@@ -231,7 +236,7 @@ def test_a_resampled_source_differs_only_next_to_a_border(
     truth = spine()
     affine = affine_of(AXIAL, (1.2, 0.9, 0.9), ORIGIN)
     tilted = rotated(Volume(coded(truth), affine), 25.0).oriented(SAGITTAL)
-    model = bundle.load(oracle.write_bundle(tmp_path_factory.mktemp("oracle")))
+    model = load_bundle(write_coded_bundle(tmp_path_factory.mktemp("oracle")))
     found = segment(tilted, model)
     assert isinstance(found, Segmentation)
     reference = rotated(Volume(truth, affine), 25.0).oriented(SAGITTAL).array
@@ -245,7 +250,7 @@ def test_a_resampled_source_differs_only_next_to_a_border(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("spacing", [window.SPACING_MM, (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("spacing", [SPACING_MM, (1.0, 1.0, 1.0)])
 def test_values_that_are_not_finite_are_refused(
     value: float, spacing: tuple[float, float, float]
 ) -> None:
@@ -253,33 +258,31 @@ def test_values_that_are_not_finite_are_refused(
     array[5, 6, 7] = value
     volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
     with pytest.raises(WindowRefused, match="not finite"):
-        window.cut(window.place(volume, level_at(volume, (6, 8, 8))))
+        Window.at(volume, level_at(volume, (6, 8, 8))).cut()
 
 
 def test_a_constant_window_is_refused() -> None:
     volume = canonical(np.full((12, 16, 16), 7, np.uint16))
     with pytest.raises(WindowRefused, match="constant") as refusal:
-        window.cut(window.place(volume, level_at(volume, (6, 8, 8))))
+        Window.at(volume, level_at(volume, (6, 8, 8))).cut()
     assert refusal.value.exit_code == 4
 
 
-@pytest.mark.parametrize("spacing", [window.SPACING_MM, (1.0, 1.0, 1.0)])
+@pytest.mark.parametrize("spacing", [SPACING_MM, (1.0, 1.0, 1.0)])
 @pytest.mark.parametrize("away", [(400, 8, 8), (6, 900, 8), (6, 8, -900)])
 def test_a_level_far_from_the_image_is_refused(
     spacing: tuple[float, float, float], away: tuple[int, int, int]
 ) -> None:
     volume = Volume(noise((12, 16, 16)), affine_of(AXIAL, spacing, ORIGIN))
     with pytest.raises(WindowRefused, match="outside the image"):
-        window.cut(window.place(volume, level_at(volume, away)))
+        Window.at(volume, level_at(volume, away)).cut()
 
 
-@pytest.mark.parametrize(
-    "spacing", [window.SPACING_MM, (1.1, 0.6, 0.9)], ids=["canonical", "resampled"]
-)
+@pytest.mark.parametrize("spacing", [SPACING_MM, (1.1, 0.6, 0.9)], ids=["canonical", "resampled"])
 def test_a_patch_knows_where_its_level_lies(spacing: tuple[float, float, float]) -> None:
     volume = Volume(noise((40, 60, 52)), affine_of(AXIAL, spacing, ORIGIN))
     level = level_at(volume, (29.0, 11.0, 37.0))
-    patch = window.cut(window.place(volume, level))
+    patch = Window.at(volume, level).cut()
     assert patch.centre is not None
     there = Volume(patch.values, patch.affine).to_patient(np.array(patch.centre))
     np.testing.assert_allclose(there, level.centre_lps, atol=1e-6)

@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 from dicomseg.result import ModelError
 from dicomseg.structures import StructureId
 from dicomseg.volume import AXIAL, affine_of
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.card import WEIGHTS, read_card
+from model.bundle.load import load_bundle, load_network
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import encode_labels
 from model.errors import BundleError
-from model.level.finder import LevelArchitecture, LevelNet
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.window import Patch
+from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.patch import Patch
 from training.cli import app as cli
 from training.data.cases import Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
@@ -47,7 +49,7 @@ def case_of(name: str) -> Case:
     labels[26:36, 20:44, 12:36] = 1
     labels[16:26, 20:44, 12:36] = 2
     labels[6:16, 20:44, 12:36] = 3
-    coded = oracle.code(labels, np.zeros_like(labels), np.full(SHAPE, 4.0)).astype(np.float32)
+    coded = encode_labels(labels, np.zeros_like(labels), np.full(SHAPE, 4.0)).astype(np.float32)
     affine = affine_of(AXIAL, (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
     names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
@@ -81,7 +83,7 @@ def level(tmp_path: Path) -> Path:
 
 
 def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: Path) -> None:
-    model = bundle.load(export(trained, [level], tmp_path / "bundle", FIELDS), device="cpu")
+    model = load_bundle(export(trained, [level], tmp_path / "bundle", FIELDS), device="cpu")
     state = torch.load(trained / "checkpoint.pt", weights_only=True)
     values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
     patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
@@ -116,14 +118,14 @@ def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
         torch.load(p / "checkpoint.pt", weights_only=True)["average"] for p in (trained, second)
     )
     assert any(not torch.equal(first[key], other[key]) for key in first)
-    for key, value in bundle.load_network(new).state_dict().items():
+    for key, value in load_network(new).state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (first[key] + 2 * other[key]) / 3, msg=key)
-    told = bundle.read_card(new)["training"]
+    told = read_card(new)["training"]
     assert told["held_out"] == ["spider-b"]
     assert told["mean_with"][0]["recipe"]["seed"] == 9
     assert told["mean_with"][1]["version"] == "0.8"
-    assert "mean_with" not in bundle.read_card(old)["training"]
+    assert "mean_with" not in read_card(old)["training"]
 
 
 def test_weights_of_another_architecture_have_no_mean(
@@ -141,8 +143,8 @@ def test_weights_of_another_architecture_have_no_mean(
 def test_level_weights_may_be_safetensors(trained: Path, level: Path, tmp_path: Path) -> None:
     tensors = torch.load(level, weights_only=True)
     save_file(tensors, tmp_path / "level.safetensors")
-    one = bundle.load(export(trained, [level], tmp_path / "one", FIELDS))
-    two = bundle.load(export(trained, [tmp_path / "level.safetensors"], tmp_path / "two", FIELDS))
+    one = load_bundle(export(trained, [level], tmp_path / "one", FIELDS))
+    two = load_bundle(export(trained, [tmp_path / "level.safetensors"], tmp_path / "two", FIELDS))
     assert one.info.digest == two.info.digest
 
 
@@ -175,13 +177,13 @@ def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_t
     first = export(trained, [level], tmp_path / "first", told)
     renewed = CardFields("1.0", "2031-01-01")
     both = export(first, [level, level], tmp_path / "both", renewed)
-    card = bundle.read_card(both)
+    card = read_card(both)
     assert card["level_architecture"]["members"] == 2
     assert (card["version"], card["licence"]) == ("1.0", "CC0")
-    assert card["training"] == bundle.read_card(first)["training"]
+    assert card["training"] == read_card(first)["training"]
     assert card["outline_shifts"] == {"aa": -1.0}  # of the weights themselves
     assert not errors.keys() & card.keys()  # measured with another finder
-    weights = [(folder / bundle.WEIGHTS).read_bytes() for folder in (first, both)]
+    weights = [(folder / WEIGHTS).read_bytes() for folder in (first, both)]
     assert weights[0] == weights[1]
     with pytest.raises(UsageError, match="'architecture'"):
         export(first, [level], tmp_path / "x", CardFields("1", "", extra={"architecture": {}}))
@@ -218,7 +220,7 @@ def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
 def test_only_held_out_cases_are_evaluated_unless_told(
     cases: Path, trained: Path, level: Path, tmp_path: Path
 ) -> None:
-    model = bundle.load(export(trained, [level], tmp_path / "bundle", FIELDS))
+    model = load_bundle(export(trained, [level], tmp_path / "bundle", FIELDS))
     assert [p.stem for p in choose_cases(cases, model)] == ["spider-b"]
     assert [p.stem for p in choose_cases(cases, model, every=True)] == ["spider-a", "spider-b"]
     assert [p.stem for p in choose_cases(cases, model, ("spider-a",))] == ["spider-a"]
@@ -226,7 +228,7 @@ def test_only_held_out_cases_are_evaluated_unless_told(
         choose_cases(cases, model, ("spider-c",))
     with pytest.raises(SourceMissing, match="no folder"):
         choose_cases(tmp_path / "none", model)
-    blind = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+    blind = load_bundle(write_coded_bundle(tmp_path / "oracle"))
     with pytest.raises(SourceMissing, match="--all"):
         choose_cases(cases, blind)
 
@@ -252,7 +254,7 @@ def test_fit_resume_export_by_the_command_line(cases: Path, level: Path, tmp_pat
         invoke("fit", *options[:-2])
     made = tmp_path / "bundle"
     invoke("export", "--run", out, "--level", level, "--out", made, "--version", "7")
-    assert bundle.load(made).info.version == "7"
+    assert load_bundle(made).info.version == "7"
 
 
 def test_a_fresh_run_leaves_nothing_of_the_old_one(cases: Path, tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_a_fresh_run_leaves_nothing_of_the_old_one(cases: Path, tmp_path: Path) 
 
 
 def test_evaluate_by_the_command_line(cases: Path, tmp_path: Path) -> None:
-    made = oracle.write_bundle(tmp_path / "oracle")
+    made = write_coded_bundle(tmp_path / "oracle")
     options = ("--cases", cases, "--bundle", made, "--out", tmp_path / "figures.json")
     text = invoke("evaluate", *options, "--case", "spider-a")
     assert "1.000" in text
@@ -275,7 +277,7 @@ def test_evaluate_by_the_command_line(cases: Path, tmp_path: Path) -> None:
     assert {k: v["dice"] for k, v in case["scores"].items()} == {"l4": 1.0, "ivd": 1.0, "l5": 1.0}
     assert case["level_error_mm"] == pytest.approx(0.0, abs=1e-6)
     assert case["unseen"] is False
-    assert figures["bundle"]["digest"] == bundle.load(made).info.digest
+    assert figures["bundle"]["digest"] == load_bundle(made).info.digest
 
 
 def test_a_broken_bundle_is_refused(cases: Path, tmp_path: Path) -> None:

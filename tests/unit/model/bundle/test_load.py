@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from dicomseg.result import ModelError
-from model.bundle import load as bundle
+from model.bundle.card import CARD as CARD_FILE
+from model.bundle.card import LEVEL_WEIGHTS, SCHEMA, WEIGHTS, digest_of, structure_table
+from model.bundle.load import load_bundle
+from model.bundle.write import write_bundle
 from model.errors import BundleError
-from model.level.finder import LevelArchitecture, LevelNet, NetworkFinder
+from model.level.finder import NetworkFinder
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.window import Patch
+from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.patch import Patch
 
 TINY = Architecture(width=4, dilations=(1,), decoder=2)
 LEVEL = LevelArchitecture(width=4)
@@ -36,19 +40,19 @@ def network() -> DeepLabV3Plus3D:
 
 @pytest.fixture
 def folder(tmp_path: Path, network: DeepLabV3Plus3D) -> Path:
-    return bundle.write_bundle(tmp_path / "tiny", CARD, network, LevelNet(LEVEL))
+    return write_bundle(tmp_path / "tiny", CARD, network, LevelNet(LEVEL))
 
 
 def reseal(folder: Path, **changes: Any) -> None:
     """Change the card as someone would who also computes the digest."""
-    card = {**json.loads((folder / bundle.CARD).read_text()), **changes}
+    card = {**json.loads((folder / CARD_FILE).read_text()), **changes}
     card = {k: v for k, v in card.items() if v is not None and k != "digest"}
-    card["digest"] = bundle.digest_of(card, folder)
-    (folder / bundle.CARD).write_text(json.dumps(card))
+    card["digest"] = digest_of(card, folder)
+    (folder / CARD_FILE).write_text(json.dumps(card))
 
 
 def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV3Plus3D) -> None:
-    model = bundle.load(folder, engine="torch", device="cpu")
+    model = load_bundle(folder, engine="torch", device="cpu")
     values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
     patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
     with torch.inference_mode():
@@ -62,40 +66,40 @@ def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV
 
 def test_the_digest_names_the_weights(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(10)
-    other = bundle.write_bundle(tmp_path / "other", CARD, DeepLabV3Plus3D(TINY), LevelNet(LEVEL))
-    digests = {bundle.load(each, engine="torch").info.digest for each in (folder, other)}
+    other = write_bundle(tmp_path / "other", CARD, DeepLabV3Plus3D(TINY), LevelNet(LEVEL))
+    digests = {load_bundle(each, engine="torch").info.digest for each in (folder, other)}
     assert len(digests) == 2
 
 
-@pytest.mark.parametrize("name", [bundle.WEIGHTS, bundle.LEVEL_WEIGHTS])
+@pytest.mark.parametrize("name", [WEIGHTS, LEVEL_WEIGHTS])
 def test_a_changed_byte_is_refused_by_the_file_s_name(folder: Path, name: str) -> None:
     data = bytearray((folder / name).read_bytes())
     data[-5] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(BundleError, match=name) as refusal:
-        bundle.load(folder)
+        load_bundle(folder)
     assert refusal.value.exit_code == 6
 
 
 def test_missing_weights_are_named(folder: Path) -> None:
-    (folder / bundle.LEVEL_WEIGHTS).unlink()
+    (folder / LEVEL_WEIGHTS).unlink()
     with pytest.raises(BundleError, match=r"level\.safetensors"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 def test_a_changed_card_is_refused(folder: Path) -> None:
-    path = folder / bundle.CARD
+    path = folder / CARD_FILE
     path.write_text(path.read_text().replace('"3.1"', '"3.2"'))
     with pytest.raises(BundleError, match="digest"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 def test_another_structure_table_is_refused(folder: Path) -> None:
-    table = bundle.structure_table()
+    table = structure_table()
     table[0], table[2] = {**table[0], "id": "l5"}, {**table[2], "id": "l4"}
     reseal(folder, structures=table)
     with pytest.raises(BundleError, match="structure table"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_another_structure_table_is_refused(folder: Path) -> None:
 def test_another_grid_is_refused(folder: Path, grid: Any) -> None:
     reseal(folder, grid=grid)
     with pytest.raises(BundleError, match="the grid differs"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 def test_weights_are_readable_by_others(folder: Path) -> None:
@@ -114,61 +118,61 @@ def test_weights_are_readable_by_others(folder: Path) -> None:
 
 
 def test_another_schema_is_refused(folder: Path) -> None:
-    reseal(folder, schema=bundle.SCHEMA + 1)
-    with pytest.raises(BundleError, match=f"schema {bundle.SCHEMA + 1}"):
-        bundle.load(folder)
+    reseal(folder, schema=SCHEMA + 1)
+    with pytest.raises(BundleError, match=f"schema {SCHEMA + 1}"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("key", ["architecture", "name", "version", "level_architecture"])
 def test_a_card_without_a_needed_key_is_refused(folder: Path, key: str) -> None:
     reseal(folder, **{key: None})
     with pytest.raises(BundleError, match=key):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("key", ["model_sd_mm", "model_share"])
 @pytest.mark.parametrize("told", [[1.5], {"OC": -0.1}, {"OC": "1.5"}, {"OC": float("nan")}])
 def test_errors_of_a_model_that_are_no_sizes_are_refused(folder: Path, key: str, told: Any) -> None:
     reseal(folder, **{key: told})
-    with pytest.raises(BundleError, match=f"card.json: {key} is no table"):
-        bundle.load(folder, engine="torch")
+    with pytest.raises(BundleError, match=f"card.json: {key} is not a table"):
+        load_bundle(folder, engine="torch")
 
 
 @pytest.mark.parametrize("told", [[1.5], {"aorta": -1.0}, {"aa": "1"}, {"aa": float("nan")}])
 def test_shifts_of_outlines_that_are_none_are_refused(folder: Path, told: Any) -> None:
     reseal(folder, outline_shifts=told)
-    with pytest.raises(BundleError, match=r"card.json: outline_shifts is no table"):
-        bundle.load(folder, engine="torch")
+    with pytest.raises(BundleError, match=r"card.json: outline_shifts is not a table"):
+        load_bundle(folder, engine="torch")
 
 
 def test_shifts_of_outlines_come_with_the_model(folder: Path) -> None:
-    assert bundle.load(folder, engine="torch").outline_shifts == {}
+    assert load_bundle(folder, engine="torch").outline_shifts == {}
     reseal(folder, outline_shifts={"aa": -1.0, "pm": 0.5})
-    assert bundle.load(folder, engine="torch").outline_shifts == {"aa": -1.0, "pm": 0.5}
+    assert load_bundle(folder, engine="torch").outline_shifts == {"aa": -1.0, "pm": 0.5}
 
 
 def test_a_share_goes_with_its_deviation(folder: Path) -> None:
     reseal(folder, model_sd_mm={"OC": 0.3, "PI": 0.2}, model_share={"OC": 0.5})
-    model = bundle.load(folder, engine="torch")
+    model = load_bundle(folder, engine="torch")
     assert model.model_errors == {"OC": ModelError(0.3, 0.5), "PI": ModelError(0.2)}
 
 
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     reseal(folder, architecture=Architecture(width=8).to_dict())
     with pytest.raises(BundleError, match="do not fit"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 def test_weights_that_are_no_tensors_are_refused(folder: Path) -> None:
-    (folder / bundle.WEIGHTS).write_bytes(b"no tensors")
+    (folder / WEIGHTS).write_bytes(b"no tensors")
     reseal(folder, files=None)
     with pytest.raises(BundleError, match="do not fit"):
-        bundle.load(folder)
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{"])
 def test_a_folder_without_a_card_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
-        (tmp_path / bundle.CARD).write_text(text)
+        (tmp_path / CARD_FILE).write_text(text)
     with pytest.raises(BundleError, match=r"card\.json"):
-        bundle.load(tmp_path)
+        load_bundle(tmp_path)

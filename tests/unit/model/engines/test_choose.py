@@ -11,11 +11,13 @@ import torch
 
 from dicomseg.structures import CHANNELS
 from model.engines import choose as engines
-from model.engines import coded as oracle
-from model.engines.choose import Engine, EngineOptions, OracleEngine, TorchEngine, choose
+from model.engines.choose import choose_engine
+from model.engines.coded import CodedEngine, encode_labels
+from model.engines.port import Engine, EngineOptions
+from model.engines.torch_engine import TorchEngine
 from model.errors import EngineError, EngineFailed
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.window import Patch
+from model.patch import Patch
 
 SHAPE = (8, 16, 12)
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -27,10 +29,10 @@ def network() -> DeepLabV3Plus3D:
 
 
 def patch() -> Patch:
-    """Values that a network and the oracle can both read."""
+    """Values that a network and the fake engine can both read."""
     rng = np.random.default_rng(5)
     best = rng.integers(0, CHANNELS, SHAPE).astype(np.uint8)
-    raw = oracle.code(best, ((best + 1) % CHANNELS).astype(np.uint8), rng.uniform(1, 8, SHAPE))
+    raw = encode_labels(best, ((best + 1) % CHANNELS).astype(np.uint8), rng.uniform(1, 8, SHAPE))
     valid = np.ones(SHAPE, bool)
     valid[:, :, -1] = False
     mean, sd = float(raw[valid].mean()), float(raw[valid].std())
@@ -39,8 +41,8 @@ def patch() -> Patch:
 
 
 def engine_of(name: str) -> Engine:
-    if name == "oracle":
-        return OracleEngine()
+    if name == "coded":
+        return CodedEngine()
     if name == "openvino":
         pytest.importorskip("openvino")
         return chosen(engine="openvino")
@@ -50,12 +52,12 @@ def engine_of(name: str) -> Engine:
 def chosen(
     of: DeepLabV3Plus3D | None = None, *, engine: str = "auto", device: str = "cpu", **more: Any
 ) -> Engine:
-    return choose(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
+    return choose_engine(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
 
 
 @pytest.mark.parametrize(
     "name",
-    ["cpu", "openvino", "oracle", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])],
+    ["cpu", "openvino", "coded", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])],
 )
 def test_contract(name: str) -> None:
     engine = engine_of(name)
@@ -80,11 +82,11 @@ def test_cuda_agrees_with_the_cpu() -> None:
     assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
 
 
-def test_the_oracle_undoes_the_z_score_exactly() -> None:
+def test_the_fake_engine_undoes_the_z_score_exactly() -> None:
     given = patch()
     rng = np.random.default_rng(5)
     best = rng.integers(0, CHANNELS, SHAPE)
-    found = OracleEngine().run(given).argmax(0)
+    found = CodedEngine().run(given).argmax(0)
     np.testing.assert_array_equal(found[given.valid], best[given.valid])
     assert not found[~given.valid].any()
 

@@ -1,6 +1,9 @@
-"""Coded grey values say what they were told to say."""
+"""Label-coded grey values decode to the labels, and the fake engine to logits."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +11,19 @@ import pytest
 from dicomseg.segmentation import NotInView
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, affine_of
-from model.bundle import load as bundle
-from model.engines import coded as oracle
-from model.engines.choose import OracleEngine
+from model.bundle.card import CARD, seal
+from model.bundle.load import load_bundle, load_network
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import (
+    MARGIN_STEPS,
+    MAX_MARGIN,
+    CodedEngine,
+    CodedFinder,
+    decode_labels,
+    decode_logits,
+    encode_labels,
+)
+from model.errors import BundleError
 
 CLASSES = range(CHANNELS)
 
@@ -18,59 +31,69 @@ CLASSES = range(CHANNELS)
 def test_every_pair_of_classes_and_every_margin_comes_back() -> None:
     pairs = [(a, b) for a in CLASSES for b in CLASSES if a != b]
     best, runner_up = (np.array(x, np.uint8).reshape(-1, 1, 1) for x in zip(*pairs, strict=True))
-    margin = np.linspace(0.2, oracle.MOST_MARGIN, 25).reshape(1, 1, -1)
+    margin = np.linspace(0.2, MAX_MARGIN, 25).reshape(1, 1, -1)
     best, runner_up, margin = (
         np.ascontiguousarray(x) for x in np.broadcast_arrays(best, runner_up, margin)
     )
-    coded = oracle.code(best, runner_up, margin)
+    coded = encode_labels(best, runner_up, margin)
     assert coded.dtype == np.uint16
-    logits = oracle.decode(coded)
+    logits = decode_logits(coded)
     order = np.argsort(-logits, axis=0, kind="stable")
     np.testing.assert_array_equal(order[0], best)
     np.testing.assert_array_equal(order[1], runner_up)
     lead = np.sort(logits, axis=0)[-1] - np.sort(logits, axis=0)[-2]
-    step = oracle.MOST_MARGIN / (oracle.STEPS - 1)
+    step = MAX_MARGIN / (MARGIN_STEPS - 1)
     assert np.abs(lead - margin).max() <= step / 2 + 1e-5
-    np.testing.assert_array_equal(oracle.labels(coded), best)
+    np.testing.assert_array_equal(decode_labels(coded), best)
 
 
 def test_the_code_fills_sixteen_bits_and_fits_them() -> None:
-    assert 2**15 < 9 * 9 * oracle.STEPS <= 2**16
+    assert 2**15 < 9 * 9 * MARGIN_STEPS <= 2**16
 
 
 def test_a_margin_of_zero_is_still_the_coded_class() -> None:
     """A tie would go to the lower channel; the margin stays where the zero is."""
     best, runner_up = np.full((1, 1, 1), 5, np.uint8), np.full((1, 1, 1), 2, np.uint8)
-    logits = oracle.decode(oracle.code(best, runner_up, np.zeros((1, 1, 1))))
+    logits = decode_logits(encode_labels(best, runner_up, np.zeros((1, 1, 1))))
     assert logits[:, 0, 0, 0].argmax() == 5
     assert 0 < logits[5, 0, 0, 0] - logits[2, 0, 0, 0] < 0.01
 
 
 def test_a_margin_beyond_the_code_saturates() -> None:
     one = np.ones((1, 1, 1), np.uint8)
-    logits = oracle.decode(oracle.code(one, one * 2, np.full((1, 1, 1), 50.0)))
-    assert logits[1, 0, 0, 0] - logits[2, 0, 0, 0] == pytest.approx(oracle.MOST_MARGIN)
+    logits = decode_logits(encode_labels(one, one * 2, np.full((1, 1, 1), 50.0)))
+    assert logits[1, 0, 0, 0] - logits[2, 0, 0, 0] == pytest.approx(MAX_MARGIN)
 
 
 def test_a_value_that_is_no_code_is_background() -> None:
-    values = np.array([-3.0, 9 * 9 * oracle.STEPS, 65535.0]).reshape(3, 1, 1)
-    assert (oracle.decode(values).argmax(0) == 0).all()
+    values = np.array([-3.0, 9 * 9 * MARGIN_STEPS, 65535.0]).reshape(3, 1, 1)
+    assert (decode_logits(values).argmax(0) == 0).all()
 
 
 def test_a_volume_without_the_disc_is_not_in_view() -> None:
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[4:], labels[:2] = 1, 3
-    coded = oracle.code(labels, np.zeros_like(labels), np.full(labels.shape, 3.0))
+    coded = encode_labels(labels, np.zeros_like(labels), np.full(labels.shape, 3.0))
     volume = Volume(coded, affine_of(AXIAL, (1, 1, 1), (0, 0, 0)))
-    assert isinstance(oracle.OracleFinder().locate(volume), NotInView)
+    assert isinstance(CodedFinder().locate(volume), NotInView)
 
 
-def test_the_oracle_is_a_bundle(tmp_path_factory: pytest.TempPathFactory) -> None:
-    model = bundle.load(oracle.write_bundle(tmp_path_factory.mktemp("oracle") / "new"))
-    assert isinstance(model.engine, OracleEngine)
+def test_a_card_of_an_earlier_version_names_another_word_for_it(tmp_path: Path) -> None:
+    card = {"schema": 1, "name": "oracle", "version": "1", "architecture": {"name": "oracle"}}
+    (tmp_path / CARD).write_text(json.dumps(seal(card, tmp_path)))
+    model = load_bundle(tmp_path)
+    assert isinstance(model.engine, CodedEngine)
+    assert model.info.name == "oracle"
+    with pytest.raises(BundleError, match="holds no network"):
+        load_network(tmp_path)
+
+
+def test_the_fake_engine_is_a_bundle(tmp_path: Path) -> None:
+    model = load_bundle(write_coded_bundle(tmp_path / "new"))
+    assert isinstance(model.engine, CodedEngine)
     assert (model.info.name, model.info.engine, model.info.precision) == (
-        "oracle",
-        "oracle",
+        "label-coded",
+        "label_coded",
         "exact",
     )
     assert model.model_errors == {}

@@ -22,12 +22,17 @@ from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
 from model.engines import openvino_cpu as openvino_engine
-from model.engines.choose import EngineOptions, TorchEngine, choose
-from model.engines.openvino_cpu import GraphCache, OpenVinoEngine
+from model.engines.choose import choose_engine
+from model.engines.graph_cache import GraphCache
+from model.engines.openvino_cpu import OpenVinoEngine, convert, effective_precision
+from model.engines.port import EngineOptions
+from model.engines.torch_engine import TorchEngine
 from model.errors import EngineError, EngineFailed
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
-from model.roots import RootsArchitecture, RootsNet
-from model.window import SPACING_MM, Patch
+from model.grid import SPACING_MM
+from model.networks.blocks import coordinate_channels
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.patch import Patch
 
 ov = pytest.importorskip("openvino")
 
@@ -121,7 +126,7 @@ def test_a_network_that_is_told_its_places_answers_the_same_off_the_middle() -> 
     made = DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2, position=5)).eval()
     nn.init.normal_(made.position[2].weight, std=100.0)  # type: ignore[index]
     given = replace(patch(), centre=(2.0, 17.0, 5.0))
-    place = places(given.values.shape, given.centre, SPACING_MM)[None]
+    place = coordinate_channels(given.values.shape, given.centre, SPACING_MM)[None]
     with torch.inference_mode():
         expected = made(torch.from_numpy(given.values)[None, None], place)[0].numpy()
     engine = engine_of(made)
@@ -169,10 +174,10 @@ def test_the_precision_is_what_the_graph_runs_in() -> None:
     core = ov.Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
-    graph = openvino_engine.convert(network())
+    graph = convert(network())
     graph.reshape([1, 1, *SHAPE])
     low = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    assert openvino_engine.effective_precision(low) == "bfloat16"
+    assert effective_precision(low) == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +191,7 @@ def test_one_step_in_a_lower_precision_counts(steps: list[str], lowest: str) -> 
 
     graph = SimpleNamespace(get_ops=lambda: [step(p) for p in steps])
     compiled = SimpleNamespace(get_runtime_model=lambda: graph)
-    assert openvino_engine.effective_precision(compiled) == lowest
+    assert effective_precision(compiled) == lowest
 
 
 def test_another_precision_than_told_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +205,7 @@ def test_another_precision_than_told_is_no_answer(monkeypatch: pytest.MonkeyPatc
 # ---- the cache -----------------------------------------------------------------------------------
 
 
-graph_of = functools.cache(openvino_engine.convert)
+graph_of = functools.cache(convert)
 
 
 @pytest.fixture
@@ -295,13 +300,13 @@ def test_a_folder_that_takes_no_file_costs_the_cache_and_no_more(tmp_path: Path)
 
 def test_without_the_package_auto_is_torch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    engine, note = choose(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
+    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
     assert (engine.name, engine.precision) == ("torch-cpu", "float32")
     assert note.startswith("plain torch")
     assert "openvino cannot be imported" in note
     assert "\n" not in note
     with pytest.raises(EngineError, match=r"install it or set \[model\] engine") as refusal:
-        choose(network(), EngineOptions("openvino", "cpu"), DIGEST)
+        choose_engine(network(), EngineOptions("openvino", "cpu"), DIGEST)
     assert refusal.value.exit_code == 6
 
 
@@ -315,7 +320,7 @@ def test_a_damaged_package_is_no_crash(monkeypatch: pytest.MonkeyPatch, fault: E
         return real(name)
 
     monkeypatch.setattr(importlib, "import_module", damaged)
-    engine, note = choose(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
+    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
     assert engine.name == "torch-cpu"
     assert "openvino is damaged" in note
     assert "\n" not in note
@@ -328,17 +333,17 @@ def test_a_network_that_cannot_be_converted_is_run_by_torch(
         raise RuntimeError("no conversion rule\nmore")
 
     monkeypatch.setattr(openvino_engine, "convert", refuse)
-    engine, note = choose(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
+    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
     assert engine.name == "torch-cpu"
     assert "no conversion rule" in note
     with pytest.raises(EngineError, match="no conversion rule"):
-        choose(network(), EngineOptions("openvino", "cpu"), DIGEST)
+        choose_engine(network(), EngineOptions("openvino", "cpu"), DIGEST)
 
 
 def test_a_graph_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = openvino_engine.convert(network(seed=4))
+    other = convert(network(seed=4))
     monkeypatch.setattr(openvino_engine, "convert", lambda _: other)
-    with pytest.raises(EngineError, match="not the network's"):
+    with pytest.raises(EngineError, match="differ from the network's"):
         engine_of(network())
 
 
@@ -374,12 +379,12 @@ def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path, places: 
     roots = RootsNet(architecture).eval()
     rng = np.random.default_rng(2)
     image = rng.normal(size=(1, 1, 24, 16, 32)).astype(np.float32)
-    told = rng.random((1, architecture.told, 12, 8, 16)).astype(np.float32)
+    told = rng.random((1, architecture.guidance_count, 12, 8, 16)).astype(np.float32)
     with torch.inference_mode():
         expected = roots(torch.from_numpy(image), torch.from_numpy(told)).numpy()
     for _ in range(2):  # converted, then from the cache
         engine = OpenVinoEngine(roots, digest="d-roots", cache=tmp_path, threads=1)
         assert engine.precision == "float32"
         engine.warm((24, 16, 32))
-        np.testing.assert_allclose(engine.answer(image, told), expected, atol=1e-5)
+        np.testing.assert_allclose(engine.infer(image, told), expected, atol=1e-5)
     assert len(list(tmp_path.iterdir())) == 1

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dicomseg.segmentation import Level, NotInView
-from model.level.counting import ABOVE, L45, Candidate, Chain, best_chain, level_from, usual_size
+from model.level.counting import Candidate, Chain, best_chain, level_from_chain, scale_to_usual_size
+from model.networks.disc_channels import ABOVE, L45
 
 STEP = np.array([0.0, -4.0, 35.0])
 
@@ -36,7 +37,7 @@ def named(chain: Chain) -> list[int]:
 def test_a_whole_spine_is_named_from_the_sacrum_upwards() -> None:
     chain = best_chain(spine(0, 1, 2, 3, 4))
     assert named(chain) == [0, 1, 2, 3, 4]
-    level = level_from(chain)
+    level = level_from_chain(chain)
     assert isinstance(level, Level)
     np.testing.assert_allclose(level.centre_lps, np.array([2.0, 10.0, -60.0]) + STEP)
     np.testing.assert_allclose(level.normal, STEP / np.linalg.norm(STEP), atol=1e-12)
@@ -48,13 +49,13 @@ def test_one_disc_that_looks_like_another_is_outvoted_by_its_neighbours() -> Non
     confused = disc(1, 0.0, 0.3, 0.85)  # L4/5 that looks like L3/4
     found[1] = confused
     chain = best_chain(found)
-    assert chain.find(L45) is confused
+    assert chain.disc(L45) is confused
 
 
 def test_the_lead_shrinks_when_every_disc_also_looks_like_its_neighbour() -> None:
     sure, unsure = best_chain(spine(0, 1, 2)), best_chain(spine(0, 1, 2, shadow=0.75))
     assert sure.margin > 0.6 > unsure.margin >= 0.0
-    level = level_from(unsure)
+    level = level_from_chain(unsure)
     assert isinstance(level, NotInView) or level.confidence < 0.5
 
 
@@ -65,7 +66,7 @@ def test_a_disc_that_was_not_seen_leaves_a_gap_of_two_steps() -> None:
 def test_l45_between_two_discs_that_are_seen_is_put_halfway_and_warned_of() -> None:
     chain = best_chain(spine(0, 2, 3, 4))
     assert named(chain) == [0, 2, 3, 4]
-    level = level_from(chain)
+    level = level_from_chain(chain)
     assert isinstance(level, Level)
     np.testing.assert_allclose(level.centre_lps, np.array([2.0, 10.0, -60.0]) + STEP)
     np.testing.assert_allclose(level.normal, STEP / np.linalg.norm(STEP), atol=1e-12)
@@ -79,7 +80,7 @@ def test_a_gap_that_could_be_counted_otherwise_gives_no_level() -> None:
     found[0].identity[1] = 0.58  # L5/S1 that is as much an L4/5
     found[1].identity[3] = 0.58
     found[2].identity[4] = 0.58
-    assert isinstance(level_from(best_chain(found)), NotInView)
+    assert isinstance(level_from_chain(best_chain(found)), NotInView)
 
 
 def test_a_faint_disc_does_not_make_a_sure_counting_doubtful() -> None:
@@ -89,7 +90,7 @@ def test_a_faint_disc_does_not_make_a_sure_counting_doubtful() -> None:
     chain = best_chain(found)
     assert named(chain) == [0, 1, 2, 3, 4]
     assert chain.margin == pytest.approx(4 * 0.35 + 0.13)
-    level = level_from(chain)
+    level = level_from_chain(chain)
     assert isinstance(level, Level)
     assert level.confidence == pytest.approx(0.43)
     assert any("uncertain" in text for text in level.warnings)
@@ -111,7 +112,7 @@ def test_two_peaks_too_close_for_neighbours_are_never_both_in_the_chain() -> Non
 
 
 def test_upper_lumbar_discs_alone_give_no_level() -> None:
-    assert isinstance(level_from(best_chain(spine(2, 3, 4))), NotInView)
+    assert isinstance(level_from_chain(best_chain(spine(2, 3, 4))), NotInView)
 
 
 @pytest.mark.parametrize(
@@ -127,25 +128,28 @@ def test_a_place_below_the_chain_that_looks_like_l5s1_is_warned_of(
     """
     below = disc(0, peak)
     below = Candidate(below.centre_lps - np.array([0.0, 15.0, 20.0]), below.identity)
-    level = level_from(best_chain([below, *spine(0, 1, 2, 3, peak=own)]))
+    level = level_from_chain(best_chain([below, *spine(0, 1, 2, 3, peak=own)]))
     assert isinstance(level, Level)
     np.testing.assert_allclose(level.centre_lps, np.array([2.0, 10.0, -60.0]) + STEP)
     assert any("also looks like L5/S1" in text for text in level.warnings) is warned
 
 
 def test_nothing_found_gives_no_level() -> None:
-    answer = level_from(best_chain([]))
+    answer = level_from_chain(best_chain([]))
     assert answer == NotInView("L4/5 not in the field of view")
 
 
 def test_a_slab_with_only_l45_and_part_of_a_neighbour_is_accepted() -> None:
-    level = level_from(best_chain(spine(1, 2)))
+    level = level_from_chain(best_chain(spine(1, 2)))
     assert isinstance(level, Level)
     assert any("L5/S1 is not seen" in text for text in level.warnings)
 
 
 def test_a_single_disc_is_accepted_with_an_upright_normal_and_less_confidence() -> None:
-    alone, all_of_them = level_from(best_chain(spine(1))), level_from(best_chain(spine(0, 1, 2)))
+    alone, all_of_them = (
+        level_from_chain(best_chain(spine(1))),
+        level_from_chain(best_chain(spine(0, 1, 2))),
+    )
     assert isinstance(alone, Level)
     assert isinstance(all_of_them, Level)
     assert alone.normal == (0.0, 0.0, 1.0)
@@ -161,10 +165,10 @@ def sized(step_mm: float, *channels: int) -> Chain:
 
 
 def test_the_usual_size_follows_the_steps_between_neighbours() -> None:
-    assert usual_size(sized(28.0, 0, 1, 2)) == pytest.approx(36 / 28)
-    assert usual_size(sized(45.0, 2, 3, 4, 5, 5)) == pytest.approx(36 / 45)
-    assert usual_size(sized(33.5, 0, 1, 2, 3)) == 1.0  # near the usual one
-    assert usual_size(sized(23.0, 0, 1, 2, 3)) == 1.33  # no child is shown as larger
-    assert usual_size(sized(28.0, 0, 1)) == 1.0  # one step tells too little
-    assert usual_size(sized(28.0, 0, 2, 3)) == 1.0  # and passing over a disc is none
-    assert usual_size(Chain(())) == 1.0
+    assert scale_to_usual_size(sized(28.0, 0, 1, 2)) == pytest.approx(36 / 28)
+    assert scale_to_usual_size(sized(45.0, 2, 3, 4, 5, 5)) == pytest.approx(36 / 45)
+    assert scale_to_usual_size(sized(33.5, 0, 1, 2, 3)) == 1.0  # near the usual one
+    assert scale_to_usual_size(sized(23.0, 0, 1, 2, 3)) == 1.33  # no child is shown as larger
+    assert scale_to_usual_size(sized(28.0, 0, 1)) == 1.0  # one step tells too little
+    assert scale_to_usual_size(sized(28.0, 0, 2, 3)) == 1.0  # and passing over a disc is none
+    assert scale_to_usual_size(Chain(())) == 1.0

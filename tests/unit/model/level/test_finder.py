@@ -12,21 +12,23 @@ import torch
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.volume import Volume, affine_of
-from model.bundle import load as bundle
-from model.level.counting import ABOVE, L45
+from model.bundle.card import CARD, default_path
+from model.bundle.load import LoadedModel, load_bundle
 from model.level.finder import (
-    HEAT_FACTOR,
     HeatMaps,
+    NetworkFinder,
+    build_finder,
+    disc_candidates,
+    middle_columns,
+    search_grid,
+)
+from model.networks.disc_channels import ABOVE, L45
+from model.networks.level_unet import (
+    HEAT_FACTOR,
     LevelArchitecture,
     LevelNet,
     LevelNets,
-    NetworkFinder,
-    candidates,
-    coarse,
-    find,
-    load_finder,
-    middle_columns,
-    untrained,
+    untrained_level_network,
 )
 from tests.support.paths import SHARED
 
@@ -40,7 +42,7 @@ def test_candidates_lie_at_the_centre_of_their_heat() -> None:
     distance = np.linalg.norm(grid.to_patient(index) - truth, axis=-1)
     maps = np.zeros((ABOVE + 1, *grid.shape))
     maps[L45] = np.exp(-(distance**2) / (2 * 6.0**2))
-    (found,) = candidates(maps, grid)
+    (found,) = disc_candidates(maps, grid)
     assert np.linalg.norm(found.centre_lps - truth) < 0.5
     assert int(found.identity.argmax()) == L45
 
@@ -51,7 +53,7 @@ def test_the_search_grid_keeps_places_in_the_patient() -> None:
     array[12:27, 21:42, 31:52] = 500.0
     sagittal = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # slices to the left, rows down
     volume = Volume(array, affine_of(sagittal, (4.0, 1.0, 1.0), (-60, -30, 90)))
-    grid = coarse(volume)
+    grid = search_grid(volume)
     hot = np.argwhere(grid.array > grid.array.max() / 2).mean(axis=0)
     truth = volume.to_patient(np.array([19.0, 31.0, 41.0]))
     np.testing.assert_allclose(grid.to_patient(hot), truth, atol=1.5)
@@ -80,7 +82,7 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
     torch.manual_seed(0)
     network = LevelNet(LevelArchitecture(width=4))
     architecture = LevelArchitecture(width=4).to_dict()
-    finder = load_finder(architecture, network.state_dict())
+    finder = build_finder(architecture, network.state_dict())
     grid = Volume(
         np.random.default_rng(2).normal(size=(12, 10, 6)).astype(np.float32),
         affine_of(np.eye(3)[:, ::-1], (3, 3, 4), (0, 0, 0)),
@@ -92,7 +94,7 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
     mirrored = finder.heat(replace(grid, array=grid.array[..., ::-1]))
     np.testing.assert_allclose(mirrored.maps, heat.maps[..., ::-1], atol=1e-6)
     with pytest.raises(RuntimeError):
-        load_finder(LevelArchitecture(width=8).to_dict(), network.state_dict())
+        build_finder(LevelArchitecture(width=8).to_dict(), network.state_dict())
 
 
 SMALL_STEP_MM = 27.0
@@ -132,24 +134,24 @@ def test_a_small_spine_is_looked_at_again_in_its_usual_size() -> None:
     assert isinstance(found, Level)
     np.testing.assert_allclose(found.centre_lps, LOWEST_MM + SMALL_STEP_MM * UP, atol=1.5)
     assert found.confidence > 0.5
-    blind = BySize(known_mm=99.0)  # no size helps: the first look stands
+    blind = BySize(known_mm=99.0)  # no size helps: the first chain is taken
     first = blind.chain(volume)
-    assert [n for n, _ in first.discs] == [n for n, _ in blind._seen(volume, 1.0).discs]
+    assert [n for n, _ in first.discs] == [n for n, _ in blind._chain_at(volume, 1.0).discs]
 
 
 def test_several_networks_answer_with_their_mean_and_survive_their_own_weights() -> None:
     torch.manual_seed(1)
     architecture = LevelArchitecture(width=4, members=2)
-    networks = untrained(architecture)
+    networks = untrained_level_network(architecture)
     assert isinstance(networks, LevelNets)
     image = torch.randn(1, 1, 12, 10, 6)
     with torch.inference_mode():
         one, other = (torch.sigmoid(member(image)) for member in networks.members)
         torch.testing.assert_close(torch.sigmoid(networks(image)), (one + other) / 2)
     assert not torch.allclose(one, other, atol=1e-3)
-    load_finder(architecture.to_dict(), networks.state_dict())
+    build_finder(architecture.to_dict(), networks.state_dict())
     with pytest.raises(RuntimeError):
-        load_finder(LevelArchitecture(width=4).to_dict(), networks.state_dict())
+        build_finder(LevelArchitecture(width=4).to_dict(), networks.state_dict())
 
 
 def read_nifti(path: Path) -> Volume:
@@ -163,45 +165,45 @@ def read_nifti(path: Path) -> Volume:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> bundle.LoadedModel:
-    if not (bundle.default_path() / bundle.CARD).exists():
+def shipped() -> LoadedModel:
+    if not (default_path() / CARD).exists():
         pytest.skip("no bundle is shipped with this checkout")
-    return bundle.load(bundle.default_path(), device="cpu", threads=1)
+    return load_bundle(default_path(), device="cpu", threads=1)
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("subject", ["5", "45", "110", "200"])
 def test_l45_is_found_in_patients_that_were_not_trained_on(
-    subject: str, shipped: bundle.LoadedModel
+    subject: str, shipped: LoadedModel
 ) -> None:
     volume = read_nifti(DATA / "spider" / f"{subject}.image.nii.gz")
     labels = read_nifti(DATA / "spider" / f"{subject}.l45_labels.nii.gz")
     truth = labels.to_patient(np.argwhere(labels.array == 2).mean(axis=0))
-    level = find(volume, shipped.finder)
+    level = shipped.finder.locate(volume)
     assert isinstance(level, Level)
     assert np.linalg.norm(np.array(level.centre_lps) - truth) < 5.0
     assert level.normal[2] > 0.7
 
 
 @pytest.mark.shared
-def test_l45_is_found_in_a_wide_volume_of_another_scanner(shipped: bundle.LoadedModel) -> None:
+def test_l45_is_found_in_a_wide_volume_of_another_scanner(shipped: LoadedModel) -> None:
     volume = read_nifti(DATA / "other" / "t2_lumbar.nii.gz")
     bodies = read_nifti(DATA / "other" / "t2_lumbar.labels.nii.gz")
     l5, l4 = (bodies.to_patient(np.argwhere(bodies.array == n).mean(axis=0)) for n in (1, 2))
-    level = find(volume, shipped.finder)
+    level = shipped.finder.locate(volume)
     assert isinstance(level, Level)
     assert np.linalg.norm(np.array(level.centre_lps) - (l4 + l5) / 2) < 8.0
 
 
 @pytest.mark.shared
-def test_a_cervical_volume_shows_no_l45(shipped: bundle.LoadedModel) -> None:
+def test_a_cervical_volume_shows_no_l45(shipped: LoadedModel) -> None:
     volume = read_nifti(DATA / "other" / "t2_cervical.nii.gz")
-    assert isinstance(find(volume, shipped.finder), NotInView)
+    assert isinstance(shipped.finder.locate(volume), NotInView)
 
 
 @pytest.mark.shared
 def test_a_spine_without_its_sacrum_is_never_taken_without_a_warning(
-    shipped: bundle.LoadedModel,
+    shipped: LoadedModel,
 ) -> None:
-    answer = find(read_nifti(DATA / "other" / "t2_lumbar_upper.nii.gz"), shipped.finder)
+    answer = shipped.finder.locate(read_nifti(DATA / "other" / "t2_lumbar_upper.nii.gz"))
     assert isinstance(answer, NotInView) or answer.warnings

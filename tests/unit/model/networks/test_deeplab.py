@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D, Norm, places
+from model.networks.blocks import coordinate_channels
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D, Norm
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2)
 
@@ -95,7 +96,7 @@ def test_a_dense_stem_has_more_weights_and_the_same_grid() -> None:
 
 
 def test_places_are_millimetres_from_the_level_in_units_of_32() -> None:
-    told = places((16, 24, 20), (5.5, 9.5, 1.5), (0.8, 0.75, 0.5))
+    told = coordinate_channels((16, 24, 20), (5.5, 9.5, 1.5), (0.8, 0.75, 0.5))
     assert tuple(told.shape) == (3, 4, 6, 5)
     # the encoder's voxel (1, 2, 0) lies about image voxels 4…7, 8…11, 0…3
     assert told[:, 1, 2, 0].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
@@ -103,7 +104,7 @@ def test_places_are_millimetres_from_the_level_in_units_of_32() -> None:
 
 
 def test_without_a_level_the_middle_counts() -> None:
-    told = places((16, 24, 20), None, (0.8, 0.75, 0.75))
+    told = coordinate_channels((16, 24, 20), None, (0.8, 0.75, 0.75))
     torch.testing.assert_close(told, -told.flip(1, 2, 3))
 
 
@@ -111,7 +112,9 @@ def test_a_network_that_is_told_its_places_listens_once_it_has_learned_to() -> N
     torch.manual_seed(3)
     network = DeepLabV3Plus3D(replace(TINY, position=6)).eval()
     image, spacing = torch.randn(1, 1, 16, 24, 20), (0.8, 0.75, 0.75)
-    here, there = (places((16, 24, 20), c, spacing)[None] for c in (None, (0.0, 9.0, 4.0)))
+    here, there = (
+        coordinate_channels((16, 24, 20), c, spacing)[None] for c in (None, (0.0, 9.0, 4.0))
+    )
     with torch.inference_mode():
         torch.testing.assert_close(network(image, here), network(image, there))
         # far louder than in training: this network's own signals have not been scaled by any image

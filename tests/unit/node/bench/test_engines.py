@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.bundle import load as bundle
-from model.engines import coded as oracle
-from model.level.finder import LevelArchitecture, LevelNet
+from model.bundle.write import write_bundle, write_coded_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from model.networks.level_unet import LevelArchitecture, LevelNet
 from node.bench import engines as bench_engines
 from node.bench.engines import Plan, Taken, agreement_of, image_of, labels_of, measure
 from node.cli import bench as bench_command
@@ -43,7 +42,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "level_architecture": LevelArchitecture(width=4).to_dict(),
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("bench") / "tiny"
-    return bundle.write_bundle(folder, card, made, LevelNet(LevelArchitecture(width=4)))
+    return write_bundle(folder, card, made, LevelNet(LevelArchitecture(width=4)))
 
 
 def taken(median: float = 2.0) -> Taken:
@@ -110,7 +109,7 @@ def test_what_cannot_be_measured(
 def test_a_bundle_without_a_network_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    coded = oracle.write_bundle(tmp_path / "oracle")
+    coded = write_coded_bundle(tmp_path / "oracle")
     assert run(["bench", "engines", "--bundle", str(coded)]) == 6
     assert "holds no network" in capsys.readouterr().err
 

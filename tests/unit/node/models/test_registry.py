@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from dicomseg.read import header as headers
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.card import CARD, ROOTS_WEIGHTS, default_path, read_card, seal
+from model.bundle.write import write_coded_bundle
 from model.errors import BundleError
 from node.cli.app import run
 from node.clock import Clock
@@ -42,14 +42,14 @@ WHY = Request("E. Miller", "because")
 
 def make(folder: Path, version: str, name: str = "oracle") -> Path:
     """Write an oracle bundle of a version."""
-    oracle.write_bundle(folder)
+    write_coded_bundle(folder)
     card = {"schema": 1, "name": name, "version": version, "architecture": {"name": "oracle"}}
-    (folder / bundle.CARD).write_text(json.dumps(bundle.seal(card, folder)))
+    (folder / CARD).write_text(json.dumps(seal(card, folder)))
     return folder
 
 
 def digest(folder: Path) -> str:
-    return str(bundle.read_card(folder)["digest"])
+    return str(read_card(folder)["digest"])
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Bench:
         return self.shelf.journal
 
     def serving(self) -> str:
-        return str(bundle.read_card(self.shelf.in_service)["version"])
+        return str(read_card(self.shelf.in_service)["version"])
 
 
 @pytest.fixture
@@ -80,12 +80,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_installed_bundle_brings_its_roots_network(bench: Bench) -> None:
-    (bench.second / bundle.ROOTS_WEIGHTS).write_bytes(b"roots")
-    card = json.loads((bench.second / bundle.CARD).read_text())
+    (bench.second / ROOTS_WEIGHTS).write_bytes(b"roots")
+    card = json.loads((bench.second / CARD).read_text())
     body = {k: v for k, v in card.items() if k not in {"digest", "files"}}
-    (bench.second / bundle.CARD).write_text(json.dumps(bundle.seal(body, bench.second)))
+    (bench.second / CARD).write_text(json.dumps(seal(body, bench.second)))
     place, _ = install(bench.second, bench.shelf.models)
-    assert (place / bundle.ROOTS_WEIGHTS).read_bytes() == b"roots"
+    assert (place / ROOTS_WEIGHTS).read_bytes() == b"roots"
 
 
 def test_installed_bundle_is_a_verified_copy_named_by_its_card(bench: Bench) -> None:
@@ -139,7 +139,7 @@ def test_card_cannot_name_a_folder_elsewhere(word: str, tmp_path: Path) -> None:
 
 def test_configured_then_shipped_serves_without_a_promotion(bench: Bench) -> None:
     assert bench.shelf.in_service == bench.first
-    assert Shelf(bench.shelf.state, bench.journal, None).in_service == bundle.default_path()
+    assert Shelf(bench.shelf.state, bench.journal, None).in_service == default_path()
 
 
 def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench: Bench) -> None:
@@ -194,7 +194,7 @@ def test_bundle_that_does_not_load_is_never_put_into_service(bench: Bench, tmp_p
     card = {"schema": 1, "name": "x", "version": "1", "architecture": {"name": "deeplabv3plus3d"}}
     bad = tmp_path / "bad"
     bad.mkdir()
-    (bad / "card.json").write_text(json.dumps(bundle.seal(card, bad)))
+    (bad / "card.json").write_text(json.dumps(seal(card, bad)))
     with pytest.raises(BundleError, match="do not fit"):
         promote(bench.shelf, bad, WHY)
     assert bench.journal.promotions.newest() is None

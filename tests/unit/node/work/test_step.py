@@ -630,8 +630,8 @@ sys.exit(7)
 def test_real_worker_gets_ready_stops_on_request_and_ends_with_its_parent(
     tmp_path: Path,
 ) -> None:
-    oracle = pytest.importorskip("model.engines.coded")
-    oracle.write_bundle(tmp_path / "oracle")
+    write = pytest.importorskip("model.bundle.write")
+    write.write_coded_bundle(tmp_path / "oracle")
     path = tmp_path / "config.toml"
     path.write_text(f'{CONFIG}\n[model]\nbundle = "{tmp_path / "oracle"}"\n')
     Journal.open(tmp_path / "state" / "journal.sqlite", time.time).close()  # as the service does

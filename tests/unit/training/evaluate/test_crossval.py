@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model.level.finder import LevelArchitecture, LevelNet
+from model.networks.level_unet import LevelArchitecture, LevelNet
 from training.cli.app import app
 from training.cli.crossval import planned
 from training.data import folds as folding

@@ -11,8 +11,9 @@ import pytest
 
 from dicomseg.structures import StructureId
 from dicomseg.volume import affine_of
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.load import LoadedModel, load_bundle
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import encode_labels
 from training.data.cases import Case, save_case
 from training.evaluate import evaluate as evaluating
 from training.evaluate.case_results import CaseResult, read_labels, write_json
@@ -33,7 +34,7 @@ def blocks() -> np.ndarray:
 
 def case_of(name: str, painted: np.ndarray) -> Case:
     """A case whose grey values spell `painted` while the truth is `blocks`."""
-    coded = oracle.code(painted, np.zeros_like(painted), np.full(SHAPE, 4.0))
+    coded = encode_labels(painted, np.zeros_like(painted), np.full(SHAPE, 4.0))
     affine = affine_of(np.eye(3)[:, ::-1], (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
     labelled: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
@@ -43,16 +44,16 @@ def case_of(name: str, painted: np.ndarray) -> Case:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> bundle.LoadedModel:
-    return bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+def model(tmp_path: Path) -> LoadedModel:
+    return load_bundle(write_coded_bundle(tmp_path / "oracle"))
 
 
-def settings_of(model: bundle.LoadedModel, folder: Path | None = None) -> EvaluationSettings:
+def settings_of(model: LoadedModel, folder: Path | None = None) -> EvaluationSettings:
     return EvaluationSettings(model=lambda _: model, unseen=lambda name: name == "a", folder=folder)
 
 
 def test_a_perfect_prediction_scores_one_and_a_missed_level_zero(
-    tmp_path: Path, model: bundle.LoadedModel
+    tmp_path: Path, model: LoadedModel
 ) -> None:
     blind = np.where(blocks() == 2, 0, blocks())
     paths = [save_case(case_of(n, p), tmp_path) for n, p in (("a", blocks()), ("b", blind))]
@@ -66,9 +67,7 @@ def test_a_perfect_prediction_scores_one_and_a_missed_level_zero(
     assert (second.level_error_mm, second.level_confidence) == (None, 0.0)
 
 
-def test_without_measurements_the_scores_are_the_same(
-    tmp_path: Path, model: bundle.LoadedModel
-) -> None:
+def test_without_measurements_the_scores_are_the_same(tmp_path: Path, model: LoadedModel) -> None:
     path = save_case(case_of("a", blocks()), tmp_path)
     settings = settings_of(model)
     (measured,) = evaluate_cases([path], settings)
@@ -77,7 +76,7 @@ def test_without_measurements_the_scores_are_the_same(
     assert plain == replace(measured, measurements={}, seconds=plain.seconds)
 
 
-def test_scores_level_and_measurements_of_one_case(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+def test_scores_level_and_measurements_of_one_case(tmp_path: Path, model: LoadedModel) -> None:  # fmt: skip
     painted = blocks()
     painted[23:26, 20:44, 12:36] = 1  # the disc's upper three of ten slices are called L4
     path = save_case(case_of("a", painted), tmp_path)
@@ -93,7 +92,7 @@ def test_scores_level_and_measurements_of_one_case(tmp_path: Path, model: bundle
     assert got.measurements["OC"].reference_mm == 4.0
 
 
-def test_a_missed_level_is_counted_as_missed(tmp_path: Path, model: bundle.LoadedModel) -> None:
+def test_a_missed_level_is_counted_as_missed(tmp_path: Path, model: LoadedModel) -> None:
     blind = blocks()
     blind[blind == 2] = 0
     path = save_case(case_of("b", blind), tmp_path)
@@ -103,14 +102,14 @@ def test_a_missed_level_is_counted_as_missed(tmp_path: Path, model: bundle.Loade
     assert got.measurements["OC"].refusal == evaluating.NOT_FOUND
 
 
-def test_constant_grey_values_do_not_end_an_evaluation(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+def test_constant_grey_values_do_not_end_an_evaluation(tmp_path: Path, model: LoadedModel) -> None:  # fmt: skip
     flat = replace(case_of("c", blocks()), image=np.full(SHAPE, np.nan, np.float32))
     (got,) = evaluate_cases([save_case(flat, tmp_path)], settings_of(model))
     assert (got.mean_dice, got.why) == (0.0, "window-refused")
 
 
 def test_finished_cases_are_read_until_something_they_rest_on_changes(
-    tmp_path: Path, model: bundle.LoadedModel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "kept"
     path = save_case(case_of("a", blocks()), tmp_path / "cases")
@@ -150,7 +149,7 @@ def test_code_digest_changes_with_a_module(tmp_path: Path, monkeypatch: pytest.M
     assert evaluating.code_digest.__wrapped__() != before
 
 
-def test_results_survive_json_and_refuse_what_json_cannot_hold(tmp_path: Path, model: bundle.LoadedModel) -> None:  # fmt: skip
+def test_results_survive_json_and_refuse_what_json_cannot_hold(tmp_path: Path, model: LoadedModel) -> None:  # fmt: skip
     (got,) = evaluate_cases([save_case(case_of("a", blocks()), tmp_path)], settings_of(model))
     assert CaseResult.from_dict(json.loads(json.dumps(got.to_dict()))) == got
     with pytest.raises(ValueError, match="JSON"):

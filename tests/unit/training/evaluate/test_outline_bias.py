@@ -15,7 +15,7 @@ from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.result import Measurement, Measurements
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
-from model.engines import coded as oracle
+from model.bundle.write import write_coded_bundle
 from training.cli.app import app
 from training.errors import SourceMissing, UsageError
 from training.evaluate import outline_bias
@@ -137,7 +137,7 @@ def test_a_value_that_carries_a_range_or_is_refused_does_not_count() -> None:
 def test_the_command_writes_what_export_takes(
     tmp_path: Path, tiny_cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = oracle.write_bundle(tmp_path / "oracle")
+    bundle = write_coded_bundle(tmp_path / "oracle")
     out = tmp_path / "shifts.json"
     told = ["shifts", "--cases", str(tiny_cases), "--all", "--bundle", str(bundle)]
     refused = CliRunner().invoke(app, [*told, "--out", str(out)])

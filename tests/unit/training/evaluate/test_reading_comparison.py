@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from dicomseg.result import Plane
 from dicomseg.volume import Array
-from model.bundle import load as bundle
-from model.engines import coded as oracle
+from model.bundle.card import default_path
+from model.bundle.load import load_bundle
+from model.bundle.write import write_coded_bundle
+from model.engines.coded import encode_labels
 from training.cli.app import app
 from training.errors import ReadingsUnreadable
 from training.evaluate import reading_comparison, readings
@@ -58,7 +60,7 @@ def write_folder(folder: Path) -> Path:
     logits, _ = margins()
     order = np.argsort(-logits, axis=0, kind="stable")
     lead = np.take_along_axis(logits, order[:2], axis=0)
-    coded = oracle.code(order[0].astype(np.uint8), order[1].astype(np.uint8), lead[0] - lead[1])
+    coded = encode_labels(order[0].astype(np.uint8), order[1].astype(np.uint8), lead[0] - lead[1])
     best = order[0]
     bodies = np.where(best == 3, 1, np.where(best == 1, 2, 0)).astype(np.uint8)
     affine = np.eye(4)  # array axes (slice, row, column) are z, y, x; RAS turns x and y
@@ -103,7 +105,7 @@ def test_readings_of_another_form_are_refused_in_one_line(tmp_path: Path) -> Non
 
 
 def test_the_command_measures_a_volume_beside_its_readings(folder: Path, tmp_path: Path) -> None:
-    model, out = oracle.write_bundle(tmp_path / "oracle"), tmp_path / "out"
+    model, out = write_coded_bundle(tmp_path / "oracle"), tmp_path / "out"
     run = CliRunner().invoke(
         app, ["check-real", str(folder), "--out", str(out), "--bundle", str(model)]
     )
@@ -122,7 +124,7 @@ def test_the_command_measures_a_volume_beside_its_readings(folder: Path, tmp_pat
 
 def test_a_kept_answer_is_not_worked_out_again(folder: Path, tmp_path: Path) -> None:
     asked: list[tuple[int, ...]] = []
-    model = bundle.load(oracle.write_bundle(tmp_path / "oracle"))
+    model = load_bundle(write_coded_bundle(tmp_path / "oracle"))
     run = model.engine.run
     model.engine.run = lambda patch: asked.append(patch.values.shape) or run(patch)  # type: ignore[method-assign, func-returns-value]
     kept = cached(model, tmp_path / "answers")
@@ -199,7 +201,7 @@ def test_real_volumes_give_their_values_or_say_what_is_doubtful(
     folder = shared / "data" / "real_t2"
     if not folder.is_dir():
         pytest.skip("needs the volumes with readings in shared/data/real_t2")
-    model = bundle.load(bundle.default_path())
+    model = load_bundle(default_path())
     found = reading_comparison.compare_all(folder, cached(model, tmp_path / "answers"))
     most = {"OC": 1.3, "DAA": 1.0, "DIVC": 1.8, "PI": 1.3}
     for name, median_mm in most.items():

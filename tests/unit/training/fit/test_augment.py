@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dicomseg.volume import affine_of
-from model.networks.deeplab import PLACE_UNIT_MM
-from model.window import MULTIPLE
+from model.grid import MULTIPLE
+from model.networks.blocks import COORDINATE_UNIT_MM
 from training.data.cases import ALL_STRUCTURES, Case
 from training.fit.augment import (
     SPACING_MM,
@@ -220,7 +220,7 @@ def told_at_level(sample: Sample) -> np.ndarray:
         told = np.moveaxis(sample.place[0, axis].numpy(), axis, 0)[:, 0, 0]
         at = np.arange(len(told)) * 4 + 1.5
         slope, start = np.polyfit(at, told, 1)
-        out.append((start + slope * middle[axis]) * PLACE_UNIT_MM)
+        out.append((start + slope * middle[axis]) * COORDINATE_UNIT_MM)
     return np.array(out)
 
 

@@ -15,9 +15,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from dicomseg.volume import affine_of
-from model.bundle.load import LEVEL_WEIGHTS
-from model.level.counting import ABOVE
-from model.level.finder import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
+from model.bundle.card import LEVEL_WEIGHTS
+from model.networks.disc_channels import ABOVE
+from model.networks.level_unet import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
 from training.cli.app import app
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError

@@ -14,11 +14,15 @@ from typer.testing import CliRunner
 
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import affine_of
-from model.bundle.load import digest_of, load, read_card, write_bundle
-from model.level.finder import LevelArchitecture, LevelNet
-from model.networks.deeplab import PLACE_UNIT_MM, Architecture, DeepLabV3Plus3D
-from model.roots import ROOTS, RootsArchitecture, RootsNet
-from model.window import Interpolation, Patch
+from model.bundle.card import digest_of, read_card
+from model.bundle.load import load_bundle
+from model.bundle.write import write_bundle
+from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.patch import Interpolation, Patch
+from model.roots import ROOTS
 from training.cli import app as cli
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
@@ -256,7 +260,7 @@ def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: Segmen
         root = functional.avg_pool3d(sample.root, 2)[0, 0] > 0.9
         if int(root.sum()) < 10:
             continue
-        mm = sample.guidance[0, CHANNELS:, root] * PLACE_UNIT_MM
+        mm = sample.guidance[0, CHANNELS:, root] * COORDINATE_UNIT_MM
         # A draw turns by up to 15° and bends, the places go with the body: rows stay in a band of 6 voxels.
         assert float(mm[1].max() - mm[1].min()) < 6 * 0.75 + 4
         columns = mm[2].abs()
@@ -275,7 +279,9 @@ def test_draws_lie_about_the_roots_and_now_and_then_anywhere_in_the_box(
     draws = [roots_sample(item, CROP, (n,), places=True) for n in range(60)]
     without = [d for d in draws if not bool(d.root.any())]
     assert 6 <= len(without) <= 24
-    far = [float((d.guidance[0, CHANNELS:, 6, 6, 6] * PLACE_UNIT_MM).abs().max()) for d in without]
+    far = [
+        float((d.guidance[0, CHANNELS:, 6, 6, 6] * COORDINATE_UNIT_MM).abs().max()) for d in without
+    ]
     assert max(far) > 20
     assert all(float(d.valid.mean()) > 0.08 for d in draws)
 
@@ -334,7 +340,7 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     network = roots_network(tmp_path / "r.pt")
     assert network.architecture == RootsArchitecture(places=True)
     made = cli_export(tmp_path, "b", "one")
-    assert load(made, engine="torch").roots is not None
+    assert load_bundle(made, engine="torch").roots is not None
     again = cli_export(tmp_path, "one", "two", roots=False)
     weights = [(p / "roots.safetensors").read_bytes() for p in (made, again)]
     assert weights[0] == weights[1]

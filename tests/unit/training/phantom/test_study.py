@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 from typer.testing import CliRunner
 
-from model.engines import coded as oracle
+from model.engines.coded import MARGIN_STEPS, decode_logits
 from training.cli.app import app
 from training.errors import UsageError
 from training.phantom.study import Options, write_study
@@ -112,10 +112,10 @@ def test_coded_voxels_hold_the_labels(tmp_path: Path) -> None:
         labels = stored["labels"]
     slices = sorted(read_series(folder / "t2_space"), key=lambda ds: int(ds.InstanceNumber))
     values = np.stack([ds.pixel_array for ds in slices])
-    assert np.array_equal(np.argmax(oracle.decode(values), axis=0), labels)
-    assert (values % oracle.STEPS).min() >= 1  # never a tie
-    runner_up = values // oracle.STEPS % 9
-    border = values % oracle.STEPS < oracle.STEPS / 3
+    assert np.array_equal(np.argmax(decode_logits(values), axis=0), labels)
+    assert (values % MARGIN_STEPS).min() >= 1  # never a tie
+    runner_up = values // MARGIN_STEPS % 9
+    border = values % MARGIN_STEPS < MARGIN_STEPS / 3
     assert (runner_up[border] != labels[border]).all()
 
 

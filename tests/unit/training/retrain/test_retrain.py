@@ -14,11 +14,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model.bundle import load as bundle
+from model.bundle.card import ROOTS_WEIGHTS, read_card
 from model.bundle.load import load_network
-from model.level.finder import LevelArchitecture, LevelNet
+from model.bundle.write import write_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.roots import RootsArchitecture, RootsNet
+from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.networks.roots_unet import RootsArchitecture, RootsNet
 from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out
@@ -71,7 +72,7 @@ def in_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training": {"held_out": ["phantom-000001"]},
     }
     folder = tmp_path_factory.mktemp("bundle") / "in-service"
-    return bundle.write_bundle(folder, card, DeepLabV3Plus3D(ARCHITECTURE), LevelNet(level))
+    return write_bundle(folder, card, DeepLabV3Plus3D(ARCHITECTURE), LevelNet(level))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ class Scores:
         self.asked: list[tuple[list[str], str]] = []
 
     def __call__(self, paths: Sequence[Path], folder: Path) -> list[CaseResult]:
-        digest = bundle.read_card(folder)["digest"]  # what is scored is a whole bundle
+        digest = read_card(folder)["digest"]  # what is scored is a whole bundle
         self.asked.append(([p.stem for p in paths], digest))
         value = self.before if folder == self.in_service else self.after
         scores = dict.fromkeys(ALL_STRUCTURES, Score("scored", value, 1.0, 1.0))
@@ -108,14 +109,14 @@ def run(task: Task, scores: Scores, **options: Any) -> Any:
 def test_candidate_keeps_the_roots_network_of_the_model_in_service(
     task: Task, tmp_path: Path
 ) -> None:
-    card = bundle.read_card(task.bundle)
+    card = read_card(task.bundle)
     level = LevelArchitecture(width=4)
     body = {k: card[k] for k in ("name", "version", "architecture", "level_architecture")}
     roots = RootsNet(RootsArchitecture(width=4, deep=(4, 8, 8)))
     network = load_network(task.bundle)
-    serving = bundle.write_bundle(tmp_path / "serving", body, network, LevelNet(level), roots)
+    serving = write_bundle(tmp_path / "serving", body, network, LevelNet(level), roots)
     run(replace(task, bundle=serving), Scores(serving, 0.70, 0.75))
-    files = [f / bundle.ROOTS_WEIGHTS for f in (serving, task.out / CANDIDATE)]
+    files = [f / ROOTS_WEIGHTS for f in (serving, task.out / CANDIDATE)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -123,12 +124,12 @@ def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
     scores = Scores(task.bundle, 0.70, 0.75)
     found = run(task, scores)
     assert found.verdict == "proposed"
-    card = bundle.read_card(task.out / CANDIDATE)
+    card = read_card(task.out / CANDIDATE)
     assert card["version"] == "0.3.0+203005060708"
     assert card["name"] == "tiny"
     assert card["licence"] == "Apache-2.0"
     assert card["outline_shifts"] == {"ivc": -0.5}
-    assert card["retrained_from"]["digest"] == bundle.read_card(task.bundle)["digest"]
+    assert card["retrained_from"]["digest"] == read_card(task.bundle)["digest"]
     assert card["training"]["steps"] == 3
     assert card["evaluation"][0]["dice"]["l4"]["mean"] == 0.75
     told = json.loads((task.out / COMPARISON).read_text())
@@ -150,7 +151,7 @@ def test_training_begins_with_the_weights_in_service_unless_fresh(
         state = checkpoint.load(one.out / RUN / CHECKPOINT)["network"]
         return next(iter(state.values()))
 
-    served = next(iter(bundle.load_network(task.bundle).state_dict().values()))
+    served = next(iter(load_network(task.bundle).state_dict().values()))
     assert torch.equal(first_weights(False), served)
     assert not torch.equal(first_weights(True), served)
 
@@ -160,7 +161,7 @@ def test_worse_candidate_is_rejected_and_still_there_to_look_at(task: Task) -> N
     assert found.verdict == "rejected"
     assert len(found.reasons) == 9
     assert json.loads((task.out / COMPARISON).read_text())["reasons"] == list(found.reasons)
-    assert bundle.read_card(task.out / CANDIDATE)
+    assert read_card(task.out / CANDIDATE)
 
 
 def test_time_over_leaves_no_comparison_and_the_same_call_goes_on(task: Task) -> None:
@@ -190,7 +191,7 @@ def test_same_seed_gives_the_same_candidate_after_a_stop(task: Task, tmp_path: P
     run(task, Scores(task.bundle, 0.5, 0.6))
     run(other, Scores(task.bundle, 0.5, 0.6), max_minutes=0)
     run(other, Scores(task.bundle, 0.5, 0.6))
-    digests = {bundle.read_card(t.out / CANDIDATE)["digest"] for t in (task, other)}
+    digests = {read_card(t.out / CANDIDATE)["digest"] for t in (task, other)}
     assert len(digests) == 1
 
 
@@ -205,9 +206,7 @@ def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> N
     told = json.loads(card.read_text())
     card.write_text(json.dumps({**told, "patient_id": "phantom-000001"}))
     one = Task(cases, task.fixed, task.bundle, task.out, task.recipe)
-    recipe = retrain.build_recipe(
-        one, bundle.read_card(task.bundle), held_out.read(task.fixed, cases)
-    )
+    recipe = retrain.build_recipe(one, read_card(task.bundle), held_out.read(task.fixed, cases))
     assert recipe.held_out == ("phantom-000001", "phantom-000002", "spider-001")
 
 
@@ -220,7 +219,7 @@ def test_architecture_is_that_in_service_unless_the_recipe_names_one(
         recipe.write_text(text or "")
     one = Task(task.cases, task.fixed, task.bundle, task.out, recipe)
     held = held_out.read(task.fixed, task.cases)
-    found = retrain.build_recipe(one, bundle.read_card(task.bundle), held)
+    found = retrain.build_recipe(one, read_card(task.bundle), held)
     assert found.architecture == ARCHITECTURE != Recipe().architecture
     with pytest.raises(UsageError, match="holds no network of this version"):
         retrain.build_recipe(one, {"architecture": {"name": "oracle"}}, held)

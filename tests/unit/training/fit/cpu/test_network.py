@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from dicomseg.structures import StructureId
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D, places
+from model.networks.blocks import coordinate_channels
+from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import ALL_STRUCTURES
 from training.fit import cpu
 from training.fit.augment import SPACING_MM, Sample
@@ -42,7 +43,7 @@ def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     torch.nn.init.normal_(made.position[2].weight, std=0.3)  # type: ignore[index]
     if made.context is not None:
         torch.nn.init.normal_(made.context.out.weight, std=0.3)
-    place = places((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
+    place = coordinate_channels((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
     with torch.no_grad():
         for _ in range(3):
             made(torch.randn(2, 1, 16, 20, 24), place)
@@ -56,7 +57,7 @@ def sample_of(seed: int = 1) -> Sample:
         torch.randn((1, *shape), generator=generator),
         torch.randint(0, 9, shape, generator=generator),
         (torch.rand(shape, generator=generator) > 0.2).float(),
-        places(shape[1:], (3.0, 12.0, 20.0), SPACING_MM)[None],
+        coordinate_channels(shape[1:], (3.0, 12.0, 20.0), SPACING_MM)[None],
     )
 
 

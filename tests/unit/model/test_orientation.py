@@ -11,18 +11,18 @@ from dicomseg.segmentation import Level, NotInView
 from dicomseg.structures import BY_ID
 from dicomseg.volume import AXIAL, Array, Volume, affine_of
 from model.errors import OrientationRefused
-from model.turned import (
-    TURNS,
-    Turn,
-    check,
-    find,
-    mirrored,
+from model.orientation import (
+    HALF_TURNS,
+    HalfTurn,
+    half_turned,
+    locate_level,
+    mirror_image,
+    refuse_clearer_turn,
     tilt_findings,
-    turned,
     vessel_confidence,
     vessel_findings,
 )
-from model.window import Patch
+from model.patch import Patch
 
 CENTRE = (3.0, -4.0, 50.0)
 
@@ -52,26 +52,28 @@ FEET_FIRST = (-1, 1, -1)
 
 
 def test_a_turn_exchanges_two_axes_and_keeps_every_voxel() -> None:
-    for turn in TURNS:
-        there = turned(volume(), turn)
+    for turn in HALF_TURNS:
+        there = half_turned(volume(), turn)
         lps = volume().to_patient(np.array([1.0, 2.0, 3.0]))
         np.testing.assert_allclose(there.to_patient(np.array([1.0, 2.0, 3.0])), lps * turn.signs)
         assert np.linalg.det(np.diag(turn.signs)) == 1  # a turn, no mirror image
         assert there.array.base is volume().array.base or there.array.shape == volume().shape
 
 
-def test_a_sure_level_is_looked_at_once() -> None:
+def test_a_sure_level_is_analysed_mask_once() -> None:
     finder = Finder({(1, 1, 1): sure(0.6), FEET_FIRST: sure(0.99)})
-    assert find(volume(), finder) == sure(0.6)
+    assert locate_level(volume(), finder) == sure(0.6)
     assert finder.asked == 1
 
 
 @pytest.mark.parametrize("doubtful", [sure(0.37, "check the counting"), sure(0.55, "a rival")])
-@pytest.mark.parametrize("turn", TURNS)
-def test_a_doubtful_level_that_is_clear_when_turned_is_refused(doubtful: Level, turn: Turn) -> None:
+@pytest.mark.parametrize("turn", HALF_TURNS)
+def test_a_doubtful_level_that_is_clear_when_turned_is_refused(
+    doubtful: Level, turn: HalfTurn
+) -> None:
     finder = Finder({(1, 1, 1): doubtful, turn.signs: sure(0.8)})
     with pytest.raises(OrientationRefused, match=f"registered with {turn.cause}") as raised:
-        find(volume(), finder)
+        locate_level(volume(), finder)
     assert raised.value.code == "orientation_unexpected"
     assert "0.80 when turned" in str(raised.value)
 
@@ -81,14 +83,14 @@ def test_a_doubtful_level_that_is_clear_when_turned_is_refused(doubtful: Level, 
 )
 def test_a_doubtful_level_that_is_no_clearer_when_turned_stays(elsewhere: Level) -> None:
     doubtful = sure(0.37, "check the counting")
-    assert find(volume(), Finder({(1, 1, 1): doubtful, FEET_FIRST: elsewhere})) == doubtful
+    assert locate_level(volume(), Finder({(1, 1, 1): doubtful, FEET_FIRST: elsewhere})) == doubtful
 
 
 def test_not_in_view_says_what_a_turned_look_shows() -> None:
-    found = find(volume(), Finder({FEET_FIRST: sure(0.8)}))
+    found = locate_level(volume(), Finder({FEET_FIRST: sure(0.8)}))
     assert isinstance(found, NotInView)
     assert found.reason.startswith("L4/5 not in the field of view; the picture fits a patient")
-    assert find(volume(), Finder({})) == NotInView()
+    assert locate_level(volume(), Finder({})) == NotInView()
 
 
 def vessels(lead: float) -> Array:
@@ -105,15 +107,19 @@ def probability(lead: float) -> float:
 
 
 @pytest.mark.parametrize(("lead", "refused"), [(3.0, True), (3.6, False)])
-def test_a_sure_level_with_strange_vessels_is_looked_at_turned(lead: float, refused: bool) -> None:
+def test_a_sure_level_with_strange_vessels_is_analysed_mask_turned(
+    lead: float, refused: bool
+) -> None:
     """Head and feet, front and back exchanged: the level may look sure, the vessels do not."""
     finder = Finder({(1, -1, -1): sure(0.82), FEET_FIRST: sure(0.7)})
     if refused:
         with pytest.raises(OrientationRefused, match=r"0\.82 when turned, 0\.60 as sent"):
-            check(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
-        check(volume(), finder, sure(0.7), vessel_confidence(vessels(lead)))  # not much surer
+            refuse_clearer_turn(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
+        refuse_clearer_turn(
+            volume(), finder, sure(0.7), vessel_confidence(vessels(lead))
+        )  # not much surer
     else:
-        check(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
+        refuse_clearer_turn(volume(), finder, sure(0.6), vessel_confidence(vessels(lead)))
         assert finder.asked == 0
 
 
@@ -160,11 +166,11 @@ def test_the_mirror_image_is_asked_only_where_the_vessels_are_weak(
 
 def test_the_mirror_image_of_a_patch_has_its_level_on_the_other_side() -> None:
     one = patch()
-    other = mirrored(one)
+    other = mirror_image(one)
     assert other.centre == (1.0, 0.0, 3.5)
     np.testing.assert_array_equal(other.values[..., 0], one.values[..., 5])
     np.testing.assert_array_equal(other.valid[..., 0], one.valid[..., 5])
-    np.testing.assert_array_equal(mirrored(other).values, one.values)
+    np.testing.assert_array_equal(mirror_image(other).values, one.values)
 
 
 @pytest.mark.parametrize(("degrees", "flags"), [(0.0, 0), (19.5, 0), (20.5, 1), (-31.0, 1)])
