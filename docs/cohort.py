@@ -17,9 +17,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from dicomseg.structures import STRUCTURES
-from training.data.cases import Case, load_case
-from training.fit.augment import window_of
-from training.fit.segmentation import below
+from training.data.cases import Case, list_cases, load_case
+from training.fit.augment import window_box
 
 SYNTHETIC, REAL, SEED = 8, 4, 3
 PICTURES = Path(__file__).parent / "images"
@@ -40,7 +39,7 @@ def _views(case: Case) -> list[tuple[np.ndarray, np.ndarray]]:
     """Sagittal through the disc (head up) and axial at the disc (front up), each with its labels."""
     inverse = np.linalg.inv(case.affine)
     i, _, k = np.round(inverse[:3, :3] @ case.level_centre_lps + inverse[:3, 3]).astype(int)
-    rows, columns = window_of(case)[1:]
+    rows, columns = window_box(case)[1:]
     image, labels = case.image, case.labels
     sagittal = (image[:, rows, k], labels[:, rows, k])
     axial = (image[i, rows, columns][::-1], labels[i, rows, columns][::-1])
@@ -71,7 +70,7 @@ def _draw(chosen: list[Path], picture: Path) -> None:
 def main(cases: Path) -> None:
     """Draw the picture of the kinds that are there."""
     rng = np.random.default_rng(SEED)
-    found = [p for p in below(cases) if not p.stem.startswith("phantom-lumbar")]
+    found = [p for p in list_cases(cases) if not p.stem.startswith("phantom-lumbar")]
     phantoms, real, shapes = (
         [p for p in found if p.stem.startswith(kind)] for kind in ("phantom", "spider", "shapes")
     )

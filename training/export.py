@@ -49,7 +49,7 @@ class CardFields:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def recipe_of(run: Path) -> Recipe:
+def read_run_recipe(run: Path) -> Recipe:
     """Read the recipe of a training run.
 
     Raises:
@@ -62,7 +62,7 @@ def recipe_of(run: Path) -> Recipe:
         raise CheckpointUnreadable(f"{path}: {error}; name the folder of a training run") from error
 
 
-def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
+def load_level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     """Load a level finder and its architecture from `.safetensors` or from a `.pt` of tensors only.
 
     Raises:
@@ -86,7 +86,7 @@ def level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     return network.eval(), architecture
 
 
-def averaged_network(run: Path, recipe: Recipe) -> tuple[DeepLabV3Plus3D, int]:
+def load_averaged_network(run: Path, recipe: Recipe) -> tuple[DeepLabV3Plus3D, int]:
     """Load a run's averaged weights; also the step they stand at.
 
     Raises:
@@ -104,7 +104,7 @@ def averaged_network(run: Path, recipe: Recipe) -> tuple[DeepLabV3Plus3D, int]:
         ) from error
 
 
-def card_of(
+def build_card(
     recipe: Recipe, step: int, level: LevelArchitecture, fields: CardFields
 ) -> dict[str, Any]:
     """Return the card before sealing.
@@ -140,14 +140,14 @@ def _with_extra(card: Mapping[str, Any], fields: CardFields) -> dict[str, Any]:
     return {**card, **fields.extra}
 
 
-def joined_finder(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
+def join_finders(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArchitecture]:
     """Load one level finder, or several as one whose networks answer together.
 
     Raises:
         CheckpointUnreadable: a file is missing, truncated or of another network.
         UsageError: finders of different sizes.
     """
-    made = [level_network(path) for path in paths]
+    made = [load_level_network(path) for path in paths]
     if len(made) == 1:
         return made[0]
     sizes = {(a.width, a.discs) for _, a in made}
@@ -161,7 +161,7 @@ def joined_finder(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArc
     return LevelNets(members).eval(), LevelArchitecture(width, discs, len(members))
 
 
-def roots_network(path: Path) -> RootsNet:
+def load_roots_network(path: Path) -> RootsNet:
     """Load a roots network from a bundle, or from what `lumbar-train roots` wrote.
 
     Raises:
@@ -187,18 +187,18 @@ def _is_bundle(path: Path) -> bool:
     return (path / CARD).exists()
 
 
-def _trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
+def _load_trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
     """A run's averaged weights, or a bundle's; and what a card says of their training."""
     if _is_bundle(path):
         card = read_card(path)
         told = {k: card[k] for k in ("name", "version", "digest")}
         return load_network(path), {**told, **card.get("training", {})}
-    recipe = recipe_of(path)
-    network, step = averaged_network(path, recipe)
+    recipe = read_run_recipe(path)
+    network, step = load_averaged_network(path, recipe)
     return network, _training(recipe, step)
 
 
-def _joined_by_mean(
+def _take_mean(
     network: DeepLabV3Plus3D, card: dict[str, Any], others: Sequence[Path]
 ) -> dict[str, Any]:
     """Make the network's weights the mean of its own and the others', in place; the card that says so.
@@ -211,7 +211,7 @@ def _joined_by_mean(
     held = set(training.get("held_out", ()))
     joined: list[dict[str, Any]] = []
     for count, path in enumerate(others, start=2):
-        other, told = _trained(path)
+        other, told = _load_trained(path)
         if other.architecture != network.architecture:
             raise UsageError(
                 f"{path} has the architecture {other.architecture}, not {network.architecture}; only alike weights"
@@ -244,24 +244,24 @@ def export(
         UsageError: finders of different sizes, or weights of different architectures to take the mean of.
         BundleError: the bundle to begin with is damaged, or what was written cannot be loaded.
     """
-    finder, architecture = joined_finder(level_weights)
+    finder, architecture = join_finders(level_weights)
     if _is_bundle(run):
         network, card = load_network(run), read_card(run)
         if roots is None and "roots_architecture" in card:
             roots = run
-        made = _renewed(card, architecture, fields)
+        made = _carry_over(card, architecture, fields)
     else:
-        recipe = recipe_of(run)
-        network, step = averaged_network(run, recipe)
-        made = card_of(recipe, step, architecture, fields)
-    made = _joined_by_mean(network, made, mean_with)
-    own = None if roots is None else roots_network(roots)
+        recipe = read_run_recipe(run)
+        network, step = load_averaged_network(run, recipe)
+        made = build_card(recipe, step, architecture, fields)
+    made = _take_mean(network, made, mean_with)
+    own = None if roots is None else load_roots_network(roots)
     write_bundle(out, made, network, finder, own)
     load_bundle(out, engine="torch", device="cpu")
     return out
 
 
-def _renewed(
+def _carry_over(
     card: Mapping[str, Any], level: LevelArchitecture, fields: CardFields
 ) -> dict[str, Any]:
     """The card of a bundle whose segmentation weights go on in another one; its figures do not."""

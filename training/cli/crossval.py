@@ -110,18 +110,18 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.evaluate.case_results import write_json
     from training.evaluate.crossval_plan import Cohort, check_plan, describe_level, in_no_fold
     from training.evaluate.crossval_results import COMBINED, combine, finished_results
-    from training.fit.recipe import Recipe, read
+    from training.fit.recipe import Recipe, read_recipe
 
     use_threads(threads)
-    chosen = Recipe() if recipe is None else read(recipe)
+    chosen = Recipe() if recipe is None else read_recipe(recipe)
     plan = replace(
         planned(chosen, level, (level_first, level_steps), engine, threads),
-        first=None if first is None else read(first),
+        first=None if first is None else read_recipe(first),
         level_members=level_members,
         last=last,
     )
-    paths = folding.of_source(cases, tested.value if tested else None)
-    drawn = folding.stored(out / "folds.json", list(paths.values()), folds, chosen.seed)
+    paths = folding.cases_of_source(cases, tested.value if tested else None)
+    drawn = folding.read_or_draw_folds(out / "folds.json", list(paths.values()), folds, chosen.seed)
     cohort = Cohort(cases, paths, default_path())
     option = "--first" if first else "--level-first" if level_first else None
     if option and not in_no_fold(cohort):

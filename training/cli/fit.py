@@ -66,9 +66,9 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     """
     from training.fit import segmentation as fitting
     from training.fit.distributed import joined_processes
-    from training.fit.recipe import Recipe, read
+    from training.fit.recipe import Recipe, read_recipe
 
-    chosen = Recipe() if recipe is None else read(recipe)
+    chosen = Recipe() if recipe is None else read_recipe(recipe)
     if held_out:
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
     use_threads(threads)

@@ -68,19 +68,19 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     """
     from model.bundle.card import LEVEL_WEIGHTS
     from training.data.cases import split_cases
-    from training.export import level_network
-    from training.fit.level import errors_mm, fit_levels, save_level, unfinished
+    from training.export import load_level_network
+    from training.fit.level import errors_mm, fit_levels, save_level, unfinished_file
     from training.fit.level_samples import load_coarse_cases
 
     use_threads(threads)
     begin = None
     if start is not None:
-        network, settings = level_network(start / LEVEL_WEIGHTS if start.is_dir() else start)
+        network, settings = load_level_network(start / LEVEL_WEIGHTS if start.is_dir() else start)
         begin, members = network.state_dict(), members or settings.members
     members = members or 1
     phantoms, slabs, kept = split_cases(cases, held_out or ())
     coarse_cases = load_coarse_cases([*phantoms, *slabs])
-    keep = unfinished(out)
+    keep = unfinished_file(out)
     if not resume:
         keep.unlink(missing_ok=True)
     with ProgressBar(members * steps, "level") as bar:

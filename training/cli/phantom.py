@@ -66,9 +66,9 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
       truth.json   true measurements with end points in LPS mm, disc plane, card
       labels.npz   labels on the acquired grid
     """
-    from training.phantom.study import Options, write_study
+    from training.phantom.study import StudyOptions, write_study
 
-    options = Options(
+    options = StudyOptions(
         cast("Any", fov.value), slices, matrix, oblique, coded, distractors, drop_slice
     )
     folders = []

@@ -55,12 +55,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
             "no source of cases; give --phantoms N, --lumbar N, --spider FOLDER or --shapes FOLDER"
         )
     total = phantoms + lumbar + (len(preparing.spider_subjects(spider)) if spider else 0)
-    total += len(painted_ct.label_maps(shapes)) if shapes else 0
+    total += len(painted_ct.list_label_maps(shapes)) if shapes else 0
     with ProgressBar(total, "prepare") as bar:
         if spider is not None:
             preparing.prepare_spider(spider, out, bar.advance)
         if shapes is not None:
-            painted_ct.prepare_shapes(shapes, out, seed, bar.advance)
+            painted_ct.prepare_painted_ct(shapes, out, seed, bar.advance)
         preparing.prepare_phantoms(seed, phantoms, out, bar.advance, slices=slices, matrix=matrix)
         preparing.prepare_phantoms(seed, lumbar, out, bar.advance, fov="lumbar")
     typer.echo(f"{total} cases in {out}")

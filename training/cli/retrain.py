@@ -59,7 +59,7 @@ def held_out(
     from training.data import held_out as holding
 
     ids = case or read_card(bundle or default_path()).get("training", {}).get("held_out", ())
-    typer.echo(f"{out}: {len(holding.write(out, cases, ids))} cases held out")
+    typer.echo(f"{out}: {len(holding.write_held_out(out, cases, ids))} cases held out")
 
 
 def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command line

@@ -64,9 +64,9 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from model.bundle.card import read_card
     from model.bundle.load import load_bundle
     from training.data.cases import split_cases
-    from training.export import roots_network
+    from training.export import load_roots_network
     from training.fit import checkpoint
-    from training.fit.roots import SAVE_EVERY, RootsRecipe, RootsTraining, read_checkpoint
+    from training.fit.roots import SAVE_EVERY, RootsRecipe, RootsTraining, read_roots_checkpoint
     from training.fit.roots_samples import roots_dice, segment_cases
 
     use_threads(threads)
@@ -81,8 +81,8 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         cases=tuple(path.stem for path in drawn),
         variants=variants,
     )
-    kept = read_checkpoint(out, recipe) if resume and out.exists() else None
-    begin = None if start is None else roots_network(start)
+    kept = read_roots_checkpoint(out, recipe) if resume and out.exists() else None
+    begin = None if start is None else load_roots_network(start)
     engine = load_bundle(bundle).engine
     items = segment_cases(drawn, engine, variants, seed)
     held = segment_cases(aside, engine, 1, seed)

@@ -134,7 +134,7 @@ def _spine(case: Case) -> dict[str, Array]:
     return {} if case.spine is None else {"spine": case.spine}
 
 
-def digest_of(case: Case) -> str:
+def case_digest(case: Case) -> str:
     """sha256 over image, labels, affine and, where known, the whole spine; it stands in the case's card."""
     total = hashlib.sha256()
     for array in (case.image, case.labels, case.affine, *_spine(case).values()):
@@ -152,7 +152,7 @@ def _card(case: Case) -> dict[str, Any]:
         "shape": list(case.image.shape),
         "level": {"centre_lps": list(case.level_centre_lps), "normal": list(case.level_normal)},
         "disc_centres": {k: list(v) for k, v in case.disc_centres.items()},
-        "digest": digest_of(case),
+        "digest": case_digest(case),
         "card": dict(case.card),
     }
 
@@ -191,7 +191,7 @@ def load_case(path: Path) -> Case:
     )
 
 
-def cases_in(folder: Path) -> list[Path]:
+def list_cases_in(folder: Path) -> list[Path]:
     """All prepared cases of a folder, by name."""
     return sorted(
         p.with_suffix(".npz") for p in folder.glob("*.json") if p.with_suffix(".npz").exists()
@@ -208,8 +208,8 @@ def list_cases(folder: Path) -> list[Path]:
         raise SourceMissing(
             f"{folder} is no folder; run `lumbar-train prepare --out {folder}` first"
         )
-    inner = (path for below in folder.iterdir() if below.is_dir() for path in cases_in(below))
-    return sorted({*cases_in(folder), *inner})
+    inner = (path for below in folder.iterdir() if below.is_dir() for path in list_cases_in(below))
+    return sorted({*list_cases_in(folder), *inner})
 
 
 def split_cases(

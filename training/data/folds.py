@@ -52,7 +52,7 @@ def _told(path: Path, key: str) -> object:
     return told
 
 
-def of_source(cases: Path, source: str | None) -> dict[str, Path]:
+def cases_of_source(cases: Path, source: str | None) -> dict[str, Path]:
     """Cases below a folder by id; only those of one source if it is named.
 
     Raises:
@@ -66,7 +66,7 @@ def of_source(cases: Path, source: str | None) -> dict[str, Path]:
     return chosen
 
 
-def draw(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
+def draw_folds(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
     """Draw folds in which every case is tested once.
 
     Raises:
@@ -91,7 +91,7 @@ def draw(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
     return tuple(folds)
 
 
-def check(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
+def check_folds(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
     """Refuse folds in which a patient stands in two parts, or whose cases are not there.
 
     patients: patient by case id.
@@ -112,7 +112,9 @@ def check(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
                     )
 
 
-def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, ...]:
+def read_or_draw_folds(
+    file: Path, paths: Sequence[Path], count: int, seed: int = 1
+) -> tuple[Fold, ...]:
     """Folds of a file, drawn and written when there is none; checked against the cases.
 
     Raises:
@@ -120,7 +122,7 @@ def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tupl
     """
     patients = {path.stem: patient_of(path) for path in paths}
     if not file.exists():
-        folds = draw(paths, count, seed)
+        folds = draw_folds(paths, count, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
         told = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
         file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -132,7 +134,7 @@ def stored(file: Path, paths: Sequence[Path], count: int, seed: int = 1) -> tupl
         raise FoldsError(f"{file}: {error}; delete it to draw new folds") from error
     if len(folds) != count:
         raise FoldsError(f"{file} holds {len(folds)} folds, asked for are {count}")
-    check(folds, patients)
+    check_folds(folds, patients)
     missing = sorted(set(patients) - {c for f in folds for c in f.test})
     if missing:
         raise FoldsError(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")

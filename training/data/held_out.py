@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import digest_of, list_cases, load_case
+from training.data.cases import case_digest, list_cases, load_case
 from training.errors import CaseUnreadable, HeldOutError, SourceMissing
 
 SCHEMA: Final = 1
 
 
-def write(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
+def write_held_out(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
     """Fix these cases as held out; returns their ids in order.
 
     Raises:
@@ -29,14 +29,14 @@ def write(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
     absent = [name for name in wanted if name not in paths]
     if absent:
         raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
-    told = {name: digest_of(load_case(paths[name])) for name in wanted}
+    told = {name: case_digest(load_case(paths[name])) for name in wanted}
     text = json.dumps({"schema": SCHEMA, "cases": told}, indent=1)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n", encoding="utf-8")
     return wanted
 
 
-def read(file: Path, cases: Path) -> list[Path]:
+def read_held_out(file: Path, cases: Path) -> list[Path]:
     """Paths of the held-out cases, every one unchanged since the set was fixed.
 
     Raises:
@@ -48,7 +48,7 @@ def read(file: Path, cases: Path) -> list[Path]:
     for name, digest in told.items():
         if name not in paths:
             raise HeldOutError(f"{file}: case {name} is not below {cases}; prepare it again")
-        if digest_of(load_case(paths[name])) != digest:
+        if case_digest(load_case(paths[name])) != digest:
             raise HeldOutError(
                 f"{file}: case {name} has changed since the set was fixed; restore it, or fix a new set"
             )
@@ -68,7 +68,7 @@ def _told(file: Path) -> Mapping[str, str]:
     return cases
 
 
-def never_drawn(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
+def never_sampled(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
     """Ids that must not be trained on: the held-out cases and every other one of their patients.
 
     Raises:

@@ -19,7 +19,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import AXIAL, Array, Points, affine_of
 from training.data.cases import CANONICAL_SPACING_MM, Case, crop_to_window, save_case
-from training.data.prepare import fitted_normal
+from training.data.prepare import fit_disc_normal
 from training.errors import SourceMissing
 from training.phantom.mri import TissueTexture, acquire, draw_contrast, draw_scan
 from training.phantom.person import stream
@@ -37,7 +37,7 @@ SUFFIX: Final = ".labels.nii.gz"
 SLICES: Final = 128
 SMOOTH_VOXELS: Final = 0.6
 """Takes the steps of a binary mask off its surface."""
-MOST_GAP_MM: Final = 10.0
+MAX_GAP_MM: Final = 10.0
 """Of height without a label: a longer gap in a vessel or muscle was left by the source, not by nature."""
 
 _DISC: Final = 2
@@ -66,7 +66,7 @@ COLUMN: Final = (1, _DISC, 3, 13, 14)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sampled:
+class VoxelSolid:
     """A solid given by voxels: its smoothed signed distance, linear between them.
 
     distance: mm, negative inside, (i, j, k). to_index: anatomy mm to index, (4, 4).
@@ -118,7 +118,7 @@ class LabelMap:
         index = np.argwhere(np.isin(self.labels, values))
         return np.asarray(index @ self.affine[:3, :3].T + self.affine[:3, 3])
 
-    def solid(self, values: Sequence[int]) -> Sampled | None:
+    def solid(self, values: Sequence[int]) -> VoxelSolid | None:
         """The voxels of these values as a solid, None where there are none."""
         mask = np.isin(self.labels, values)
         if not mask.any():
@@ -131,7 +131,7 @@ class LabelMap:
         low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
         box = (low[0], low[1], low[2]), (high[0], high[1], high[2])
         inverse = np.asarray(np.linalg.inv(self.affine))
-        return Sampled(distance.astype(np.float32), inverse, box)
+        return VoxelSolid(distance.astype(np.float32), inverse, box)
 
 
 def read_label_map(file: Path) -> LabelMap:
@@ -152,7 +152,7 @@ def read_label_map(file: Path) -> LabelMap:
     return LabelMap(labels, affine)
 
 
-def labelled_in(shown: LabelMap, half_height_mm: float) -> tuple[StructureId, ...]:
+def labelled_structures(shown: LabelMap, half_height_mm: float) -> tuple[StructureId, ...]:
     """Structures that the map labels all the way; the others are unknown, not absent."""
     low, high = (float(end[2]) for end in shown.ends())
     low, high = max(low, -half_height_mm), min(high, half_height_mm)
@@ -163,7 +163,7 @@ def labelled_in(shown: LabelMap, half_height_mm: float) -> tuple[StructureId, ..
         z = np.unique(shown.points(values)[:, 2])
         z = z[(z > low) & (z < high)]
         gap = float(np.diff([low, *z, high]).max())
-        if len(z) and (name in BOUNDED or gap <= MOST_GAP_MM):
+        if len(z) and (name in BOUNDED or gap <= MAX_GAP_MM):
             out.append(name)
     return tuple(out)
 
@@ -186,7 +186,7 @@ def _sac(shown: LabelMap) -> list[Stroke]:
     ]
 
 
-def strokes_of(shown: LabelMap, seed: int) -> list[Stroke]:
+def build_strokes(shown: LabelMap, seed: int) -> list[Stroke]:
     """The generator's surroundings and, over them, the map's solids."""
     anatomy = build_anatomy(seed, still=True)
     person, column = anatomy.person, anatomy.column
@@ -207,7 +207,7 @@ def strokes_of(shown: LabelMap, seed: int) -> list[Stroke]:
     return out
 
 
-def shape_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
+def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
     """One label map as a prepared case; the same file and seed give the same case.
 
     Raises:
@@ -224,7 +224,7 @@ def shape_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
     raster = Raster((int(shape[0]), int(shape[1]), int(shape[2])), affine)
     contrast = draw_contrast(seed, randomised=randomised)
     texture = TissueTexture(seed, contrast, build_anatomy(seed, still=True).person, raster)
-    painted = paint(strokes_of(shown, seed), raster, lambda lps: lps, texture)
+    painted = paint(build_strokes(shown, seed), raster, lambda lps: lps, texture)
     image = acquire(painted.image, affine, draw_scan(seed), np.zeros(3), seed)
     name = file.name.removesuffix(SUFFIX)
     case = Case(
@@ -234,16 +234,16 @@ def shape_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
         image,
         painted.labels,
         affine,
-        labelled_in(shown, half),
+        labelled_structures(shown, half),
         (0.0, 0.0, 0.0),
-        fitted_normal(painted.labels, affine),
+        fit_disc_normal(painted.labels, affine),
         {"l45": (0.0, 0.0, 0.0)},
         {"shapes": name, "seed": seed, "contrast": {"randomised": randomised}},
     )
     return crop_to_window(case)
 
 
-def label_maps(folder: Path) -> list[Path]:
+def list_label_maps(folder: Path) -> list[Path]:
     """Label maps of a folder, by name.
 
     Raises:
@@ -255,7 +255,7 @@ def label_maps(folder: Path) -> list[Path]:
     return files
 
 
-def prepare_shapes(
+def prepare_painted_ct(
     folder: Path, out: Path, seed: int = 1, said: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
     """Paint and prepare every label map of a folder.
@@ -264,7 +264,7 @@ def prepare_shapes(
         SourceMissing: no label map there, or one without the L4/5 disc.
     """
     written = []
-    for file in label_maps(folder):
-        written.append(save_case(shape_case(file, seed), out))
+    for file in list_label_maps(folder):
+        written.append(save_case(painted_ct_case(file, seed), out))
         said(written[-1].stem)
     return written

@@ -35,7 +35,7 @@ _SPINE: Final = {
 """SPIDER's bodies from L5 upwards, canal, and discs from L5/S1 upwards."""
 
 
-def axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
+def build_axial_grid(image: SimpleITK.Image) -> SimpleITK.Image:
     """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
     size = image.GetSize()  # type: ignore[no-untyped-call]
     ends = [(-0.5, n - 0.5) for n in size]
@@ -57,7 +57,7 @@ def axial_like(image: SimpleITK.Image) -> SimpleITK.Image:
     return grid
 
 
-def resampled(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
+def resample(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
     """Linear resampling to (slice, row, column) float32."""
     still = SimpleITK.Transform()  # type: ignore[no-untyped-call]
     moved = SimpleITK.Resample(image, grid, still, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
@@ -71,13 +71,13 @@ def _resampled_labels(
     masks = []
     for old in values:
         mask = SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32)  # type: ignore[no-untyped-call]
-        masks.append(resampled(mask, grid))
+        masks.append(resample(mask, grid))
     soft = np.stack([1.0 - np.sum(masks, axis=0), *masks])
     table = np.array([0, *values.values()], dtype=np.uint8)
     return np.asarray(table[np.argmax(soft, axis=0)])
 
 
-def affine_of_grid(grid: SimpleITK.Image) -> Points:
+def grid_affine(grid: SimpleITK.Image) -> Points:
     """Index (i, j, k) of the array to LPS mm, (4, 4)."""
     affine = np.eye(4)
     x, y, z = grid.GetSpacing()  # type: ignore[no-untyped-call]
@@ -86,18 +86,18 @@ def affine_of_grid(grid: SimpleITK.Image) -> Points:
     return affine
 
 
-def centre_of(mask: Array, affine: Points) -> Point:
+def centroid(mask: Array, affine: Points) -> Point:
     """Centroid of a mask in LPS mm."""
     ijk = np.argwhere(mask).mean(axis=0)
     x, y, z = affine[:3, :3] @ ijk + affine[:3, 3]
     return float(x), float(y), float(z)
 
 
-def fitted_normal(labels: Array, affine: Points) -> Point:
+def fit_disc_normal(labels: Array, affine: Points) -> Point:
     """Normal of the L4/5 disc: least-variance axis of its voxels, or the line L5–L4 if that is off."""
     points = np.argwhere(labels == 2) @ affine[:3, :3].T
     axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
-    up = np.subtract(centre_of(labels == 1, affine), centre_of(labels == 3, affine))
+    up = np.subtract(centroid(labels == 1, affine), centroid(labels == 3, affine))
     up /= np.linalg.norm(up)
     axis = axis if axis @ up > 0 else -axis
     axis[0] = 0.0  # a slab of 14 to 24 mm says nothing about the sideways tilt
@@ -119,14 +119,14 @@ def spider_case(folder: Path, subject: str) -> Case:
             f"{folder}: {', '.join(absent)} missing; give the folder of SPIDER volumes"
         )
     image, l45, discs = (SimpleITK.ReadImage(str(p)) for p in names)  # SimpleITK turns RAS into LPS
-    grid = axial_like(image)
-    affine = affine_of_grid(grid)
+    grid = build_axial_grid(image)
+    affine = grid_affine(grid)
     labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
     found = SimpleITK.GetArrayFromImage(
         SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)  # type: ignore[no-untyped-call]
     )
     centres = {
-        name: centre_of(found == 201 + n, affine)
+        name: centroid(found == 201 + n, affine)
         for n, name in enumerate(DISC_NAMES)
         if (found == 201 + n).any()
     }
@@ -134,12 +134,12 @@ def spider_case(folder: Path, subject: str) -> Case:
         f"spider-{int(subject):03d}",
         f"SPIDER-{int(subject):03d}",
         "spider",
-        resampled(image, grid),
+        resample(image, grid),
         labels,
         affine,
         SPIDER_STRUCTURES,
-        centre_of(labels == 2, affine),
-        fitted_normal(labels, affine),
+        centroid(labels == 2, affine),
+        fit_disc_normal(labels, affine),
         centres,
         {"licence": SPIDER_LICENCE, "left_right_known": False, "interpolation": "linear"},
         _resampled_labels(discs, grid, _SPINE),

@@ -37,7 +37,7 @@ from training.evaluate.crossval_results import CASES, read_results
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.export import CardFields, export
 from training.fit import segmentation as fitting
-from training.fit.locks import alone
+from training.fit.locks import hold_lock
 from training.fit.recipe import Recipe
 from training.fit.segmentation import Progress
 
@@ -58,7 +58,7 @@ def run_first(
     """
     if plan.first is None:
         return True
-    with alone(out, FIRST, report):
+    with hold_lock(out, FIRST, report):
         return (out / FIRST / BUNDLE).exists() or _first(cohort, out, plan, plan.first, report)
 
 
@@ -102,7 +102,7 @@ def run_fold(
         CheckpointUnreadable: a checkpoint or the results of a finished fold are damaged.
     """
     folder = out / f"fold-{number}"
-    with alone(out, folder.name, report):
+    with hold_lock(out, folder.name, report):
         if (folder / RESULTS).exists():
             return read_results(folder / RESULTS)
         return _fold(number, fold, cohort, out, plan, report)

@@ -21,10 +21,10 @@ from training.evaluate.crossval_plan import (
     in_no_fold,
     without,
 )
-from training.export import level_network
-from training.fit.level import fit_levels, save_level, unfinished
+from training.export import load_level_network
+from training.fit.level import fit_levels, save_level, unfinished_file
 from training.fit.level_samples import load_coarse_cases
-from training.fit.locks import alone
+from training.fit.locks import hold_lock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ def level_weights(
         return Path(plan.level)
     start = None
     if plan.level_first:
-        with alone(folder.parent, LEVEL, report):
+        with hold_lock(folder.parent, LEVEL, report):
             start = _train_level(
                 folder.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
             )
@@ -68,14 +68,14 @@ def _train_level(
     report: Callable[[str], None],
 ) -> Path:
     """Train a finder into `file` if it does not exist; an interrupted training resumes."""
-    keep = unfinished(file)
+    keep = unfinished_file(file)
     if not file.exists():
         network = fit_levels(
             load_coarse_cases(cases),
             steps,
             plan.level_members,
             seed=plan.recipe.seed,
-            start=None if start is None else level_network(start)[0].state_dict(),
+            start=None if start is None else load_level_network(start)[0].state_dict(),
             mixed=plan.recipe.mixed,
             keep=keep,
             report=lambda step, loss, _: report(

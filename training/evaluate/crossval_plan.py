@@ -13,7 +13,7 @@ from training.data.cases import list_cases
 from training.data.folds import Fold, patient_of
 from training.errors import UsageError
 from training.evaluate.case_results import write_json
-from training.fit.level import unfinished
+from training.fit.level import unfinished_file
 from training.fit.recipe import Recipe
 
 RESULTS: Final = "figures.json"
@@ -127,7 +127,7 @@ def check_plan(out: Path, plan: CrossvalPlan, *, resume: bool, only: int | None 
             shutil.rmtree(folder)
         if only is None:
             (out / LEVEL).unlink(missing_ok=True)
-            unfinished(out / LEVEL).unlink(missing_ok=True)
+            unfinished_file(out / LEVEL).unlink(missing_ok=True)
             shutil.rmtree(out / FIRST, ignore_errors=True)
     elif file.exists() or list(out.glob(f"fold-*/{RESULTS}")):
         stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -81,15 +81,15 @@ class Sample:
     place: Tensor
 
 
-def level_of(case: Case) -> Points:
+def level_index(case: Case) -> Points:
     """Index of the case's level."""
     inverse = np.linalg.inv(case.affine)
     return np.asarray(inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3])
 
 
-def window_of(case: Case) -> tuple[slice, slice, slice]:
+def window_box(case: Case) -> tuple[slice, slice, slice]:
     """Return the index box of the service's window about the case's level, inside the case, multiples of 4."""
-    centre = level_of(case) + np.array(CENTRE_OFFSET_MM) / SPACING_MM
+    centre = level_index(case) + np.array(CENTRE_OFFSET_MM) / SPACING_MM
     start = np.clip(np.round(centre - np.array(PAPER_SHAPE) / 2), 0, None).astype(int)
     stop = np.minimum(start + np.array(PAPER_SHAPE), case.image.shape)
     size = np.maximum((stop - start) // MULTIPLE, 1) * MULTIPLE
@@ -99,15 +99,17 @@ def window_of(case: Case) -> tuple[slice, slice, slice]:
 
 def window_sample(case: Case) -> Sample:
     """Return the service's window as it is: scored, not disturbed."""
-    box = window_of(case)
+    box = window_box(case)
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
     labels = torch.from_numpy(np.array(case.labels[box])).long()
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
-    place = coordinate_channels(scored.shape, level_of(case) - [b.start for b in box], SPACING_MM)
+    place = coordinate_channels(
+        scored.shape, level_index(case) - [b.start for b in box], SPACING_MM
+    )
     return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
 
 
-def rotation(rng: np.random.Generator, most_deg: float) -> Array:
+def draw_rotation(rng: np.random.Generator, most_deg: float) -> Array:
     """Rotation matrix by up to `most_deg` about the body's long axis, less about the others."""
     a, b, c = np.deg2rad(rng.uniform(-most_deg, most_deg, 3) * np.array([0.6, 0.4, 1.0]))
     about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
@@ -118,7 +120,7 @@ def rotation(rng: np.random.Generator, most_deg: float) -> Array:
 
 def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Strength) -> Points:
     """Index point that the draw is centred on."""
-    box = window_of(case)
+    box = window_box(case)
     start, stop = np.array([b.start for b in box]), np.array([b.stop for b in box])
     middle, half = (start + stop - 1) / 2, np.array(shape) / 2
     low, high = np.minimum(start + half, middle), np.maximum(stop - 1 - half, middle)
@@ -137,7 +139,7 @@ def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Streng
     return np.asarray(centre, dtype=np.float64)
 
 
-def taken_by(
+def draw_points(
     case: Case,
     shape: Shape,
     rng: np.random.Generator,
@@ -151,7 +153,7 @@ def taken_by(
     spacing = torch.tensor(SPACING_MM)
     chosen = _centre(case, shape, rng, strength) if about is None else about
     centre = torch.from_numpy(chosen.astype(np.float32))
-    turn = rotation(rng, strength.rotation_deg) * rng.uniform(
+    turn = draw_rotation(rng, strength.rotation_deg) * rng.uniform(
         1 - strength.scale, 1 + strength.scale
     )
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
@@ -159,17 +161,17 @@ def taken_by(
     bend = _smooth(rng.normal(0, strength.elastic_mm, (1, 3, 4, 6, 6)), shape)[0].movedim(0, -1)
     moved = mm @ torch.from_numpy(turn.T.astype(np.float32)) + bend * float(rng.uniform(0, 1))
     middle = (torch.tensor(shape) - 1) / 2
-    away = (torch.from_numpy(level_of(case)) - centre) * spacing
+    away = (torch.from_numpy(level_index(case)) - centre) * spacing
     level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
     taken = moved / spacing + centre
     if strength.disc_mm or strength.slip_mm:
-        taken = _with_other_disc(taken, case, rng, strength)
+        taken = _draw_deformed_disc(taken, case, rng, strength)
     if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
         return taken.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
     return taken, level
 
 
-def _with_other_disc(
+def _draw_deformed_disc(
     taken: Tensor, case: Case, rng: np.random.Generator, strength: Strength
 ) -> Tensor:
     """Make the disc at the level lower or higher and slip the body above; its middle stays where it is."""
@@ -180,10 +182,10 @@ def _with_other_disc(
     if not len(above) or not len(below):
         return taken
     axis = (above.mean(0) - below.mean(0)) * SPACING_MM
-    return with_other_disc(taken, level_of(case), axis, lower, slip)
+    return deform_disc(taken, level_index(case), axis, lower, slip)
 
 
-def with_other_disc(
+def deform_disc(
     taken: Tensor, middle: Points, axis: Points, lower_mm: float, slip_mm: float
 ) -> Tensor:
     """Index points (…, 3) of a case that a draw comes from once its disc is another one.
@@ -208,7 +210,7 @@ def _smooth(coarse: Array, shape: Shape) -> Tensor:
     return functional.interpolate(values, size=shape, mode="trilinear", align_corners=True)
 
 
-def nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
+def sample_labels(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
     """Labels at index points, 0 outside the case, and whether a point lies inside."""
     size = torch.tensor(labels.shape)
     index = (places + 0.5).floor().long()
@@ -219,7 +221,7 @@ def nearest(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(inside, values, 0).long(), inside
 
 
-def linear(image: Array, places: Tensor) -> Tensor:
+def sample_image(image: Array, places: Tensor) -> Tensor:
     """Grey values at index points, linear; the border is repeated outside."""
     size = torch.tensor(image.shape, dtype=torch.float32)
     grid = ((places + 0.5) / size * 2 - 1).flip(-1)[None]
@@ -227,9 +229,11 @@ def linear(image: Array, places: Tensor) -> Tensor:
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
 
 
-def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Strength) -> Tensor:
+def perturb_intensities(
+    image: Tensor, case: Case, rng: np.random.Generator, strength: Strength
+) -> Tensor:
     """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
-    window = torch.from_numpy(np.array(case.image[window_of(case)], dtype=np.float32))
+    window = torch.from_numpy(np.array(case.image[window_box(case)], dtype=np.float32))
     a, b, c = STATISTICS_STEP
     few = window[::a, ::b, ::c].reshape(-1)
     low, high = float(few.min()), float(few.max())
@@ -255,21 +259,21 @@ def disturbed(image: Tensor, case: Case, rng: np.random.Generator, strength: Str
     return scored
 
 
-def draw(
+def augmented_sample(
     case: Case, shape: Shape, seed: tuple[int, ...], strength: Strength | None = None
 ) -> Sample:
     """Cut one augmented sample of `shape` (multiples of 4) from a prepared case."""
     strength = strength or Strength()
     rng = np.random.default_rng(seed)
-    taken, level = taken_by(case, shape, rng, strength)
-    labels, inside = nearest(case.labels, taken)
-    image = disturbed(linear(case.image, taken), case, rng, strength) * inside
-    told = level + torch.from_numpy(miss(rng, strength) / SPACING_MM)
+    taken, level = draw_points(case, shape, rng, strength)
+    labels, inside = sample_labels(case.labels, taken)
+    image = perturb_intensities(sample_image(case.image, taken), case, rng, strength) * inside
+    told = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
     place = coordinate_channels(shape, told.tolist(), SPACING_MM)
     return Sample(image[None, None], labels[None], inside.float()[None], place[None])
 
 
-def miss(rng: np.random.Generator, strength: Strength) -> Points:
+def draw_level_error(rng: np.random.Generator, strength: Strength) -> Points:
     """By how much the level finder may be off, mm: mostly little, `level_mm` at most along each axis."""
     spread = rng.normal(0, LEVEL_SPREAD * strength.level_mm, 3)
     return np.asarray(np.clip(spread, -strength.level_mm, strength.level_mm))

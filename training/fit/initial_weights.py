@@ -24,7 +24,7 @@ CALIBRATED_ON: Final = 12
 """Windows whose mean statistics an instance-normalised network is given when they are to be fixed."""
 
 
-def starting_network(
+def initial_network(
     bundle: Path, architecture: Architecture, paths: Sequence[Path]
 ) -> DeepLabV3Plus3D:
     """Return a bundle's network in the wanted architecture.
@@ -48,7 +48,7 @@ def starting_network(
         raise UsageError(f"{bundle}: no network to start from ({first})") from error
     if given.position == 0 and architecture.position:
         given = replace(given, position=architecture.position)
-        network = told_places(network, given)
+        network = with_position_layer(network, given)
     like_wanted = replace(
         given,
         norm=architecture.norm,
@@ -92,7 +92,7 @@ def _can_grow(given: Architecture, wanted: Architecture) -> bool:
     )
 
 
-def told_places(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
+def with_position_layer(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
     """Return the same network with a layer that is told its places and does not listen yet."""
     made = DeepLabV3Plus3D(architecture)
     made.load_state_dict({**made.state_dict(), **network.state_dict()})

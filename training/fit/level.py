@@ -38,7 +38,7 @@ MIN_SHARE: Final = 0.01
 """Share of the present weights that the average takes in each step."""
 
 
-def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
+def level_loss(logits: Tensor, heat: Tensor) -> Tensor:
     """Return the squared error of the heat maps.
 
     At a disc every channel counts, so that a wrong name costs as much as a miss.
@@ -47,7 +47,7 @@ def loss_of(logits: Tensor, heat: Tensor) -> Tensor:
     return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
 
 
-def initialise(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
+def initialise_level(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
     """Take over every tensor that fits; a new far context starts at zero, so that nothing is disturbed."""
     own = network.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
@@ -88,7 +88,7 @@ def level_trainer(
     the sums of such a training repeat to rounding only.
     """
     torch.manual_seed(seed)
-    network = initialise(LevelNet(LevelArchitecture()), start or {})
+    network = initialise_level(LevelNet(LevelArchitecture()), start or {})
     mixed = mixed and has_bfloat16()
     if mixed:
         _keep_deep_in_float32(network)
@@ -136,7 +136,7 @@ def _step(network: LevelNet, image: Tensor, heat: Tensor, *, mixed: bool) -> Ste
     large = min(image.shape[1:3]) >= MIN_MIXED
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
         logits = network(image[None])
-    loss = loss_of(logits.float(), heat[None])
+    loss = level_loss(logits.float(), heat[None])
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
@@ -245,7 +245,7 @@ def _digest(cases: Sequence[CoarseCase], start: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def unfinished(weights: Path) -> Path:
+def unfinished_file(weights: Path) -> Path:
     """Return the file in which the training of these weights is kept until it is finished."""
     return weights.with_name(f"{weights.name}.unfinished")
 

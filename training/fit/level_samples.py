@@ -24,7 +24,7 @@ from training.data.cases import Case, load_case
 from training.errors import SourceMissing
 
 FINE_MM: Final = (1.5, 1.5, 2.0)
-LEAST_HEIGHT_MM: Final = 60.0
+MIN_HEIGHT_MM: Final = 60.0
 LEAN_DEG: Final = 6.0
 BOW_MM: Final = 4.0
 BOW_OVER_MM: Final = 100.0
@@ -77,7 +77,7 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
     size = np.array(case.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
-        height = rng.uniform(LEAST_HEIGHT_MM, max(LEAST_HEIGHT_MM + 1, size[0]))
+        height = rng.uniform(MIN_HEIGHT_MM, max(MIN_HEIGHT_MM + 1, size[0]))
         low = rng.uniform(0, max(0.0, size[0] - height))
         high = min(size[0], low + height)
     whole = size[2] < 40 or rng.random() < 0.3
@@ -108,8 +108,8 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
         centre, dtype=torch.float32
     )
     moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
-    moved += _bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
-    straight, (joint, moved) = moved, _with_joint(moved, case, rng)
+    moved += _draw_bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
+    straight, (joint, moved) = moved, _draw_joint(moved, case, rng)
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
         case.image[None, None], grid, padding_mode="border", align_corners=False
@@ -122,10 +122,10 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
         bump = torch.exp(-_squares(seen, at) / (2 * HEAT_SIGMA_MM**2))
         heat[channel] = torch.maximum(heat[channel], bump)
     heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
-    return torch.from_numpy(_disturb(image.numpy(), rng)), heat[0]
+    return torch.from_numpy(_perturb_intensities(image.numpy(), rng)), heat[0]
 
 
-def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
+def _draw_bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
     """Smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
     knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
     search_grid = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
@@ -133,7 +133,7 @@ def _bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
     return fine[0].movedim(0, -1)
 
 
-def _with_joint(
+def _draw_joint(
     points: Tensor, case: CoarseCase, rng: np.random.Generator
 ) -> tuple[int | None, Tensor]:
     """In some draws, slip and turn what lies below one disc against what lies above it; also that disc's channel."""
@@ -142,10 +142,10 @@ def _with_joint(
     if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= places.keys():
         return None, points
     slip, turn = float(rng.normal(0, SLIP_MM)), float(rng.normal(0, HINGE_DEG))
-    return joint, jointed(points, places[joint], places[joint + 1], slip, turn)
+    return joint, move_joint(points, places[joint], places[joint + 1], slip, turn)
 
 
-def jointed(
+def move_joint(
     points: Tensor, joint: Points, above: Points, slip_mm: float, turn_deg: float
 ) -> Tensor:
     """Where points (…, 3) in mm (to the head, to the back, to the left) come from once a joint has moved.
@@ -178,7 +178,7 @@ def _squares(points: Tensor, at: Tensor) -> Tensor:
     return square.sum(-1)
 
 
-def _disturb(image: Array, rng: np.random.Generator) -> Array:
+def _perturb_intensities(image: Array, rng: np.random.Generator) -> Array:
     low, high = image.min(), image.max()
     unit = ((image - low) / max(float(high - low), 1e-6)) ** float(np.exp(rng.uniform(-0.6, 0.6)))
     if rng.random() < 0.4:

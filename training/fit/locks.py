@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def alone(folder: Path, name: str, report: Callable[[str], None]) -> Iterator[None]:
+def hold_lock(folder: Path, name: str, report: Callable[[str], None]) -> Iterator[None]:
     """Hold `folder`/`name` for this process; while another one holds it, say so once and wait.
 
     The lock ends with the process, however that ends; an empty hidden file stays in `folder`.

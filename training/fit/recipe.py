@@ -95,7 +95,7 @@ def _only(values: Mapping[str, Any], kind: type[Any]) -> None:
         raise RecipeError(f"unknown key {min(unknown)!r} of {kind.__name__}; known are {names}")
 
 
-def read(path: Path) -> Recipe:
+def read_recipe(path: Path) -> Recipe:
     """Read a recipe from TOML; what is left out keeps its default.
 
     Raises:

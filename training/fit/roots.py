@@ -36,7 +36,7 @@ MIN_SHARE: Final = 0.004
 """Share of the present weights that the average takes in each step."""
 
 
-def loss_of(logit: Tensor, root: Tensor, valid: Tensor) -> Tensor:
+def roots_loss(logit: Tensor, root: Tensor, valid: Tensor) -> Tensor:
     """Return cross entropy and soft Dice loss of the roots."""
     entropy = functional.binary_cross_entropy_with_logits(logit, root, weight=valid)
     p = torch.sigmoid(logit) * valid
@@ -96,7 +96,7 @@ class RootsTraining:
         if start is None:
             self.trainer = self._new_trainer(RootsNet(recipe.architecture), recipe.norm_steps)
         else:
-            self.trainer = self._new_trainer(initial_network(start, recipe.architecture), 0)
+            self.trainer = self._new_trainer(initial_roots_network(start, recipe.architecture), 0)
 
     def _new_trainer(self, network: RootsNet, norm_steps: int) -> Trainer[RootsNet]:
         recipe = self.recipe
@@ -178,11 +178,11 @@ def _gradients(network: RootsNet, sample: RootsSample, *, mixed: bool) -> Step:
             sample.image.contiguous(memory_format=torch.channels_last_3d),
             sample.guidance.contiguous(memory_format=torch.channels_last_3d),
         )
-    loss = loss_of(logit.float(), sample.root, sample.valid)
+    loss = roots_loss(logit.float(), sample.root, sample.valid)
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
-def initial_network(start: RootsNet, architecture: RootsArchitecture) -> RootsNet:
+def initial_roots_network(start: RootsNet, architecture: RootsArchitecture) -> RootsNet:
     """Return the network to begin with, of the sizes of `start`; new position channels have weights of zero."""
     sizes = replace(start.architecture, places=architecture.places or start.architecture.places)
     network, weights = RootsNet(sizes), start.state_dict()
@@ -193,7 +193,7 @@ def initial_network(start: RootsNet, architecture: RootsArchitecture) -> RootsNe
     return network
 
 
-def read_checkpoint(file: Path, recipe: RootsRecipe) -> dict[str, Any]:
+def read_roots_checkpoint(file: Path, recipe: RootsRecipe) -> dict[str, Any]:
     """Read the state of a training to resume.
 
     Raises:

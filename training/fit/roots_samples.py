@@ -28,14 +28,14 @@ from training.fit.augment import (
     SPACING_MM,
     Shape,
     Strength,
-    disturbed,
-    level_of,
-    linear,
-    miss,
-    nearest,
-    rotation,
-    taken_by,
-    window_of,
+    draw_level_error,
+    draw_points,
+    draw_rotation,
+    level_index,
+    perturb_intensities,
+    sample_image,
+    sample_labels,
+    window_box,
 )
 
 STRENGTH: Final = Strength(focus=0.0, roots=1.0)
@@ -65,12 +65,16 @@ class SegmentedCase:
 
 def segment_case(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> SegmentedCase:
     """Run the network on the service's window about the level; seed: of the level's error, None for none."""
-    box = window_of(case)
+    box = window_box(case)
     start = np.array([b.start for b in box])
     image = np.array(case.image[box], dtype=np.float32)
     mean, sd = float(image.mean()), max(float(image.std()), 1e-6)
-    level = level_of(case) - start
-    off = 0.0 if seed is None else miss(np.random.default_rng(seed), STRENGTH) / SPACING_MM
+    level = level_index(case) - start
+    off = (
+        0.0
+        if seed is None
+        else draw_level_error(np.random.default_rng(seed), STRENGTH) / SPACING_MM
+    )
     i, j, k = (float(v) for v in level + off)
     patch = Patch((image - mean) / sd, np.ones(image.shape, bool), case.affine, mean, sd, (i, j, k))
     logits = engine.run(patch)
@@ -105,12 +109,14 @@ def roots_sample(
     if rng.random() < ANYWHERE:
         anywhere = item.middle + [rng.uniform(low, low + length) for low, length in BOX]
         about = np.clip(anywhere, 0, np.array(item.case.image.shape) - 1)
-    taken, _ = taken_by(item.case, shape, rng, STRENGTH, about)
+    taken, _ = draw_points(item.case, shape, rng, STRENGTH, about)
     mirrored = rng.random() < 0.5
     if mirrored:
         taken = taken.flip(2)
-    labels, inside = nearest(item.case.labels, taken)
-    image = disturbed(linear(item.case.image, taken), item.case, rng, STRENGTH) * inside
+    labels, inside = sample_labels(item.case.labels, taken)
+    image = (
+        perturb_intensities(sample_image(item.case.image, taken), item.case, rng, STRENGTH) * inside
+    )
     at = functional.avg_pool3d(taken.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
     coarse = (at - torch.from_numpy(item.start).float() - 0.5) / 2
     size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)
@@ -129,7 +135,7 @@ def roots_sample(
 
 def _places(at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
     """`model.networks.deeplab.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
-    turn = rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
+    turn = draw_rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
     mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
     mm = mm @ torch.from_numpy(turn.T).float()
     mm = mm + torch.from_numpy(rng.normal(0, PLACE_OFF_MM, 3)).float()
@@ -154,7 +160,7 @@ def segment_cases(
 def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
     """Dice of the roots in the box about the disc; the image as it is."""
     case = item.case
-    window = np.array(case.image[window_of(case)], dtype=np.float32)
+    window = np.array(case.image[window_box(case)], dtype=np.float32)
     shape = tuple(2 * n for n in item.probabilities.shape[1:])
     middle = item.middle - item.start
     box = box_about(shape, middle)
@@ -170,5 +176,5 @@ def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
     inputs = torch.from_numpy(image)[None, None], torch.from_numpy(guidance)[None]
     predicted = network(*inputs)[0, 0].numpy() > 0
     true = case.labels == ROOTS
-    total = int(predicted.sum() + true[window_of(case)].sum())
+    total = int(predicted.sum() + true[window_box(case)].sum())
     return float(2 * (predicted & true[at]).sum() / total) if total else 1.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.grid import MULTIPLE
 from training.data.cases import Case, load_case
-from training.fit.augment import SLAB_COLUMNS, Sample, Shape, draw
+from training.fit.augment import SLAB_COLUMNS, Sample, Shape, augmented_sample
 from training.fit.recipe import Recipe
 
 PHANTOM_SLABS: Final = 0.12
@@ -39,7 +39,7 @@ def _as_slab(case: Case, rng: np.random.Generator) -> Case:
     return case.cropped((0, 0, max(0, middle - half)), (deep, high, middle + half))
 
 
-def sample_of(
+def draw_sample(
     recipe: Recipe, phantoms: Sequence[Path], slabs: Sequence[Path], number: int
 ) -> tuple[Case, Sample]:
     """Draw the sample with this number; the same number gives the same sample."""
@@ -52,7 +52,7 @@ def sample_of(
         case = case.at_disc(discs[int(rng.integers(len(discs)))])
     narrow = case.image.shape[2] < SLAB_COLUMNS
     shape = _shape(recipe, case, narrow=narrow, rng=rng)
-    return case, draw(case, shape, (recipe.seed, number, 7), recipe.strength)
+    return case, augmented_sample(case, shape, (recipe.seed, number, 7), recipe.strength)
 
 
 def _pick(paths: Sequence[Path], rng: np.random.Generator) -> Path:

@@ -26,11 +26,11 @@ from training.fit import checkpoint
 from training.fit.augment import window_sample
 from training.fit.cpu import network as kernels
 from training.fit.distributed import Processes
-from training.fit.initial_weights import starting_network
+from training.fit.initial_weights import initial_network
 from training.fit.loop import Step, Trainer, Training, every_seconds, mean_step, train
 from training.fit.loss import marginal_loss
 from training.fit.recipe import Recipe
-from training.fit.sampling import sample_of
+from training.fit.sampling import draw_sample
 from training.fit.schedule import learning_rate
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -135,12 +135,12 @@ class _Source:
         return mean_step(lambda number: self._by_torch(network, number), numbers)
 
     def _by_kernels(self, network: DeepLabV3Plus3D, number: int) -> Step:
-        case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
+        case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
         objective, mixed = self.recipe.objective, self.recipe.mixed
         return kernels.gradients(network, sample, case.labelled, objective, mixed=mixed)
 
     def _by_torch(self, network: DeepLabV3Plus3D, number: int) -> Step:
-        case, sample = sample_of(self.recipe, self.phantoms, self.slabs, number)
+        case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
         device = next(network.parameters()).device
         image = sample.image.to(device, memory_format=torch.channels_last_3d)
         labels, valid = sample.labels.to(device), sample.valid.to(device)
@@ -211,7 +211,7 @@ def prepare_run(
     resumed = resume and (out / CHECKPOINT).exists()
     network = None
     if start is not None and not resumed:
-        network = starting_network(start, recipe.architecture, [*phantoms, *slabs])
+        network = initial_network(start, recipe.architecture, [*phantoms, *slabs])
     trainer = segmentation_trainer(recipe, phantoms, slabs, network, processes)
     if trainer.processes.is_main:
         _claim(out, recipe, resume=resume)

@@ -22,7 +22,7 @@ from dicomseg.read.lattice import MIN_EXTENT_MM
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points, Volume
 from training.data.cases import Case, CaseSource, Point, save_case
-from training.data.prepare import affine_of_grid, axial_like, centre_of, fitted_normal, resampled
+from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
 from training.errors import ImportRefused
 from training.importing import manifest
 from training.importing.deidentify import Secret, basic_profile
@@ -187,14 +187,14 @@ def prepared(
     known = covered(targets)
     if "ivd" not in known:
         raise ImportRefused("rule level: no label is the L4/5 disc (ivd); it places the window")
-    grid = axial_like(labelled.image)
-    affine = affine_of_grid(grid)
+    grid = build_axial_grid(labelled.image)
+    affine = grid_affine(grid)
     labels, sides = _labels_on(labelled.masks, grid, known)
     _check_anatomy(labels, sides, affine)
     notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; nobody is said to have drawn them")
-    centre, normal = centre_of(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
+    centre, normal = centroid(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
     card = {
         "licence": options.licence,
         "left_right_known": True,
@@ -203,7 +203,7 @@ def prepared(
         "labels_by": labelled.labels_by,
         **labelled.told,
     }
-    image = resampled(labelled.image, grid)
+    image = resample(labelled.image, grid)
     source: CaseSource = "imported"
     discs = {"l45": centre}
     made = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
@@ -252,16 +252,16 @@ def _labels_on(
     Also the x in LPS mm of the centre of each side that is told. One mask at a time is in memory.
     """
     sides: dict[tuple[StructureId, Side], float] = {}
-    affine, shape = affine_of_grid(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    affine, shape = grid_affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
     labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
     for structure in known:
         soft = np.zeros(shape, np.float32)
         for target, mask in masks:
             if target.structure != structure:
                 continue
-            here = resampled(mask, grid)
+            here = resample(mask, grid)
             if target.side is not None and (here > 0.5).any():
-                sides[structure, target.side] = centre_of(here > 0.5, affine)[0]
+                sides[structure, target.side] = centroid(here > 0.5, affine)[0]
             soft = np.maximum(soft, here)
         stronger = soft > best
         labels[stronger] = BY_ID[structure].value
@@ -285,11 +285,11 @@ def _check_anatomy(
                 f" {right:.1f} mm (LPS); the geometry or the labels are mirrored"
             )
     l4, l5 = (labels == BY_ID["l4"].value, labels == BY_ID["l5"].value)
-    if l4.any() and l5.any() and centre_of(l4, affine)[2] <= centre_of(l5, affine)[2]:
+    if l4.any() and l5.any() and centroid(l4, affine)[2] <= centroid(l5, affine)[2]:
         raise ImportRefused("rule order: L4 lies below L5; geometry or table are upside down")
 
 
 def _level_normal(labels: Array, affine: Points) -> Point:
     """Normal of the disc towards the head; straight up where a vertebra is missing to tell it."""
     both = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
-    return fitted_normal(labels, affine) if both else (0.0, 0.0, 1.0)
+    return fit_disc_normal(labels, affine) if both else (0.0, 0.0, 1.0)

@@ -24,7 +24,7 @@ _NAMESPACE: Final = uuid.UUID("0c2f1f0e-6c56-4f1a-9a53-6a54e2fb3a10")
 _FIELD_T: Final = 3
 
 
-def uid_of(*parts: object) -> UID:
+def derive_uid(*parts: object) -> UID:
     """A UID that follows from its parts (2.25 form of a version 5 UUID, PS3.5 B.2)."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(str(p) for p in parts)).int}")
 
@@ -136,12 +136,12 @@ class Patient:
     @property
     def study_uid(self) -> UID:
         """Study Instance UID."""
-        return uid_of("study", self.case, self.seed)
+        return derive_uid("study", self.case, self.seed)
 
     @property
     def frame_uid(self) -> UID:
         """Frame of Reference UID, the same for every series."""
-        return uid_of("frame", self.case, self.seed)
+        return derive_uid("frame", self.case, self.seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,9 +236,9 @@ def _image(ds: Dataset, plane: Array, top: float) -> None:
     ds.PixelData = np.ascontiguousarray(plane, dtype="<u2").tobytes()
 
 
-def datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
+def build_datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
     """Headers and pixels of one series, ascending along the grid's first axis."""
-    series_uid = series_uid_of(patient, stack)
+    series_uid = derive_series_uid(patient, stack)
     top = float(np.percentile(stack.pixels, 99.5))
     count = stack.expected or len(stack.pixels)
     for index, plane in enumerate(stack.pixels):
@@ -246,7 +246,9 @@ def datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
             continue
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = MRImageStorage
-        meta.MediaStorageSOPInstanceUID = uid_of("instance", series_uid, stack.first_number + index)
+        meta.MediaStorageSOPInstanceUID = derive_uid(
+            "instance", series_uid, stack.first_number + index
+        )
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         meta.ImplementationClassUID = IMPLEMENTATION_UID
         ds = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
@@ -262,9 +264,9 @@ def datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
         yield ds
 
 
-def series_uid_of(patient: Patient, stack: Stack) -> UID:
+def derive_series_uid(patient: Patient, stack: Stack) -> UID:
     """Series Instance UID of a stack."""
-    return uid_of("series", patient.study_uid, stack.key or stack.protocol.name)
+    return derive_uid("series", patient.study_uid, stack.key or stack.protocol.name)
 
 
 def write_series(
@@ -278,7 +280,7 @@ def write_series(
     made = [
         ds
         for stack in stacks
-        for ds in datasets(patient, replace(stack, key=stacks[0].protocol.name))
+        for ds in build_datasets(patient, replace(stack, key=stacks[0].protocol.name))
     ]
     names = stream(patient.seed, f"names {stacks[0].protocol.name}").permutation(len(made))
     for ds, name in zip(made, names, strict=True):
@@ -287,11 +289,11 @@ def write_series(
     return UID(made[0].SeriesInstanceUID)
 
 
-def stored(image: Array) -> Array:
+def to_stored_values(image: Array) -> Array:
     """Grey values as the unsigned 16-bit integers that are written."""
     return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
 
 
-def header_facts(patient: Patient) -> dict[str, Any]:
+def study_uids(patient: Patient) -> dict[str, Any]:
     """Ids of a study for `truth.json`."""
     return {"study_uid": str(patient.study_uid), "frame_of_reference_uid": str(patient.frame_uid)}

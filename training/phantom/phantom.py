@@ -33,7 +33,7 @@ def tilted(directions: Points, tilt_deg: float, yaw_deg: float) -> Points:
     return np.asarray(about_z @ about_x @ directions)
 
 
-def raster_of(
+def build_raster(
     fov: Fov,
     centre_lps: Points,
     *,
@@ -100,14 +100,14 @@ def _span(fov: Fov) -> tuple[float, float]:
     return (-112.0, 212.0) if fov in ("sagittal", "lumbar") else (-64.0, 64.0)
 
 
-def anatomy_for(
+def draw_anatomy(
     seed: int, fov: Fov = "axial", *, still: bool = False, mirror: bool = False
 ) -> Anatomy:
     """Draw the person that a field of view shows; the same seed is the same person."""
     return build_anatomy(seed, span_mm=_span(fov), still=still, mirror=mirror)
 
 
-def image_of(
+def image_anatomy(
     anatomy: Anatomy,
     raster: Raster,
     *,
@@ -121,12 +121,12 @@ def image_of(
     contrast = draw_contrast(seed, randomised=randomised, weighting=weighting)
     texture = TissueTexture(seed, contrast, anatomy.person, raster)
     painted: Painted = paint(
-        anatomy.strokes, raster, anatomy.place.to_anatomy, texture, with_levels=with_levels
+        anatomy.strokes, raster, anatomy.patient_pose.to_anatomy, texture, with_levels=with_levels
     )
     scan = draw_scan(seed)
-    centre = anatomy.place.to_lps(np.zeros(3))
+    centre = anatomy.patient_pose.to_lps(np.zeros(3))
     image = acquire(painted.image, raster.affine, scan, centre, seed, workers)
-    from training.phantom.truth import card_of  # noqa: PLC0415 - truth paints nothing, but reads this module's types
+    from training.phantom.truth import describe_phantom  # noqa: PLC0415 - truth paints nothing, but reads this module's types
 
     return Phantom(
         anatomy,
@@ -135,7 +135,7 @@ def image_of(
         painted.labels,
         painted.levels,
         scan,
-        card_of(anatomy, contrast, scan),
+        describe_phantom(anatomy, contrast, scan),
     )
 
 
@@ -150,12 +150,12 @@ def build(
     with_levels: bool = False,
 ) -> Phantom:
     """Draw and image one person; deterministic in its arguments."""
-    anatomy = anatomy_for(seed, fov)
-    raster = raster_of(
+    anatomy = draw_anatomy(seed, fov)
+    raster = build_raster(
         fov,
-        np.asarray(anatomy.place.to_lps(np.zeros(3))),
+        np.asarray(anatomy.patient_pose.to_lps(np.zeros(3))),
         slices=slices,
         matrix=matrix,
         oblique=oblique,
     )
-    return image_of(anatomy, raster, randomised=randomised, with_levels=with_levels)
+    return image_anatomy(anatomy, raster, randomised=randomised, with_levels=with_levels)

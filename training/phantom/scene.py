@@ -45,7 +45,7 @@ _SHORTEST_MM = 70.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class PatientPose:
     """Patient LPS mm ↔ anatomy mm: a rotation, a shift and a smooth bend of the space.
 
     rotation: columns are the anatomy's axes in LPS. waves: (n, 3) wave vectors in 1/mm.
@@ -77,7 +77,7 @@ class Place:
         return np.asarray(a @ self.rotation.T + self.shift_lps)
 
 
-def place_of(seed: int, pose: Pose, *, mirror: bool = False) -> Place:
+def build_patient_pose(seed: int, pose: Pose, *, mirror: bool = False) -> PatientPose:
     """Where the anatomy of a pose lies in the patient's coordinates."""
     rng = stream(seed, "bend")
     r, p, y = np.deg2rad([pose.roll_deg, pose.pitch_deg, pose.yaw_deg])
@@ -88,7 +88,7 @@ def place_of(seed: int, pose: Pose, *, mirror: bool = False) -> Place:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     lengths = rng.uniform(_SHORTEST_MM, 2.2 * _SHORTEST_MM, _WAVES)
     swings = rng.normal(0, pose.bend_mm / np.sqrt(_WAVES), (_WAVES, 3)) * [1.3, 1.3, 0.6]
-    return Place(
+    return PatientPose(
         yaw @ roll @ pitch,
         np.asarray(pose.shift_lps, dtype=np.float64),
         directions * (2 * np.pi / lengths)[:, None],
@@ -107,7 +107,7 @@ class Anatomy:
     disease: Disease
     targets: Targets
     pose: Pose
-    place: Place
+    patient_pose: PatientPose
     column: Column
     trees: tuple[Tree, Tree]
     strokes: tuple[Stroke, ...]
@@ -155,7 +155,7 @@ def build_anatomy(
         disease,
         targets,
         pose,
-        place_of(seed, pose, mirror=mirror),
+        build_patient_pose(seed, pose, mirror=mirror),
         column,
         trees,
         strokes,

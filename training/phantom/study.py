@@ -13,8 +13,7 @@ import numpy as np
 from dicomseg.volume import AXIAL, Array, Points, affine_of
 from model.engines.coded import MARGIN_STEPS, MAX_MARGIN, encode_labels
 from training.errors import UsageError
-from training.phantom import dicom_series as study
-from training.phantom import truth
+from training.phantom import dicom_series, truth
 from training.phantom.dicom_series import Patient, Protocol, Stack
 from training.phantom.mri import Weighting
 from training.phantom.phantom import (
@@ -22,9 +21,9 @@ from training.phantom.phantom import (
     SAGITTAL,
     Fov,
     Phantom,
-    anatomy_for,
-    image_of,
-    raster_of,
+    build_raster,
+    draw_anatomy,
+    image_anatomy,
 )
 from training.phantom.rasterise import Raster
 from training.phantom.scene import Anatomy
@@ -34,8 +33,8 @@ SOFTNESS_MM: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a study shows. slices, matrix: None is the full grid of `phantom.raster_of`."""
+class StudyOptions:
+    """What a study shows. slices, matrix: None is the full grid of `phantom.build_raster`."""
 
     fov: Fov = "axial"
     slices: int | None = None
@@ -46,7 +45,7 @@ class Options:
     drop_slice: int | None = None
 
 
-def coded(levels: Array, labels: Array) -> Array:
+def coded_voxels(levels: Array, labels: Array) -> Array:
     """Voxels that hold the answer: (best · 9 + runner-up) · steps + margin, uint16.
 
     levels: (9, i, j, k) signed distances in mm. The margin between best and runner-up in logits is
@@ -74,7 +73,7 @@ def code(best: Array, runner_up: Array, margin: Array) -> Array:
 
 
 def write_study(
-    folder: Path, seed: int, options: Options, said: Callable[[str], None] = lambda _: None
+    folder: Path, seed: int, options: StudyOptions, said: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Write `<folder>/<case>/…` and return the case's folder.
 
@@ -83,9 +82,9 @@ def write_study(
     """
     case = f"phantom-{seed:06d}"
     here = folder / case
-    anatomy = anatomy_for(seed, options.fov)
-    centre = anatomy.place.to_lps(np.zeros(3))
-    raster = raster_of(
+    anatomy = draw_anatomy(seed, options.fov)
+    centre = anatomy.patient_pose.to_lps(np.zeros(3))
+    raster = build_raster(
         options.fov, centre, slices=options.slices, matrix=options.matrix, oblique=options.oblique
     )
     dropped: frozenset[int] = frozenset()
@@ -96,27 +95,33 @@ def write_study(
             )
         dropped = frozenset({options.drop_slice})
     said("painting")
-    made = image_of(anatomy, raster, with_levels=options.coded)
-    pixels = study.stored(made.image)
+    made = image_anatomy(anatomy, raster, with_levels=options.coded)
+    pixels = dicom_series.to_stored_values(made.image)
     if made.levels is not None:
-        pixels = coded(made.levels, made.labels)
+        pixels = coded_voxels(made.levels, made.labels)
     patient = Patient(case, anatomy.person, seed)
-    main = Stack(study.T2_SPACE, pixels, raster.affine, dropped)
+    main = Stack(dicom_series.T2_SPACE, pixels, raster.affine, dropped)
     said("writing")
-    series_uid = study.write_series(patient, [main], here / "t2_space")
+    series_uid = dicom_series.write_series(patient, [main], here / "t2_space")
     if options.distractors:
         said("painting the distractors")
-        study.write_series(patient, [twin_of(main)], here / study.UNCORRECTED.name)
+        dicom_series.write_series(
+            patient, [uncorrected_reconstruction(main)], here / dicom_series.UNCORRECTED.name
+        )
         write_distractors(patient, anatomy, here)
     said("measuring the truth")
     write_truth(
-        here, case, made, options, {"series_uid": str(series_uid), **study.header_facts(patient)}
+        here,
+        case,
+        made,
+        options,
+        {"series_uid": str(series_uid), **dicom_series.study_uids(patient)},
     )
     return here
 
 
 def write_truth(
-    folder: Path, case: str, made: Phantom, options: Options, ids: dict[str, str]
+    folder: Path, case: str, made: Phantom, options: StudyOptions, ids: dict[str, str]
 ) -> None:
     """`truth.json` and `labels.npz` (array `labels` uint8, `affine`) of the acquired grid."""
     plane = truth.disc_plane(made.anatomy)
@@ -132,7 +137,7 @@ def write_truth(
         "plane": {"point_lps": plane.point_lps, "normal": plane.normal},
         "level": {
             "name": "L4/L5",
-            "centre_lps": made.anatomy.place.to_lps(np.zeros(3)).tolist(),
+            "centre_lps": made.anatomy.patient_pose.to_lps(np.zeros(3)).tolist(),
             "normal": plane.normal,
             "disc_centres": truth.disc_centres(made.anatomy),
         },
@@ -148,7 +153,7 @@ def write_truth(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Light:
+class _CoarseGrid:
     """Grid of a light series about the disc."""
 
     directions: Points
@@ -157,27 +162,36 @@ class _Light:
 
     def raster(self, anatomy: Anatomy) -> Raster:
         half = (np.array(self.shape) - 1) / 2 * np.array(self.spacing_mm)
-        middle = anatomy.place.to_lps(np.zeros(3)) + np.array([0.0, 8.0, 0.0])
+        middle = anatomy.patient_pose.to_lps(np.zeros(3)) + np.array([0.0, 8.0, 0.0])
         origin = (middle - self.directions @ half).tolist()
         return Raster(self.shape, affine_of(self.directions, self.spacing_mm, origin))
 
 
-def _small(
-    anatomy: Anatomy, protocol: Protocol, grid: _Light, weighting: Weighting = "t2", first: int = 1
+def _coarse_stack(
+    anatomy: Anatomy,
+    protocol: Protocol,
+    grid: _CoarseGrid,
+    weighting: Weighting = "t2",
+    first: int = 1,
 ) -> Stack:
-    made = image_of(anatomy, grid.raster(anatomy), weighting=weighting)
-    return Stack(protocol, study.stored(made.image), made.affine, frozenset(), first)
+    made = image_anatomy(anatomy, grid.raster(anatomy), weighting=weighting)
+    return Stack(
+        protocol, dicom_series.to_stored_values(made.image), made.affine, frozenset(), first
+    )
 
 
 def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
     """Light series that must not be chosen: localizer, 2D TSE, T1 SPACE, FLAIR, MPR."""
     axial = np.asarray(AXIAL)
     coronal = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    thin = _Light(axial, (2.0, 2.5, 2.5), (24, 96, 96))
+    thin = _CoarseGrid(axial, (2.0, 2.5, 2.5), (24, 96, 96))
     localizer = [
         replace(
-            _small(
-                anatomy, study.LOCALIZER, _Light(d, (12.0, 3.5, 3.5), (3, 80, 80)), first=1 + 3 * n
+            _coarse_stack(
+                anatomy,
+                dicom_series.LOCALIZER,
+                _CoarseGrid(d, (12.0, 3.5, 3.5), (3, 80, 80)),
+                first=1 + 3 * n,
             ),
             expected=9,
         )
@@ -185,15 +199,23 @@ def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
     ]
     groups = [
         localizer,
-        [_small(anatomy, study.T2_TSE, _Light(SAGITTAL, (3.9, 2.5, 2.5), (15, 96, 96)))],
-        [_small(anatomy, study.T1_SPACE, thin, "t1")],
-        [_small(anatomy, study.FLAIR, thin, "flair")],
-        [_small(anatomy, study.MPR, _Light(coronal, (3.0, 2.5, 2.5), (20, 96, 96)))],
+        [
+            _coarse_stack(
+                anatomy, dicom_series.T2_TSE, _CoarseGrid(SAGITTAL, (3.9, 2.5, 2.5), (15, 96, 96))
+            )
+        ],
+        [_coarse_stack(anatomy, dicom_series.T1_SPACE, thin, "t1")],
+        [_coarse_stack(anatomy, dicom_series.FLAIR, thin, "flair")],
+        [
+            _coarse_stack(
+                anatomy, dicom_series.MPR, _CoarseGrid(coronal, (3.0, 2.5, 2.5), (20, 96, 96))
+            )
+        ],
     ]
     for stacks in groups:
-        study.write_series(patient, stacks, folder / stacks[0].protocol.name)
+        dicom_series.write_series(patient, stacks, folder / stacks[0].protocol.name)
 
 
-def twin_of(stack: Stack) -> Stack:
+def uncorrected_reconstruction(stack: Stack) -> Stack:
     """The distortion-uncorrected twin of a series: same grid, other header."""
-    return replace(stack, protocol=study.UNCORRECTED)
+    return replace(stack, protocol=dicom_series.UNCORRECTED)

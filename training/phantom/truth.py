@@ -27,7 +27,7 @@ _TOUCH_MM: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class DiscPlane:
     """The mid-plane of the L4/5 disc: a point and the unit normal towards the head, LPS mm."""
 
     point_lps: tuple[float, float, float]
@@ -65,17 +65,17 @@ def _fit(points: Points) -> tuple[Points, Points]:
     return centre, np.linalg.svd(points - centre, full_matrices=False)[2][2]
 
 
-def disc_plane(anatomy: Anatomy) -> Plane:
+def disc_plane(anatomy: Anatomy) -> DiscPlane:
     """Bisector of the disc's two faces, each fitted by total least squares in patient space."""
     faces = [
-        anatomy.place.to_lps(_face(anatomy.column.bodies[name], upper=upper))
+        anatomy.patient_pose.to_lps(_face(anatomy.column.bodies[name], upper=upper))
         for name, upper in (("l4", False), ("l5", True))
     ]
     (c4, n4), (c5, n5) = (_fit(face) for face in faces)
     n4, n5 = (n if n @ (c4 - c5) > 0 else -n for n in (n4, n5))
     normal = (n4 + n5) / np.linalg.norm(n4 + n5)
     point = (c4 + c5) / 2
-    return Plane(_point(point), _point(normal))
+    return DiscPlane(_point(point), _point(normal))
 
 
 def _point(p: Points) -> tuple[float, float, float]:
@@ -92,7 +92,7 @@ class Sections:
     """Outlines of every structure in the disc plane: per structure a list of (n, 2) points in mm
     along (left, back) from the plane's point, largest first."""
 
-    plane: Plane
+    plane: DiscPlane
     outlines: Mapping[StructureId, tuple[Points, ...]]
 
     def lps(self, ab: Points) -> Points:
@@ -101,14 +101,14 @@ class Sections:
         return np.asarray(self.plane.point_lps + ab[..., :1] * left + ab[..., 1:] * back)
 
 
-def sections(anatomy: Anatomy, plane: Plane, raster_mm: float = RASTER_MM) -> Sections:
+def cut_sections(anatomy: Anatomy, plane: DiscPlane, raster_mm: float = RASTER_MM) -> Sections:
     """Cut all structures by the plane."""
     ticks = np.arange(-_HALF_MM, _HALF_MM + raster_mm / 2, raster_mm)
     left, back = plane.axes
     outlines: dict[StructureId, list[Points]] = {s.id: [] for s in STRUCTURES}
     a, b = np.meshgrid(ticks, ticks[(ticks > -70) & (ticks < 45)], indexing="ij")
     lps = plane.point_lps + a[..., None] * left + b[..., None] * back
-    levels = level_fields(anatomy.strokes, anatomy.place.to_anatomy(lps))
+    levels = level_fields(anatomy.strokes, anatomy.patient_pose.to_anatomy(lps))
     start = np.array([a[0, 0], b[0, 0]])
     for structure in STRUCTURES:
         f = np.pad(np.clip(levels[structure.value], -5, 5), 1, constant_values=5.0)
@@ -188,14 +188,14 @@ def _diameter(cut: Sections, vessel: StructureId, trunk: str, limb: str) -> True
 
 
 def measure_truth(
-    anatomy: Anatomy, plane: Plane, raster_mm: float = RASTER_MM
+    anatomy: Anatomy, plane: DiscPlane, raster_mm: float = RASTER_MM
 ) -> dict[str, TrueValue]:
     """OC, DAA, DIVC and PI in mm with end points.
 
     OC: left psoas to the nearest artery. PI: right psoas to the nearest vein. DAA, DIVC: largest
     Feret diameter of the largest section of arteries and veins. 0 means touch.
     """
-    cut = sections(anatomy, plane, raster_mm)
+    cut = cut_sections(anatomy, plane, raster_mm)
     artery, vein = (
         ("abdominal aorta", "common iliac artery"),
         ("inferior vena cava", "common iliac vein"),
@@ -211,7 +211,7 @@ def measure_truth(
 def disc_centres(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
     """Centre of every disc of the column in LPS mm, named l45, l5s1, l34, …"""
     return {
-        name: _point(anatomy.place.to_lps(disc.frame.centre))
+        name: _point(anatomy.patient_pose.to_lps(disc.frame.centre))
         for name, disc in anatomy.column.discs.items()
         if name != "s1s2"
     }
@@ -224,7 +224,7 @@ def label_volumes_ml(labels: Array, affine: Points) -> dict[str, float]:
     return {s.id: round(float(counts[BY_ID[s.id].value] * voxel), 4) for s in STRUCTURES}
 
 
-def card_of(anatomy: Anatomy, contrast: Contrast, scan: Scan) -> dict[str, Any]:
+def describe_phantom(anatomy: Anatomy, contrast: Contrast, scan: Scan) -> dict[str, Any]:
     """Everything drawn for one case, for its card."""
     column = anatomy.column
     return {
@@ -233,7 +233,7 @@ def card_of(anatomy: Anatomy, contrast: Contrast, scan: Scan) -> dict[str, Any]:
         "disease": asdict(anatomy.disease),
         "targets": asdict(anatomy.targets),
         "pose": asdict(anatomy.pose),
-        "mirror": anatomy.place.mirror,
+        "mirror": anatomy.patient_pose.mirror,
         "grades": dict(column.grades),
         "vessels": {
             n: asdict(t) for n, t in zip(("arteries", "veins"), anatomy.trees, strict=True)

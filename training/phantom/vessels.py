@@ -93,7 +93,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slice:
+class PlaneRaster:
     """A raster of the disc plane in anatomy space for the solver."""
 
     x: Array
@@ -101,7 +101,7 @@ class Slice:
     z: Array
 
     @classmethod
-    def through_disc(cls, column: Column) -> Slice:
+    def through_disc(cls, column: Column) -> PlaneRaster:
         """x −75…75, 62 mm in front of the disc's centre to 30 mm behind it."""
         axes = column.discs["l45"].frame.axes
         across, back = np.meshgrid(
@@ -138,7 +138,7 @@ def _gap(a: list[Points], b: list[Points]) -> float:
 def _resize(
     tree: Tree,
     column: Column,
-    plane: Slice,
+    plane: PlaneRaster,
     target_mm: float,
     span: tuple[float, float],
     limits: tuple[float, float],
@@ -156,7 +156,7 @@ def _resize(
 def _slide(
     tree: Tree,
     column: Column,
-    plane: Slice,
+    plane: PlaneRaster,
     muscle: Shape,
     target_mm: float,
     span: tuple[float, float],
@@ -192,7 +192,7 @@ def build_vessels(
     psoas: (left, right). span: lowest and highest z in mm that the image shows.
     """
     rng = stream(seed, "vessels")
-    plane = Slice.through_disc(column)
+    plane = PlaneRaster.through_disc(column)
     spread = np.tan(np.deg2rad(np.clip(rng.normal([16, 19], [5, 5]), 6, 32)))
     wave = float(rng.uniform(0.2, 1.2) + max(person.age - 60, 0) * 0.06)
     arteries = Tree(

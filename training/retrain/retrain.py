@@ -28,7 +28,7 @@ from training.evaluate.case_results import CaseResult
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.evaluate.results_file import card_json
 from training.fit import segmentation as fit
-from training.fit.recipe import Recipe, read
+from training.fit.recipe import Recipe, read_recipe
 from training.retrain.gate import MARGIN, GateDecision, decide
 
 RUN: Final = "run"
@@ -96,7 +96,7 @@ def build_recipe(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> R
         RecipeError: the recipe cannot be read.
         UsageError: neither recipe nor bundle names an architecture of this version.
     """
-    chosen = Recipe() if task.recipe is None else read(task.recipe)
+    chosen = Recipe() if task.recipe is None else read_recipe(task.recipe)
     if task.recipe is None or "architecture" not in tomllib.loads(task.recipe.read_text("utf-8")):
         if card["architecture"].get("name") != chosen.architecture.to_dict()["name"]:
             raise UsageError(
@@ -104,7 +104,7 @@ def build_recipe(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> R
             )
         architecture = Architecture.from_dict(dict(card["architecture"]))
         chosen = replace(chosen, architecture=architecture)
-    return replace(chosen, held_out=held_out.never_drawn(task.cases, held))
+    return replace(chosen, held_out=held_out.never_sampled(task.cases, held))
 
 
 def retrain(
@@ -123,7 +123,7 @@ def retrain(
         CheckpointUnreadable: the input cannot be used.
     """
     card = read_card(task.bundle)
-    held = held_out.read(task.fixed, task.cases)
+    held = held_out.read_held_out(task.fixed, task.cases)
     recipe = build_recipe(task, card, held)
     (task.out / COMPARISON).unlink(missing_ok=True)
     run = task.out / RUN

@@ -28,9 +28,9 @@ from training.data.cases import Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
 from training.evaluate.evaluate import choose_cases
 from training.evaluate.prediction import true_window
-from training.export import CardFields, export, joined_finder
+from training.export import CardFields, export, join_finders
 from training.fit.recipe import Recipe
-from training.fit.segmentation import Fit, run
+from training.fit.segmentation import segmentation_trainer, train_segmentation
 
 TINY = Recipe(
     architecture=Architecture(width=4, dilations=(1,), decoder=2),
@@ -68,10 +68,10 @@ def cases(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path, cases: Path) -> Path:
-    fit = Fit(TINY, [cases / "spider" / "spider-a.npz"], [])
+    fit = segmentation_trainer(TINY, [cases / "spider" / "spider-a.npz"], [])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(TINY.to_dict()))
-    run(fit, tmp_path / "run")
+    train_segmentation(fit, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -111,7 +111,9 @@ def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
     second = tmp_path / "second"
     second.mkdir()
     (second / "recipe.json").write_text(json.dumps(recipe.to_dict()))
-    run(Fit(recipe, [cases / "spider" / "spider-a.npz"], []), second)
+    train_segmentation(
+        segmentation_trainer(recipe, [cases / "spider" / "spider-a.npz"], []), second
+    )
     old = export(second, [level], tmp_path / "old", replace(FIELDS, version="0.8"))
     new = export(trained, [level], tmp_path / "new", FIELDS, mean_with=[second, old])
     first, other = (
@@ -135,7 +137,7 @@ def test_weights_of_another_architecture_have_no_mean(
     other = tmp_path / "other"
     other.mkdir()
     (other / "recipe.json").write_text(json.dumps(wide.to_dict()))
-    run(Fit(wide, [cases / "spider" / "spider-a.npz"], []), other)
+    train_segmentation(segmentation_trainer(wide, [cases / "spider" / "spider-a.npz"], []), other)
     with pytest.raises(UsageError, match=r"other has the architecture .*width=8"):
         export(trained, [level], tmp_path / "bundle", FIELDS, mean_with=[other])
 
@@ -201,8 +203,8 @@ def test_a_finder_of_two_answers_as_the_mean_of_both(tmp_path: Path) -> None:
         torch.save(LevelNet(LevelArchitecture(width=4)).state_dict(), files[-1])
     image = torch.randn(1, 1, 16, 16, 8)
     with torch.inference_mode():
-        one, other = (torch.sigmoid(joined_finder([file])[0](image)) for file in files)
-        both = torch.sigmoid(joined_finder(files)[0](image))
+        one, other = (torch.sigmoid(join_finders([file])[0](image)) for file in files)
+        both = torch.sigmoid(join_finders(files)[0](image))
     torch.testing.assert_close(both, (one + other) / 2, atol=1e-5, rtol=1e-4)
     assert float((one - other).abs().max()) > 1e-3
 

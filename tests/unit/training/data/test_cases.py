@@ -9,9 +9,9 @@ import pytest
 from training.data.cases import (
     ALL_STRUCTURES,
     Case,
-    cases_in,
+    case_digest,
     crop_to_window,
-    digest_of,
+    list_cases_in,
     load_case,
     save_case,
 )
@@ -35,7 +35,7 @@ def test_a_case_comes_back_as_it_was_saved(case: Case, tmp_path: Path) -> None:
     assert back.labelled == ALL_STRUCTURES
     assert back.level_centre_lps == pytest.approx(case.level_centre_lps)
     assert dict(back.disc_centres) == {k: pytest.approx(v) for k, v in case.disc_centres.items()}
-    assert cases_in(tmp_path) == [path]
+    assert list_cases_in(tmp_path) == [path]
 
 
 def test_axes_are_canonical_and_the_level_is_the_labelled_disc(case: Case) -> None:
@@ -81,7 +81,7 @@ def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
     assert (upper.labels[:, -3:] == 4).all()
     back = load_case(save_case(whole, tmp_path))
     np.testing.assert_array_equal(back.spine, spine)
-    assert digest_of(back) != digest_of(case)
+    assert case_digest(back) != case_digest(case)
     cut = whole.cropped((2, 0, 0), (16, *case.labels.shape[1:]))
     np.testing.assert_array_equal(cut.spine, spine[2:16])
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from training.cli.app import app
 from training.data.cases import Case, load_case
-from training.data.painted_ct import read_label_map, shape_case
+from training.data.painted_ct import painted_ct_case, read_label_map
 from training.errors import SourceMissing
 
 SPACING = 2.0
@@ -46,7 +46,7 @@ def label_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def case(label_map: Path) -> Case:
-    return shape_case(label_map, 3)
+    return painted_ct_case(label_map, 3)
 
 
 def _mean_lps(case: Case, value: int) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_vessels_are_dark_and_marrow_is_not(case: Case) -> None:
 
 
 def test_the_same_seed_gives_the_same_case(case: Case, label_map: Path) -> None:
-    again, other = shape_case(label_map, 3), shape_case(label_map, 4)
+    again, other = painted_ct_case(label_map, 3), painted_ct_case(label_map, 4)
     assert np.array_equal(case.image, again.image)
     assert not np.array_equal(case.image, other.image)
     assert np.array_equal(case.labels, other.labels)
@@ -115,6 +115,6 @@ def test_in_real_shapes_the_vena_cava_lies_right_of_the_arteries(shared: Path) -
     files = sorted((shared / "data" / "vessels_psoas").glob("*.labels.nii.gz"))
     assert len(files) == 4
     for file in files:
-        case = shape_case(file)
+        case = painted_ct_case(file)
         assert _mean_lps(case, 8)[0] < _mean_lps(case, 6)[0], file.name
         assert ("ivc" in case.labelled) == (file.name != "ts_s0001.labels.nii.gz")

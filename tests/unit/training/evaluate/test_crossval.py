@@ -27,10 +27,10 @@ from training.evaluate.case_results import write_json
 from training.evaluate.crossval import run_first, run_fold
 from training.evaluate.crossval_plan import LEVEL, Cohort, CrossvalPlan, check_plan, never_trained
 from training.fit.checkpoint import load
-from training.fit.level import unfinished
+from training.fit.level import unfinished_file
 from training.fit.level_samples import CoarseCase
-from training.fit.locks import alone
-from training.fit.recipe import Recipe, read
+from training.fit.locks import hold_lock
+from training.fit.recipe import Recipe, read_recipe
 from training.fit.segmentation import prepare_run
 
 RECIPE = """
@@ -69,9 +69,9 @@ def cards(folder: Path, patients: dict[str, str]) -> list[Path]:
 
 def test_every_case_is_tested_once_and_a_patient_stays_together(tmp_path: Path) -> None:
     patients = {f"c{n:02d}": f"p{n // 2:02d}" for n in range(50 * 2)}
-    folds = folding.draw(cards(tmp_path, patients), 5)
+    folds = folding.draw_folds(cards(tmp_path, patients), 5)
     assert sorted(c for f in folds for c in f.test) == sorted(patients)
-    folding.check(folds, patients)
+    folding.check_folds(folds, patients)
     counts = [tuple(len(part) // 2 for part in (f.test, f.validation, f.train)) for f in folds]
     assert counts == [(10, 8, 32)] * 5  # the paper's, of 50 patients
 
@@ -79,31 +79,31 @@ def test_every_case_is_tested_once_and_a_patient_stays_together(tmp_path: Path) 
 def test_a_patient_in_two_parts_and_a_stranger_are_refused() -> None:
     patients = {"a": "p1", "b": "p1", "c": "p2", "d": "p3"}
     with pytest.raises(FoldsError, match="patient p1 is in test and in train"):
-        folding.check([Fold(("a",), ("c",), ("b", "d"))], patients)
+        folding.check_folds([Fold(("a",), ("c",), ("b", "d"))], patients)
     with pytest.raises(FoldsError, match="case z is not there"):
-        folding.check([Fold(("z",), ("c",), ("d",))], patients)
+        folding.check_folds([Fold(("z",), ("c",), ("d",))], patients)
 
 
 def test_stored_folds_are_kept_and_must_fit(tmp_path: Path) -> None:
     paths = cards(tmp_path, {f"c{n}": f"p{n}" for n in range(6)})
     file = tmp_path / "out" / "folds.json"
-    first = folding.stored(file, paths, 3)
-    assert folding.stored(file, paths, 3, seed=9) == first
+    first = folding.read_or_draw_folds(file, paths, 3)
+    assert folding.read_or_draw_folds(file, paths, 3, seed=9) == first
     with pytest.raises(FoldsError, match="holds 3 folds, asked for are 2"):
-        folding.stored(file, paths, 2)
+        folding.read_or_draw_folds(file, paths, 2)
     with pytest.raises(FoldsError, match="case c6 is in no fold"):
-        folding.stored(file, [*paths, *cards(tmp_path, {"c6": "p6"})], 3)
+        folding.read_or_draw_folds(file, [*paths, *cards(tmp_path, {"c6": "p6"})], 3)
     file.write_text("{")
     with pytest.raises(FoldsError, match="delete it"):
-        folding.stored(file, paths, 3)
+        folding.read_or_draw_folds(file, paths, 3)
 
 
 def test_too_few_patients_and_a_case_without_one_are_refused(tmp_path: Path) -> None:
     few = cards(tmp_path, {"a": "p", "b": "p", "c": "q"})
     with pytest.raises(FoldsError, match="2 patients"):
-        folding.draw(few, 2)
+        folding.draw_folds(few, 2)
     with pytest.raises(CaseUnreadable, match="a names no patient"):
-        folding.draw(cards(tmp_path, {"a": ""}), 2)
+        folding.draw_folds(cards(tmp_path, {"a": ""}), 2)
 
 
 def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_further_cases_are_trained_on_unless_their_patient_is_tested(tmp_path: P
         card = {"patient_id": patient, "source": "spider" if case[0] == "s" else "phantom"}
         (tmp_path / f"{case}.json").write_text(json.dumps(card), encoding="utf-8")
         (tmp_path / f"{case}.npz").touch()
-    paths = folding.of_source(tmp_path, "spider")
+    paths = folding.cases_of_source(tmp_path, "spider")
     assert sorted(paths) == ["s1", "s2", "s3", "s4"]
     cohort = Cohort(tmp_path, paths, tmp_path)
     fold = Fold(("s1",), ("s2",), ("s3", "s4"))
     assert never_trained(fold, cohort) == ("extra", "s1", "s2")
     with pytest.raises(SourceMissing, match="imported"):
-        folding.of_source(tmp_path, "imported")
+        folding.cases_of_source(tmp_path, "imported")
 
 
 def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
@@ -161,7 +161,7 @@ def test_the_best_weights_are_kept_and_forgotten_by_a_run_begun_again(
 ) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE, encoding="utf-8")
-    ready, _ = prepare_run(tiny_cases, tmp_path, read(path), resume=True)
+    ready, _ = prepare_run(tiny_cases, tmp_path, read_recipe(path), resume=True)
     best = BestWeights(ready, tmp_path)
     assert best.run == tmp_path
     ready.step = 1
@@ -265,7 +265,7 @@ def test_what_another_process_trains_is_waited_for_and_read(tmp_path: Path) -> N
     with ThreadPoolExecutor(1) as other:
         for name, (finish, work) in shared.items():
             told: list[str] = []
-            with alone(tmp_path, name, told.append):
+            with hold_lock(tmp_path, name, told.append):
                 waiting = other.submit(work, told)
                 while not told:
                     assert not waiting.done() or waiting.result() is None
@@ -333,7 +333,7 @@ def test_a_stored_plan_that_knows_nothing_of_a_first_network_is_one_without(tmp_
 def test_what_is_not_gone_on_with_is_removed_with_its_unfinished_finder(tmp_path: Path) -> None:
     """An unfinished finder of another plan would be refused, with the advice to give --no-resume."""
     check_plan(tmp_path, CrossvalPlan(Recipe()), resume=True)
-    left = [tmp_path / LEVEL, unfinished(tmp_path / LEVEL), tmp_path / "fold-1" / LEVEL]
+    left = [tmp_path / LEVEL, unfinished_file(tmp_path / LEVEL), tmp_path / "fold-1" / LEVEL]
     left[2].parent.mkdir()
     for file in left:
         file.write_bytes(b"weights")

@@ -16,10 +16,10 @@ from training.fit.augment import (
     SPACING_MM,
     Sample,
     Strength,
-    draw,
-    window_of,
+    augmented_sample,
+    deform_disc,
+    window_box,
     window_sample,
-    with_other_disc,
 )
 
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -41,7 +41,7 @@ def case_of(shape: tuple[int, int, int] = (32, 56, 48)) -> Case:
 
 def test_the_same_seed_gives_the_same_sample_and_another_one_another() -> None:
     case = case_of()
-    a, b, c = (draw(case, SHAPE, seed) for seed in ((1, 2), (1, 2), (1, 3)))
+    a, b, c = (augmented_sample(case, SHAPE, seed) for seed in ((1, 2), (1, 2), (1, 3)))
     assert torch.equal(a.image, b.image)
     assert torch.equal(a.labels, b.labels)
     assert not torch.equal(a.image, c.image)
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_sample_and_another_one_another() -> None:
 
 def test_an_unmoved_draw_as_large_as_the_window_is_the_window() -> None:
     case = case_of((32, 56, 72))
-    sample = draw(case, (32, 56, 72), (0,), STILL)
+    sample = augmented_sample(case, (32, 56, 72), (0,), STILL)
     np.testing.assert_array_equal(sample.labels[0].numpy(), case.labels)
     assert bool((sample.valid == 1).all())
     torch.testing.assert_close(sample.image, window_sample(case).image, atol=0.1, rtol=0.05)
@@ -58,7 +58,7 @@ def test_an_unmoved_draw_as_large_as_the_window_is_the_window() -> None:
 def test_left_stays_left_whatever_the_seed() -> None:
     case = case_of()
     for seed in range(6):
-        labels = draw(case, SHAPE, (seed,)).labels[0].numpy()
+        labels = augmented_sample(case, SHAPE, (seed,)).labels[0].numpy()
         artery, body = np.argwhere(labels == 6), np.argwhere(labels == 1)
         assert artery[:, 2].mean() > body[:, 2].mean()
         assert artery[:, 0].mean() < body[:, 0].mean()
@@ -66,12 +66,14 @@ def test_left_stays_left_whatever_the_seed() -> None:
 
 def test_a_mirrored_draw_is_told_mirrored_places_and_only_where_nothing_has_a_side() -> None:
     case = replace(level_ball(), labelled=("l4", "ivd", "l5", "dura"))
-    plain, mirrored = (draw(case, SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0))
+    plain, mirrored = (
+        augmented_sample(case, SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)
+    )
     assert torch.equal(mirrored.labels, plain.labels.flip(3))
     assert torch.equal(mirrored.image, plain.image.flip(4))
     torch.testing.assert_close(mirrored.place[:, :2], plain.place[:, :2])
     torch.testing.assert_close(mirrored.place[:, 2], -plain.place[:, 2].flip(3))
-    sided = [draw(case_of(), SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)]
+    sided = [augmented_sample(case_of(), SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)]
     assert torch.equal(sided[0].labels, sided[1].labels)
 
 
@@ -99,7 +101,7 @@ def test_a_disc_is_made_lower_or_higher_about_its_middle_and_the_bodies_keep_the
     axis = np.array([30.0, 0.0, 0.0])
     middle = np.array([31.5, 23.5, 11.5])
     for lower_mm, expected in ((2.0, 8), (0.0, 12), (-1.2, 14)):
-        there = with_other_disc(points, middle, axis, lower_mm, 0.0)
+        there = deform_disc(points, middle, axis, lower_mm, 0.0)
         index = there.round().long().clamp(min=0)
         index = torch.minimum(index, torch.tensor([63, 47, 23]))
         i, j, k = index.unbind(-1)
@@ -115,10 +117,10 @@ def test_a_disc_is_made_lower_or_higher_about_its_middle_and_the_bodies_keep_the
 def test_the_body_above_slips_along_the_disc() -> None:
     points = torch.tensor([[55.0, 20.0, 5.0], [31.5, 20.0, 5.0], [8.0, 20.0, 5.0]])
     middle, up = np.array([31.5, 20.0, 5.0]), np.array([1.0, 0.0, 0.0])
-    moved = with_other_disc(points, middle, up, 0.0, 6.0) - points
+    moved = deform_disc(points, middle, up, 0.0, 6.0) - points
     want = torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, -4.0, 0.0]])  # 3 of 0.75 mm
     torch.testing.assert_close(moved, want, atol=1e-3, rtol=0)
-    steep = with_other_disc(points, middle, np.array([1.0, 1.0, 0.0]), 0.0, 6.0) - points
+    steep = deform_disc(points, middle, np.array([1.0, 1.0, 0.0]), 0.0, 6.0) - points
     assert float((steep[0] * torch.tensor(SPACING_MM)) @ torch.tensor([1.0, 1.0, 0.0])) == (
         pytest.approx(0, abs=1e-3)
     )
@@ -126,10 +128,10 @@ def test_the_body_above_slips_along_the_disc() -> None:
 
 def test_draws_show_other_discs_only_when_asked() -> None:
     case = stacked_case()
-    still = {slices_of(draw(case, (64, 48, 24), (n,), STILL), 2) for n in range(6)}
+    still = {slices_of(augmented_sample(case, (64, 48, 24), (n,), STILL), 2) for n in range(6)}
     assert still == {12}
     varied = replace(STILL, disc_mm=2.0)
-    heights = [slices_of(draw(case, (64, 48, 24), (n,), varied), 2) for n in range(20)]
+    heights = [slices_of(augmented_sample(case, (64, 48, 24), (n,), varied), 2) for n in range(20)]
     assert min(heights) < 10
     assert max(heights) > 12
 
@@ -141,7 +143,7 @@ def test_roots_are_drawn_more_often_when_asked() -> None:
 
     def seen(strength: Strength) -> int:
         return sum(
-            bool((draw(case, (24, 24, 24), (n,), strength).labels == 5).any())
+            bool((augmented_sample(case, (24, 24, 24), (n,), strength).labels == 5).any())
             for n in range(40)  # a centre is moved by up to 10 voxels: half the draw holds it
         )
 
@@ -153,7 +155,7 @@ def test_roots_are_drawn_more_often_when_asked() -> None:
 
 def test_what_lies_outside_a_narrow_slab_is_marked_and_zero() -> None:
     case = case_of((32, 56, 20))
-    sample = draw(case, (24, 40, 32), (5,))
+    sample = augmented_sample(case, (24, 40, 32), (5,))
     outside = sample.valid[0] == 0
     assert bool(outside.any())
     assert bool((sample.image[0, 0][outside] == 0).all())
@@ -163,7 +165,7 @@ def test_what_lies_outside_a_narrow_slab_is_marked_and_zero() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_grey_values_stay_near_a_z_score(seed: int) -> None:
     case = case_of()
-    sample = draw(case, window_shape(case), (seed,))
+    sample = augmented_sample(case, window_shape(case), (seed,))
     inside = sample.image[0][sample.valid > 0]
     assert abs(float(inside.mean())) < 0.4
     assert 0.7 < float(inside.std()) < 1.35
@@ -171,7 +173,7 @@ def test_grey_values_stay_near_a_z_score(seed: int) -> None:
 
 
 def window_shape(case: Case) -> tuple[int, int, int]:
-    i, j, k = (b.stop - b.start for b in window_of(case))
+    i, j, k = (b.stop - b.start for b in window_box(case))
     return i, j, k
 
 
@@ -180,7 +182,7 @@ def test_a_crop_is_scored_by_its_window_as_the_service_does() -> None:
     whole = window_sample(case)
     assert float(whole.image.mean()) == pytest.approx(0.0, abs=1e-4)
     assert float(whole.image.std()) == pytest.approx(1.0, abs=1e-3)
-    small = draw(case, (8, 8, 8), (3,), replace(STILL, focus=1.0))
+    small = augmented_sample(case, (8, 8, 8), (3,), replace(STILL, focus=1.0))
     # one of three grey levels, at the place that it has in the whole window
     levels = [float(whole.image[0][whole.labels == v].mean()) for v in (0, 1, 6)]
     for value, level in zip((0, 1, 6), levels, strict=True):
@@ -195,7 +197,12 @@ def test_every_labelled_structure_is_drawn_as_often() -> None:
     case.labels[10:12, 20:24, 20:24] = 5
     case.labels[20:28, 100:220, 100:170] = 7
     seen = [
-        {int(v) for v in draw(case, (8, 24, 24), (n,), replace(STILL, focus=1.0)).labels.unique()}
+        {
+            int(v)
+            for v in augmented_sample(
+                case, (8, 24, 24), (n,), replace(STILL, focus=1.0)
+            ).labels.unique()
+        }
         for n in range(40)
     ]
     assert 10 <= sum(5 in s for s in seen) <= 30
@@ -227,7 +234,7 @@ def told_at_level(sample: Sample) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_draw_is_told_where_the_level_is_however_it_is_turned(seed: int) -> None:
     strength = Strength(rotation_deg=25.0, scale=0.2, elastic_mm=0.0, level_mm=0.0)
-    told = told_at_level(draw(level_ball(), (48, 56, 48), (seed,), strength))
+    told = told_at_level(augmented_sample(level_ball(), (48, 56, 48), (seed,), strength))
     np.testing.assert_allclose(told, 0.0, atol=0.3)
 
 
@@ -235,6 +242,8 @@ def test_the_window_is_told_where_the_level_is_and_a_draw_with_the_finder_s_erro
     case = level_ball()
     np.testing.assert_allclose(told_at_level(window_sample(case)), 0.0, atol=0.2)
     still = replace(STILL, level_mm=8.0)
-    errors = np.array([told_at_level(draw(case, (48, 56, 48), (n,), still)) for n in range(40)])
+    errors = np.array(
+        [told_at_level(augmented_sample(case, (48, 56, 48), (n,), still)) for n in range(40)]
+    )
     assert 1.8 < errors.std() < 4.0
     assert np.abs(errors).max() < 8.3

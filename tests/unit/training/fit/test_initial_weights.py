@@ -15,7 +15,7 @@ from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.errors import UsageError
 from training.fit.augment import Sample
 from training.fit.initial_weights import (
-    starting_network,
+    initial_network,
     widened,
     with_context,
     with_fixed_statistics,
@@ -54,7 +54,7 @@ def test_an_instance_normalised_bundle_is_told_its_places_and_its_statistics_are
     monkeypatch.setattr("training.fit.initial_weights.load_case", lambda path: path)
     monkeypatch.setattr("training.fit.initial_weights.window_sample", lambda _: window(image))
     wanted = replace(TINY, norm="batch", position=4, context=8)
-    told = starting_network(bundle, wanted, [tmp_path / "one.npz"])
+    told = initial_network(bundle, wanted, [tmp_path / "one.npz"])
     assert told.architecture == wanted
     with torch.inference_mode():
         place = window(image).place
@@ -66,13 +66,13 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
 ) -> None:
     card = {"name": "n", "version": "1", "architecture": TINY.to_dict(), "level_architecture": {}}
     bundle = write_bundle(tmp_path / "bundle", card, network, torch.nn.Linear(1, 1))
-    same = starting_network(bundle, TINY, [])
+    same = initial_network(bundle, TINY, [])
     for name, value in network.state_dict().items():
         assert torch.equal(value, same.state_dict()[name])
     with pytest.raises(UsageError, match="width=3"):
-        starting_network(bundle, replace(TINY, width=3), [])
+        initial_network(bundle, replace(TINY, width=3), [])
     with pytest.raises(UsageError, match="stem=2"):
-        starting_network(bundle, replace(TINY, stem=2), [])
+        initial_network(bundle, replace(TINY, stem=2), [])
     tapped = replace(TINY, late_tap=True)
     taps = DeepLabV3Plus3D(tapped).eval()
     told_later = {**card, "architecture": tapped.to_dict()}
@@ -82,19 +82,19 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         TINY,
     ):  # the joined channels would be mixed up, or lost
         with pytest.raises(UsageError, match="has the architecture"):
-            starting_network(later, refused, [])
-    doubled = starting_network(later, replace(tapped, width=8), [])
+            initial_network(later, refused, [])
+    doubled = initial_network(later, replace(tapped, width=8), [])
     with pytest.raises(UsageError, match="decoder=3"):
-        starting_network(bundle, replace(TINY, decoder=3), [])
+        initial_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
     place = coordinate_channels((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]
     with torch.inference_mode():
         torch.testing.assert_close(doubled(image), taps(image), atol=1e-4, rtol=1e-3)
-        told = starting_network(bundle, replace(TINY, position=4, width=6), [])
+        told = initial_network(bundle, replace(TINY, position=4, width=6), [])
         torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
-        wide = starting_network(bundle, replace(TINY, width=6), [])
+        wide = initial_network(bundle, replace(TINY, width=6), [])
         torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
-        further = starting_network(bundle, replace(TINY, width=6, context=8), [])
+        further = initial_network(bundle, replace(TINY, width=6, context=8), [])
         torch.testing.assert_close(further(image), network(image), atol=1e-4, rtol=1e-3)
 
 

@@ -21,17 +21,17 @@ from model.networks.level_unet import HEAT_FACTOR, LevelArchitecture, LevelNet, 
 from training.cli.app import app
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError
-from training.export import level_network
+from training.export import load_level_network
 from training.fit.augment import SPACING_MM
 from training.fit.cpu import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
-from training.fit.level import errors_mm, fit_levels, initialise, loss_of, save_level
+from training.fit.level import errors_mm, fit_levels, initialise_level, level_loss, save_level
 from training.fit.level_samples import (
     _squares,
     coarse_case,
-    jointed,
     level_sample,
     load_coarse_cases,
+    move_joint,
 )
 
 
@@ -95,13 +95,13 @@ def test_of_a_disc_beside_the_slab_its_part_in_the_slab_counts() -> None:
 def test_what_lies_below_a_joint_comes_from_further_back_and_is_turned_about_it() -> None:
     joint, above = np.array([40.0, 30.0, 9.0]), np.array([70.0, 30.0, 9.0])  # an upright spine
     points = torch.tensor([[70.0, 35.0, 2.0], [40.0, 30.0, 2.0], [10.0, 30.0, 2.0]])
-    slipped = jointed(points, joint, above, 6.0, 0.0)
+    slipped = move_joint(points, joint, above, 6.0, 0.0)
     there = torch.tensor([[70.0, 35.0, 2.0], [40.0, 33.0, 2.0], [10.0, 36.0, 2.0]])
     assert torch.allclose(slipped, there, atol=1e-4)
-    turned = jointed(points, joint, above, 0.0, 90.0)
+    turned = move_joint(points, joint, above, 0.0, 90.0)
     assert torch.allclose(turned[:2], points[:2], atol=1e-4)
     assert torch.allclose(turned[2], torch.tensor([40.0, 0.0, 2.0]), atol=1e-4)
-    leaning = jointed(points, joint, np.array([61.0, 51.0, 9.0]), 6.0, 0.0)
+    leaning = move_joint(points, joint, np.array([61.0, 51.0, 9.0]), 6.0, 0.0)
     assert float((leaning[2, :2] - points[2, :2]) @ torch.tensor([1.0, 1.0])) == pytest.approx(
         0, abs=1e-4
     )
@@ -136,15 +136,17 @@ def test_a_wrong_name_costs_as_much_as_a_miss() -> None:
     missed, renamed = right.clone(), right.clone()
     missed[0, 0, 1, 1, 1] = -12.0
     renamed[0, 1, 1, 1, 1] = 12.0
-    assert float(loss_of(right, heat)) < 1e-6
-    assert float(loss_of(renamed, heat)) == pytest.approx(float(loss_of(missed, heat)), rel=1e-3)
+    assert float(level_loss(right, heat)) < 1e-6
+    assert float(level_loss(renamed, heat)) == pytest.approx(
+        float(level_loss(missed, heat)), rel=1e-3
+    )
 
 
 def test_a_warm_start_takes_what_fits_and_begins_with_a_silent_context() -> None:
     old = LevelNet(LevelArchitecture()).state_dict()
     del old["context.4.weight"]
     old["head.bias"] = torch.zeros(3)
-    network = initialise(LevelNet(LevelArchitecture()), old)
+    network = initialise_level(LevelNet(LevelArchitecture()), old)
     assert torch.equal(network.state_dict()["enter.0.weight"], old["enter.0.weight"])
     assert bool((network.state_dict()["context.4.weight"] == 0).all())
 
@@ -158,7 +160,9 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
     image, heat = level_sample(cases[0], np.random.default_rng(99))
     before, after = LevelNet(LevelArchitecture()), fit_levels(cases, 12, seed=4)
     with torch.no_grad():
-        assert loss_of(after(image[None]), heat[None]) < loss_of(before(image[None]), heat[None])
+        assert level_loss(after(image[None]), heat[None]) < level_loss(
+            before(image[None]), heat[None]
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 17, 12, 5), (1, 1, 8, 9, 3), (2, 1, 16, 12, 6)])
@@ -209,7 +213,7 @@ def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) ->
         alone = fit_levels(cases, 2, seed=4 + n)
         assert torch.equal(member.state_dict()["head.bias"], alone.state_dict()["head.bias"])
     save_level(both, tmp_path / "level.pt")
-    back, architecture = level_network(tmp_path / "level.pt")
+    back, architecture = load_level_network(tmp_path / "level.pt")
     assert architecture.members == 2
     further = fit_levels(cases, 1, 2, seed=9, start=back.state_dict())
     expected = fit_levels(cases, 1, seed=10, start=both.members[1].state_dict())
@@ -274,7 +278,7 @@ def test_the_command_goes_on_with_as_many_networks_as_it_starts_from(tmp_path: P
         app, [*call, "--steps", "1", "--threads", "1", "--start", str(tmp_path / "both.pt")]
     )
     assert done.exit_code == 0, done.output
-    assert level_network(tmp_path / "level.pt")[1].members == 2
+    assert load_level_network(tmp_path / "level.pt")[1].members == 2
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="needs a CPU that multiplies bfloat16")
@@ -284,7 +288,7 @@ def test_bfloat16_trains_alike_on_the_smallest_grids() -> None:
     exact, mixed = fit_levels(cases, 12, seed=4), fit_levels(cases, 12, seed=4, mixed=True)
     image, heat = level_sample(cases[0], np.random.default_rng(99))
     with torch.no_grad():
-        losses = [float(loss_of(n(image[None]), heat[None])) for n in (exact, mixed)]
+        losses = [float(level_loss(n(image[None]), heat[None])) for n in (exact, mixed)]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
     for name, value in mixed.state_dict().items():
         far = torch.linalg.vector_norm(value - exact.state_dict()[name])
@@ -308,7 +312,7 @@ def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> N
     done = CliRunner().invoke(app, [*call, "--held-out", "spider-901"])
     assert done.exit_code == 0, done.output
     assert "spider-901: not found" in done.output
-    network, _ = level_network(out)
+    network, _ = load_level_network(out)
     expected = fit_levels([coarse_case(slab())], 2)
     assert torch.equal(network.state_dict()["head.bias"], expected.state_dict()["head.bias"])
     assert [p.name for p in out.parent.iterdir()] == ["level.pt"]
@@ -330,7 +334,7 @@ def test_the_command_goes_on_from_a_file_of_weights_or_a_bundle(tmp_path: Path, 
     done = CliRunner().invoke(app, [*call, "--start", str(given)])
     assert done.exit_code == 0, done.output
     expected = fit_levels([coarse_case(slab())], 1, start=begun.state_dict())
-    found, _ = level_network(out)
+    found, _ = load_level_network(out)
     assert torch.equal(found.state_dict()["head.bias"], expected.state_dict()["head.bias"])
 
 

@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 from training.errors import RecipeError
 from training.fit.augment import Strength
 from training.fit.loss import Objective
-from training.fit.recipe import Recipe, read
+from training.fit.recipe import Recipe, read_recipe
 from training.fit.schedule import learning_rate
 
 RECIPES = ROOT / "training/recipes"
@@ -46,14 +46,14 @@ def toml(values: Mapping[str, Any]) -> str:
 def test_a_recipe_comes_back_from_toml_and_json(tmp_path: Path, recipe: Recipe) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(toml(recipe.to_dict()))
-    assert read(path) == recipe
+    assert read_recipe(path) == recipe
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
 def test_what_is_left_out_keeps_its_default(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("steps = 5\n[architecture]\nwidth = 4\n[strength]\nnoise = 0.5\n")
-    read_back = read(path)
+    read_back = read_recipe(path)
     assert read_back.steps == 5
     assert read_back.architecture == Architecture(width=4)
     assert read_back.strength == Strength(noise=0.5)
@@ -74,22 +74,22 @@ def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path, text: str, 
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(RecipeError, match=named) as refusal:
-        read(path)
+        read_recipe(path)
     assert "mine.toml" in str(refusal.value)
     assert refusal.value.exit_code == 2
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.toml"):
-        read(tmp_path / "none.toml")
+        read_recipe(tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_of_the_project_is_one(path: Path) -> None:
-    assert read(path).steps > 0
+    assert read_recipe(path).steps > 0
 
 
 def test_the_paper_s_learning_rate_is_divided_by_five_twice() -> None:
-    paper = read(RECIPES / "paper.toml")
+    paper = read_recipe(RECIPES / "paper.toml")
     rates = [learning_rate(paper, 16 * epoch) for epoch in (0, 65, 66, 132, 133, 199)]
     assert rates == pytest.approx([5e-3, 5e-3, 1e-3, 1e-3, 2e-4, 2e-4])

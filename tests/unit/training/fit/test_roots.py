@@ -26,11 +26,17 @@ from model.roots import ROOTS
 from training.cli import app as cli
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
-from training.export import roots_network
+from training.export import load_roots_network
 from training.fit import checkpoint
 from training.fit.augment import SPACING_MM
 from training.fit.cpu import has_bfloat16
-from training.fit.roots import RootsRecipe, RootsTraining, initial_network, loss_of, read_checkpoint
+from training.fit.roots import (
+    RootsRecipe,
+    RootsTraining,
+    initial_roots_network,
+    read_roots_checkpoint,
+    roots_loss,
+)
 from training.fit.roots_samples import (
     SegmentedCase,
     roots_dice,
@@ -163,10 +169,10 @@ def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels
     root[..., 2:5, 2:5, 2:5] = 1
     valid = torch.ones_like(root)
     right, wrong = (root * 2 - 1) * 12, (1 - root * 2) * 12
-    assert float(loss_of(right, root, valid)) < 0.01
-    assert float(loss_of(wrong, root, valid)) > 50
+    assert float(roots_loss(right, root, valid)) < 0.01
+    assert float(roots_loss(wrong, root, valid)) > 50
     none = torch.zeros_like(root)
-    assert float(loss_of(wrong, root * none, none)) == pytest.approx(0.0, abs=1e-6)
+    assert float(roots_loss(wrong, root * none, none)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_it_learns_the_rods(item: SegmentedCase) -> None:
@@ -201,7 +207,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     first.trainer.advance()
     checkpoint.save(file, first.state())
     again = RootsTraining([item], recipe)
-    again.restore(read_checkpoint(file, recipe))
+    again.restore(read_roots_checkpoint(file, recipe))
     assert again.trainer.step == 2
     again.run()
     assert again.trainer.loss == whole.trainer.loss
@@ -221,7 +227,7 @@ def test_a_file_that_would_be_lost_is_not_gone_on_from(
     checkpoint.save(file, state)
     wanted = replace(recipe, steps=4) if harm == "other options" else recipe
     with pytest.raises(UsageError, match="--no-resume"):
-        read_checkpoint(file, wanted)
+        read_roots_checkpoint(file, wanted)
 
 
 def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: SegmentedCase) -> None:
@@ -242,11 +248,11 @@ def test_it_goes_on_from_a_trained_network_and_keeps_its_statistics(item: Segmen
 def test_a_network_that_learns_its_places_begins_as_what_it_was() -> None:
     torch.manual_seed(2)
     before = RootsNet(TINY).eval()
-    after = initial_network(before, RootsArchitecture(places=True)).eval()
+    after = initial_roots_network(before, RootsArchitecture(places=True)).eval()
     image, said = torch.randn(1, 1, 16, 16, 16), torch.rand(1, CHANNELS, 8, 8, 8)
     there = torch.cat([said, torch.randn(1, 3, 8, 8, 8)], 1)
     torch.testing.assert_close(after(image, there), before(image, said))
-    again = initial_network(after, RootsArchitecture())
+    again = initial_roots_network(after, RootsArchitecture())
     assert again.architecture.places
     torch.testing.assert_close(again.eval()(image, there), before(image, said))
 
@@ -337,7 +343,7 @@ def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     ):
         other = CliRunner().invoke(cli.app, (words + changed).split())
         assert isinstance(other.exception, UsageError)
-    network = roots_network(tmp_path / "r.pt")
+    network = load_roots_network(tmp_path / "r.pt")
     assert network.architecture == RootsArchitecture(places=True)
     made = cli_export(tmp_path, "b", "one")
     assert load_bundle(made, engine="torch").roots is not None
@@ -358,9 +364,9 @@ def cli_export(folder: Path, run: str, out: str, *, roots: bool = True) -> Path:
 def test_a_file_that_is_no_roots_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointUnreadable, match="lumbar-train roots"):
-        roots_network(tmp_path / "other.pt")
+        load_roots_network(tmp_path / "other.pt")
     with pytest.raises(CheckpointUnreadable, match="it is not there"):
-        roots_network(tmp_path / "none.pt")
+        load_roots_network(tmp_path / "none.pt")
 
 
 def test_a_bundle_whose_roots_do_not_fit_its_card_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -372,7 +378,7 @@ def test_a_bundle_whose_roots_do_not_fit_its_card_is_refused_in_one_line(tmp_pat
     wrong["digest"] = digest_of(wrong, folder)
     (folder / "card.json").write_text(json.dumps(wrong))
     with pytest.raises(CheckpointUnreadable, match="state_dict"):
-        roots_network(folder)
+        load_roots_network(folder)
     bare = write_bundle(tmp_path / "bare", card, *networks)
     with pytest.raises(CheckpointUnreadable, match="no roots network"):
-        roots_network(bare)
+        load_roots_network(bare)

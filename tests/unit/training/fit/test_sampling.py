@@ -12,7 +12,7 @@ from dicomseg.volume import affine_of
 from training.data.cases import Case, save_case
 from training.fit.augment import SPACING_MM, Strength
 from training.fit.recipe import Recipe
-from training.fit.sampling import sample_of
+from training.fit.sampling import draw_sample
 
 SHAPE = (96, 24, 16)
 STILL = Strength(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -51,7 +51,7 @@ def test_a_draw_about_another_disc_is_told_where_that_one_lies(
 ) -> None:
     recipe = Recipe(narrow=(64, 24, 16), other_discs=share, strength=STILL)
     for number in range(4):
-        case, sample = sample_of(recipe, [], [path], number)
+        case, sample = draw_sample(recipe, [], [path], number)
         inside = sample.valid[0].numpy() > 0
         disc = np.argwhere((sample.labels[0].numpy() == 2) & inside)[:, 0].mean()
         height = sample.place[0, 0].mean((1, 2)).numpy()  # rises with the slice, 0 at the level

@@ -17,8 +17,8 @@ from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint, cpu
 from training.fit import segmentation as fitting
 from training.fit.loop import Trainer
-from training.fit.recipe import Recipe, read
-from training.fit.sampling import sample_of
+from training.fit.recipe import Recipe, read_recipe
+from training.fit.sampling import draw_sample
 from training.fit.schedule import learning_rate
 from training.fit.segmentation import (
     CHECKPOINT,
@@ -87,7 +87,7 @@ def test_time_over_ends_cleanly_with_a_checkpoint(cases: Path, tmp_path: Path) -
 def test_held_out_cases_are_never_drawn(cases: Path) -> None:
     phantoms, slabs, held = split_cases(cases, TINY.held_out)
     assert [p.stem for p in held] == ["phantom-000003"]
-    drawn = {sample_of(TINY, phantoms, slabs, n)[0].case_id for n in range(60)}
+    drawn = {draw_sample(TINY, phantoms, slabs, n)[0].case_id for n in range(60)}
     assert drawn == {"phantom-000001", "phantom-000002", "spider-001", "spider-002"}
 
 
@@ -95,7 +95,7 @@ def test_slabs_keep_their_own_width(cases: Path) -> None:
     phantoms, slabs, _ = split_cases(cases, TINY.held_out)
     widths = {
         sample.image.shape[4]
-        for case, sample in (sample_of(TINY, phantoms, slabs, n) for n in range(40))
+        for case, sample in (draw_sample(TINY, phantoms, slabs, n) for n in range(40))
         if case.source == "spider"
     }
     assert widths == {12}  # ten columns, rounded up to a multiple of four
@@ -151,7 +151,7 @@ def test_an_unknown_key_of_a_recipe_is_named(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text("stepz = 4\n", encoding="utf-8")
     with pytest.raises(RecipeError, match="stepz"):
-        read(path)
+        read_recipe(path)
 
 
 def test_progress_is_plain_data() -> None:

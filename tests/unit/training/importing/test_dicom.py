@@ -24,7 +24,7 @@ from dicomseg.read.series import assemble
 from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
 from dicomseg.volume import Volume, affine_of
 from training.cli.app import app
-from training.data.cases import Case, cases_in, load_case
+from training.data.cases import Case, list_cases_in, load_case
 from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
 from training.importing.deidentify import secret_in
 from training.importing.dicom import pending
@@ -83,7 +83,7 @@ def write_mr(folder: Path, grid: Volume, seed: int = 1, **changes: Any) -> list[
     patient = study.Patient(f"case-{seed}", draw_person(seed), seed)
     stack = study.Stack(study.T2_SPACE, pixels_of(grid, seed), grid.affine)
     out = []
-    for n, ds in enumerate(study.datasets(patient, stack)):
+    for n, ds in enumerate(study.build_datasets(patient, stack)):
         ds.private_block(0x0029, "SIEMENS CSA", create=True).add_new(0x10, "LO", "Phantom^Private")
         for keyword, value in changes.items():
             setattr(ds, keyword, value)
@@ -211,7 +211,7 @@ def test_every_label_keeps_its_place_in_the_patient(tmp_path: Path, directions: 
     write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(flipped), flipped)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
     assert not done.refused
-    case = load_case(cases_in(tmp_path / "out")[0])
+    case = load_case(list_cases_in(tmp_path / "out")[0])
     for name, (centre, _) in BLOBS.items():
         assert centre_of(case, name) == pytest.approx(ORIGIN + centre, abs=1.0), name
     assert case.labelled == tuple(BY_ID)
@@ -226,7 +226,7 @@ def test_every_label_keeps_its_place_in_the_patient(tmp_path: Path, directions: 
 
 def test_volumes_survive_the_resampling(exported: Path, tmp_path: Path) -> None:
     imported(exported, tmp_path / "out")
-    case = load_case(cases_in(tmp_path / "out")[0])
+    case = load_case(list_cases_in(tmp_path / "out")[0])
     voxel = abs(np.linalg.det(case.affine[:3, :3]))
     for name in ("l4", "ivd", "l5", "dura", "aa", "ivc"):
         grid = grid_of(SAGITTAL)
@@ -265,7 +265,7 @@ def test_kept_objects_are_still_a_series_with_its_seg(exported: Path, tmp_path: 
     kept = next((tmp_path / "out" / "dicom").iterdir())
     again, _ = imported(kept, tmp_path / "again")
     assert len(again.made) == 1
-    first, second = (load_case(cases_in(tmp_path / n)[0]) for n in ("out", "again"))
+    first, second = (load_case(list_cases_in(tmp_path / n)[0]) for n in ("out", "again"))
     assert np.array_equal(first.labels, second.labels)
     assert np.array_equal(first.image, second.image)
     read = [headers.read_instance(p) for p in kept.iterdir()]
@@ -296,7 +296,7 @@ def test_the_same_patient_has_one_pseudonym_and_another_secret_another(
     imported(tmp_path / "in", tmp_path / "one")
     imported(tmp_path / "in", tmp_path / "two")
     names = [
-        sorted(load_case(p).patient_id for p in cases_in(tmp_path / n)) for n in ("one", "two")
+        sorted(load_case(p).patient_id for p in list_cases_in(tmp_path / n)) for n in ("one", "two")
     ]
     assert [len(n) for n in names] == [3, 3]
     assert [len(set(n)) for n in names] == [2, 2]
@@ -318,7 +318,7 @@ def test_a_second_run_leaves_what_stands_and_makes_what_is_gone(
     (tmp_path / f"{first.made[0]}.npz").write_bytes(b"PK\x03\x04")
     third, _ = imported(exported, tmp_path)
     assert third.made == first.made
-    load_case(cases_in(tmp_path)[0])
+    load_case(list_cases_in(tmp_path)[0])
     (tmp_path / f"{first.made[0]}.npz").write_bytes(b"PK\x03\x04")  # damaged later
     assert imported(exported, tmp_path)[0].made == first.made
 
@@ -401,7 +401,7 @@ def test_foreign_segments_need_the_table(tmp_path: Path) -> None:
     assert "segments 4 (label kidney), 5 (label sac)" in done.refused[0]
     table = {"4": Target(None), "label sac": Target("dura")}
     done, _ = imported(tmp_path / "in", tmp_path / "out", table)
-    case = load_case(cases_in(tmp_path / "out")[0])
+    case = load_case(list_cases_in(tmp_path / "out")[0])
     assert case.labelled == ("l4", "ivd", "l5", "dura")
     assert centre_of(case, "dura") == pytest.approx(ORIGIN + BLOBS["dura"][0], abs=1.5)
     assert not (case.labels == BY_ID["pm"].value).any()
@@ -413,7 +413,7 @@ def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
     masks = all_masks(grid, ("l4", "ivd", "l5", "pm.left"))
     write_seg(tmp_path / "in" / "seg.dcm", images, masks, grid)
     _, said = imported(tmp_path / "in", tmp_path / "out")
-    case = load_case(cases_in(tmp_path / "out")[0])
+    case = load_case(list_cases_in(tmp_path / "out")[0])
     assert "pm" not in case.labelled
     assert not (case.labels == BY_ID["pm"].value).any()
     assert said == ["seg.dcm: pm.left without the other side is not used"]
@@ -425,7 +425,7 @@ def test_segs_of_one_series_are_put_together_unless_they_repeat(tmp_path: Path) 
     for n, names in enumerate((("l4", "ivd"), ("l5", "dura"))):
         write_seg(tmp_path / f"in/{n}/seg.dcm", images, all_masks(grid, names), grid)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
-    assert load_case(cases_in(tmp_path / "out")[0]).labelled == ("l4", "ivd", "l5", "dura")
+    assert load_case(list_cases_in(tmp_path / "out")[0]).labelled == ("l4", "ivd", "l5", "dura")
     assert not done.refused
     write_seg(tmp_path / "in/2/seg.dcm", images, all_masks(grid, ("ivd",)), grid)
     done, _ = imported(tmp_path / "in", tmp_path / "more")
@@ -438,7 +438,7 @@ def test_who_drew_the_labels_is_told(tmp_path: Path) -> None:
     write_seg(tmp_path / "in/seg.dcm", images, all_masks(grid, SPINE), grid, by="AUTOMATIC")
     _, said = imported(tmp_path / "in", tmp_path / "out")
     assert "made by an algorithm" in said[0]
-    assert load_case(cases_in(tmp_path / "out")[0]).card["labels_by"] == "automatic"
+    assert load_case(list_cases_in(tmp_path / "out")[0]).card["labels_by"] == "automatic"
 
 
 def test_a_segment_without_voxels_is_known_to_be_empty(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_segment_without_voxels_is_known_to_be_empty(tmp_path: Path) -> None:
     masks["aa"] = np.zeros_like(masks["aa"])
     write_seg(tmp_path / "in/seg.dcm", images, masks, grid)
     imported(tmp_path / "in", tmp_path / "out")
-    assert "aa" in load_case(cases_in(tmp_path / "out")[0]).labelled
+    assert "aa" in load_case(list_cases_in(tmp_path / "out")[0]).labelled
 
 
 def test_fractional_segments_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -457,7 +457,7 @@ def test_fractional_segments_are_taken_as_they_are(tmp_path: Path) -> None:
     masks = {k: 0.9 * v for k, v in all_masks(grid, SPINE).items()}
     write_seg(tmp_path / "in/seg.dcm", images, masks, grid, kind="FRACTIONAL")
     imported(tmp_path / "in", tmp_path / "out")
-    case = load_case(cases_in(tmp_path / "out")[0])
+    case = load_case(list_cases_in(tmp_path / "out")[0])
     assert centre_of(case, "l4") == pytest.approx(ORIGIN + BLOBS["l4"][0], abs=1.0)
 
 
@@ -560,7 +560,7 @@ def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
     with fetched(server, ["1.2.3"], tmp_path / "web", "Bearer right") as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         imported(folder, tmp_path / "web", source="dicomweb")
-    first, second = (load_case(cases_in(tmp_path / n)[0]) for n in ("files", "web"))
+    first, second = (load_case(list_cases_in(tmp_path / n)[0]) for n in ("files", "web"))
     assert np.array_equal(first.labels, second.labels)
     assert np.array_equal(first.image, second.image)
     assert not list((tmp_path / "web").glob(".incoming*"))

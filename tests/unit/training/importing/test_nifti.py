@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dicomseg.structures import BY_ID
 from training.cli.app import app
-from training.data.cases import Case, cases_in, load_case
+from training.data.cases import Case, list_cases_in, load_case
 from training.data.prepare import spider_case
 from training.errors import ImportRefused, LabelTableError, SourceMissing, UsageError
 from training.importing import manifest
@@ -91,7 +91,7 @@ def imported(
 
 
 def only(folder: Path) -> Case:
-    (path,) = cases_in(folder / "out")
+    (path,) = list_cases_in(folder / "out")
     return load_case(path)
 
 
@@ -280,7 +280,7 @@ def test_scans_of_one_patient_share_a_pseudonym_and_one_without_id_is_refused(
     for n, name in enumerate(("a", "b", "c")):
         write(tmp_path, name, *painted(grid(), n))
     done, _ = imported(tmp_path, patients={"a": "P1", "b": "P1"})
-    assert len({load_case(p).patient_id for p in cases_in(tmp_path / "out")}) == 1
+    assert len({load_case(p).patient_id for p in list_cases_in(tmp_path / "out")}) == 1
     assert [r.split(":")[:2] for r in done.refused] == [["c.nii.gz", " rule patient-id"]]
 
 
@@ -360,7 +360,7 @@ def test_a_spider_patient_becomes_the_case_that_prepare_makes(tmp_path: Path, sh
     }
     options = Options(tmp_path, "nifti", "CC BY 4.0", secret_in(tmp_path / "key"), "2026-11-23")
     import_all(pending(*files, table), options)
-    ours, theirs = load_case(cases_in(tmp_path)[0]), spider_case(folder, "5")
+    ours, theirs = load_case(list_cases_in(tmp_path)[0]), spider_case(folder, "5")
     assert np.array_equal(ours.labels, theirs.labels)
     assert np.allclose(ours.image, theirs.image, atol=1e-3)
     assert np.allclose(ours.affine, theirs.affine)

@@ -19,14 +19,19 @@ def ours():  # type: ignore[no-untyped-def]
 
 def test_way_to_the_patient_and_back(ours) -> None:  # type: ignore[no-untyped-def]
     points = np.random.default_rng(0).uniform(-60, 60, (200, 3))
-    assert np.allclose(ours.place.to_anatomy(ours.place.to_lps(points)), points, atol=1e-6)
+    assert np.allclose(
+        ours.patient_pose.to_anatomy(ours.patient_pose.to_lps(points)), points, atol=1e-6
+    )
 
 
 def test_the_bend_never_folds_and_keeps_handedness(ours) -> None:  # type: ignore[no-untyped-def]
     centre, step = np.random.default_rng(1).uniform(-60, 60, (300, 3)), 0.5
     jacobian = np.stack(
         [
-            (ours.place.to_anatomy(centre + step * e) - ours.place.to_anatomy(centre - step * e))
+            (
+                ours.patient_pose.to_anatomy(centre + step * e)
+                - ours.patient_pose.to_anatomy(centre - step * e)
+            )
             / (2 * step)
             for e in np.eye(3)
         ],

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from model.engines.coded import MARGIN_STEPS, decode_logits
 from training.cli.app import app
 from training.errors import UsageError
-from training.phantom.study import Options, write_study
+from training.phantom.study import StudyOptions, write_study
 
 SMALL = {"slices": 24, "matrix": 64}
 
@@ -22,7 +22,7 @@ SMALL = {"slices": 24, "matrix": 64}
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(
-        tmp_path_factory.mktemp("study"), 61, Options(oblique=True, distractors=True, **SMALL)
+        tmp_path_factory.mktemp("study"), 61, StudyOptions(oblique=True, distractors=True, **SMALL)
     )
 
 
@@ -101,13 +101,13 @@ def test_dciodvfy_finds_no_error(study: Path) -> None:
 
 
 def test_two_runs_write_the_same_bytes(study: Path, tmp_path: Path) -> None:
-    again = write_study(tmp_path, 61, Options(oblique=True, **SMALL))
+    again = write_study(tmp_path, 61, StudyOptions(oblique=True, **SMALL))
     for path in sorted((again / "t2_space").glob("*.dcm")):
         assert path.read_bytes() == (study / "t2_space" / path.name).read_bytes()
 
 
 def test_coded_voxels_hold_the_labels(tmp_path: Path) -> None:
-    folder = write_study(tmp_path, 62, Options(coded=True, drop_slice=None, **SMALL))
+    folder = write_study(tmp_path, 62, StudyOptions(coded=True, drop_slice=None, **SMALL))
     with np.load(folder / "labels.npz") as stored:
         labels = stored["labels"]
     slices = sorted(read_series(folder / "t2_space"), key=lambda ds: int(ds.InstanceNumber))
@@ -120,7 +120,7 @@ def test_coded_voxels_hold_the_labels(tmp_path: Path) -> None:
 
 
 def test_a_dropped_slice_is_missing_and_still_announced(tmp_path: Path) -> None:
-    folder = write_study(tmp_path, 63, Options(drop_slice=7, slices=12, matrix=48))
+    folder = write_study(tmp_path, 63, StudyOptions(drop_slice=7, slices=12, matrix=48))
     found = read_series(folder / "t2_space")
     assert len(found) == 11
     assert {int(ds.InstanceNumber) for ds in found} == set(range(1, 13)) - {8}
@@ -129,7 +129,7 @@ def test_a_dropped_slice_is_missing_and_still_announced(tmp_path: Path) -> None:
 
 def test_dropping_a_slice_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="slices 0 to 11"):
-        write_study(tmp_path, 64, Options(drop_slice=12, slices=12, matrix=48))
+        write_study(tmp_path, 64, StudyOptions(drop_slice=12, slices=12, matrix=48))
 
 
 def test_command_line_writes_a_study(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def test_the_solver_meets_its_targets_where_nothing_is_bent() -> None:
 
 def test_plane_lies_between_the_bodies_and_points_to_the_head(anatomy: Anatomy) -> None:
     plane = truth.disc_plane(anatomy)
-    l4, l5 = (anatomy.place.to_lps(anatomy.column.bodies[n].frame.centre) for n in ("l4", "l5"))
+    l4, l5 = (
+        anatomy.patient_pose.to_lps(anatomy.column.bodies[n].frame.centre) for n in ("l4", "l5")
+    )
     n = np.array(plane.normal)
     assert (l4 - plane.point_lps) @ n > 10
     assert (l5 - plane.point_lps) @ n < -10
@@ -62,7 +64,7 @@ def test_plane_lies_between_the_bodies_and_points_to_the_head(anatomy: Anatomy) 
 def test_a_mirrored_person_has_the_corridor_on_the_other_side(anatomy: Anatomy) -> None:
     mirrored = build_anatomy(41, mirror=True)
     plane = truth.disc_plane(mirrored)
-    cut = truth.sections(mirrored, plane, 0.3)
+    cut = truth.cut_sections(mirrored, plane, 0.3)
     vein = cut.outlines["ivc"][0][:, 0].mean()
     artery = np.mean([c[:, 0].mean() for c in cut.outlines["aa"]])
     assert vein > artery  # situs inversus: vena cava left of the aorta

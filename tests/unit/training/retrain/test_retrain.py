@@ -77,7 +77,7 @@ def in_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def task(tiny_cases: Path, in_service: Path, tmp_path: Path) -> Task:
-    held_out.write(tmp_path / "fixed.json", tiny_cases, HELD)
+    held_out.write_held_out(tmp_path / "fixed.json", tiny_cases, HELD)
     (tmp_path / "recipe.toml").write_text(RECIPE)
     return Task(
         tiny_cases, tmp_path / "fixed.json", in_service, tmp_path / "out", tmp_path / "recipe.toml"
@@ -206,7 +206,9 @@ def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> N
     told = json.loads(card.read_text())
     card.write_text(json.dumps({**told, "patient_id": "phantom-000001"}))
     one = Task(cases, task.fixed, task.bundle, task.out, task.recipe)
-    recipe = retrain.build_recipe(one, read_card(task.bundle), held_out.read(task.fixed, cases))
+    recipe = retrain.build_recipe(
+        one, read_card(task.bundle), held_out.read_held_out(task.fixed, cases)
+    )
     assert recipe.held_out == ("phantom-000001", "phantom-000002", "spider-001")
 
 
@@ -218,7 +220,7 @@ def test_architecture_is_that_in_service_unless_the_recipe_names_one(
     if recipe is not None:
         recipe.write_text(text or "")
     one = Task(task.cases, task.fixed, task.bundle, task.out, recipe)
-    held = held_out.read(task.fixed, task.cases)
+    held = held_out.read_held_out(task.fixed, task.cases)
     found = retrain.build_recipe(one, read_card(task.bundle), held)
     assert found.architecture == ARCHITECTURE != Recipe().architecture
     with pytest.raises(UsageError, match="holds no network of this version"):
@@ -234,17 +236,17 @@ def test_held_out_case_that_changed_or_is_gone_is_refused(task: Task, tmp_path: 
     cases = shutil.copytree(task.cases, tmp_path / "cases")
     shutil.copy(cases / "spider" / "spider-002.npz", cases / "spider" / "spider-001.npz")
     with pytest.raises(HeldOutError, match="spider-001 has changed since the set was fixed"):
-        held_out.read(task.fixed, cases)
+        held_out.read_held_out(task.fixed, cases)
     (cases / "spider" / "spider-001.npz").unlink()
     with pytest.raises(HeldOutError, match="spider-001 is not below"):
-        held_out.read(task.fixed, cases)
+        held_out.read_held_out(task.fixed, cases)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cases": {}}', '{"schema": 1, "cases": {}}'])
 def test_file_that_is_no_held_out_set_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text(text)
     with pytest.raises(HeldOutError, match="lumbar-train held-out"):
-        held_out.read(tmp_path / "f.json", tmp_path)
+        held_out.read_held_out(tmp_path / "f.json", tmp_path)
 
 
 # ---- the command ---------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ def test_held_out_command_fixes_the_named_cases(task: Task, tmp_path: Path) -> N
     call = ["held-out", "--cases", str(task.cases), "--out", str(file)]
     done = CliRunner().invoke(app, [*call, "--bundle", str(task.bundle)])
     assert f"{file}: 1 cases held out" in done.output
-    assert [p.stem for p in held_out.read(file, task.cases)] == ["phantom-000001"]
+    assert [p.stem for p in held_out.read_held_out(file, task.cases)] == ["phantom-000001"]
 
 
 # ---- a full disk ---------------------------------------------------------------------------------
