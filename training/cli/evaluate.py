@@ -70,7 +70,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         held_out_ids,
     )
     from training.evaluate.results_file import about, card_json, results_json
-    from training.report.tables import cases_csv
+    from training.report.case_csv import cases_csv
 
     model = load_bundle(bundle or default_path(), threads=threads)
     paths = choose_cases(cases, model, tuple(case or ()), every=every)

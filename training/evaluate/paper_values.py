@@ -1,9 +1,9 @@
-"""The figures of the paper that ours are printed beside.
+"""The values of the paper, printed beside ours.
 
 Wang M, Su Z, Liu Z, Chen T, Cui Z, Li S, Pang S, Lu H. Deep Learning-Based Automated Magnetic Resonance
 Image Segmentation of the Lumbar Structure and Its Adjacent Structures at the L4/5 Level. Bioengineering
 2023, 10(8), 963. https://doi.org/10.3390/bioengineering10080963. © 2023 the authors, CC BY 4.0.
-Tables 2 and 3, §3.1. What is marked as derived is not in the paper: it follows from Table 3.
+Tables 2 and 3, §3.1. Values marked as derived are not in the paper: they follow from its Table 3.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ORDER: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura", "n4", "aa", 
 
 
 @dataclass(frozen=True, slots=True)
-class Row2:
+class PaperScores:
     """One row of Table 2: means over five folds, by structure; `mean` is its column "All"."""
 
     by_structure: Mapping[StructureId, float]
     mean: float
 
 
-def _row(*values: float) -> Row2:
-    return Row2(dict(zip(ORDER, values[:-1], strict=True)), values[-1])
+def _row(*values: float) -> PaperScores:
+    return PaperScores(dict(zip(ORDER, values[:-1], strict=True)), values[-1])
 
 
-TABLE2: Final[Mapping[str, Mapping[str, Row2]]] = {
+TABLE2: Final[Mapping[str, Mapping[str, PaperScores]]] = {
     "dice": {
         "training": _row(0.951, 0.955, 0.951, 0.935, 0.805, 0.921, 0.976, 0.930, 0.928),
         "validation": _row(0.926, 0.921, 0.925, 0.895, 0.700, 0.860, 0.951, 0.878, 0.882),
@@ -56,8 +56,8 @@ SHARE_ABOVE: Final[Mapping[float, float]] = {0.85: 0.92, 0.90: 0.15}
 
 
 @dataclass(frozen=True, slots=True)
-class Row3:
-    """One row of Table 3, mm: (mean, SD, least, most) three times, Pearson R, Wilcoxon p; n = 50.
+class PaperMeasurement:
+    """One row of Table 3, mm: three times (mean, SD, minimum, maximum), Pearson R, Wilcoxon p; n = 50.
 
     sd_difference, limits, icc: derived from the row, not printed in the paper.
     """
@@ -73,8 +73,8 @@ class Row3:
 
 
 TABLE3_N: Final = 50
-TABLE3: Final[Mapping[MeasurementName, Row3]] = {
-    "OC": Row3(
+TABLE3: Final[Mapping[MeasurementName, PaperMeasurement]] = {
+    "OC": PaperMeasurement(
         (9.214, 4.897, 0.0, 17.97),
         (9.077, 5.038, 0.0, 21.80),
         (0.866, 0.706, 0.0, 3.83),
@@ -84,7 +84,7 @@ TABLE3: Final[Mapping[MeasurementName, Row3]] = {
         (-2.05, 2.32),
         0.975,
     ),
-    "DAA": Row3(
+    "DAA": PaperMeasurement(
         (11.852, 3.150, 6.10, 24.35),
         (11.828, 3.193, 6.95, 24.10),
         (0.779, 0.697, 0.01, 4.26),
@@ -94,7 +94,7 @@ TABLE3: Final[Mapping[MeasurementName, Row3]] = {
         (-2.04, 2.08),
         0.946,
     ),
-    "DIVC": Row3(
+    "DIVC": PaperMeasurement(
         (21.081, 7.257, 8.42, 36.43),
         (21.039, 7.217, 8.71, 36.68),
         (1.121, 1.312, 0.05, 7.30),
@@ -104,7 +104,7 @@ TABLE3: Final[Mapping[MeasurementName, Row3]] = {
         (-3.35, 3.44),
         0.972,
     ),
-    "PI": Row3(
+    "PI": PaperMeasurement(
         (1.929, 1.504, 0.0, 5.82),
         (1.852, 1.382, 0.0, 5.95),
         (0.489, 0.462, 0.0, 2.06),

@@ -1,4 +1,4 @@
-"""One HTML file of an evaluation, readable without a network: pictures inside, nothing fetched."""
+"""One HTML file of an evaluation, readable without a network: pictures are embedded, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """A heading, a text, tables and pictures under it."""
 
     title: str
@@ -42,31 +42,31 @@ class Section:
     text: str = ""
 
 
-def page(title: str, facts: Mapping[str, Any], notes: Sequence[str], sections: Sequence[Section]) -> str:  # fmt: skip
-    """Return the whole file; every text is escaped."""
-    told = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())  # fmt: skip
+def page(title: str, facts: Mapping[str, Any], notes: Sequence[str], sections: Sequence[PageSection]) -> str:  # fmt: skip
+    """Return the HTML file as text; every value is escaped."""
+    bundle = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())  # fmt: skip
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     body = "".join(_section(s) for s in sections)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f'<h1>{escape(title)}</h1><table class="facts">{told}</table>{body}'
+        f'<h1>{escape(title)}</h1><table class="facts">{bundle}</table>{body}'
         f"<h2>How it was counted</h2><ul>{listed}</ul></body></html>\n"
     )
 
 
-def _section(told: Section) -> str:
-    text = f"<p>{escape(told.text)}</p>" if told.text else ""
-    tables = "".join(_table(t) for t in told.tables)
-    pictures = "".join(_picture(p) for p in told.pictures)
-    return f"<h2>{escape(told.title)}</h2>{text}{tables}{pictures}"
+def _section(section: PageSection) -> str:
+    text = f"<p>{escape(section.text)}</p>" if section.text else ""
+    tables = "".join(_table(t) for t in section.tables)
+    pictures = "".join(_picture(p) for p in section.pictures)
+    return f"<h2>{escape(section.title)}</h2>{text}{tables}{pictures}"
 
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.head)
-    opened = ("<tr>", '<tr class="beside">')
+    tags = ("<tr>", '<tr class="beside">')
     rows = "".join(
-        opened[n in table.beside] + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>"
+        tags[n in table.beside] + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>"
         for n, row in enumerate(table.rows)
     )
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""

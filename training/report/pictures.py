@@ -1,4 +1,4 @@
-"""Pictures of one case: outlines of answer and reference on two slices, and both as surfaces in space.
+"""Pictures of one case: outlines of prediction and reference on two slices, and both as surfaces.
 
 Slices are shown as a radiologist sees them: the patient's left on the right of an axial slice, the front
 on the left of a sagittal one. Cases lie on the canonical axial grid (slices to the head, rows to the
@@ -25,16 +25,16 @@ from training.report.plots import hex_colour
 REFERENCE: Final = "#ffffff"
 SURFACE_STEP_MM: Final = 1.6
 """Voxels of the surfaces; finer ones show no more at this size and take long to draw."""
-LEAST_VOXELS: Final = 20
+MIN_VOXELS: Final = 20
 ZOOM: Final = 1.2
 LIGHT: Final = np.array([0.35, -0.75, 0.55])
 """Direction towards the light in LPS: from the front, a little from the left and above."""
 
 
-def outlines(case: Case, found: Array | None) -> Figure:
-    """Axial and sagittal slice through the true level: answer in colour, reference white and dashed.
+def outlines(case: Case, predicted: Array | None) -> Figure:
+    """Draw an axial and a sagittal slice through the true level: prediction in colour, reference white and dashed.
 
-    found: uint8 labels, the case's shape; None where the level was not found.
+    predicted: uint8 labels, the case's shape; None where the level was missed.
     """
     of_case, _ = overlap_with_window(case)
     centre = Volume(case.labels, case.affine).to_index(np.array(case.level_centre_lps))
@@ -51,10 +51,10 @@ def outlines(case: Case, found: Array | None) -> Figure:
         rows, columns = case.labels[cut].shape
         extent = (0.0, columns * size[1], 0.0, rows * size[0])
         ax.imshow(case.image[cut], cmap="gray", vmin=limits[0], vmax=limits[1], origin=origin, extent=extent)  # fmt: skip
-        if found is not None:
-            _contours(ax, found[cut], size, origin, known=None)
+        if predicted is not None:
+            _contours(ax, predicted[cut], size, origin, known=None)
         _contours(ax, case.labels[cut], size, origin, known=REFERENCE)
-        ax.set_title(f"{title}; answer in colour, reference white", color="white", fontsize=9, loc="left")  # fmt: skip
+        ax.set_title(f"{title}; prediction in colour, reference white", color="white", fontsize=9, loc="left")  # fmt: skip
         ax.set_axis_off()
     return figure
 
@@ -75,18 +75,18 @@ def _contours(
             ax.contour(x, y, mask.astype(float), [0.5], colors=known or hex_colour(structure.id), **style)  # fmt: skip
 
 
-def surfaces(case: Case, found: Array | None) -> Figure:
-    """The reference on the left, the answer on the right, as surfaces seen from the front and left."""
+def surfaces(case: Case, predicted: Array | None) -> Figure:
+    """Draw the reference on the left and the prediction on the right, as surfaces seen from the front and left."""
     of_case, _ = overlap_with_window(case)
     figure = Figure(figsize=(11, 5.6), layout="constrained")
-    sides = {"reference": case.labels, "automatic": found}
-    drawn = {k: _triangles(v[of_case], case) for k, v in sides.items() if v is not None}
-    corners = np.concatenate([t.reshape(-1, 3) for t, _ in drawn.values()])
+    sides = {"reference": case.labels, "automatic": predicted}
+    meshes = {k: _triangles(v[of_case], case) for k, v in sides.items() if v is not None}
+    corners = np.concatenate([t.reshape(-1, 3) for t, _ in meshes.values()])
     low, high = (corners.min(0), corners.max(0)) if len(corners) else (np.zeros(3), np.ones(3))
     for n, title in enumerate(sides, start=1):
         ax: Any = figure.add_subplot(1, 2, n, projection="3d")
         ax.set_title(title, fontsize=11)
-        triangles, colours = drawn.get(title, (np.empty((0, 3, 3)), None))
+        triangles, colours = meshes.get(title, (np.empty((0, 3, 3)), None))
         if len(triangles):
             ax.add_collection3d(Poly3DCollection(triangles, facecolors=colours, linewidths=0))
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
@@ -97,7 +97,7 @@ def surfaces(case: Case, found: Array | None) -> Figure:
 
 
 def _triangles(labels: Array, case: Case) -> tuple[Array, Array]:
-    """Triangles (n, 3, 3) of all structures in mm (x to the left, y to the back, z up), and RGB of each.
+    """Return triangles (n, 3, 3) of all structures in mm (x to the left, y to the back, z up), and RGB of each.
 
     All in one list, since matplotlib sorts by depth inside one collection only.
     """
@@ -105,7 +105,7 @@ def _triangles(labels: Array, case: Case) -> tuple[Array, Array]:
     parts, colours = [], []
     for structure in STRUCTURES:
         mask = labels == structure.value
-        if int(mask.sum()) < LEAST_VOXELS:
+        if int(mask.sum()) < MIN_VOXELS:
             continue
         corners, faces = _surface(mask, spacing)
         triangles = corners[faces][..., ::-1]
@@ -117,7 +117,7 @@ def _triangles(labels: Array, case: Case) -> tuple[Array, Array]:
 
 
 def _surface(mask: Array, spacing: Array) -> tuple[Array, Array]:
-    """Vertices (mm along slices, rows, columns) and faces of a smoothed mask."""
+    """Return vertices (mm along slices, rows, columns) and faces of a smoothed mask."""
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     start = np.array([s.start for s in box])
     padded = np.pad(mask[box].astype(np.float32), 4)
@@ -131,7 +131,7 @@ def _surface(mask: Array, spacing: Array) -> tuple[Array, Array]:
 
 
 def _lit(triangles: Array, name: StructureId) -> Array:
-    """RGB (n, 3) of triangles under one light from the front."""
+    """Return RGB (n, 3) of triangles under one light from the front."""
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     shade = 0.45 + 0.55 * np.abs(normals @ (LIGHT / np.linalg.norm(LIGHT)))

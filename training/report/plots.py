@@ -25,11 +25,11 @@ FILL: Final = "#0969da"
 OTHER: Final = "#bc4c00"
 NAMES: Final[Mapping[MeasurementName, str]] = {
     "OC": "OC, left psoas to artery",
-    "DAA": "DAA, artery's diameter",
-    "DIVC": "DIVC, vein's diameter",
+    "DAA": "DAA, diameter of the artery",
+    "DIVC": "DIVC, diameter of the vein",
     "PI": "PI, right psoas to vein",
 }
-LEAST_FOR_INTERVALS: Final = 10
+MIN_PAIRS_FOR_INTERVALS: Final = 10
 """Pairs below which the intervals are so wide that they would hide the points."""
 _COLOURS: Final = {"physical": FILL, "randomised": OTHER, "": FILL}
 
@@ -39,10 +39,10 @@ def hex_colour(name: StructureId) -> str:
     return "#" + "".join(f"{v:02x}" for v in BY_ID[name].rgb)
 
 
-def pairs_of(
+def paired_values(
     cases: Sequence[CaseResult], name: MeasurementName
 ) -> tuple[list[float], list[float], list[str]]:
-    """Automatic and reference values of the cases that have both, mm, and their kind of contrast."""
+    """Return automatic and reference values of the cases that have both, mm, and their kind of contrast."""
     automatic, reference, kinds = [], [], []
     for case in cases:
         pair = case.measurements.get(name)
@@ -75,52 +75,52 @@ def _dots(ax: Axes, x: Sequence[float], y: Sequence[float], kinds: Sequence[str]
 
 
 def bland_altman(cases: Sequence[CaseResult]) -> Figure:
-    """Difference against mean, bias and limits with their 95 % intervals; the paper's limits dotted."""
+    """Plot difference against mean, bias and limits with their 95 % intervals; the paper's limits dotted."""
     figure, axes = _panels()
     for name, ax in axes.items():
-        automatic, reference, kinds = pairs_of(cases, name)
-        told = agreement(automatic, reference)
+        automatic, reference, kinds = paired_values(cases, name)
+        statistics = agreement(automatic, reference)
         ax.axhline(0, color=SOFT, lw=0.8)
         for limit in TABLE3[name].limits:
             ax.axhline(limit, color=SOFT, ls=":", lw=1.2)
-        if told is not None:
+        if statistics is not None:
             mean = [(a + r) / 2 for a, r in zip(automatic, reference, strict=True)]
             _dots(ax, mean, [a - r for a, r in zip(automatic, reference, strict=True)], kinds)
-            _limits(ax, told)
+            _limits(ax, statistics)
         ax.set_xlabel("mean of automatic and reference, mm", fontsize=9)
         ax.set_ylabel("automatic − reference, mm", fontsize=9)
     figure.suptitle("Bland–Altman (dotted: the paper's limits of agreement)", x=0.01, ha="left")
     return figure
 
 
-def _limits(ax: Axes, told: Agreement) -> None:
-    lines = [(told.bias, told.bias_ci, f"bias {told.bias:+.2f}")]
-    if told.limits is not None:
+def _limits(ax: Axes, statistics: Agreement) -> None:
+    lines = [(statistics.bias, statistics.bias_ci, f"bias {statistics.bias:+.2f}")]
+    if statistics.limits is not None:
         lines += [
-            (told.limits[0], told.lower_ci, f"{told.limits[0]:+.2f}"),
-            (told.limits[1], told.upper_ci, f"{told.limits[1]:+.2f}"),
+            (statistics.limits[0], statistics.lower_ci, f"{statistics.limits[0]:+.2f}"),
+            (statistics.limits[1], statistics.upper_ci, f"{statistics.limits[1]:+.2f}"),
         ]
     for n, (value, interval, text) in enumerate(lines):
         ax.axhline(value, color=INK, lw=1.2, ls="-" if n == 0 else "--")
-        if interval is not None and told.n >= LEAST_FOR_INTERVALS:
+        if interval is not None and statistics.n >= MIN_PAIRS_FOR_INTERVALS:
             ax.axhspan(*interval, color=FILL, alpha=0.08, lw=0)
         ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=8)  # fmt: skip
 
 
 def scatter(cases: Sequence[CaseResult]) -> Figure:
-    """Automatic against reference with the line of identity, R and n; the paper's R beside."""
+    """Plot automatic against reference with the line of identity, R and n; the paper's R beside."""
     figure, axes = _panels()
     for name, ax in axes.items():
-        automatic, reference, kinds = pairs_of(cases, name)
-        told = agreement(automatic, reference)
+        automatic, reference, kinds = paired_values(cases, name)
+        statistics = agreement(automatic, reference)
         top = max([*automatic, *reference, 1.0]) * 1.08
         ax.plot([0, top], [0, top], color=SOFT, lw=1)
         ax.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top), aspect="equal")
         text = f"paper: R {TABLE3[name].pearson_r:.3f}, n 50"
-        if told is not None:
+        if statistics is not None:
             _dots(ax, reference, automatic, kinds)
-            r = "–" if told.pearson_r is None else f"{told.pearson_r:.3f}"
-            text = f"R {r}, MAE {told.error.mean:.2f} mm, n {told.n}\n{text}, MAE {TABLE3[name].error[0]:.2f}"
+            r = "–" if statistics.pearson_r is None else f"{statistics.pearson_r:.3f}"
+            text = f"R {r}, MAE {statistics.error.mean:.2f} mm, n {statistics.n}\n{text}, MAE {TABLE3[name].error[0]:.2f}"
         ax.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", fontsize=9, color=INK)
         ax.set_xlabel("reference, mm", fontsize=9)
         ax.set_ylabel("automatic, mm", fontsize=9)
@@ -129,11 +129,11 @@ def scatter(cases: Sequence[CaseResult]) -> Figure:
 
 
 def value_boxes(cases: Sequence[CaseResult]) -> Figure:
-    """Automatic and reference values side by side; the paper's mean ± SD in grey."""
+    """Plot automatic and reference values side by side; the paper's mean ± SD in grey."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     ax: Axes = figure.subplots()
     for n, name in enumerate(MAIN_MEASUREMENTS):
-        automatic, reference, _ = pairs_of(cases, name)
+        automatic, reference, _ = paired_values(cases, name)
         paper = TABLE3[name]
         sides = ((automatic, FILL, paper.automatic, -0.18), (reference, OTHER, paper.reference, 0.18))  # fmt: skip
         for values, colour, theirs, shift in sides:
@@ -172,7 +172,7 @@ def _legend(ax: Axes, colours: Mapping[str, str]) -> None:
 
 
 def dice_boxes(cases: Sequence[CaseResult]) -> Figure:
-    """Dice per structure with every case as a dot; the paper's test row as a line, baselines as ticks."""
+    """Plot Dice per structure with every case as a dot; the paper's test row as a line, baselines as ticks."""
     names = [s.id for s in STRUCTURES if any(s.id in c.scores for c in cases)]
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     ax: Axes = figure.subplots()
@@ -180,9 +180,9 @@ def dice_boxes(cases: Sequence[CaseResult]) -> Figure:
         _box(ax, n, [c.scores[name].dice for c in cases if name in c.scores], hex_colour(name), 0.5)
         ax.hlines(TABLE2["dice"]["test"].by_structure[name], n - 0.38, n + 0.38, color=INK, lw=1.2, ls=":")  # fmt: skip
         for baseline, marker in (("mean_shape", "_"), ("threshold", "|")):
-            told = [c.baselines[b][name] for c in cases for b in c.baselines if b == baseline and name in c.baselines[b]]  # fmt: skip
-            if told:
-                ax.scatter(n + 0.36, np.mean(told), marker=marker, s=70, color=SOFT)
+            baseline_dice = [c.baselines[b][name] for c in cases for b in c.baselines if b == baseline and name in c.baselines[b]]  # fmt: skip
+            if baseline_dice:
+                ax.scatter(n + 0.36, np.mean(baseline_dice), marker=marker, s=70, color=SOFT)
     ax.set_xticks(range(len(names)), [SHORT[n] for n in names])
     ax.set(ylim=(-0.02, 1.02), ylabel="Dice")
     ax.axhline(0.85, color=SOFT, lw=0.5)

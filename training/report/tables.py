@@ -1,20 +1,17 @@
-"""Tables of an evaluation as plain text cells: for the terminal, for HTML, Markdown and CSV alike.
+"""Tables of an evaluation as plain text cells, for the terminal, HTML and Markdown.
 
-The paper's row stands under each of ours where it has one.
+Under each of our rows follows that of the paper, where it has one.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from training.evaluate import paper_values as report_paper
 from training.evaluate.agreement import Spread
 from training.evaluate.case_results import CaseResult
-from training.evaluate.paper_values import TABLE2, TABLE3, TABLE3_N
+from training.evaluate.paper_values import ORDER, SHARE_ABOVE, TABLE2, TABLE3, TABLE3_N
 from training.evaluate.summary import (
     ALL,
     Distribution,
@@ -26,7 +23,6 @@ from training.evaluate.summary import (
 
 NONE: Final = "–"
 PAPER: Final = "paper"
-REAL: Final = "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Table:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """One figure, a dash for none."""
+    """Return one number as text, a dash for none."""
     return NONE if value is None else f"{value:.{decimals}f}"
 
 
@@ -49,11 +45,12 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _spread(told: Spread | Distribution | None, decimals: int) -> str:
-    """Mean ± SD (least–most)."""
-    if told is None:
+def _spread(values: Spread | Distribution | None, decimals: int) -> str:
+    """Return mean ± SD (minimum–maximum)."""
+    if values is None:
         return NONE
-    return f"{told.mean:.{decimals}f} ± {number(told.sd, decimals)} ({told.least:.{decimals}f}–{told.most:.{decimals}f})"
+    mean, low, high = (f"{v:.{decimals}f}" for v in (values.mean, values.least, values.most))
+    return f"{mean} ± {number(values.sd, decimals)} ({low}–{high})"
 
 
 SHORT: Final[Mapping[str, str]] = {
@@ -71,7 +68,7 @@ SHORT: Final[Mapping[str, str]] = {
 
 
 def dice_table(group: Group) -> Table:
-    """Dice, precision, recall and shares per structure; the paper's Table 2, test row, under each."""
+    """Return Dice, precision, recall and shares per structure; the paper's Table 2, test row, under each."""
     rows: list[tuple[str, ...]] = []
     beside: set[int] = set()
     for row in group.structures:
@@ -80,11 +77,11 @@ def dice_table(group: Group) -> Table:
         if paper is not None:
             beside.add(len(rows))
             rows.append(paper)
-    figures = ("n", "Dice", "median", "SD", "least", "precision", "recall")
-    head = ("", *figures, "> 0.85", "> 0.90", "mean shape", "threshold")
-    lost = sum(r.missed for r in group.structures if r.structure != ALL)
-    made = sum(r.invented for r in group.structures if r.structure != ALL)
-    note = f"Means; paper: Table 2, test. Missed structures: {lost}, invented: {made}, each Dice 0. Mean shape, threshold: Dice of the baselines."
+    scores = ("n", "Dice", "median", "SD", "least", "precision", "recall")
+    head = ("", *scores, "> 0.85", "> 0.90", "mean shape", "threshold")
+    missed = sum(r.missed for r in group.structures if r.structure != ALL)
+    false_positive = sum(r.invented for r in group.structures if r.structure != ALL)
+    note = f"Means; paper: Table 2, test. Missed structures: {missed}, false positive: {false_positive}, each Dice 0. Mean shape, threshold: Dice of the baselines."
     return Table(f"Dice, {group.name}", head, tuple(rows), frozenset(beside), note)
 
 
@@ -100,12 +97,12 @@ def _dice_row(row: StructureRow) -> tuple[str, ...]:
 
 
 def _paper_row(structure: str, structures: int) -> tuple[str, ...] | None:
-    """The paper's row; its mean stands only beside a mean over all eight structures."""
+    """Return the paper's row; its mean only beside a mean over all eight structures."""
     if structure == ALL:
-        if structures != len(report_paper.ORDER):
+        if structures != len(ORDER):
             return None
         values = [TABLE2[k]["test"].mean for k in ("dice", "precision", "recall")]
-        shares = [_share(v) for v in report_paper.SHARE_ABOVE.values()]
+        shares = [_share(v) for v in SHARE_ABOVE.values()]
     else:
         values = [
             TABLE2[k]["test"].by_structure[structure]  # type: ignore[index]
@@ -117,7 +114,7 @@ def _paper_row(structure: str, structures: int) -> tuple[str, ...] | None:
 
 
 def surface_table(group: Group) -> Table:
-    """HD95 and average symmetric surface distance per structure."""
+    """Return HD95 and average symmetric surface distance per structure."""
     rows = tuple(
         (
             SHORT[r.structure],
@@ -129,35 +126,36 @@ def surface_table(group: Group) -> Table:
         for r in group.structures
         if r.structure != ALL
     )
-    head = ("", "HD95, mm", "median", "ASSD, mm", "median", "missed", "invented")
-    note = (
-        "Over the cases that have the structure in both; missed and invented ones have no distance."
-    )
+    head = ("", "HD95, mm", "median", "ASSD, mm", "median", "missed", "false positive")
+    note = "Over the cases with the structure in reference and prediction; the others have no distance."
     return Table(f"Surface distances, {group.name}", head, rows, note=note)
 
 
-def _surface(told: Distribution | None) -> tuple[str, str]:
-    return _spread(told, 2), number(None if told is None else told.median, 2)
+def _surface(distances: Distribution | None) -> tuple[str, str]:
+    return _spread(distances, 2), number(None if distances is None else distances.median, 2)
 
 
 def measurement_tables(group: Group) -> tuple[Table, Table]:
-    """OC, DAA, DIVC and PI: values and errors, and agreement; the paper's Table 3 under each row."""
+    """Return OC, DAA, DIVC and PI: values and errors, and agreement; the paper's Table 3 under each row."""
     values: list[tuple[str, ...]] = []
     agreements: list[tuple[str, ...]] = []
     for row in group.measurements:
         ours, theirs = _measured(row), _paper3(row)
-        values += [(row.name, *ours[:4], str(sum(row.refused.values()))), (REAL, *theirs[:4], NONE)]
-        agreements += [(row.name, ours[0], *ours[4:]), (REAL, theirs[0], *theirs[4:])]
+        values += [
+            (row.name, *ours[:4], str(sum(row.refused.values()))),
+            (PAPER, *theirs[:4], NONE),
+        ]
+        agreements += [(row.name, ours[0], *ours[4:]), (PAPER, theirs[0], *theirs[4:])]
     beside = frozenset(range(1, len(values), 2))
     sources = sorted({s for r in group.measurements for s in r.reference_from})
-    told = ", ".join(_FROM.get(s, s) for s in sources) or "none"
-    note = f"Mean ± SD (range). Reference: {told}. {_refusals(group.measurements)}"
+    origin = ", ".join(_FROM.get(s, s) for s in sources) or "none"
+    note = f"Mean ± SD (range). Reference: {origin}. {_refusals(group.measurements)}"
     head: tuple[str, ...] = ("automatic, mm", "reference, mm", "absolute error, mm", "refused")
     first = Table(f"Measurements, {group.name}", ("", "n", *head), tuple(values), beside, note)
-    head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)", "told")
+    head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)", "coverage")
     note = (
-        "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3. Told: references within"
-        " twice the value's own uncertainty, or inside the range that stands for it at a bifurcation."
+        "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3. Coverage: references within"
+        " twice the stated uncertainty, or inside the range that replaces it at a bifurcation."
     )
     return first, Table(f"Agreement, {group.name}", head, tuple(agreements), beside, note)
 
@@ -169,13 +167,13 @@ _FROM: Final = {
 
 
 def _refusals(rows: Sequence[MeasurementRow]) -> str:
-    told = [
+    refused = [
         f"{r.name}: {', '.join(f'{n} {code}' for code, n in r.refused.items())}"
         for r in rows
         if r.refused
     ]
     none = [f"{r.name} {r.without_reference}" for r in rows if r.without_reference]
-    out = f"Refused: {'; '.join(told) or 'none'}."
+    out = f"Refused: {'; '.join(refused) or 'none'}."
     return out + (f" Without a reference value: {', '.join(none)}." if none else "")
 
 
@@ -184,7 +182,7 @@ def _limits(limits: tuple[float, float] | None) -> str:
 
 
 def _measured(row: MeasurementRow) -> tuple[str, ...]:
-    """n, automatic, reference, error; bias, limits, SD, R, p, ICC, how many references are told."""
+    """Return n, automatic, reference, error; bias, limits, SD, R, p, ICC, coverage of the stated uncertainty."""
     a = row.agreement
     if a is None:
         return ("0", *[NONE] * 10)
@@ -204,12 +202,12 @@ def _measured(row: MeasurementRow) -> tuple[str, ...]:
 
 def _paper3(row: MeasurementRow) -> tuple[str, ...]:
     p = TABLE3[row.name]
-    told = (_spread(Spread(*v), 2) for v in (p.automatic, p.reference, p.error))
+    spreads = (_spread(Spread(*v), 2) for v in (p.automatic, p.reference, p.error))
     bias = p.automatic[0] - p.reference[0]
     rest = (p.pearson_r, p.wilcoxon_p, p.icc)
     return (
         str(TABLE3_N),
-        *told,
+        *spreads,
         f"{bias:+.2f}",
         _limits(p.limits),
         f"{p.sd_difference:.2f}",
@@ -218,8 +216,8 @@ def _paper3(row: MeasurementRow) -> tuple[str, ...]:
     )
 
 
-def level_table(told: Sequence[Group]) -> Table:
-    """How the level was found, by group."""
+def level_table(groups: Sequence[Group]) -> Table:
+    """Return how well the level was found, by group."""
     rows = tuple(
         (
             g.name,
@@ -229,14 +227,14 @@ def level_table(told: Sequence[Group]) -> Table:
             _spread(g.level.error_mm, 1),
             number(None if g.level.error_mm is None else g.level.error_mm.median, 1),
         )
-        for g in told
+        for g in groups
     )
     head = ("cases", "n", "found", "within 8 mm", "error, mm: mean ± SD (range)", "median")
     return Table("Level", head, rows)
 
 
 def case_table(cases: Sequence[CaseResult]) -> Table:
-    """One line per case, the worst first."""
+    """Return one line per case, the worst first."""
     worst = sorted(cases, key=lambda c: (c.mean_dice is not None, c.mean_dice or 0.0))
     rows = tuple(
         (
@@ -262,10 +260,10 @@ def _weakest(case: CaseResult) -> tuple[str, str]:
     return f"{score.dice:.3f}", name
 
 
-def tables(told: Sequence[Group]) -> list[Table]:
-    """Every table of an evaluation but the one of single cases."""
-    out = [level_table(told)]
-    for group in told:
+def tables(groups: Sequence[Group]) -> list[Table]:
+    """Return every table of an evaluation except that of single cases."""
+    out = [level_table(groups)]
+    for group in groups:
         out += [dice_table(group), surface_table(group)]
         if group.measurements:
             out += measurement_tables(group)
@@ -273,7 +271,7 @@ def tables(told: Sequence[Group]) -> list[Table]:
 
 
 def markdown(table: Table) -> str:
-    """One table as GitHub Markdown."""
+    """Return a table as GitHub Markdown."""
     lines = [
         f"**{table.title}**",
         "",
@@ -282,27 +280,3 @@ def markdown(table: Table) -> str:
     ]
     lines += [f"| {' | '.join(row)} |" for row in table.rows]
     return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
-
-
-def cases_csv(cases: Sequence[CaseResult]) -> str:
-    """One line per case and structure or measurement, RFC 4180; empty cells where there is no value."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(_CSV_HEAD)
-    for case in cases:
-        base = [case.case_id, case.patient_id, group_name(case), case.fold]
-        for name, score in case.scores.items():
-            values = [score.dice, score.precision, score.recall, score.hd95_mm, score.assd_mm]
-            others = [case.baselines.get(b, {}).get(name) for b in ("mean_shape", "threshold")]
-            writer.writerow([*base, "structure", name, score.state, *values, *others, *[""] * 3])
-        for measurement, pair in case.measurements.items():
-            lengths = [pair.automatic_mm, pair.reference_mm, pair.reference_from]
-            state = pair.refusal or "measured"
-            writer.writerow([*base, "measurement", measurement, state, *[""] * 7, *lengths])
-    return out.getvalue()
-
-
-_CSV_HEAD: Final = (
-    "case", "patient", "group", "fold", "kind", "name", "state", "dice", "precision", "recall", "hd95_mm",
-    "assd_mm", "mean_shape_dice", "threshold_dice", "automatic_mm", "reference_mm", "reference_from",
-)  # fmt: skip

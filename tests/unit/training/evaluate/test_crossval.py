@@ -21,7 +21,7 @@ from training.data import folds as folding
 from training.data.cases import load_case, save_case
 from training.data.folds import Fold
 from training.errors import CaseUnreadable, FoldsError, SourceMissing, UsageError
-from training.evaluate import crossval
+from training.evaluate import crossval_level
 from training.evaluate.best_weights import BestWeights
 from training.evaluate.case_results import write_json
 from training.evaluate.crossval import run_first, run_fold
@@ -191,7 +191,7 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_goes_on_from_a_commo
         seen.append((steps, {s.name for s in cases}, start is not None))
         return LevelNet(LevelArchitecture())
 
-    monkeypatch.setattr("training.evaluate.crossval.fit_levels", finder)
+    monkeypatch.setattr("training.evaluate.crossval_level.fit_levels", finder)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")
     call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]
@@ -252,7 +252,7 @@ def test_what_another_process_trains_is_waited_for_and_read(tmp_path: Path) -> N
         ),
         LEVEL: (
             (tmp_path / LEVEL).touch,
-            lambda told: crossval._level(fold, nothing, here, plan, told.append),
+            lambda told: crossval_level.level_weights(fold, nothing, here, plan, told.append),
         ),
         "fold-1": (
             lambda: write_json(here / "figures.json", {"cases": []}),

@@ -98,14 +98,14 @@ def test_the_page_holds_everything_and_fetches_nothing(
 
 def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsUnreadable, match="evaluate --out"):
-        report.read(tmp_path / "none.json")
+        report.read_evaluation(tmp_path / "none.json")
     file = tmp_path / "figures.json"
     write_json(file, {"schema": 99})
     with pytest.raises(ResultsUnreadable, match="schema 99"):
-        report.read(file)
+        report.read_evaluation(file)
     write_json(file, {"schema": results_file.SCHEMA, "cases": []})
     with pytest.raises(ResultsUnreadable, match="no case"):
-        report.read(file)
+        report.read_evaluation(file)
 
 
 def test_seen_cases_and_kinds_of_contrast_are_kept_apart() -> None:
