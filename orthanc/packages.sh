@@ -39,7 +39,7 @@ as_root=
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null 2>&1 || without "neither root nor sudo"
     if [ "${YES:-}" != 1 ]; then
-        [ -t 0 ] || without "not root, and nobody to ask; YES=1 uses sudo without asking"
+        [ -t 0 ] || without "not root, and no terminal to ask on; YES=1 uses sudo without asking"
         printf 'Install%s with sudo apt-get? [y/N] ' "$missing"
         read -r answer
         case "$answer" in y | Y | yes) ;; *) without "declined" ;; esac

@@ -99,3 +99,8 @@ def test_modules_in_a_document_exist(document: str) -> None:
 def test_decisions_that_are_cited_exist(name: str) -> None:
     known = {Path(f).name[:4] for f in files(".md") if re.match(r"\d{4}-", Path(f).name)}
     assert set(re.findall(r"\bADR (\d{4})\b", read(name))) <= known
+
+
+def test_every_picture_is_shown_in_a_document() -> None:
+    shown = {Path(link).name for name in files(".md") for link in LINK.findall(read(name))}
+    assert {Path(f).name for f in files(".png")} <= shown
