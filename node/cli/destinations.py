@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.options import ConfigOption, JsonOption, build_destinations, read_config
+from node.cli.options import (
+    ConfigOption,
+    JsonOption,
+    build_destinations,
+    check_destination,
+    read_config,
+)
 from node.cli.output import leave_with, print_json, print_line, warn
 
 if TYPE_CHECKING:
@@ -39,14 +45,10 @@ def echo(
     \b
     Exit status: 0 all respond, 2 unknown name, 5 one does not respond.
     """
-    from node.config.words import nearest
-    from node.errors import UnknownDestination
-
-    destinations = build_destinations(read_config(config))
-    names = [d.name for d in destinations]
-    if name is not None and name not in names:
-        hint = nearest(name, names) if names else "; none is configured"
-        raise UnknownDestination(f'no destination "{name}"{hint}')
+    settings = read_config(config)
+    if name is not None:
+        check_destination(settings, name)
+    destinations = build_destinations(settings)
     leave_with(_echo([d for d in destinations if name in {None, d.name}], as_json=as_json))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -67,6 +69,29 @@ def _writable_folder(folder: Path) -> Path:
     return folder
 
 
+_AGE: Final = re.compile(r"(\d+)([mhd])")
+_UNIT_S: Final = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def moment(text: str | None) -> float | None:
+    """Return the moment that `--since` names, in seconds since 1970: an age or ISO 8601, local time.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    if text is None:
+        return None
+    age = _AGE.fullmatch(text)
+    if age is not None:
+        return time.time() - int(age[1]) * _UNIT_S[age[2]]
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f'"{text}" is no moment; write 2026-01-31, "2026-01-31 14:00", 90m, 12h or 7d'
+        ) from None
+
+
 def known_state(state: str | None, states: Sequence[str]) -> str | None:
     """Return the state that `--state` names.
 
@@ -110,3 +135,18 @@ def build_destinations(config: Config) -> list[Destination]:
     from node.deliver.port import build_all
 
     return list(build_all(config.destinations, config.node.ae_title).values())
+
+
+def check_destination(config: Config, name: str) -> None:
+    """Check that a destination is configured.
+
+    Raises:
+        UnknownDestination: it is not; the message names the nearest.
+    """
+    from node.config.words import nearest
+    from node.errors import UnknownDestination
+
+    names = [d.name for d in config.destinations]
+    if name not in names:
+        hint = nearest(name, names) if names else "; none is configured"
+        raise UnknownDestination(f'no destination "{name}"{hint}')

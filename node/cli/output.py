@@ -26,8 +26,9 @@ def print_line(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print one line to standard error, after the program's name."""
-    typer.echo(f"{PROGRAM}: {' '.join(text.split())}", err=True)
+    """Print a line, or the several of a message, to standard error, after the program's name."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    typer.echo(f"{PROGRAM}: " + "\n".join(lines), err=True)
 
 
 def print_progress(text: str) -> None:
@@ -75,7 +76,10 @@ def _write_log(arguments: Sequence[str]) -> str:
         with tempfile.NamedTemporaryFile(
             "w", prefix=f"{PROGRAM}-", suffix=".log", delete=False, encoding="utf-8"
         ) as file:
-            file.write(f"{datetime.now(UTC).isoformat()} {PROGRAM} {' '.join(arguments)}\n")
+            # No values: an argument may be a patient id.
+            options = [a.partition("=")[0] for a in arguments[1:] if a.startswith("-")]
+            command = " ".join([*arguments[:1], *options])
+            file.write(f"{datetime.now(UTC).isoformat()} {PROGRAM} {command}\n")
             file.write(traceback.format_exc())
     except OSError as error:
         return f"no log could be written ({error.strerror})"

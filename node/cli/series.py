@@ -1,8 +1,10 @@
-"""`list`, `why`, `status` and `retry`: what the journal holds of every series."""
+"""`status`, `list`, `why` and `retry`: what the journal holds of every series."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -10,14 +12,32 @@ from node.cli.options import (
     ConfigOption,
     ForceOption,
     JsonOption,
+    check_destination,
     known_state,
+    moment,
     open_journal,
     read_config,
 )
 from node.cli.output import leave_with, print_json, print_line, print_table, warn
 
-UidArgument = Annotated[
-    str, typer.Argument(help="Study, series, instance or result.", metavar="UID")
+if TYPE_CHECKING:
+    from node.journal.journal import Journal
+    from node.journal.rows import SeriesKey
+
+LIMIT: Final = 50
+"""Series that `list` shows to people without `--limit`; programs get all."""
+
+_COUNTED: Final = (
+    ("", "series"), ("instance.", "objects"), ("delivery.", "deliveries"), ("withdrawal.", "withdrawals"),
+    ("job.", "jobs"),
+)  # fmt: skip
+
+IdentifierArgument = Annotated[
+    str,
+    typer.Argument(
+        help="UID of a study, series, instance or result; an accession number or patient id.",
+        metavar="ID",
+    ),
 ]
 
 
@@ -29,8 +49,13 @@ def register(app: typer.Typer) -> None:
     app.command("retry")(retry)
 
 
+# ---- status --------------------------------------------------------------------------------------
+
+
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show series and delivery counts by state, and anything that needs attention.
+    """Show whether the node runs and is ready, series and delivery counts, and what needs attention.
+
+    Reads only; also of a stopped node.
 
     \b
     Examples:
@@ -40,121 +65,270 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     \b
     Exit status: 0, 2 configuration or no journal.
     """
-    import shutil
     from dataclasses import asdict
 
+    from model.bundle.card import default_path
     from node.observe.attention import attention, matter_lines
+    from node.observe.node_status import node_status, status_json, status_lines
 
     settings = read_config(config)
     journal = open_journal(settings)
     counts, matters = journal.counts(), attention(journal)
-    payload = {
-        "node": settings.node.name,
-        "ae_title": settings.node.ae_title,
-        "state": str(settings.node.state),
-        "disk_free_mb": shutil.disk_usage(settings.node.state).free // 1_000_000,
-        "counts": counts,
-        "attention": [asdict(m) for m in matters],
-    }
+    state = node_status(settings, journal, default_path())
     if as_json:
-        print_json(payload)
+        print_json(
+            {
+                "node": settings.node.name,
+                "ae_title": settings.node.ae_title,
+                "state": str(settings.node.state),
+                **status_json(state),
+                "counts": counts,
+                "attention": [asdict(m) for m in matters],
+            }
+        )
         return
-    print_line(f"{payload['node']} ({payload['ae_title']}), state in {payload['state']}")
-    print_line(f"free disk space: {payload['disk_free_mb']} MB")
-    for name, count in sorted(counts.items()):
-        print_line(f"  {count:6d}  {name if '.' in name else f'series.{name}'}")
+    print_line(f"{settings.node.name} ({settings.node.ae_title}), state in {settings.node.state}")
+    for line in (*status_lines(state), *_count_lines(counts)):
+        print_line(line)
+    print_line("needs attention:" if matters else "nothing needs attention")
     for line in matter_lines(matters):
         print_line(f"  {line}")
+
+
+def _count_lines(counts: Mapping[str, int]) -> list[str]:
+    """Return one line per kind of thing: how many are in which state."""
+    from node.observe.text import state_text
+
+    lines = []
+    for prefix, label in _COUNTED:
+        states = {
+            name.removeprefix(prefix): count
+            for name, count in sorted(counts.items())
+            if name.startswith(prefix) and (prefix or "." not in name)
+        }
+        if states:
+            listing = ", ".join(f"{count} {state_text(name)}" for name, count in states.items())
+            lines.append(f"{label:<11}  {listing}")
+    return lines
+
+
+# ---- list ----------------------------------------------------------------------------------------
 
 
 def list_series(
     config: ConfigOption = None,
     state: Annotated[str | None, typer.Option("--state", help="Only series in this state.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Only series received since: 12h, 7d, 2026-01-31."),
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--sender", help="Only series from this AE title.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", min=1, help=f"Number of series; default: {LIMIT}, with --json all."
+        ),
+    ] = None,
+    identity: Annotated[
+        bool,
+        typer.Option(
+            "--identity", help="Also show patient id and accession number (personal data)."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List every series with its state and the reason for it.
+    """List series, newest first, with their state and the reason for it.
 
     --state quarantined and superseded also list series with such objects.
 
     \b
     Examples:
       lumbar-node list
-      lumbar-node list --state incomplete --json
+      lumbar-node list --state incomplete --since 7d
+      lumbar-node list --sender MR1 --identity --json
 
     \b
     Exit status: 0, 2 configuration, unknown state or no journal.
     """
-    from node.cli.tables import UID_COLUMN, coloured, table
+    from node.journal.overview import SeriesFilter
     from node.journal.states import SeriesState
-    from node.observe.explain import list_rows, reason_text
+    from node.observe.series_list import list_series as listing
 
     known_state(state, [s.value for s in SeriesState])
-    rows = list_rows(open_journal(read_config(config)), state)
+    wanted = SeriesFilter(SeriesState(state) if state else None, moment(since), sender)
+    shown = limit if as_json else limit or LIMIT
+    series = listing(open_journal(read_config(config)), wanted, shown, identity=identity)
     if as_json:
-        print_json(rows)
+        print_json(series.rows)
+        return
+    _print_rows(series.rows)
+    if not series.rows:
+        print_line("no series" if wanted == SeriesFilter() else "no such series")
+    elif series.total > len(series.rows):
+        hidden = series.total - len(series.rows)
+        print_line(f"{hidden} older series; --limit {series.total} shows all")
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print lines on a terminal; elsewhere a table with one line per series."""
+    from node.observe.explain import reason_text
+    from node.observe.series_list import list_lines
+
+    if sys.stdout.isatty():
+        for row in rows:
+            for line in list_lines(row):
+                print_line(line)
     elif rows:
+        from node.cli.tables import table
+
+        named = ("patient_id", "accession_number") if "patient_id" in rows[0] else ()
+        heads = (
+            "received",
+            "state",
+            "objects",
+            "acquired",
+            "description",
+            *named,
+            "series",
+            "reason",
+        )
         cells = [
-            (coloured(r["state"]), r["since"], str(r["instances"]), r["series"] or "without a UID", reason_text(r))
-            for r in rows
+            (
+                row["last_slice"], row["state"], str(row["instances"]), row["acquired"] or "", row["description"],
+                *(row[name] for name in named), row["series"] or "without a UID", reason_text(row),
+            )
+            for row in rows
         ]  # fmt: skip
-        print_table(table(("state", "since", "objects", UID_COLUMN, "reason"), cells))
+        print_table(table(heads, cells))
 
 
-def why(uid: UidArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+# ---- why -----------------------------------------------------------------------------------------
+
+
+def why(
+    identifier: IdentifierArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Explain what happened to a study, series, instance or result, and what happens next.
+
+    Several series of an accession number or patient id are listed, to choose one.
 
     \b
     Examples:
       lumbar-node why 1.2.840.113619.2.1
-      lumbar-node why 1.2.840.113619.2.1 --json
+      lumbar-node why 26-004711 --json
 
     \b
-    Exit status: 0, 2 configuration or no journal, 3 unknown UID.
+    Exit status: 0, 2 configuration or no journal, 3 unknown identifier.
     """
-    from node.observe import explain
+    from node.errors import UnknownUid
+    from node.observe.explain import why as explain
+    from node.observe.explain import why_lines, why_series
+    from node.observe.series_list import find_by_identity, list_rows
 
-    rows = explain.why(open_journal(read_config(config)), uid)
+    journal = open_journal(read_config(config))
+    try:
+        explained = explain(journal, identifier)
+    except UnknownUid:
+        rows = find_by_identity(journal, identifier)
+        if not rows:
+            raise
+        if len(rows) > 1 and not as_json:
+            print_line(f"{len(rows)} series; choose one: `lumbar-node why SERIES`")
+            _print_rows(list_rows(journal, rows))
+            return
+        explained = why_series(journal, rows)
     if as_json:
-        print_json(rows)
+        print_json(explained)
         return
-    for row in rows:
-        for line in explain.why_lines(row):
+    for series in explained:
+        for line in why_lines(series):
             print_line(line)
+
+
+# ---- retry ---------------------------------------------------------------------------------------
 
 
 def retry(
     uids: Annotated[
-        list[str], typer.Argument(help="Studies, series, instances or results.", metavar="UID")
-    ],
+        list[str] | None,
+        typer.Argument(help="UIDs of studies, series, instances or results.", metavar="UID"),
+    ] = None,
+    destination: Annotated[
+        str | None,
+        typer.Option("--destination", help="Only failed deliveries to this destination."),
+    ] = None,
+    all_failed: Annotated[
+        bool, typer.Option("--all-failed", help="Every failed delivery.")
+    ] = False,
+    all_dead: Annotated[bool, typer.Option("--all-dead", hidden=True)] = False,
     force: ForceOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Retry failed deliveries; if there are none, re-evaluate and reprocess the series.
 
+    With --destination or --all-failed, only failed deliveries are retried.
+
     \b
     Examples:
       lumbar-node retry 1.2.840.113619.2.1
       lumbar-node retry 1.2.840.113619.2.1 --force
+      lumbar-node retry --destination pacs
+      lumbar-node retry --all-failed
 
     \b
-    Exit status: 0, 2 configuration or no journal, 3 unknown UID or nothing to retry.
+    Exit status: 0, 2 usage, configuration or no journal, 3 unknown UID or nothing to retry.
     """
+    every = all_failed or all_dead
+    if bool(uids) == every and (uids or destination is None):
+        raise typer.BadParameter("name UIDs, or --destination, or --all-failed")
+    deliveries_only = every or destination is not None
+    if force and deliveries_only:
+        raise typer.BadParameter("--force makes new results; it goes with UIDs alone")
+    settings = read_config(config)
+    if destination is not None:
+        check_destination(settings, destination)
+    journal = open_journal(settings, writing=True)
+    keys, code = _retry(
+        journal, uids or (), destination, deliveries_only=deliveries_only, force=force
+    )
+    if as_json:
+        print_json([{"study": key.study, "series": key.series} for key in keys])
+    else:
+        what = "delivery queued again" if deliveries_only else "queued again"
+        for key in keys:
+            print_line(f"series {key.series}: {what}")
+    leave_with(code)
+
+
+def _retry(
+    journal: Journal,
+    uids: Sequence[str],
+    destination: str | None,
+    *,
+    deliveries_only: bool,
+    force: bool,
+) -> tuple[list[SeriesKey], int]:
+    """Retry and return the series and the exit code; what cannot be retried is a warning."""
     from node.errors import IllegalTransition, UnknownUid
 
-    journal = open_journal(read_config(config), writing=True)
-    moved: list[dict[str, str]] = []
+    keys: list[SeriesKey] = []
     code = 0
-    for uid in uids:
+    for uid in uids or (None,):
         try:
-            keys = journal.request_retry(uid, force=force)
-            moved += [{"study": key.study, "series": key.series} for key in keys]
+            if uid is not None and not deliveries_only:
+                keys += journal.request_retry(uid, force=force)
+                continue
+            retried = journal.retry_deliveries(destination, uid)
         except (UnknownUid, IllegalTransition) as error:
             warn(str(error))
             code = 3
-    if as_json:
-        print_json(moved)
-    else:
-        for key in moved:
-            print_line(f"series {key['series']}: queued again")
-    leave_with(code)
+            continue
+        if not retried:
+            to = "" if destination is None else f" to {destination}"
+            warn(f"{'' if uid is None else f'{uid}: '}no failed delivery{to}")
+            code = 3
+        keys += retried
+    return keys, code

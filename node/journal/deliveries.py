@@ -200,15 +200,16 @@ class DeliveryTable:
             detail: dict[str, object] = {"reason": SUPERSEDED, "by": by}
             self.apply(tx, row["id"], DeliveryEvent.SUPERSEDED, detail, None)
 
-    def retry_failed(self, tx: Transaction, series_id: int) -> bool:
+    def retry_failed(self, tx: Transaction, series_id: int, destination: str | None = None) -> bool:
         """Send the failed deliveries of a series back to pending; False when there is none.
 
-        A delivery whose result was superseded stays as it is.
+        A delivery whose result was superseded stays as it is. destination: only those to this one.
         """
         failed = tx.execute(
             "SELECT d.id FROM delivery d JOIN result r USING (result_id)"
-            " WHERE r.series_id = ? AND d.state = 'dead' AND d.detail <> ?",
-            (series_id, SUPERSEDED),
+            " WHERE r.series_id = :series AND d.state = 'dead' AND d.detail <> :superseded"
+            " AND (:destination IS NULL OR d.destination = :destination)",
+            {"series": series_id, "superseded": SUPERSEDED, "destination": destination},
         ).fetchall()
         for row in failed:
             self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {}, None)

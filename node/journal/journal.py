@@ -15,6 +15,7 @@ from node.journal.database import Database, Transaction
 from node.journal.deliveries import DeliveryTable
 from node.journal.instances import InstanceTable
 from node.journal.jobs import JobTable
+from node.journal.overview import Overview
 from node.journal.promotions import PromotionTable
 from node.journal.restore import Restore
 from node.journal.results import ResultTable
@@ -48,6 +49,7 @@ class Journal:
     jobs: JobTable
     promotions: PromotionTable
     restore: Restore
+    overview: Overview
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -65,6 +67,7 @@ class Journal:
             jobs=jobs,
             promotions=PromotionTable(database, jobs),
             restore=Restore(database, series),
+            overview=Overview(database),
         )
 
     @classmethod
@@ -99,6 +102,20 @@ class Journal:
                 f"{uid}: nothing to retry, the series is {', '.join(r.state for r in rows)}"
             )
         return moved
+
+    def retry_deliveries(
+        self, destination: str | None = None, uid: str | None = None
+    ) -> list[SeriesKey]:
+        """Send failed deliveries back to pending and return their series; none may have failed.
+
+        destination: only deliveries to this one. uid: only those of a study, series, instance or result.
+
+        Raises:
+            UnknownUid: the journal has none of this UID.
+        """
+        rows = self.series.in_states() if uid is None else self.series.find(uid)
+        with self.database.transaction() as tx:
+            return [r.key for r in rows if self.deliveries.retry_failed(tx, r.id, destination)]
 
     def _retry(self, tx: Transaction, row: SeriesRow, *, force: bool) -> bool:
         retried = self.deliveries.retry_failed(tx, row.id) or _try_now(tx, row.id)

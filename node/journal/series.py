@@ -15,7 +15,7 @@ from node.journal.database import Database, Transaction
 from node.journal.rows import EventRow, SeriesKey, SeriesRow
 from node.journal.states import SERIES_TRANSITIONS, SeriesEvent, SeriesState
 
-_SERIES: Final = (
+SERIES_COLUMNS: Final = (
     "SELECT id, study, series, state, reason, token, token_at, attempts, forced, instances, first_at, last_at, state_at,"
     " fault, fault_step, fault_tries, try_at FROM series "
 )
@@ -36,7 +36,7 @@ class SeriesTable:
 
     def get(self, key: SeriesKey) -> SeriesRow:
         """Return one series. Raises `UnknownUid`."""
-        row = self.database.query(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
+        row = self.database.query(SERIES_COLUMNS + "WHERE study = ? AND series = ?", key).fetchone()
         if row is None:
             raise UnknownUid(
                 f"no series {key.series} in study {key.study}; `lumbar-node list` shows what there is"
@@ -46,7 +46,7 @@ class SeriesTable:
     def in_states(self, *states: SeriesState) -> list[SeriesRow]:
         """Return the series in these states, or all without any, oldest slice first."""
         where = f"WHERE state IN ({', '.join('?' * len(states))}) " if states else ""
-        rows = self.database.query(_SERIES + where + "ORDER BY last_at, id", states)
+        rows = self.database.query(SERIES_COLUMNS + where + "ORDER BY last_at, id", states)
         return [SeriesRow.from_row(r) for r in rows]
 
     def due(self, *states: SeriesState) -> list[SeriesRow]:
@@ -58,22 +58,22 @@ class SeriesTable:
         where = (
             f"WHERE state IN ({', '.join(f':{n}' for n in names)}) AND {_DUE} ORDER BY last_at, id"
         )
-        rows = self.database.query(_SERIES + where, {**names, "now": self.database.now()})
+        rows = self.database.query(SERIES_COLUMNS + where, {**names, "now": self.database.now()})
         return [SeriesRow.from_row(r) for r in rows]
 
     def with_faults(self) -> list[SeriesRow]:
         """Return the series that `defer` put off, oldest fault first."""
-        rows = self.database.query(_SERIES + "WHERE fault <> '' ORDER BY fault_at, id")
+        rows = self.database.query(SERIES_COLUMNS + "WHERE fault <> '' ORDER BY fault_at, id")
         return [SeriesRow.from_row(r) for r in rows]
 
     def of_study(self, study: str) -> list[SeriesRow]:
         """Return all series of a study."""
-        rows = self.database.query(_SERIES + "WHERE study = ? ORDER BY id", (study,))
+        rows = self.database.query(SERIES_COLUMNS + "WHERE study = ? ORDER BY id", (study,))
         return [SeriesRow.from_row(r) for r in rows]
 
     def find(self, uid: str) -> list[SeriesRow]:
         """Return series by study, series, instance or result UID. Raises `UnknownUid`."""
-        rows = self.database.query(_SERIES + _NAMED + "ORDER BY id", {"u": uid}).fetchall()
+        rows = self.database.query(SERIES_COLUMNS + _NAMED + "ORDER BY id", {"u": uid}).fetchall()
         if not rows:
             raise UnknownUid(f"{uid} is not in the journal; `lumbar-node list` shows what there is")
         return [SeriesRow.from_row(r) for r in rows]
@@ -134,7 +134,8 @@ class SeriesTable:
         """Take the oldest selected series whose time has come; None when there is none."""
         with self.database.transaction() as tx:
             row = tx.execute(
-                _SERIES + f"WHERE state = 'selected' AND {_DUE} ORDER BY state_at, id LIMIT 1",
+                SERIES_COLUMNS
+                + f"WHERE state = 'selected' AND {_DUE} ORDER BY state_at, id LIMIT 1",
                 {"now": tx.now()},
             ).fetchone()
             if row is None:
@@ -161,7 +162,7 @@ class SeriesTable:
 
     def read(self, tx: Transaction, key: SeriesKey) -> SeriesRow:
         """Return one series as the transaction sees it. Raises `UnknownUid`."""
-        row = tx.execute(_SERIES + "WHERE study = ? AND series = ?", key).fetchone()
+        row = tx.execute(SERIES_COLUMNS + "WHERE study = ? AND series = ?", key).fetchone()
         if row is None:
             raise UnknownUid(f"no series {key.series} in study {key.study}")
         return SeriesRow.from_row(row)

@@ -15,6 +15,7 @@ from node.journal.rows import WITHDRAWAL, SeriesRow
 from node.journal.states import DeliveryState, InstanceState, SeriesState
 from node.observe.deliveries import attention as delivery_attention
 from node.observe.deliveries import outdated
+from node.observe.text import state_text
 
 MOST_EXAMPLES: Final = 5
 """UIDs that a matter names; its count is of all."""
@@ -53,7 +54,7 @@ class Matter:
         remedy = f"; {self.remedy}" if self.remedy else ""
         more = ", …" if self.count > 1 else ""
         named = f" ({self.uids[0]}{more})" if self.uids and self.uids[0] not in self.subject else ""
-        what = f"{self.count} × {self.kind} {self.subject} {self.state}{named}"
+        what = f"{self.count} × {self.kind} {self.subject} {state_text(self.state)}{named}"
         return f"{what}{when}: {self.reason}{remedy}"
 
 

@@ -9,6 +9,7 @@ from node.clock import at_text
 from node.journal.deliveries import SUPERSEDED
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryState
+from node.observe.text import state_text
 
 
 def delivery_json(row: DeliveryRow) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def delivery_line(entry: Mapping[str, Any]) -> str:
     when = f", next try {entry['next_try']}" if entry["next_try"] else ""
     because = f": {entry['reason']}" if entry["reason"] else ""
     to = f"{entry['result_id'][:8]} {_arrow(entry)} {entry['destination']}"
-    return f"{to} {entry['state']}{unproven}{when}{because}"
+    return f"{to} {state_text(entry['state'])}{unproven}{when}{because}"
 
 
 def attention(rows: Iterable[DeliveryRow]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ Whatever reads a file returns a finding, not an exception.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -18,6 +17,7 @@ from node.durable import PART
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, ResultRow, SeriesKey
 from node.observe.attention import attention
+from node.store.lock import is_running
 from node.store.results import read_result
 from node.store.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
 
@@ -67,21 +67,6 @@ def examine(journal: Journal, check: Check) -> list[Finding]:
         *_permissions(check.state),
         *_attention(journal),
     ]
-
-
-def is_running(state: Path) -> bool:
-    """Whether a node holds the lock of this state folder."""
-    try:
-        handle = os.open(state / "lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 # ---- objects -------------------------------------------------------------------------------------

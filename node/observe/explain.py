@@ -17,6 +17,7 @@ from node.journal.states import (
     SeriesState,
 )
 from node.observe.deliveries import delivery_json, delivery_line, is_open
+from node.observe.text import state_text
 from node.observe.timeline import timeline, timeline_json
 from node.store.results import read_result
 
@@ -35,9 +36,6 @@ _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
         SeriesState.SUPERSEDED: "done; a correction moved its objects to another series",
     }
 )
-
-
-# ---- list and why --------------------------------------------------------------------------------
 
 
 Unused = Mapping[tuple[InstanceState, str], int]
@@ -94,20 +92,6 @@ def _unused_text(unused: Mapping[str, Any]) -> str:
     return f"{unused['objects']} {unused['state']}: {unused['reason']}"
 
 
-def list_rows(journal: Journal, state: str | None) -> list[dict[str, Any]]:
-    """Rows of `list --json`: every series of which anything came.
-
-    state: only series in this state; `quarantined` and `superseded` also give those with such objects.
-    """
-    unused = journal.instances.unused_counts()
-    if state in {InstanceState.QUARANTINED, InstanceState.SUPERSEDED}:
-        with_some = {k for k, counts in unused.items() if any(s == state for s, _ in counts)}
-        rows = [r for r in journal.series.in_states() if r.state == state or r.key in with_some]
-    else:
-        rows = journal.series.in_states(*(() if state is None else (SeriesState(state),)))
-    return [series_json(r, unused.get(r.key, {})) for r in rows]
-
-
 def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
     """Explain every series of a study, a series, an instance or a result.
 
@@ -116,6 +100,11 @@ def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
     """
     named = journal.instances.named(uid)
     return [_why(journal, row, named) for row in journal.series.find(uid)]
+
+
+def why_series(journal: Journal, rows: Sequence[SeriesRow]) -> list[dict[str, Any]]:
+    """Explain these series."""
+    return [_why(journal, row, ()) for row in rows]
 
 
 def _why(journal: Journal, row: SeriesRow, named: Sequence[InstanceRow]) -> dict[str, Any]:
@@ -205,7 +194,7 @@ def _result_line(row: Mapping[str, Any]) -> str:
 def _event_line(row: Mapping[str, Any]) -> str:
     reason = row["detail"].get("reason") or row["detail"].get("destination") or ""
     times = f" × {row['objects']}" if row["objects"] > 1 else ""
-    return f"    {row['at']}  {row['event'] + times:<20} {row['state']:<11} {reason}".rstrip()
+    return f"    {row['at']}  {row['event'] + times:<20} {state_text(row['state']):<11} {reason}".rstrip()
 
 
 def _object_line(row: Mapping[str, Any]) -> str:

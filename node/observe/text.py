@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from node.journal.states import DeliveryState
+
+
+def state_text(state: str) -> str:
+    """Return a state as people read it: a delivery that is `dead` in the journal has failed."""
+    return "failed" if state == DeliveryState.DEAD else state
+
 
 def value_text(measurement: Mapping[str, Any], *, uncertain: bool = False) -> str:
     """Return one value in mm with its range, if it has one; a dash if it was refused.

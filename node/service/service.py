@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -42,7 +43,7 @@ from node.receive.step import Receiver, free_bytes
 from node.selection.step import Selection
 from node.service.loop import TICK_S, Loop
 from node.store.layout import JOURNAL
-from node.store.lock import PRIVATE, locked
+from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
 from node.track.step import Track, remembering
@@ -76,7 +77,9 @@ class Node:
             JournalDamaged: at the start, or when a step met a broken page.
         """
         node = self.config.node
-        with locked(node.state):
+        with locked(node.state) as lock:
+            holder = Holder(os.getpid(), self.clock.wall(), version("lumbar-node"))
+            lock.describe(holder)
             spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
             self.log.event(adopt(spool, journal))
             for row in journal.series.claims():  # of an earlier life: the lock is ours
@@ -90,6 +93,8 @@ class Node:
                 self.log, lambda: free_bytes(node.state),
             )  # fmt: skip
             port = receiver.start()
+            holder = replace(holder, port=port)
+            lock.describe(holder)
             threads: list[threading.Thread] = []
             end_schedule: Callable[[], None] = _nothing
             try:
@@ -97,7 +102,11 @@ class Node:
                 ready(port)
                 threads = [loop.start() for loop in loops]
                 end_schedule = self._schedule(journal)
-                code = self._watch(workers, stopping)
+                code = self._watch(
+                    workers,
+                    stopping,
+                    lambda: lock.describe(replace(holder, ready_at=self.clock.wall())),
+                )
                 self._end_on_damage(loops)
                 return code
             finally:
@@ -129,7 +138,9 @@ class Node:
             return _nothing
         return Schedule(config, journal, self.clock.wall, self.log.event).start()
 
-    def _watch(self, workers: Workers, stopping: threading.Event) -> int:
+    def _watch(
+        self, workers: Workers, stopping: threading.Event, on_ready: Callable[[], None]
+    ) -> int:
         """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
         is_ready = False
         while not stopping.wait(TICK_S):
@@ -144,6 +155,7 @@ class Node:
                 return refused
             is_ready = workers.ready
             if is_ready:
+                on_ready()
                 self.log.event(NodeReady(len(workers.processes)))
         return 0
 

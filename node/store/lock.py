@@ -1,12 +1,14 @@
-"""The state folder belongs to one running node: its lock and its private mode."""
+"""The state folder belongs to one running node: its lock, what holds it, and its private mode."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +22,64 @@ PRIVATE: Final = 0o077
 allowed to a group."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds the lock, for `status`; times in seconds since 1970.
+
+    port: on which it listens, None before. ready_at: when every worker had its model, None before.
+    """
+
+    pid: int
+    started_at: float
+    version: str
+    port: int | None = None
+    ready_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateLock:
+    """The lock while it is held."""
+
+    handle: int
+
+    def describe(self, holder: Holder) -> None:
+        """Write who holds the lock into its file; a full disk prevents nothing else."""
+        with suppress(OSError):
+            os.ftruncate(self.handle, 0)
+            os.pwrite(self.handle, json.dumps(asdict(holder)).encode(), 0)
+
+
+def read_holder(state: Path) -> Holder | None:
+    """Return the last process that described itself, running or not; None if there is none."""
+    try:
+        return Holder(**json.loads((state / LOCK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_running(state: Path) -> bool:
+    """Whether a process holds the lock of a state folder."""
+    try:
+        handle = os.open(state / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Hold the state folder for this process. Raises `AlreadyRunning` and `StateRefused`."""
+def locked(state: Path) -> Iterator[StateLock]:
+    """Hold the state folder for this process.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+        StateRefused: the folder cannot be made or written.
+    """
     try:
         _private(state)
         handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -37,14 +94,16 @@ def locked(state: Path) -> Iterator[None]:
         raise AlreadyRunning(
             f"another node runs on {state}; stop it or configure another [node] state"
         ) from error
+    with suppress(OSError):
+        os.ftruncate(handle, 0)  # what an earlier holder wrote
     try:
-        yield
+        yield StateLock(handle)
     finally:
         os.close(handle)
 
 
 def _private(state: Path) -> None:
-    """Make the state folder for its owner alone, or take from others what they may in the one that is there."""
+    """Make the state folder for its owner alone; of an existing one, remove the rights of others."""
     if not state.is_dir():
         state.parent.mkdir(parents=True, exist_ok=True)
         state.mkdir(mode=0o700)

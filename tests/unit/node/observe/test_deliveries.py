@@ -36,7 +36,7 @@ def test_one_line_per_destination_and_reason_with_the_next_try() -> None:
     assert first.endswith(f": {NO_ANSWER}")
     assert other.startswith("1 × delivery other waiting (r20), next try ")
     assert dead == (
-        "1 × delivery pacs dead (r30): seg.dcm: takes no objects; `lumbar-node retry UID` sends it again"
+        "1 × delivery pacs failed (r30): seg.dcm: takes no objects; `lumbar-node retry UID` sends it again"
     )
 
 
@@ -53,7 +53,7 @@ def test_remedy_of_the_reason_is_the_only_one() -> None:
         "seg.dcm: not the bytes that were written; `lumbar-node retry UID --force` makes it again"
     )
     (entry,) = attention([_row(1, DeliveryState.DEAD, reason, next_try_at=None)])
-    assert delivery_matter(entry).line == f"1 × delivery pacs dead (r1): {reason}"
+    assert delivery_matter(entry).line == f"1 × delivery pacs failed (r1): {reason}"
 
 
 def test_unproven_and_withdrawn_are_shown() -> None:

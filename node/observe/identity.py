@@ -1,0 +1,143 @@
+"""Description, date and identity of a series from the header of one of its files.
+
+The journal holds no patient data, so these are read on request. Only the first bytes of a file are
+read, and without a DICOM library, which takes longer to import than all headers take to read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+HEAD_BYTES: Final = 1 << 16
+"""Read of a file; what is wanted lies in the groups 0008 and 0010, within the first few kB."""
+LONGEST: Final = 64
+"""Characters of a value: the most that LO may have (PS3.5 table 6.2-1)."""
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+_BIG_ENDIAN: Final = b"1.2.840.10008.1.2.2"
+_IMPLICIT: Final = b"1.2.840.10008.1.2"
+_LONG: Final = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+"""VRs with a length of 32 bits (PS3.5 table 7.1-1)."""
+_UNDEFINED: Final = 0xFFFFFFFF
+_DELIMITERS: Final = 0xFFFE
+_TRANSFER_SYNTAX: Final = 0x00020010
+_CHARACTER_SET: Final = 0x00080005
+_LAST_TAG: Final = 0x00100020
+_CODECS: Final = {
+    "": "ascii", "ISO_IR 100": "latin-1", "ISO_IR 101": "iso8859_2", "ISO_IR 109": "iso8859_3",
+    "ISO_IR 110": "iso8859_4", "ISO_IR 144": "iso8859_5", "ISO_IR 127": "iso8859_6", "ISO_IR 126": "iso8859_7",
+    "ISO_IR 138": "iso8859_8", "ISO_IR 148": "iso8859_9", "ISO_IR 166": "tis_620", "ISO_IR 13": "shift_jis",
+    "ISO_IR 192": "utf_8", "GB18030": "gb18030", "GBK": "gbk",
+}  # fmt: skip
+"""Python's name of a Specific Character Set (PS3.3 section C.12.1.1.2) without code extensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the header says; "" for each value that it lacks or that cannot be read.
+
+    date: of the acquisition, else series, else study, as YYYYMMDD.
+    """
+
+    description: str = ""
+    date: str = ""
+    patient_id: str = ""
+    accession_number: str = ""
+
+
+def read_identity(file: Path) -> Identity:
+    """Read the identity from a DICOM file; a file that cannot be read has none."""
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+    except OSError:
+        return Identity()
+    values: dict[int, bytes] = {}
+    with suppress(
+        struct.error, zlib.error
+    ):  # cut off or damaged: what was read until there is kept
+        values.update(_elements(head))
+    codec = _codec(values.get(_CHARACTER_SET, b""))
+
+    def text(*tags: int) -> str:
+        return next((t for t in (_text(values.get(tag, b""), codec) for tag in tags) if t), "")
+
+    return Identity(
+        description=text(0x0008103E),
+        date=text(0x00080022, 0x00080021, 0x00080020),
+        patient_id=text(_LAST_TAG),
+        accession_number=text(0x00080050),
+    )
+
+
+def _codec(character_set: bytes) -> str:
+    name = character_set.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
+    return _CODECS.get(name.replace("ISO 2022 IR", "ISO_IR"), "ascii")
+
+
+def _text(raw: bytes, codec: str) -> str:
+    """Decode a value; control characters, which a terminal would obey, are removed."""
+    decoded = raw.decode(codec, "replace")[:LONGEST]
+    return "".join(c for c in decoded if c.isprintable()).strip()
+
+
+def _elements(head: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the top-level elements up to Patient ID: tag and value."""
+    if head[128:132] != b"DICM":
+        return
+    syntax, at = b"", 132
+    while head[at : at + 2] == b"\x02\x00":  # always Explicit VR Little Endian (PS3.10 section 7.1)
+        tag, start, length = _header(head, at, "<", implicit=False)
+        if tag == _TRANSFER_SYNTAX:
+            syntax = head[start : start + length].strip(b" \0")
+        at = start + length
+    data = head[at:]
+    if syntax == _DEFLATED:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEAD_BYTES)
+    order = ">" if syntax == _BIG_ENDIAN else "<"
+    implicit = syntax == _IMPLICIT and not data[4:6].isupper()
+    at = 0
+    while at < len(data):
+        tag, start, length = _header(data, at, order, implicit=implicit)
+        if tag > _LAST_TAG:
+            return
+        if length == _UNDEFINED:
+            at = _end_of_sequence(data, start, order, implicit=implicit)
+        else:
+            yield tag, data[start : start + length]
+            at = start + length
+
+
+def _header(data: bytes, at: int, order: str, *, implicit: bool) -> tuple[int, int, int]:
+    """Return tag, offset of the value and its length. Raises `struct.error` at the end of the data."""
+    group, element = struct.unpack_from(f"{order}HH", data, at)
+    vr = data[at + 4 : at + 6]
+    if implicit or group == _DELIMITERS:
+        (length,) = struct.unpack_from(f"{order}I", data, at + 4)
+        return (group << 16) | element, at + 8, length
+    if vr in _LONG:
+        (length,) = struct.unpack_from(f"{order}I", data, at + 8)
+        return (group << 16) | element, at + 12, length
+    (length,) = struct.unpack_from(f"{order}H", data, at + 6)
+    return (group << 16) | element, at + 8, length
+
+
+def _end_of_sequence(data: bytes, at: int, order: str, *, implicit: bool) -> int:
+    """Return the offset behind a sequence of undefined length; nested ones are counted."""
+    depth = 1
+    while depth:
+        tag, start, length = _header(data, at, order, implicit=implicit)
+        if tag == 0xFFFEE0DD:  # end of a sequence
+            depth -= 1
+        elif length == _UNDEFINED and tag >> 16 != _DELIMITERS:
+            depth += 1
+        # Of an item the elements follow: it is entered, not skipped.
+        at = start if length == _UNDEFINED or tag >> 16 == _DELIMITERS else start + length
+    return at
