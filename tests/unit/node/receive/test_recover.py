@@ -133,7 +133,7 @@ def test_fault_that_nobody_foresaw_is_one_file_s(
             raise RuntimeError("Test^Node")
         return headers.read_instance(path)
 
-    monkeypatch.setattr(adopting, "headers", SimpleNamespace(read=read))
+    monkeypatch.setattr(adopting, "headers", SimpleNamespace(read_instance=read))
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside) == (2, 1)
     assert [r.reason for r in opened.instances.quarantined()] == ["cannot be read: RuntimeError"]
