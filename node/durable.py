@@ -1,10 +1,14 @@
-"""Folders that appear whole or not at all, and stay after a power cut."""
+"""The durable writes of the node: a name appears with all its bytes or not at all, and stays after a power cut.
+
+The only module of this package that renames or syncs; a test looks for others.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +21,9 @@ def private_folder(path: Path) -> None:
     if not path.is_dir():
         private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
+
+
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -33,12 +40,40 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(handle)
 
 
+def copy_durably(source: Path, target: Path) -> None:
+    """Copy a file's bytes to a new one and wait until the disk has them; as `write_durably` else."""
+    with source.open("rb") as bytes_in, target.open("xb") as bytes_out:
+        shutil.copyfileobj(bytes_in, bytes_out)
+        bytes_out.flush()
+        os.fsync(bytes_out.fileno())
+
+
 def replace_durably(path: Path, content: bytes) -> None:
     """Write a file beside its place and move it there: a reader sees the old bytes or the new."""
     part = path.with_name(f".{path.name}{PART}")
     write_durably(part, content)
-    part.replace(path)
-    sync_folder(path.parent)
+    move_durably(part, path)
+
+
+def sync_bytes(handle: int) -> None:
+    """Return when the disk has the bytes of an open file. Raises OSError."""
+    os.fdatasync(handle)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename within one file system, over a file of this name; the folder's entry is the caller's to sync."""
+    source.replace(target)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Rename within one file system, over a file of this name, and wait until the disk has the new names."""
+    move(source, target)
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
 
 
 def sync_folder(path: Path) -> None:
@@ -50,24 +85,40 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+# ---- folders -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def unfinished_folder(target: Path, part: Path) -> Iterator[Path]:
+    """Yield the empty folder `part`, beside `target`, to which it is renamed durably when the block ends.
+
+    The files in it are the block's to sync. Nothing is left of it when the block raises, or when a folder
+    `target` that is not empty is there at the end (`OSError`).
+    """
+    private_folder(target.parent)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    part.chmod(target.parent.stat().st_mode & 0o777)
+    try:
+        yield part
+        sync_folder(part)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # it has another name after a success
+    sync_folder(target.parent)
+
+
 def publish(root: Path, name: str, files: Mapping[str, bytes]) -> Path:
     """Write `root/name` with these files; the folder that is there first wins and stays as it is."""
     target = root / name
     if target.exists():
         return target
-    private_folder(root)
-    part = root / f".{name}.{os.getpid()}{PART}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    part.chmod(root.stat().st_mode & 0o777)
-    for file, content in files.items():
-        write_durably(part / file, content)
-    sync_folder(part)
     try:
-        part.rename(target)
+        with unfinished_folder(target, root / f".{name}.{os.getpid()}{PART}") as part:
+            for file, content in files.items():
+                write_durably(part / file, content)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
         if not target.is_dir():
             raise
-    sync_folder(root)
+        sync_folder(root)
     return target

@@ -15,6 +15,7 @@ from dicomseg.errors import LumbarError
 from node.cli import bench, destinations, jobs, models, offline, series, service
 from node.cli.output import PROGRAM, internal_error, warn
 from node.cli.packages import packages_together
+from node.program import program_version
 
 COMMANDS: Final = (service, offline, series, destinations, models, jobs, bench)
 """Modules with `register(app)`, in the order of the help."""
@@ -29,9 +30,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"{PROGRAM} {version('lumbar-node')}")
+        typer.echo(f"{PROGRAM} {program_version()}")
         raise typer.Exit
 
 

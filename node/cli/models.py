@@ -10,6 +10,7 @@ import typer
 
 from node.cli.options import ConfigOption, JsonOption, command_group, read_config
 from node.cli.output import leave_with, print_json, print_line, print_table, warn
+from node.store.layout import StateDirectory
 
 if TYPE_CHECKING:
     from node.config.sections import Config
@@ -38,7 +39,7 @@ def _shelf(config: Config, *, writing: bool = False) -> Shelf | None:
     from node.journal.journal import Journal
     from node.models.registry import Shelf
 
-    path = config.node.state / "journal.sqlite"
+    path = StateDirectory(config.node.state).journal
     if not path.exists():
         return None
     opened = Journal.writing if writing else Journal.reading
@@ -50,7 +51,7 @@ def _shelf_for_change(config: Config) -> Shelf:
     from node.journal.journal import Journal
     from node.models.registry import Shelf
 
-    path = config.node.state / "journal.sqlite"
+    path = StateDirectory(config.node.state).journal
     opened = Journal.writing if path.exists() else Journal.open
     return Shelf(config.node.state, opened(path, time.time), _configured(config))
 
@@ -148,9 +149,7 @@ def show(
 
 def _bundle_folder(config: Config, what: str) -> Path:
     """Return an installed bundle by the name of its folder, or any folder."""
-    from node.models.registry import MODELS
-
-    named = config.node.state / MODELS / what
+    named = StateDirectory(config.node.state).models / what
     return named if "/" not in what and named.is_dir() else Path(what)
 
 

@@ -148,7 +148,8 @@ def _warn_of_skipped_files(gathered: Gathered) -> None:
 def _offline_run(config: Config, bundle: Path | None, out: Path, *, force: bool) -> OfflineRun:
     print_progress("loading the model")
     from node.offline.run import OfflineRun
-    from node.work.pipeline import load_model, settings_of
+    from node.work.load_model import load_model
+    from node.work.pipeline import settings_of
 
     model = load_model(config.model, path=bundle)
     if model.note:

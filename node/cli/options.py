@@ -125,9 +125,10 @@ def open_journal(config: Config, *, writing: bool = False) -> Journal:
         StateRefused: there is none, or it is of another version.
     """
     from node.journal.journal import Journal
+    from node.store.layout import StateDirectory
 
     opener = Journal.writing if writing else Journal.reading
-    return opener(config.node.state / "journal.sqlite", time.time)
+    return opener(StateDirectory(config.node.state).journal, time.time)
 
 
 def build_destinations(config: Config) -> list[Destination]:

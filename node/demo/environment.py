@@ -14,6 +14,7 @@ from node.demo.console import DemoConsole, short
 from node.demo.pacs import Pacs
 from node.demo.servers import Ports
 from node.journal.journal import Journal
+from node.store.layout import StateDirectory
 
 OHIF: Final = Path(".cache/ohif")
 
@@ -101,7 +102,7 @@ def bring_up(console: DemoConsole, stack: ExitStack, *, with_pacs: bool) -> Envi
         stack.callback(servers.stop, node)
     pacs = _pacs(console, stack, run, ports) if with_pacs else None
     viewer = _viewer(console, stack, ports) if with_pacs else None
-    journal = Journal.reading(run / "state" / "journal.sqlite", time.time)
+    journal = Journal.reading(StateDirectory(run / "state").journal, time.time)
     return Environment(run, ports, journal, pacs, viewer)
 
 

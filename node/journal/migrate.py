@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from node.durable import PART, sync_folder
+from node.durable import PART, move_durably
 from node.errors import JournalOutdated, JournalTooNew
 
 
@@ -63,10 +63,9 @@ def _back_up(connection: sqlite3.Connection, target: Path) -> None:
     try:
         with closing(sqlite3.connect(part)) as copy:
             connection.backup(copy)
-        part.replace(target)
+        move_durably(part, target)
     finally:
         part.unlink(missing_ok=True)  # on a full disk
-    sync_folder(target.parent)
 
 
 def _refuse_newer(version: int, newest: int) -> None:

@@ -7,7 +7,6 @@ it into service. Workers look at that row between two series.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,16 +17,16 @@ from typing import Any, Final
 
 from model.bundle.card import CARD, LEVEL_WEIGHTS, ROOTS_WEIGHTS, WEIGHTS, default_path, read_card
 from model.errors import BundleError
+from node.durable import PART, copy_durably, unfinished_folder
 from node.errors import DiskFull, PromotionRefused
 from node.journal.job_rows import JobRow, Promotion
 from node.journal.journal import Journal
 from node.journal.promotions import PROMOTED, ROLLED_BACK
 from node.journal.states import JobState
 from node.models.retraining import Place
+from node.store.layout import StateDirectory
 
-MODELS: Final = "models"
 _FILES: Final = (CARD, WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
-_PART: Final = ".part-"
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """What a name or version may be that becomes part of a folder's name."""
 
@@ -53,7 +52,7 @@ class Shelf:
     @property
     def models(self) -> Path:
         """Folder of the installed bundles."""
-        return self.state / MODELS
+        return StateDirectory(self.state).models
 
     def installed(self) -> list[Path]:
         """Folders of the installed bundles, by name."""
@@ -90,20 +89,17 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
         DiskFull: no room for the copy.
     """
     card = read_card(source)
-    place, part = models / folder_name(card), models / f"{_PART}{folder_name(card)}"
+    place = models / folder_name(card)
+    part = models / f".{place.name}{PART}"
     if source.resolve() == place.resolve() or _whole(place, card["digest"]):
         return place, card
-    with _room(part):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with _room(models), unfinished_folder(place, part):
         for name in _FILES:
             if (source / name).exists():
-                _copy(source / name, part / name)
+                copy_durably(source / name, part / name)
         if read_card(part)["digest"] != card["digest"]:
             raise BundleError(f"{source} changed while it was copied; ask again")
         shutil.rmtree(place, ignore_errors=True)
-        part.rename(place)
-        _sync(models)
     return place, card
 
 
@@ -214,31 +210,14 @@ def _whole(place: Path, digest: str) -> bool:
         return False
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as given, target.open("xb") as taken:
-        shutil.copyfileobj(given, taken)
-        taken.flush()
-        os.fsync(taken.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
-def _room(part: Path) -> Iterator[None]:
-    """Leave no half of a copy behind, and tell a full disk."""
+def _room(models: Path) -> Iterator[None]:
+    """Name a full disk as such."""
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DiskFull(
-                f"{part.parent}: no room for the bundle; free space and ask again, nothing was changed"
+                f"{models}: no room for the bundle; free space and ask again, nothing was changed"
             ) from error
         raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -21,8 +21,8 @@ from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
 from node.journal.states import JobEvent, JobState
 from node.models import detached_process as child
+from node.store.layout import StateDirectory
 
-JOBS: Final = "jobs"
 TRAIN: Final = (sys.executable, "-m", "training")
 COMPARISON: Final = "comparison.json"
 CANDIDATE: Final = "candidate"
@@ -44,7 +44,7 @@ class Place:
     @classmethod
     def of(cls, state: Path, job_id: int) -> Place:
         """Place of a job below the state folder."""
-        return cls(state / JOBS / str(job_id))
+        return cls(StateDirectory(state).job(job_id))
 
     @property
     def log(self) -> Path:

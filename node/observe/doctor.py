@@ -17,9 +17,10 @@ from node.durable import PART
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, ResultRow, SeriesKey
 from node.observe.attention import attention
+from node.store.layout import StateDirectory
 from node.store.lock import is_running
 from node.store.results import read_result
-from node.store.spool import QUARANTINE, RESULTS, SPOOL, data_set_digest
+from node.store.spool import data_set_digest
 
 NEW_S: Final = 60.0
 """Age below which a file of a running node may be on its way into the journal."""
@@ -63,7 +64,7 @@ def examine(journal: Journal, check: Check) -> list[Finding]:
         *_objects(journal, check),
         *_unknown_objects(journal, check.state, running=running),
         *_results(journal, check),
-        *_unknown_results(journal, check.state / RESULTS, running=running),
+        *_unknown_results(journal, StateDirectory(check.state).results, running=running),
         *_permissions(check.state),
         *_attention(journal),
     ]
@@ -108,9 +109,10 @@ def _object_fault(row: InstanceRow, *, quick: bool) -> str:
 
 def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterator[Finding]:
     known = journal.instances.paths()
-    for area in (SPOOL, QUARANTINE):
+    directory = StateDirectory(state)
+    for area in (directory.spool, directory.quarantine):
         # What is being received now has no row yet.
-        files = [p for p in _files(state / area) if p.suffix != PART or not running]
+        files = [p for p in _files(area) if p.suffix != PART or not running]
         unknown = [p for p in files if str(p) not in known and not (running and _is_new(p))]
         for path in unknown[:1]:
             remedy = "never acknowledged to the sender; removed or recovered at the next start"

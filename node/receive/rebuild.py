@@ -10,15 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from node.durable import sync_folder
+from node.durable import move, move_durably
 from node.events import SpoolSwept
 from node.journal.journal import Journal
 from node.receive.recover import adopt
-from node.store.layout import JOURNAL
+from node.store.layout import StateDirectory
 from node.store.lock import locked
 from node.store.spool import Spool
 
-NEW: Final = f".{JOURNAL}.new"
 ENDINGS: Final = ("-wal", "-shm", "")
 """Files of one journal: the write-ahead log belongs to its file, whatever that is called."""
 
@@ -44,7 +43,7 @@ def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
         AlreadyRunning: the node runs. StateRefused: the folder cannot be used.
     """
     with locked(state):
-        path, new = state / JOURNAL, state / NEW
+        path, new = StateDirectory(state).journal, StateDirectory(state).new_journal
         _remove(new)
         journal = Journal.open(new, now)
         try:
@@ -54,8 +53,7 @@ def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
             journal.close()
         _belong(new, path if path.exists() else state)
         former = _move_aside(path, now())
-        new.replace(path)
-        sync_folder(state)
+        move_durably(new, path)
         return Rebuilt(former, swept, taken)
 
 
@@ -79,7 +77,7 @@ def _move_aside(path: Path, now: float) -> Path | None:
     for ending in ENDINGS:
         place = path.with_name(path.name + ending)
         if place.exists():
-            place.replace(former.with_name(former.name + ending))
+            move(place, former.with_name(former.name + ending))
     return former if former.exists() else None
 
 

@@ -26,7 +26,7 @@ from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import InstanceState
 from node.receive.compare_process import Comparer
 from node.store.results import read_result
-from node.store.spool import QUARANTINE, RESULTS, Spool, data_set_digest
+from node.store.spool import Spool, data_set_digest
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
     from dicomseg.encode.rejection_note import RejectionReason
@@ -42,15 +42,15 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     reception lets it (`node.receive.compare`), else it goes to the quarantine with its reason.
     """
     removed, known = spool.sweep(), journal.instances.paths()
-    apart = spool.orphans(known, QUARANTINE)
+    apart = spool.orphans(known, spool.directory.quarantine)
     found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
     compare = Comparer()
     try:
-        came = sorted(spool.orphans(known), key=_age)
+        came = sorted(spool.orphans(known, spool.directory.spool), key=_age)
         found += [_adopt(path, spool, journal, compare) for path in came]
     finally:
         compare.close()
-    results = 0 if known else restore_results(spool.state / RESULTS, journal)
+    results = 0 if known else restore_results(spool.directory.results, journal)
     return SpoolSwept(
         removed, found.count("stored"), found.count("set aside"), found.count("left"), results
     )

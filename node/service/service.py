@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -37,12 +36,13 @@ from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
 from node.models.retraining import JobRunner
 from node.models.schedule import Schedule
+from node.program import program_version
 from node.receive.admission import MB
 from node.receive.recover import adopt
 from node.receive.step import Receiver, free_bytes
 from node.selection.step import Selection
 from node.service.loop import TICK_S, Loop
-from node.store.layout import JOURNAL
+from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
@@ -78,9 +78,12 @@ class Node:
         """
         node = self.config.node
         with locked(node.state) as lock:
-            holder = Holder(os.getpid(), self.clock.wall(), version("lumbar-node"))
+            holder = Holder(os.getpid(), self.clock.wall(), program_version())
             lock.describe(holder)
-            spool, journal = Spool(node.state), Journal.open(node.state / JOURNAL, self.clock.wall)
+            spool, journal = (
+                Spool(node.state),
+                Journal.open(StateDirectory(node.state).journal, self.clock.wall),
+            )
             self.log.event(adopt(spool, journal))
             for row in journal.series.claims():  # of an earlier life: the lock is ours
                 hand_back(journal, row, "the node was restarted")
@@ -121,7 +124,7 @@ class Node:
         """Raise `JournalDamaged` when a step met a broken journal: nothing more may be acknowledged."""
         for damage in (loop.damage for loop in loops):
             if damage is not None:
-                raise refusal(self.config.node.state / JOURNAL, damage)
+                raise refusal(StateDirectory(self.config.node.state).journal, damage)
 
     def _job_runner(self, journal: Journal) -> JobRunner:
         """Build the runner of retrainings, which leaves the reception its disk space."""

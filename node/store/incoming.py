@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from node.durable import PART
+from node.durable import PART, sync_bytes
 from node.errors import DiskFull
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Incoming:
 
     def sync(self) -> None:
         """Return when the disk has the bytes. Raises OSError."""
-        os.fdatasync(self._handle)
+        sync_bytes(self._handle)
 
     def close(self) -> None:
         """Close the file; it stays where it is."""

@@ -1,7 +1,57 @@
-"""Names below the state folder."""
+"""Where everything below `[node] state` lies: each name is written here and nowhere else."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
 
-JOURNAL: Final = "journal.sqlite"
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """The paths of one node's state, all on one file system; nothing is created here."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file; `-wal` and `-shm` beside it belong to it."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def new_journal(self) -> Path:
+        """A journal that `doctor --rebuild` has not finished."""
+        return self.root / ".journal.sqlite.new"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the running node."""
+        return self.root / "lock"
+
+    @property
+    def spool(self) -> Path:
+        """Received objects, `<first two digits of the digest>/<digest>.dcm`."""
+        return self.root / "spool"
+
+    @property
+    def quarantine(self) -> Path:
+        """Received objects that cannot be used."""
+        return self.root / "quarantine"
+
+    @property
+    def results(self) -> Path:
+        """One folder per result, named by its UID."""
+        return self.root / "results"
+
+    @property
+    def models(self) -> Path:
+        """Installed bundles."""
+        return self.root / "models"
+
+    @property
+    def engines(self) -> Path:
+        """Converted networks, unless `[model] cache` says another folder."""
+        return self.root / "engines"
+
+    def job(self, job_id: int) -> Path:
+        """Folder of a retraining job."""
+        return self.root / "jobs" / str(job_id)

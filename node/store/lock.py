@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from node.errors import AlreadyRunning, StateRefused
-
-LOCK: Final = "lock"
-
+from node.store.layout import StateDirectory
 
 PRIVATE: Final = 0o077
 """What others may not: images and results are of patients. A folder that is there keeps what its owner
@@ -52,7 +50,7 @@ class StateLock:
 def read_holder(state: Path) -> Holder | None:
     """Return the last process that described itself, running or not; None if there is none."""
     try:
-        return Holder(**json.loads((state / LOCK).read_text(encoding="utf-8")))
+        return Holder(**json.loads(StateDirectory(state).lock.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -60,7 +58,7 @@ def read_holder(state: Path) -> Holder | None:
 def is_running(state: Path) -> bool:
     """Whether a process holds the lock of a state folder."""
     try:
-        handle = os.open(state / LOCK, os.O_RDONLY)
+        handle = os.open(StateDirectory(state).lock, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -82,7 +80,7 @@ def locked(state: Path) -> Iterator[StateLock]:
     """
     try:
         _private(state)
-        handle = os.open(state / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(StateDirectory(state).lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StateRefused(
             f"[node] state {state}: {error.strerror}; make it writable or configure another folder"

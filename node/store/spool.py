@@ -17,12 +17,10 @@ from typing import BinaryIO, Final
 
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read import parsing
-from node.durable import PART, private_folder, sync_folder
+from node.durable import PART, move, move_durably, private_folder, sync_folder
 from node.store.incoming import Incoming
+from node.store.layout import StateDirectory
 
-SPOOL: Final = "spool"
-QUARANTINE: Final = "quarantine"
-RESULTS: Final = "results"
 PREAMBLE: Final = b"\0" * 128 + b"DICM"
 _PIECE: Final = 1 << 20
 """Bytes of a file that are hashed at a time."""
@@ -94,26 +92,30 @@ class Spool:
     """
 
     def __init__(self, state: Path) -> None:
-        self.state, self._naming = state, threading.Lock()
-        for name in (SPOOL, QUARANTINE, RESULTS):
-            private_folder(state / name)
-            (state / name).chmod(0o700)  # an earlier version left them for all to read
+        self.directory, self._naming = StateDirectory(state), threading.Lock()
+        for folder in (*self._areas, self.directory.results):
+            private_folder(folder)
+            folder.chmod(0o700)  # an earlier version left them for all to read
+
+    @property
+    def _areas(self) -> tuple[Path, Path]:
+        return self.directory.spool, self.directory.quarantine
 
     def begin(self, meta: bytes) -> Incoming:
         """Begin a file with its meta information. Raises `DiskFull` and OSError."""
-        return Incoming(self.state / SPOOL, meta)
+        return Incoming(self.directory.spool, meta)
 
     def put(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Keep one object; returns when it survives a power cut. Raises OSError."""
-        return self._keep(SPOOL, incoming, transfer_syntax_uid)
+        return self._keep(self.directory.spool, incoming, transfer_syntax_uid)
 
     def quarantine(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Keep an object that must not be used, as `put` does."""
-        return self._keep(QUARANTINE, incoming, transfer_syntax_uid)
+        return self._keep(self.directory.quarantine, incoming, transfer_syntax_uid)
 
-    def _keep(self, area: str, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
+    def _keep(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
-        folder = self.state / area / digest[:2]
+        folder = area / digest[:2]
         path = folder / f"{name_of(digest, transfer_syntax_uid)}.dcm"
         try:
             if not folder.exists():
@@ -122,7 +124,7 @@ class Spool:
             incoming.sync()
             with self._naming:  # two senders of one object: the second finds the first one's file
                 if not self.intact(path, digest):
-                    incoming.path.replace(path)
+                    move(incoming.path, path)
             sync_folder(folder)
         finally:
             incoming.discard()
@@ -133,8 +135,7 @@ class Spool:
         if not self.intact(path, incoming.digest):
             incoming.sync()
             private_folder(path.parent)
-            incoming.path.replace(path)
-            sync_folder(path.parent)
+            move_durably(incoming.path, path)
         incoming.discard()
 
     @staticmethod
@@ -147,23 +148,21 @@ class Spool:
 
     def sweep(self) -> int:
         """Remove what a killed receiver or worker left half written; nothing of it was acknowledged."""
-        parts = [p for area in (SPOOL, QUARANTINE) for p in (self.state / area).rglob(f"*{PART}")]
+        parts = [p for area in self._areas for p in area.rglob(f"*{PART}")]
         for part in parts:
             part.unlink(missing_ok=True)
-        folders = list((self.state / RESULTS).glob(f".*{PART}"))
+        folders = list(self.directory.results.glob(f".*{PART}"))
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         return len(parts) + len(folders)
 
     def set_aside(self, path: Path) -> Path:
         """Move a file of the spool that cannot be used to the quarantine."""
-        target = self.state / QUARANTINE / path.name
-        path.replace(target)
-        sync_folder(target.parent)
-        sync_folder(path.parent)
+        target = self.directory.quarantine / path.name
+        move_durably(path, target)
         return target
 
-    def orphans(self, known: AbstractSet[str], area: str = SPOOL) -> list[Path]:
-        """Whole files of an area that no journal row names: killed between rename and commit."""
-        files = (p for p in (self.state / area).rglob("*.dcm") if p.is_file())
+    def orphans(self, known: AbstractSet[str], area: Path) -> list[Path]:
+        """Return the files of `spool/` or `quarantine/` that no journal row names: killed between rename and commit."""
+        files = (p for p in area.rglob("*.dcm") if p.is_file())
         return sorted(p for p in files if str(p) not in known)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from importlib.metadata import version
-from pathlib import Path
-from typing import Final
 
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
@@ -24,14 +20,10 @@ from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid
 from dicomseg.result import Result
 from dicomseg.segmentation import EngineInfo, NotInView
-from model.bundle.card import default_path
-from model.bundle.load import LoadedModel, load_bundle
+from model.bundle.load import LoadedModel
 from model.segment import segment
-from node.config.sections import ModelConfig, NodeConfig, ResultsConfig
-
-DISTRIBUTION: Final = "lumbar-node"
-ENGINES: Final = "engines"
-"""Folder of converted networks."""
+from node.config.sections import NodeConfig, ResultsConfig
+from node.program import program_version
 
 Clock = Callable[[], datetime]
 """Now, with its zone."""
@@ -66,7 +58,7 @@ def settings_of(node: NodeConfig, results: ResultsConfig) -> Settings:
     identity = Identity(
         manufacturer=results.manufacturer,
         model_name=results.model_name,
-        software_version=version(DISTRIBUTION),
+        software_version=program_version(),
         device_serial_number=results.device_serial_number,
         station_name=node.station,
     )
@@ -102,38 +94,6 @@ def settings_after(
         if key_of(grid, engine, known) in earlier:
             return known
     return latest
-
-
-def load_model(
-    config: ModelConfig, *, state: Path | None = None, path: Path | None = None
-) -> LoadedModel:
-    """Load the configured bundle with its engine.
-
-    state: the service's folder, which keeps the converted network; by hand it is the user's cache.
-    path: another bundle than the configured one. Raises `BundleError` and `EngineError`.
-    """
-    chosen = path or (Path(config.bundle) if config.bundle else default_path())
-    near = state or _user_cache()
-    kept = Path(config.cache) if config.cache else near / ENGINES if near else None
-    return load_bundle(
-        chosen,
-        engine=config.engine,
-        device=config.device,
-        threads=config.threads,
-        precision=config.precision,
-        cache=kept,
-    )
-
-
-def _user_cache() -> Path | None:
-    """Folder of this program in the user's cache (XDG Base Directory); None for a user without a home."""
-    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if told.is_absolute():  # the specification ignores a relative one
-        return told / DISTRIBUTION
-    try:
-        return Path("~/.cache").expanduser() / DISTRIBUTION
-    except RuntimeError:
-        return None
 
 
 def process_series(

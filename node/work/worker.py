@@ -51,7 +51,9 @@ from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
 from node.library_log import catch_all
 from node.step import LONGEST_WAIT_S, headers_of
-from node.work.pipeline import key_of, load_model, process_series, settings_after, settings_of
+from node.store.layout import StateDirectory
+from node.work.load_model import load_model
+from node.work.pipeline import key_of, process_series, settings_after, settings_of
 from node.work.step import Heartbeat, give_back, hand_back
 from node.work.worker_process import READY
 
@@ -63,9 +65,6 @@ FAULT_WAIT_S: Final = 5.0
 
 Ending = Callable[[], object]
 """What writes the end of a series into the journal."""
-
-RESULTS: Final = "results"
-JOURNAL: Final = "journal.sqlite"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +201,7 @@ class Worker:
             forced=row.forced > max((r.attempt for r in published), default=0),
         )
         key = key_of(grid, self.model.info, settings)
-        results = self.config.node.state / RESULTS
+        results = StateDirectory(self.config.node.state).results
         place = results / key.result_id
         if not place.exists():
             processed = process_series(grid, self.model, settings, _now)
@@ -264,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def prepared(config: Config, token: str) -> Worker:
     """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
-    journal = Journal.writing(config.node.state / JOURNAL, time.time)
+    journal = Journal.writing(StateDirectory(config.node.state).journal, time.time)
     log = EventLog(config.node.name)
     newest = (
         journal.promotions.newest()

@@ -148,7 +148,9 @@ class Listening:
 
     def files(self) -> list[Path]:
         return [
-            p for p in self.spool.state.rglob("*") if p.is_file() and p.suffix in {".dcm", ".part"}
+            p
+            for p in self.spool.directory.root.rglob("*")
+            if p.is_file() and p.suffix in {".dcm", ".part"}
         ]
 
 

@@ -152,7 +152,7 @@ def test_other_content_under_a_known_uid_is_kept_and_told(
     (alarm,) = node.wait_for("ObjectQuarantined")
     assert alarm["sop_instance"] == "1.2.3.1"
     kept = Path(alarm["path"])
-    assert kept.parent.parent == node.spool.state / "quarantine"
+    assert kept.parent.parent == node.spool.directory.root / "quarantine"
     assert dcmread(kept).PixelData == other.PixelData
     (stored,) = node.journal.instances.of_series(KEY)
     assert dcmread(stored.path).PixelData == dcmread(path).PixelData

@@ -32,6 +32,7 @@ from node.receive.recover import adopt
 from node.service import service as supervise
 from node.service.loop import Loop
 from node.service.service import Node
+from node.store.layout import StateDirectory
 from node.store.lock import locked
 from node.store.spool import Spool
 
@@ -240,7 +241,7 @@ def test_lost_journal_is_built_again_from_the_spool(
 def test_claim_of_an_earlier_life_is_given_back_at_once(
     node: Running, tmp_path: Path, write_series: Any
 ) -> None:
-    journal = Journal.open(node.state / supervise.JOURNAL, time.time)
+    journal = Journal.open(StateDirectory(node.state).journal, time.time)
     for path in write_series(tmp_path / "in"):
         journal.instances.add(_facts(path))
     journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
@@ -263,7 +264,7 @@ def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
 ) -> None:
     node.start()
     _send(node.port, write_series(tmp_path / "in"))
-    journal = Journal.open(node.state / supervise.JOURNAL, time.time)
+    journal = Journal.open(StateDirectory(node.state).journal, time.time)
     _until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
     journal.close()
     assert node.stop() == 0

@@ -108,7 +108,7 @@ def test_times_are_utc_and_sunday_is_sunday() -> None:
     [
         ('cron = "0 3 * * 0"', 4, "write the weekday as a name"),
         ('data = "d"\ncron = "0 3 * * sun"', 3, "cron needs held_out"),
-        ("margin = 2.0", 4, "less than or equal to 1"),
+        ("margin = 2.0", 4, "must be at most 1"),
         ('crom = ""', 4, 'did you mean "cron"?'),
     ],
 )

@@ -35,7 +35,7 @@ def spool(tmp_path: Path) -> Spool:
 def test_file_is_named_by_its_content_and_complete(spool: Spool) -> None:
     stored = _put(spool, DATA)
     digest = hashlib.sha256(DATA).hexdigest()
-    assert stored.path.parent == spool.state / "spool" / digest[:2]
+    assert stored.path.parent == spool.directory.root / "spool" / digest[:2]
     assert stored.path.name.startswith(f"{digest}-")
     assert stored.path.read_bytes() == META + DATA
     assert stored.bytes == len(META) + len(DATA)
@@ -67,7 +67,7 @@ def test_damaged_file_is_put_right_by_the_same_object(spool: Spool) -> None:
     incoming.write(DATA)
     spool.restore(first.path, incoming)
     assert first.path.read_bytes() == META + DATA
-    assert list(spool.state.rglob("*.part")) == []
+    assert list(spool.directory.root.rglob("*.part")) == []
 
 
 def test_nobody_else_may_read_whatever_the_umask(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_nobody_else_may_read_whatever_the_umask(tmp_path: Path) -> None:
     try:
         spool = Spool(tmp_path / "state")
         stored = _put(spool, DATA)
-        held = publish(spool.state / "results", "r1", {"seg.dcm": b"x"})
+        held = publish(spool.directory.root / "results", "r1", {"seg.dcm": b"x"})
     finally:
         os.umask(before)
     modes = {p: p.stat().st_mode & 0o777 for p in (stored.path, held / "seg.dcm")}
@@ -85,7 +85,7 @@ def test_nobody_else_may_read_whatever_the_umask(tmp_path: Path) -> None:
     folders = [
         stored.path.parent,
         held,
-        *(spool.state / n for n in ("spool", "quarantine", "results")),
+        *(spool.directory.root / n for n in ("spool", "quarantine", "results")),
     ]
     assert {f.stat().st_mode & 0o777 for f in folders} == {0o700}
 
@@ -150,7 +150,7 @@ def test_disk_error_leaves_nothing_behind(spool: Spool, monkeypatch: Any) -> Non
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(OSError, match="No space"):
         _put(spool, DATA)
-    assert [p for p in spool.state.rglob("*") if p.is_file()] == []
+    assert [p for p in spool.directory.root.rglob("*") if p.is_file()] == []
 
 
 def test_last_space_of_the_disk_is_not_taken(spool: Spool, monkeypatch: Any) -> None:
@@ -158,15 +158,15 @@ def test_last_space_of_the_disk_is_not_taken(spool: Spool, monkeypatch: Any) -> 
     monkeypatch.setattr(os, "statvfs", lambda _: space)
     with pytest.raises(DiskFull, match="15 MB free"):
         _put(spool, DATA)
-    assert [p for p in spool.state.rglob("*") if p.is_file()] == []
+    assert [p for p in spool.directory.root.rglob("*") if p.is_file()] == []
 
 
 def test_sweep_removes_what_is_half_written_only(spool: Spool) -> None:
     stored = _put(spool, DATA)
     (stored.path.parent / "x.part").write_bytes(b"half")
-    result = spool.state / "results" / "r1"
+    result = spool.directory.root / "results" / "r1"
     result.mkdir(parents=True)
-    half = spool.state / "results" / ".r2.77.part"
+    half = spool.directory.root / "results" / ".r2.77.part"
     half.mkdir()
     (half / "seg.dcm").write_bytes(b"half")
     assert spool.sweep() == 2
@@ -181,8 +181,8 @@ def test_file_without_a_row_is_an_orphan(spool: Spool) -> None:
     third = spool.begin(META)
     third.write(b"third")
     quarantined = spool.quarantine(third, ExplicitVRLittleEndian)
-    assert spool.orphans({str(known.path)}) == [unknown.path]
+    assert spool.orphans({str(known.path)}, spool.directory.spool) == [unknown.path]
     aside = spool.set_aside(unknown.path)
-    assert aside.parent == spool.state / "quarantine"
-    assert spool.orphans({str(known.path)}) == []
+    assert aside.parent == spool.directory.root / "quarantine"
+    assert spool.orphans({str(known.path)}, spool.directory.spool) == []
     assert quarantined.path.exists()

@@ -12,7 +12,7 @@ from dicomseg.encode.uids import ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read.series import Grid, assemble
 from dicomseg.segmentation import EngineInfo, NotInView
-from node.config.sections import ModelConfig, NodeConfig, ResultsConfig
+from node.config.sections import NodeConfig, ResultsConfig
 from node.work import pipeline
 from node.work.pipeline import Processed, key_of, process_series, settings_after, settings_of
 
@@ -125,53 +125,3 @@ def test_what_changes_bytes_changes_the_key(grid: Grid) -> None:
 def test_order_of_the_files_does_not_matter(grid: Grid) -> None:
     turned = replace(grid, instances=grid.instances[::-1])
     assert key_of(turned, INFO, SETTINGS) == key_of(grid, INFO, SETTINGS)
-
-
-# ---- the model -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was asked of the bundle."""
-    seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        pipeline.bundle, "load", lambda path, **keys: seen.append({"path": path, **keys})
-    )
-    return seen
-
-
-def test_the_keys_of_model_reach_the_engine(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    given = ModelConfig(engine="openvino", device="cpu", threads=3, precision="float32")
-    pipeline.load_model(given, path=tmp_path)
-    pipeline.load_model(ModelConfig(bundle="/b"))
-    first, second = asked
-    assert {k: first[k] for k in ("path", "engine", "device", "threads", "precision")} == {
-        "path": tmp_path, "engine": "openvino", "device": "cpu", "threads": 3, "precision": "float32",
-    }  # fmt: skip
-    assert second["path"] == Path("/b")
-
-
-def test_where_converted_networks_are_kept(
-    asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the folder told, else with the service's state, else in the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    pipeline.load_model(ModelConfig(cache="/kept"), state=tmp_path)
-    pipeline.load_model(ModelConfig(), state=tmp_path)
-    pipeline.load_model(ModelConfig())
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    pipeline.load_model(ModelConfig())
-
-    def homeless(_: Path) -> Path:
-        raise RuntimeError("no home")
-
-    monkeypatch.setattr(Path, "expanduser", homeless)
-    pipeline.load_model(ModelConfig())
-    assert [a["cache"] for a in asked] == [
-        Path("/kept"),
-        tmp_path / "engines",
-        tmp_path / "xdg" / "lumbar-node" / "engines",
-        Path("/home/somebody/.cache/lumbar-node/engines"),
-        None,
-    ]
