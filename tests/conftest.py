@@ -12,7 +12,8 @@ from tests.support.paths import ROOT, SHARED
 pytest_plugins = (
     "tests.support.dicomseg",
     "tests.support.node",
-    "tests.support.path",
+    "tests.support.phantoms",
+    "tests.support.sites",
     "tests.support.training",
 )
 

@@ -67,7 +67,7 @@ def test_the_link_opens_lines_and_segments(viewer: tuple[Any, ohif.Viewer], code
         page = browser.new_context(viewport={"width": 1600, "height": 900}).new_page()
         page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: said.append(str(e)))
-        page.goto(served.link(coded.told["study_uid"]))
+        page.goto(served.link(coded.facts["study_uid"]))
         page.wait_for_function(
             "() => window.services && services.measurementService.getMeasurements().length === 4"
             " && services.segmentationService.getSegmentations().length > 0",
@@ -93,7 +93,7 @@ def test_the_link_opens_lines_and_segments(viewer: tuple[Any, ohif.Viewer], code
     for label, points in lengths:
         (a, b) = points
         length = sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
-        assert abs(length - coded.told["measurements"][label]["value_mm"]) < 0.1
+        assert abs(length - coded.facts["measurements"][label]["value_mm"]) < 0.1
     assert [s for s in said if not s.startswith(HARMLESS)] == []
 
 
@@ -255,18 +255,18 @@ def test_a_refused_value_hides_nothing(
     app = ohif.application(dist, servers.home() / "ohif.js", pacs.pacs_url)
     served = ohif.serve(app, port)
     try:
-        seen = look(served.link(coded.told["study_uid"]), "-".join(refused) or "none")
+        seen = look(served.link(coded.facts["study_uid"]), "-".join(refused) or "none")
     finally:
         served.stop()
         _forget(pacs, paths)
     assert seen.lit > 0.05
-    told = {name: f"{name} not measured: cut by the end of the image" for name in refused}
+    texts = {name: f"{name} not measured: cut by the end of the image" for name in refused}
     expected = [
-        ("ArrowAnnotate", told[name]) if name in told else ("Length", name)
+        ("ArrowAnnotate", texts[name]) if name in texts else ("Length", name)
         for name in ("OC", "DAA", "DIVC", "PI")
     ]
     assert sorted(seen.listed) == sorted(expected)
-    assert [s for s in told.values() if s not in seen.drawn] == []
+    assert [s for s in texts.values() if s not in seen.drawn] == []
     assert seen.drawn.count(" mm") == 4 - len(refused)
     assert [s for s in seen.said if not s.startswith(HARMLESS)] == []
 

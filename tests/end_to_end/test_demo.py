@@ -37,7 +37,7 @@ class Demo:
 
     process: subprocess.Popen[str]
     out: Path
-    told: str
+    output: str
 
     @property
     def pacs(self) -> Pacs:
@@ -69,7 +69,7 @@ def demo(out: Path) -> Iterator[Demo]:
     """One patient with a result, one without a T2 SPACE series, one with a slice lost; servers up."""
     if servers.find_orthanc() is None:
         pytest.skip("needs Orthanc (apt install orthanc-dicomweb)")
-    log = out / "told.txt"
+    log = out / "output.txt"
     with log.open("w", encoding="utf-8") as target:
         process = subprocess.Popen(
             # A shell that runs these tests in the background would have Ctrl-C ignored here too.
@@ -113,15 +113,15 @@ def _objects(demo: Demo) -> dict[str, bytes]:
 
 
 def test_it_says_what_a_person_wants_to_know(demo: Demo) -> None:
-    assert "measured ± uncertainty" in demo.told
-    assert "slice 31 at" in demo.told
-    assert "derived, not acquired" in demo.told
+    assert "measured ± uncertainty" in demo.output
+    assert "slice 31 at" in demo.output
+    assert "derived, not acquired" in demo.output
     assert re.search(
-        r"patient +routing +complete +select +queue +process +deliver +total", demo.told
+        r"patient +routing +complete +select +queue +process +deliver +total", demo.output
     )
-    assert "reachable from other machines" in demo.told
-    assert "Orthanc holds all 4 objects" in demo.told
-    assert all(len(line) <= 80 for line in demo.told.splitlines() if not line.startswith(" " * 2))
+    assert "reachable from other machines" in demo.output
+    assert "Orthanc holds all 4 objects" in demo.output
+    assert all(len(line) <= 80 for line in demo.output.splitlines() if not line.startswith(" " * 2))
 
 
 def test_what_the_pacs_holds_is_valid_by_three_independent_tools(
@@ -212,9 +212,9 @@ def test_strangers_are_refused_by_the_pacs(demo: Demo) -> None:
 
 
 def test_the_printed_link_leads_to_the_results(demo: Demo) -> None:
-    links = re.findall(r"http://\S+/viewer\S+", demo.told)
+    links = re.findall(r"http://\S+/viewer\S+", demo.output)
     if not links:
-        assert "OHIF is not in" in demo.told
+        assert "OHIF is not in" in demo.output
         pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif)")
     assert httpx.get(links[0]).status_code == 200
     uid = demo.result["source"]["study"]

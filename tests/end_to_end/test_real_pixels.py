@@ -71,15 +71,15 @@ def test_sagittal_and_axial_real_series_go_the_whole_way(
             )
             lines = (done.stdout + done.stderr).splitlines()
             assert [line for line in lines if line.startswith("Error")] == [], name
-        told = json.loads(
+        result = json.loads(
             (here.journal.results.of_series(row.key)[-1].folder / "result.json").read_text(
                 encoding="utf-8"
             )
         )
-        centres.append(told["level"]["centre_mm"])
-        assert told["structures"]["pm"]["outside_view"]
-        assert told["measurements"]["OC"]["value_mm"] is None
-        assert told["measurements"]["OC"]["refusal"]["code"] in {
+        centres.append(result["level"]["centre_mm"])
+        assert result["structures"]["pm"]["outside_view"]
+        assert result["measurements"]["OC"]["value_mm"] is None
+        assert result["measurements"]["OC"]["refusal"]["code"] in {
             "outside_image",
             "plane_undetermined",
         }
@@ -177,7 +177,7 @@ def test_a_2d_tse_is_skipped_by_rule_and_processed_by_hand(
     assert _process(config, tmp_path / "out", tmp_path / "tse").returncode == 3
     done = _process(config, tmp_path / "out", tmp_path / "tse", "--any-sequence")
     assert done.returncode == 0, done.stdout + done.stderr
-    (told,) = (tmp_path / "out").glob("*/result.json")
-    centre = json.loads(told.read_text(encoding="utf-8"))["level"]["centre_mm"]
+    (file,) = (tmp_path / "out").glob("*/result.json")
+    centre = json.loads(file.read_text(encoding="utf-8"))["level"]["centre_mm"]
     # Between the labelled bodies L5 (z −43) and L4 (z −4) of this volunteer.
     assert abs(centre[2] + 24) < 8
