@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training.cli.options import BundleOption, ThreadsOption, out_folder
-from training.cli.output import ProgressBar, print_table
+from training.cli.output import ProgressBar, new_table, print_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from training.evaluate.reading_comparison import ReadValue, VolumeComparison
 
 
@@ -76,40 +78,32 @@ def check_real(
 
 
 def _show(comparisons: Sequence[VolumeComparison]) -> None:
-    from rich.table import Table
+    print_table(_value_table(comparisons))
+    print_table(_summary_table(comparisons))
+    print_table(_dice_table(comparisons))
 
+
+def _value_table(comparisons: Sequence[VolumeComparison]) -> Table:
+    from dicomseg.measurement_names import MAIN_MEASUREMENTS
+
+    head = ("", *MAIN_MEASUREMENTS)
+    table = new_table(head, "Value in mm (minus each reading)", "* carries a flag or a range")
+    for volume in comparisons:
+        cells = (_cell(volume.values[name]) for name in MAIN_MEASUREMENTS)
+        table.add_row(volume.readings.name, *cells)
+    return table
+
+
+def _summary_table(comparisons: Sequence[VolumeComparison]) -> Table:
     from dicomseg.measurement_names import MAIN_MEASUREMENTS
     from training.evaluate.reading_comparison import FAR_MM, summarise
 
-    values = Table(
-        title="Value in mm (minus each reading)",
-        caption="* carries a flag or a range",
-        title_justify="left",
+    table = new_table(
+        ("", "values", "marked", "median", "largest", "between readings", "far", "unmarked"),
+        "Compared with the mean of the readings, mm",
+        f"far: off by more than {FAR_MM:g} mm; unmarked: of these, without flag or range",
     )
-    for head in ("", *MAIN_MEASUREMENTS):
-        values.add_column(head, justify="right" if head else "left", overflow="fold")
-    for volume in comparisons:
-        cells = (_cell(volume.values[name]) for name in MAIN_MEASUREMENTS)
-        values.add_row(volume.readings.name, *cells)
-    print_table(values)
-    rows = [summarise(comparisons, name) for name in MAIN_MEASUREMENTS]
-    table = Table(
-        title="Compared with the mean of the readings, mm",
-        caption=f"far: off by more than {FAR_MM:g} mm; unmarked: of these, without flag or range",
-        title_justify="left",
-    )
-    for head in (
-        "",
-        "given",
-        "marked",
-        "median",
-        "largest",
-        "between the readings",
-        "far",
-        "unmarked",
-    ):
-        table.add_column(head, justify="right" if head else "left", overflow="fold")
-    for r in rows:
+    for r in (summarise(comparisons, name) for name in MAIN_MEASUREMENTS):
         table.add_row(
             r.name,
             f"{r.given} of {r.volumes}",
@@ -118,8 +112,7 @@ def _show(comparisons: Sequence[VolumeComparison]) -> None:
             " ".join(r.far) or "-",
             " ".join(r.unmarked) or "-",
         )
-    print_table(table)
-    print_table(_dice_table(comparisons))
+    return table
 
 
 def _cell(value: ReadValue) -> str:
@@ -133,19 +126,15 @@ def _mm(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _dice_table(comparisons: Sequence[VolumeComparison]) -> Any:
-    from rich.table import Table
-
+def _dice_table(comparisons: Sequence[VolumeComparison]) -> Table:
     from training.evaluate.reading_comparison import BODIES, STRIP_MM
     from training.evaluate.readings import KINDS
 
-    table = Table(
-        title="Dice: in the plane to each reading, of the bodies without their rim",
-        caption=f"rim: {STRIP_MM:g} mm on both sides of the reference's surface",
-        title_justify="left",
+    table = new_table(
+        ("", *KINDS, *BODIES, "level"),
+        "Dice: in the plane to each reading, of the bodies without their rim",
+        f"rim: {STRIP_MM:g} mm on both sides of the reference's surface",
     )
-    for head in ("", *KINDS, *BODIES, "level"):
-        table.add_column(head, justify="right" if head else "left", overflow="fold")
     for volume in comparisons:
         kinds = (" ".join(f"{d:.2f}" for d in volume.plane_dice.get(kind, ())) for kind in KINDS)
         bodies = (_mm(volume.bodies_dice.get(name)) for name in BODIES)

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsOption, out_file
-from training.cli.output import ProgressBar, print_table
+from training.cli.output import ProgressBar, new_table, print_table
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
     from training.evaluate.case_results import CaseResult
-    from training.report.tables import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -99,15 +96,8 @@ def show(results: Sequence[CaseResult]) -> None:
     from training.report import tables
 
     for table in (*tables.tables(groups(results)), tables.case_table(results)):
-        print_table(_rich(table))
-
-
-def _rich(table: Table) -> RichTable:
-    from rich.table import Table as RichTable
-
-    shown = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")  # fmt: skip
-    for n, name in enumerate(table.head):
-        shown.add_column(name, justify="left" if n == 0 else "right", overflow="fold")
-    for n, row in enumerate(table.rows):
-        shown.add_row(*row, style="dim" if n in table.beside else None)
-    return shown
+        shown = new_table(table.head, table.title, table.note)
+        for number, row in enumerate(table.rows):
+            shown.add_row(*row, style="dim" if number in table.beside else None)
+        print_table(shown)
+        typer.echo()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.table import Table
 
 LINE_EVERY_S: Final = 60.0
 """Where no terminal shows a bar, a line replaces it; at most one in this time."""
@@ -85,7 +85,27 @@ def throttled(console: Any, clock: Callable[[], float] = time.monotonic) -> Call
     return line
 
 
-def print_table(table: RenderableType) -> None:
+def new_table(head: Sequence[str], title: str = "", caption: str = "") -> Table:
+    """Return an empty table, first column left, the others right; a cell that does not fit is folded."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title or None,
+        caption=caption or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0),  # 80 columns hold twelve of numbers
+        pad_edge=False,
+        show_edge=False,
+    )
+    for number, name in enumerate(head):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
     """Print a table, folded to the width of the terminal; elsewhere one line per row."""
     from rich.console import Console
 

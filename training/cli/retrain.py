@@ -21,7 +21,7 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
-from training.cli.output import print_table
+from training.cli.output import new_table, print_table
 
 if TYPE_CHECKING:
     from training.fit.recipe import Recipe
@@ -152,9 +152,8 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
 
 
 def _show(decision: GateDecision) -> None:
-    from rich.table import Table
-
-    table = Table("structure", "pairs", "in service", "candidate", "difference", "p (worse)")
+    head = ("structure", "pairs", "in service", "candidate", "difference", "p (worse)")
+    table = new_table(head)
     for row in decision.rows:
         values = (row.in_service, row.candidate, row.difference, row.p_worse)
         table.add_row(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsOption, out_file
-from training.cli.output import ProgressBar, print_table
+from training.cli.output import ProgressBar, new_table, print_table
 
 if TYPE_CHECKING:
     from training.evaluate.outline_bias import OutlineBias
@@ -59,13 +59,10 @@ def shifts(
 
 
 def _show(bias: OutlineBias) -> None:
-    from rich.table import Table
-
     from training.evaluate.outline_bias import LADDER
 
-    table = Table(title="Median error in mm by shift", title_justify="left")
-    for head in ("", *(f"{shift:+.1f}" for shift in LADDER)):
-        table.add_column(head, justify="right" if head else "left", overflow="fold")
+    head = ("", *(f"{shift:+.1f}" for shift in LADDER))
+    table = new_table(head, "Median error in mm by offset")
     for name, medians in bias.medians_mm.items():
         table.add_row(name, *(f"{m:+.2f}" for m in medians))
     print_table(table)

@@ -78,10 +78,10 @@ def dice_table(group: Group) -> Table:
             beside.add(len(rows))
             rows.append(paper)
     scores = ("n", "Dice", "median", "SD", "least", "precision", "recall")
-    head = ("", *scores, "> 0.85", "> 0.90", "mean shape", "threshold")
+    head = ("", *scores, "> 0.85", "> 0.90", "mean shape", "thresh.")
     missed = sum(r.missed for r in group.structures if r.structure != ALL)
     false_positive = sum(r.invented for r in group.structures if r.structure != ALL)
-    note = f"Means; paper: Table 2, test. Missed structures: {missed}, false positive: {false_positive}, each Dice 0. Mean shape, threshold: Dice of the baselines."
+    note = f"Means; paper: Table 2, test. Missed structures: {missed}, false positive: {false_positive}, each Dice 0. Mean shape, thresh.(old): Dice of the baselines."
     return Table(f"Dice, {group.name}", head, tuple(rows), frozenset(beside), note)
 
 
