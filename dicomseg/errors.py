@@ -1,4 +1,4 @@
-"""Refusals of the science core: each class is one reason with a remedy and an exit code."""
+"""Refusals of the core: each class is one reason with a remedy and an exit code."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class SeriesRefused(InputRefused):
 
 
 class Unreadable(InputRefused):
-    """The file is no complete DICOM object with its UIDs; send it again or leave it out."""
+    """The file is not a complete DICOM object with its UIDs; send it again or leave it out."""
 
     code = "unreadable"

@@ -12,9 +12,9 @@ MAIN_MEASUREMENTS: Final[tuple[MeasurementName, ...]] = ("OC", "DAA", "DIVC", "P
 TITLES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "OC": "Oblique corridor, left psoas to artery",
-        "DAA": "Diameter of the artery",
-        "DIVC": "Diameter of the vein",
-        "PI": "Right psoas to vein",
+        "DAA": "Abdominal aorta (or common iliac artery), maximum diameter",
+        "DIVC": "IVC (or common iliac vein), maximum diameter",
+        "PI": "Right psoas to IVC, minimum distance",
     }
 )
 """Meaning of a measurement's code in the reports, at most 64 characters (LO)."""

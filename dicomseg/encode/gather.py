@@ -1,4 +1,4 @@
-"""`build_result`: what was found about one series and its segmentation, as one `Result`."""
+"""`build_result`: everything about one series and its segmentation, as one `Result`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _repeated_pixels(grid: Grid) -> tuple[Finding, ...]:
     if not twice:
         return ()
     names = join_names([display_name(i) for i in grid.instances if i.pixel_digest in twice])
-    text = f"{names}: the same pixels at several positions, one of them may have lost its own: send the series again"
+    text = f"{names}: identical pixels at several positions; one of them may have lost its own: send the series again"
     return (Finding("repeated_pixels", text, "warning"),)
 
 

@@ -1,6 +1,6 @@
 """`measurements.dcm`: OC, DAA, DIVC and PI as lines on the mid-disc image (TID 1500, TID 1501).
 
-The form is the one that OHIF lists by name and draws: tracking identifier of its length tool, a
+OHIF lists this form by name and draws it: tracking identifier of its length tool, a
 comment as the row's title, first NUM inferred from a two-point POLYLINE, coordinates with the pixel
 centre at + 0.5 (PS3.3 C.18.6.1.2). A refused value is a point with its reason beside it (ADR 0027).
 """
@@ -31,7 +31,7 @@ REFUSAL_TOOL: Final = "Cornerstone3DTools@^0.1.0:ArrowAnnotate"
 """Tool of a viewer that draws a text with an arrow; a group without any coordinate makes OHIF show nothing at all."""
 
 REASON_LENGTH: Final = 44
-"""Characters of a reason that stand on the picture: about 60 with the name fit a viewport of 514 pixels."""
+"""Longest reason that is written on the picture, in characters: about 60 with the name fit a viewport of 514 pixels."""
 
 _LEFT_MM: Final = 6.0
 _LOWEST_MM: Final = 14.0
@@ -41,11 +41,12 @@ text below the point and to its right, where nothing is measured."""
 MILLIMETRE: Final = hd.sr.CodedConcept("mm", "UCUM", "mm")
 UNCERTAINTY: Final = ("UNCERTAINTY", "Standard uncertainty (k = 1)")
 RANGE: Final = (
-    ("RANGELEAST", "Least value near the plane"),
-    ("RANGEMOST", "Most value near the plane"),
+    ("RANGELEAST", "Minimum value near the plane"),
+    ("RANGEMOST", "Maximum value near the plane"),
 )
-"""The two ends of a range that stands in the place of an uncertainty."""
+"""The two ends of a range that takes the place of an uncertainty."""
 
+NOT_REPORTED: Final = private_code("NOTREPORTED", "Reason measurement not reported")
 _NAMES: Final = {
     "OC": (codes.DCM.Distance, codes.SCT.Minimum),
     "PI": (codes.DCM.Distance, codes.SCT.Minimum),
@@ -67,11 +68,11 @@ def coordinates(image: Dataset, points_lps: Array) -> Array:
     offset = points_lps - origin
     if np.abs(offset @ np.cross(row_axis, column_axis)).max() > 0.05:
         raise ValueError("a measured point does not lie on the mid-disc image")
-    found = (
+    pixels = (
         np.stack([offset @ row_axis / spacing_columns, offset @ column_axis / spacing_rows], -1)
         + 0.5
     )
-    return np.asarray(found, dtype=np.float32)
+    return np.asarray(pixels, dtype=np.float32)
 
 
 def length_mm(image: Dataset, scoord: Array) -> float:
@@ -100,11 +101,11 @@ def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
             referenced_coordinates=[line],
         )
     ]
-    further = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
-    further += zip(RANGE, m.range_mm or (), strict=False)
+    doubts = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
+    doubts += zip(RANGE, m.range_mm or (), strict=False)
     numbers += [
         hd.sr.Measurement(name=private_code(*what), value=round(float(value), 3), unit=MILLIMETRE)
-        for what, value in further
+        for what, value in doubts
     ]
     return numbers
 
@@ -140,20 +141,19 @@ def finding_site(m: Measurement) -> hd.sr.FindingSite:
 
 
 def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
-    """Why a value is absent, coded."""
+    """Return why a value is absent, as a code."""
     code = refusal.code.replace("_", "").upper()[:16]
     meaning = refusal.code.replace("_", " ")[:64]
-    name = private_code("NOTREPORTED", "Measurement not reported, reason")
-    return hd.sr.QualitativeEvaluation(name=name, value=private_code(code, meaning))
+    return hd.sr.QualitativeEvaluation(name=NOT_REPORTED, value=private_code(code, meaning))
 
 
 def reason(m: Measurement) -> str:
-    """Why a value is absent, as one short sentence; "" where it is not."""
+    """Return why a value is absent as one short sentence, "" where it is present."""
     if m.refusal is None:
         return ""
     first = re.split(r"[;(]", ascii_text(m.refusal.text), maxsplit=1)[0].strip()
-    told = first if len(first) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
-    return f"{m.name} not measured: {told}"
+    short = first if len(first) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
+    return f"{m.name} not measured: {short}"
 
 
 def _pointer(image: Dataset, row: int) -> hd.sr.ImageRegion:
@@ -170,9 +170,8 @@ def _remarks(m: Measurement) -> list[str]:
     if m.refusal is not None:
         return [reason(m), m.refusal.text]
     between = f"{m.start} to {m.end}" if m.end and m.end != m.start else m.start
-    softness = f"u: {m.uncertainty_note}" if m.uncertainty_note else ""
-    told = [m.name, between, m.method, m.note, softness, ", ".join(m.flags)]
-    return [t for t in told if t]
+    remarks = [m.name, between, m.method, m.note, m.uncertainty_note, ", ".join(m.flags)]
+    return [text for text in remarks if text]
 
 
 def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:

@@ -38,7 +38,7 @@ _TITLES: Final = MappingProxyType[RejectionReason, Code](
 _TEXTS: Final = MappingProxyType[RejectionReason, str](
     {
         "corrected_identity": "The images were corrected to another patient, study or order; do not use these results.",
-        "newer_input": "A later result of the same series takes the place of these.",
+        "newer_input": "Superseded by a later result of the same series.",
     }
 )
 

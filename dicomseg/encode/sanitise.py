@@ -1,4 +1,4 @@
-"""What results take from the headers of their source, cleaned in one place.
+"""Take from the headers of a source what its results carry, cleaned in one place.
 
 Source headers are hostile: character sets that do not exist, dates that never were, names and numbers longer than
 their value representation. `sanitised_headers` reads the few attributes that any result carries, once, by the tables below;
@@ -80,7 +80,7 @@ class Headers:
 
     character_set: values of Specific Character Set of every object. identity: patient and study attributes, the same
     in every object. requests: items of Request Attributes Sequence. equipment, acquisition: the scanner, and what is
-    repeated of the images. patient_id, issuer: text, for tracking UIDs. zone: of the dates, None where not said.
+    repeated of the images. patient_id, issuer: text, for tracking UIDs. zone: of the dates, None where not stated.
     findings: what was put right or left out, by keyword and never by value.
     """
 
@@ -132,7 +132,7 @@ def headers_from(first: Dataset, own_text: Sequence[str] = ()) -> Headers:
 
 _FRAME_MADE: Final = Finding(
     "frame_of_reference_made",
-    "the source has no Frame of Reference UID; the results carry one made from its Series Instance UID",
+    "the source has no Frame of Reference UID; the results carry one derived from its Series Instance UID",
     "warning",
 )
 
@@ -142,7 +142,7 @@ def _headers(reader: AttributeReader, first: Dataset) -> Headers:
     for keyword in (*PATIENT_EMPTY, *STUDY_EMPTY):
         if keyword not in identity:
             setattr(identity, keyword, None)
-    _whole(identity)
+    _complete(identity)
     requests = reader.copy(first, ("RequestAttributesSequence",))
     return Headers(
         character_set=reader.charset.terms if reader.keep else (UTF_8,),
@@ -157,7 +157,7 @@ def _headers(reader: AttributeReader, first: Dataset) -> Headers:
     )
 
 
-def _whole(identity: Dataset) -> None:
+def _complete(identity: Dataset) -> None:
     """Complete what depends on another attribute, or take it out with it."""
     if identity.get("PatientIdentityRemoved") == "YES":
         named = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
@@ -186,5 +186,5 @@ def _cleaned(reader: AttributeReader) -> tuple[Finding, ...]:
     wrong = sorted(reader.wrong | (set() if reader.charset.known else {"SpecificCharacterSet"}))
     if not wrong:
         return ()
-    text = f"values of the source header that break DICOM's rules were put right or left out: {', '.join(wrong)}"
+    text = f"invalid values in the source header were corrected or omitted: {', '.join(wrong)}"
     return (Finding("header_cleaned", text, "warning"),)

@@ -1,7 +1,7 @@
 """`volumes.dcm`: volume per segment, referring to `seg.dcm` (TID 1500, TID 1411).
 
 A document of its own with its own title: a volumetric group in a report titled 126000 leaves OHIF's
-viewport black. The values that were refused stand here once more, for readers of text.
+viewport black. Refused values are repeated here, for readers of text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
-from dicomseg.encode.measurements_sr import finding_site, not_reported, reason, tracking
+from dicomseg.encode.measurements_sr import (
+    NOT_REPORTED,
+    finding_site,
+    not_reported,
+    reason,
+    tracking,
+)
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.measurement_names import TITLES
@@ -47,12 +53,7 @@ def _group(segment: Segment, volume_mm3: float, inputs: EncodeInput, seg: Datase
             finding_type=coded_concept(structure.code),
             finding_sites=[site],
             algorithm_id=algorithm_id(inputs),
-            qualitative_evaluations=[
-                hd.sr.QualitativeEvaluation(
-                    private_code("NOTREPORTED", "Measurement not reported, reason"),
-                    private_code(*why),
-                )
-            ],
+            qualitative_evaluations=[hd.sr.QualitativeEvaluation(NOT_REPORTED, private_code(*why))],
         )
         comment(absent, f"{segment.label}: {why[1]}")
         return absent
@@ -80,7 +81,7 @@ def _group(segment: Segment, volume_mm3: float, inputs: EncodeInput, seg: Datase
     )
     comment(group, segment.label)
     if structure.id in inputs.segmentation.outside_view:
-        comment(group, "reaches beyond the image: the volume is that of the visible part")
+        comment(group, "extends beyond the image; volume is of the imaged part only")
     return group
 
 

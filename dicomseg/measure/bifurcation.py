@@ -1,4 +1,4 @@
-"""What else a vessel's diameter may be: near a bifurcation, or where one section holds more than one vessel."""
+"""Other values that a vessel's diameter may have: near a bifurcation, or where one section holds two vessels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dicomseg.structures import StructureId
 
 MIN_SOLIDITY: Final = 0.93
 MIN_ROUNDNESS: Final = 0.6
-"""Below this solidity, or ratio of least to largest diameter, one section may be two merged limbs."""
+"""Below this solidity, or ratio of least to largest diameter, one cross-section may be two merged vessels."""
 
 Mark = tuple[str, str]
 """The code of a flag and its sentence."""
@@ -29,7 +29,7 @@ Mark = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """What a diameter may be as well: values in mm of parallel planes or of a part of its section, and why."""
+    """Other values in mm that a diameter may have, on parallel planes or of a part of its section, and why."""
 
     values: tuple[float, ...] = ()
     why: str = ""
@@ -56,14 +56,14 @@ def alternatives(q: Quantity, line: Line, scene: Scene) -> Alternatives:
     (vessel,) = q.vessels
     parts, rows = vessel_sections(scene.anatomy, vessel), scene.near.get(vessel, ())
     if any(len(row) != len(parts) for row in rows):
-        said = ", ".join(
+        counts = ", ".join(
             f"{len(r)} at {o:+g} mm" for r, o in zip(rows, PARALLEL_OFFSETS_MM, strict=True)
         )
         values = (_value_by_sections(q, scene, row) for row in rows if row)
-        text = f"at a bifurcation: {len(parts)} sections here, {said}"
+        text = f"near a bifurcation: {len(parts)} cross-sections in the mid-disc plane, {counts}"
         return Alternatives(
             tuple(v for v in values if v is not None),
-            "the number of vessel sections changes",
+            "the number of vessel cross-sections changes",
             f", and up to {max(PARALLEL_OFFSETS_MM):g} mm away",
             (("at_bifurcation", text),),
         )
@@ -74,21 +74,21 @@ def alternatives(q: Quantity, line: Line, scene: Scene) -> Alternatives:
 def _merged(q: Quantity, part: NamedSection, vessel: StructureId, *, alone: bool) -> Alternatives:
     """Whether a section has the shape of more than one vessel, and how wide the widest part of it is.
 
-    A vein is flat by nature: only its bays tell, and only where it is one: the left limb lies about the disc's front.
+    A vein is flat by nature: only its bays count, and only where it is one: the left branch lies about the disc's front.
     """
     polygon = part.section.polygon
     ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
     is_solid = solidity(polygon) >= MIN_SOLIDITY
     if (is_solid and ratio >= MIN_ROUNDNESS) if vessel == "aa" else (is_solid or not alone):
         return Alternatives()
-    what = "two merged limbs" if alone else "a limb and a part of a neighbouring vessel"
-    shape = f"(solidity {solidity(polygon):.2f}, least to largest {ratio:.2f})"
+    what = "two vessels merged" if alone else "a vessel merged with part of a neighbouring one"
+    shape = f"(solidity {solidity(polygon):.2f}, minimum to maximum diameter {ratio:.2f})"
     values = (widest_branch_mm(polygon),) if q.method == WIDEST else ()
-    more = f": its widest part alone {values[0]:.1f} mm" if values else ""
-    text = f"the section looks like {what} {shape}{more}"
+    widest = f"; its widest part alone is {values[0]:.1f} mm" if values else ""
+    text = f"cross-section may be {what} {shape}{widest}"
     flag = "at_bifurcation" if alone else "section_merged"
     return Alternatives(
-        values, f"the section looks like {what}" if values else "", "", ((flag, text),)
+        values, f"cross-section may be {what}" if values else "", "", ((flag, text),)
     )
 
 

@@ -214,8 +214,8 @@ def _pieces(sections: tuple[Section, ...]) -> list[tuple[Section, str]]:
     small = [s for s in sections[1:] if _is_too_small(s, sections[0])]
     rest = [s for s in sections if s not in small]
     thin = [rest[n] for n in limbs.surplus_branches([s.polygon for s in rest])]
-    return [(s, "too small for a limb") for s in small] + [
-        (s, "thinner than two other sections") for s in thin
+    return [(s, "too small to be an iliac vessel") for s in small] + [
+        (s, "thinner than two other cross-sections") for s in thin
     ]
 
 

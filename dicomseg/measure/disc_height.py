@@ -39,7 +39,7 @@ def disc_heights(middle: MidPlane, flags: tuple[str, ...]) -> dict[str, Measurem
             start="disc face towards L5",
             end="disc face towards L4",
             points_lps=points,
-            note=f"{share:.0%} of the depth from the front; the faces meet at {middle.wedge_deg:.1f}°",
+            note=f"{share:.0%} of the depth from the front; angle between the faces {middle.wedge_deg:.1f}°",
             flags=flags,
         )
     return out

@@ -52,8 +52,8 @@ of 20 phantoms seven are, the errors of 5.0, 3.7 and 2.2 mm among them; the othe
 def measure(seg: Segmentation, model: Mapping[str, ModelError] | None = None) -> Measurements:
     """Measure one segmentation.
 
-    model: what this model version adds to the uncertainty, by measurement name; without it the uncertainty says that
-    the model's part is not known.
+    model: what this model version adds to the uncertainty, by measurement name; without it the uncertainty
+    says that the model's part is unknown.
     """
     general = next(
         (f for f in seg.findings if f.severity == "refusal" and f.structure is None), None
@@ -116,7 +116,7 @@ REASSIGNED: Final = "section_reassigned"
 
 
 def _section_marks(q: Quantity, scene: Scene) -> list[Mark]:
-    """Flag a value of a vessel that lost or got a piece, and a diameter beside a limb that the image cuts."""
+    """Flag a value of a vessel that lost or got a piece, and a diameter beside a branch that the image border truncates."""
     touched = {
         name
         for piece in scene.pieces
@@ -125,26 +125,28 @@ def _section_marks(q: Quantity, scene: Scene) -> list[Mark]:
     }
     marks: list[Mark] = []
     if touched.intersection(q.vessels):
-        text = "a piece of one vessel was taken for another structure: see the warnings"
+        text = "part of one vessel was reassigned to another structure; see the warnings"
         marks.append((REASSIGNED, text))
     if q.kind == "diameter":
-        limbs = (p for name in q.vessels for p in vessel_sections(scene.anatomy, name))
-        cut = [p.name for p in limbs if p.section.is_truncated]
+        sections = (p for name in q.vessels for p in vessel_sections(scene.anatomy, name))
+        truncated = [p.name for p in sections if p.section.is_truncated]
         marks += [
-            ("limb_cut", f"{name} may be the wider one: the image ends in it") for name in cut
+            ("limb_cut", f"{name} is truncated at the image border and may be the wider one")
+            for name in truncated
         ]
     return marks
 
 
 def _value_marks(q: Quantity, value_mm: float, uncertainty: Uncertainty) -> list[Mark]:
-    """Flag a value outside what is expected, and one that moves with what the network is not sure of."""
+    """Flag a value outside the expected range, and one that depends on uncertain boundaries."""
     marks = []
     if uncertainty.softness_mm > MAX_SOFTNESS_MM:
-        text = f"the outlines are unsure: {uncertainty.soft_mm[0]:.1f} to {uncertainty.soft_mm[1]:.1f} mm as they give or take"
+        low, high = uncertainty.soft_mm
+        text = f"uncertain boundaries: {low:.1f} to {high:.1f} mm when they are moved"
         marks.append(("outline_unsure", text))
     low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))
     if not low <= value_mm <= high:
-        text = f"outside {low:g} to {high:g} mm as expected here: check the outlines"
+        text = f"outside the expected {low:g} to {high:g} mm: check the segmentation"
         marks.append(("value_unexpected", text))
     return marks
 
@@ -163,22 +165,25 @@ def _grade(value_mm: float, unsure_mm: float | None) -> tuple[str, bool]:
 
 
 def _findings(scene: Scene) -> tuple[Finding, ...]:
-    out = []
+    findings = []
     if "thick_slices" in scene.flags:
         thick = max(scene.seg.labels.volume.spacing_mm)
-        out.append(
-            Finding("thick_slices", f"slices of {thick:.1f} mm: lengths are uncertain", "warning")
+        findings.append(
+            Finding(
+                "thick_slices", f"{thick:.1f} mm slices: distances are less accurate", "warning"
+            )
         )
     if "plane_methods_differ" in scene.flags:
-        text = f"two ways to find the disc plane differ by {scene.middle.pca_angle_deg:.1f}°"
-        out.append(Finding("plane_methods_differ", text, "warning", "ivd"))
+        text = f"two methods of finding the disc plane differ by {scene.middle.pca_angle_deg:.1f}°"
+        findings.append(Finding("plane_methods_differ", text, "warning", "ivd"))
     for piece in scene.pieces:
         name = piece.section.structure
-        taken = "" if piece.instead is None else f"taken for {BY_ID[piece.instead].label}"
+        area = f"{piece.section.polygon.area:.0f} mm²"
+        other = "" if piece.instead is None else f"reassigned to {BY_ID[piece.instead].label}"
         text = (
-            f"{BY_ID[name].label}: a section of {piece.section.polygon.area:.0f} mm² in the mid-disc plane is {piece.why}"
-            f" and was {taken or 'left out of the measurements'}: check the outlines"
+            f"{BY_ID[name].label}: a cross-section of {area} in the mid-disc plane is {piece.why};"
+            f" {other or 'excluded from the measurements'} — check the segmentation"
         )
-        code = REASSIGNED if taken else "section_left_out"
-        out.append(Finding(code, text, "warning", name))
-    return tuple(out)
+        code = REASSIGNED if other else "section_left_out"
+        findings.append(Finding(code, text, "warning", name))
+    return tuple(findings)

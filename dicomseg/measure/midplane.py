@@ -67,9 +67,7 @@ def find_midplane(seg: Segmentation) -> MidPlane | Refusal:
     disc = clouds["ivd"]
     upwards = clouds["l4"].mean(axis=0) - clouds["l5"].mean(axis=0)
     if upwards[2] <= 0:
-        return Refusal(
-            "orientation_unexpected", "L4 lies below L5: orientation or labels unexpected"
-        )
+        return Refusal("orientation_unexpected", "L4 lies below L5: check orientation and labels")
     least = _least_axis(disc, upwards)
     return _bisector(seg, disc, least)
 
@@ -99,7 +97,7 @@ def _bisector(seg: Segmentation, disc: Points, least: Points) -> MidPlane | Refu
             if area < MIN_FACE_MM2:
                 return Refusal(
                     "plane_undetermined",
-                    f"disc plane not determined: {area:.0f} mm² of the disc face {name}, {MIN_FACE_MM2:g} are needed",
+                    f"disc plane not determined: {area:.0f} mm² of the disc face towards {name}, at least {MIN_FACE_MM2:g} mm² are needed",
                 )
         (p4, n4), (p5, n5) = _fit(upper, normal), _fit(lower, normal)
         normal = (n4 + n5) / np.linalg.norm(n4 + n5)
@@ -110,11 +108,14 @@ def _bisector(seg: Segmentation, disc: Points, least: Points) -> MidPlane | Refu
     if angle > REFUSE_DEG:
         return Refusal(
             "plane_undetermined",
-            f"disc plane not determined: two methods differ by {angle:.1f}°, {REFUSE_DEG:g}° are allowed",
+            f"disc plane not determined: two methods differ by {angle:.1f}°, at most {REFUSE_DEG:g}° are allowed",
         )
     plane = plane_at(point, normal)
     if plane is None:
-        return Refusal("orientation_unexpected", "the disc plane does not face the head")
+        return Refusal(
+            "orientation_unexpected",
+            "disc plane is more than 70° off the axial plane: check orientation",
+        )
     return MidPlane(plane, upper, lower, angle, _angle_deg(n4, n5))
 
 

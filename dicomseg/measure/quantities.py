@@ -1,4 +1,4 @@
-"""What is measured: each line of the report with its name, its definition and how it is found."""
+"""The measured quantities: each line of the report with its name, its definition and how it is found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Quantity:
     vessels: tuple[StructureId, ...] = ()
 
 
-def _least(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
+def _narrowest(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
     line = diameter(parts)
     if isinstance(line, Refusal) or isinstance(parts, Refusal):
         return line
@@ -36,22 +36,22 @@ def _sac(dura: NamedSection | Refusal) -> Line | Refusal:
     if isinstance(dura, Refusal):
         return dura
     if dura.section.is_truncated:
-        return Refusal("cut_by_image", "the dural sac is cut by the end of the image")
+        return Refusal("cut_by_image", "dural sac is truncated at the image border")
     polygon = dura.section.polygon
     note = f"area {polygon.area:.0f} mm² in the disc plane"
     return Line(extent_back(polygon), dura.name, dura.name, note)
 
 
-_SHORTEST: Final = "shortest distance of the outlines in the oblique mid-disc plane"
+_SHORTEST: Final = "shortest distance between the outlines in the oblique mid-disc plane"
 WIDEST: Final = (
-    "maximum Feret diameter in the oblique mid-disc plane: of the aorta or cava, of two common iliac limbs that of the"
-    " wider one, where limbs have just joined across both"
+    "maximum Feret diameter in the oblique mid-disc plane: of the aorta or IVC; of two common iliac vessels that of the"
+    " wider one; across both where they have just joined"
 )
-_NARROWEST: Final = "minimum Feret diameter of the section with the largest maximum one"
+_NARROWEST: Final = "minimum Feret diameter of the cross-section with the largest maximum diameter"
 _ARTERY: Final[tuple[StructureId, ...]] = ("aa",)
 _VEIN: Final[tuple[StructureId, ...]] = ("ivc",)
 _ANY: Final = (*_ARTERY, *_VEIN)
-_TO_ANY: Final = f"{_SHORTEST}, to the nearest vessel of any kind"
+_TO_ANY: Final = f"{_SHORTEST}, to the nearest artery or vein"
 _SAC: Final = "front to back through the centroid in the oblique mid-disc plane"
 
 QUANTITIES: Final = (
@@ -87,9 +87,9 @@ QUANTITIES: Final = (
         lambda a: distance(a.left_psoas, a.veins),
         _VEIN,
     ),
-    Quantity("DAA_min", "diameter", _NARROWEST, None, lambda a: _least(a.arteries), _ARTERY),
-    Quantity("DIVC_min", "diameter", _NARROWEST, None, lambda a: _least(a.veins), _VEIN),
+    Quantity("DAA_min", "diameter", _NARROWEST, None, lambda a: _narrowest(a.arteries), _ARTERY),
+    Quantity("DIVC_min", "diameter", _NARROWEST, None, lambda a: _narrowest(a.veins), _VEIN),
     Quantity("dural_sac_ap", "diameter", _SAC, None, lambda a: _sac(a.dura)),
 )
-"""OC, DAA, DIVC, PI first. Which limb DAA and DIVC mean is the line's name: the wider one. Where limbs have just joined
-they are measured across both, flagged `at_bifurcation`, with a range that begins at the wider limb alone."""
+"""OC, DAA, DIVC, PI first. Which branch DAA and DIVC mean is the line's name: the wider one. Where branches have just
+joined they are measured across both, flagged `at_bifurcation`, with a range that begins at the wider branch alone."""

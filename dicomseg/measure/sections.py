@@ -1,4 +1,4 @@
-"""What the outlines on the mid-disc plane are: which psoas, which vessel, or why not.
+"""Name the outlines on the mid-disc plane: which psoas, which vessel, or why neither.
 
 Left is +x of the patient (DICOM LPS), which `Plane.e_left` carries; array order means nothing.
 """
@@ -24,10 +24,10 @@ ACROSS_MM: Final = 5.0
 """A psoas section that reaches this far to both sides of the disc centre joins both muscles."""
 
 CUT_CLEARANCE_MM: Final = 0.25
-"""A distance is exact when the cut edge is farther away by this: one raster step and a contour error."""
+"""A distance is exact when the truncated edge is farther away by this: one raster step and a contour error."""
 
 MAX_LONE_BRANCH_MM: Final = 16.0
-"""A lone artery section right of the disc's centre is the aorta when it is wider, the right limb otherwise:
+"""A lone artery section right of the disc's centre is the aorta when it is wider, the right common iliac artery otherwise:
 common iliac arteries 10.9 ± 1.7, aorta 17.5 ± 2.1 mm (Kim 2022, PLoS One e0268077)."""
 
 ONE_NAME: Final[dict[StructureId, str]] = {"aa": "abdominal aorta", "ivc": "inferior vena cava"}
@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """The outlines of one plane as anatomy; a `Refusal` stands where a part cannot be used."""
+    """The outlines of one plane as anatomy; a `Refusal` where a part cannot be used."""
 
     left_psoas: NamedSection | Refusal
     right_psoas: NamedSection | Refusal
@@ -74,10 +74,10 @@ class Anatomy:
 
 
 def unmeasurable(seg: Segmentation) -> dict[StructureId, Refusal]:
-    """Structures from which nothing may be measured, whatever the plane shows.
+    """Return the structures from which nothing may be measured, whatever the plane shows.
 
-    One whose expected place lies outside the image is barred only where nothing of it was found: `distance` judges what
-    the end of the image may hide, line by line.
+    One whose expected place lies outside the image is unmeasurable only where nothing of it was found: `distance`
+    judges what the image border may hide, line by line.
     """
     out: dict[StructureId, Refusal] = {}
     present = np.bincount(seg.labels.volume.array.ravel(), minlength=len(BY_ID) + 1)
@@ -117,7 +117,7 @@ def interpret(
 
 
 def _no_section(label: str) -> Refusal:
-    return Refusal("no_section", f"{label}: no section in the mid-disc plane")
+    return Refusal("no_section", f"{label}: not visible in the mid-disc plane")
 
 
 def _vessels(
@@ -131,7 +131,7 @@ def _vessels(
     if len(sections) > MAX_BRANCHES:  # only where giving the thinnest away left a third one
         return Refusal(
             "too_many_components",
-            f"{len(sections)} sections of {BY_ID[structure].label} in the mid-disc plane, 2 are possible",
+            f"{BY_ID[structure].label}: {len(sections)} cross-sections in the mid-disc plane, at most 2 are possible",
         )
     if len(sections) == 1:
         return (NamedSection(ONE_NAME[structure], sections[0]),)
@@ -152,7 +152,7 @@ def _psoas(
     for section in sections:
         low, _, high, _ = section.polygon.bounds
         if low < middle_a - ACROSS_MM and high > middle_a + ACROSS_MM:
-            text = "one psoas section reaches across the spine: left and right are joined"
+            text = "left and right psoas are merged in the segmentation"
             return (Refusal("psoas_sides_unclear", text),) * 2
     left = tuple(s for s in sections if s.centre_ab[0] > middle_a)
     right = tuple(s for s in sections if s.centre_ab[0] <= middle_a)
@@ -184,18 +184,18 @@ def check_orientation(anatomy: Anatomy, disc_centre_ab: tuple[float, float]) -> 
     ):
         return Refusal(
             "orientation_unexpected",
-            "the vena cava lies left of the aorta: orientation or anatomy (situs, left-sided vena cava) unexpected",
+            "IVC lies to the left of the aorta: check orientation; situs inversus or left-sided IVC?",
         )
     if isinstance(dura, NamedSection) and dura.section.centre_ab[1] <= disc_centre_ab[1]:
         return Refusal(
             "orientation_unexpected",
-            "the dural sac lies in front of the disc: orientation unexpected",
+            "dural sac lies in front of the disc: check orientation",
         )
     return None
 
 
 def check_sides(anatomy: Anatomy, middle_a: float) -> Anatomy:
-    """Refuse a vessel of which only the limb of the far side was found, so that it is not taken for the near one.
+    """Refuse a vessel of which only the branch of the far side was found, so that it is not taken for the near one.
 
     In 234 phantoms the arteries reach at least 6 mm to the left of the disc's centre, the veins 19 mm to its
     right. In one of four CT label maps, of a patient with scoliosis and an aneurysm of 46 mm, they do not.
@@ -204,12 +204,12 @@ def check_sides(anatomy: Anatomy, middle_a: float) -> Anatomy:
     if isinstance(arteries, tuple) and len(arteries) == 1:
         outline = arteries[0].section.polygon
         if outline.bounds[2] < middle_a and max_feret(outline).length_mm < MAX_LONE_BRANCH_MM:
-            text = "left common iliac artery: not found; the only artery section lies right of the disc's centre"
+            text = "left common iliac artery not found; the only arterial cross-section is to the right of midline"
             arteries = Refusal("side_missing", text)
     if isinstance(veins, tuple) and all(p.section.polygon.bounds[0] > middle_a for p in veins):
         text = (
-            "vena cava or right common iliac vein: not found; every vein section lies left of the disc's"
-            " centre (or the cava is left-sided)"
+            "IVC or right common iliac vein not found; every venous cross-section is to the left of midline"
+            " (left-sided IVC?)"
         )
         veins = Refusal("side_missing", text)
     return replace(anatomy, arteries=arteries, veins=veins)
@@ -223,7 +223,7 @@ def _mean_a(parts: tuple[NamedSection, ...]) -> float:
 def distance(
     psoas: NamedSection | Refusal, *vessels: tuple[NamedSection, ...] | Refusal
 ) -> Line | Refusal:
-    """Shortest line from a psoas to the nearest of the vessels, refused where a cut could hide a shorter one."""
+    """Find the shortest line from a psoas to the nearest of the vessels, refused where truncation could hide a shorter one."""
     if isinstance(psoas, Refusal):
         return psoas
     parts: list[NamedSection] = []
@@ -234,12 +234,12 @@ def distance(
     spans = [(gap(psoas.section.polygon, p.section.polygon), p) for p in parts]
     span, nearest = min(spans, key=lambda pair: pair[0].length_mm)
     for other in psoas.others:
-        there = min(gap(other.polygon, p.section.polygon).length_mm for p in parts)
-        if there < span.length_mm - TOUCH_MM:
+        other_mm = min(gap(other.polygon, p.section.polygon).length_mm for p in parts)
+        if other_mm < span.length_mm - TOUCH_MM:
             return Refusal(
                 "psoas_sides_unclear",
-                f"several sections of the {psoas.name}: {psoas.section.polygon.area:.0f} mm² at {span.length_mm:.1f} mm,"
-                f" {other.polygon.area:.0f} mm² at {there:.1f} mm",
+                f"several cross-sections of the {psoas.name}: {psoas.section.polygon.area:.0f} mm² at {span.length_mm:.1f} mm,"
+                f" {other.polygon.area:.0f} mm² at {other_mm:.1f} mm",
             )
     for part in parts:
         hidden = min(
@@ -249,26 +249,26 @@ def distance(
         if span.length_mm >= hidden - CUT_CLEARANCE_MM:
             return Refusal(
                 "cut_by_image",
-                f"{psoas.name} or {part.name} is cut by the end of the image:"
+                f"{psoas.name} or {part.name} is truncated at the image border:"
                 f" {span.length_mm:.1f} mm is only an upper bound",
             )
     return Line(span, psoas.name, nearest.name)
 
 
 def diameter(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
-    """Largest diameter of a vessel's section; of two limbs that of the wider one, which is named.
+    """Return the largest diameter of a vessel's section; of two branches that of the wider one, which is named.
 
-    Refused where the end of the image cuts the wider one; a narrower limb that is cut is named in the note.
+    Refused where the image border truncates the wider one; a narrower branch that is truncated is named in the note.
     """
     if isinstance(parts, Refusal):
         return parts
     spans = [(max_feret(p.section.polygon), p) for p in parts]
     span, widest = max(spans, key=lambda pair: pair[0].length_mm)
     if widest.section.is_truncated:
-        return Refusal("cut_by_image", f"{widest.name} is cut by the end of the image")
+        return Refusal("cut_by_image", f"{widest.name} is truncated at the image border")
     texts = [
         f"{p.name}: {s.length_mm:.1f} mm, {p.section.polygon.area:.0f} mm²"
-        + (" (cut by the end of the image)" if p.section.is_truncated else "")
+        + (" (truncated at the image border)" if p.section.is_truncated else "")
         for s, p in spans
     ]
     return Line(span, widest.name, widest.name, "; ".join(texts))

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from dicomseg.measure.bifurcation import (
-    Alternatives,
-    count_sections,
-)
+from dicomseg.measure.bifurcation import Alternatives, count_sections
 from dicomseg.measure.quantities import Quantity
 from dicomseg.measure.scene import Scene
-from dicomseg.measure.sections import (
-    Line,
-)
+from dicomseg.measure.sections import Anatomy, Line
 
 CONTOUR_SHARE: Final = {"distance": 0.02, "diameter": 0.03}
 """Contour error (k = 1) as a share of the voxel: measured on smooth phantoms of known shape."""
 
 
+PLANE_MOVES_TEXT: Final = "plane moved ±1 mm, tilted ±2°"
+"""`dicomseg.measure.scene.PLANE_MOVES` in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How sure a value is: one standard deviation in mm and what it contains, or a range where there is none.
+    """One standard deviation in mm, or a range where there is none, and what it contains.
 
-    soft_mm: least and most of the value and of those between outlines that give and that take; softness_mm: half of it.
+    soft_mm: minimum and maximum of the value and of those between shifted outlines; softness_mm: half their difference.
     """
 
     sd_mm: float | None
@@ -43,47 +43,51 @@ class Uncertainty:
 def estimate_uncertainty(
     q: Quantity, line: Line, scene: Scene, others: Alternatives
 ) -> Uncertainty:
-    """Say how sure a value is."""
+    """Combine contour, plane and model; a range where the vessel's sections change or the value is lost."""
     value = line.span.length_mm
     contour = CONTOUR_SHARE[q.kind] * scene.voxel_mm
-    given_taken = _soft_values(q, scene)
-    soft = (min(value, *given_taken, value), max(value, *given_taken, value))
+    shifted = _values(q, scene.soft)
+    soft = (min(value, *shifted, value), max(value, *shifted, value))
     error = scene.model.get(q.name)
     model = None if error is None else error.of((soft[1] - soft[0]) / 2)
-    told = "model uncertainty not known" if model is None else f"model {model:.2f}"
+    model_text = "model uncertainty unknown" if model is None else f"model {model:.2f}"
+    moved = [_values(q, pair) for pair in scene.pairs]
     squares = [contour**2, (model or 0.0) ** 2]
-    seen, lost, changed = [value, *others.values], 0, False
-    for pair in scene.pairs:
-        there = [q.find(anatomy) for anatomy in pair]
-        values = [t.span.length_mm for t in there if isinstance(t, Line)]
-        lost += len(pair) - len(values)
-        seen += values
-        squares.append((float(np.ptp([value, *values])) / 2) ** 2 / 3)
-        changed |= q.kind == "diameter" and any(
-            count_sections(q, a) != count_sections(q, scene.anatomy) for a in pair
-        )
-    moves = "plane moved ±1 mm, tilted ±2°"
-    vanishes = len(given_taken) < len(scene.soft)
-    reasons = (
-        (others.why, others.why),
-        (changed, "the number of vessel sections changes"),
-        (lost, f"{lost} planes give no value"),
-        (vanishes, "outlines that give or take where the network is not sure leave no value"),
-    )
-    why = next((text for holds, text in reasons if holds), "")
+    squares += [(float(np.ptp([value, *values])) / 2) ** 2 / 3 for values in moved]
+    is_lost = len(shifted) < len(scene.soft)
+    why = others.why or _why_range(q, scene, moved, is_lost=is_lost)
     if why:
-        seen += given_taken if vanishes else []
-        where = f"{moves}{others.where}"
-        wide = 2 * math.sqrt(sum(squares[:2]))
-        low, high = max(0.0, min(seen) - wide), max(seen) + wide
-        said = f"range {low:.1f} to {high:.1f} mm, {where}: {why}; widened by twice contour {contour:.2f}, {told}"
-        return Uncertainty(None, (low, high), soft, said)
+        values = [value, *others.values, *(v for pair in moved for v in pair)]
+        values += shifted if is_lost else []
+        margin = 2 * math.sqrt(sum(squares[:2]))
+        low, high = max(0.0, min(values) - margin), max(values) + margin
+        note = (
+            f"Range {low:.1f} to {high:.1f} mm, {PLANE_MOVES_TEXT}{others.where}: {why};"
+            f" widened by twice the standard uncertainty (contour {contour:.2f}, {model_text})"
+        )
+        return Uncertainty(None, (low, high), soft, note)
     plane = math.sqrt(sum(squares[2:]))
-    note = f"k = 1: contour {contour:.2f}, plane {plane:.2f} ({moves}), {told}"
-    return Uncertainty(math.sqrt(sum(squares)), None, soft, note)
+    parts = f"contour {contour:.2f}, plane {plane:.2f} ({PLANE_MOVES_TEXT}), {model_text}"
+    return Uncertainty(
+        math.sqrt(sum(squares)), None, soft, f"Standard uncertainty (k = 1): {parts}"
+    )
 
 
-def _soft_values(q: Quantity, scene: Scene) -> list[float]:
-    """The value between outlines that give and that take, mm; fewer than two where it is refused there."""
-    there = [q.find(anatomy) for anatomy in scene.soft]
-    return [t.span.length_mm for t in there if isinstance(t, Line)]
+def _why_range(
+    q: Quantity, scene: Scene, moved: Sequence[Sequence[float]], *, is_lost: bool
+) -> str:
+    """Say why a standard deviation would mislead, "" where it does not."""
+    count = count_sections(q, scene.anatomy)
+    planes = [anatomy for pair in scene.pairs for anatomy in pair]
+    if q.kind == "diameter" and any(count_sections(q, a) != count for a in planes):
+        return "the number of vessel cross-sections changes"
+    lost = len(planes) - sum(len(values) for values in moved)
+    if lost:
+        return f"{lost} of {len(planes)} moved planes give no value"
+    return "the value is lost when uncertain boundaries are moved" if is_lost else ""
+
+
+def _values(q: Quantity, anatomies: Sequence[Anatomy]) -> list[float]:
+    """Return the value in mm by each anatomy; fewer values than anatomies where it is refused by some."""
+    lines = [q.find(anatomy) for anatomy in anatomies]
+    return [line.span.length_mm for line in lines if isinstance(line, Line)]

@@ -1,4 +1,4 @@
-"""Which of the volumes of a series is meant, and whether a slice of it hides among the others."""
+"""Choose among the volumes of a series, and find slices of the chosen one among the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ON_THE_LATTICE: Final = 0.25
 def choose_volumes(
     parts: Sequence[Part], unplaced: Sequence[Unplaced]
 ) -> list[RegularVolume] | GeometryProblem:
-    """The regular volumes, the preferred first; else why there is none, or no choice.
+    """Return the regular volumes, the preferred first; else why there is none, or no choice.
 
     Of several only those that are large enough count; a single part may be small.
     """
@@ -67,7 +67,7 @@ def _later_first(text: str) -> tuple[int, ...]:
 
 
 def _ambiguous(found: Sequence[RegularVolume]) -> GeometryProblem | None:
-    """Two volumes of one size in different places: nothing says which is meant."""
+    """Refuse two volumes of one size in different places: neither is preferred."""
     first = found[0]
     for other in found[1:]:
         same_size = len(other.lattice.slices) == len(first.lattice.slices)
@@ -81,14 +81,14 @@ def _ambiguous(found: Sequence[RegularVolume]) -> GeometryProblem | None:
             if criterion is not None and not criterion.place and _is_a_piece(first, other):
                 return GeometryProblem(criterion.code, _in_pieces(other.part, criterion.what))
             code, what = (
-                ("several-volumes", "place")
+                ("several-volumes", "position")
                 if criterion is None
                 else (criterion.code, criterion.what)
             )
             names = [join_names([s.name for s in f.lattice.slices]) for f in (first, other)]
             return GeometryProblem(
                 code,
-                f"two volumes of {len(first.lattice.slices)} slices with other {what}: {names[0]};"
+                f"two volumes of {len(first.lattice.slices)} slices that differ in {what}: {names[0]};"
                 f" {names[1]}; send them as two series",
             )
     return None
@@ -102,11 +102,13 @@ def _are_apart(a: RegularVolume, b: RegularVolume) -> bool:
 def _flawed(
     parts: Sequence[Part], flaw: GeometryProblem | None, unplaced: Sequence[Unplaced]
 ) -> GeometryProblem:
-    """Why there is no volume: what is unlike the largest part, then the flaw of that part."""
-    main = flaw or GeometryProblem("several-volumes", "no part of it is a volume by itself")
+    """Report why there is no volume: what differs from the largest part, then the flaw of that part."""
+    main = flaw or GeometryProblem("several-volumes", "no part of the series forms a volume")
     if unplaced:
-        gaps = no_geometry_problem(unplaced)
-        return GeometryProblem(gaps.code, f"{gaps.text}; without it: {main.text}", main.missing_lps)
+        problem = no_geometry_problem(unplaced)
+        return GeometryProblem(
+            problem.code, f"{problem.text}; the other slices: {main.text}", main.missing_lps
+        )
     if len(parts) == 1:
         return main
     criterion = first_difference(parts[0], parts[1]) or CRITERIA[0]
@@ -114,7 +116,7 @@ def _flawed(
     shown = criterion.shown(parts[0].slices[0])
     return GeometryProblem(
         criterion.code,
-        f"{join_names(names)}: other {criterion.what} than {shown}; without it: {main.text}",
+        f"{join_names(names)}: {criterion.what} differs from {shown}; the other slices: {main.text}",
         main.missing_lps,
     )
 
@@ -125,7 +127,7 @@ def find_hidden_slices(
     parts: Sequence[Part],
     unplaced: Sequence[Unplaced],
 ) -> GeometryProblem | None:
-    """Find slices of the volume among those that are set aside; none where all is well.
+    """Find slices of the volume among those that are set aside; None where there are none.
 
     They have no geometry but the size of the volume, or continue its lattice where it has no slice;
     and an object of many frames may be a piece of the volume.
@@ -146,16 +148,16 @@ def find_hidden_slices(
         if beyond:
             return GeometryProblem(
                 criterion.code,
-                f"{join_names(beyond)}: other {criterion.what} than the rest, which it continues; send them alike",
+                f"{join_names(beyond)}: {criterion.what} differs from the other slices, which they continue; correct it at the sender",
             )
     return None
 
 
 def _in_pieces(part: Part, what: str) -> str:
     if part.slices[0].instance.frames > 1:
-        return "one volume in several pieces, each with many frames; send it as one object or slice by slice"
+        return "one volume in several multi-frame objects; send it as one object or slice by slice"
     names = join_names([s.name for s in part.slices])
-    return f"{names}: other {what} than the rest, with which they are one volume; send them alike"
+    return f"{names}: {what} differs from the other slices, with which they form one volume; correct it at the sender"
 
 
 def _may_be_of_the_size_of(first: Instance, other: Instance) -> bool:

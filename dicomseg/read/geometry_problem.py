@@ -1,4 +1,4 @@
-"""What keeps slices from being one regular grid: `GeometryProblem`, and the slices it speaks of."""
+"""`GeometryProblem`: why slices are not one regular grid; and how messages name slices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class GeometryProblem:
-    """Why there is no regular grid: a stable code, a sentence with numbers, where slices are missing."""
+    """Why there is no regular grid: a stable code, a sentence with numbers, and LPS mm of missing slices."""
 
     code: str
     text: str
@@ -45,13 +45,21 @@ class Slice:
     acquisition_number: int | None = None
 
 
-def join_names(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str], separator: str = ", ") -> str:
     """Join the first names and say how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return separator.join(names[:_NAMED]) + rest
+
+
+def both_names(one: Slice, other: Slice) -> str:
+    """Name two slices, e.g. "instances 30 and 32"."""
+    word = "instance "
+    if one.name.startswith(word) and other.name.startswith(word):
+        return f"{word.strip()}s {one.name.removeprefix(word)} and {other.name.removeprefix(word)}"
+    return f"{one.name} and {other.name}"
 
 
 def display_name(instance: Instance) -> str:
-    """How messages name an object."""
+    """Name an object as in messages: by its instance number, else by its UID."""
     number = instance.instance_number
     return f"instance {number}" if number is not None else f"object {instance.sop_instance_uid}"

@@ -1,4 +1,4 @@
-"""Read one file's header into an `Instance`; the predicates over it stand here too by name."""
+"""Read one file's header into an `Instance`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ARCHIVES: Final = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b\x08": "a gzip arc
 
 
 class MediaDirectory(Unreadable):
-    """The file is a DICOMDIR, the table of contents of a disc, and no image; leave it out."""
+    """The file is a DICOMDIR, the table of contents of a disc, not an image; leave it out."""
 
     code = "media-directory"
 
@@ -89,7 +89,7 @@ def _refuse_others(ds: Dataset, path: Path, file: BufferedReader) -> None:
     """Raise `Unreadable` for a file that holds no object of a series."""
     sop_class = attributes.text(ds.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _MEDIA_DIRECTORY or "DirectoryRecordSequence" in ds:
-        raise MediaDirectory(f"{path.name}: a DICOMDIR, which is no image; leave it out")
+        raise MediaDirectory(f"{path.name}: a DICOMDIR, not an image; leave it out")
     if not sop_class and "SOPClassUID" not in ds:
         raise Unreadable(
             _archive(path, file)
@@ -100,8 +100,8 @@ def _refuse_others(ds: Dataset, path: Path, file: BufferedReader) -> None:
 def _archive(path: Path, file: BufferedReader) -> str:
     file.seek(0)
     head = file.read(4)
-    found = [name for magic, name in _ARCHIVES.items() if head.startswith(magic)]
-    return f"{path.name}: {found[0]}; unpack it first" if found else ""
+    kinds = [name for magic, name in _ARCHIVES.items() if head.startswith(magic)]
+    return f"{path.name}: {kinds[0]}; unpack it first" if kinds else ""
 
 
 def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) -> None:
@@ -130,9 +130,9 @@ def _check_pixel_length(ds: Dataset, instance: Instance, pixels: Pixels | None) 
 def instance_from_dataset(
     ds: Dataset, path: Path, digest: str, pixels: Pixels | None = None
 ) -> Instance:
-    """Take the facts from a data set. Raises `Unreadable` when a UID is missing or is none.
+    """Take the attributes from a data set. Raises `Unreadable` when a UID is missing or invalid.
 
-    pixels: what the pixel element said where the data set was read without it.
+    pixels: the pixel element of a data set that was read without it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

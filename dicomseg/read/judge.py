@@ -23,25 +23,31 @@ below 350 ms."""
 
 _SAYS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "is_mr": ("no MR image", "perhaps no MR image"),
-        "has_pixels": ("no image", "perhaps no image"),
-        "is_original": ("derived, not acquired", "perhaps derived"),
-        "is_original_or_reconstructed": ("computed, not acquired", "perhaps computed"),
-        "not_our_result": ("a result, not an acquisition", "perhaps a result of this node"),
-        "is_3d": ("not acquired in 3D", "perhaps not acquired in 3D"),
-        "is_t2_space": ("no 3D T2 SPACE", "perhaps no 3D T2 SPACE"),
-        "is_not_localizer": ("a localizer", "perhaps a localizer"),
-        "is_lumbar": ("not the lumbar spine", "perhaps not the lumbar spine"),
-        "is_lumbar_or_unknown": ("not the lumbar spine", "perhaps not the lumbar spine"),
-        HAS_ENOUGH_SLICES: ("no usable volume", "perhaps no usable volume"),
+        "is_mr": ("not an MR image", "cannot confirm an MR image"),
+        "has_pixels": ("no pixels", "cannot confirm pixels"),
+        "is_original": ("derived, not acquired", "cannot confirm an acquired image"),
+        "is_original_or_reconstructed": (
+            "computed, not acquired",
+            "cannot confirm an acquired image",
+        ),
+        "not_our_result": ("a result, not an acquisition", "cannot rule out a result of this node"),
+        "is_3d": ("not acquired in 3D", "cannot confirm a 3D acquisition"),
+        "is_t2_space": (
+            "not a 3D T2 SPACE acquisition",
+            "cannot confirm a 3D T2 SPACE acquisition",
+        ),
+        "is_not_localizer": ("a localizer", "cannot rule out a localizer"),
+        "is_lumbar": ("not the lumbar spine", "cannot confirm the lumbar spine"),
+        "is_lumbar_or_unknown": ("not the lumbar spine", "cannot confirm the lumbar spine"),
+        HAS_ENOUGH_SLICES: ("no usable volume", "cannot confirm a usable volume"),
     }
 )
-"""How a predicate's "no" and its "unknown" open a sentence."""
+"""How a sentence about a predicate's "no" and about its "unknown" begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The rules' answer: `rule` accepted (yes), or nobody did, with one sentence per reason."""
+    """The rules' answer: `rule` accepted (yes), or none did, with one sentence per reason."""
 
     value: Value
     rule: str | None
@@ -51,10 +57,10 @@ class Verdict:
 def judge(
     instances: Sequence[Instance], grid: Grid | GeometryProblem | None, rules: Sequence[Rule]
 ) -> Verdict:
-    """Judge one series by every rule; the first that says yes decides.
+    """Judge one series by every rule; the first that accepts it decides.
 
-    grid: what `dicomseg.read.series.assemble` answered, None when nobody asked (then predicates over the
-    whole series are unknown). The reasons of a refusal are those of the rule that came nearest.
+    grid: result of `dicomseg.read.series.assemble`, or None if not computed (then predicates over the series
+    are unknown). The reasons of a refusal are those of the rule that came nearest.
     """
     if not rules:
         return Verdict("no", None, ("no [[select.rule]] is configured",))
@@ -79,16 +85,16 @@ def _judge_one(
     if options and all(answer.value != "yes" for _, answer in options):
         answers += _best(options)
     for value in ("no", "unknown"):
-        found = [(name, a) for name, a in answers if a.value == value]
+        matching = [(name, a) for name, a in answers if a.value == value]
         # What the slices lack is of no interest where the header already says no.
-        told = [f for f in found if f[0] != HAS_ENOUGH_SLICES] or found
-        if told:
-            return Verdict(value, rule.name, tuple(_sentence(name, a) for name, a in told))
+        decisive = [m for m in matching if m[0] != HAS_ENOUGH_SLICES] or matching
+        if decisive:
+            return Verdict(value, rule.name, tuple(_sentence(name, a) for name, a in decisive))
     return Verdict("yes", rule.name, (_accepted(instances[0], rule),))
 
 
 def _best(options: Sequence[tuple[str, PredicateResult]]) -> list[tuple[str, PredicateResult]]:
-    """Of the answers to `any`, none of them yes: the unknown ones, else all of them."""
+    """Return those answers to `any`, none of them yes, that are unknown, else all."""
     return [o for o in options if o[1].value == "unknown"] or list(options)
 
 
@@ -98,22 +104,22 @@ def _answer(
     """One predicate over all instances: the worst answer, with its reason."""
     if name == HAS_ENOUGH_SLICES:
         return _enough(grid)
-    found: dict[Value, Instance] = {}
+    examples: dict[Value, Instance] = {}
     answers: dict[Value, PredicateResult] = {}
     for instance in instances:
         answer = PREDICATES[name](instance)
-        found.setdefault(answer.value, instance)
+        examples.setdefault(answer.value, instance)
         answers.setdefault(answer.value, answer)
     for value in ("no", "unknown"):
         if value in answers:
-            reason = answers[value].reason + _contrast(name, found[value])
+            reason = answers[value].reason + _contrast(name, examples[value])
             return PredicateResult(value, reason)
     return answers["yes"]
 
 
 def _enough(grid: Grid | GeometryProblem | None) -> PredicateResult:
     if grid is None:
-        return PredicateResult("unknown", "the slices were not looked at")
+        return PredicateResult("unknown", "the slices were not examined")
     if isinstance(grid, GeometryProblem):
         return PredicateResult("no", grid.text)
     small = too_small(grid)
@@ -140,5 +146,5 @@ def _sentence(name: str, answer: PredicateResult) -> str:
 
 def _accepted(instance: Instance, rule: Rule) -> str:
     key = "is_t2_space"
-    reason = PREDICATES[key](instance).reason if key in rule.all else "every predicate says yes"
+    reason = PREDICATES[key](instance).reason if key in rule.all else "all predicates are true"
     return f"rule {rule.name}: {reason}"

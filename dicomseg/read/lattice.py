@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.read.geometry_problem import GeometryProblem, Point, Slice, join_names
+from dicomseg.read.geometry_problem import GeometryProblem, Point, Slice, both_names, join_names
 from dicomseg.volume import Array, Points
 
 PLACE_TOLERANCE_MM: Final = 0.1
@@ -32,7 +32,7 @@ SHEAR_TOLERANCE: Final = 0.05
 """Largest in-plane shift from slice to slice, in slice spacings; more is a gantry tilt or a mix."""
 
 MAX_SLICES: Final = 10_000
-"""A gap that would need more slices than this is no gap of missing slices."""
+"""A gap that would need more slices than this is not one of missing slices."""
 
 MIN_SLICES: Final = 12
 MIN_EXTENT_MM: Final = 10.0
@@ -120,8 +120,8 @@ def _doubled(ordered: Sequence[Slice], gaps: Points) -> GeometryProblem | None:
     pairs = [int(n) for n in np.flatnonzero(gaps < DOUBLED_MM)]
     if not pairs:
         return None
-    names = [f"{ordered[n].name} and {ordered[n + 1].name}" for n in pairs]
-    return GeometryProblem("doubled-positions", f"{join_names(names)}: at one position")
+    names = [both_names(ordered[n], ordered[n + 1]) for n in pairs]
+    return GeometryProblem("doubled-positions", f"same slice position: {join_names(names)}")
 
 
 def _steps(gaps: Points) -> Array:
@@ -155,12 +155,12 @@ def _uneven(
     if distance.max() > PLACE_TOLERANCE_MM and abs(off[worst] @ normal) < PLACE_TOLERANCE_MM:
         return GeometryProblem(
             "uneven-spacing",
-            f"{ordered[worst].name} lies {distance[worst]:.2f} mm beside its place among the others",
+            f"{ordered[worst].name} is {distance[worst]:.2f} mm off the grid of the other slices",
         )
     n = int(np.abs(gaps - steps * np.median(gaps / steps)).argmax())
     return GeometryProblem(
         "uneven-spacing",
-        f"{gaps[n]:.3f} mm between {ordered[n].name} and {ordered[n + 1].name}, {usual:.3f} mm is usual",
+        f"{gaps[n]:.3f} mm between {both_names(ordered[n], ordered[n + 1])}; the usual spacing is {usual:.3f} mm",
     )
 
 
@@ -174,12 +174,13 @@ def _turned(lattice: Lattice, off: Points, shape: tuple[int, int]) -> GeometryPr
     far = off + across + down
     far -= lattice.directions[:, 2] * (lattice.spacing[1] * width)
     far -= lattice.directions[:, 1] * (lattice.spacing[0] * height)
-    odd = np.linalg.norm(far, axis=1) > CORNER_TOLERANCE_MM
-    if not odd.any():
+    turned = np.linalg.norm(far, axis=1) > CORNER_TOLERANCE_MM
+    if not turned.any():
         return None
-    names = [s.name for s, other in zip(lattice.slices, odd, strict=True) if other]
+    names = [s.name for s, is_turned in zip(lattice.slices, turned, strict=True) if is_turned]
     return GeometryProblem(
-        "mixed-orientations", f"{join_names(names)}: other image orientation than the rest"
+        "mixed-orientations",
+        f"{join_names(names)}: image orientation differs from the other slices",
     )
 
 
@@ -195,12 +196,13 @@ def _missing(ordered: Sequence[Slice], positions: Points, steps: Array) -> Geome
             x, y, z = positions[n] + (positions[n + 1] - positions[n]) * part / steps[n]
             points.append((float(x), float(y), float(z)))
             names.append(
-                f"slice {numbers[n] + part} at ({x:.1f}, {y:.1f}, {z:.1f}) mm"
-                f" between {ordered[n].name} and {ordered[n + 1].name}"
+                f"slice {numbers[n] + part} at LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm,"
+                f" between {both_names(ordered[n], ordered[n + 1])}"
             )
-    count = "1 slice is" if len(points) == 1 else f"{len(points)} slices are"
     return GeometryProblem(
-        "missing-slices", f"{count} missing of {total}: {join_names(names)}", tuple(points)
+        "missing-slices",
+        f"{len(points)} of {total} slices missing: {join_names(names, '; ')}",
+        tuple(points),
     )
 
 
@@ -210,4 +212,7 @@ def _sheared(step: Points, normal: Points) -> GeometryProblem | None:
     sideways = float(np.linalg.norm(step - along * normal))
     if sideways <= SHEAR_TOLERANCE * along:
         return None
-    return GeometryProblem("shear", f"slices move sideways by {sideways:.3f} mm per {along:.3f} mm")
+    return GeometryProblem(
+        "shear",
+        f"slices shift sideways by {sideways:.3f} mm per {along:.3f} mm: gantry tilt or mixed stacks",
+    )

@@ -19,7 +19,7 @@ from dicomseg.read.region import read_region
 
 @dataclass(frozen=True, slots=True)
 class PredicateResult:
-    """What a predicate found: a three-valued answer and the header facts it rests on."""
+    """A three-valued answer and the attributes it rests on."""
 
     value: Literal["yes", "no", "unknown"]
     reason: str
@@ -54,20 +54,20 @@ _COMPUTED: Final = frozenset(
         "FAT_FRACTION", "FATFRACTION", "WATER_FRACTION", "FF", "WF",
     }
 )  # fmt: skip
-"""Image Type of pictures that are no stack of acquired slices any more."""
+"""Image Type of pictures that are not a stack of acquired slices."""
 
 _REFORMATTED: Final = frozenset({"MPR", "CSA MPR", "REFORMATTED", "RESAMPLED", "CPR"})
-"""Image Type of slices cut anew through an acquired volume."""
+"""Image Type of slices reformatted from an acquired volume."""
 
 _COMPOSED: Final = "COMPOSED"
-"""Several acquired stations joined: of a whole spine often the only series there is."""
+"""Several acquired stations joined: of a complete spine often the only series there is."""
 
 
 def is_mr(instance: Instance) -> PredicateResult:
     """MR Image, Enhanced MR or Legacy Converted Enhanced MR by SOP class."""
     name = MR_CLASSES.get(instance.sop_class_uid)
     if name is None:
-        return PredicateResult("no", f"SOP class {instance.sop_class_uid} is no MR image")
+        return PredicateResult("no", f"SOP class {instance.sop_class_uid} is not an MR image")
     return PredicateResult("yes", name)
 
 
@@ -75,7 +75,7 @@ def has_pixels(instance: Instance) -> PredicateResult:
     """The object holds pixels of a known size."""
     if instance.has_pixels and instance.rows and instance.columns:
         return PredicateResult("yes", f"{instance.rows} × {instance.columns} pixels")
-    return PredicateResult("no", "no pixel data, or its rows and columns are not told")
+    return PredicateResult("no", "no Pixel Data, or Rows/Columns missing")
 
 
 def is_original(instance: Instance) -> PredicateResult:
@@ -85,21 +85,23 @@ def is_original(instance: Instance) -> PredicateResult:
     parameters of a 3D acquisition are all there, it is the acquisition.
     """
     kind = set(instance.image_type)
-    said = f"Image Type {chr(92).join(instance.image_type)}"
+    stated = f"Image Type {chr(92).join(instance.image_type)}"
     if read_contrast(instance.image_type, instance.complex_component).component:
-        return PredicateResult("no", f"{said}, not of the magnitude")
+        return PredicateResult("no", f"{stated}, not a magnitude image")
     if kind & _COMPUTED or (kind & _REFORMATTED and _COMPOSED not in kind):
-        return PredicateResult("no", said)
+        return PredicateResult("no", stated)
     if "DERIVED" not in kind and kind.isdisjoint(_REFORMATTED):
         if "ORIGINAL" in kind:
-            return PredicateResult("yes", said)
-        return PredicateResult("unknown", "Image Type does not tell ORIGINAL from DERIVED")
+            return PredicateResult("yes", stated)
+        return PredicateResult(
+            "unknown", "Image Type (0008,0008) value 1 is neither ORIGINAL nor DERIVED"
+        )
     if "PRIMARY" not in kind:
-        return PredicateResult("no", said)
+        return PredicateResult("no", stated)
     if _COMPOSED not in kind and _is_acquired_volume(instance):
-        return PredicateResult("yes", f"{said} of an acquired 3D volume")
+        return PredicateResult("yes", f"{stated} of an acquired 3D volume")
     return PredicateResult(
-        "unknown", f"{said}; a rule with is_original_or_reconstructed accepts it"
+        "unknown", f"{stated}; a rule with is_original_or_reconstructed accepts it"
     )
 
 
@@ -123,9 +125,9 @@ def _is_acquired_volume(instance: Instance) -> bool:
 
 
 def not_our_result(instance: Instance) -> PredicateResult:
-    """Not one of the objects this program makes: those are no MR images, or derived ones."""
+    """Not one of the objects this program makes: those are derived, or not MR images."""
     if is_mr(instance).value == "no":
-        return PredicateResult("no", "no MR image")
+        return PredicateResult("no", "not an MR image")
     original = is_original(instance)
     if original.value == "yes":
         return PredicateResult("yes", "an original MR image; results are derived")
@@ -150,7 +152,7 @@ def _spin_echo(instance: Instance) -> PredicateResult:
     terms = set(instance.scanning_sequence)
     if terms & {"GR", "EP"}:
         return PredicateResult(
-            "no", f"Scanning Sequence {'+'.join(sorted(terms))} is no pure spin echo"
+            "no", f"Scanning Sequence {'+'.join(sorted(terms))} is not a pure spin echo"
         )
     if "SE" in terms:
         return PredicateResult("yes", "spin echo")
@@ -189,14 +191,16 @@ def _long_echo_train(instance: Instance) -> PredicateResult:
     echoes = instance.echo_train_length
     if echoes is not None and 1 < echoes < SPACE_ECHO_TRAIN:
         return PredicateResult("unknown", f"echo train of {echoes} is short for SPACE")
-    return PredicateResult("yes", f"echo train {echoes}" if echoes else "echo train not told")
+    return PredicateResult(
+        "yes", f"echo train {echoes}" if echoes else "Echo Train Length is absent"
+    )
 
 
 def is_t2_space(instance: Instance) -> PredicateResult:
     """3D T2-weighted spin echo with variable flip angle: SPACE, CUBE, VISTA.
 
-    The series description is not read. A fact that speaks against it decides; else a fact that is
-    missing makes the answer unknown.
+    The series description is not read. An attribute that contradicts it decides; else a missing
+    attribute makes the answer unknown.
     """
     checks = (is_3d, _spin_echo, _no_inversion, _t2_echo_time, _long_echo_train)
     answers = [check(instance) for check in checks]
@@ -218,7 +222,7 @@ def is_not_localizer(instance: Instance) -> PredicateResult:
         return PredicateResult("no", f"Image Type {chr(92).join(instance.image_type)}")
     if re.search(r"locali[sz]er|scout", instance.series_description, re.IGNORECASE):
         return PredicateResult("unknown", f"description {instance.series_description!r}")
-    return PredicateResult("yes", "Image Type names no localizer")
+    return PredicateResult("yes", "Image Type does not name a localizer")
 
 
 def is_lumbar(instance: Instance) -> PredicateResult:
@@ -227,13 +231,13 @@ def is_lumbar(instance: Instance) -> PredicateResult:
 
 
 def is_lumbar_or_unknown(instance: Instance) -> PredicateResult:
-    """Yes unless the header says another region: then the image itself has to tell."""
+    """Yes unless the header names another region: the image itself decides then."""
     answer = is_lumbar(instance)
     return answer if answer.value == "no" else PredicateResult("yes", answer.reason)
 
 
 def distortion_rank(instance: Instance) -> int:
-    """Return 2 for 3D distortion correction, 1 for 2D, 0 for none: the higher of two twins is chosen."""
+    """Return 2 for 3D distortion correction, 1 for 2D, 0 for none: the higher of two duplicate reconstructions is chosen."""
     return 2 if "DIS3D" in instance.image_type else 1 if "DIS2D" in instance.image_type else 0
 
 

@@ -1,4 +1,4 @@
-"""Which volume of a series is meant, and which reconstruction of one acquisition is preferred; pure.
+"""Choose the volume of a series, and the preferred reconstruction of one acquisition; pure.
 
 Reconstructions of one acquisition, with and without distortion correction, share study, frame of
 reference, grid, TE and TR. The corrected one is preferred: its distances are the true ones. Of the images
@@ -19,10 +19,12 @@ from dicomseg.read.rules import Rule
 from dicomseg.read.series import Grid, assemble_all, image_instances, same_geometry
 
 DUPLICATE_TIME_TOLERANCE_MS: Final = 0.5
-"""TE and TR of twins come from one acquisition; exports round them."""
+"""TE and TR of duplicate reconstructions come from one acquisition; exports round them."""
 
 
-_CORRECTION: Final = ("without distortion correction", "corrected in 2D", "corrected in 3D")
+_CORRECTION: Final = ("uncorrected", "2D distortion-corrected", "3D distortion-corrected")
+MAX_RANK: Final = len(_CORRECTION) - 1
+"""Rank of a series whose distortion is corrected in 3D."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +45,7 @@ class SeriesCandidate:
 
     @property
     def first(self) -> Instance:
-        """One object that stands for the series."""
+        """The object that represents the series."""
         return self.judged[0]
 
     @property
@@ -63,7 +65,7 @@ class SeriesCandidate:
 
     @property
     def name(self) -> str:
-        """What people call the series."""
+        """The series as messages name it."""
         number = "?" if self.first.series_number is None else str(self.first.series_number)
         return f"series {number} {self.first.series_description!r}"
 
@@ -72,25 +74,24 @@ def judge_series(
     series: str, instances: Sequence[Instance], rules: Sequence[Rule]
 ) -> SeriesCandidate:
     """Assemble and judge one series by itself: of several volumes the first that a rule accepts."""
-    given, found = tuple(instances), assemble_all(instances)
-    if isinstance(found, GeometryProblem):
-        return SeriesCandidate(
-            series, given, found, judge(image_instances(given) or given, found, rules)
-        )
-    made = [SeriesCandidate(series, given, g, judge(g.instances, g, rules)) for g in found]
-    best = min(made, key=lambda c: _ORDER[c.verdict.value])
-    return replace(best, verdict=_with_set_aside(best.verdict, found[made.index(best)]))
+    received, grids = tuple(instances), assemble_all(instances)
+    if isinstance(grids, GeometryProblem):
+        verdict = judge(image_instances(received) or received, grids, rules)
+        return SeriesCandidate(series, received, grids, verdict)
+    candidates = [SeriesCandidate(series, received, g, judge(g.instances, g, rules)) for g in grids]
+    best = min(candidates, key=lambda c: _ORDER[c.verdict.value])
+    return replace(best, verdict=_with_set_aside(best.verdict, grids[candidates.index(best)]))
 
 
 _ORDER: Final = {"yes": 0, "unknown": 1, "no": 2}
 
 
 def _with_set_aside(verdict: Verdict, grid: Grid) -> Verdict:
-    """Say also what of an accepted series is left out."""
+    """Add what of an accepted series is left out."""
     if verdict.value != "yes":
         return verdict
-    told = tuple(f"set aside: {s.text}" for s in grid.set_aside)
-    return replace(verdict, reasons=(*verdict.reasons, *told))
+    omitted = tuple(f"set aside: {s.text}" for s in grid.set_aside)
+    return replace(verdict, reasons=(*verdict.reasons, *omitted))
 
 
 def prefer_reconstructions(study: Sequence[SeriesCandidate]) -> Mapping[str, Verdict]:
@@ -106,9 +107,11 @@ def _among(mine: SeriesCandidate, study: Sequence[SeriesCandidate]) -> Verdict:
         return mine.verdict
     chosen = max(better, key=lambda c: c.preference)
     if DIXON_RANK[chosen.dixon] < DIXON_RANK[mine.dixon]:
-        reason = f"{mine.dixon} of a Dixon acquisition; {chosen.name}, its {chosen.dixon or 'plain'} image, was chosen"
+        reason = f"{mine.dixon} image of a Dixon acquisition; {chosen.name}, the {chosen.dixon or 'plain'} image, is used"
     else:
-        reason = f"twin of {chosen.name}, which is {_CORRECTION[chosen.rank]} and was chosen; this one is {_CORRECTION[mine.rank]}"
+        reason = (
+            f"duplicate reconstruction of {chosen.name}; the {_CORRECTION[chosen.rank]} one is used"
+        )
     return Verdict("no", mine.verdict.rule, (reason,))
 
 

@@ -1,4 +1,4 @@
-"""Does the header say that the lumbar spine is shown? By Body Part Examined, then by names of the protocol."""
+"""Read whether the lumbar spine is shown: from Body Part Examined, then from names of the protocol."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _ELSEWHERE_IN_WORDS: Final = re.compile(
 """The same in names of protocols."""
 
 _NOT: Final = re.compile(r"(?<![A-Z])(NO|NOT|NON|KEINE?|OHNE|SANS)[ _-]+$")
-"""What in front of a word takes it back."""
+"""Negations in front of a word."""
 
 
 def read_region(instance: Instance) -> tuple[Literal["yes", "no", "unknown"], str]:
-    """Whether the header names the lumbar spine, and what it says.
+    """Return whether the header names the lumbar spine, and in which attribute.
 
     Body Part Examined is often that of the last patient or the coil (HEAD, NECK, LEG): a protocol or
-    description that names the lumbar spine outweighs it, so far that the image itself has to tell.
+    description that names the lumbar spine outweighs it, so far that the image itself decides.
     """
     part = instance.body_part
     words = _named(instance)
@@ -48,8 +48,8 @@ def read_region(instance: Instance) -> tuple[Literal["yes", "no", "unknown"], st
         if words:
             return "unknown", f"body part {part}, but {words} names the lumbar spine"
         return "no", f"body part {part}"
-    said = f"body part {part} does not tell" if part else "Body Part Examined is absent"
-    return ("yes", f"{said}, {words} names the lumbar spine") if words else ("unknown", said)
+    stated = f"body part {part} is not specific" if part else "Body Part Examined is absent"
+    return ("yes", f"{stated}, {words} names the lumbar spine") if words else ("unknown", stated)
 
 
 def _named(instance: Instance) -> str:

@@ -1,6 +1,6 @@
 """Selection rules: three-valued, explained, and data in the configuration.
 
-A rule is a name and two lists of predicates: every one of `all` and one of `any` must say yes. "No"
+A rule is a name and two lists of predicates: all of `all` and one of `any` must be true. "No"
 and "unknown" both leave the series alone, each with its reason (Kleene's logic: in `all` a no beats
 an unknown, in `any` a yes does).
 """
@@ -13,7 +13,7 @@ from typing import Final
 from dicomseg.read.predicates import PREDICATES
 
 HAS_ENOUGH_SLICES: Final = "has_enough_slices"
-"""The one predicate over a whole series: a regular grid, large enough to find a disc in."""
+"""The only predicate over all slices of a series: a regular grid, large enough to find a disc in."""
 
 PREDICATE_NAMES: Final[tuple[str, ...]] = (*PREDICATES, HAS_ENOUGH_SLICES)
 """Every name a rule may use."""
@@ -42,4 +42,4 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         ),
     ),
 )
-"""Original 3D T2 SPACE of the lumbar spine, or of a region that the header does not tell."""
+"""Original 3D T2 SPACE of the lumbar spine, or of a region that the header does not name."""

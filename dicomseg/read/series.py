@@ -1,4 +1,4 @@
-"""Instances to one regular grid in patient space, or the gaps that prevent it; pure.
+"""Assemble instances to one regular grid in patient space, or report what prevents it; pure.
 
 What does not belong to the grid is set aside and named: other classes, localizers, other orientations,
 contrasts and acquisitions. What could belong to it never is.
@@ -76,17 +76,17 @@ _SIBLINGS: Final = frozenset({"several-volumes", "mixed-contrasts", "two-echoes"
 
 
 def assemble(instances: Sequence[Instance]) -> Grid | GeometryProblem:
-    """One regular grid of the slices in patient space, or what prevents it."""
+    """Return one regular grid of the slices in patient space, or what prevents it."""
     found = assemble_all(instances)
     return found if isinstance(found, GeometryProblem) else found[0]
 
 
 def assemble_all(instances: Sequence[Instance]) -> tuple[Grid, ...] | GeometryProblem:
-    """All regular grids of a series that are large enough, the preferred first.
+    """Return all regular grids of a series that are large enough, the preferred first.
 
     Preferred are magnitude, water and in-phase images, acquired ones, then the most slices, corrected
     distortion, the longer echo and the latest acquisition. Two of the same size in different planes
-    are no choice: that is a gap.
+    cannot be chosen from: that is a problem.
     """
     given = sorted(instances, key=lambda i: (i.instance_number or 0, i.sop_instance_uid))
     refused = _refused(given)
@@ -122,7 +122,7 @@ def too_small(grid: Grid) -> str | None:
 
 
 def expected_count(instances: Sequence[Instance]) -> int | None:
-    """Return how many slices the headers announce, None when they do not tell or disagree.
+    """Return how many slices the headers announce, None when they do not or disagree.
 
     A multi-frame object holds all its frames; classic objects may carry Images in Acquisition. To be
     compared by `Grid.reaches`.
@@ -130,18 +130,18 @@ def expected_count(instances: Sequence[Instance]) -> int | None:
     kept = image_instances(instances)
     if len(kept) == 1 and kept[0].frames > 1:
         return kept[0].frames
-    told = {i.images_in_acquisition for i in kept}
-    count = told.pop() if len(told) == 1 else None
+    counts = {i.images_in_acquisition for i in kept}
+    count = counts.pop() if len(counts) == 1 else None
     return count if count is not None and count > 0 else None
 
 
 def count_differs(announced: int, have: int) -> str:
-    """Sentence about a regular series whose headers announce another number of slices."""
-    return f"{have} slices came, the headers announce {announced}"
+    """Report a regular series whose headers announce another number of slices."""
+    return f"received {have} slices, the headers announce {announced}"
 
 
 def same_geometry(a: Grid, b: Grid, tolerance_mm: float = 0.1) -> bool:
-    """Whether two series are twins: the same voxels in the same frame of reference."""
+    """Whether two series have the same voxels in the same frame of reference."""
     if a.shape != b.shape or a.frame_of_reference_uid != b.frame_of_reference_uid:
         return False
     corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in a.shape), 1]], dtype=float)
@@ -153,10 +153,12 @@ def same_geometry(a: Grid, b: Grid, tolerance_mm: float = 0.1) -> bool:
 
 def _refused(given: Sequence[Instance]) -> GeometryProblem | None:
     if not given:
-        return GeometryProblem("no-instances", "no instance has arrived")
+        return GeometryProblem("no-instances", "no instance received")
     if len({i.series_uid for i in given}) > 1:
         odd = _odd_ones(given, lambda i: i.series_uid)
-        return GeometryProblem("mixed-series", f"{odd}: other series than the rest")
+        return GeometryProblem(
+            "mixed-series", f"{odd}: Series Instance UID differs from the other instances"
+        )
     return _mixed_patients(given)
 
 
@@ -173,14 +175,14 @@ _IDENTITY: Final = ("Patient ID", "Issuer of Patient ID", "Patient's Name", "Pat
 
 def _mixed_patients(given: Sequence[Instance]) -> GeometryProblem | None:
     """Refuse two patients in one series. An absent value contradicts none."""
-    told = [i for i in given if i.patient]
+    identified = [i for i in given if i.patient]
     for n, what in enumerate(_IDENTITY):
-        if len({i.patient[n] for i in told} - {""}) > 1:
-            known = [i for i in told if i.patient[n]]
+        if len({i.patient[n] for i in identified} - {""}) > 1:
+            known = [i for i in identified if i.patient[n]]
             odd = _odd_ones(known, lambda i, n=n: i.patient[n])  # type: ignore[misc]
             return GeometryProblem(
                 "mixed-patients",
-                f"two patients in one series: {odd} with another {what} than the rest; correct it at the sender",
+                f"two patients in one series: {odd} with a different {what}; correct it at the sender",
             )
     return None
 
@@ -194,15 +196,15 @@ def _strangers(
     scouts = [i for i in left if i.sop_class_uid in MR_CLASSES]
     aside = []
     for code, odd, why in (
-        ("not-an-mr-image", other, "no MR image"),
+        ("not-an-mr-image", other, "not an MR image"),
         ("localizer", scouts, "a localizer by Image Type"),
     ):
         if odd:
             names = tuple(display_name(i) for i in odd)
             aside.append(SetAside(code, names, f"{join_names(names)}: {why}"))
     if unplaced:
-        gaps = no_geometry_problem(unplaced)
-        aside.append(SetAside(gaps.code, tuple(b.name for b in unplaced), gaps.text))
+        problem = no_geometry_problem(unplaced)
+        aside.append(SetAside(problem.code, tuple(b.name for b in unplaced), problem.text))
     return aside
 
 
@@ -213,15 +215,15 @@ def _others(chosen: RegularVolume, parts: Sequence[Part]) -> list[SetAside]:
     for part in parts:
         criterion = first_difference(chosen.part, part)
         if criterion is None:
-            reason = ("other-acquisition", f"other {chosen.by}")
+            reason = ("other-acquisition", f"different {chosen.by}")
         else:
             shown = criterion.shown(part.slices[0])
-            reason = (criterion.code, f"other {criterion.what} ({shown})")
+            reason = (criterion.code, f"different {criterion.what} ({shown})")
         for one in part.slices:
             if id(one) not in used:
                 held.setdefault(reason, []).append(one.name)
     if chosen.copies:
-        repeated = ("repeated-slices", "the same pixels as another slice at its position")
+        repeated = ("repeated-slices", "same pixels as another slice at the same position")
         held[repeated] = [s.name for s in chosen.copies]
     return [
         SetAside(code, tuple(names), f"{join_names(names)}: {why}")
@@ -241,7 +243,7 @@ def _too_few_came(grid: Grid) -> GeometryProblem | None:
     if grid.shape[0] >= count or grid.reaches(count):
         return None
     return GeometryProblem(
-        odd[0].code, f"{odd[0].text}; without it {grid.shape[0]} of {count} slices have come"
+        odd[0].code, f"{odd[0].text}; received {grid.shape[0]} of {count} slices without them"
     )
 
 

@@ -28,7 +28,7 @@ class Unplaced:
 
 
 def to_slices(given: Sequence[Instance]) -> tuple[list[Slice], list[Unplaced]]:
-    """All slices and frames with a geometry, and what has none."""
+    """Return all slices and frames with a geometry, and what has none."""
     found: list[Slice] = []
     unplaced: list[Unplaced] = []
     for instance in given:
@@ -108,8 +108,8 @@ def _is_plane(one: Slice) -> bool:
 
 
 def no_geometry_problem(unplaced: Sequence[Unplaced]) -> GeometryProblem:
-    """The gap that objects without a geometry are."""
+    """Report objects without a geometry."""
     return GeometryProblem(
         "no-geometry",
-        f"{join_names([b.name for b in unplaced])}: position, orientation, pixel spacing or size is absent or no image plane",
+        f"{join_names([b.name for b in unplaced])}: position, orientation, pixel spacing or size is missing or invalid",
     )

@@ -1,4 +1,4 @@
-"""Slices of one series told apart: by what makes them another volume, and where positions repeat, by acquisition."""
+"""Distinguish the slices of one series: by what makes them another volume, and where positions repeat, by acquisition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from dicomseg.read.contrast import read_contrast
-from dicomseg.read.geometry_problem import GeometryProblem, Slice, join_names
+from dicomseg.read.geometry_problem import GeometryProblem, Slice
 from dicomseg.read.lattice import DOUBLED_MM, Lattice, fit, mean_directions
 from dicomseg.volume import Points
 
@@ -57,7 +57,7 @@ class Part:
 class RegularVolume:
     """One regular volume of a part. copies: slices left out because they repeat another's pixels.
 
-    by: what told it from its repetitions, "" where there are none.
+    by: what distinguishes it from its repetitions, "" where there are none.
     """
 
     lattice: Lattice
@@ -99,10 +99,10 @@ def _by_echo(slices: Sequence[Slice]) -> Labels:
 
 def _by_frame_of_reference(slices: Sequence[Slice]) -> Labels:
     """An absent one counts as the commonest."""
-    told = [s.instance.frame_of_reference_uid for s in slices]
-    counts = Counter(uid for uid in told if uid)
+    uids = [s.instance.frame_of_reference_uid for s in slices]
+    counts = Counter(uid for uid in uids if uid)
     common = counts.most_common(1)[0][0] if counts else ""
-    return [uid or common for uid in told]
+    return [uid or common for uid in uids]
 
 
 def _each(value: Callable[[Slice], Hashable]) -> Callable[[Sequence[Slice]], Labels]:
@@ -166,7 +166,7 @@ FEATURES: Final[tuple[tuple[str, Callable[[Slice], Any]], ...]] = (
     ("image type", lambda s: s.image_type),
     ("acquisition time", lambda s: (s.instance.acquisition_date, s.instance.acquisition_time)),
 )
-"""What tells repetitions of one volume apart. Asked only where slices repeat a position: many scanners
+"""What distinguishes repetitions of one volume. Asked only where slices repeat a position: many scanners
 number the slices of one volume as several acquisitions."""
 
 
@@ -231,7 +231,7 @@ def _split(slices: Sequence[Slice], value: Callable[[Slice], Hashable]) -> list[
 def _is_whole(found: RegularVolume, part: Part, name: str, flaw: GeometryProblem) -> bool:
     """Whether a repetition is a volume of its own, and no slice of it hides in another."""
     lattice = found.lattice
-    if name == "stack":  # it is said to be one (PS3.3 C.7.6.16.2.2.4)
+    if name == "stack":  # by definition (PS3.3 C.7.6.16.2.2.4)
         return True
     if flaw.code == "doubled-positions":
         return len(lattice.slices) == len(_by_position(part.slices))
@@ -269,8 +269,3 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], tuple[S
             (copies if digest and digest in seen else kept).append(one)
             seen.add(digest)
     return tuple(kept), tuple(copies)
-
-
-def named(slices: Sequence[Slice]) -> str:
-    """The slices' names for a message."""
-    return join_names([s.name for s in slices])

@@ -16,7 +16,7 @@ from dicomseg.read import header as headers
 from dicomseg.read.instance import Instance
 from dicomseg.read.judge import could_accept
 from dicomseg.read.reconstructions import (
-    _CORRECTION,
+    MAX_RANK,
     SeriesCandidate,
     judge_series,
     may_have_corrected_version,
@@ -126,7 +126,7 @@ class Selection:
 
     def _rivals(self, row: SeriesRow, mine: SeriesCandidate) -> list[SeriesCandidate]:
         """Other series of the study that could be preferred to this one."""
-        if mine.preference == (0, len(_CORRECTION) - 1):
+        if mine.preference == (0, MAX_RANK):
             return []
         study = self.journal.series.of_study(row.key.study)
         found: list[SeriesCandidate] = []

@@ -137,7 +137,9 @@ def encode_with(coded: Any, oracle_bundle: Path) -> Callable[[Sequence[str]], di
     run = _run_of(coded.files, oracle_bundle)
 
     def encode(refused: Sequence[str]) -> dict[str, bytes]:
-        refusal = Refusal("cut_by_image", "cut by the end of the image; enlarge the field of view")
+        refusal = Refusal(
+            "cut_by_image", "truncated at the image border; enlarge the field of view"
+        )
         main = {
             name: replace(m, value_mm=None, points_lps=None, refusal=refusal)
             if name in refused
@@ -260,7 +262,7 @@ def test_a_refused_value_hides_nothing(
         served.stop()
         _forget(pacs, paths)
     assert seen.lit > 0.05
-    texts = {name: f"{name} not measured: cut by the end of the image" for name in refused}
+    texts = {name: f"{name} not measured: truncated at the image border" for name in refused}
     expected = [
         ("ArrowAnnotate", texts[name]) if name in texts else ("Length", name)
         for name in ("OC", "DAA", "DIVC", "PI")

@@ -89,19 +89,19 @@ def test_sagittal_and_axial_real_series_go_the_whole_way(
 
 REASONS = {
     "ge-epi-axial": "MR Acquisition Type 2D",
-    "pydicom-emri-small": "Scanning Sequence GR is no pure spin echo",
+    "pydicom-emri-small": "Scanning Sequence GR is not a pure spin echo",
     "pydicom-mr-siemens-dicom-withoverlays": "derived, not acquired",
     "pydicom-mr2-j2ki": "MR Acquisition Type 2D",
     "siemens-aa-scout-phantom": "body part HEAD",
-    "siemens-epi-jpeg": "Scanning Sequence EP is no pure spin echo",
-    "siemens-epi-jpeg2000": "Scanning Sequence EP is no pure spin echo",
+    "siemens-epi-jpeg": "Scanning Sequence EP is not a pure spin echo",
+    "siemens-epi-jpeg2000": "Scanning Sequence EP is not a pure spin echo",
     "siemens-epi-sag-mosaic": "body part BRAIN",
     "siemens-gre-field-map-sag": "TE 2.46 ms is below 60 ms",
     "siemens-localizer": "TE 1.37 ms is below 60 ms",
-    "siemens-phoenix-report": "no MR image",
+    "siemens-phoenix-report": "not an MR image",
     "siemens-scout-mpr-cor": "derived, not acquired",
     "siemens-t1-fl2d-sag-decubitus": "MR Acquisition Type 2D",
-    "siemens-xa30-enhanced-dwi": "EP+GR is no pure spin echo",
+    "siemens-xa30-enhanced-dwi": "EP+GR is not a pure spin echo",
 }
 """Folder of `shared/data/dicom` → what must stand in the reason why its series has no result."""
 

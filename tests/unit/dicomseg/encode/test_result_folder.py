@@ -753,7 +753,7 @@ def test_a_refused_value_is_a_point_with_its_reason(
 
 
 def test_a_long_reason_is_short_on_the_picture(studio: Any) -> None:
-    text = "the psoas is cut by the end of the image within 1 mm of the end point of the line; enlarge the field"
+    text = "the psoas is truncated at the image border within 1 mm of the end point of the line; enlarge the field"
     m = Measurement("OC", "", refusal=Refusal("cut_by_image", text))
     assert measurements_sr.reason(m) == "OC not measured: cut by image"
     assert len(measurements_sr.reason(m)) <= 60
@@ -770,7 +770,7 @@ def test_a_range_is_two_numbers(studio: Any) -> None:
     ]
     ends = [
         float(held[n][0].MeasuredValueSequence[0].NumericValue)
-        for n in ("Least value near the plane", "Most value near the plane")
+        for n in ("Minimum value near the plane", "Maximum value near the plane")
     ]
     assert ends == [10.0, 14.5]
 

@@ -83,4 +83,4 @@ def test_a_value_that_moves_with_what_the_network_is_not_sure_of_is_flagged(shap
     assert "outline_unsure" not in sharp.flags
     assert "outline_unsure" in soft.flags
     assert soft.softness_mm == pytest.approx(7.0, abs=1.0)
-    assert "as they give or take" in soft.note
+    assert "mm when they are moved" in soft.note

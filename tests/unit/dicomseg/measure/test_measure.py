@@ -104,7 +104,7 @@ def test_every_line_has_names_method_and_uncertainty(shapes):
     assert "grade 2" in oc.note
     for line in found.main.values():
         assert 0 < line.uncertainty_mm < 0.5
-        assert "model uncertainty not known" in line.uncertainty_note
+        assert "model uncertainty unknown" in line.uncertainty_note
         assert line.method
 
 
@@ -226,12 +226,12 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
     up = measure(shapes.segmentation(tubes, pose)).main["DAA"]
     assert up.value_mm is not None
     assert "at_bifurcation" in up.flags
-    assert "at a bifurcation: 2 sections here" in up.note
+    assert "near a bifurcation: 2 cross-sections in the mid-disc plane" in up.note
     assert up.uncertainty_mm is None
     low, high = up.range_mm
     assert low <= up.value_mm < 13.0
     assert 20.0 < high < 27.0
-    assert "the number of vessel sections changes" in up.uncertainty_note
+    assert "the number of vessel cross-sections changes" in up.uncertainty_note
     wide = measure(shapes.segmentation(tubes, pose), {"DAA": ModelError(0.9)}).main["DAA"].range_mm
     assert np.subtract(wide, up.range_mm) == pytest.approx([-1.75, 1.75], abs=0.06)
 

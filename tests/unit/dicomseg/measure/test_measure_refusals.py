@@ -162,7 +162,7 @@ def test_a_flat_third_artery_inside_a_vein_is_given_back_to_it(shapes):
         assert "section_reassigned" in found.main[name].flags
     assert found.main["DIVC"].start == "left common iliac vein"
     (finding,) = [f for f in found.findings if f.code == "section_reassigned"]
-    assert "taken for Inferior vena cava" in finding.text
+    assert "reassigned to Inferior vena cava" in finding.text
 
 
 def test_a_narrower_limb_that_is_cut_does_not_cost_the_wider_one(shapes):
@@ -174,7 +174,7 @@ def test_a_narrower_limb_that_is_cut_does_not_cost_the_wider_one(shapes):
     found = measure(shapes.segmentation(tubes, pose)).main["DIVC"]
     assert found.value_mm == pytest.approx(18.0, abs=0.1)
     assert "right common iliac vein: " in found.note
-    assert "(cut by the end of the image)" in found.note
+    assert "(truncated at the image border)" in found.note
     assert "limb_cut" in found.flags
 
 

@@ -70,17 +70,25 @@ def test_t2_space_of_the_lumbar_spine_is_accepted() -> None:
         (
             {"inversion_time_ms": 1800.0},
             "no",
-            "no 3D T2 SPACE: inversion recovery, TI 1800 ms (a FLAIR)",
+            "not a 3D T2 SPACE acquisition: inversion recovery, TI 1800 ms (a FLAIR)",
         ),
         ({"inversion_time_ms": 160.0}, "no", "TI 160 ms (a STIR)"),
-        ({"echo_time_ms": 12.0}, "no", "no 3D T2 SPACE: TE 12 ms is below 60 ms"),
+        ({"echo_time_ms": 12.0}, "no", "not a 3D T2 SPACE acquisition: TE 12 ms is below 60 ms"),
         ({"image_type": ("DERIVED", "PRIMARY", "MPR")}, "no", "derived, not acquired: Image Type"),
-        ({"image_type": ()}, "unknown", "perhaps derived: Image Type does not tell"),
+        (
+            {"image_type": ()},
+            "unknown",
+            "cannot confirm an acquired image: Image Type (0008,0008) value 1",
+        ),
         ({"body_part": "HEAD"}, "no", "not the lumbar spine: body part HEAD"),
-        ({"echo_time_ms": None}, "unknown", "perhaps no 3D T2 SPACE: Echo Time is absent"),
-        ({"acquisition_type": "2D"}, "no", "no 3D T2 SPACE: MR Acquisition Type 2D"),
+        (
+            {"echo_time_ms": None},
+            "unknown",
+            "cannot confirm a 3D T2 SPACE acquisition: Echo Time is absent",
+        ),
+        ({"acquisition_type": "2D"}, "no", "not a 3D T2 SPACE acquisition: MR Acquisition Type 2D"),
         ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, "no", "a localizer: "),
-        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4"}, "no", "no MR image: SOP class"),
+        ({"sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4"}, "no", "not an MR image: SOP class"),
     ],
 )
 def test_each_refusal_explains_itself(changes: dict[str, object], value: str, reason: str) -> None:
@@ -104,7 +112,7 @@ def test_gaps_are_the_reason_when_there_is_no_grid() -> None:
     del instances[7]
     verdict = _judge(instances)
     assert verdict.value == "no"
-    assert "1 slice is missing of 20" in verdict.reasons[0]
+    assert "1 of 20 slices missing" in verdict.reasons[0]
 
 
 def test_a_no_beats_an_unknown_and_alone_is_told() -> None:

@@ -87,9 +87,11 @@ def test_missing_slices_are_named_with_place_and_neighbours(scan, whole):
     found = assemble([i for n, i in enumerate(whole) if n not in {5, 6, 10}])
     assert isinstance(found, GeometryProblem)
     assert found.code == "missing-slices"
-    assert found.text.startswith("3 slices are missing of 14: slice 6 at (-10.0, -20.0, -25.5) mm")
-    assert "between instance 5 and instance 8" in found.text
-    assert "between instance 10 and instance 12" in found.text
+    between = "between instances 5 and 8"
+    assert found.text.startswith(
+        f"3 of 14 slices missing: slice 6 at LPS (-10.0, -20.0, -25.5) mm, {between}; slice 7 at"
+    )
+    assert found.text.endswith("mm, between instances 10 and 12")
     assert np.allclose(found.missing_lps, [scan.position(n) for n in (5, 6, 10)])
 
 
@@ -127,7 +129,7 @@ CASES = {
     "pixel spacing": (
         lambda w: [*w[:4], replace(w[4], spacing_mm=(0.7, 0.61)), *w[5:]],
         "mixed-spacing",
-        r"instance 5: other pixel spacing than 0\.7 × 0\.6 mm",
+        r"instance 5: pixel spacing differs from 0\.7 × 0\.6 mm",
     ),
     "no position": (lambda w: [*w[:4], replace(w[4], position_lps=None), *w[5:]], "no-geometry", "instance 5"),
     "skew directions": (
@@ -138,17 +140,17 @@ CASES = {
     "doubled": (
         lambda w: [*w, replace(w[4], sop_instance_uid="9.9", instance_number=15)],
         "doubled-positions",
-        "instance 5 and instance 15",
+        "instances 5 and 15",
     ),
     "one slice moved by 0.2 mm": (
         lambda w: [*w[:4], shifted(w[4], [0, 0, 0.2]), *w[5:]],
         "uneven-spacing",
-        r"1\.100 mm between instance 4 and instance 5",
+        r"1\.100 mm between instances 4 and 5; the usual spacing is 0\.900 mm",
     ),
     "one slice moved sideways by 0.2 mm": (
         lambda w: [*w[:4], shifted(w[4], [0.2, 0, 0]), *w[5:]],
         "uneven-spacing",
-        r"instance 5 lies 0\.1\d mm beside its place",
+        r"instance 5 is 0\.1\d mm off the grid of the other slices",
     ),
     "every third slice moved by 0.25 mm": (
         lambda w: [shifted(i, [0, 0, 0.25 * (n % 3 == 1)]) for n, i in enumerate(w)],
@@ -158,7 +160,7 @@ CASES = {
     "a jump between two stacks": (
         lambda w: [*w[:7], *(shifted(i, [0, 0, 0.3]) for i in w[7:])],
         "uneven-spacing",
-        r"1\.200 mm between instance 7 and instance 8",
+        r"1\.200 mm between instances 7 and 8",
     ),
     "spacing that grows": (
         lambda w: [shifted(i, [0, 0, 0.006 * n * n]) for n, i in enumerate(w)],
@@ -171,7 +173,7 @@ CASES = {
             for n, i in enumerate(w) for a in [0.0035 * (n == 4)]
         ],
         "mixed-orientations",
-        "instance 5: other image orientation",
+        "instance 5: image orientation differs",
     ),
     "a slice at the moon": (
         lambda w: [*w[:4], shifted(w[4], [0, 0, 4e11]), *w[5:]],
@@ -330,7 +332,7 @@ def test_one_missing_slice_of_a_rounded_series_is_found(tilted, missing, noise):
     found = assemble([*given[:missing], *given[missing + 1 :]])
     assert isinstance(found, GeometryProblem)
     assert found.code == "missing-slices"
-    assert "1 slice is missing of 60" in found.text
+    assert "1 of 60 slices missing" in found.text
     assert np.allclose(found.missing_lps[0], tilted[missing].position_lps, atol=0.15)
 
 

@@ -16,7 +16,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomseg.encode import result_folder as objects
+from dicomseg.encode import gather
 from dicomseg.read.contrast import read_contrast, read_dixon
 from dicomseg.read.geometry_problem import GeometryProblem, display_name
 from dicomseg.read.header import instance_from_dataset
@@ -46,9 +46,9 @@ def test_what_is_set_aside_is_a_warning_of_the_result(whole, announced):
     told = [replace(i, images_in_acquisition=announced) for i in whole]
     found = assemble([*told, another(told[3], sop_class_uid=SECONDARY_CAPTURE, **BARE)])
     assert isinstance(found, Grid)
-    warnings = objects._of_series(found)
+    warnings = gather._of_series(found)
     assert [w.code for w in warnings] == ["set_aside", *["count_differs"] * (announced == 20)]
-    assert "instance 99: no MR image" in warnings[0].text
+    assert "instance 99: not an MR image" in warnings[0].text
     assert {w.severity for w in warnings} == {"warning"}
 
 
@@ -58,12 +58,12 @@ def test_slices_with_the_pixels_of_another_are_a_warning(whole):
     ]
     found = assemble(empty)
     assert isinstance(found, Grid)
-    assert objects._of_series(found) == ()
+    assert gather._of_series(found) == ()
     empty[7] = replace(empty[7], pixel_digest=empty[6].pixel_digest)
-    (warning,) = objects._of_series(assemble(empty))
+    (warning,) = gather._of_series(assemble(empty))
     assert (warning.code, warning.severity) == ("repeated_pixels", "warning")
     assert warning.text.startswith(
-        f"{display_name(whole[6])}, {display_name(whole[7])}: the same pixels"
+        f"{display_name(whole[6])}, {display_name(whole[7])}: identical pixels"
     )
 
 
@@ -292,9 +292,9 @@ def test_last_slices_that_are_marked_otherwise_are_missed(scan, kind, count):
     change, what = UNLIKE[kind]
     found = assemble([*whole[:-count], *(replace(i, **change) for i in whole[-count:])])
     assert isinstance(found, GeometryProblem)
-    assert "instance 16: other" in found.text
+    assert "instance 16: " in found.text
     assert what in found.text
-    assert "continues" in found.text
+    assert "which they continue" in found.text
 
 
 @pytest.mark.parametrize("first", [12, 14, 16])
@@ -310,7 +310,7 @@ def test_a_volume_in_two_objects_of_many_frames_is_refused(scan, first):
     found = assemble(pieces)
     assert isinstance(found, GeometryProblem)
     assert found.code == "several-volumes"
-    assert "one volume in several pieces" in found.text
+    assert "one volume in several multi-frame objects" in found.text
 
 
 def test_frames_of_another_echo_do_not_speak_for_the_chosen_ones(scan):

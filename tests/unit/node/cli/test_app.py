@@ -251,13 +251,13 @@ def _change(path: Path, **changes: object) -> None:
     [
         (
             _other_echo,
-            "instance 5: other echo time than TE 189 ms; without it: 1 slice is missing of 14",
+            "instance 5: echo time differs from TE 189 ms; the other slices: 1 of 14 slices missing",
         ),
         (
             _other_frame,
-            "instance 5: other frame of reference than 1.2.9; without it: 1 slice is missing of 14",
+            "instance 5: frame of reference differs from 1.2.9; the other slices: 1 of 14 slices missing",
         ),
-        (_lost_slice, "1 slice is missing of 14"),
+        (_lost_slice, "1 of 14 slices missing"),
     ],
 )
 def test_broken_series_is_incomplete_and_process_refuses_it(
@@ -317,14 +317,12 @@ def test_no_journal_says_what_to_do(said: Said, tmp_path: Path) -> None:
 
 def test_status_list_and_why_tell_one_story(said: Said, tmp_path: Path) -> None:
     journal = _journal(tmp_path)
-    journal.series.advance(
-        KEY, SeriesEvent.WENT_QUIET, detail={"reason": "1 slice is missing of 9"}
-    )
+    journal.series.advance(KEY, SeriesEvent.WENT_QUIET, detail={"reason": "1 of 9 slices missing"})
     code, out, _ = said("status", "--json")
     assert code == 0
     assert json.loads(out)["counts"] == {"incomplete": 1, "instance.stored": 1}
     code, out, _ = said("list", "--state", "incomplete", "--json")
-    assert [r["reason"] for r in json.loads(out)] == ["1 slice is missing of 9"]
+    assert [r["reason"] for r in json.loads(out)] == ["1 of 9 slices missing"]
     assert said("list", "--state", "failed", "--json")[1].strip() == "[]"
     for uid in ("1.2.1", "1.2.3", "1.2.3.4"):
         code, out, _ = said("why", uid, "--json")

@@ -184,7 +184,10 @@ def test_of_twins_the_corrected_one_is_chosen_and_named(
     assert _state(journal, better) is SeriesState.SELECTED
     row = journal.series.get(plain)
     assert row.state is SeriesState.SKIPPED
-    assert "twin of series 4 't2_spc_DIS3D', which is corrected in 3D and was chosen" in row.reason
+    assert (
+        "duplicate reconstruction of series 4 't2_spc_DIS3D'; the 3D distortion-corrected one is used"
+        in row.reason
+    )
 
 
 def test_late_slice_between_reading_and_writing_wins(
@@ -261,7 +264,7 @@ def test_of_a_dixon_one_image_is_chosen_and_named(
     assert series[chosen]["ImageType"][3] == kinds[-1]
     for uid in series.keys() - {chosen}:
         (reason,) = verdicts[uid].reasons
-        assert reason.endswith("image, was chosen")
+        assert reason.endswith("image, is used")
         assert f"series {series[chosen]['SeriesNumber']} 't2_space_dixon_{kinds[-1]}'" in reason
 
 
@@ -317,4 +320,4 @@ def test_of_several_volumes_in_a_series_the_first_that_a_rule_accepts_is_judged(
     assert one.first.echo_time_ms == 120.0
     told = "; ".join(one.verdict.reasons)
     assert "set aside: instance 99: a localizer" in told
-    assert "other echo time (TE 20 ms)" in told
+    assert "different echo time (TE 20 ms)" in told

@@ -124,7 +124,7 @@ def test_missing_slice_is_named_when_it_went_quiet(node: Tracked, slices: Any) -
     node.came(paths[:9] + paths[10:])
     assert node.after(29) is S.RECEIVING
     assert node.after(1) is S.INCOMPLETE
-    assert "1 slice is missing of 20" in node.reason
+    assert "1 of 20 slices missing" in node.reason
     assert "10" in node.reason  # z = 10 mm
 
 
@@ -132,14 +132,14 @@ def test_count_that_is_too_high_is_no_dead_end(node: Tracked, slices: Any) -> No
     node.came(slices(14, announced=16))
     assert node.after(29) is S.RECEIVING  # a regular grid alone is not enough
     assert node.after(1) is S.COMPLETE
-    assert node.reason == "14 slices came, the headers announce 16"
+    assert node.reason == "received 14 slices, the headers announce 16"
 
 
 def test_gap_is_a_gap_whatever_is_announced(node: Tracked, slices: Any) -> None:
     paths = slices(20, announced=20)
     node.came([*paths[:9], *paths[10:]])
     assert node.after(30) is S.INCOMPLETE
-    assert "1 slice is missing of 20" in node.reason
+    assert "1 of 20 slices missing" in node.reason
     assert "19 of 20 slices have come" in node.reason
 
 
@@ -199,7 +199,7 @@ def test_more_slices_than_announced_are_complete_when_settled(node: Tracked, sli
     node.came(slices(16, announced=14))
     assert node.after(0) is S.RECEIVING
     assert node.after(2) is S.COMPLETE
-    assert node.reason == "16 slices came, the headers announce 14"
+    assert node.reason == "received 16 slices, the headers announce 14"
 
 
 def test_series_no_rule_can_accept_settles_without_being_regular(
@@ -457,7 +457,7 @@ def test_sender_that_holds_no_more_ends_the_wait_for_an_announced_count(
     _asking(node, 14)
     node.came(slices(14, announced=28))
     assert node.after(2) is S.COMPLETE
-    assert node.reason == "14 slices came, the headers announce 28"
+    assert node.reason == "received 14 slices, the headers announce 28"
 
 
 def test_answer_is_for_the_series_as_it_was_when_asked() -> None:

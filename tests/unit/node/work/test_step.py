@@ -227,7 +227,7 @@ def test_gaps_seen_by_the_worker_fail_with_their_numbers(
     _select(journal, [*paths[:9], *paths[10:]])
     row = _work(made, journal)
     assert row.state is SeriesState.FAILED
-    assert "1 slice is missing of 20" in row.reason
+    assert "1 of 20 slices missing" in row.reason
     assert made.runs == 0
 
 
