@@ -1,4 +1,4 @@
-"""What the model answers: the level, the scores, the labels and the findings about them."""
+"""`Segmentation`: level, scores, labels and findings of one volume; `NotInView` where there is no L4/5."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Structure values on the source grid, and where nobody looked.
+    """Structure values on the source grid, and the mask of voxels that were analysed.
 
     volume: uint8 `Volume`, 0 background, 1…8 as in `dicomseg.structures`.
     analysed_mask: bool array of the same shape; False = outside the window, so 0 there means nothing.

@@ -93,7 +93,7 @@ def sample(source: Volume, grid: Volume) -> Array:
 
 
 def _spread(values: Array, *, rescaled: bool) -> Array:
-    """Grey levels of the picture: the source's values, spread where whole numbers would not tell them apart.
+    """Grey levels of the picture: the source's values, spread where integers would not distinguish them.
 
     No Modality LUT takes that back: a window narrower than 1 is none (PS3.3 C.11.2.1.2), and MR values have no unit.
     """

@@ -44,6 +44,6 @@ def encode_all(inputs: EncodeInput) -> dict[str, bytes]:
             ResultObject(name, str(ds.SOPClassUID), str(ds.SOPInstanceUID), len(content), digest)
         )
     before = None if inputs.predecessor is None else inputs.predecessor.result_id
-    told = to_json(replace(inputs.result, objects=tuple(listed), predecessor=before))
-    files[RESULT_FILE] = (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+    content_json = to_json(replace(inputs.result, objects=tuple(listed), predecessor=before))
+    files[RESULT_FILE] = (json.dumps(content_json, indent=1, ensure_ascii=False) + "\n").encode()
     return files

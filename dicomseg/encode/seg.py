@@ -37,7 +37,7 @@ _LOSSY: Final = (
 
 
 def _description(segment: Segment, inputs: EncodeInput) -> hd.seg.SegmentDescription:
-    structure, told = segment.structure, algorithm(inputs)
+    structure, identification = segment.structure, algorithm(inputs)
     name = structure.id if segment.side is None else f"{structure.id}.{segment.side}"
     described = hd.seg.SegmentDescription(
         segment_number=segment.number,
@@ -46,11 +46,11 @@ def _description(segment: Segment, inputs: EncodeInput) -> hd.seg.SegmentDescrip
         segmented_property_type=coded_concept(structure.code),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=told["name"],
+            name=identification["name"],
             family=codes.DCM.ArtificialIntelligence,
-            version=told["version"],
+            version=identification["version"],
             source=inputs.identity.manufacturer,
-            parameters=told["parameters"],
+            parameters=identification["parameters"],
         ),
         tracking_id=f"lumbar-node:{name}",
         tracking_uid=tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, name),
@@ -101,14 +101,14 @@ def encode(inputs: EncodeInput) -> Dataset:
 
 
 def _form(rows: int, columns: int) -> hd.seg.SegmentationTypeValues:
-    """One bit for a voxel, or one byte where frames of bits would not end at whole bytes.
+    """One bit for a voxel, or one byte where frames of bits would not end at byte boundaries.
 
     OHIF 3.13 reads such frames with the bits of every byte turned round: a third of the slices is wrong, or nothing is
     drawn. Bytes of 0 and 1 are read rightly everywhere; a label map would be smaller, but archives refuse its class.
     """
-    whole = rows * columns % 8 == 0
+    fits_bytes = rows * columns % 8 == 0
     types = hd.seg.SegmentationTypeValues
-    return types.BINARY if whole else types.FRACTIONAL
+    return types.BINARY if fits_bytes else types.FRACTIONAL
 
 
 def _slices(inputs: EncodeInput) -> list[Dataset]:
@@ -153,11 +153,11 @@ def _refer(seg: Dataset, grid: Grid) -> None:
             instance = grid.instances[0 if len(grid.instances) == 1 else int(n)]
             item.ReferencedSOPClassUID = instance.sop_class_uid
             item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    whole = []
+    references = []
     for instance in grid.instances:
         item = Dataset()
         item.ReferencedSOPClassUID = instance.sop_class_uid
         item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-        whole.append(item)
-    seg.SourceImageSequence = whole
-    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = whole
+        references.append(item)
+    seg.SourceImageSequence = references
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references

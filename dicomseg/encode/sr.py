@@ -39,10 +39,10 @@ def comment(group: Group, text: str) -> None:
 
 def algorithm_id(inputs: EncodeInput) -> hd.sr.AlgorithmIdentification:
     """Name, version and parameters of the algorithm as TID 4019 items."""
-    told = algorithm(inputs)
-    joined = ", ".join(f"{k} {v}" for k, v in told["parameters"].items())
+    identification = algorithm(inputs)
+    joined = ", ".join(f"{k} {v}" for k, v in identification["parameters"].items())
     return hd.sr.AlgorithmIdentification(
-        name=told["name"], version=told["version"], parameters=[joined]
+        name=identification["name"], version=identification["version"], parameters=[joined]
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dicomseg.measure.branches import widest_branch_mm
-from dicomseg.measure.contours import Section
 from dicomseg.measure.lengths import max_feret, min_feret, solidity
+from dicomseg.measure.polygons import Section
 from dicomseg.measure.quantities import WIDEST, Quantity
 from dicomseg.measure.scene import PARALLEL_OFFSETS_MM, Scene
 from dicomseg.measure.sections import (

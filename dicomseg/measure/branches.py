@@ -1,4 +1,4 @@
-"""Vessel outlines by their shape: which of several are limbs, and how wide one is without what has grown onto it.
+"""Vessel outlines by their shape: which of several are branches, and how wide one is without what adheres to it.
 
 Arteries are round tubes; veins lie flat on the disc. Polygons are (a, b) in mm on a plane.
 """
@@ -15,20 +15,20 @@ from shapely.geometry.base import BaseGeometry
 from dicomseg.measure.lengths import max_feret, min_feret
 
 MAX_BRANCHES: Final = 2
-"""Arteries and veins of this level: the vessel itself, or its left and right common iliac limb."""
+"""Arteries and veins of this level: the vessel itself, or its left and right common iliac branch."""
 
 EROSION_SHARE: Final = 0.6
-"""Share of the largest inscribed radius by which an outline is worn down at most: a tongue thinner than this share of
-the vessel is no part of its tube."""
+"""Largest erosion of an outline, as a share of its largest inscribed radius: a tongue thinner than this share of
+the vessel is not part of its tube."""
 EROSION_STEP_MM: Final = 0.25
 MIN_BRANCH_MM2: Final = 8.0
-"""Smaller remains are no limb: a circle of 3.2 mm diameter."""
+"""Smaller remains are not a branch: a circle of 3.2 mm diameter."""
 
 
 def surplus_branches(polygons: Sequence[Polygon]) -> list[int]:
-    """Numbers of the outlines that are no limbs where there are more than `MAX_BRANCHES`: the thinnest.
+    """Return the numbers of the outlines beyond `MAX_BRANCHES`: the thinnest are not branches.
 
-    What a network takes for a third artery is a piece of the left common iliac vein, which is pressed flat on the disc
+    A third artery in a segmentation is a piece of the left common iliac vein, which is pressed flat on the disc
     between the arteries.
     """
     if len(polygons) <= MAX_BRANCHES:
@@ -42,7 +42,7 @@ def widest_branch_mm(polygon: Polygon) -> float:
     """Largest diameter in mm of the widest part that an outline falls into when it is worn down.
 
     It is worn down from outside in small steps until it parts, or by `EROSION_SHARE` of its largest inscribed radius, and what
-    is left grows back by as much: of two joined limbs the wider one, of a round vessel with a thin tongue the vessel.
+    is left grows back by as much: of two joined branches the wider one, of a round vessel with a thin tongue the vessel.
     """
     parts = [polygon]
     for worn in np.arange(EROSION_STEP_MM, EROSION_SHARE * _inscribed_mm(polygon), EROSION_STEP_MM):
@@ -54,7 +54,7 @@ def widest_branch_mm(polygon: Polygon) -> float:
 
 
 def _opened(polygon: Polygon, by_mm: float) -> list[Polygon]:
-    """Parts of an outline that is worn down and grown back by the same amount, without those too small for a limb."""
+    """Parts of an outline that is worn down and grown back by the same amount, without those too small for a branch."""
     left = [p.buffer(by_mm) for p in _polygons(polygon.buffer(-by_mm))]
     return [p for p in left if p.area >= MIN_BRANCH_MM2]
 

@@ -167,10 +167,10 @@ def _exits(logits: Array, t: Array, bone: int) -> Points:
     follows = (best[lines[:, None], ahead] == bone).any(axis=1)
     good = inside.any(axis=1) & (last < steps - 1) & follows
     following = np.minimum(last + 1, steps - 1)
-    here = logits[disc, lines, last] - logits[:, lines, last]
-    there = logits[disc, lines, following] - logits[:, lines, following]
-    overtaken = (there < 0) & (here > there)
-    share = np.divide(here, here - there, out=np.ones_like(here), where=overtaken).min(axis=0)
+    before = logits[disc, lines, last] - logits[:, lines, last]
+    after = logits[disc, lines, following] - logits[:, lines, following]
+    overtaken = (after < 0) & (before > after)
+    share = np.divide(before, before - after, out=np.ones_like(before), where=overtaken).min(axis=0)
     return np.where(good, t[last] + STEP_MM * share, np.nan)
 
 

@@ -9,9 +9,11 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure import midplane
-from dicomseg.measure.contours import COARSE_MM, Piece, Section, outlines, search
+from dicomseg.measure.contours import COARSE_MM, find_raster, outline_sections
 from dicomseg.measure.midplane import MidPlane
 from dicomseg.measure.plane import Raster, move_plane, to_lps
+from dicomseg.measure.polygons import Section
+from dicomseg.measure.reassign import Piece
 from dicomseg.measure.score_field import ScoreField
 from dicomseg.measure.sections import (
     MEASURED,
@@ -19,7 +21,7 @@ from dicomseg.measure.sections import (
     NamedSection,
     check_orientation,
     check_sides,
-    interpret,
+    name_sections,
     unmeasurable,
 )
 from dicomseg.result import ModelError, Plane, Refusal
@@ -51,9 +53,9 @@ MAX_SLICE_MM: Final = 2.0
 class Scene:
     """Everything that one segmentation's values are made from.
 
-    pairs: the anatomy on the moved planes of `PLANE_MOVES`. soft: on the plane itself, with outlines that give and take by
-    `OUTLINE_SHIFT`. near: per vessel, its sections on the planes of
-    `PARALLEL_OFFSETS_MM`, largest first. pieces: vessel sections that are no limbs.
+    pairs: the anatomy on the moved planes of `PLANE_MOVES`. soft: on the plane itself, with outlines moved inwards and
+    outwards by `OUTLINE_SHIFT`. near: per vessel, its sections on the planes of `PARALLEL_OFFSETS_MM`, largest first.
+    pieces: sections that are not branches of their vessel.
     """
 
     seg: Segmentation
@@ -76,38 +78,38 @@ def build_scene(
     model: as in `dicomseg.measure.measure.measure`.
     """
     plane = middle.plane
-    raster = search(seg, plane, MEASURED)
+    raster = find_raster(seg, plane, MEASURED)
     if raster is None:
         return Refusal("no_section", "no structure crosses the mid-disc plane")
     field = ScoreField.around(seg, to_lps(plane, raster.corners_ab), MARGIN_MM)
-    here = outlines(field, plane, raster, MEASURED)
-    disc = here.sections["ivd"]
+    planar = outline_sections(field, plane, raster, MEASURED)
+    disc = planar.sections["ivd"]
     centre = disc[0].centre_ab if disc else (0.0, 0.0)
-    bars = unmeasurable(seg)
-    anatomy = interpret(here, seg, bars, centre[0])
-    odd = check_orientation(anatomy, centre)
-    if odd is not None:
-        return odd
+    refusals = unmeasurable(seg)
+    anatomy = name_sections(planar, seg, refusals, centre[0])
+    unexpected = check_orientation(anatomy, centre)
+    if unexpected is not None:
+        return unexpected
     anatomy = check_sides(anatomy, centre[0])
     coarse = raster.grown(COARSE_MM, COARSE_MM)
 
-    def on(move: Mapping[str, float], gain: float = 0.0) -> Anatomy:
-        there = outlines(
+    def anatomy_on(move: Mapping[str, float], gain: float = 0.0) -> Anatomy:
+        moved = outline_sections(
             field, move_plane(plane, **move), coarse, ("dura", "aa", "pm", "ivc"), gain
         )
-        return check_sides(interpret(there, seg, bars, centre[0]), centre[0])
+        return check_sides(name_sections(moved, seg, refusals, centre[0]), centre[0])
 
     return Scene(
         seg,
         middle,
         anatomy,
-        tuple((on(low), on(high)) for low, high in PLANE_MOVES),
-        (on({}, -OUTLINE_SHIFT), on({}, OUTLINE_SHIFT)),
+        tuple((anatomy_on(low), anatomy_on(high)) for low, high in PLANE_MOVES),
+        (anatomy_on({}, -OUTLINE_SHIFT), anatomy_on({}, OUTLINE_SHIFT)),
         _sections_nearby(field, plane, anatomy),
         field.voxel_mm,
         _common_flags(seg, middle),
         model,
-        here.pieces,
+        planar.pieces,
     )
 
 
@@ -135,8 +137,8 @@ def _sections_nearby(
     (a0, b0), (a1, b1) = bounds[:, :2].min(axis=0) - 12.0, bounds[:, 2:].max(axis=0) + 12.0
     step = 2 * COARSE_MM
     small = Raster(a0, b0, step, (int((a1 - a0) / step) + 1, int((b1 - b0) / step) + 1))
-    there = [
-        outlines(field, move_plane(plane, offset), small, tuple(wanted))
+    planes = [
+        outline_sections(field, move_plane(plane, offset), small, tuple(wanted))
         for offset in PARALLEL_OFFSETS_MM
     ]
-    return {s: tuple(t.sections[s] for t in there) for s in wanted}
+    return {s: tuple(p.sections[s] for p in planes) for s in wanted}

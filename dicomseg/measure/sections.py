@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure.branches import MAX_BRANCHES
-from dicomseg.measure.contours import Outlines, Section
+from dicomseg.measure.contours import Outlines
 from dicomseg.measure.lengths import TOUCH_MM, Span, gap, max_feret, nearest_mm
+from dicomseg.measure.polygons import Section
 from dicomseg.result import Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, SEGMENTS, Side, StructureId
@@ -100,18 +101,18 @@ def _outside(label: str) -> Refusal:
     return Refusal("outside_image", f"{label}: outside the image")
 
 
-def interpret(
-    outlines: Outlines, seg: Segmentation, bars: dict[StructureId, Refusal], middle_a: float
+def name_sections(
+    outlines: Outlines, seg: Segmentation, refusals: dict[StructureId, Refusal], middle_a: float
 ) -> Anatomy:
     """Name the sections. middle_a: the disc's centre along `e_left`, which parts left from right."""
-    sides = _psoas(outlines, seg, bars, middle_a)
+    sides = _psoas(outlines, seg, refusals, middle_a)
     dura = outlines.sections.get("dura", ())
     return Anatomy(
         left_psoas=sides[0],
         right_psoas=sides[1],
-        arteries=_vessels("aa", outlines, bars),
-        veins=_vessels("ivc", outlines, bars),
-        dura=bars.get("dura")
+        arteries=_vessels("aa", outlines, refusals),
+        veins=_vessels("ivc", outlines, refusals),
+        dura=refusals.get("dura")
         or (NamedSection("dural sac", dura[0]) if dura else _no_section("Dural sac")),
     )
 
@@ -121,10 +122,10 @@ def _no_section(label: str) -> Refusal:
 
 
 def _vessels(
-    structure: StructureId, outlines: Outlines, bars: dict[StructureId, Refusal]
+    structure: StructureId, outlines: Outlines, refusals: dict[StructureId, Refusal]
 ) -> tuple[NamedSection, ...] | Refusal:
-    if structure in bars:
-        return bars[structure]
+    if structure in refusals:
+        return refusals[structure]
     sections = outlines.sections.get(structure, ())
     if not sections:
         return _no_section(BY_ID[structure].label)
@@ -144,10 +145,10 @@ def _vessels(
 
 
 def _psoas(
-    outlines: Outlines, seg: Segmentation, bars: dict[StructureId, Refusal], middle_a: float
+    outlines: Outlines, seg: Segmentation, refusals: dict[StructureId, Refusal], middle_a: float
 ) -> tuple[NamedSection | Refusal, NamedSection | Refusal]:
-    if "pm" in bars:
-        return bars["pm"], bars["pm"]
+    if "pm" in refusals:
+        return refusals["pm"], refusals["pm"]
     sections = outlines.sections.get("pm", ())
     for section in sections:
         low, _, high, _ = section.polygon.bounds

@@ -32,7 +32,7 @@ _FREE: Final = {
 }  # fmt: skip
 """What else is met in headers for a defined term, in upper case with single spaces; GBK is a part of GB18030."""
 _EXTENSIONS: Final = ("latin_1", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58", "shift_jis")
-"""Encodings tried for escape sequences that nobody declared."""
+"""Encodings tried for escape sequences that are not declared."""
 _DESIGNATED: Final = {"euc_kr": b"\x1b$)C", "iso_ir_58": b"\x1b$)A"}
 """Sets of two bytes above 127, with the sequence that has to stand before them, again behind every separator. Many
 Korean and Chinese systems write it once or leave it out."""
@@ -184,5 +184,5 @@ _REPLACED: Final = {
 
 def ascii_text(text: str) -> str:
     """Our own text as every character set has it: "±" becomes "+/-", "mm²" becomes "mm2"."""
-    told = "".join(_REPLACED.get(c, c) for c in text)
-    return told.replace("\\", "/").encode("ascii", "replace").decode("ascii")
+    replaced = "".join(_REPLACED.get(c, c) for c in text)
+    return replaced.replace("\\", "/").encode("ascii", "replace").decode("ascii")

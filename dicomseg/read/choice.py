@@ -11,7 +11,7 @@ import numpy as np
 from dicomseg.read.contrast import read_contrast
 from dicomseg.read.geometry_problem import GeometryProblem, Slice, join_names
 from dicomseg.read.instance import Instance
-from dicomseg.read.lattice import Lattice, fit, too_few
+from dicomseg.read.lattice import Lattice, fit_lattice, why_too_few
 from dicomseg.read.predicates import distortion_rank
 from dicomseg.read.slices import Unplaced, no_geometry_problem
 from dicomseg.read.sorting import (
@@ -39,7 +39,7 @@ def choose_volumes(
     """
     answers = [find_volumes(part) for part in parts]
     found = [f for a in answers if not isinstance(a, GeometryProblem) for f in a]
-    large = [f for f in found if too_few(f.lattice) is None]
+    large = [f for f in found if why_too_few(f.lattice) is None]
     usable = sorted(large or (found if len(parts) == 1 else []), key=_preference)
     if not usable:
         flaw = answers[0] if isinstance(answers[0], GeometryProblem) else None
@@ -171,7 +171,7 @@ def _is_a_piece(chosen: RegularVolume, other: RegularVolume) -> bool:
     """Whether two volumes are one that was cut in two."""
     instance = chosen.lattice.slices[0].instance
     slices = (*chosen.lattice.slices, *other.lattice.slices)
-    return isinstance(fit(slices, (instance.rows or 0, instance.columns or 0)), Lattice)
+    return isinstance(fit_lattice(slices, (instance.rows or 0, instance.columns or 0)), Lattice)
 
 
 def _continues(lattice: Lattice, one: Slice) -> bool:

@@ -44,12 +44,12 @@ _IN_WORDS: Final[tuple[tuple[Dixon, re.Pattern[str]], ...]] = (
     ("water", re.compile(r"^water:|[_ ](water|w)$|dixon.*(?<![a-z])water(?![a-z])")),
     ("fat", re.compile(r"^fat:|[_ ](fat|f)$|dixon.*(?<![a-z])fat(?![a-z]|[ _-]?(sat|sup))")),
 )  # fmt: skip
-"""The same in Series Description, asked only where Image Type tells nothing."""
+"""The same in Series Description, read only where Image Type names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """What tells images of one acquisition apart. derived: made from acquired images."""
+    """What distinguishes images of one acquisition. derived: made from acquired images."""
 
     dixon: Dixon = ""
     component: Component = ""
@@ -69,12 +69,12 @@ class Contrast:
 
 def read_contrast(image_type: Sequence[str], component: str = "") -> Contrast:
     """By Image Type from its third value on, and Complex Image Component."""
-    further = set(image_type[2:4])
-    words = {t for t in image_type[2:] if len(t) > 1}
-    told = further | words
+    terms_stated = {*image_type[2:4], *(t for t in image_type[2:] if len(t) > 1)}
     none: tuple[Dixon, Component] = "", ""
-    dixon = next((d for d, terms in _DIXON.items() if terms & told), none[0])
-    part = next((c for c, terms in _COMPONENT.items() if terms & {*told, component}), none[1])
+    dixon = next((d for d, terms in _DIXON.items() if terms & terms_stated), none[0])
+    part = next(
+        (c for c, terms in _COMPONENT.items() if terms & {*terms_stated, component}), none[1]
+    )
     return Contrast(dixon, part, "DERIVED" in image_type)
 
 

@@ -98,7 +98,7 @@ class AttributeReader:
     def copy(self, ds: Dataset, keywords: Iterable[str], depth: int = 0) -> Dataset:
         """Cleaned copies of these attributes, as far as they have a value; depth 0: outside of any sequence."""
         out = Dataset()
-        if depth:  # bytes of the source are written as they are; `dicomseg.encode.context.identify` says so of the whole
+        if depth:  # bytes of the source are written as they are; `dicomseg.encode.context.identify` declares it
             out.set_original_encoding(
                 is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
             )
@@ -219,7 +219,7 @@ def _valid(keyword: str, vr: str, part: str) -> str | None:
 
 
 def _complete(keyword: str, item: Dataset) -> bool:
-    """Whether a sequence's item says what it must; half a pair is taken out, a plain type is added."""
+    """Whether a sequence's item has what it must; half a pair is taken out, a plain type is added."""
     pair = ("UniversalEntityID", "UniversalEntityIDType")
     if any(k in item for k in pair) and not all(k in item for k in pair):
         for k in pair:

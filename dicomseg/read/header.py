@@ -20,7 +20,7 @@ from dicomseg.errors import Unreadable
 from dicomseg.read import attributes
 from dicomseg.read.instance import Instance
 from dicomseg.read.mr_attributes import read_mr_attributes
-from dicomseg.read.parsing import Cut, Pixels, TooLarge, parse
+from dicomseg.read.parsing import Cut, Pixels, TooLarge, parse_header
 from dicomseg.read.predicates import MR_CLASSES
 
 _UID: Final = re.compile(r"[0-9.]{1,64}")
@@ -69,7 +69,7 @@ def _read(path: Path, file: BufferedReader) -> Instance:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            parsed = parse(file)
+            parsed = parse_header(file)
             ds = parsed.header
             _refuse_others(ds, path, file)
             instance = instance_from_dataset(ds, path, parsed.digest, parsed.pixels)

@@ -1,4 +1,4 @@
-"""`Instance`: the header facts of one object, as every later step sees them."""
+"""`Instance`: the attributes of one object, as every later step sees them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Triplet = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The header facts of one object that geometry, completeness and selection need.
+    """The attributes of one object that geometry, completeness and selection need.
 
     Absent or unreadable attributes are None or (); nothing here is trusted input. Times in ms.
     position_lps, row_lps, column_lps: Image Position and the two triplets of Image Orientation
@@ -22,7 +22,7 @@ class Instance:
     digest: sha256 of the data set's bytes without preamble and file meta information. pixel_digest:
     sha256 of the pixel data's bytes, "" where it is not known.
     patient: digests of Patient ID, issuer, the three groups of the name, and birth date, "" where
-    absent; () when the header was made by hand. Nothing of the patient can be read from them.
+    absent; () when the instance was not read from a file. Nothing of the patient can be read from them.
     """
 
     path: Path

@@ -11,7 +11,7 @@ from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import PREDICATES, PredicateResult
 from dicomseg.read.rules import HAS_ENOUGH_SLICES, Rule
-from dicomseg.read.series import Grid, too_small
+from dicomseg.read.series import Grid, why_too_small
 
 Value = Literal["yes", "no", "unknown"]
 
@@ -122,7 +122,7 @@ def _enough(grid: Grid | GeometryProblem | None) -> PredicateResult:
         return PredicateResult("unknown", "the slices were not examined")
     if isinstance(grid, GeometryProblem):
         return PredicateResult("no", grid.text)
-    small = too_small(grid)
+    small = why_too_small(grid)
     return (
         PredicateResult("yes", f"{grid.shape[0]} slices")
         if small is None

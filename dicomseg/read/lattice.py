@@ -58,12 +58,12 @@ class Lattice:
     spacing: tuple[float, float]
 
 
-def too_few(lattice: Lattice) -> str | None:
+def why_too_few(lattice: Lattice) -> str | None:
     """Say why a lattice holds too little to find a disc in, None when it is large enough."""
-    return too_thin(len(lattice.slices), float(np.linalg.norm(lattice.step)))
+    return why_too_thin(len(lattice.slices), float(np.linalg.norm(lattice.step)))
 
 
-def too_thin(count: int, spacing_mm: float) -> str | None:
+def why_too_thin(count: int, spacing_mm: float) -> str | None:
     """The same for a number of slices."""
     extent_mm = count * spacing_mm
     if count < MIN_SLICES:
@@ -73,7 +73,7 @@ def too_thin(count: int, spacing_mm: float) -> str | None:
     return None
 
 
-def fit(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | GeometryProblem:
+def fit_lattice(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | GeometryProblem:
     """Fit the lattice of slices of about one orientation. shape: rows and columns of each."""
     directions = mean_directions(slices)
     normal = directions[:, 0]

@@ -1,7 +1,7 @@
 """The attributes of one data set as the fields of `dicomseg.read.instance.Instance`, classic and Enhanced MR.
 
 Enhanced MR keeps geometry and timing in functional groups (PS3.3 C.7.6.16): the frame's own item
-counts before the shared one, and the classic attribute stands in where neither is there.
+counts before the shared one, and the classic attribute where neither is present.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Cut(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What the pixel element says of itself. length: None where it is encapsulated.
+    """Length and digest of the pixel element. length: None where it is encapsulated.
 
     available: bytes from its value to the end of the file. digest: sha256 of the value; "" where it is
     not known without inflating.
@@ -71,7 +71,7 @@ class Parsed:
     pixels: Pixels | None
 
 
-def split(raw: bytes) -> tuple[int, bool]:
+def split_file_meta(raw: bytes) -> tuple[int, bool]:
     """Return (offset of the data set, has a file meta group) of a DICOM file's bytes.
 
     PS3.10 section 7.1: 128 bytes of preamble, "DICM", group 0002 in Explicit VR Little Endian.
@@ -94,10 +94,10 @@ def _meta_end(raw: bytes, at: int) -> int:
     return at
 
 
-def parse(file: io.BufferedReader) -> Parsed:
+def parse_header(file: io.BufferedReader) -> Parsed:
     """Read the header of an open file. Raises `TooLarge`, `Cut`, and whatever pydicom raises."""
     head = file.read(_HEAD)
-    start, _ = split(head)
+    start, _ = split_file_meta(head)
     first = 132 if start else 0
     end = _meta_end(head, first)
     if end >= _HEAD:
@@ -120,7 +120,7 @@ def parse(file: io.BufferedReader) -> Parsed:
 
 
 def _inflated(file: io.BufferedReader) -> tuple[bytes, int]:
-    """The first bytes of an inflated data set, and its whole length."""
+    """The first bytes of an inflated data set, and its length."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     prefix, size = bytearray(), 0
     pending = file.read(_CHUNK)
@@ -152,7 +152,7 @@ class _Metered:
 
 
 def _header(stream: BinaryIO, at: int, size: int, syntax: str) -> tuple[Dataset, Pixels | None]:
-    """Parse from `at` to the pixel element; size: where the stream would end if it were whole."""
+    """Parse from `at` to the pixel element; size: where the complete stream would end."""
     stream.seek(at)
     metered = _Metered(stream)
     implicit, little = _encoding(stream.read(6), syntax)
@@ -177,12 +177,14 @@ def _header(stream: BinaryIO, at: int, size: int, syntax: str) -> tuple[Dataset,
     if length == _UNDEFINED:
         _walk(stream, value)
         return header, Pixels(None, size - value, _digest(stream, value, size - value))
-    whole = syntax != DeflatedExplicitVRLittleEndian
-    return header, Pixels(length, size - value, _digest(stream, value, length) if whole else "")
+    is_complete = syntax != DeflatedExplicitVRLittleEndian
+    return header, Pixels(
+        length, size - value, _digest(stream, value, length) if is_complete else ""
+    )
 
 
 def _encoding(first: bytes, syntax: str) -> tuple[bool, bool]:
-    """(Implicit VR, little endian) by the transfer syntax, by the first bytes where it tells nothing."""
+    """(Implicit VR, little endian) by the transfer syntax, by the first bytes where it is unknown."""
     if syntax.startswith("1.2.840.10008."):
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     little = int.from_bytes(first[:2], "little") < 0x400

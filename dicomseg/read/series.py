@@ -15,7 +15,7 @@ import numpy as np
 from dicomseg.read.choice import choose_volumes, find_hidden_slices
 from dicomseg.read.geometry_problem import GeometryProblem, Slice, display_name, join_names
 from dicomseg.read.instance import Instance
-from dicomseg.read.lattice import too_thin
+from dicomseg.read.lattice import why_too_thin
 from dicomseg.read.predicates import MR_CLASSES, is_localizer
 from dicomseg.read.slices import Unplaced, no_geometry_problem, to_slices
 from dicomseg.read.sorting import CRITERIA, Part, RegularVolume, first_difference, partition
@@ -116,9 +116,9 @@ def image_instances(instances: Sequence[Instance]) -> list[Instance]:
     return [i for i in mr if not is_localizer(i)] or mr
 
 
-def too_small(grid: Grid) -> str | None:
+def why_too_small(grid: Grid) -> str | None:
     """Say why the grid holds too little to find a disc in, None when it is large enough."""
-    return too_thin(grid.shape[0], grid.spacing_mm[0])
+    return why_too_thin(grid.shape[0], grid.spacing_mm[0])
 
 
 def expected_count(instances: Sequence[Instance]) -> int | None:

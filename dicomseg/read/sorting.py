@@ -11,7 +11,7 @@ import numpy as np
 
 from dicomseg.read.contrast import read_contrast
 from dicomseg.read.geometry_problem import GeometryProblem, Slice
-from dicomseg.read.lattice import DOUBLED_MM, Lattice, fit, mean_directions
+from dicomseg.read.lattice import DOUBLED_MM, Lattice, fit_lattice, mean_directions
 from dicomseg.volume import Points
 
 SAME_DIRECTION: Final = 0.01
@@ -197,11 +197,11 @@ def find_volumes(
 ) -> list[RegularVolume] | GeometryProblem:
     """Regular volumes of one part: one, or its repetitions; else what prevents it."""
     shape = part.slices[0].instance.rows or 0, part.slices[0].instance.columns or 0
-    fitted = fit(part.slices, shape)
+    fitted = fit_lattice(part.slices, shape)
     if isinstance(fitted, Lattice):
         return [RegularVolume(fitted, part)]
     kept, copies = _without_copies(part.slices)
-    once = fit(kept, shape) if copies else fitted
+    once = fit_lattice(kept, shape) if copies else fitted
     if isinstance(once, Lattice):
         return [RegularVolume(once, part, copies)]
     for n, (name, value) in enumerate(features):

@@ -44,11 +44,11 @@ def name(text: str) -> str | None:
     groups = []
     for group in text.split("=")[:_NAME_GROUPS]:
         components = one_line(group).split("^")
-        whole = [*components[: NAME_COMPONENTS - 1], " ".join(components[NAME_COMPONENTS - 1 :])]
-        kept = "^".join(whole[: len(components)])[:64]
+        parts = [*components[: NAME_COMPONENTS - 1], " ".join(components[NAME_COMPONENTS - 1 :])]
+        kept = "^".join(parts[: len(components)])[:64]
         groups.append(kept.strip(" "))
-    told = "=".join(groups)
-    return told if told.strip("^= ") else None
+    joined = "=".join(groups)
+    return joined if joined.strip("^= ") else None
 
 
 def day(text: str) -> str | None:
@@ -105,8 +105,8 @@ def age(text: str) -> str | None:
 
 def code_string(text: str) -> str | None:
     """Code string in upper case."""
-    told = one_line(text).upper()
-    return told if _CODE.fullmatch(told) else None
+    code = one_line(text).upper()
+    return code if _CODE.fullmatch(code) else None
 
 
 def decimal(text: str) -> str | None:

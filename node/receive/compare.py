@@ -101,7 +101,7 @@ def _header(path: Path) -> tuple[FileDataset, int]:
     """Everything but the pixels, and the offset of what is left out. Raises ValueError when it is too much."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        begin = parsing.split(file.read(_HEAD))[0]
+        begin = parsing.split_file_meta(file.read(_HEAD))[0]
         file.seek(0)
         syntax = str(
             dcmread(file, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID

@@ -81,7 +81,7 @@ def name_of(digest: str, transfer_syntax_uid: str) -> str:
 def data_set_digest(path: Path) -> str:
     """sha256 of a file's data set: of everything behind the file meta information. Raises OSError."""
     with path.open("rb") as file:
-        file.seek(parsing.split(file.read(_HEAD))[0])
+        file.seek(parsing.split_file_meta(file.read(_HEAD))[0])
         return digest_of(file)
 
 

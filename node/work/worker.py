@@ -26,7 +26,7 @@ from dicomseg.errors import LumbarError, SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.reconstructions import judge_series
-from dicomseg.read.series import Grid, too_small
+from dicomseg.read.series import Grid, why_too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from model.grid import PAPER_SHAPE
@@ -219,7 +219,7 @@ class Worker:
         grid = judge_series(row.key.series, instances, self.config.rules).grid
         if isinstance(grid, GeometryProblem):
             raise SeriesRefused(grid.text)
-        small = too_small(grid)
+        small = why_too_small(grid)
         if small is not None:
             raise SeriesRefused(small)
         return grid

@@ -17,7 +17,7 @@ from scipy import ndimage
 from shapely import contains_xy
 from shapely.geometry import Polygon
 
-from dicomseg.measure.contours import Outlines, outlines
+from dicomseg.measure.contours import Outlines, outline_sections
 from dicomseg.measure.measure import measure
 from dicomseg.measure.plane import Raster, to_lps
 from dicomseg.measure.scene import MARGIN_MM
@@ -170,7 +170,7 @@ def _field(segmentation: Segmentation, readings: VolumeReadings) -> ScoreField:
 
 def predicted_outlines(segmentation: Segmentation, readings: VolumeReadings) -> Outlines:
     """Return the predicted outlines on the readers' plane, by the code that measures."""
-    return outlines(
+    return outline_sections(
         _field(segmentation, readings), readings.plane, RASTER, ("aa", "pm", "ivc", "ivd", "dura")
     )
 

@@ -22,7 +22,7 @@ from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import MR_CLASSES
-from dicomseg.read.series import assemble, too_small
+from dicomseg.read.series import assemble, why_too_small
 from training.errors import ImportRefused, SourceMissing
 from training.importing import seg as import_seg
 from training.importing.label_table import Table, Target
@@ -163,7 +163,7 @@ def _load(
     grid = assemble(images)
     if isinstance(grid, GeometryProblem):
         raise ImportRefused(f"rule regular-series: {grid.text}")
-    small = too_small(grid)
+    small = why_too_small(grid)
     if small is not None:
         raise ImportRefused(f"rule large-enough: {small}")
     source = pixels.read_source(grid)

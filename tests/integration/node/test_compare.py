@@ -48,7 +48,7 @@ def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
         enforce_file_format=True,
     )
     raw = out.getvalue()
-    at = parsing.split(raw)[0]
+    at = parsing.split_file_meta(raw)[0]
     return raw[:at], raw[at:]
 
 

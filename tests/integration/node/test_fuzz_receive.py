@@ -122,7 +122,7 @@ def _encoded(path: Path, change: Callable[[Dataset], None], syntax: str) -> tupl
         little_endian=syntax != ExplicitVRBigEndian, enforce_file_format=True,
     )  # fmt: skip
     raw = out.getvalue()
-    return str(ds.file_meta.TransferSyntaxUID), raw[parsing.split(raw)[0] :]
+    return str(ds.file_meta.TransferSyntaxUID), raw[parsing.split_file_meta(raw)[0] :]
 
 
 def _valid(paths: list[Path]) -> list[tuple[str, bytes]]:

@@ -123,7 +123,7 @@ def test_sender_faster_than_the_slowest_rate_may_take_its_time(
     node = listen(idle_seconds=0.5, least_kb_per_second=0.5)
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
-    data = raw[parsing.split(raw)[0] :]
+    data = raw[parsing.split_file_meta(raw)[0] :]
     with raw_peer(node.port).associate() as peer:
         command = peer.command(1, sop_class=MRImageStorage, sop_instance="1.2.3.1")
         peer.send(peer.fragment(3, command))
@@ -147,7 +147,7 @@ def test_time_that_the_node_takes_is_not_the_senders(
 
     with raw_peer(node.port).associate() as peer:
         command = peer.command(1, sop_class=MRImageStorage, sop_instance="1.2.3.1")
-        data = raw[parsing.split(raw)[0] :]
+        data = raw[parsing.split_file_meta(raw)[0] :]
         pieces = [peer.fragment(2 * (at >= 600), data[at : at + 100]) for at in range(0, 700, 100)]
         monkeypatch.setattr(os, "write", slow)
         peer.send(peer.fragment(3, command) + b"".join(pieces))
@@ -214,7 +214,7 @@ def test_known_peers_keep_slots(
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
     with raw_peer(node.port, source="127.0.0.9").associate() as scanner:
-        assert scanner.store(raw[parsing.split(raw)[0] :], "1.2.3.1") == 0
+        assert scanner.store(raw[parsing.split_file_meta(raw)[0] :], "1.2.3.1") == 0
     node.wait_for("AssociationEnded")
     with ExitStack() as strangers:
         for last in (2, 3):
@@ -254,7 +254,7 @@ def test_tricklers_from_its_own_address_do_not_keep_a_sender_out(
             command = slow.command(1, sop_class=MRImageStorage, sop_instance="1.2")
             slow.send(slow.fragment(3, command) + slow.fragment(0, bytes(100))[:20])
         with raw_peer(node.port).associate() as peer:
-            assert peer.store(raw[parsing.split(raw)[0] :], "1.2.3.1") == 0
+            assert peer.store(raw[parsing.split_file_meta(raw)[0] :], "1.2.3.1") == 0
     assert node.wait_for("AssociationEnded", 11)
 
 
@@ -510,7 +510,7 @@ def test_private_objects_among_images_are_stored_with_them(
     ds.SOPClassUID = private
     ds.save_as(first)
     raws = [p.read_bytes() for p in (first, second)]
-    data = [raw[parsing.split(raw)[0] :] for raw in raws]
+    data = [raw[parsing.split_file_meta(raw)[0] :] for raw in raws]
     with raw_peer(node.port).associate((private, (ExplicitVRLittleEndian,)), MR) as peer:
         assert peer.store(data[0], "1.2.3.1", private) == 0
         assert peer.store(data[1], "1.2.3.2", context=3) == 0
@@ -528,7 +528,7 @@ def test_syntax_that_is_not_known_is_kept_as_it_is(
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
     with raw_peer(node.port).associate((MRImageStorage, ("1.2.840.113619.5.999",))) as peer:
-        assert peer.store(raw[parsing.split(raw)[0] :], "1.2.3.1") == 0
+        assert peer.store(raw[parsing.split_file_meta(raw)[0] :], "1.2.3.1") == 0
     (series,) = node.journal.series.in_states()
     (row,) = node.journal.instances.of_series(series.key)
     assert row.transfer_syntax_uid == "1.2.840.113619.5.999"

@@ -75,7 +75,7 @@ def served(tmp_path: Path) -> Iterator[_Served]:
 
 def _data(path: Path) -> bytes:
     raw = path.read_bytes()
-    return raw[parsing.split(raw)[0] :]
+    return raw[parsing.split_file_meta(raw)[0] :]
 
 
 def _bomb(data: bytes) -> bytes:

@@ -426,7 +426,7 @@ def test_sender_that_leaves_in_the_middle_of_an_object_leaves_nothing(
     assert body is not None
     body = struct.pack("<HHII", 0, 0, 4, len(body)) + body
     raw = paths[1].read_bytes()
-    half = raw[parsing.split(raw)[0] :][:200]
+    half = raw[parsing.split_file_meta(raw)[0] :][:200]
 
     def pdata(control: int, fragment: bytes) -> bytes:
         item = struct.pack(">IBB", len(fragment) + 2, 1, control) + fragment
@@ -551,7 +551,7 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
 
 def _data(path: Path) -> bytes:
     raw = path.read_bytes()
-    return raw[parsing.split(raw)[0] :]
+    return raw[parsing.split_file_meta(raw)[0] :]
 
 
 def _deflated(data: bytes) -> bytes:

@@ -193,7 +193,7 @@ def test_busy_port_is_refused_before_anything_starts_and_frees_the_folder(node: 
 
 def _orphan(spool: Spool, path: Path) -> Path:
     raw = path.read_bytes()
-    at = parsing.split(raw)[0]
+    at = parsing.split_file_meta(raw)[0]
     return _kept(spool, raw[:at], raw[at:])
 
 

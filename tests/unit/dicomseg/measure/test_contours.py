@@ -7,7 +7,7 @@ import pytest
 from shapely.geometry import Polygon
 
 from dicomseg.measure import contours, lengths
-from dicomseg.measure.contours import outlines
+from dicomseg.measure.contours import outline_sections
 from dicomseg.measure.midplane import plane_at
 from dicomseg.measure.plane import Raster, move_plane, to_lps, to_plane
 from dicomseg.measure.score_field import ScoreField
@@ -21,7 +21,7 @@ FLAT = plane_at(np.zeros(3), np.array([0.0, 0.0, 1.0]))
 
 def drawn(seg, structures=("aa", "ivc", "pm"), plane=FLAT):
     corners = to_lps(plane, RASTER.corners_ab)
-    return outlines(ScoreField.around(seg, corners, 5.0), plane, RASTER, structures)
+    return outline_sections(ScoreField.around(seg, corners, 5.0), plane, RASTER, structures)
 
 
 def flat(shapes, **more):

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from dicomseg.errors import Unreadable
 from dicomseg.read.header import instance_from_dataset, read_instance
 from dicomseg.read.instance import Instance
-from dicomseg.read.parsing import split
+from dicomseg.read.parsing import split_file_meta
 from dicomseg.read.predicates import PREDICATES, distortion_rank
 
 SPACE = Instance(
@@ -63,7 +63,7 @@ def test_the_digest_covers_the_data_set_and_not_the_file_meta_group(scan, tmp_pa
     ds.save_as(first, enforce_file_format=True)
     ds.file_meta.ImplementationVersionName = "ANOTHER"
     ds.save_as(second, enforce_file_format=True)
-    offset, has_meta = split(second.read_bytes())
+    offset, has_meta = split_file_meta(second.read_bytes())
     assert has_meta
     bare.write_bytes(second.read_bytes()[offset:])
     expected = hashlib.sha256(bare.read_bytes()).hexdigest()

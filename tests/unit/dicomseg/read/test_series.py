@@ -11,7 +11,7 @@ import pytest
 from dicomseg.errors import Unreadable
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.header import instance_from_dataset, read_instance
-from dicomseg.read.series import Grid, assemble, expected_count, same_geometry, too_small
+from dicomseg.read.series import Grid, assemble, expected_count, same_geometry, why_too_small
 
 
 def instances(scan):
@@ -235,13 +235,13 @@ def test_a_single_slice_is_as_deep_as_its_thickness(whole):
 def test_too_small_volumes_are_refused_with_the_number(whole):
     few = assemble(whole[:11])
     assert isinstance(few, Grid)
-    assert too_small(few) == "11 slices; at least 12 are needed"
+    assert why_too_small(few) == "11 slices; at least 12 are needed"
     enough = assemble(whole)
     assert isinstance(enough, Grid)
-    assert too_small(enough) is None
+    assert why_too_small(enough) is None
     thin = assemble([shifted(i, [0, 0, -0.5 * n]) for n, i in enumerate(whole)])
     assert isinstance(thin, Grid)
-    assert too_small(thin) == "5.6 mm along the slices; at least 10 mm are needed"
+    assert why_too_small(thin) == "5.6 mm along the slices; at least 10 mm are needed"
 
 
 def test_twins_share_their_geometry(whole):

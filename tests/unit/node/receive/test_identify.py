@@ -45,7 +45,7 @@ def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
         enforce_file_format=True,
     )
     raw = out.getvalue()
-    at = parsing.split(raw)[0]
+    at = parsing.split_file_meta(raw)[0]
     return raw[:at], raw[at:]
 
 
@@ -101,12 +101,12 @@ def test_other_uid_than_the_request_said_is_unusable() -> None:
 def _of_pydicom() -> list[Path]:
     """Odd and ordinary objects that pydicom brings for its own tests."""
     files = [p for p in Path(DATA_ROOT, "test_files").glob("*.dcm") if p.stat().st_size < 1_000_000]
-    return [p for p in sorted(files) if parsing.split(p.read_bytes())[1]]
+    return [p for p in sorted(files) if parsing.split_file_meta(p.read_bytes())[1]]
 
 
 @pytest.mark.parametrize("path", _of_pydicom(), ids=lambda p: p.stem)
 def test_walk_finds_fault_in_what_is_truncated_and_in_nothing_else(path: Path) -> None:
     raw = path.read_bytes()
     syntax = read_file_meta_info(path).get("TransferSyntaxUID", ImplicitVRLittleEndian)
-    found = _survey(raw[parsing.split(raw)[0] :], syntax)
+    found = _survey(raw[parsing.split_file_meta(raw)[0] :], syntax)
     assert bool(found.fault) is ("truncated" in path.stem), found.fault

@@ -57,7 +57,7 @@ def opened(state: Path, clock: Any) -> Iterator[Journal]:
 def _put(state: Path, raw: bytes, area: str = "spool", arrived: float = 0.0) -> Path:
     """Lay a Part 10 file where reception does: named by the digest of its data set."""
     try:
-        begin = parsing.split(raw)[0]
+        begin = parsing.split_file_meta(raw)[0]
     except ValueError:
         begin = 0
     digest = hashlib.sha256(raw[begin:]).hexdigest()
@@ -78,7 +78,7 @@ def _meta(path: Path, syntax: str) -> bytes:
 
 
 def _truncated_deflate(path: Path) -> bytes:
-    begin = parsing.split(path.read_bytes())[0]
+    begin = parsing.split_file_meta(path.read_bytes())[0]
     packed = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = packed.compress(path.read_bytes()[begin:]) + packed.flush()
     return _meta(path, DeflatedExplicitVRLittleEndian) + body[: len(body) // 2]

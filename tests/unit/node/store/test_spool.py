@@ -123,7 +123,7 @@ def test_digest_is_the_one_that_headers_tell(
 ) -> None:
     (path,) = write_series(tmp_path / "in", slices=1)
     raw = path.read_bytes()
-    data = raw[parsing.split(raw)[0] :]
+    data = raw[parsing.split_file_meta(raw)[0] :]
     stored = _put(spool, data)
     assert (
         headers.read_instance(stored.path).digest

@@ -302,7 +302,7 @@ def _items_without_end(path: Path) -> None:
     ds.save_as(path, enforce_file_format=True)
     raw = path.read_bytes()
     item = b"\x08\0\x40\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
-    path.write_bytes(raw[: parsing.split(raw)[0]] + item * 5000)
+    path.write_bytes(raw[: parsing.split_file_meta(raw)[0]] + item * 5000)
 
 
 @pytest.mark.parametrize("spoil", [_truncated_deflate, _columns_of_three_bytes, _items_without_end])
