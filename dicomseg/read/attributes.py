@@ -30,7 +30,7 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def raw(ds: Dataset, keyword: str) -> Any:
-    """Value of an attribute as pydicom gives it, None when absent, empty or unreadable."""
+    """Return the value of an attribute as pydicom gives it, None when absent, empty or unreadable."""
     try:
         tag = _tag(keyword)
         if tag not in ds:
@@ -53,7 +53,7 @@ def _values(ds: Dataset, keyword: str) -> list[Any]:
 
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    """All values as one-line texts without control characters."""
+    """Return all values as one-line texts without control characters."""
     out = []
     for value in _values(ds, keyword)[:TEXT_LIMIT]:
         try:
@@ -72,7 +72,7 @@ def text(ds: Dataset, keyword: str) -> str:
 
 
 def codes(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    """Code strings in upper case, empty values dropped."""
+    """Return code strings in upper case, empty values dropped."""
     return tuple(t.upper() for t in texts(ds, keyword) if t)
 
 
@@ -97,14 +97,14 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 
 def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Exactly `count` finite floats, else None."""
-    found = [_finite(v) for v in _values(ds, keyword)]
-    whole = tuple(v for v in found if v is not None)
-    return whole if len(found) == len(whole) == count else None
+    """Return exactly `count` finite floats, else None."""
+    values = [_finite(v) for v in _values(ds, keyword)]
+    finite = tuple(v for v in values if v is not None)
+    return finite if len(values) == len(finite) == count else None
 
 
 def items(ds: Dataset | None, keyword: str) -> tuple[Dataset, ...]:
-    """Items of a sequence, () when absent or not a sequence."""
+    """Return the items of a sequence, () when absent or not a sequence."""
     if ds is None:
         return ()
     value = raw(ds, keyword)
@@ -116,15 +116,15 @@ def items(ds: Dataset | None, keyword: str) -> tuple[Dataset, ...]:
         return ()
 
 
-def first(ds: Dataset | None, keyword: str) -> Dataset | None:
+def first_item(ds: Dataset | None, keyword: str) -> Dataset | None:
     """Return the first item of a sequence."""
-    found = items(ds, keyword)
-    return found[0] if found else None
+    sequence = items(ds, keyword)
+    return sequence[0] if sequence else None
 
 
 def groups(ds: Dataset, frame: Dataset | None, keyword: str) -> Iterator[Dataset]:
-    """Items of one functional group: the frame's own before the shared one (PS3.3 C.7.6.16.1.1)."""
-    for holder in (frame, first(ds, "SharedFunctionalGroupsSequence")):
-        item = first(holder, keyword)
+    """Yield the items of one functional group: the frame's own before the shared one (PS3.3 C.7.6.16.1.1)."""
+    for holder in (frame, first_item(ds, "SharedFunctionalGroupsSequence")):
+        item = first_item(holder, keyword)
         if item is not None:
             yield item

@@ -37,12 +37,12 @@ def choose_volumes(
 
     Of several only those that are large enough count; a single part may be small.
     """
-    answers = [find_volumes(part) for part in parts]
-    found = [f for a in answers if not isinstance(a, GeometryProblem) for f in a]
-    large = [f for f in found if why_too_few(f.lattice) is None]
-    usable = sorted(large or (found if len(parts) == 1 else []), key=_preference)
+    results = [find_volumes(part) for part in parts]
+    volumes = [v for r in results if not isinstance(r, GeometryProblem) for v in r]
+    large = [v for v in volumes if why_too_few(v.lattice) is None]
+    usable = sorted(large or (volumes if len(parts) == 1 else []), key=_preference)
     if not usable:
-        flaw = answers[0] if isinstance(answers[0], GeometryProblem) else None
+        flaw = results[0] if isinstance(results[0], GeometryProblem) else None
         return _flawed(parts, flaw, unplaced)
     return _ambiguous(usable) or usable
 

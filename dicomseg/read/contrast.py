@@ -80,8 +80,8 @@ def read_contrast(image_type: Sequence[str], component: str = "") -> Contrast:
 
 def read_dixon(instance: Instance) -> Dixon:
     """Which image of a Dixon acquisition, by Image Type, else by Series Description; "" for none."""
-    found = read_contrast(instance.image_type).dixon
-    if found:
-        return found
+    dixon = read_contrast(instance.image_type).dixon
+    if dixon:
+        return dixon
     words = instance.series_description.lower()
     return next((dixon for dixon, pattern in _IN_WORDS if pattern.search(words)), "")

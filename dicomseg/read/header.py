@@ -136,10 +136,10 @@ def instance_from_dataset(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = {**_identity(ds, path), **read_mr_attributes(ds)}
+        fields = {**_identity(ds, path), **read_mr_attributes(ds)}
     if pixels is not None:
-        found |= {"has_pixels": True, "pixel_digest": pixels.digest}
-    return Instance(path=path, digest=digest, **found)
+        fields |= {"has_pixels": True, "pixel_digest": pixels.digest}
+    return Instance(path=path, digest=digest, **fields)
 
 
 def _identity(ds: Dataset, path: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _group_number(ds: Dataset, frame: Dataset | None, group: str, keyword: str) 
 
 def _sequence(ds: Dataset) -> dict[str, Any]:
     """Sequence and timing; for Enhanced MR from the functional groups (PS3.3 C.8.13.5)."""
-    frame = attributes.first(ds, "PerFrameFunctionalGroupsSequence")
+    frame = attributes.first_item(ds, "PerFrameFunctionalGroupsSequence")
 
     def timing(keyword: str, group: str, enhanced: str) -> float | None:
         value = attributes.number(ds, keyword)
@@ -92,7 +92,7 @@ def _sequence(ds: Dataset) -> dict[str, Any]:
 
     train = timing("EchoTrainLength", "MRTimingAndRelatedParametersSequence", "RFEchoTrainLength")
     anatomy = next(attributes.groups(ds, frame, "FrameAnatomySequence"), None)
-    region = attributes.first(anatomy, "AnatomicRegionSequence")
+    region = attributes.first_item(anatomy, "AnatomicRegionSequence")
     body = attributes.text(ds, "BodyPartExamined") or (
         "" if region is None else attributes.text(region, "CodeMeaning")
     )
@@ -166,13 +166,13 @@ def _frame_type(ds: Dataset, frame: Dataset) -> tuple[str, ...]:
 
 
 def _frame_stack(frame: Dataset) -> str:
-    content = attributes.first(frame, "FrameContentSequence")
+    content = attributes.first_item(frame, "FrameContentSequence")
     return "" if content is None else attributes.text(content, "StackID")
 
 
 def _frame_repetition(frame: Dataset) -> tuple[int | None, int | None]:
     """Temporal Position Index and Frame Acquisition Number (PS3.3 C.7.6.16.2.2)."""
-    content = attributes.first(frame, "FrameContentSequence")
+    content = attributes.first_item(frame, "FrameContentSequence")
     if content is None:
         return None, None
     return (

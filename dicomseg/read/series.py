@@ -77,8 +77,8 @@ _SIBLINGS: Final = frozenset({"several-volumes", "mixed-contrasts", "two-echoes"
 
 def assemble(instances: Sequence[Instance]) -> Grid | GeometryProblem:
     """Return one regular grid of the slices in patient space, or what prevents it."""
-    found = assemble_all(instances)
-    return found if isinstance(found, GeometryProblem) else found[0]
+    grids = assemble_all(instances)
+    return grids if isinstance(grids, GeometryProblem) else grids[0]
 
 
 def assemble_all(instances: Sequence[Instance]) -> tuple[Grid, ...] | GeometryProblem:
@@ -88,26 +88,26 @@ def assemble_all(instances: Sequence[Instance]) -> tuple[Grid, ...] | GeometryPr
     distortion, the longer echo and the latest acquisition. Two of the same size in different planes
     cannot be chosen from: that is a problem.
     """
-    given = sorted(instances, key=lambda i: (i.instance_number or 0, i.sop_instance_uid))
-    refused = _refused(given)
+    received = sorted(instances, key=lambda i: (i.instance_number or 0, i.sop_instance_uid))
+    refused = _refused(received)
     if refused is not None:
         return refused
-    kept = image_instances(given)
+    kept = image_instances(received)
     slices, unplaced = to_slices(kept)
     if not slices:
         return no_geometry_problem(unplaced)
     parts = partition(slices)
-    found = choose_volumes(parts, unplaced)
-    if isinstance(found, GeometryProblem):
-        return found
-    aside = _strangers(given, kept, unplaced)
-    made = [_grid(f, [*aside, *_others(f, parts)]) for f in found]
-    doubts = [
-        find_hidden_slices(f, found, parts, unplaced) or _too_few_came(g)
-        for f, g in zip(found, made, strict=True)
+    volumes = choose_volumes(parts, unplaced)
+    if isinstance(volumes, GeometryProblem):
+        return volumes
+    aside = _strangers(received, kept, unplaced)
+    grids = [_grid(v, [*aside, *_others(v, parts)]) for v in volumes]
+    problems = [
+        find_hidden_slices(v, volumes, parts, unplaced) or _too_few_came(g)
+        for v, g in zip(volumes, grids, strict=True)
     ]
-    sure = tuple(g for g, doubt in zip(made, doubts, strict=True) if doubt is None)
-    return sure or next(doubt for doubt in doubts if doubt is not None)
+    sound = tuple(g for g, problem in zip(grids, problems, strict=True) if problem is None)
+    return sound or next(problem for problem in problems if problem is not None)
 
 
 def image_instances(instances: Sequence[Instance]) -> list[Instance]:

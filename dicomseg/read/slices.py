@@ -29,26 +29,28 @@ class Unplaced:
 
 def to_slices(given: Sequence[Instance]) -> tuple[list[Slice], list[Unplaced]]:
     """Return all slices and frames with a geometry, and what has none."""
-    found: list[Slice] = []
+    slices: list[Slice] = []
     unplaced: list[Unplaced] = []
     for instance in given:
         if instance.frames == 1:
-            made = [(display_name(instance), _slice(instance))]
+            named = [(display_name(instance), _slice(instance))]
         elif len(instance.frame_positions_lps) != instance.frames:
-            made = [(f"{display_name(instance)} with {instance.frames} frames", None)]
+            named = [(f"{display_name(instance)} with {instance.frames} frames", None)]
         else:
             of = f"{display_name(instance)} " if len(given) > 1 else ""
-            made = [(f"{of}frame {n + 1}", _frame(instance, n, of)) for n in range(instance.frames)]
-        unplaced += [Unplaced(name, instance) for name, one in made if one is None]
-        found += [one for _, one in made if one is not None]
-    return found, unplaced
+            named = [
+                (f"{of}frame {n + 1}", _frame(instance, n, of)) for n in range(instance.frames)
+            ]
+        unplaced += [Unplaced(name, instance) for name, one in named if one is None]
+        slices += [one for _, one in named if one is not None]
+    return slices, unplaced
 
 
 def _slice(instance: Instance) -> Slice | None:
     position, row, column = instance.position_lps, instance.row_lps, instance.column_lps
     if position is None or row is None or column is None or instance.spacing_mm is None:
         return None
-    made = Slice(
+    plane = Slice(
         display_name(instance),
         instance,
         None,
@@ -61,7 +63,7 @@ def _slice(instance: Instance) -> Slice | None:
         temporal_position=instance.temporal_position,
         acquisition_number=instance.acquisition_number,
     )
-    return made if _is_plane(made) else None
+    return plane if _is_plane(plane) else None
 
 
 def _frame(instance: Instance, n: int, of: str) -> Slice | None:
@@ -78,7 +80,7 @@ def _frame(instance: Instance, n: int, of: str) -> Slice | None:
     temporal, acquisition = (
         instance.frame_repetitions[n] if instance.frame_repetitions else (None, None)
     )
-    made = Slice(
+    plane = Slice(
         f"{of}frame {n + 1}",
         instance,
         n,
@@ -92,7 +94,7 @@ def _frame(instance: Instance, n: int, of: str) -> Slice | None:
         temporal,
         acquisition,
     )
-    return made if _is_plane(made) else None
+    return plane if _is_plane(plane) else None
 
 
 def _is_plane(one: Slice) -> bool:

@@ -176,8 +176,8 @@ def partition(slices: Sequence[Slice]) -> list[Part]:
     held: dict[tuple[Hashable, ...], list[Slice]] = {}
     for one, *labels in zip(slices, *columns, strict=True):
         held.setdefault(tuple(labels), []).append(one)
-    found = [Part(tuple(members), labels) for labels, members in held.items()]
-    return sorted(found, key=lambda part: -len(part.slices))
+    parts = [Part(tuple(members), labels) for labels, members in held.items()]
+    return sorted(parts, key=lambda part: -len(part.slices))
 
 
 def first_difference(part: Part, other: Part) -> Criterion | None:
@@ -210,9 +210,9 @@ def find_volumes(
             for members in _split(part.slices, value)
             for f in _volumes_or_none(find_volumes(Part(members, part.labels), features[n + 1 :]))
         ]
-        whole = [f for f in repeated if _is_whole(f, part, name, fitted)]
-        if whole:
-            return [RegularVolume(f.lattice, part, f.copies, f.by or name) for f in whole]
+        complete = [f for f in repeated if _is_complete(f, part, name, fitted)]
+        if complete:
+            return [RegularVolume(f.lattice, part, f.copies, f.by or name) for f in complete]
     return fitted
 
 
@@ -228,9 +228,9 @@ def _split(slices: Sequence[Slice], value: Callable[[Slice], Hashable]) -> list[
     return [tuple(members) for members in held.values()] if len(held) > 1 else []
 
 
-def _is_whole(found: RegularVolume, part: Part, name: str, flaw: GeometryProblem) -> bool:
+def _is_complete(volume: RegularVolume, part: Part, name: str, flaw: GeometryProblem) -> bool:
     """Whether a repetition is a volume of its own, and no slice of it hides in another."""
-    lattice = found.lattice
+    lattice = volume.lattice
     if name == "stack":  # by definition (PS3.3 C.7.6.16.2.2.4)
         return True
     if flaw.code == "doubled-positions":
@@ -262,10 +262,10 @@ def _without_copies(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], tuple[S
     counts = Counter(s.instance.acquisition_number for s in slices)
     kept: list[Slice] = []
     copies: list[Slice] = []
-    for place in _by_position(slices):
-        seen: set[str] = set()
-        for one in sorted(place, key=lambda s: -counts[s.instance.acquisition_number]):
+    for group in _by_position(slices):
+        digests: set[str] = set()
+        for one in sorted(group, key=lambda s: -counts[s.instance.acquisition_number]):
             digest = one.instance.pixel_digest if one.frame is None else ""
-            (copies if digest and digest in seen else kept).append(one)
-            seen.add(digest)
+            (copies if digest and digest in digests else kept).append(one)
+            digests.add(digest)
     return tuple(kept), tuple(copies)

@@ -71,7 +71,7 @@ def targets_of(seg: hd.seg.Segmentation, table: Table | None, name: str) -> dict
 
 def coded_target(described: Dataset) -> Target | None:
     """Structure and side that a segment's property type says, None when it is none of ours."""
-    concept = attributes.first(described, "SegmentedPropertyTypeCodeSequence")
+    concept = attributes.first_item(described, "SegmentedPropertyTypeCodeSequence")
     if concept is None:
         return None
     said = _code(concept)
@@ -95,10 +95,10 @@ def _code(item: Dataset) -> Code:
 
 
 def _side(concept: Dataset, described: Dataset) -> Side | None:
-    modifier = attributes.first(concept, "SegmentedPropertyTypeModifierCodeSequence")
+    modifier = attributes.first_item(concept, "SegmentedPropertyTypeModifierCodeSequence")
     if modifier is None:
-        region = attributes.first(described, "AnatomicRegionSequence")
-        modifier = attributes.first(region, "AnatomicRegionModifierSequence")
+        region = attributes.first_item(described, "AnatomicRegionSequence")
+        modifier = attributes.first_item(region, "AnatomicRegionModifierSequence")
     if modifier is None:
         return None
     sides: tuple[tuple[Any, Side], ...] = ((LEFT, "left"), (RIGHT, "right"))
