@@ -60,7 +60,7 @@ def test_veins_that_have_just_joined_are_measured_across_both_with_the_wider_lim
     assert divc.range_mm is not None
     assert divc.range_mm[0] == pytest.approx(14.0, abs=0.8)
     assert divc.range_mm[1] >= divc.value_mm
-    assert "its widest part alone 14" in divc.note
+    assert "its widest part alone is 14" in divc.note
 
 
 def test_an_artery_with_a_tongue_of_vein_is_flagged_with_its_tube_in_the_range(shapes):  # type: ignore[no-untyped-def]

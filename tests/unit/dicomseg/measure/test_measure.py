@@ -139,7 +139,7 @@ def test_a_value_that_soft_outlines_lose_has_a_range(shapes):
         assert found.value_mm is not None, name
         assert found.uncertainty_mm is None, name
         assert found.range_mm[0] < found.value_mm < found.range_mm[1], name
-        assert "leave no value" in found.uncertainty_note, name
+        assert "the value is lost" in found.uncertainty_note, name
 
 
 def test_extras_are_measured(shapes):
@@ -211,7 +211,7 @@ def test_a_value_that_no_patient_has_is_flagged(shapes):
     found = measure(shapes.segmentation(tubes, pose)).main
     assert found["OC"].value_mm > 30
     assert "value_unexpected" in found["OC"].flags
-    assert "outside 0 to 30 mm" in found["OC"].note
+    assert "outside the expected 0 to 30 mm" in found["OC"].note
     assert all("value_unexpected" not in found[n].flags for n in ("DAA", "DIVC", "PI"))
 
 

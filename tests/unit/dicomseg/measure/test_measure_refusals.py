@@ -32,7 +32,7 @@ def test_a_mirrored_image_is_refused(shapes):
     seg = shapes.segmentation(shapes.spine(), shapes.pose(**SYMMETRIC))
     refusals = [m.refusal for m in measure(mirrored(seg, 2)).main.values()]
     assert {r.code for r in refusals} == {"orientation_unexpected"}
-    assert "left-sided vena cava" in refusals[0].text
+    assert "left-sided IVC" in refusals[0].text
 
 
 def test_a_mirrored_image_changes_oc_even_without_the_vein(shapes):
@@ -138,8 +138,8 @@ def test_the_thinnest_of_three_arteries_is_left_out_and_said_so(shapes):
     for name in ("OC", "DAA"):
         assert found.main[name].value_mm == pytest.approx(two[name].value_mm, abs=0.01)
     (finding,) = [f for f in found.findings if f.code == "section_left_out"]
-    assert "a section of 50 mm²" in finding.text
-    assert "thinner than two other sections" in finding.text
+    assert "a cross-section of 50 mm²" in finding.text
+    assert "thinner than two other cross-sections" in finding.text
 
 
 def test_a_flat_third_artery_inside_a_vein_is_given_back_to_it(shapes):
@@ -222,7 +222,7 @@ def test_a_second_psoas_part_refuses_only_what_it_would_shorten(shapes, back_mm,
         assert found["OC"].value_mm is not None
     else:
         assert found["OC"].refusal.code == "psoas_sides_unclear"
-        assert "several sections of the left psoas major" in found["OC"].refusal.text
+        assert "several cross-sections of the left psoas major" in found["OC"].refusal.text
 
 
 def test_a_psoas_across_the_spine_is_refused(shapes):
