@@ -153,16 +153,19 @@ def compare_json(before: Any, after: Any, path: str, report: Report, key: str = 
             report.add("key", path, f"{len(before)} items", f"{len(after)} items")
         for number, (one, other) in enumerate(zip(before, after, strict=False)):
             compare_json(one, other, f"{path}[{number}]", report, key)
-    elif key in _TIME_KEYS:
-        report.value("time", path, before, after)
-    elif key in _VERSIONS:
-        report.value("version", path, before, after)
-    elif key == "bytes":  # of a file: follows from its texts, as its digest does
-        report.value("digest", path, before, after)
+    elif (kind := _kind_by_key(key)) is not None:
+        report.value(kind, path, before, after)
     elif isinstance(before, str) and isinstance(after, str):
         _compare_strings(before, after, path, report, key)
     else:
         report.value("value", path, before, after)
+
+
+def _kind_by_key(key: str) -> str | None:
+    """The kind of a value that its key decides; a file's length follows from its texts, as its digest does."""
+    if key in _TIME_KEYS:
+        return "time"
+    return "version" if key in _VERSIONS else "digest" if key == "bytes" else None
 
 
 def _compare_strings(before: str, after: str, path: str, report: Report, key: str) -> None:
