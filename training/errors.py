@@ -1,4 +1,4 @@
-"""What can go wrong while making and preparing cases."""
+"""Name what training and evaluation refuse, and the exit codes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class HeldOutError(UsageError):
 
 
 class DiskFull(LumbarError):
-    """The disk has no room for the run; free space and give the same command again, it goes on."""
+    """The disk has no room for the run; free space and repeat the command, which continues the run."""
 
     code = "disk-full"
 

@@ -1,4 +1,4 @@
-"""From a training run, or a bundle, to a bundle: the weights, the level finder, the roots network and a card."""
+"""Write a bundle from a training run or another bundle: weights, level finder, roots network and card."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from training.fit.weight_average import move_towards
 
 DEFAULT_NAME: Final = "lumbar-l45"
 CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts")
-"""What a bundle's card tells of the weights themselves, beside their training."""
+"""What a bundle's card holds about the weights themselves, beside their training."""
 
 
 @dataclass(frozen=True, slots=True)
 class CardFields:
-    """What the files themselves do not say.
+    """Fields of the card that the files themselves do not hold.
 
     created: ISO date of the export. extra: further keys, e.g. `evaluation` and `model_sd_mm` (mm per
     measurement); they may not replace what the export fills in.
@@ -147,14 +147,14 @@ def join_finders(paths: Sequence[Path]) -> tuple[LevelNet | LevelNets, LevelArch
         CheckpointUnreadable: a file is missing, truncated or of another network.
         UsageError: finders of different sizes.
     """
-    made = [load_level_network(path) for path in paths]
-    if len(made) == 1:
-        return made[0]
-    sizes = {(a.width, a.discs) for _, a in made}
+    finders = [load_level_network(path) for path in paths]
+    if len(finders) == 1:
+        return finders[0]
+    sizes = {(a.width, a.discs) for _, a in finders}
     if len(sizes) > 1:
         raise UsageError("the level finders are of different sizes; join those of one size")
     members: list[LevelNet] = []
-    for network, _ in made:
+    for network, _ in finders:
         own = network.members if isinstance(network, LevelNets) else [network]
         members += [cast("LevelNet", member) for member in own]
     width, discs = sizes.pop()
@@ -188,11 +188,11 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _load_trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
-    """A run's averaged weights, or a bundle's; and what a card says of their training."""
+    """Load a run's averaged weights, or a bundle's, and what its card holds about their training."""
     if _is_bundle(path):
         card = read_card(path)
-        told = {k: card[k] for k in ("name", "version", "digest")}
-        return load_network(path), {**told, **card.get("training", {})}
+        origin = {k: card[k] for k in ("name", "version", "digest")}
+        return load_network(path), {**origin, **card.get("training", {})}
     recipe = read_run_recipe(path)
     network, step = load_averaged_network(path, recipe)
     return network, _training(recipe, step)
@@ -201,9 +201,9 @@ def _load_trained(path: Path) -> tuple[DeepLabV3Plus3D, dict[str, Any]]:
 def _take_mean(
     network: DeepLabV3Plus3D, card: dict[str, Any], others: Sequence[Path]
 ) -> dict[str, Any]:
-    """Make the network's weights the mean of its own and the others', in place; the card that says so.
+    """Make the network's weights the mean of its own and the others', in place; returns the card with this.
 
-    Held out of the mean is only what none of them was trained on.
+    Its held-out cases are those that all of them held out.
     """
     if not others:
         return card
@@ -211,15 +211,15 @@ def _take_mean(
     held = set(training.get("held_out", ()))
     joined: list[dict[str, Any]] = []
     for count, path in enumerate(others, start=2):
-        other, told = _load_trained(path)
+        other, origin = _load_trained(path)
         if other.architecture != network.architecture:
             raise UsageError(
                 f"{path} has the architecture {other.architecture}, not {network.architecture}; only alike weights"
                 " have a mean"
             )
         move_towards(network, other, 1 / count)
-        held &= set(told.get("held_out", ()))
-        joined.append(told)
+        held &= set(origin.get("held_out", ()))
+        joined.append(origin)
     return {**card, "training": {**training, "held_out": sorted(held), "mean_with": joined}}
 
 
@@ -233,8 +233,8 @@ def export(
 ) -> Path:
     """Write a bundle from a run's averaged weights, or those of another bundle, and a level finder; returns `out`.
 
-    run: folder with `checkpoint.pt` and `recipe.json`, or a bundle, whose roots network stays too unless `roots` gives
-    another; what its card says of its training is kept. level_weights: several finders become one. roots: bundle, or
+    run: folder with `checkpoint.pt` and `recipe.json`, or a bundle, whose roots network is kept too unless `roots` names
+    another; what its card holds about its training is kept. level_weights: several finders become one. roots: bundle, or
     file of `lumbar-train roots`. mean_with: further runs or bundles; the mean of all weights, each the same share, is
     written: networks that began from the same weights often answer better so than each alone (Wortsman et al., Model
     soups, ICML 2022). The written bundle is loaded once, so that an export that the service would refuse fails here.
@@ -249,14 +249,14 @@ def export(
         network, card = load_network(run), read_card(run)
         if roots is None and "roots_architecture" in card:
             roots = run
-        made = _carry_over(card, architecture, fields)
+        new_card = _carry_over(card, architecture, fields)
     else:
         recipe = read_run_recipe(run)
         network, step = load_averaged_network(run, recipe)
-        made = build_card(recipe, step, architecture, fields)
-    made = _take_mean(network, made, mean_with)
+        new_card = build_card(recipe, step, architecture, fields)
+    new_card = _take_mean(network, new_card, mean_with)
     own = None if roots is None else load_roots_network(roots)
-    write_bundle(out, made, network, finder, own)
+    write_bundle(out, new_card, network, finder, own)
     load_bundle(out, engine="torch", device="cpu")
     return out
 
@@ -264,7 +264,7 @@ def export(
 def _carry_over(
     card: Mapping[str, Any], level: LevelArchitecture, fields: CardFields
 ) -> dict[str, Any]:
-    """The card of a bundle whose segmentation weights go on in another one; its figures do not."""
+    """Return the card of a bundle that takes over the segmentation weights of another one, not its evaluation."""
     own = {"name": fields.name, "version": fields.version, "created": fields.created}
     own |= {k: card[k] for k in ("architecture", "training") if k in card}
     carried = {k: card[k] for k in CARRIED if k in card and k not in fields.extra}

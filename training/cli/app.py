@@ -92,7 +92,7 @@ for _module in COMMANDS:
 
 def main() -> None:
     """Run the script."""
-    from training.fit.cpu import keep_memory
+    from training.fit.cpu.kernels import keep_memory
 
     keep_memory()
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Prepared cases: what training reads. One `.npz` with arrays and one `.json` card per case.
+"""Read and write prepared cases: one `.npz` with arrays and one `.json` card per case.
 
 `<case>.npz`: `image` float32 (i, j, k), `labels` uint8, `affine` (4, 4) float64. Canonical axial
 axes: i slices to the head, j rows to the back, k columns to the left, index to LPS mm. Reading needs
@@ -36,29 +36,32 @@ MARGIN_MM: Final = 14.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One prepared case.
-
-    labelled: structures whose absence in `labels` means background; every other one is unknown.
-    level_centre_lps, level_normal: the L4/5 disc, normal towards the head. disc_centres: LPS mm by
-    name, `l45`, `l5s1`, `l34`, … as far as known. card: whatever else is worth keeping. spine: labels of
-    every level, where they are known: bodies 1 (L5), 2, …, discs 201 (L5/S1), 202, …, canal 100.
-    """
+    """One prepared case."""
 
     case_id: str
     patient_id: str
     source: CaseSource
     image: Array
+    """Grey values (i, j, k), float32."""
     labels: Array
+    """Structure values (i, j, k), uint8."""
     affine: Points
+    """Index to LPS mm, (4, 4)."""
     labelled: tuple[StructureId, ...]
+    """Structures whose absence in `labels` means background; every other one is unknown."""
     level_centre_lps: Point
+    """Centre of the L4/5 disc, mm."""
     level_normal: Point
+    """Unit normal of the L4/5 disc towards the head, LPS."""
     disc_centres: Mapping[str, Point]
+    """LPS mm by name, `l45`, `l5s1`, `l34`, … as far as known."""
     card: Mapping[str, Any] = field(default_factory=dict)
+    """Further values of the case's card."""
     spine: Array | None = None
+    """Labels of every level, where known: bodies 1 (L5), 2, …, discs 201 (L5/S1), 202, …, canal 100."""
 
     def cropped(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Case:
-        """The same case inside an index box [start, stop)."""
+        """Return the case inside an index box [start, stop)."""
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ np.asarray(start)
@@ -71,24 +74,27 @@ class Case:
         )
 
     def other_discs(self) -> list[int]:
-        """Discs that `at_disc` can take for L4/5, counted from L5/S1 = 1: those between two labelled bodies."""
+        """List the discs that `at_disc` accepts, counted from L5/S1 = 1: those between two labelled bodies."""
         if self.spine is None:
             return []
-        there = set(np.unique(self.spine).tolist())
+        present = set(np.unique(self.spine).tolist())
         return [
             n
             for n, name in enumerate(DISC_NAMES, start=1)
-            if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= there - {0}
+            if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= present - {0}
         ]
 
     def at_disc(self, number: int) -> Case:
-        """The same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
+        """Return the same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
 
-        One disc looks like the next, and the network is told where it is: a patient has more to teach than one.
-        `level_normal` stays that of L4/5; no draw looks at it.
+        One disc looks like the next, and the network's input says where it is, so one patient gives several samples.
+        `level_normal` remains that of L4/5; sampling does not use it.
+
+        Raises:
+            ValueError: the case has no labels of its complete spine.
         """
         if self.spine is None:
-            raise ValueError(f"{self.case_id} has no labels of its whole spine")
+            raise ValueError(f"{self.case_id} has no labels of its complete spine")
         table = np.zeros(256, dtype=np.uint8)
         new: dict[int, StructureId] = {
             number: "l4",
@@ -103,7 +109,7 @@ class Case:
 
 
 def crop_to_window(case: Case, margin_mm: float = MARGIN_MM) -> Case:
-    """Keep the paper's window about the disc and a margin, in rows and columns; all slices stay."""
+    """Return the case cut to the paper's window about the disc and a margin, in rows and columns; all slices remain."""
     inverse = np.linalg.inv(case.affine)
     centre = inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3]
     spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
@@ -135,7 +141,7 @@ def _spine(case: Case) -> dict[str, Array]:
 
 
 def case_digest(case: Case) -> str:
-    """sha256 over image, labels, affine and, where known, the whole spine; it stands in the case's card."""
+    """Return the sha256 over image, labels, affine and, where known, the spine; the case's card holds it."""
     total = hashlib.sha256()
     for array in (case.image, case.labels, case.affine, *_spine(case).values()):
         total.update(np.ascontiguousarray(array).tobytes())
@@ -191,8 +197,33 @@ def load_case(path: Path) -> Case:
     )
 
 
+def read_card_value(path: Path, key: str) -> object:
+    """Read one value of a prepared case's card, without its arrays.
+
+    Raises:
+        CaseUnreadable: no card, or one without this key.
+    """
+    try:
+        value: object = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CaseUnreadable(f"{path.stem}: {error}; prepare or import it again") from error
+    return value
+
+
+def read_patient(path: Path) -> str:
+    """Read the pseudonym of a prepared case's patient from its card.
+
+    Raises:
+        CaseUnreadable: no card, or one without a patient.
+    """
+    patient = read_card_value(path, "patient_id")
+    if not isinstance(patient, str) or not patient:
+        raise CaseUnreadable(f"{path.stem} names no patient; prepare or import it again")
+    return patient
+
+
 def list_cases_in(folder: Path) -> list[Path]:
-    """All prepared cases of a folder, by name."""
+    """List the prepared cases of one folder, by name."""
     return sorted(
         p.with_suffix(".npz") for p in folder.glob("*.json") if p.with_suffix(".npz").exists()
     )

@@ -1,4 +1,4 @@
-"""Which patients are trained on, chosen with and tested on in each fold; by patient, stored, never crossed.
+"""Divide patients into folds of training, validation and test; stored, and never with a patient in two parts.
 
 The paper's proportions: of 50 patients 10 are tested, 8 of the rest choose, 32 are trained on.
 """
@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from training.data.cases import list_cases
-from training.errors import CaseUnreadable, FoldsError, SourceMissing
+from training.data.cases import list_cases, read_card_value, read_patient
+from training.errors import FoldsError, SourceMissing
 
 SCHEMA: Final = 1
 VALIDATION_SHARE: Final = 0.2
@@ -24,43 +24,22 @@ VALIDATION_SHARE: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Case ids of one fold; every patient's cases are in one part."""
+    """Case ids of one fold; all cases of a patient are in the same part."""
 
     test: tuple[str, ...]
     validation: tuple[str, ...]
     train: tuple[str, ...]
 
 
-def patient_of(path: Path) -> str:
-    """Pseudonym of a prepared case, from its card.
-
-    Raises:
-        CaseUnreadable: no card, or one without a patient.
-    """
-    patient = _told(path, "patient_id")
-    if not isinstance(patient, str) or not patient:
-        raise CaseUnreadable(f"{path.stem} names no patient; prepare or import it again")
-    return patient
-
-
-def _told(path: Path, key: str) -> object:
-    """What a case's card says under this key."""
-    try:
-        told: object = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))[key]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CaseUnreadable(f"{path.stem}: {error}; prepare or import it again") from error
-    return told
-
-
 def cases_of_source(cases: Path, source: str | None) -> dict[str, Path]:
-    """Cases below a folder by id; only those of one source if it is named.
+    """Return the cases below a folder by id; only those of one source if it is named.
 
     Raises:
         SourceMissing: no such folder, or no case of this source in it.
         CaseUnreadable: a case without a readable card.
     """
     paths = {p.stem: p for p in list_cases(cases)}
-    chosen = {n: p for n, p in paths.items() if source in {None, _told(p, "source")}}
+    chosen = {n: p for n, p in paths.items() if source in {None, read_card_value(p, "source")}}
     if not chosen:
         raise SourceMissing(f"{cases}: no case{f' of {source}' if source else ''}; prepare some")
     return chosen
@@ -75,7 +54,7 @@ def draw_folds(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, 
     """
     cases: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        cases[patient_of(path)].append(path.stem)
+        cases[read_patient(path)].append(path.stem)
     if count < 2 or len(cases) < count + 2:
         raise FoldsError(
             f"{len(cases)} patients make no {count} folds; at least 2 folds and 2 patients more than folds are needed"
@@ -92,7 +71,7 @@ def draw_folds(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, 
 
 
 def check_folds(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
-    """Refuse folds in which a patient stands in two parts, or whose cases are not there.
+    """Refuse folds in which a patient is in two parts, or whose cases do not exist.
 
     patients: patient by case id.
 
@@ -115,25 +94,25 @@ def check_folds(folds: Sequence[Fold], patients: Mapping[str, str]) -> None:
 def read_or_draw_folds(
     file: Path, paths: Sequence[Path], count: int, seed: int = 1
 ) -> tuple[Fold, ...]:
-    """Folds of a file, drawn and written when there is none; checked against the cases.
+    """Read the folds of a file, or draw and write them if there is none; checked against the cases.
 
     Raises:
         FoldsError: the file is damaged, has another number of folds, or does not fit the cases.
     """
-    patients = {path.stem: patient_of(path) for path in paths}
+    patients = {path.stem: read_patient(path) for path in paths}
     if not file.exists():
         folds = draw_folds(paths, count, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
-        told = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
-        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        content = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return folds
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        folds = tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in told["folds"])  # fmt: skip
+        content = json.loads(file.read_text(encoding="utf-8"))
+        folds = tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in content["folds"])  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise FoldsError(f"{file}: {error}; delete it to draw new folds") from error
     if len(folds) != count:
-        raise FoldsError(f"{file} holds {len(folds)} folds, asked for are {count}")
+        raise FoldsError(f"{file} holds {len(folds)} folds, not {count}")
     check_folds(folds, patients)
     missing = sorted(set(patients) - {c for f in folds for c in f.test})
     if missing:

@@ -1,4 +1,4 @@
-"""The fixed held-out set: a file of case ids with digests, so that two comparisons are of the same cases."""
+"""Keep the held-out set: a file of case ids with digests, so that two comparisons are of the same cases."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import case_digest, list_cases, load_case
-from training.errors import CaseUnreadable, HeldOutError, SourceMissing
+from training.data.cases import case_digest, list_cases, load_case, read_patient
+from training.errors import HeldOutError, SourceMissing
 
 SCHEMA: Final = 1
 
@@ -29,36 +29,36 @@ def write_held_out(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
     absent = [name for name in wanted if name not in paths]
     if absent:
         raise SourceMissing(f"held-out case {absent[0]} is not below {cases}; check the id")
-    told = {name: case_digest(load_case(paths[name])) for name in wanted}
-    text = json.dumps({"schema": SCHEMA, "cases": told}, indent=1)
+    digests = {name: case_digest(load_case(paths[name])) for name in wanted}
+    text = json.dumps({"schema": SCHEMA, "cases": digests}, indent=1)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n", encoding="utf-8")
     return wanted
 
 
 def read_held_out(file: Path, cases: Path) -> list[Path]:
-    """Paths of the held-out cases, every one unchanged since the set was fixed.
+    """Return the paths of the held-out cases, each unchanged since the set was fixed.
 
     Raises:
         HeldOutError: no such file, not of this form, or a case that is missing or has changed.
         CaseUnreadable: a case cannot be read.
     """
-    told = _told(file)
+    digests = _read_digests(file)
     paths = {p.stem: p for p in list_cases(cases)}
-    for name, digest in told.items():
+    for name, digest in digests.items():
         if name not in paths:
             raise HeldOutError(f"{file}: case {name} is not below {cases}; prepare it again")
         if case_digest(load_case(paths[name])) != digest:
             raise HeldOutError(
                 f"{file}: case {name} has changed since the set was fixed; restore it, or fix a new set"
             )
-    return [paths[name] for name in sorted(told)]
+    return [paths[name] for name in sorted(digests)]
 
 
-def _told(file: Path) -> Mapping[str, str]:
+def _read_digests(file: Path) -> Mapping[str, str]:
     try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-        schema, cases = found["schema"], dict(found["cases"])
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        schema, cases = content["schema"], dict(content["cases"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HeldOutError(f"{file}: {error}; write it with `lumbar-train held-out`") from error
     if schema != SCHEMA or not cases:
@@ -69,21 +69,11 @@ def _told(file: Path) -> Mapping[str, str]:
 
 
 def never_sampled(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
-    """Ids that must not be trained on: the held-out cases and every other one of their patients.
+    """List the ids that must not be trained on: the held-out cases and every other one of their patients.
 
     Raises:
         CaseUnreadable: a case without a readable card or a patient.
     """
-    patients = {path: _patient(path) for path in list_cases(cases)}
+    patients = {path: read_patient(path) for path in list_cases(cases)}
     theirs = {patients[path] for path in held}
     return tuple(sorted(path.stem for path, patient in patients.items() if patient in theirs))
-
-
-def _patient(path: Path) -> str:
-    try:
-        patient = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["patient_id"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CaseUnreadable(f"{path.stem} in {path.parent}: {error}; prepare it again") from error
-    if not patient:
-        raise CaseUnreadable(f"{path.stem} in {path.parent}: no patient_id; prepare it again")
-    return str(patient)

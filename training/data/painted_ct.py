@@ -1,6 +1,6 @@
-"""Real shapes with synthetic contrast: label maps of a CT, painted as T2 SPACE.
+"""Paint CT label maps as T2 SPACE: real shapes with synthetic contrast.
 
-The generator's vessels, muscles and bones are formulas; here they are a person's, cut out of CT label
+The generator's vessels, muscles and bones are formulas; these are a person's, from CT label
 maps in which left and right are known. What the map does not label (bowel, fat, dural sac) comes from the
 generator and stays unlabelled. For testing what a model learned from formulas.
 """
@@ -77,11 +77,11 @@ class VoxelSolid:
     box: Bounds
 
     def bounds(self) -> Bounds:
-        """Lowest and highest (x, y, z) of the solid in mm."""
+        """Return the lowest and the highest (x, y, z) of the solid, mm."""
         return self.box
 
     def field(self, x: Array, y: Array, z: Array, /) -> Array:
-        """Signed distance in mm; beyond the voxels that of the nearest one."""
+        """Return the signed distance in mm; beyond the voxels that of the nearest one."""
         at = [
             self.to_index[n, 0] * x
             + self.to_index[n, 1] * y
@@ -89,8 +89,8 @@ class VoxelSolid:
             + self.to_index[n, 3]
             for n in range(3)
         ]
-        found = map_coordinates(self.distance, np.broadcast_arrays(*at), order=1, mode="nearest")
-        return np.asarray(found, dtype=np.float32)
+        distance = map_coordinates(self.distance, np.broadcast_arrays(*at), order=1, mode="nearest")
+        return np.asarray(distance, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class LabelMap:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def ends(self) -> tuple[Points, Points]:
-        """Lowest and highest anatomy point of the field."""
+        """Return the lowest and the highest anatomy point of the field, mm."""
         corners = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in self.labels.shape))).reshape(
             3, -1
         )
@@ -114,12 +114,12 @@ class LabelMap:
         return points.min(axis=1), points.max(axis=1)
 
     def points(self, values: Sequence[int]) -> Points:
-        """Anatomy points of the voxels that hold one of these values, (n, 3)."""
+        """Return the anatomy points, mm, of the voxels that hold one of these values, (n, 3)."""
         index = np.argwhere(np.isin(self.labels, values))
         return np.asarray(index @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def solid(self, values: Sequence[int]) -> VoxelSolid | None:
-        """The voxels of these values as a solid, None where there are none."""
+        """Return the voxels of these values as a solid, None where there are none."""
         mask = np.isin(self.labels, values)
         if not mask.any():
             return None
@@ -152,15 +152,15 @@ def read_label_map(file: Path) -> LabelMap:
     return LabelMap(labels, affine)
 
 
-def labelled_structures(shown: LabelMap, half_height_mm: float) -> tuple[StructureId, ...]:
-    """Structures that the map labels all the way; the others are unknown, not absent."""
-    low, high = (float(end[2]) for end in shown.ends())
+def labelled_structures(label_map: LabelMap, half_height_mm: float) -> tuple[StructureId, ...]:
+    """Return the structures that the map labels along its full height; the others are unknown, not absent."""
+    low, high = (float(end[2]) for end in label_map.ends())
     low, high = max(low, -half_height_mm), min(high, half_height_mm)
     out: list[StructureId] = []
     for values, name, _ in _PAINT:
         if name is None or name in out:
             continue
-        z = np.unique(shown.points(values)[:, 2])
+        z = np.unique(label_map.points(values)[:, 2])
         z = z[(z > low) & (z < high)]
         gap = float(np.diff([low, *z, high]).max())
         if len(z) and (name in BOUNDED or gap <= MAX_GAP_MM):
@@ -168,9 +168,9 @@ def labelled_structures(shown: LabelMap, half_height_mm: float) -> tuple[Structu
     return tuple(out)
 
 
-def _sac(shown: LabelMap) -> list[Stroke]:
+def _sac(label_map: LabelMap) -> list[Stroke]:
     """A dural sac behind the real column, unlabelled: no map labels one."""
-    points = shown.points(COLUMN)
+    points = label_map.points(COLUMN)
     points = points[np.abs(points[:, 0] - np.median(points[:, 0])) < 6.0]
     rows = []
     for z in np.arange(points[:, 2].min(), points[:, 2].max(), 6.0):
@@ -186,8 +186,8 @@ def _sac(shown: LabelMap) -> list[Stroke]:
     ]
 
 
-def build_strokes(shown: LabelMap, seed: int) -> list[Stroke]:
-    """The generator's surroundings and, over them, the map's solids."""
+def build_strokes(label_map: LabelMap, seed: int) -> list[Stroke]:
+    """Return the generator's surroundings and, over them, the map's solids."""
     anatomy = build_anatomy(seed, still=True)
     person, column = anatomy.person, anatomy.column
     out = [
@@ -195,11 +195,11 @@ def build_strokes(shown: LabelMap, seed: int) -> list[Stroke]:
         *retroperitoneal_strokes(seed, person, column),
         *bowel_strokes(seed, person, (-60.0, 60.0)),
         *back_strokes(seed, person, column),
-        *_sac(shown),
+        *_sac(label_map),
     ]
     slow = "vein_slow" if stream(seed, "blood").random() < 0.15 else "vein"
     for values, name, coats in _PAINT:
-        solid = shown.solid(values)
+        solid = label_map.solid(values)
         if solid is not None:
             value = BY_ID[name].value if name else 0
             named = ((mm, slow if tissue == "vein" else tissue) for mm, tissue in coats)
@@ -208,13 +208,13 @@ def build_strokes(shown: LabelMap, seed: int) -> list[Stroke]:
 
 
 def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
-    """One label map as a prepared case; the same file and seed give the same case.
+    """Convert one label map to a prepared case; the same file and seed give the same case.
 
     Raises:
         SourceMissing: no such file, or no L4/5 disc in it.
     """
-    shown = read_label_map(file)
-    low, high = shown.ends()
+    label_map = read_label_map(file)
+    low, high = label_map.ends()
     spacing = np.array(CANONICAL_SPACING_MM)
     half = SLICES * spacing[0] / 2
     low[2], high[2] = max(low[2], -half), min(high[2], half)
@@ -224,7 +224,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
     raster = Raster((int(shape[0]), int(shape[1]), int(shape[2])), affine)
     contrast = draw_contrast(seed, randomised=randomised)
     texture = TissueTexture(seed, contrast, build_anatomy(seed, still=True).person, raster)
-    painted = paint(build_strokes(shown, seed), raster, lambda lps: lps, texture)
+    painted = paint(build_strokes(label_map, seed), raster, lambda lps: lps, texture)
     image = acquire(painted.image, affine, draw_scan(seed), np.zeros(3), seed)
     name = file.name.removesuffix(SUFFIX)
     case = Case(
@@ -234,7 +234,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
         image,
         painted.labels,
         affine,
-        labelled_structures(shown, half),
+        labelled_structures(label_map, half),
         (0.0, 0.0, 0.0),
         fit_disc_normal(painted.labels, affine),
         {"l45": (0.0, 0.0, 0.0)},
@@ -244,7 +244,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
 
 
 def list_label_maps(folder: Path) -> list[Path]:
-    """Label maps of a folder, by name.
+    """List the label maps of a folder, by name.
 
     Raises:
         SourceMissing: none there.
@@ -256,7 +256,7 @@ def list_label_maps(folder: Path) -> list[Path]:
 
 
 def prepare_painted_ct(
-    folder: Path, out: Path, seed: int = 1, said: Callable[[str], None] = lambda _: None
+    folder: Path, out: Path, seed: int = 1, report: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
     """Paint and prepare every label map of a folder.
 
@@ -266,5 +266,5 @@ def prepare_painted_ct(
     written = []
     for file in list_label_maps(folder):
         written.append(save_case(painted_ct_case(file, seed), out))
-        said(written[-1].stem)
+        report(written[-1].stem)
     return written

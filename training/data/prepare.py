@@ -25,7 +25,7 @@ from training.errors import SourceMissing
 from training.phantom import phantom, truth
 
 SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
-"""What SPIDER labels at L4/5; its canal stands for the dural sac."""
+"""What SPIDER labels at L4/5; its canal represents the dural sac."""
 SPIDER_LICENCE: Final = "CC BY 4.0, SPIDER, doi 10.5281/zenodo.10159290"
 
 _SPIDER_TO_VALUE: Final = {1: 1, 2: 2, 3: 3, 4: 4}
@@ -36,7 +36,7 @@ _SPINE: Final = {
 
 
 def build_axial_grid(image: SimpleITK.Image) -> SimpleITK.Image:
-    """An empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
+    """Return an empty canonical grid that covers the volume: x to the left, y to the back, z to the head."""
     size = image.GetSize()  # type: ignore[no-untyped-call]
     ends = [(-0.5, n - 0.5) for n in size]
     corners = np.array(
@@ -58,16 +58,18 @@ def build_axial_grid(image: SimpleITK.Image) -> SimpleITK.Image:
 
 
 def resample(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
-    """Linear resampling to (slice, row, column) float32."""
-    still = SimpleITK.Transform()  # type: ignore[no-untyped-call]
-    moved = SimpleITK.Resample(image, grid, still, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32)
+    """Resample linearly to (slice, row, column), float32."""
+    identity = SimpleITK.Transform()  # type: ignore[no-untyped-call]
+    moved = SimpleITK.Resample(
+        image, grid, identity, SimpleITK.sitkLinear, 0.0, SimpleITK.sitkFloat32
+    )
     return np.asarray(SimpleITK.GetArrayFromImage(moved))
 
 
 def _resampled_labels(
     labels: SimpleITK.Image, grid: SimpleITK.Image, values: dict[int, int]
 ) -> Array:
-    """Each label resampled as a soft mask; the strongest wins where it exceeds one half in sum."""
+    """Resample each label as a soft mask; the strongest wins where it exceeds one half in sum."""
     masks = []
     for old in values:
         mask = SimpleITK.Cast(labels == old, SimpleITK.sitkFloat32)  # type: ignore[no-untyped-call]
@@ -78,7 +80,7 @@ def _resampled_labels(
 
 
 def grid_affine(grid: SimpleITK.Image) -> Points:
-    """Index (i, j, k) of the array to LPS mm, (4, 4)."""
+    """Return the affine from index (i, j, k) of the array to LPS mm, (4, 4)."""
     affine = np.eye(4)
     x, y, z = grid.GetSpacing()  # type: ignore[no-untyped-call]
     affine[:3, :3] = np.array([[0, 0, x], [0, y, 0], [z, 0, 0]])
@@ -87,14 +89,14 @@ def grid_affine(grid: SimpleITK.Image) -> Points:
 
 
 def centroid(mask: Array, affine: Points) -> Point:
-    """Centroid of a mask in LPS mm."""
+    """Return the centroid of a mask in LPS mm."""
     ijk = np.argwhere(mask).mean(axis=0)
     x, y, z = affine[:3, :3] @ ijk + affine[:3, 3]
     return float(x), float(y), float(z)
 
 
 def fit_disc_normal(labels: Array, affine: Points) -> Point:
-    """Normal of the L4/5 disc: least-variance axis of its voxels, or the line L5–L4 if that is off."""
+    """Return the normal of the L4/5 disc: least-variance axis of its voxels, or the line L5–L4 if that is off."""
     points = np.argwhere(labels == 2) @ affine[:3, :3].T
     axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][2]
     up = np.subtract(centroid(labels == 1, affine), centroid(labels == 3, affine))
@@ -107,7 +109,7 @@ def fit_disc_normal(labels: Array, affine: Points) -> Point:
 
 
 def spider_case(folder: Path, subject: str) -> Case:
-    """One SPIDER patient as a case: whole slab, four structures labelled.
+    """Convert one SPIDER patient to a case: the complete slab, four structures labelled.
 
     Raises:
         SourceMissing: one of the three files is not there.
@@ -122,13 +124,13 @@ def spider_case(folder: Path, subject: str) -> Case:
     grid = build_axial_grid(image)
     affine = grid_affine(grid)
     labels = _resampled_labels(l45, grid, _SPIDER_TO_VALUE)
-    found = SimpleITK.GetArrayFromImage(
+    levels = SimpleITK.GetArrayFromImage(
         SimpleITK.Resample(discs, grid, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor)  # type: ignore[no-untyped-call]
     )
     centres = {
-        name: centroid(found == 201 + n, affine)
+        name: centroid(levels == 201 + n, affine)
         for n, name in enumerate(DISC_NAMES)
-        if (found == 201 + n).any()
+        if (levels == 201 + n).any()
     }
     return Case(
         f"spider-{int(subject):03d}",
@@ -147,12 +149,12 @@ def spider_case(folder: Path, subject: str) -> Case:
 
 
 def spider_subjects(folder: Path) -> list[str]:
-    """Ids of the SPIDER patients in a folder, in numerical order."""
+    """List the ids of the SPIDER patients in a folder, in numerical order."""
     return sorted((p.name.split(".")[0] for p in folder.glob("*.image.nii.gz")), key=int)
 
 
 def prepare_spider(
-    folder: Path, out: Path, said: Callable[[str], None] = lambda _: None
+    folder: Path, out: Path, report: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
     """Prepare every SPIDER patient of a folder that is not prepared yet.
 
@@ -167,7 +169,7 @@ def prepare_spider(
         path = out / f"spider-{int(subject):03d}.npz"
         if not path.with_suffix(".json").exists():
             save_case(spider_case(folder, subject), out)
-        said(path.stem)
+        report(path.stem)
         written.append(path)
     return written
 
@@ -178,22 +180,22 @@ def phantom_case(
     randomised: bool | None = None,
     slices: int | None = None,
     matrix: int | None = None,
-    whole: bool = False,
+    full_field: bool = False,
     fov: Literal["axial", "lumbar"] = "axial",
 ) -> Case:
     """Draw one phantom as a prepared case, about 8 s of one core at full size.
 
-    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the whole
+    fov: axial is the paper's field about L4/5; lumbar is a 21 mm wide, 294 mm high slab of the
     lumbar spine on the canonical spacing, as SPIDER's cases are.
 
     randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
-    grid over the same field. whole: keep the full 240 mm field instead of window and margin.
+    grid over the same field. full_field: keep all 240 mm instead of window and margin.
     """
     chosen = bool(seed % 2) if randomised is None else randomised
-    made = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
-    plane = truth.disc_plane(made.anatomy)
-    values = truth.measure_truth(made.anatomy, plane)
-    known = {
+    drawn = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
+    plane = truth.disc_plane(drawn.anatomy)
+    values = truth.measure_truth(drawn.anatomy, plane)
+    truths = {
         "generator": phantom.GENERATOR_VERSION,
         "measurements": {name: asdict(value) for name, value in values.items()},
     }
@@ -201,23 +203,23 @@ def phantom_case(
         f"phantom-{seed:06d}" if fov == "axial" else f"phantom-lumbar-{seed:06d}",
         f"PHANTOM-{seed:06d}",
         "phantom",
-        made.image,
-        made.labels,
-        made.affine,
+        drawn.image,
+        drawn.labels,
+        drawn.affine,
         ALL_STRUCTURES,
         plane.point_lps,
         plane.normal,
-        truth.disc_centres(made.anatomy),
-        dict(made.card) | known,
+        truth.disc_centres(drawn.anatomy),
+        dict(drawn.card) | truths,
     )
-    return case if whole or fov == "lumbar" else crop_to_window(case)
+    return case if full_field or fov == "lumbar" else crop_to_window(case)
 
 
 def prepare_phantoms(
     first_seed: int,
     count: int,
     out: Path,
-    said: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     *,
     slices: int | None = None,
     matrix: int | None = None,
@@ -230,6 +232,6 @@ def prepare_phantoms(
         path = out / f"{kind}-{seed:06d}.npz"
         if not path.with_suffix(".json").exists():
             save_case(phantom_case(seed, slices=slices, matrix=matrix, fov=fov), out)
-        said(path.stem)
+        report(path.stem)
         written.append(path)
     return written

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import list_cases
-from training.data.folds import Fold, patient_of
+from training.data.cases import list_cases, read_patient
+from training.data.folds import Fold
 from training.errors import UsageError
 from training.evaluate.case_results import write_json
 from training.fit.level import unfinished_file
@@ -73,9 +73,9 @@ def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[st
 
 def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
     """Return these cases in folds, and the further ones of the same patients, by id."""
-    patients = {patient_of(cohort.paths[c]) for c in cases}
+    patients = {read_patient(cohort.paths[c]) for c in cases}
     others = (p for p in list_cases(cohort.cases) if p.stem not in cohort.paths)
-    return tuple(sorted({*cases} | {p.stem for p in others if patient_of(p) in patients}))
+    return tuple(sorted({*cases} | {p.stem for p in others if read_patient(p) in patients}))
 
 
 def in_no_fold(cohort: Cohort) -> list[Path]:

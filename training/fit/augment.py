@@ -1,8 +1,8 @@
-"""One draw from one case: where to look, how to turn and bend it, how to disturb its grey values.
+"""Augmentation: crop, rotate, deform and perturb intensities of one case.
 
-Every draw is a function of (seed, step), so that a resumed run continues with the same samples.
+Every sample is a function of (seed, step), so that a resumed run continues with the same samples.
 Rotation and elastic deformation as in the paper (±15°), sampled by one `grid_sample`. No left–right
-flip where vessels are labelled: the aorta lies left and the cava right. A draw lies in the service's
+flip where vessels are labelled: the aorta lies left and the cava right. A sample lies in the service's
 window about the level, and its grey values are scored by that window's mean and deviation, as the
 service does, not by its own.
 """
@@ -25,9 +25,9 @@ from training.data.cases import CANONICAL_SPACING_MM, Case
 
 SPACING_MM: Final = CANONICAL_SPACING_MM
 SLAB_COLUMNS: Final = 64
-"""A case with fewer columns is a sagittal slab: a draw is centred across it."""
+"""A case with fewer columns is a sagittal slab: a sample is centred across it."""
 LONG_SLICES: Final = 112
-"""A draw of at least so many slices is centred on the level, give or take `level_mm`: the network may
+"""A sample of at least so many slices is centred on the level, give or take `level_mm`: the network may
 use where the window ends to tell one vertebra from the next."""
 LEVEL_SPREAD: Final = 0.35
 """Standard deviation of the level's error along an axis, of `level_mm`: 2.8 of 8 mm. Cross-validated finders were
@@ -47,42 +47,52 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How much a draw may disturb: degrees, mm, relative factors.
-
-    focus: share of draws that are centred on a voxel of a labelled structure, each structure as often. roots:
-    share of draws centred on the L4 roots before, where they are labelled: thin, and one voxel in a thousand.
-    level_mm: error of the level finder that the network has to live with. mirror: share of draws with left and
-    right exchanged, of cases that label nothing with a side: not the vessels, nor muscles and roots beside them.
-    disc_mm, slip_mm: standard deviations of what the disc becomes lower or higher on each side, and of what the body
-    above slips to the front or to the back: collapsed discs and slipped vertebrae are few in patients.
-    """
+    """How much a sample may differ from its case."""
 
     rotation_deg: float = 15.0
+    """Largest rotation about the body's long axis."""
     scale: float = 0.12
+    """Largest relative change of size."""
     elastic_mm: float = 3.0
+    """Standard deviation of the displacement at the knots."""
     level_mm: float = 8.0
+    """Largest error of the level finder that the network has to tolerate."""
     gamma: float = 0.35
+    """Largest logarithm of the exponent."""
     noise: float = 0.15
+    """Largest standard deviation, of scored grey values."""
     bias: float = 0.15
+    """Standard deviation of the logarithm of the bias field at its knots."""
     focus: float = 0.5
+    """Share of samples that are centred on a voxel of a labelled structure, each structure as often."""
     roots: float = 0.0
+    """Share of samples, before those, that are centred on the L4 roots, where they are labelled: thin, and one voxel
+    in a thousand."""
     mirror: float = 0.0
+    """Share of samples with left and right exchanged, of cases that label nothing with a side: not the vessels, nor
+    muscles and roots beside them."""
     disc_mm: float = 0.0
+    """Standard deviation of what the disc becomes lower or higher on each side: collapsed discs are few in patients."""
     slip_mm: float = 0.0
+    """Standard deviation of what the body above slips to the front or to the back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training sample: image (1, 1, D, H, W), labels and valid (1, D, H, W), `model.networks.blocks.coordinate_channels` of it."""
+    """One training sample."""
 
     image: Tensor
+    """(1, 1, D, H, W), scored."""
     labels: Tensor
+    """(1, D, H, W), int64."""
     valid: Tensor
+    """(1, D, H, W), 1 inside the case and 0 outside."""
     place: Tensor
+    """`model.networks.blocks.coordinate_channels` of the image, (1, 3, D/4, H/4, W/4)."""
 
 
 def level_index(case: Case) -> Points:
-    """Index of the case's level."""
+    """Return the index (i, j, k) of the case's level."""
     inverse = np.linalg.inv(case.affine)
     return np.asarray(inverse[:3, :3] @ np.asarray(case.level_centre_lps) + inverse[:3, 3])
 
@@ -109,9 +119,9 @@ def window_sample(case: Case) -> Sample:
     return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
 
 
-def draw_rotation(rng: np.random.Generator, most_deg: float) -> Array:
-    """Rotation matrix by up to `most_deg` about the body's long axis, less about the others."""
-    a, b, c = np.deg2rad(rng.uniform(-most_deg, most_deg, 3) * np.array([0.6, 0.4, 1.0]))
+def draw_rotation(rng: np.random.Generator, max_deg: float) -> Array:
+    """Draw a rotation matrix by up to `max_deg` about the body's long axis, less about the others."""
+    a, b, c = np.deg2rad(rng.uniform(-max_deg, max_deg, 3) * np.array([0.6, 0.4, 1.0]))
     about_k = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     about_j = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
     about_i = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
@@ -119,18 +129,18 @@ def draw_rotation(rng: np.random.Generator, most_deg: float) -> Array:
 
 
 def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Strength) -> Points:
-    """Index point that the draw is centred on."""
+    """Draw the index point that the sample is centred on."""
     box = window_box(case)
     start, stop = np.array([b.start for b in box]), np.array([b.stop for b in box])
     middle, half = (start + stop - 1) / 2, np.array(shape) / 2
     low, high = np.minimum(start + half, middle), np.maximum(stop - 1 - half, middle)
     centre = rng.uniform(low, high)
     coarse = case.labels[box][::2, ::2, ::2]
-    there = np.unique(coarse)
-    roots = bool(strength.roots) and rng.random() < strength.roots and ROOTS in there
-    if roots or (rng.random() < strength.focus and there.any()):
-        found = np.argwhere(coarse == (ROOTS if roots else rng.choice(there[there > 0])))
-        centre = start + 2 * found[rng.integers(len(found))] + rng.uniform(-10, 10, 3)
+    present = np.unique(coarse)
+    roots = bool(strength.roots) and rng.random() < strength.roots and ROOTS in present
+    if roots or (rng.random() < strength.focus and present.any()):
+        voxels = np.argwhere(coarse == (ROOTS if roots else rng.choice(present[present > 0])))
+        centre = start + 2 * voxels[rng.integers(len(voxels))] + rng.uniform(-10, 10, 3)
         centre = np.clip(centre, low, high)
     if shape[0] >= LONG_SLICES:
         centre[0] = middle[0] + rng.uniform(-1, 1) * strength.level_mm / SPACING_MM[0]
@@ -146,9 +156,9 @@ def draw_points(
     strength: Strength,
     about: Points | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Index points (D, H, W, 3) of the case that the draw's voxels lie at, and its index of the level (3,).
+    """Draw the index points (D, H, W, 3) of the case for the sample's voxels, and the sample's index of the level (3,).
 
-    about: index of the case that the draw is centred on; None leaves it to `strength`.
+    about: index of the case that the sample is centred on; None leaves it to `strength`.
     """
     spacing = torch.tensor(SPACING_MM)
     chosen = _centre(case, shape, rng, strength) if about is None else about
@@ -163,32 +173,32 @@ def draw_points(
     middle = (torch.tensor(shape) - 1) / 2
     away = (torch.from_numpy(level_index(case)) - centre) * spacing
     level = middle + torch.linalg.inv(torch.from_numpy(turn)) @ away / spacing
-    taken = moved / spacing + centre
+    points = moved / spacing + centre
     if strength.disc_mm or strength.slip_mm:
-        taken = _draw_deformed_disc(taken, case, rng, strength)
+        points = _draw_deformed_disc(points, case, rng, strength)
     if strength.mirror and rng.random() < strength.mirror and SYMMETRIC.issuperset(case.labelled):
-        return taken.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
-    return taken, level
+        return points.flip(2), torch.where(torch.arange(3) == 2, 2 * middle - level, level)
+    return points, level
 
 
 def _draw_deformed_disc(
-    taken: Tensor, case: Case, rng: np.random.Generator, strength: Strength
+    points: Tensor, case: Case, rng: np.random.Generator, strength: Strength
 ) -> Tensor:
-    """Make the disc at the level lower or higher and slip the body above; its middle stays where it is."""
+    """Draw how much lower or higher the disc at the level becomes and how the body above slips."""
     few = case.labels[::4, ::4, ::4]
     above, below = np.argwhere(few == L4), np.argwhere(few == L5)
     lower = float(np.clip(rng.normal(0, strength.disc_mm), *DISC_MM))
     slip = float(rng.normal(0, strength.slip_mm))
     if not len(above) or not len(below):
-        return taken
+        return points
     axis = (above.mean(0) - below.mean(0)) * SPACING_MM
-    return deform_disc(taken, level_index(case), axis, lower, slip)
+    return deform_disc(points, level_index(case), axis, lower, slip)
 
 
 def deform_disc(
-    taken: Tensor, middle: Points, axis: Points, lower_mm: float, slip_mm: float
+    points: Tensor, middle: Points, axis: Points, lower_mm: float, slip_mm: float
 ) -> Tensor:
-    """Index points (…, 3) of a case that a draw comes from once its disc is another one.
+    """Return the index points (…, 3) of a case that a sample comes from once its disc is deformed.
 
     middle: of the disc, an index of the case. axis: from the body below to the body above, any length, in mm. The
     disc becomes lower by `lower_mm` on each side, and what lies above it comes from `slip_mm` further back than what
@@ -199,9 +209,9 @@ def deform_disc(
     up = up / torch.linalg.vector_norm(up)
     back = torch.tensor([0.0, 1.0, 0.0]) - up[1] * up
     back = back / torch.linalg.vector_norm(back)
-    height = ((taken - torch.from_numpy(np.asarray(middle, np.float32))) * spacing) @ up
+    height = ((points - torch.from_numpy(np.asarray(middle, np.float32))) * spacing) @ up
     side = torch.tanh(height / DISC_HALF_MM)[..., None]
-    moved: Tensor = taken + side * (lower_mm * up + slip_mm / 2 * back) / spacing
+    moved: Tensor = points + side * (lower_mm * up + slip_mm / 2 * back) / spacing
     return moved
 
 
@@ -210,10 +220,10 @@ def _smooth(coarse: Array, shape: Shape) -> Tensor:
     return functional.interpolate(values, size=shape, mode="trilinear", align_corners=True)
 
 
-def sample_labels(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels at index points, 0 outside the case, and whether a point lies inside."""
+def sample_labels(labels: Array, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the labels at index points, 0 outside the case, and whether a point lies inside."""
     size = torch.tensor(labels.shape)
-    index = (places + 0.5).floor().long()
+    index = (points + 0.5).floor().long()
     inside = ((index >= 0) & (index < size)).all(-1)
     i, j, k = torch.minimum(index.clamp(min=0), size - 1).unbind(-1)
     flat = (i * labels.shape[1] + j) * labels.shape[2] + k
@@ -221,10 +231,10 @@ def sample_labels(labels: Array, places: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(inside, values, 0).long(), inside
 
 
-def sample_image(image: Array, places: Tensor) -> Tensor:
-    """Grey values at index points, linear; the border is repeated outside."""
+def sample_image(image: Array, points: Tensor) -> Tensor:
+    """Return the grey values at index points, linear; the border is repeated outside."""
     size = torch.tensor(image.shape, dtype=torch.float32)
-    grid = ((places + 0.5) / size * 2 - 1).flip(-1)[None]
+    grid = ((points + 0.5) / size * 2 - 1).flip(-1)[None]
     source = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False)[0, 0]
 
@@ -232,7 +242,7 @@ def sample_image(image: Array, places: Tensor) -> Tensor:
 def perturb_intensities(
     image: Tensor, case: Case, rng: np.random.Generator, strength: Strength
 ) -> Tensor:
-    """Gamma, bias field, clipping and noise; scored by the window's values under the same map."""
+    """Apply gamma, bias field, clipping and noise; scored by the window's values under the same map."""
     window = torch.from_numpy(np.array(case.image[window_box(case)], dtype=np.float32))
     a, b, c = STATISTICS_STEP
     few = window[::a, ::b, ::c].reshape(-1)
@@ -265,15 +275,15 @@ def augmented_sample(
     """Cut one augmented sample of `shape` (multiples of 4) from a prepared case."""
     strength = strength or Strength()
     rng = np.random.default_rng(seed)
-    taken, level = draw_points(case, shape, rng, strength)
-    labels, inside = sample_labels(case.labels, taken)
-    image = perturb_intensities(sample_image(case.image, taken), case, rng, strength) * inside
-    told = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
-    place = coordinate_channels(shape, told.tolist(), SPACING_MM)
+    points, level = draw_points(case, shape, rng, strength)
+    labels, inside = sample_labels(case.labels, points)
+    image = perturb_intensities(sample_image(case.image, points), case, rng, strength) * inside
+    assumed = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
+    place = coordinate_channels(shape, assumed.tolist(), SPACING_MM)
     return Sample(image[None, None], labels[None], inside.float()[None], place[None])
 
 
 def draw_level_error(rng: np.random.Generator, strength: Strength) -> Points:
-    """By how much the level finder may be off, mm: mostly little, `level_mm` at most along each axis."""
+    """Draw an error of the level finder, mm: mostly small, `level_mm` at most along each axis."""
     spread = rng.normal(0, LEVEL_SPREAD * strength.level_mm, 3)
     return np.asarray(np.clip(spread, -strength.level_mm, strength.level_mm))

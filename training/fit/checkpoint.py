@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: written aside, synced, then renamed."""
+"""Write and read checkpoints that survive a kill at any moment: written aside, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.errors import CheckpointUnreadable
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` so that `path` always holds a whole checkpoint."""
+    """Write `state` so that `path` always holds an intact checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp")
     with aside.open("wb") as out:
@@ -31,6 +31,6 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = "it is not there" if not path.exists() else "not a whole checkpoint"
+        reason = "it does not exist" if not path.exists() else "it is truncated or of another kind"
         raise CheckpointUnreadable(f"{path}: {reason}; delete it to start again") from error
     return state

@@ -1,7 +1,7 @@
 """Distributed data-parallel training (`torchrun`): several processes train one network together.
 
-Each takes its share of a step's samples; the gradients are averaged, so that a step is the one that a single process
-would take, but for the order of the sums.
+Each takes its share of a step's samples; the gradients are averaged, so that a step equals that of a single process,
+but for the order of the sums.
 """
 
 from __future__ import annotations

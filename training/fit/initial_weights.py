@@ -1,5 +1,4 @@
-"""Weights to start a run from: those of a bundle, its normalisation, width, places or context converted where they
-differ."""
+"""Take initial weights from a bundle; convert normalisation, width, position layer or context where they differ."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from training.fit.augment import Sample, window_sample
 
 TAP: Final = "low.0.weight"
 CALIBRATED_ON: Final = 12
-"""Windows whose mean statistics an instance-normalised network is given when they are to be fixed."""
+"""Windows whose mean statistics an instance-normalised network takes when they are to be fixed."""
 
 
 def initial_network(
@@ -29,7 +28,7 @@ def initial_network(
 ) -> DeepLabV3Plus3D:
     """Return a bundle's network in the wanted architecture.
 
-    That may fix its normalisation, be wider, be told its places, or see further; the function is kept.
+    That may fix its normalisation, be wider, take positions, or see a context; the function is kept.
 
     paths: prepared cases to take the statistics from when instance normalisation becomes batch
     normalisation, and for a new context; some of them, evenly spread, are used.
@@ -40,36 +39,36 @@ def initial_network(
     """
     card = read_card(bundle)
     try:
-        given = Architecture.from_dict(dict(card["architecture"]))
-        network = DeepLabV3Plus3D(given)
+        current = Architecture.from_dict(dict(card["architecture"]))
+        network = DeepLabV3Plus3D(current)
         network.load_state_dict(tensors_of.load((bundle / WEIGHTS).read_bytes()))
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{bundle}: no network to start from ({first})") from error
-    if given.position == 0 and architecture.position:
-        given = replace(given, position=architecture.position)
-        network = with_position_layer(network, given)
+    if current.position == 0 and architecture.position:
+        current = replace(current, position=architecture.position)
+        network = with_position_layer(network, current)
     like_wanted = replace(
-        given,
+        current,
         norm=architecture.norm,
         width=architecture.width,
         stem=architecture.stem,
         late_tap=architecture.late_tap,
-        context=given.context or architecture.context,
+        context=current.context or architecture.context,
     )
     if (
         like_wanted != architecture
-        or not _can_grow(given, architecture)
-        or (given.norm == "batch" and architecture.norm == "instance")
+        or not _can_grow(current, architecture)
+        or (current.norm == "batch" and architecture.norm == "instance")
     ):
         raise UsageError(
-            f"{bundle} has the architecture {given}, the recipe {architecture}; give the recipe the bundle's"
-            " (it may be wider, tap later, be told its places, and see a context)"
+            f"{bundle} has the architecture {current}, the recipe {architecture}; give the recipe the bundle's"
+            " (it may be wider, tap later, take positions, and see a context)"
         )
     spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
-    if given.norm != architecture.norm:
+    if current.norm != architecture.norm:
         network = with_fixed_statistics(network, _windows(spread))
-    without = replace(architecture, context=given.context)
+    without = replace(architecture, context=current.context)
     if network.architecture != without:
         network = widened(network, without)
     if without == architecture:
@@ -81,63 +80,63 @@ def _windows(paths: Iterable[Path]) -> Iterator[Sample]:
     return (window_sample(load_case(path)) for path in paths)
 
 
-def _can_grow(given: Architecture, wanted: Architecture) -> bool:
-    """Whether `widened` keeps the function: no part shrinks, and what a late tap joins grows alike."""
-    alike = given.entry * wanted.width == wanted.entry * given.width
+def _can_grow(current: Architecture, wanted: Architecture) -> bool:
+    """Return whether `widened` keeps the function: no part shrinks, and what a late tap joins grows alike."""
+    alike = current.entry * wanted.width == wanted.entry * current.width
     return (
-        given.width <= wanted.width
-        and given.entry <= wanted.entry
-        and given.late_tap <= wanted.late_tap
-        and (alike or not given.late_tap)
+        current.width <= wanted.width
+        and current.entry <= wanted.entry
+        and current.late_tap <= wanted.late_tap
+        and (alike or not current.late_tap)
     )
 
 
 def with_position_layer(network: DeepLabV3Plus3D, architecture: Architecture) -> DeepLabV3Plus3D:
-    """Return the same network with a layer that is told its places and does not listen yet."""
-    made = DeepLabV3Plus3D(architecture)
-    made.load_state_dict({**made.state_dict(), **network.state_dict()})
-    return made.eval()
+    """Return the same network with a zero-initialised positional-encoding layer."""
+    extended = DeepLabV3Plus3D(architecture)
+    extended.load_state_dict({**extended.state_dict(), **network.state_dict()})
+    return extended.eval()
 
 
 @torch.no_grad()
 def with_context(
     network: DeepLabV3Plus3D, architecture: Architecture, samples: Iterable[Sample]
 ) -> DeepLabV3Plus3D:
-    """Return the same network with a branch that sees further and is not listened to yet.
+    """Return the same network with a context branch whose output is multiplied by zero.
 
     samples: windows whose mean statistics normalise the branch from now on, as training keeps them.
     """
     torch.manual_seed(0)
-    made = DeepLabV3Plus3D(architecture)
-    made.load_state_dict({**made.state_dict(), **network.state_dict()})
-    made.eval()
-    if made.context is None:
+    extended = DeepLabV3Plus3D(architecture)
+    extended.load_state_dict({**extended.state_dict(), **network.state_dict()})
+    extended.eval()
+    if extended.context is None:
         raise ValueError("an architecture without a context has nothing to add")
-    made.context.train()
+    extended.context.train()
     for sample in samples:
-        made(sample.image, sample.place)
-    return made.eval()
+        extended(sample.image, sample.place)
+    return extended.eval()
 
 
 @torch.no_grad()
 def widened(network: DeepLabV3Plus3D, architecture: Architecture, seed: int = 0) -> DeepLabV3Plus3D:
     """Return a wider network of the same function: channels doubled, their consumers sharing the weight.
 
-    architecture: at least as wide as the network's in every part; a new late tap starts silent. Where there is one
+    architecture: at least as wide as the network's in every part; a new late tap has weights of zero. Where there is one
     already, `width` and `stem` must grow alike.
 
     Net2WiderNet (Chen, Goodfellow, Shlens, 2016). How a weight is shared among copies is random and differs
-    from consumer to consumer, or copies would learn the same for ever.
+    from consumer to consumer, or copies would remain equal.
     """
     wide = DeepLabV3Plus3D(architecture)
     tapped = 2 * architecture.entry
     generator = torch.Generator().manual_seed(seed)
     state = {}
-    for name, whole in wide.state_dict().items():
-        value, target = network.state_dict()[name], whole
-        silent = architecture.late_tap and not network.architecture.late_tap and name == TAP
-        if silent:
-            target = whole[:, :tapped]
+    for name, blank in wide.state_dict().items():
+        value, target = network.state_dict()[name], blank
+        zeroed = architecture.late_tap and not network.architecture.late_tap and name == TAP
+        if zeroed:
+            target = blank[:, :tapped]
         if target.ndim and len(target) != len(value):
             value = value[_copies(len(value), len(target))]
         if target.ndim > 1 and target.shape[1] != value.shape[1]:
@@ -146,15 +145,15 @@ def widened(network: DeepLabV3Plus3D, architecture: Architecture, seed: int = 0)
             total = torch.zeros(value.shape[:2]).index_add_(1, source, share)
             share /= total[:, source]
             value = value[:, source] * share.view(*share.shape, *[1] * (value.ndim - 2))
-        if silent:
-            value = torch.cat([value, torch.zeros_like(whole[:, tapped:])], dim=1)
+        if zeroed:
+            value = torch.cat([value, torch.zeros_like(blank[:, tapped:])], dim=1)
         state[name] = value
     wide.load_state_dict(state)
     return wide.eval()
 
 
 def _copies(count: int, wanted: int) -> Tensor:
-    """Which of `count` channels each of `wanted` copies; the same for parts that are joined and for the whole."""
+    """Return which of `count` channels each of `wanted` copies; the same for parts that are joined and for their sum."""
     return torch.arange(wanted) * count // wanted
 
 
@@ -162,7 +161,7 @@ def _copies(count: int, wanted: int) -> Tensor:
 def with_fixed_statistics(network: DeepLabV3Plus3D, samples: Iterable[Sample]) -> DeepLabV3Plus3D:
     """Return an instance-normalised network with the mean statistics of these windows, fixed.
 
-    On one window that is the only one given, both answer the same.
+    With a single window, both networks answer the same for it.
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
     hooks = [

@@ -18,7 +18,7 @@ from model.networks.level_unet import LevelArchitecture, LevelNet, LevelNets, me
 from training.data.cases import load_case
 from training.errors import UsageError
 from training.fit import checkpoint
-from training.fit.cpu import has_bfloat16
+from training.fit.cpu.kernels import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
 from training.fit.level_samples import CoarseCase, level_sample
 from training.fit.loop import Step, Trainer, Training, every_steps, finite_step, mean_step, train

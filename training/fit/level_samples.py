@@ -1,6 +1,6 @@
-"""One draw for the level finder: a part of a spine, turned, bent and disturbed, and the heat maps of its discs.
+"""Sample for the level finder: a part of a spine, rotated, deformed and perturbed, and the heat maps of its discs.
 
-Negatives are part of the draw: volumes cut above the level, and spines shrunk to half their size,
+Some samples are negatives: volumes cut above the level, and spines shrunk to half their size,
 which is what a cervical spine looks like to a network.
 """
 
@@ -36,7 +36,7 @@ JOINT_SHARE: Final = 0.4
 SLIP_MM: Final = 5.0
 HINGE_DEG: Final = 8.0
 JOINT_SOFT_MM: Final = 2.0
-"""Share of draws in which all below L5/S1, or below L4/5, has slipped and turned against the rest, with the standard
+"""Share of samples in which all below L5/S1, or below L4/5, has slipped and turned against the rest, with the standard
 deviations of both: a vertebra that has slipped on a level or a steep sacrum is rare in patients."""
 DISC_HALF_MM: Final = 12.0
 """A disc whose middle lies at most so far beside the slab is still seen in it."""
@@ -44,10 +44,12 @@ DISC_HALF_MM: Final = 12.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoarseCase:
-    """One case on a fine search grid: image and known disc centres as (channel, fractional index)."""
+    """One case on a fine search grid."""
 
     image: Tensor
+    """(D, H, W), on `FINE_MM`."""
     discs: tuple[tuple[int, Points], ...]
+    """Known disc centres as (channel, fractional index)."""
     name: str
 
 
@@ -62,7 +64,7 @@ def coarse_case(case: Case) -> CoarseCase:
 
 
 def load_coarse_cases(paths: Sequence[Path]) -> list[CoarseCase]:
-    """Return prepared cases averaged to `FINE_MM`.
+    """Load prepared cases averaged to `FINE_MM`.
 
     Raises:
         SourceMissing: there are none.
@@ -73,15 +75,15 @@ def load_coarse_cases(paths: Sequence[Path]) -> list[CoarseCase]:
 
 
 def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
+    """Draw one augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
     size = np.array(case.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
         height = rng.uniform(MIN_HEIGHT_MM, max(MIN_HEIGHT_MM + 1, size[0]))
         low = rng.uniform(0, max(0.0, size[0] - height))
         high = min(size[0], low + height)
-    whole = size[2] < 40 or rng.random() < 0.3
-    width = min(size[2], MAX_WIDTH_MM) if whole else rng.uniform(14, min(size[2], 90.0))
+    full_width = size[2] < 40 or rng.random() < 0.3
+    width = min(size[2], MAX_WIDTH_MM) if full_width else rng.uniform(14, min(size[2], 90.0))
     middle = size[2] / 2 + (rng.uniform(-6, 6) if width < size[2] else 0.0)
     depth = size[1] * rng.uniform(0.7, 1.0)
     front = rng.uniform(0, size[1] - depth)
@@ -126,7 +128,7 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
 
 
 def _draw_bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
-    """Smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
+    """Draw a smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
     knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
     search_grid = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
     fine = functional.interpolate(search_grid, size=shape, mode="trilinear", align_corners=True)
@@ -136,19 +138,19 @@ def _draw_bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
 def _draw_joint(
     points: Tensor, case: CoarseCase, rng: np.random.Generator
 ) -> tuple[int | None, Tensor]:
-    """In some draws, slip and turn what lies below one disc against what lies above it; also that disc's channel."""
-    places = {c: (index + 0.5) * np.array(FINE_MM) for c, index in case.discs if c != ABOVE}
+    """Slip and turn, in some samples, what lies below one disc against what lies above it; also that disc's channel."""
+    centres = {c: (index + 0.5) * np.array(FINE_MM) for c, index in case.discs if c != ABOVE}
     joint = L5S1 if rng.random() < 0.7 else L45
-    if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= places.keys():
+    if rng.random() >= JOINT_SHARE or not {joint, joint + 1} <= centres.keys():
         return None, points
     slip, turn = float(rng.normal(0, SLIP_MM)), float(rng.normal(0, HINGE_DEG))
-    return joint, move_joint(points, places[joint], places[joint + 1], slip, turn)
+    return joint, move_joint(points, centres[joint], centres[joint + 1], slip, turn)
 
 
 def move_joint(
     points: Tensor, joint: Points, above: Points, slip_mm: float, turn_deg: float
 ) -> Tensor:
-    """Where points (…, 3) in mm (to the head, to the back, to the left) come from once a joint has moved.
+    """Return where points (…, 3) in mm (to the head, to the back, to the left) come from once a joint has moved.
 
     joint, above: middles of the disc that gives way and of the next one above, between which the spine's axis runs.
     What lies below the joint comes from `slip_mm` further back along the disc, turned by `turn_deg` about its middle in
@@ -168,7 +170,7 @@ def move_joint(
 
 
 def _squares(points: Tensor, at: Tensor) -> Tensor:
-    """Squared distance of points (…, 3) to a disc, mm². Of a disc beside the slab its part in the slab counts."""
+    """Return the squared distance of points (…, 3) to a disc, mm². Of a disc beside the slab its part in the slab counts."""
     square = (points - at) ** 2
     along = square[..., :2].sum(-1)
     near = along < HEAT_SIGMA_MM**2

@@ -1,4 +1,4 @@
-"""One process at a time works on what several share, such as the network that all folds go on from."""
+"""Lock what several processes share, such as the pre-training run of all folds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def hold_lock(folder: Path, name: str, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold `folder`/`name` for this process; while another one holds it, say so once and wait.
+    """Hold `folder`/`name` for this process; while another one holds it, report that once and wait.
 
     The lock ends with the process, however that ends; an empty hidden file stays in `folder`.
     """

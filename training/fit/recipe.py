@@ -1,4 +1,4 @@
-"""A training recipe: every choice that decides a run, as data."""
+"""Read a training recipe: every choice that decides a run, as data."""
 
 from __future__ import annotations
 
@@ -16,18 +16,7 @@ from training.fit.loss import Objective
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the network is trained.
-
-    crops: sample shapes (slices, rows, columns), multiples of 4, drawn at random. narrow: slices and
-    rows for sagittal slabs, which keep their own width. phantom_share: share of draws from phantoms.
-    other_discs: share of draws about another disc than L4/5, where a case has labels of its whole spine.
-    accumulate: draws per step. warm_up: steps of rising learning rate, then cosine to zero at `steps`,
-    or, where there are milestones, a fifth at each of these steps.
-    norm_steps: first steps, after which batch normalisation keeps its statistics; later steps train
-    the very function that the service runs. ema: decay of the averaged weights that are shipped.
-    mixed: products of matrices in bfloat16 where a CPU has it, so that another CPU gives other weights; on
-    CUDA they always are. held_out: case ids never drawn.
-    """
+    """How the segmentation network is trained."""
 
     architecture: Architecture = field(default_factory=Architecture)
     strength: Strength = field(default_factory=Strength)
@@ -39,49 +28,63 @@ class Recipe:
         (128, 128, 64),
         (64, 144, 112),
     )
+    """Sample shapes (slices, rows, columns), multiples of 4, of which one is drawn at random."""
     narrow: tuple[int, int, int] = (128, 200, 32)
+    """Slices and rows of samples from sagittal slabs, which keep their own width."""
     phantom_share: float = 0.6
+    """Share of samples from phantoms."""
     other_discs: float = 0.0
+    """Share of samples about another disc than L4/5, of cases with labels of their complete spine."""
     accumulate: int = 2
+    """Samples per step."""
     steps: int = 4000
     learning_rate: float = 1.2e-3
+    """The highest."""
     weight_decay: float = 1e-4
     warm_up: int = 100
+    """Steps of rising learning rate, followed by a cosine to zero at `steps`."""
     milestones: tuple[int, ...] = ()
+    """Steps at which the learning rate falls to a fifth, instead of the cosine."""
     norm_steps: int = 300
+    """First steps, after which batch normalisation keeps its statistics; later steps train the very function that the
+    service runs."""
     clip: float = 3.0
+    """Largest norm of all gradients together."""
     ema: float = 0.998
+    """Decay of the exponential moving average of the weights."""
     seed: int = 1
     mixed: bool = False
+    """Products of matrices in bfloat16 where a CPU has it, so that another CPU gives other weights; on CUDA always."""
     held_out: tuple[str, ...] = ()
+    """Case ids that are never sampled."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the card, for `recipe.json` and for TOML."""
+        """Return plain values for the card, for `recipe.json` and for TOML."""
         return {**asdict(self), "architecture": self.architecture.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Inverse of `to_dict`; what is left out keeps its default.
+        """Build a recipe from `to_dict`'s values; a missing one keeps its default.
 
         Raises:
-            RecipeError: a key that is not known.
+            RecipeError: an unknown key.
         """
         _only(values, cls)
-        given = {k: _tuples(v) for k, v in values.items()}
-        if "architecture" in given:
-            _only({k: v for k, v in given["architecture"].items() if k != "name"}, Architecture)
-            given["architecture"] = Architecture.from_dict(
-                {**Architecture().to_dict(), **given["architecture"]}
+        arguments = {k: _tuples(v) for k, v in values.items()}
+        if "architecture" in arguments:
+            _only({k: v for k, v in arguments["architecture"].items() if k != "name"}, Architecture)
+            arguments["architecture"] = Architecture.from_dict(
+                {**Architecture().to_dict(), **arguments["architecture"]}
             )
         for name, kind in (("strength", Strength), ("objective", Objective)):
-            if name in given:
-                _only(given[name], kind)
-                given[name] = kind(**given[name])
-        return cls(**given)
+            if name in arguments:
+                _only(arguments[name], kind)
+                arguments[name] = kind(**arguments[name])
+        return cls(**arguments)
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, also nested and inside tables, as tuples."""
+    """Return lists, also nested and inside tables, as tuples."""
     if isinstance(value, Mapping):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
@@ -96,7 +99,7 @@ def _only(values: Mapping[str, Any], kind: type[Any]) -> None:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe from TOML; what is left out keeps its default.
+    """Read a recipe from TOML; a missing value keeps its default.
 
     Raises:
         RecipeError: no such file, no TOML, or an unknown key.

@@ -16,7 +16,7 @@ from model.networks.roots_unet import RootsArchitecture, RootsNet
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import Shape
-from training.fit.cpu import has_bfloat16
+from training.fit.cpu.kernels import has_bfloat16
 from training.fit.loop import Step, Trainer, Training, every_steps, finite_step, mean_step, train
 from training.fit.roots_samples import RootsSample, SegmentedCase, roots_sample
 from training.fit.schedule import one_cycle

@@ -1,7 +1,7 @@
-"""What the roots network learns from: a case beside the segmentation network's answers, and draws from both.
+"""Sample what the roots network learns from: a case beside the segmentation network's probabilities.
 
-Only phantoms label the L4 roots. What the segmentation network says of a case is computed once, with a level that
-is off as a finder's is, and turned and bent with every draw.
+Only phantoms label the L4 roots. The probabilities of a case are computed once, with a level that is off as a
+finder's is, and rotated and deformed with every sample.
 """
 
 from __future__ import annotations
@@ -40,27 +40,25 @@ from training.fit.augment import (
 
 STRENGTH: Final = Strength(focus=0.0, roots=1.0)
 ANYWHERE: Final = 0.3
-"""Share of draws that are centred anywhere in the box and not about a root: there lie the roots of L3 and L5."""
+"""Share of samples that are centred anywhere in the box and not about a root: there lie the roots of L3 and L5."""
 MARGIN: Final = 24
-"""Voxels kept about the box, for draws that are turned and bent."""
-PLACE_TURN_DEG: Final = 4.0
-PLACE_SCALE: Final = 0.05
-PLACE_OFF_MM: Final = 1.0
-"""By how much the places that are told are off: most angle, most relative size, SD of the middle along an axis."""
+"""Voxels kept about the box, for samples that are rotated and deformed."""
+COORDINATE_TURN_DEG: Final = 4.0
+COORDINATE_SCALE: Final = 0.05
+COORDINATE_SD_MM: Final = 1.0
+"""Errors of the coordinate channels: largest angle, largest relative size, SD of the middle along an axis."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedCase:
-    """One case and what the segmentation network says of it.
-
-    probabilities: (9, D/2, H/2, W/2) uint8, 255 for 1, on a box that begins at index `start` of the case. middle: of
-    the disc that it drew, an index of the case.
-    """
+    """One case and the segmentation network's probabilities."""
 
     case: Case
     probabilities: Array
+    """(9, D/2, H/2, W/2) uint8, 255 for 1, on a box that begins at index `start` of the case."""
     start: Points
     middle: Points
+    """Of the disc in these probabilities, an index of the case."""
 
 
 def segment_case(case: Case, engine: Engine, seed: tuple[int, ...] | None = None) -> SegmentedCase:
@@ -82,18 +80,22 @@ def segment_case(case: Case, engine: Engine, seed: tuple[int, ...] | None = None
     middle = disc_middle(logits, level + off)
     kept = box_about(image.shape, middle, MARGIN)
     half = tuple(slice(s.start // 2, s.stop // 2) for s in kept)
-    small = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
-    return SegmentedCase(case, small, start + [s.start for s in kept], start + middle)
+    quantised = np.round(p[(slice(None), *half)] * 255).astype(np.uint8)
+    return SegmentedCase(case, quantised, start + [s.start for s in kept], start + middle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RootsSample:
-    """image (1, 1, D, H, W), guidance (1, 9 or 12, D/2, H/2, W/2), root and valid (1, 1, D, H, W) float."""
+    """One training sample."""
 
     image: Tensor
+    """(1, 1, D, H, W), scored."""
     guidance: Tensor
+    """(1, 9 or 12, D/2, H/2, W/2): probabilities, and coordinates where the network takes them."""
     root: Tensor
+    """(1, 1, D, H, W), 1 in a root."""
     valid: Tensor
+    """(1, 1, D, H, W), 1 inside the case."""
 
 
 def roots_sample(
@@ -101,30 +103,33 @@ def roots_sample(
 ) -> RootsSample:
     """Cut one augmented sample about a root or in the box; every second one mirrored, for roots have no side.
 
-    places: tell also where it lies from the middle of the disc. The body's axes count, not the draw's: a course is
-    told apart from the next by some millimetres, and who lies in a scanner is turned by a few degrees, not by 15.
+    places: add channels with each voxel's coordinates from the middle of the disc, along the body's axes, not the
+    sample's: two courses differ by some millimetres, and a patient in a scanner is rotated by a few degrees, not by 15.
     """
     rng = np.random.default_rng(seed)
     about = None
     if rng.random() < ANYWHERE:
         anywhere = item.middle + [rng.uniform(low, low + length) for low, length in BOX]
         about = np.clip(anywhere, 0, np.array(item.case.image.shape) - 1)
-    taken, _ = draw_points(item.case, shape, rng, STRENGTH, about)
+    points, _ = draw_points(item.case, shape, rng, STRENGTH, about)
     mirrored = rng.random() < 0.5
     if mirrored:
-        taken = taken.flip(2)
-    labels, inside = sample_labels(item.case.labels, taken)
+        points = points.flip(2)
+    labels, inside = sample_labels(item.case.labels, points)
     image = (
-        perturb_intensities(sample_image(item.case.image, taken), item.case, rng, STRENGTH) * inside
+        perturb_intensities(sample_image(item.case.image, points), item.case, rng, STRENGTH)
+        * inside
     )
-    at = functional.avg_pool3d(taken.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
+    at = functional.avg_pool3d(points.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
     coarse = (at - torch.from_numpy(item.start).float() - 0.5) / 2
     size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)
     grid = ((coarse + 0.5) / size * 2 - 1).flip(-1)[None]
     source = torch.from_numpy(item.probabilities)[None].float() / 255
     guidance = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
     if places:
-        guidance = torch.cat([guidance, _places(at, item, rng, mirrored=mirrored)[None]], 1)
+        guidance = torch.cat(
+            [guidance, _draw_coordinates(at, item, rng, mirrored=mirrored)[None]], 1
+        )
     return RootsSample(
         image[None, None],
         guidance,
@@ -133,12 +138,16 @@ def roots_sample(
     )
 
 
-def _places(at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirrored: bool) -> Tensor:
-    """`model.networks.deeplab.places` at index points (d, h, w, 3) of the case, a little off: (3, d, h, w)."""
-    turn = draw_rotation(rng, PLACE_TURN_DEG) * rng.uniform(1 - PLACE_SCALE, 1 + PLACE_SCALE)
+def _draw_coordinates(
+    at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirrored: bool
+) -> Tensor:
+    """Draw coordinate channels (3, d, h, w) at index points (d, h, w, 3) of the case, with a small error."""
+    turn = draw_rotation(rng, COORDINATE_TURN_DEG) * rng.uniform(
+        1 - COORDINATE_SCALE, 1 + COORDINATE_SCALE
+    )
     mm = (at - torch.from_numpy(item.middle).float()) * torch.tensor(SPACING_MM)
     mm = mm @ torch.from_numpy(turn.T).float()
-    mm = mm + torch.from_numpy(rng.normal(0, PLACE_OFF_MM, 3)).float()
+    mm = mm + torch.from_numpy(rng.normal(0, COORDINATE_SD_MM, 3)).float()
     if mirrored:
         mm = mm * torch.tensor([1.0, 1.0, -1.0])
     return mm.movedim(-1, 0) / COORDINATE_UNIT_MM
@@ -147,7 +156,7 @@ def _places(at: Tensor, item: SegmentedCase, rng: np.random.Generator, *, mirror
 def segment_cases(
     paths: Sequence[Path], engine: Engine, variants: int = 2, seed: int = 1
 ) -> list[SegmentedCase]:
-    """What training draws from: each case that labels roots, `variants` times with another error of its level."""
+    """Segment each case that labels roots, `variants` times with another error of its level."""
     out = []
     for number, path in enumerate(paths):
         case = load_case(path)
@@ -158,7 +167,7 @@ def segment_cases(
 
 @torch.inference_mode()
 def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
-    """Dice of the roots in the box about the disc; the image as it is."""
+    """Return the Dice of the roots in the box about the disc, not augmented."""
     case = item.case
     window = np.array(case.image[window_box(case)], dtype=np.float32)
     shape = tuple(2 * n for n in item.probabilities.shape[1:])

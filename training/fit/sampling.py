@@ -1,4 +1,4 @@
-"""Which case and which sample shape a draw takes; a function of (seed, number) and nothing else."""
+"""Deterministic sampler: (seed, number) to case and crop size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.fit.augment import SLAB_COLUMNS, Sample, Shape, augmented_sample
 from training.fit.recipe import Recipe
 
 PHANTOM_SLABS: Final = 0.12
-"""Share of phantom draws that are cut to a sagittal slab."""
+"""Share of phantom samples that are cut to a sagittal slab."""
 
 
 @lru_cache(maxsize=96)
@@ -24,7 +24,7 @@ def _cached(path: Path) -> Case:
 
 
 def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator) -> Shape:
-    """Draw the sample's shape; a slab keeps its own width, rounded up, as in the service's window."""
+    """Return the sample's shape; a slab keeps its own width, rounded up, as in the service's window."""
     if narrow:
         deep, high, _ = recipe.narrow
         return deep, high, -(-case.image.shape[2] // MULTIPLE) * MULTIPLE
@@ -32,7 +32,7 @@ def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator
 
 
 def _as_slab(case: Case, rng: np.random.Generator) -> Case:
-    """A phantom seen as a sagittal slab, or the gap between the two kinds is also a gap of shape."""
+    """Return a phantom cut to a sagittal slab, so that its kind does not follow from its shape."""
     middle = case.image.shape[2] // 2 + int(rng.integers(-6, 7))
     half = int(rng.integers(10, 17))
     deep, high = case.image.shape[:2]

@@ -1,4 +1,4 @@
-"""The running mean of a network's weights, which is what every training ships."""
+"""Exponential moving average (EMA) of weights, which is what gets exported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One draw's loss and gradients by the kernels. Tensors are (D, H, W, C) inside."""
+"""Compute loss and gradients of one sample by the kernels. Tensors are (D, H, W, C) inside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.fit.augment import Sample
-from training.fit.cpu import has_bfloat16, kernels
+from training.fit.cpu.kernels import has_bfloat16, load_kernels
 from training.fit.loss import Objective
 
 LANES = 8
@@ -20,14 +20,14 @@ LANES = 8
 
 
 def suits(network: nn.Module) -> bool:
-    """Whether the kernels are there and the network, with fixed statistics, is one that they compute."""
+    """Return whether the kernels are available and compute this network, with fixed statistics."""
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv3d) and m.groups > 1]
     norms = [m for m in network.modules() if isinstance(m, nn.InstanceNorm3d)]
     separable = isinstance(network, DeepLabV3Plus3D) and network.architecture.separable_stem
-    whole = all(c.in_channels % LANES == 0 for c in convolutions)
-    here = next(network.parameters()).device.type == "cpu"
+    divisible = all(c.in_channels % LANES == 0 for c in convolutions)
+    on_cpu = next(network.parameters()).device.type == "cpu"
     fixed = not norms and not network.training
-    return separable and whole and fixed and here and kernels() is not None
+    return separable and divisible and fixed and on_cpu and load_kernels() is not None
 
 
 def gradients(
@@ -38,7 +38,7 @@ def gradients(
     *,
     mixed: bool = False,
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """Loss of one sample and its gradients by the network's parameters, in their order.
+    """Return the loss of one sample and its gradients by the network's parameters, in their order.
 
     mixed: products of matrices take bfloat16 and sum in float32, where the CPU has such an instruction.
     """
@@ -50,7 +50,7 @@ def gradients(
 def forward(
     network: DeepLabV3Plus3D, image: Tensor, place: Tensor, *, mixed: bool = False
 ) -> Tensor:
-    """Image (1, 1, D, H, W) to logits (D/2, H/2, W/2, 9) of a network with fixed statistics."""
+    """Return logits (D/2, H/2, W/2, 9) of a network with fixed statistics for an image (1, 1, D, H, W)."""
     first: Any = network.stem[0]
     scale, shift = _folded(first[1])
     x = functional.conv3d(
@@ -61,9 +61,11 @@ def forward(
     inner = _inner(encoder[0], low, mixed=mixed)
     high = _last(encoder[0], inner, low, mixed=mixed)
     if network.position is not None:
-        told: Any = network.position
-        hidden = functional.linear(place[0].permute(1, 2, 3, 0), _matrix(told[0]), told[0].bias)
-        high = high + functional.linear(hidden.relu_(), _matrix(told[2]))
+        position: Any = network.position
+        hidden = functional.linear(
+            place[0].permute(1, 2, 3, 0), _matrix(position[0]), position[0].bias
+        )
+        high = high + functional.linear(hidden.relu_(), _matrix(position[2]))
     for block in encoder[1:]:
         high = _block(block, high, mixed=mixed)
     if network.context is not None:
@@ -217,5 +219,5 @@ class _Loss(torch.autograd.Function):
 
 
 def _run(name: str, arrays: Sequence[Tensor], sizes: Sequence[float]) -> None:
-    if getattr(kernels(), name)(*(a.data_ptr() for a in arrays), *sizes):
+    if getattr(load_kernels(), name)(*(a.data_ptr() for a in arrays), *sizes):
         raise MemoryError(f"{name}: no memory for {tuple(sizes)}")

@@ -21,7 +21,7 @@ from training.errors import CaseUnreadable
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return phantom_case(71, slices=24, matrix=96, whole=True)
+    return phantom_case(71, slices=24, matrix=96, full_field=True)
 
 
 def test_a_case_comes_back_as_it_was_saved(case: Case, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_stored_folds_are_kept_and_must_fit(tmp_path: Path) -> None:
     file = tmp_path / "out" / "folds.json"
     first = folding.read_or_draw_folds(file, paths, 3)
     assert folding.read_or_draw_folds(file, paths, 3, seed=9) == first
-    with pytest.raises(FoldsError, match="holds 3 folds, asked for are 2"):
+    with pytest.raises(FoldsError, match="holds 3 folds, not 2"):
         folding.read_or_draw_folds(file, paths, 2)
     with pytest.raises(FoldsError, match="case c6 is in no fold"):
         folding.read_or_draw_folds(file, [*paths, *cards(tmp_path, {"c6": "p6"})], 3)

@@ -23,7 +23,7 @@ from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError
 from training.export import load_level_network
 from training.fit.augment import SPACING_MM
-from training.fit.cpu import has_bfloat16
+from training.fit.cpu.kernels import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
 from training.fit.level import errors_mm, fit_levels, initialise_level, level_loss, save_level
 from training.fit.level_samples import (

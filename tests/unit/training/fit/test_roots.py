@@ -29,7 +29,7 @@ from training.errors import CheckpointUnreadable, SourceMissing, UsageError
 from training.export import load_roots_network
 from training.fit import checkpoint
 from training.fit.augment import SPACING_MM
-from training.fit.cpu import has_bfloat16
+from training.fit.cpu.kernels import has_bfloat16
 from training.fit.roots import (
     RootsRecipe,
     RootsTraining,

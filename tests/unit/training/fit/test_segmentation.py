@@ -14,8 +14,9 @@ import torch
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import split_cases
 from training.errors import RecipeError, SourceMissing, UsageError
-from training.fit import checkpoint, cpu
+from training.fit import checkpoint
 from training.fit import segmentation as fitting
+from training.fit.cpu import kernels as cpu
 from training.fit.loop import Trainer
 from training.fit.recipe import Recipe, read_recipe
 from training.fit.sampling import draw_sample
@@ -190,7 +191,7 @@ def test_statistics_move_in_the_first_steps_only(cases: Path) -> None:
 def test_steps_by_the_kernels_are_those_of_torch_and_draws_may_stand_side_by_side(
     cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if cpu.kernels() is None:
+    if cpu.load_kernels() is None:
         pytest.skip("needs a C compiler")
     recipe = replace(TINY, architecture=Architecture(width=8, decoder=2, dilations=(1,)), accumulate=2, norm_steps=0)  # fmt: skip
 

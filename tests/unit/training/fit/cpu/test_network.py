@@ -15,9 +15,9 @@ from dicomseg.structures import StructureId
 from model.networks.blocks import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import ALL_STRUCTURES
-from training.fit import cpu
 from training.fit.augment import SPACING_MM, Sample
-from training.fit.cpu import network as kernels
+from training.fit.cpu import kernels as cpu
+from training.fit.cpu import network as training_step
 from training.fit.loss import Objective, marginal_loss
 from training.fit.segmentation import upsampled
 
@@ -26,7 +26,7 @@ SPINE: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
-    if cpu.kernels() is None:
+    if cpu.load_kernels() is None:
         pytest.skip("needs a C compiler")
 
 
@@ -72,8 +72,8 @@ def test_loss_and_every_gradient_are_those_of_torch(
     logits = network(sample.image, sample.place)
     loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled, objective)
     truth = torch.autograd.grad(loss, list(network.parameters()))
-    value, found = kernels.gradients(network, sample, labelled, objective)
-    ours = kernels.forward(network, sample.image, sample.place).permute(3, 0, 1, 2)
+    value, found = training_step.gradients(network, sample, labelled, objective)
+    ours = training_step.forward(network, sample.image, sample.place).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
     assert value == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, a, b in zip(dict(network.named_parameters()), truth, found, strict=True):
@@ -85,7 +85,7 @@ def test_without_places_they_compute_the_same_network(network: DeepLabV3Plus3D) 
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("position")}
     plain.load_state_dict(state)
     sample = sample_of()
-    ours = kernels.forward(plain.eval(), sample.image, sample.place).permute(3, 0, 1, 2)
+    ours = training_step.forward(plain.eval(), sample.image, sample.place).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, plain(sample.image)[0], atol=1e-4, rtol=1e-4)
 
 
@@ -96,8 +96,8 @@ def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> No
         network.context is not None
     ):  # a branch that speaks as loud as the rest doubles the depth of rounding
         network.context.out.weight.data *= 0.1
-    plain = kernels.gradients(network, sample_of(), ALL_STRUCTURES)
-    mixed = kernels.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)
+    plain = training_step.gradients(network, sample_of(), ALL_STRUCTURES)
+    mixed = training_step.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)
     assert plain[0] != mixed[0]
     assert mixed[0] == pytest.approx(plain[0], rel=2e-3)
     names = [name for name, _ in network.named_parameters()]
@@ -114,25 +114,25 @@ def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> No
 
 
 def test_the_same_draw_gives_the_same_bits(network: DeepLabV3Plus3D) -> None:
-    first = kernels.gradients(network, sample_of(), SPINE)
-    second = kernels.gradients(network, sample_of(), SPINE)
+    first = training_step.gradients(network, sample_of(), SPINE)
+    second = training_step.gradients(network, sample_of(), SPINE)
     assert first[0] == second[0]
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
 
 def test_a_network_that_they_do_not_compute_is_left_to_torch(network: DeepLabV3Plus3D) -> None:
-    assert kernels.suits(network)
-    assert not kernels.suits(network.train())
-    assert not kernels.suits(DeepLabV3Plus3D(Architecture(norm="instance")).eval())
-    assert not kernels.suits(DeepLabV3Plus3D(Architecture(width=4)).eval())
-    assert not kernels.suits(DeepLabV3Plus3D(Architecture(separable_stem=False)).eval())
+    assert training_step.suits(network)
+    assert not training_step.suits(network.train())
+    assert not training_step.suits(DeepLabV3Plus3D(Architecture(norm="instance")).eval())
+    assert not training_step.suits(DeepLabV3Plus3D(Architecture(width=4)).eval())
+    assert not training_step.suits(DeepLabV3Plus3D(Architecture(separable_stem=False)).eval())
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    cpu.kernels.cache_clear()
+    cpu.load_kernels.cache_clear()
     yield
-    cpu.kernels.cache_clear()
+    cpu.load_kernels.cache_clear()
 
 
 def test_without_a_compiler_there_are_no_kernels(
@@ -140,17 +140,15 @@ def test_without_a_compiler_there_are_no_kernels(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert cpu.kernels() is None
-    cpu.kernels.cache_clear()
+    assert cpu.load_kernels() is None
+    cpu.load_kernels.cache_clear()
     monkeypatch.setenv("CC", "false")  # there, and fails
-    assert cpu.kernels() is None
+    assert cpu.load_kernels() is None
     assert list((tmp_path / "lumbar-node").iterdir()) == []
 
 
 def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None:
-    asks = (
-        "from training.fit import cpu; assert cpu.kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
-    )
+    asks = "from training.fit.cpu import kernels as cpu; assert cpu.load_kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
     done = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, check=False, timeout=120
     )
@@ -159,7 +157,7 @@ def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None
 
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     asks = (
-        "import resource, numpy as np; from training.fit import cpu\n"
+        "import resource, numpy as np; from training.fit.cpu import kernels as cpu\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    np.ones(25_000_000, np.float32)\n"
