@@ -30,7 +30,7 @@ BANNED = {
     r"at it": "in progress",
     r"the way of": "pipeline for, path of",
     r"by hand": "manually",
-    r"[Nn]o \w+ (?:is|are) (?:an?|one|the|any)": "X is not Y",
+    r"no \w+ (?:is|are) (?:an?|one|the|any)": "X is not Y",
     r"of before": "earlier",
     r"nobody(?:'s)?": "no user, nothing, not …",
     r"somebody(?:'s)?": "a user, a person",
@@ -68,7 +68,7 @@ AMERICAN = {
 }
 """American spelling in prose, and ours; DICOM's keywords keep their own."""
 
-PATTERN = re.compile(r"\b(?:" + "|".join([*BANNED, *AMERICAN]) + r")\b")
+PATTERN = re.compile(rf"\b(?:(?i:{'|'.join(BANNED)})|{'|'.join(AMERICAN)})\b")
 NAME = re.compile(r"(?:^|_)told(?:_|$)")
 
 

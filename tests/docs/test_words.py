@@ -47,7 +47,7 @@ def test_code_is_not_prose(words: ModuleType, tmp_path: Path) -> None:
 
 def test_documents_are_read_without_code_and_links(words: ModuleType, tmp_path: Path) -> None:
     text = "Nobody\nnobody `told` [x](whole.md)\n```\ntold\n```\nthe color of it\n"
-    assert found(words, tmp_path, "c.md", text) == [(2, "nobody"), (6, "color")]
+    assert found(words, tmp_path, "c.md", text) == [(1, "Nobody"), (2, "nobody"), (6, "color")]
 
 
 def test_the_table_of_the_rules_is_the_list_that_is_checked(words: ModuleType) -> None:
