@@ -63,9 +63,9 @@ def small_coded(tmp_path_factory: pytest.TempPathFactory) -> Truth:
 
 
 def _phantom(out: Path, seed: int, **options: Any) -> Truth:
-    from training.phantom.study import Options, write_study
+    from training.phantom.study import StudyOptions, write_study
 
-    folder = write_study(out, seed, Options(**options))
+    folder = write_study(out, seed, StudyOptions(**options))
     with np.load(folder / "labels.npz") as arrays:
         labels = Volume(arrays["labels"], arrays["affine"])
     facts = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
