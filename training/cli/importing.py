@@ -16,8 +16,8 @@ from training.cli.options import out_folder
 from training.errors import ImportRefused, UsageError
 
 if TYPE_CHECKING:
-    from training.importing.label_table import Table
-    from training.importing.rules import Options, Pending, Summary
+    from training.importing.label_table import LabelTable
+    from training.importing.rules import ImportOptions, ImportSummary, PendingPair
 
 AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
@@ -77,31 +77,35 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     """
     from training.importing import label_table
     from training.importing import rules as importing
-    from training.importing.deidentify import SECRET_NAME, secret_in
+    from training.importing.deidentify import SECRET_NAME, read_or_create_secret
 
     source = _source(dicom, dicomweb, nifti)
     _check_options(source, licence, study, labels, patients, keep_dicom=keep_dicom)
     if keep_dicom:
         _needs("dicomanonymizer", "--keep-dicom")
-    table = None if labels is None else label_table.read(labels)
-    key = secret_in(secret or out / SECRET_NAME)
+    table = None if labels is None else label_table.read_table(labels)
+    key = read_or_create_secret(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
-    options = importing.Options(out, source, licence.strip(), key, today, keep_dicom)
+    options = importing.ImportOptions(out, source, licence.strip(), key, today, keep_dicom)
     try:
         done = _run(options, (dicom, dicomweb, nifti), study or [], table, patients)
     except OSError as error:
         raise ImportRefused(
             f"{error.filename or out}: {error.strerror}; correct it and run the command again"
         ) from error
-    typer.echo(f"{out}: {len(done.made)} imported, {len(done.existing)} already there")
+    typer.echo(f"{out}: {len(done.imported)} imported, {len(done.existing)} already there")
     if done.refused:
         count = len(done.refused)
         raise ImportRefused(f"{count} refused, see above; correct them and run the command again")
 
 
 def _run(
-    options: Options, sources: Sources, study: list[str], table: Table | None, patients: Path | None
-) -> Summary:
+    options: ImportOptions,
+    sources: Sources,
+    study: list[str],
+    table: LabelTable | None,
+    patients: Path | None,
+) -> ImportSummary:
     from training.importing import rules as importing
 
     with _pairs(options.out, sources, study, table, patients) as pairs:
@@ -151,9 +155,9 @@ def _pairs(
     out: Path,
     sources: Sources,
     study: list[str],
-    table: Table | None,
+    table: LabelTable | None,
     patients: Path | None,
-) -> Iterator[Iterator[Pending]]:
+) -> Iterator[Iterator[PendingPair]]:
     """Yield the pairs of the source that is set; fetched files are removed at the end."""
     dicom, dicomweb, nifti = sources
     warn: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
@@ -161,7 +165,7 @@ def _pairs(
         _needs("nibabel", "--nifti")
         from training.importing import nifti as import_nifti
 
-        patient_ids = None if patients is None else import_nifti.patients_of(patients)
+        patient_ids = None if patients is None else import_nifti.read_patients(patients)
         if patient_ids is None:
             warn(
                 "patient ids are taken from the file names; --patients names who was scanned twice"
@@ -176,5 +180,5 @@ def _pairs(
     from training.importing import dicomweb as import_dicomweb
 
     authorization = os.environ.get(AUTHORIZATION, "")
-    with import_dicomweb.fetched(str(dicomweb), study, out, authorization, warn) as folder:
+    with import_dicomweb.fetched_studies(str(dicomweb), study, out, authorization, warn) as folder:
         yield import_dicom.pending(folder, table)

@@ -32,7 +32,7 @@ from model.errors import WindowRefused
 from model.segment import segment
 from training.evaluate.metrics import dice
 from training.evaluate.readings import KINDS, Kind, VolumeReadings, read
-from training.importing.nifti import volume_of
+from training.importing.nifti import read_volume
 
 STRIP_MM: Final = 1.5
 """Bodies are compared without the voxels this near to the reference's surface: labels and network disagree on whether the
@@ -122,7 +122,7 @@ def compare_all(
 
 def _compare(folder: Path, readings: VolumeReadings, model: LoadedModel) -> VolumeComparison:
     image, labels = (
-        volume_of(folder / f"{readings.name}.{kind}.nii.gz") for kind in ("image", "labels")
+        read_volume(folder / f"{readings.name}.{kind}.nii.gz") for kind in ("image", "labels")
     )
     image = image.with_array(image.array.astype(np.float32))
     try:

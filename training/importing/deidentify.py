@@ -38,18 +38,18 @@ _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The project's key: the same identifier gives the same pseudonym, and nobody without it can tell."""
+    """The project's key: the same identifier gives the same pseudonym, which cannot be reversed without the key."""
 
     key: bytes = field(repr=False)
 
     def digest(self, *parts: str | bytes) -> str:
-        """HMAC-SHA256 of the parts, 64 hexadecimal digits; where one part ends is part of it."""
-        made = hmac.new(self.key, digestmod=hashlib.sha256)
+        """HMAC-SHA256 of the parts, 64 hexadecimal digits; part lengths are included."""
+        mac = hmac.new(self.key, digestmod=hashlib.sha256)
         for part in parts:
             raw = part.encode() if isinstance(part, str) else part
-            made.update(len(raw).to_bytes(8, "big"))
-            made.update(raw)
-        return made.hexdigest()
+            mac.update(len(raw).to_bytes(8, "big"))
+            mac.update(raw)
+        return mac.hexdigest()
 
     def pseudonym(self, patient_id: str, issuer: str = "") -> str:
         """Return the name of a patient in the cohort, e.g. ``P-6f1c09ab77d2e340``."""
@@ -60,7 +60,7 @@ class Secret:
         return UID(f"2.25.{int(self.digest('uid', old)[:32], 16)}")
 
 
-def secret_in(file: Path) -> Secret:
+def read_or_create_secret(file: Path) -> Secret:
     """Read the project's secret; create it, readable by its owner alone, where there is none.
 
     Raises:
@@ -77,7 +77,7 @@ def secret_in(file: Path) -> Secret:
             f"{file}: {type(error).__name__}; give a file that can be read"
         ) from error
     if not _KEY.fullmatch(text):
-        raise SecretError(f"{file}: not 64 hexadecimal digits; restore it from where it was kept")
+        raise SecretError(f"{file}: not 64 hexadecimal digits; restore it from your back-up")
     return Secret(bytes.fromhex(text))
 
 
@@ -103,10 +103,10 @@ def _create(file: Path) -> None:
         ignore.write_text("\n".join([*known, file.name]) + "\n", encoding="utf-8")
 
 
-def basic_profile(dataset: Dataset, secret: Secret) -> Dataset:
-    """Return a de-identified copy; `dataset` stays as it is.
+def deidentify(dataset: Dataset, secret: Secret) -> Dataset:
+    """Return a de-identified copy; `dataset` is not changed.
 
-    Patient ID and name become the pseudonym. Pixels are not looked into: burned-in text is refused
+    Patient ID and name become the pseudonym. Pixels are not examined: burned-in text is refused
     where the header declares it.
 
     Raises:
@@ -133,7 +133,7 @@ def basic_profile(dataset: Dataset, secret: Secret) -> Dataset:
 
 
 def _declare(kept: Dataset) -> None:
-    """Say that and how identifiers were removed (PS3.15 E.1.1, PS3.3 C.7.1.1)."""
+    """Declare that and how identifiers were removed (PS3.15 E.1.1, PS3.3 C.7.1.1)."""
     kept.PatientIdentityRemoved = "YES"
     kept.DeidentificationMethod = METHOD
     code = Dataset()
@@ -156,14 +156,14 @@ def _renew_meta(kept: Dataset, dataset: Dataset) -> None:
 
 @lru_cache(maxsize=1)
 def _rules() -> Mapping[Tag, Action]:
-    """Tag, or (group, element, two masks) for repeating groups, to the library's action."""
+    """Return the library's actions: tag, or (group, element, two masks) for repeating groups, to action."""
     # An extra, without type hints.
     from dicomanonymizer import simpledicomanonymizer as library  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    found: Mapping[Tag, Action] = library.initialize_actions(TABLE_EDITION)
+    actions: Mapping[Tag, Action] = library.initialize_actions(TABLE_EDITION)
     # X/Z/U*: of these sequences the contained UIDs are replaced, or a SEG would lose its images.
     starred = library.delete_or_empty_or_replace_UID
-    return {tag: library.keep if act is starred else act for tag, act in found.items()}
+    return {tag: library.keep if act is starred else act for tag, act in actions.items()}
 
 
 def _rule_for(group: int, element: int, rules: Mapping[Tag, Action]) -> Action | None:

@@ -25,8 +25,8 @@ from dicomseg.read.predicates import MR_CLASSES
 from dicomseg.read.series import assemble, why_too_small
 from training.errors import ImportRefused, SourceMissing
 from training.importing import seg as import_seg
-from training.importing.label_table import Table, Target
-from training.importing.rules import Labelled, Pending, image_of
+from training.importing.label_table import LabelTable, Target
+from training.importing.rules import LabelledImage, PendingPair, to_sitk_image
 
 SEG_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
@@ -35,16 +35,18 @@ SEG_CLASSES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a folder holds. series: MR images by series. segs: SEG objects. damaged: refusals by file."""
+class FolderContent:
+    """MR images, SEG objects and damaged files of a folder."""
 
     series: Mapping[str, tuple[Instance, ...]]
+    """MR images by series UID."""
     segs: tuple[Instance, ...]
     damaged: tuple[tuple[str, str], ...]
+    """Name and reason of each file that cannot be read."""
 
 
-def found_in(folder: Path) -> Found:
-    """Read every header below a folder; what is no DICOM file is passed over.
+def read_folder(folder: Path) -> FolderContent:
+    """Read every header below a folder; files that are not DICOM are passed over.
 
     Raises:
         SourceMissing: there is no such folder or no SEG in it.
@@ -65,7 +67,7 @@ def found_in(folder: Path) -> Found:
             series[instance.series_uid].setdefault(instance.digest, instance)
     if not segs and not damaged:
         raise SourceMissing(f"{folder}: no DICOM SEG below it; give the folder with MR and SEG")
-    return Found(
+    return FolderContent(
         {k: tuple(v.values()) for k, v in series.items()}, tuple(segs.values()), tuple(damaged)
     )
 
@@ -75,37 +77,37 @@ def _is_dicom(file: Path) -> bool:
         return opened.read(132)[128:] == b"DICM"
 
 
-def pending(folder: Path, table: Table | None = None) -> Iterator[Pending]:
-    """Every MR series with its SEGs, and every SEG that cannot be paired, as something to refuse.
+def pending(folder: Path, table: LabelTable | None = None) -> Iterator[PendingPair]:
+    """Yield every MR series with its SEGs, and every SEG that cannot be paired, as one that is refused when loaded.
 
     Raises:
         SourceMissing: no SEG below the folder.
     """
-    found = found_in(folder)
-    for name, reason in found.damaged:
-        yield Pending(name, "?", "", "", partial(_refuse, reason))
+    content = read_folder(folder)
+    for name, reason in content.damaged:
+        yield PendingPair(name, "?", "", "", partial(_refuse, reason))
     groups: dict[str, list[Instance]] = defaultdict(list)
-    for seg in found.segs:
+    for seg in content.segs:
         name = seg.path.relative_to(folder).as_posix()
         try:
-            groups[_series_of(seg, found)].append(seg)
+            groups[_series_of(seg, content)].append(seg)
         except InputRefused as refusal:
-            yield Pending(name, "?", "", "", partial(_refuse, str(refusal)))
+            yield PendingPair(name, "?", "", "", partial(_refuse, str(refusal)))
     for series_uid, segs in sorted(groups.items(), key=lambda g: g[1][0].path):
-        yield _paired(folder, found.series[series_uid], segs, table)
+        yield _paired(folder, content.series[series_uid], segs, table)
 
 
-def _refuse(reason: str) -> Labelled:
+def _refuse(reason: str) -> LabelledImage:
     raise ImportRefused(reason)
 
 
 def _paired(
-    folder: Path, images: Sequence[Instance], segs: Sequence[Instance], table: Table | None
-) -> Pending:
+    folder: Path, images: Sequence[Instance], segs: Sequence[Instance], table: LabelTable | None
+) -> PendingPair:
     patient = _header(images[0].path)
-    told = "\n".join(f"{k}={t.text}" for k, t in sorted((table or {}).items()))
-    digest = "\n".join([told, *sorted(i.digest for i in (*images, *segs))])
-    return Pending(
+    mapping = "\n".join(f"{k}={t.text}" for k, t in sorted((table or {}).items()))
+    digest = "\n".join([mapping, *sorted(i.digest for i in (*images, *segs))])
+    return PendingPair(
         " + ".join(s.path.relative_to(folder).as_posix() for s in segs),
         attributes.text(patient, "PatientID"),
         attributes.text(patient, "IssuerOfPatientID"),
@@ -120,26 +122,26 @@ def _header(file: Path) -> Dataset:
         return dcmread(file, force=True, stop_before_pixels=True)
 
 
-def _series_of(seg: Instance, found: Found) -> str:
-    """Series UID of the images that a SEG segments; raises `ImportRefused`."""
+def _series_of(seg: Instance, content: FolderContent) -> str:
+    """Return the series UID of the images that a SEG segments; raises `ImportRefused`."""
     header = _header(seg.path)
     named = {
         attributes.text(i, "SeriesInstanceUID")
         for i in attributes.items(header, "ReferencedSeriesSequence")
     }
-    here = [uid for uid in sorted(found.series) if uid in named]
-    if not named:  # an old writer; then the frame of reference has to tell it alone
-        here = [
+    candidates = [uid for uid in sorted(content.series) if uid in named]
+    if not named:  # an old writer; only the frame of reference identifies the series
+        candidates = [
             uid
-            for uid, images in sorted(found.series.items())
+            for uid, images in sorted(content.series.items())
             if images[0].study_uid == seg.study_uid
             and images[0].frame_of_reference_uid == seg.frame_of_reference_uid
         ]
-    if len(here) != 1:
+    if len(candidates) != 1:
         raise ImportRefused(
-            f"rule one-series: {len(here)} MR series here are segmented by it; exactly one is needed"
+            f"rule one-series: {len(candidates)} MR series are segmented by it; exactly one is needed"
         )
-    image = found.series[here[0]][0]
+    image = content.series[candidates[0]][0]
     if not seg.frame_of_reference_uid or seg.frame_of_reference_uid != image.frame_of_reference_uid:
         raise ImportRefused(
             f"rule frame-of-reference: {seg.path.name} and {image.path.name} do not share one; register"
@@ -153,12 +155,12 @@ def _series_of(seg: Instance, found: Found) -> str:
         raise ImportRefused(
             f"rule one-patient: {seg.path.name} and {image.path.name} carry different patient ids"
         )
-    return here[0]
+    return candidates[0]
 
 
 def _load(
-    images: tuple[Instance, ...], segs: tuple[Instance, ...], table: Table | None
-) -> Labelled:
+    images: tuple[Instance, ...], segs: tuple[Instance, ...], table: LabelTable | None
+) -> LabelledImage:
     """Read the pixels of a series and of its SEGs; raises `InputRefused`."""
     grid = assemble(images)
     if isinstance(grid, GeometryProblem):
@@ -168,33 +170,36 @@ def _load(
         raise ImportRefused(f"rule large-enough: {small}")
     source = pixels.read_source(grid)
     masks, labels_by = _labels(segs, table)
-    told = {
+    acquisition = {
         "source_shape": list(grid.shape),
         "source_spacing_mm": [round(v, 4) for v in grid.spacing_mm],
         "source_orientation": grid.orientation,
         "repetition_time_ms": images[0].repetition_time_ms,
         "echo_time_ms": images[0].echo_time_ms,
     }
-    image = image_of(source.volume.array.astype(np.float32), source.volume.affine)
+    image = to_sitk_image(source.volume.array.astype(np.float32), source.volume.affine)
     files = [i.path for i in (*grid.instances, *segs)]
-    return Labelled(image, masks, told, labels_by, lambda: map(dcmread, files))
+    return LabelledImage(image, masks, acquisition, labels_by, lambda: map(dcmread, files))
 
 
 def _labels(
-    segs: Sequence[Instance], table: Table | None
+    segs: Sequence[Instance], table: LabelTable | None
 ) -> tuple[list[tuple[Target, SimpleITK.Image]], str]:
-    """Masks of all segments of all SEGs, and by whom they were made: manual, semiautomatic, …"""
+    """Return the masks of all segments of all SEGs, and how they were drawn: manual, semiautomatic, …"""
     masks: list[tuple[Target, SimpleITK.Image]] = []
     drawn: dict[Target, Path] = {}
     by: set[str] = set()
     for seg in segs:
-        opened, name = import_seg.opened(seg.path), seg.path.name
-        targets = import_seg.targets_of(opened, table, name)
+        segmentation, name = import_seg.read_seg(seg.path), seg.path.name
+        targets = import_seg.read_targets(segmentation, table, name)
         for target in set(targets.values()) - {Target(None)}:
             if drawn.setdefault(target, seg.path) != seg.path:
                 raise ImportRefused(
-                    f"rule one-label: {drawn[target].name} and {name} both hold {target.text}; leave one out"
+                    f"rule one-label: {drawn[target].name} and {name} both hold {target.text}; remove one"
                 )
-        masks += import_seg.masks_of(opened, targets, name)
-        by |= {str(opened.get_segment_description(n).SegmentAlgorithmType).lower() for n in targets}
+        masks += import_seg.read_masks(segmentation, targets, name)
+        by |= {
+            str(segmentation.get_segment_description(n).SegmentAlgorithmType).lower()
+            for n in targets
+        }
     return masks, by.pop() if len(by) == 1 else "mixed"

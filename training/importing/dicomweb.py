@@ -25,20 +25,20 @@ _UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 @contextmanager
-def fetched(
+def fetched_studies(
     url: str,
     studies: list[str],
     out: Path,
     authorization: str = "",
-    said: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Path]:
     """Fetch the studies into a folder of their own, readable by its owner, and remove it afterwards.
 
-    What an import that was killed left behind is removed first: it holds identifiers.
+    Files of a killed import are removed first: they hold identifiers.
 
     Raises:
         UsageError: an address with a password in it, or a study that is no UID.
-        PeerFailed: no connection, no rights, or an answer that is none.
+        PeerFailed: no connection, no rights, or a response that is not DICOMweb.
         SourceMissing: a study without SEG.
     """
     _check(url, studies)
@@ -52,12 +52,14 @@ def fetched(
         client = DICOMwebClient(url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
         client.set_http_retry_params(retry=True, max_attempts=3, wait_exponential_multiplier=200)
         for number, study in enumerate(studies):
-            _study(client, study, folder / f"{number:04d}", said)
+            _study(client, study, folder / f"{number:04d}", report)
         yield folder
     except (requests.RequestException, ConnectionError) as error:
-        answer = getattr(error, "response", None)
-        told = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
-        raise PeerFailed(f"{url}: {told}; check address, rights and that it runs") from error
+        response = getattr(error, "response", None)
+        reason = type(error).__name__ if response is None else f"HTTP {response.status_code}"
+        raise PeerFailed(
+            f"{url}: {reason}; check address, rights and that it is running"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -78,34 +80,36 @@ def _is_running(pid: str) -> bool:
     return pid.isdigit() and Path("/proc", pid).exists()
 
 
-def _study(client: Any, study: str, folder: Path, said: Callable[[str], None]) -> None:
+def _study(client: Any, study: str, folder: Path, report: Callable[[str], None]) -> None:
     try:
-        found = [Dataset.from_json(s) for s in client.search_for_series(study)]
+        series_list = [Dataset.from_json(s) for s in client.search_for_series(study)]
         kinds = {
-            attributes.text(s, "SeriesInstanceUID"): attributes.text(s, "Modality") for s in found
+            attributes.text(s, "SeriesInstanceUID"): attributes.text(s, "Modality") for s in series_list
         }
         wanted: set[str] = set()
         for number, series in enumerate(u for u, kind in kinds.items() if kind == "SEG"):
-            said(f"SEG series {number + 1}")
+            report(f"SEG series {number + 1}")
             for seg in _series(client, study, series, folder / f"seg-{number}"):
                 wanted |= {
                     attributes.text(i, "SeriesInstanceUID")
                     for i in attributes.items(seg, "ReferencedSeriesSequence")
                 }
         if "SEG" not in kinds.values():
-            raise SourceMissing(f"the study holds no SEG ({len(found)} series); segment it first")
+            raise SourceMissing(
+                f"the study holds no SEG ({len(series_list)} series); segment it first"
+            )
         images = [u for u, kind in kinds.items() if kind == "MR" and (u in wanted or not wanted)]
         for number, series in enumerate(images):
-            said(f"MR series {number + 1} of {len(images)}")
+            report(f"MR series {number + 1} of {len(images)}")
             _series(client, study, series, folder / f"mr-{number}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PeerFailed(
-            f"{client.base_url}: an answer that is no DICOMweb ({type(error).__name__}); check the address"
+            f"{client.base_url}: the response is not DICOMweb ({type(error).__name__}); check the address"
         ) from error
 
 
 def _series(client: Any, study: str, series: str, folder: Path) -> list[Dataset]:
-    """Fetch a series and write it as files; its data sets."""
+    """Fetch a series, write it as files and return its data sets."""
     folder.mkdir(parents=True)
     objects = list(client.retrieve_series(study, series))
     for number, dataset in enumerate(objects):

@@ -1,4 +1,4 @@
-"""The table that says which label or segment is which structure, and what a set of labels covers."""
+"""The table from label or segment to structure, and what a set of labels covers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ BACKGROUND: Final = "background"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a label stands for: a structure, or one side of it; no structure is background."""
+    """The meaning of a label: a structure, one side of it, or (None) background."""
 
     structure: StructureId | None
     side: Side | None = None
 
     @property
     def text(self) -> str:
-        """As the table writes it, e.g. ``pm.left``."""
+        """As in the table, e.g. ``pm.left``."""
         return ".".join(part for part in (self.structure or BACKGROUND, self.side) if part)
 
 
-Table = Mapping[str, Target]
+LabelTable = Mapping[str, Target]
 """Label value, segment number or segment label, as text, to its target."""
 
 
-def read(file: Path) -> Table:
+def read_table(file: Path) -> LabelTable:
     """Read the table `[labels]` of a TOML file.
 
     Raises:
@@ -62,23 +62,25 @@ def _target(file: Path, key: str, value: object) -> Target:
     ):
         paired = ", ".join(f"{s.id}.left, {s.id}.right" for s in STRUCTURES if s.paired)
         raise LabelTableError(
-            f"{file}: {key} = {value!r} is no structure; known: {', '.join(BY_ID)}, {paired}, {BACKGROUND}"
+            f"{file}: {key} = {value!r} is not a structure; known: {', '.join(BY_ID)}, {paired}, {BACKGROUND}"
         )
     return Target(cast("StructureId", name), cast("Side", side) if side else None)
 
 
 def covered(targets: Iterable[Target]) -> tuple[StructureId, ...]:
-    """Structures whose absence means background: labelled as one, or on both sides."""
-    given = set(targets)
+    """Return the structures whose absence means background: labelled as one, or on both sides."""
+    labelled = set(targets)
     return tuple(
         s.id
         for s in STRUCTURES
-        if Target(s.id) in given or {Target(s.id, "left"), Target(s.id, "right")} <= given
+        if Target(s.id) in labelled or {Target(s.id, "left"), Target(s.id, "right")} <= labelled
     )
 
 
 def half_covered(targets: Iterable[Target]) -> tuple[str, ...]:
-    """Sides given without the other one; the network has one channel, so they cannot be used."""
-    given = list(targets)
-    whole = covered(given)
-    return tuple(t.text for t in given if t.structure is not None and t.structure not in whole)
+    """Return the sides without their other side; the network has one channel, so they cannot be used."""
+    labelled = list(targets)
+    complete = covered(labelled)
+    return tuple(
+        t.text for t in labelled if t.structure is not None and t.structure not in complete
+    )

@@ -1,6 +1,6 @@
-"""`manifest.json`: which cases a folder was imported with, from what, under which licence, with digests.
+"""`manifest.json`: the imported cases of a folder, their source, licence and digests.
 
-Written whole after every case, so that an interrupted import continues where it stopped.
+Replaced after every case, so that an interrupted import resumes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LOCK: Final = ".import.lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManifestEntry:
     """One imported case.
 
-    source: dicom, dicomweb or nifti. labels_by: who drew the labels, as far as told. imported: day
+    source: dicom, dicomweb or nifti. labels_by: how the labels were drawn, if known. imported: day
     of the import, ISO 8601; no date of the source. files: sha256 by file name. image_key, source_key:
-    keyed digests of the voxels, and of files, patient and table; without the secret they tell nothing.
+    keyed digests of the voxels, and of files, patient and table; meaningless without the secret.
     """
 
     case: str
@@ -46,18 +46,18 @@ class Entry:
 class Manifest:
     """All entries of a folder, in the order of their cases."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ManifestEntry, ...] = ()
 
-    def by_source(self, source_key: str) -> Entry | None:
+    def by_source(self, source_key: str) -> ManifestEntry | None:
         """Return the case made from these files with this table."""
         return next((e for e in self.entries if e.source_key == source_key), None)
 
-    def by_image(self, image_key: str) -> Entry | None:
+    def by_image(self, image_key: str) -> ManifestEntry | None:
         """Return the case that holds this image."""
         return next((e for e in self.entries if e.image_key == image_key), None)
 
-    def with_entry(self, entry: Entry) -> Manifest:
-        """Return the manifest with one case more, or anew."""
+    def with_entry(self, entry: ManifestEntry) -> Manifest:
+        """Return the manifest with this entry added or replaced."""
         kept = [e for e in self.entries if e.case != entry.case]
         return Manifest(tuple(sorted([*kept, entry], key=lambda e: e.case)))
 
@@ -68,37 +68,39 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(read, "sha256").hexdigest()
 
 
-def load(folder: Path) -> Manifest:
-    """Read a folder's manifest; cases whose files are gone or changed are left out and made anew.
+def read_manifest(folder: Path) -> Manifest:
+    """Read a folder's manifest; cases whose files are missing or changed are left out, so that they are rebuilt.
 
     Raises:
-        ImportRefused: it is no manifest of this schema.
+        ImportRefused: it is not a manifest of this schema.
     """
     file = folder / NAME
     if not file.exists():
         return Manifest()
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-        entries = [Entry(**{**e, "labelled": tuple(e["labelled"])}) for e in read["cases"]]
-        schema = read["schema"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        entries = [
+            ManifestEntry(**{**e, "labelled": tuple(e["labelled"])}) for e in content["cases"]
+        ]
+        schema = content["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImportRefused(
-            f"{file}: no manifest ({type(error).__name__}); restore it or use an empty folder"
+            f"{file}: not a manifest ({type(error).__name__}); restore it or use an empty folder"
         ) from error
     if schema != SCHEMA:
         raise ImportRefused(f"{file}: schema {schema}, not {SCHEMA}; use an empty folder")
-    return Manifest(tuple(e for e in entries if _whole(folder, e.files)))
+    return Manifest(tuple(e for e in entries if _are_intact(folder, e.files)))
 
 
-def _whole(folder: Path, files: Mapping[str, str]) -> bool:
+def _are_intact(folder: Path, files: Mapping[str, str]) -> bool:
     return all(
         (folder / name).is_file() and sha256_of(folder / name) == digest
         for name, digest in files.items()
     )
 
 
-def save(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest whole."""
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest, complete or not at all."""
     body: dict[str, Any] = {"schema": SCHEMA, "cases": [asdict(e) for e in manifest.entries]}
     unfinished = folder / f"{NAME}.unfinished"
     unfinished.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")

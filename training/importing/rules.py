@@ -1,7 +1,7 @@
-"""Other people's labelled images as prepared cases: the rules, the canonical grid, the loop.
+"""Import external labelled images: validation rules, resampling, main loop.
 
-`import_dicom` and `import_nifti` find the files and hand over `Pending`; everything that both must
-obey stands here. The image is resampled linearly, each label as a soft mask of which the strongest
+`dicom` and `nifti` find the files and yield `PendingPair`; the rules that apply to every source are
+checked by this module. The image is resampled linearly, each label as a soft mask of which the strongest
 wins, as for every other prepared case.
 """
 
@@ -25,9 +25,9 @@ from training.data.cases import Case, CaseSource, Point, save_case
 from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
 from training.errors import ImportRefused
 from training.importing import manifest
-from training.importing.deidentify import Secret, basic_profile
+from training.importing.deidentify import Secret, deidentify
 from training.importing.label_table import Target, covered, half_covered
-from training.importing.manifest import Entry, Manifest
+from training.importing.manifest import Manifest, ManifestEntry
 
 SAME_GRID_MM: Final = 0.1
 """How far the corners of image and label map may lie apart: a tenth of the finest voxel in use."""
@@ -35,39 +35,37 @@ MAX_EXTENT_MM: Final = 700.0
 """Longer than any series of the lumbar spine."""
 DICOM_FOLDER: Final = "dicom"
 
-__all__ = ["Labelled", "Options", "Pending", "Summary", "import_all", "prepared"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """An image with its labels, as a source hands them over.
+class LabelledImage:
+    """An image with its labels, from any source.
 
     image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, uint8 or float32,
-    on any grid of the same space. told: facts for the card, without identifiers. labels_by: manual, automatic, …
+    on any grid of the same space. acquisition: card fields, without identifiers. labels_by: manual, automatic, …
     objects: DICOM data sets to be kept, if asked for.
     """
 
     image: SimpleITK.Image
     masks: Sequence[tuple[Target, SimpleITK.Image]]
-    told: Mapping[str, Any] = field(default_factory=dict)
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
     labels_by: str = "unknown"
     objects: Callable[[], Iterable[Dataset]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """A pair that was found: its name for messages, its patient, a digest of its files, how to read it."""
+class PendingPair:
+    """Image and labels to import: name for messages, patient, digest of the files, and how to load them."""
 
     name: str
     patient_id: str
     issuer: str
     digest: str
-    load: Callable[[], Labelled]
+    load: Callable[[], LabelledImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What holds for the whole import. source: dicom, dicomweb, nifti. today: ISO 8601."""
+class ImportOptions:
+    """What applies to every pair of an import. source: dicom, dicomweb, nifti. today: ISO 8601."""
 
     out: Path
     source: str
@@ -78,64 +76,68 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """What an import did: case ids made, case ids that stood there already, one line per refusal."""
+class ImportSummary:
+    """Outcome of an import: ids of new and of existing cases, one line per refusal."""
 
-    made: tuple[str, ...]
+    imported: tuple[str, ...]
     existing: tuple[str, ...]
     refused: tuple[str, ...]
 
 
 def import_all(
-    pairs: Iterable[Pending], options: Options, said: Callable[[str], None] = lambda _: None
-) -> Summary:
-    """Import every pair that obeys the rules; one that does not is named and left out.
+    pairs: Iterable[PendingPair],
+    options: ImportOptions,
+    report: Callable[[str], None] = lambda _: None,
+) -> ImportSummary:
+    """Import every pair that obeys the rules; others are reported and skipped.
 
     Raises:
         ImportRefused: the folder is in use by another import or holds another manifest.
     """
-    made: list[str] = []
+    imported: list[str] = []
     existing: list[str] = []
     refused: list[str] = []
     with manifest.locked(options.out):
-        book = manifest.load(options.out)
+        book = manifest.read_manifest(options.out)
         for pair in pairs:
             try:
-                entry, is_new = _one(pair, options, book, said)
+                entry, is_new = _import(pair, options, book, report)
             except InputRefused as refusal:
                 refused.append(f"{pair.name}: {refusal}")
-                said(refused[-1])
+                report(refused[-1])
                 continue
             if is_new:
                 book = book.with_entry(entry)
-                manifest.save(book, options.out)
-            (made if is_new else existing).append(entry.case)
-    return Summary(tuple(made), tuple(existing), tuple(refused))
+                manifest.write_manifest(book, options.out)
+            (imported if is_new else existing).append(entry.case)
+    return ImportSummary(tuple(imported), tuple(existing), tuple(refused))
 
 
-def _one(
-    pair: Pending, options: Options, book: Manifest, said: Callable[[str], None]
-) -> tuple[Entry, bool]:
+def _import(
+    pair: PendingPair, options: ImportOptions, book: Manifest, report: Callable[[str], None]
+) -> tuple[ManifestEntry, bool]:
     if not pair.patient_id.strip():
-        raise ImportRefused("rule patient-id: no patient id; a case without one cannot be split by")
+        raise ImportRefused(
+            "rule patient-id: no patient id; without one the case cannot be assigned to a fold"
+        )
     patient = options.secret.pseudonym(pair.patient_id.strip(), pair.issuer)
     source_key = options.secret.digest("source", patient, pair.digest)
-    before = book.by_source(source_key)
-    if before is not None:
-        return before, False
+    existing = book.by_source(source_key)
+    if existing is not None:
+        return existing, False
     labelled = pair.load()
-    image_key = options.secret.digest("image", *_voxels(labelled.image))
-    twin = book.by_image(image_key)
-    if twin is not None:
+    image_key = options.secret.digest("image", *_voxel_bytes(labelled.image))
+    duplicate = book.by_image(image_key)
+    if duplicate is not None:
         raise ImportRefused(
-            f"rule duplicate: the same image is case {twin.case}; remove that one to replace its labels"
+            f"rule duplicate: the same image is case {duplicate.case}; remove that one to replace its labels"
         )
-    case, notes = prepared(labelled, f"import-{image_key[:12]}", patient, options)
+    case, notes = prepare_case(labelled, f"import-{image_key[:12]}", patient, options)
     for note in notes:
-        said(f"{pair.name}: {note}")
+        report(f"{pair.name}: {note}")
     files = _save(case, labelled, options)
     return (
-        Entry(
+        ManifestEntry(
             case.case_id,
             patient,
             options.source,
@@ -151,8 +153,8 @@ def _one(
     )
 
 
-def _save(case: Case, labelled: Labelled, options: Options) -> dict[str, str]:
-    """Write the case, and its de-identified objects if asked for; sha256 by name."""
+def _save(case: Case, labelled: LabelledImage, options: ImportOptions) -> dict[str, str]:
+    """Write the case, and its de-identified objects if asked for; return sha256 by name."""
     written = []
     if options.keep_dicom:
         folder = options.out / DICOM_FOLDER / case.case_id
@@ -160,23 +162,23 @@ def _save(case: Case, labelled: Labelled, options: Options) -> dict[str, str]:
         folder.mkdir(parents=True)
         for number, dataset in enumerate(labelled.objects()):
             written.append(folder / f"{number:05d}.dcm")
-            basic_profile(dataset, options.secret).save_as(written[-1], enforce_file_format=True)
+            deidentify(dataset, options.secret).save_as(written[-1], enforce_file_format=True)
     arrays = save_case(case, options.out)
     written += [arrays, arrays.with_suffix(".json")]
     return {p.relative_to(options.out).as_posix(): manifest.sha256_of(p) for p in written}
 
 
-def _voxels(image: SimpleITK.Image) -> tuple[str, bytes]:
-    """Size and values along the patient's axes: slice order and file format do not matter."""
+def _voxel_bytes(image: SimpleITK.Image) -> tuple[str, bytes]:
+    """Return size and values along the patient's axes: slice order and file format do not matter."""
     turned = SimpleITK.DICOMOrient(image, "LPS")  # type: ignore[no-untyped-call]
     array = SimpleITK.GetArrayViewFromImage(turned)
     return str(array.shape), np.ascontiguousarray(array, dtype="<f4").tobytes()
 
 
-def prepared(
-    labelled: Labelled, case_id: str, patient: str, options: Options
+def prepare_case(
+    labelled: LabelledImage, case_id: str, patient: str, options: ImportOptions
 ) -> tuple[Case, list[str]]:
-    """Bring image and labels to the canonical grid; the case and what is worth telling.
+    """Bring image and labels to the canonical grid; return the case and notes for the user.
 
     Raises:
         ImportRefused: voxels or labels break a rule.
@@ -186,14 +188,16 @@ def prepared(
     targets = [target for target, _ in labelled.masks]
     known = covered(targets)
     if "ivd" not in known:
-        raise ImportRefused("rule level: no label is the L4/5 disc (ivd); it places the window")
+        raise ImportRefused(
+            "rule level: the L4/5 disc (ivd) is not labelled; it is needed to place the window"
+        )
     grid = build_axial_grid(labelled.image)
     affine = grid_affine(grid)
     labels, sides = _labels_on(labelled.masks, grid, known)
     _check_anatomy(labels, sides, affine)
     notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
-        notes.append("its labels were made by an algorithm; nobody is said to have drawn them")
+        notes.append("its labels were made by an algorithm; a human reader is not named")
     centre, normal = centroid(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
     card = {
         "licence": options.licence,
@@ -201,17 +205,17 @@ def prepared(
         "interpolation": "linear",
         "origin": options.source,
         "labels_by": labelled.labels_by,
-        **labelled.told,
+        **labelled.acquisition,
     }
     image = resample(labelled.image, grid)
     source: CaseSource = "imported"
     discs = {"l45": centre}
-    made = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
-    return made, notes
+    case = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
+    return case, notes
 
 
-def image_of(array: Array, affine: Points) -> SimpleITK.Image:
-    """Array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
+def to_sitk_image(array: Array, affine: Points) -> SimpleITK.Image:
+    """Return an array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
     volume = Volume(array, affine)
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
@@ -231,7 +235,7 @@ def check_voxels(image: SimpleITK.Image) -> None:
 
 
 def check_extent(image: SimpleITK.Image) -> None:
-    """Refuse a volume that no patient fills: a hostile header must not ask for all memory."""
+    """Refuse a volume that no patient fills: a hostile header must not demand all memory."""
     sizes = image.GetSize(), image.GetSpacing()  # type: ignore[no-untyped-call]
     extent = [n * mm for n, mm in zip(*sizes, strict=True)]
     if not all(MIN_EXTENT_MM <= mm <= MAX_EXTENT_MM for mm in extent):
@@ -247,9 +251,9 @@ def _labels_on(
     grid: SimpleITK.Image,
     known: Sequence[StructureId],
 ) -> tuple[Array, dict[tuple[StructureId, Side], float]]:
-    """Label of the strongest mask, background where their sum leaves more than any of them.
+    """Return the label of the strongest mask, background where the masks leave more than any of them.
 
-    Also the x in LPS mm of the centre of each side that is told. One mask at a time is in memory.
+    Also the x in LPS mm of the centre of each labelled side. One mask at a time is in memory.
     """
     sides: dict[tuple[StructureId, Side], float] = {}
     affine, shape = grid_affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
@@ -259,10 +263,10 @@ def _labels_on(
         for target, mask in masks:
             if target.structure != structure:
                 continue
-            here = resample(mask, grid)
-            if target.side is not None and (here > 0.5).any():
-                sides[structure, target.side] = centroid(here > 0.5, affine)[0]
-            soft = np.maximum(soft, here)
+            resampled = resample(mask, grid)
+            if target.side is not None and (resampled > 0.5).any():
+                sides[structure, target.side] = centroid(resampled > 0.5, affine)[0]
+            soft = np.maximum(soft, resampled)
         stronger = soft > best
         labels[stronger] = BY_ID[structure].value
         np.copyto(best, soft, where=stronger)
@@ -274,9 +278,11 @@ def _labels_on(
 def _check_anatomy(
     labels: Array, sides: Mapping[tuple[StructureId, Side], float], affine: Points
 ) -> None:
-    """Refuse what no patient looks like: a mirrored or upside-down geometry, or no disc."""
+    """Refuse a mirrored or upside-down geometry, and labels without the disc."""
     if not (labels == BY_ID["ivd"].value).any():
-        raise ImportRefused("rule level: no voxel is the L4/5 disc (ivd); it places the window")
+        raise ImportRefused(
+            "rule level: the L4/5 disc (ivd) has no voxels; it is needed to place the window"
+        )
     for structure, side in sides:
         left, right = sides.get((structure, "left")), sides.get((structure, "right"))
         if side == "left" and left is not None and right is not None and left <= right:
@@ -290,6 +296,6 @@ def _check_anatomy(
 
 
 def _level_normal(labels: Array, affine: Points) -> Point:
-    """Normal of the disc towards the head; straight up where a vertebra is missing to tell it."""
-    both = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
-    return fit_disc_normal(labels, affine) if both else (0.0, 0.0, 1.0)
+    """Return the normal of the disc towards the head; straight up where a vertebra is missing."""
+    has_bodies = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
+    return fit_disc_normal(labels, affine) if has_bodies else (0.0, 0.0, 1.0)

@@ -15,8 +15,8 @@ from pydicom.sr.coding import Code
 from dicomseg.read import attributes
 from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
 from training.errors import ImportRefused
-from training.importing.label_table import Table, Target
-from training.importing.rules import image_of
+from training.importing.label_table import LabelTable, Target
+from training.importing.rules import to_sitk_image
 
 _PARTS: Final[Mapping[str, StructureId]] = {"73634005": "aa", "46027005": "ivc"}
 """SNOMED CT: common iliac artery and vein, which our vessels include (pydicom's context groups)."""
@@ -33,7 +33,7 @@ _DAMAGE: Final = (
 )
 
 
-def opened(file: Path) -> hd.seg.Segmentation:
+def read_seg(file: Path) -> hd.seg.Segmentation:
     """Read a SEG; raises `ImportRefused`."""
     try:
         with warnings.catch_warnings():
@@ -45,8 +45,10 @@ def opened(file: Path) -> hd.seg.Segmentation:
         ) from error
 
 
-def targets_of(seg: hd.seg.Segmentation, table: Table | None, name: str) -> dict[int, Target]:
-    """Target of every segment: by the table (number or label), else by its coded concept.
+def read_targets(
+    seg: hd.seg.Segmentation, table: LabelTable | None, name: str
+) -> dict[int, Target]:
+    """Return the target of every segment: by the table (number or label), else by its coded concept.
 
     Raises:
         ImportRefused: segments that neither knows, by number and label.
@@ -63,24 +65,24 @@ def targets_of(seg: hd.seg.Segmentation, table: Table | None, name: str) -> dict
             out[number] = target
     if unknown:
         raise ImportRefused(
-            f"{name}: rule known-labels: segments {', '.join(unknown)} have no code of ours; map each with"
+            f"{name}: rule known-labels: segments {', '.join(unknown)} have no known code; map each with"
             " --labels, as a structure or as background"
         )
     return out
 
 
 def coded_target(described: Dataset) -> Target | None:
-    """Structure and side that a segment's property type says, None when it is none of ours."""
+    """Return the structure and side of a segment's property type, None when it is not one of ours."""
     concept = attributes.first_item(described, "SegmentedPropertyTypeCodeSequence")
     if concept is None:
         return None
-    said = _code(concept)
+    code = _code(concept)
     structure = next(
-        (s.id for s in STRUCTURES if said == Code(s.code.value, s.code.scheme, s.code.meaning)),
+        (s.id for s in STRUCTURES if code == Code(s.code.value, s.code.scheme, s.code.meaning)),
         None,
     )
     if structure is None:
-        part = next((v for v in _PARTS if said == Code(v, "SCT", "")), None)
+        part = next((v for v in _PARTS if code == Code(v, "SCT", "")), None)
         return Target(_PARTS[part]) if part is not None else None
     if not next(s.paired for s in STRUCTURES if s.id == structure):
         return Target(structure)
@@ -105,10 +107,10 @@ def _side(concept: Dataset, described: Dataset) -> Side | None:
     return next((s for code, s in sides if _code(modifier) == Code(code.value, "SCT", "")), None)
 
 
-def masks_of(
+def read_masks(
     seg: hd.seg.Segmentation, targets: Mapping[int, Target], name: str
 ) -> list[tuple[Target, SimpleITK.Image]]:
-    """One mask in [0, 1] per segment on the grid of the SEG; a segment without frames is empty."""
+    """Return one mask in [0, 1] per segment on the grid of the SEG; a segment without frames is empty."""
     wanted = [n for n, target in targets.items() if target.structure is not None]
     out = []
     for number in wanted:
@@ -121,5 +123,5 @@ def masks_of(
             raise ImportRefused(
                 f"{name}: rule regular-grid: its frames make no volume ({reason}); export it again"
             ) from error
-        out.append((targets[number], image_of(volume.array[..., 0], volume.affine)))
+        out.append((targets[number], to_sitk_image(volume.array[..., 0], volume.affine)))
     return out

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from tests.support.paths import ROOT
 from training.errors import ImportRefused, SecretError
-from training.importing.deidentify import Secret, basic_profile, secret_in
+from training.importing.deidentify import Secret, deidentify, read_or_create_secret
 
 TABLE: Final = ROOT / "tests" / "support" / "data" / "ps3_15_table_e1_1_2024b.csv"
 SECRET: Final = Secret(bytes(range(32)))
@@ -127,13 +127,13 @@ def test_the_copy_of_the_standard_is_the_one_it_says() -> None:
 
 
 def test_every_attribute_of_the_standards_list_is_dealt_with() -> None:
-    kept = basic_profile(whole(), SECRET)
+    kept = deidentify(whole(), SECRET)
     assert left_of(kept) == []
     assert len(left_of(whole())) > 560  # the check sees what is not dealt with
 
 
 def test_nested_items_are_dealt_with_like_the_data_set() -> None:
-    kept = basic_profile(whole(), SECRET)
+    kept = deidentify(whole(), SECRET)
     assert left_of(kept.ReferencedSeriesSequence[0]) == []
 
 
@@ -148,7 +148,7 @@ def test_private_overlay_and_curve_data_are_gone() -> None:
         ds.add_new((group, 0x4000), "LT", "Doe")
         ds.add_new((group, 0x0010), "US", 4)
     ds.add_new((0x5002, 0x3000), "OW", b"DOE1")
-    kept = basic_profile(ds, SECRET)
+    kept = deidentify(ds, SECRET)
     assert not [e for e in kept.iterall() if e.tag.is_private]
     assert not [e.tag for e in kept if 0x5000 <= e.tag.group < 0x5100]
     assert {e.tag.element for e in kept if 0x6000 <= e.tag.group < 0x6100} == {0x0010}
@@ -156,7 +156,7 @@ def test_private_overlay_and_curve_data_are_gone() -> None:
 
 def test_it_says_that_it_was_done_and_can_be_written(tmp_path: Path) -> None:
     given = image()
-    kept = basic_profile(given, SECRET)
+    kept = deidentify(given, SECRET)
     kept.save_as(tmp_path / "kept.dcm", enforce_file_format=True)
     read = dcmread(tmp_path / "kept.dcm")
     assert read.PatientIdentityRemoved == "YES"
@@ -174,19 +174,19 @@ def test_uids_agree_between_objects_and_runs_and_not_between_projects() -> None:
     reference.ReferencedSOPClassUID = MRImageStorage
     reference.ReferencedSOPInstanceUID = "1.2.3.4"
     b.ReferencedImageSequence = [reference]
-    first, second = (basic_profile(ds, SECRET) for ds in (a, b))
+    first, second = (deidentify(ds, SECRET) for ds in (a, b))
     assert second.ReferencedImageSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
     assert second.ReferencedImageSequence[0].ReferencedSOPClassUID == MRImageStorage
     assert second.FrameOfReferenceUID == first.FrameOfReferenceUID != "1.2.9"
     assert first.SOPInstanceUID.is_valid
-    assert basic_profile(a, Secret(bytes(32))).SOPInstanceUID != first.SOPInstanceUID
+    assert deidentify(a, Secret(bytes(32))).SOPInstanceUID != first.SOPInstanceUID
 
 
 def test_burned_in_text_is_refused() -> None:
     ds = image()
     ds.BurnedInAnnotation = "YES"
     with pytest.raises(ImportRefused, match="burned-in"):
-        basic_profile(ds, SECRET)
+        deidentify(ds, SECRET)
 
 
 def test_pseudonyms_depend_on_issuer_and_on_where_a_part_ends() -> None:
@@ -198,15 +198,15 @@ def test_pseudonyms_depend_on_issuer_and_on_where_a_part_ends() -> None:
 
 def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "cases" / "pseudonym.key"
-    first = secret_in(file)
-    assert secret_in(file) == first
+    first = read_or_create_secret(file)
+    assert read_or_create_secret(file) == first
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [p.name for p in sorted(file.parent.iterdir())] == [".gitignore", "pseudonym.key"]
     file.chmod(0o640)
     with pytest.raises(SecretError, match="chmod 600"):
-        secret_in(file)
+        read_or_create_secret(file)
     file.chmod(0o600)
     file.write_text("short")
     with pytest.raises(SecretError, match="64 hexadecimal digits"):
-        secret_in(file)
-    assert secret_in(tmp_path / "other.key") != first
+        read_or_create_secret(file)
+    assert read_or_create_secret(tmp_path / "other.key") != first

@@ -26,11 +26,11 @@ from dicomseg.volume import Volume, affine_of
 from training.cli.app import app
 from training.data.cases import Case, list_cases_in, load_case
 from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
-from training.importing.deidentify import secret_in
+from training.importing.deidentify import read_or_create_secret
 from training.importing.dicom import pending
-from training.importing.dicomweb import fetched
-from training.importing.label_table import Table, Target
-from training.importing.rules import Options, Summary, import_all
+from training.importing.dicomweb import fetched_studies
+from training.importing.label_table import LabelTable, Target
+from training.importing.rules import ImportOptions, ImportSummary, import_all
 from training.phantom import dicom_series as study
 from training.phantom.person import draw_person
 
@@ -168,14 +168,16 @@ def all_masks(grid: Volume, names: Sequence[str] = tuple(BLOBS)) -> dict[str, An
     return {name: blob(grid, name) for name in names}
 
 
-def options_for(out: Path, **changes: Any) -> Options:
-    made = Options(out, "dicom", "CC BY 4.0", secret_in(out / "pseudonym.key"), "2026-11-23")
+def options_for(out: Path, **changes: Any) -> ImportOptions:
+    made = ImportOptions(
+        out, "dicom", "CC BY 4.0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23"
+    )
     return replace(made, **changes)
 
 
 def imported(
-    folder: Path, out: Path, table: Table | None = None, **changes: Any
-) -> tuple[Summary, list[str]]:
+    folder: Path, out: Path, table: LabelTable | None = None, **changes: Any
+) -> tuple[ImportSummary, list[str]]:
     said: list[str] = []
     return import_all(pending(folder, table), options_for(out, **changes), said.append), said
 
@@ -254,7 +256,7 @@ def test_nothing_of_the_patient_is_left(exported: Path, tmp_path: Path) -> None:
         raw = file.read_bytes()
         assert not found.search(raw), (file.name, found.search(raw))
         assert not any(uid in raw for uid in uids), file.name
-    card = json.loads((out / f"{done.made[0]}.json").read_text())
+    card = json.loads((out / f"{done.imported[0]}.json").read_text())
     assert re.fullmatch(r"P-[0-9a-f]{16}", card["patient_id"])
     assert card["card"]["licence"] == "CC BY 4.0"
     assert card["card"]["labels_by"] == "manual"
@@ -264,7 +266,7 @@ def test_kept_objects_are_still_a_series_with_its_seg(exported: Path, tmp_path: 
     imported(exported, tmp_path / "out", keep_dicom=True)
     kept = next((tmp_path / "out" / "dicom").iterdir())
     again, _ = imported(kept, tmp_path / "again")
-    assert len(again.made) == 1
+    assert len(again.imported) == 1
     first, second = (load_case(list_cases_in(tmp_path / n)[0]) for n in ("out", "again"))
     assert np.array_equal(first.labels, second.labels)
     assert np.array_equal(first.image, second.image)
@@ -309,18 +311,18 @@ def test_a_second_run_leaves_what_stands_and_makes_what_is_gone(
     exported: Path, tmp_path: Path
 ) -> None:
     first, _ = imported(exported, tmp_path)
-    written = (tmp_path / f"{first.made[0]}.npz").stat().st_mtime_ns
+    written = (tmp_path / f"{first.imported[0]}.npz").stat().st_mtime_ns
     second, _ = imported(exported, tmp_path)
-    assert (second.made, second.existing) == ((), first.made)
-    assert (tmp_path / f"{first.made[0]}.npz").stat().st_mtime_ns == written
+    assert (second.imported, second.existing) == ((), first.imported)
+    assert (tmp_path / f"{first.imported[0]}.npz").stat().st_mtime_ns == written
     # as if killed between the case and the manifest, with half a file left
     (tmp_path / "manifest.json").unlink()
-    (tmp_path / f"{first.made[0]}.npz").write_bytes(b"PK\x03\x04")
+    (tmp_path / f"{first.imported[0]}.npz").write_bytes(b"PK\x03\x04")
     third, _ = imported(exported, tmp_path)
-    assert third.made == first.made
+    assert third.imported == first.imported
     load_case(list_cases_in(tmp_path)[0])
-    (tmp_path / f"{first.made[0]}.npz").write_bytes(b"PK\x03\x04")  # damaged later
-    assert imported(exported, tmp_path)[0].made == first.made
+    (tmp_path / f"{first.imported[0]}.npz").write_bytes(b"PK\x03\x04")  # damaged later
+    assert imported(exported, tmp_path)[0].imported == first.imported
 
 
 def test_the_same_image_under_other_uids_is_refused_as_a_duplicate(
@@ -335,8 +337,8 @@ def test_the_same_image_under_other_uids_is_refused_as_a_duplicate(
     write_seg(tmp_path / "in" / "seg.dcm", copy, all_masks(grid, SPINE), grid)
     first, _ = imported(exported, tmp_path / "out")
     second, _ = imported(tmp_path / "in", tmp_path / "out")
-    assert second.made == ()
-    assert re.search(rf"seg\.dcm: rule duplicate: .*{first.made[0]}", second.refused[0])
+    assert second.imported == ()
+    assert re.search(rf"seg\.dcm: rule duplicate: .*{first.imported[0]}", second.refused[0])
 
 
 def _other_frame(ds: Dataset) -> None:
@@ -366,7 +368,7 @@ def test_a_seg_of_something_else_is_refused(
     images = write_mr(tmp_path / "in", grid)
     write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid, SPINE), grid, change=change)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
-    assert done.made == ()
+    assert done.imported == ()
     assert re.match(rf"seg\.dcm: {rule}", done.refused[0])
 
 
@@ -479,7 +481,7 @@ def test_damaged_input_is_refused_by_name_and_the_rest_imported(tmp_path: Path, 
     good = write_mr(tmp_path / "in" / "fine", grid)
     write_seg(tmp_path / "in/fine/seg.dcm", good, all_masks(grid, SPINE), grid)
     done, _ = imported(tmp_path / "in", tmp_path / "out")
-    assert len(done.made) == 1
+    assert len(done.imported) == 1
     assert len(done.refused) == 1
     assert done.refused[0].startswith("bad/seg.dcm: ")
 
@@ -557,7 +559,7 @@ def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
 ) -> None:
     imported(exported, tmp_path / "files")
     (tmp_path / "web" / ".incoming-killed").mkdir(parents=True)  # of an import that was killed
-    with fetched(server, ["1.2.3"], tmp_path / "web", "Bearer right") as folder:
+    with fetched_studies(server, ["1.2.3"], tmp_path / "web", "Bearer right") as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         imported(folder, tmp_path / "web", source="dicomweb")
     first, second = (load_case(list_cases_in(tmp_path / n)[0]) for n in ("files", "web"))
@@ -567,10 +569,16 @@ def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
 
 
 def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str) -> None:
-    with pytest.raises(PeerFailed, match="HTTP 401"), fetched(server, ["1.2.3"], tmp_path, "no"):
+    with (
+        pytest.raises(PeerFailed, match="HTTP 401"),
+        fetched_studies(server, ["1.2.3"], tmp_path, "no"),
+    ):
         pass
     nowhere = "http://127.0.0.1:9/dicom-web"
-    with pytest.raises(PeerFailed, match=r"127\.0\.0\.1:9"), fetched(nowhere, ["1.2.3"], tmp_path):
+    with (
+        pytest.raises(PeerFailed, match=r"127\.0\.0\.1:9"),
+        fetched_studies(nowhere, ["1.2.3"], tmp_path),
+    ):
         pass
     assert not list(tmp_path.glob(".incoming*"))
 
@@ -587,7 +595,7 @@ def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str
 def test_addresses_and_uids_are_checked_before_anything_is_asked(
     tmp_path: Path, url: str, study: str
 ) -> None:
-    with pytest.raises(UsageError) as refused, fetched(url, [study], tmp_path):
+    with pytest.raises(UsageError) as refused, fetched_studies(url, [study], tmp_path):
         pass
     assert "secret" not in str(refused.value)
 

@@ -17,10 +17,10 @@ from training.data.cases import Case, list_cases_in, load_case
 from training.data.prepare import spider_case
 from training.errors import ImportRefused, LabelTableError, SourceMissing, UsageError
 from training.importing import manifest
-from training.importing.deidentify import secret_in
-from training.importing.label_table import Table, Target, covered, half_covered, read
-from training.importing.nifti import patient_of, patients_of, pending
-from training.importing.rules import Options, Summary, import_all
+from training.importing.deidentify import read_or_create_secret
+from training.importing.label_table import LabelTable, Target, covered, half_covered, read_table
+from training.importing.nifti import patient_of, pending, read_patients
+from training.importing.rules import ImportOptions, ImportSummary, import_all
 
 # Label value: structure, centre and half size in LPS mm; nothing is symmetrical.
 BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, float]]] = {
@@ -33,7 +33,7 @@ BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, f
     17: ("pm.right", (-25, 4, -2), (6, 8, 14)),
 }
 CENTRE = np.array([-12.0, 31.0, 400.0])
-TABLE: Table = {
+TABLE: LabelTable = {
     str(n): Target(name.partition(".")[0], name.partition(".")[2] or None)  # type: ignore[arg-type]
     for n, (name, _, _) in BLOBS.items()
 }
@@ -82,10 +82,12 @@ def write(folder: Path, name: str, image: SimpleITK.Image, labels: SimpleITK.Ima
 
 
 def imported(
-    folder: Path, table: Table = TABLE, patients: Mapping[str, str] | None = None
-) -> tuple[Summary, list[str]]:
+    folder: Path, table: LabelTable = TABLE, patients: Mapping[str, str] | None = None
+) -> tuple[ImportSummary, list[str]]:
     out, said = folder / "out", []  # type: ignore[var-annotated]
-    options = Options(out, "nifti", "CC0", secret_in(out / "pseudonym.key"), "2026-11-23")
+    options = ImportOptions(
+        out, "nifti", "CC0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23"
+    )
     pairs = pending(folder / "images", folder / "labels", table, patients)
     return import_all(pairs, options, said.append), said
 
@@ -153,7 +155,7 @@ def test_values_that_the_table_does_not_name_are_refused_by_value(tmp_path: Path
     done, _ = imported(tmp_path)
     assert "a.nii.gz: rule known-labels: values 7, 99 are not in the table" in done.refused[0]
     done, _ = imported(tmp_path, {**TABLE, "7": Target(None), "99": Target(None)})
-    assert len(done.made) == 1
+    assert len(done.imported) == 1
 
 
 @pytest.mark.parametrize("value", [12.5, np.nan])
@@ -181,7 +183,7 @@ def test_images_that_show_nothing_are_refused(tmp_path: Path, spoil: Any, rule: 
     write(tmp_path, "good", image, labels)
     done, _ = imported(tmp_path)
     assert re.match(rf"bad\.nii\.gz: {rule}", done.refused[0])
-    assert len(done.made) == 1
+    assert len(done.imported) == 1
 
 
 def test_damaged_files_lonely_images_and_four_axes_are_refused(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_damaged_files_lonely_images_and_four_axes_are_refused(tmp_path: Path) -
     several = SimpleITK.JoinSeries([image, image])
     SimpleITK.WriteImage(several, str(tmp_path / "images" / "time.nii.gz"))
     done, _ = imported(tmp_path)
-    assert done.made == ()
+    assert done.imported == ()
     assert "cut.nii.gz: rule readable" in done.refused[0]
     assert "rule pair: no label map is called lonely" in done.refused[1]
     assert "time.nii.gz: rule one-volume: shape (50, 46, 36, 2)" in done.refused[2]
@@ -228,9 +230,9 @@ def test_a_case_without_the_disc_is_refused(tmp_path: Path) -> None:
         tmp_path, "b", filled(image, 2 + 0 * array + array), filled(labels, array * (array != 12))
     )
     done, _ = imported(tmp_path, {k: Target(None) if k == "12" else t for k, t in TABLE.items()})
-    assert "rule level: no label is the L4/5 disc" in done.refused[0]
+    assert "rule level: the L4/5 disc (ivd) is not labelled" in done.refused[0]
     done, _ = imported(tmp_path)
-    assert "b.nii.gz: rule level: no voxel is the L4/5 disc" in done.refused[0]
+    assert "b.nii.gz: rule level: the L4/5 disc (ivd) has no voxels" in done.refused[0]
 
 
 def test_the_same_image_twice_is_refused_whatever_the_axes(tmp_path: Path) -> None:
@@ -238,15 +240,17 @@ def test_the_same_image_twice_is_refused_whatever_the_axes(tmp_path: Path) -> No
     write(tmp_path, "a", image, labels)
     write(tmp_path, "b", *(SimpleITK.DICOMOrient(v, "RAS") for v in (image, labels)))
     done, _ = imported(tmp_path)
-    assert len(done.made) == 1
-    assert f"b.nii.gz: rule duplicate: the same image is case {done.made[0]}" in done.refused[0]
+    assert len(done.imported) == 1
+    assert f"b.nii.gz: rule duplicate: the same image is case {done.imported[0]}" in done.refused[0]
 
 
 def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     for n, name in enumerate(("a", "b", "c")):
         write(tmp_path, name, *painted(grid(), n))
     out = tmp_path / "out"
-    options = Options(out, "nifti", "CC0", secret_in(out / "pseudonym.key"), "2026-11-23")
+    options = ImportOptions(
+        out, "nifti", "CC0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23"
+    )
 
     def killed() -> Any:
         pairs = pending(tmp_path / "images", tmp_path / "labels", TABLE)
@@ -256,9 +260,9 @@ def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         import_all(killed(), options)
     done, _ = imported(tmp_path)
-    assert (len(done.existing), len(done.made), done.refused) == (1, 2, ())
+    assert (len(done.existing), len(done.imported), done.refused) == (1, 2, ())
     again, _ = imported(tmp_path)
-    assert (len(again.existing), again.made) == (3, ())
+    assert (len(again.existing), again.imported) == (3, ())
 
 
 def test_patients_come_from_the_table_from_bids_or_from_the_name(tmp_path: Path) -> None:
@@ -267,11 +271,11 @@ def test_patients_come_from_the_table_from_bids_or_from_the_name(tmp_path: Path)
     assert patient_of("sub-07", {"other": "1"}) == ""
     file = tmp_path / "patients.csv"
     file.write_text("file,patient\na.nii.gz, P1 \nb_0000.nii.gz,P1\nc,\n")
-    assert patients_of(file) == {"a": "P1", "b": "P1", "c": ""}
+    assert read_patients(file) == {"a": "P1", "b": "P1", "c": ""}
     for bad in ("name,patient\na,1\n", "file,patient\na,1\na.nii,2\n"):
         file.write_text(bad)
         with pytest.raises(UsageError, match=r"patients\.csv"):
-            patients_of(file)
+            read_patients(file)
 
 
 def test_scans_of_one_patient_share_a_pseudonym_and_one_without_id_is_refused(
@@ -287,18 +291,18 @@ def test_scans_of_one_patient_share_a_pseudonym_and_one_without_id_is_refused(
 def test_the_table_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     file = tmp_path / "table.toml"
     for text, said in (
-        ("[labels]\n1 = 'l3'", "1 = 'l3' is no structure"),
-        ("[labels]\n1 = 'aa.left'", "1 = 'aa.left' is no structure"),
-        ("[labels]\n1 = 4", "1 = 4 is no structure"),
+        ("[labels]\n1 = 'l3'", "1 = 'l3' is not a structure"),
+        ("[labels]\n1 = 'aa.left'", "1 = 'aa.left' is not a structure"),
+        ("[labels]\n1 = 4", "1 = 4 is not a structure"),
         ("[labels]\n1 = 'background'", "every label is background"),
         ("[other]\n1 = 'l4'", r"no table \[labels\]"),
         ("[labels", "give a TOML file"),
     ):
         file.write_text(text)
         with pytest.raises(LabelTableError, match=said):
-            read(file)
+            read_table(file)
     file.write_text("[labels]\n1 = 'l4'\n'psoas, left' = 'pm.left'\n9 = 'background'")
-    table = read(file)
+    table = read_table(file)
     assert table == {"1": Target("l4"), "psoas, left": Target("pm", "left"), "9": Target(None)}
     assert covered(table.values()) == ("l4",)
     assert half_covered(table.values()) == ("pm.left",)
@@ -343,7 +347,7 @@ def test_a_full_disk_ends_with_one_line_and_a_second_run_goes_on(
         raise OSError(errno.ENOSPC, "No space left on device", "out/x.npz")
 
     with monkeypatch.context() as broken:
-        broken.setattr(manifest, "save", full)
+        broken.setattr(manifest, "write_manifest", full)
         done = CliRunner().invoke(app, given)
     assert str(done.exception).startswith("out/x.npz: No space left on device")
     assert getattr(done.exception, "exit_code", None) == 4
@@ -354,11 +358,13 @@ def test_a_full_disk_ends_with_one_line_and_a_second_run_goes_on(
 def test_a_spider_patient_becomes_the_case_that_prepare_makes(tmp_path: Path, shared: Path) -> None:
     folder = shared / "data" / "spider"
     files = (folder / "5.image.nii.gz", folder / "5.l45_labels.nii.gz")
-    table: Table = {
+    table: LabelTable = {
         str(n): Target(name)  # type: ignore[arg-type]
         for n, name in enumerate(("l4", "ivd", "l5", "dura"), start=1)
     }
-    options = Options(tmp_path, "nifti", "CC BY 4.0", secret_in(tmp_path / "key"), "2026-11-23")
+    options = ImportOptions(
+        tmp_path, "nifti", "CC BY 4.0", read_or_create_secret(tmp_path / "key"), "2026-11-23"
+    )
     import_all(pending(*files, table), options)
     ours, theirs = load_case(list_cases_in(tmp_path)[0]), spider_case(folder, "5")
     assert np.array_equal(ours.labels, theirs.labels)
