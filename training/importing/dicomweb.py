@@ -84,7 +84,8 @@ def _study(client: Any, study: str, folder: Path, report: Callable[[str], None])
     try:
         series_list = [Dataset.from_json(s) for s in client.search_for_series(study)]
         kinds = {
-            attributes.text(s, "SeriesInstanceUID"): attributes.text(s, "Modality") for s in series_list
+            attributes.text(s, "SeriesInstanceUID"): attributes.text(s, "Modality")
+            for s in series_list
         }
         wanted: set[str] = set()
         for number, series in enumerate(u for u, kind in kinds.items() if kind == "SEG"):
