@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import structlog
-
 from dicomseg.errors import LumbarError
 
 
@@ -278,6 +276,8 @@ class EventLog:
     """Writes events as lines: JSON, or for people when the stream is a terminal."""
 
     def __init__(self, name: str, stream: TextIO | None = None) -> None:
+        import structlog  # noqa: PLC0415 - a third of a short command's time; commands write no log
+
         out = stream or sys.stderr
         renderer: Any = (
             structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()

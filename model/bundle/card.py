@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from dicomseg.result import ModelError
+if TYPE_CHECKING:
+    from dicomseg.result import ModelError
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from model.errors import BundleError
 from model.grid import PAPER_SHAPE, SPACING_MM
@@ -100,6 +101,8 @@ def model_errors(card: Mapping[str, Any], folder: Path) -> dict[str, ModelError]
     Raises:
         BundleError: one of them is not a table of finite numbers, 0 or more.
     """
+    from dicomseg.result import ModelError  # noqa: PLC0415 - numpy: cards are listed without it
+
     sds, shares = card.get("model_sd_mm", {}), card.get("model_share", {})
     for key, values in (("model_sd_mm", sds), ("model_share", shares)):
         if not isinstance(values, dict) or not all(_is_size(v) for v in values.values()):

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = command_group("Benchmarks.")
     group.command("engines")(engines)
+    group.command("commands")(commands)
     app.add_typer(group, name="bench")
 
 
@@ -71,15 +72,49 @@ def engines(
     leave_with(_warn_of_faults(report))
 
 
+def commands(
+    series: Annotated[int, typer.Option(min=0, help="Series of the state folder.")] = 50,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs after the first.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Time `status`, `list` and `models list` on a synthetic state folder.
+
+    \b
+    Examples:
+      lumbar-node bench commands
+      lumbar-node bench commands --series 1000 --json
+
+    \b
+    Exit status: 0 measured, 2 usage, 6 a command failed.
+    """
+    from statistics import median
+
+    from node.bench.commands import TARGET_S, measure_commands
+    from node.cli.tables import Table
+
+    times = measure_commands(series, runs, print_progress)
+    if as_json:
+        print_json([t.as_json() for t in times])
+        return
+    rows = [
+        (f"{min(t.cpu_s):.2f}", f"{median(t.cpu_s):.2f}", f"{median(t.wall_s):.2f}", t.command)
+        for t in times
+    ]
+    print_line(
+        f"{series} series, {runs} runs after a first one; CPU target {TARGET_S} s, machine idle"
+    )
+    print_table(Table(("min CPU s", "median CPU s", "median wall s", "command"), rows))
+
+
 def _show(report: Report) -> None:
-    from node.cli.tables import table
+    from node.cli.tables import Table
 
     plan, first = report.plan, report.rows[0].taken
     size = " × ".join(str(n) for n in plan.shape)
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     print_line(f"{size}, median of {plan.runs} runs after a first one; {plan.bundle.name}")
     print_line(f"{report.machine}; {first.threads if first else '?'} threads; {packages}")
-    print_table(table(HEADERS, [_cells(row) for row in report.rows if row.taken]))
+    print_table(Table(HEADERS, [_cells(row) for row in report.rows if row.taken]))
     loads = ", ".join(f"{r.name} {r.taken.load_average:.1f}" for r in report.rows if r.taken)
     print_line(f"load of the machine before each: {loads}")
     agreement = report.rows[0].agreement

@@ -55,7 +55,7 @@ def list_jobs(
     \b
     Exit status: 0, 2 configuration, unknown state or no journal.
     """
-    from node.cli.tables import coloured, table
+    from node.cli.tables import Table
     from node.journal.states import JobState
 
     known_state(state, [s.value for s in JobState])
@@ -68,11 +68,8 @@ def list_jobs(
         print_json({"jobs": rows, "schedule": schedule})
         return
     if rows:
-        cells = [
-            (str(r["job"]), r["since"], r["asked_by"], coloured(r["state"]), r["reason"])
-            for r in rows
-        ]
-        print_table(table(("job", "since", "asked by", "state", "reason"), cells))
+        cells = [(str(r["job"]), r["since"], r["asked_by"], r["state"], r["reason"]) for r in rows]
+        print_table(Table(("job", "since", "asked by", "state", "reason"), cells))
     else:
         print_line("no jobs" if state is None else f"no jobs in state {state}")
     for event in schedule[:1]:
@@ -116,7 +113,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
 
 
 def _show_outcome(outcome: dict[str, Any]) -> None:
-    from node.cli.tables import table
+    from node.cli.tables import Table
 
     if not outcome:
         return
@@ -128,7 +125,7 @@ def _show_outcome(outcome: dict[str, Any]) -> None:
     keys = ("pairs", "in_service", "candidate", "difference", "p_worse")
     cells = [[r["structure"], *(_figure(r[k]) for k in keys)] for r in outcome.get("table", ())]
     heads = ("structure", "pairs", "in service", "candidate", "difference", "p (worse)")
-    print_table(table(heads, cells))
+    print_table(Table(heads, cells))
     for line in (*outcome.get("reasons", ()), *outcome.get("notes", ())):
         print_line(f"  {line}")
 

@@ -79,7 +79,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     Exit status: 0, 2 configuration.
     """
     from model.bundle.card import default_path
-    from node.cli.tables import table
+    from node.cli.tables import Table
 
     settings = read_config(config, required=False)
     shelf, serves = _shelf(settings), _in_service(settings)
@@ -94,7 +94,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
         ("*" if r["in_service"] else "", r["name"], r["version"], r["digest"][:12], r["kind"], r["folder"])
         for r in rows
     ]  # fmt: skip
-    print_table(table(("", "name", "version", "digest", "kind", "folder"), cells))
+    print_table(Table(("", "name", "version", "digest", "kind", "folder"), cells))
     for change in history:
         print_line(
             f"{change['at']}  {change['event']}: {change['name']} {change['version']},"

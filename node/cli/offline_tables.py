@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.read.geometry_problem import GeometryProblem
-from node.cli.tables import coloured, table
+from node.cli.tables import Table
 from node.observe.text import value_text
 from node.offline.gather import Judged
 
@@ -48,13 +46,13 @@ def judged_table(judged: Sequence[Judged]) -> Table:
                 number,
                 str(row["objects"]),
                 row["orientation"] or "",
-                coloured(series.status),
+                series.status,
                 row["description"],
                 "; ".join(series.verdict.reasons),
             )
         )
     heads = ("study", "no.", "objects", "plane", "verdict", "series", "reasons")
-    return table(heads, rows, folding=2)
+    return Table(heads, rows, folding=2, coloured="verdict")
 
 
 def outcome_json(row: SeriesOutcome) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def outcome_table(rows: Sequence[SeriesOutcome]) -> Table:
         values = [value_text(measured[n]) if n in measured else "" for n in MAIN_MEASUREMENTS]
         seconds = f"{row.seconds:.1f} s" if row.folder else ""
         where = str(row.folder) if row.folder else row.text
-        cells.append((coloured(row.outcome), *values, seconds, row.name, where))
+        cells.append((row.outcome, *values, seconds, row.name, where))
     heads = (
         "outcome",
         *(f"{n} mm" for n in MAIN_MEASUREMENTS),
@@ -89,7 +87,7 @@ def outcome_table(rows: Sequence[SeriesOutcome]) -> Table:
         "series",
         "folder or reason",
     )
-    return table(heads, cells, folding=2)
+    return Table(heads, cells, folding=2, coloured="outcome")
 
 
 def refusal_lines(rows: Sequence[SeriesOutcome]) -> list[str]:

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from node.cli.tables import Table
 
 PROGRAM: Final = "lumbar-node"
-_PIPE_WIDTH: Final = 400
-"""Columns of a table that no terminal shows: a row stays a line."""
 
 
 def print_line(text: str) -> None:
@@ -42,17 +40,15 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_table(table: RenderableType) -> None:
+def print_table(table: Table) -> None:
     """Print a table, folded to the width of the terminal; elsewhere one line per row."""
-    from rich.console import Console
-
     if sys.stdout.isatty():
-        Console(highlight=False).print(table)
+        from rich.console import Console
+
+        Console(highlight=False).print(table.rich())
         return
-    console = Console(width=_PIPE_WIDTH, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    for line in table.lines():
+        typer.echo(line)
 
 
 def leave_with(code: int) -> None:

@@ -181,7 +181,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             for line in list_lines(row):
                 print_line(line)
     elif rows:
-        from node.cli.tables import table
+        from node.cli.tables import Table
 
         named = ("patient_id", "accession_number") if "patient_id" in rows[0] else ()
         heads = (
@@ -201,7 +201,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             )
             for row in rows
         ]  # fmt: skip
-        print_table(table(heads, cells))
+        print_table(Table(heads, cells))
 
 
 # ---- why -----------------------------------------------------------------------------------------

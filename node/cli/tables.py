@@ -1,14 +1,13 @@
-"""Plain tables that fit a narrow screen: columns fold, none is cropped."""
+"""Plain tables: on a terminal folded to its width, elsewhere one line per row; nothing is cropped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from rich.table import Table
-
-UID_COLUMN: Final = "series UID"
-"""Header of a column of UIDs: up to 64 characters, which would leave no space for other columns at 80."""
+if TYPE_CHECKING:  # imported where a terminal shows a table: it takes as long as a short command
+    from rich.table import Table as RichTable
 
 _COLOUR: Final = {
     "eligible": "green",
@@ -20,23 +19,41 @@ _COLOUR: Final = {
     "refused": "red",
     "failed": "red",
 }
+"""Colours of states and verdicts."""
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], folding: int = 1) -> Table:
-    """Return a plain table.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Headers and rows of text.
 
-    folding: number of columns at the end that fold where the screen is narrow; a column of UIDs
-    folds everywhere.
+    folding: number of columns at the end that fold where the screen is narrow. coloured: header of
+    the column of states or verdicts, which have colours on a terminal.
     """
-    result = Table(box=None, pad_edge=False, header_style="bold")
-    for n, header in enumerate(headers):
-        folds = n >= len(headers) - folding or header == UID_COLUMN
-        result.add_column(header, overflow="fold", no_wrap=not folds)
-    for row in rows:
-        result.add_row(*row)
-    return result
 
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folding: int = 1
+    coloured: str = ""
 
-def coloured(word: str) -> str:
-    """Return a state or verdict in its colour, as markup of `rich`."""
-    return f"[{_COLOUR[word]}]{word}[/]" if word in _COLOUR else word
+    def lines(self) -> Iterator[str]:
+        """Yield one line per row, columns aligned."""
+        rows = [self.headers, *self.rows]
+        widths = [max(len(row[n]) for row in rows) for n in range(len(self.headers))]
+        for row in rows:
+            yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+
+    def rich(self) -> RichTable:
+        """Return the table for a terminal."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=None, pad_edge=False, header_style="bold")
+        for n, header in enumerate(self.headers):
+            folds = n >= len(self.headers) - self.folding
+            table.add_column(header, overflow="fold", no_wrap=not folds)
+        for row in self.rows:
+            cells = zip(self.headers, row, strict=True)
+            table.add_row(
+                *(Text(c, _COLOUR.get(c, "") if h == self.coloured else "") for h, c in cells)
+            )
+        return table

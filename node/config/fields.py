@@ -18,7 +18,9 @@ _URL: Final = re.compile(r"https?://[^\s/?#]\S*")
 class Section(BaseModel):
     """One table of the file: frozen, no unknown keys, no number given as text, neither inf nor nan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 def _ae_title(value: str) -> str:
