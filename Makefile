@@ -21,10 +21,10 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses auto --dist worksteal
 
-.PHONY: help install demo test test-quick lint fmt lock clean
+.PHONY: help install demo test test-quick lint fmt lock reproduce-model clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.train ## .venv with lumbar-node and lumbar-train, from the lock files
 
@@ -91,6 +91,9 @@ lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra dev --constraint requirements/train.lock --output-file requirements/dev.lock
 	sh requirements/accelerators.sh $(BIN)/uv > requirements/accelerators.new
 	mv requirements/accelerators.new requirements/accelerators.txt
+
+reproduce-model: install ## train the shipped model's last steps again, hours; SPIDER=folder OUT=folder
+	sh training/recipes/released/0.10.0/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)"
 
 clean: ## remove what was made here; .venv and downloads stay
 	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

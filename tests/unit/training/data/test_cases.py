@@ -65,7 +65,7 @@ def test_cropping_moves_the_affine_with_the_voxels(case: Case) -> None:
 
 def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
     assert case.other_discs() == []
-    with pytest.raises(ValueError, match="whole spine"):
+    with pytest.raises(ValueError, match="complete spine"):
         case.at_disc(3)
     spine = np.zeros(case.labels.shape, np.uint8)
     for value, slices in ((1, (0, 4)), (202, (4, 6)), (2, (6, 10)), (203, (10, 12)), (3, (12, 16))):

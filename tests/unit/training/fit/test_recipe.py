@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.rglob("*.toml")), ids=lambda p: str(p.relative_to(RECIPES))
+)
 def test_every_recipe_of_the_project_is_one(path: Path) -> None:
     assert read_recipe(path).steps > 0
 
@@ -93,3 +96,20 @@ def test_the_paper_s_learning_rate_is_divided_by_five_twice() -> None:
     paper = read_recipe(RECIPES / "paper.toml")
     rates = [learning_rate(paper, 16 * epoch) for epoch in (0, 65, 66, 132, 133, 199)]
     assert rates == pytest.approx([5e-3, 5e-3, 1e-3, 1e-3, 2e-4, 2e-4])
+
+
+def test_the_default_recipe_names_every_key_with_its_default() -> None:
+    path = RECIPES / "default.toml"
+    written = tomllib.loads(path.read_text(encoding="utf-8"))
+    values = Recipe().to_dict()
+    assert written.keys() == values.keys()
+    for table in ("strength", "objective"):
+        assert written[table].keys() == values[table].keys()
+    assert written["architecture"].keys() == values["architecture"].keys() - {"name"}
+    assert read_recipe(path) == Recipe()
+
+
+def test_the_last_released_recipe_is_that_of_the_shipped_bundle() -> None:
+    card = json.loads((ROOT / "model/bundles/lumbar-l45/card.json").read_text(encoding="utf-8"))
+    last = read_recipe(RECIPES / "released" / card["version"] / "3.toml")
+    assert json.loads(json.dumps(last.to_dict())) == card["training"]["recipe"]
