@@ -82,7 +82,7 @@ class DamagedResult(LumbarError):
     code = "damaged-result"
 
 
-class BenchRefused(LumbarError):
+class UsageError(LumbarError):
     """Nothing can be measured with these options; see the message for the one to change."""
 
     code = "bench-refused"
@@ -103,7 +103,7 @@ class UnknownJob(LumbarError):
     exit_code = 3
 
 
-class JobRefused(LumbarError):
+class JobStateError(LumbarError):
     """The job is in a state, or has options, that do not allow this; see the message."""
 
     code = "job-refused"
@@ -143,3 +143,10 @@ class UnknownDestination(LumbarError):
 
     code = "unknown-destination"
     exit_code = 2
+
+
+class PeerUnreachable(LumbarError):
+    """A destination does not answer, or refuses; the message names it and what to check."""
+
+    code = "peer-unreachable"
+    exit_code = 5

@@ -34,7 +34,7 @@ from model.bundle.load import load_bundle, load_network
 from model.grid import MULTIPLE, PAPER_SHAPE, SPACING_MM, Index
 from model.networks.blocks import coordinate_channels
 from model.patch import Patch
-from node.errors import BenchFailed, BenchRefused
+from node.errors import BenchFailed, UsageError
 from node.work.worker_process import PATIENT
 
 EAGER: Final = "eager"
@@ -126,10 +126,10 @@ class Report:
 
 
 def check(plan: Plan) -> None:
-    """Refuse what no network can run. Raises `BenchRefused`."""
+    """Refuse what no network can run. Raises `UsageError`."""
     if any(n % MULTIPLE or n < SMALLEST for n in plan.shape):
         told = " ".join(str(n) for n in plan.shape)
-        raise BenchRefused(
+        raise UsageError(
             f"--shape {told}: every size has to be a multiple of {MULTIPLE} and at least {SMALLEST}"
         )
 
@@ -174,7 +174,7 @@ def agreement_of(found: Array, expected: Array) -> Agreement:
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> Report:
-    """Measure one engine after the other. Raises `BenchRefused`, `BenchFailed` and `BundleError`."""
+    """Measure one engine after the other. Raises `UsageError`, `BenchFailed` and `BundleError`."""
     check(plan)
     load_network(plan.bundle)  # refused here, and not once per engine
     names = ["torch", "openvino", *(["torch-cuda"] if torch.cuda.is_available() else [])]

@@ -53,9 +53,9 @@ def echo(
 
 
 def _echo(destinations: Sequence[Destination], *, as_json: bool) -> int:
-    from node.deliver.echo import reach_all
+    from node.deliver.echo import echo_all
 
-    results = reach_all(destinations)
+    results = echo_all(destinations)
     if as_json:
         print_json([{"name": r.name, "answers": r.answers, "text": r.text} for r in results])
     for result in results:
@@ -101,9 +101,9 @@ def check_config(
 
 def _echo_beside(config: Config, *, as_json: bool) -> int:
     """Test the destinations; with --json the configuration alone is on standard output."""
-    from node.deliver.echo import reach_all
+    from node.deliver.echo import echo_all
 
-    results = reach_all(build_destinations(config))
+    results = echo_all(build_destinations(config))
     for result in results:
         if not result.answers:
             warn(result.text)

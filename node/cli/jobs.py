@@ -88,12 +88,12 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     \b
     Exit status: 0, 2 configuration or no journal, 3 no such job.
     """
-    from node.models.retraining import Place
+    from node.models.retraining import JobDirectory
 
     settings = read_config(config)
     journal = open_journal(settings)
     row, events = journal.jobs.get(job), [event_json(e) for e in journal.jobs.events(job)]
-    place = Place.of(settings.node.state, job)
+    place = JobDirectory.of(settings.node.state, job)
     payload = job_json(row) | {
         "folder": str(place.folder),
         "events": events,
@@ -155,14 +155,14 @@ def log(
     \b
     Files: STATE/jobs/JOB/log
     """
-    from node.errors import JobRefused
-    from node.models.retraining import Place
+    from node.errors import JobStateError
+    from node.models.retraining import JobDirectory
 
     settings = read_config(config)
     row = open_journal(settings).jobs.get(job)
-    place = Place.of(settings.node.state, job)
+    place = JobDirectory.of(settings.node.state, job)
     if not place.log.exists():
-        raise JobRefused(f"job {job} has no log: it is {row.state} and was never started")
+        raise JobStateError(f"job {job} has no log: it is {row.state} and was never started")
     tail = place.tail()[-lines:]
     if as_json:
         print_json({"job": job, "log": str(place.log), "lines": tail})
@@ -186,7 +186,7 @@ def cancel(
     \b
     Exit status: 0, 2 configuration or no journal, 3 no such job, or it has ended.
     """
-    from node.errors import IllegalTransition, JobRefused
+    from node.errors import IllegalTransition, JobStateError
     from node.models import retraining as jobs
 
     settings = read_config(config)
@@ -194,7 +194,7 @@ def cancel(
     try:
         jobs.cancel(journal, settings.node.state, job, by)
     except IllegalTransition as error:
-        raise JobRefused(
+        raise JobStateError(
             f"job {job} is {journal.jobs.get(job).state}; it cannot be cancelled"
         ) from error
     _print_job(journal.jobs.get(job), as_json=as_json)
@@ -226,7 +226,7 @@ def enqueue(
     \b
     Exit status: 0 enqueued, 2 configuration or no journal, 3 no such job, or nothing to enqueue.
     """
-    from node.errors import IllegalTransition, JobRefused
+    from node.errors import IllegalTransition, JobStateError
     from node.journal.states import JobEvent
 
     settings = read_config(config)
@@ -239,7 +239,7 @@ def enqueue(
         try:
             journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN, detail={"by": by})
         except IllegalTransition as error:
-            raise JobRefused(
+            raise JobStateError(
                 f"job {job} is {journal.jobs.get(job).state}; only a failed or cancelled job can be resumed"
             ) from error
         row = journal.jobs.get(job)

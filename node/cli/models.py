@@ -15,7 +15,7 @@ from node.store.layout import StateDirectory
 if TYPE_CHECKING:
     from node.config.sections import Config
     from node.journal.job_rows import Promotion
-    from node.models.registry import Request, Shelf
+    from node.models.registry import ModelRegistry, Request
 
 ByOption = Annotated[
     str, typer.Option("--by", help="Name of the person who decides; recorded in the journal.")
@@ -34,26 +34,26 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="models")
 
 
-def _shelf(config: Config, *, writing: bool = False) -> Shelf | None:
+def _registry(config: Config, *, writing: bool = False) -> ModelRegistry | None:
     """Return the registry of the state folder; None without a journal."""
     from node.journal.journal import Journal
-    from node.models.registry import Shelf
+    from node.models.registry import ModelRegistry
 
     path = StateDirectory(config.node.state).journal
     if not path.exists():
         return None
     opened = Journal.writing if writing else Journal.reading
-    return Shelf(config.node.state, opened(path, time.time), _configured(config))
+    return ModelRegistry(config.node.state, opened(path, time.time), _configured(config))
 
 
-def _shelf_for_change(config: Config) -> Shelf:
+def _registry_for_change(config: Config) -> ModelRegistry:
     """Return the registry; a node that was never started gets its journal here."""
     from node.journal.journal import Journal
-    from node.models.registry import Shelf
+    from node.models.registry import ModelRegistry
 
     path = StateDirectory(config.node.state).journal
     opened = Journal.writing if path.exists() else Journal.open
-    return Shelf(config.node.state, opened(path, time.time), _configured(config))
+    return ModelRegistry(config.node.state, opened(path, time.time), _configured(config))
 
 
 def _configured(config: Config) -> Path | None:
@@ -63,8 +63,8 @@ def _configured(config: Config) -> Path | None:
 def _in_service(config: Config) -> Path:
     from model.bundle.card import default_path
 
-    shelf = _shelf(config)
-    return shelf.in_service if shelf else _configured(config) or default_path()
+    registry = _registry(config)
+    return registry.in_service if registry else _configured(config) or default_path()
 
 
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -82,11 +82,11 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     from node.cli.tables import Table
 
     settings = read_config(config, required=False)
-    shelf, serves = _shelf(settings), _in_service(settings)
+    registry, serves = _registry(settings), _in_service(settings)
     configured = _configured(settings)
     rows = [_row("configured" if configured else "shipped", configured or default_path(), serves)]
-    rows += [_row("installed", p, serves) for p in (shelf.installed() if shelf else ())]
-    history = [promotion_json(p) for p in (shelf.journal.promotions.all() if shelf else ())]
+    rows += [_row("installed", p, serves) for p in (registry.installed() if registry else ())]
+    history = [promotion_json(p) for p in (registry.journal.promotions.all() if registry else ())]
     if as_json:
         print_json({"bundles": rows, "changes": history})
         return
@@ -171,8 +171,8 @@ def verify(
     Exit status: 0 all are intact, 2 configuration, 6 one is not.
     """
     settings = read_config(config, required=False)
-    shelf, serves = _shelf(settings), _in_service(settings)
-    known = [*(shelf.installed() if shelf else ()), serves]
+    registry, serves = _registry(settings), _in_service(settings)
+    known = [*(registry.installed() if registry else ()), serves]
     wanted = [_bundle_folder(settings, p) for p in paths] if paths else list(dict.fromkeys(known))
     rows = [_row("installed" if p in known else "folder", p, serves) for p in wanted]
     if as_json:
@@ -216,14 +216,14 @@ def promote(
     from node.models import registry as models
 
     settings, request = read_config(config), _request(by, reason)
-    shelf = _shelf_for_change(settings)
-    job = shelf.journal.jobs.get(int(what)) if what.isdecimal() else None
+    registry = _registry_for_change(settings)
+    job = registry.journal.jobs.get(int(what)) if what.isdecimal() else None
     source = (
         _bundle_folder(settings, what)
         if job is None
         else models.candidate_of(settings.node.state, job)
     )
-    _print_change(models.promote(shelf, source, request, job), as_json=as_json)
+    _print_change(models.promote(registry, source, request, job), as_json=as_json)
 
 
 def rollback(
@@ -241,10 +241,10 @@ def rollback(
     from node.models import registry as models
 
     request = _request(by, reason)
-    shelf = _shelf(read_config(config), writing=True)
-    if shelf is None:
+    registry = _registry(read_config(config), writing=True)
+    if registry is None:
         raise models.nothing_before()
-    _print_change(models.rollback(shelf, request), as_json=as_json)
+    _print_change(models.rollback(registry, request), as_json=as_json)
 
 
 def _request(by: str, reason: str) -> Request:

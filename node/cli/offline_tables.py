@@ -108,7 +108,7 @@ def sent_json(sent: SentResult) -> dict[str, Any]:
         "accepted": sent.accepted,
         "proof": sent.proof,
         "objects": [
-            {"file": o.file, "answer": o.answer, "status": o.status, "text": o.text}
+            {"file": o.file, "answer": o.disposition, "status": o.status, "text": o.text}
             for o in sent.outcomes
         ],
     }
@@ -119,5 +119,5 @@ def sent_lines(sent: SentResult) -> list[str]:
     route = f"{sent.folder.name} → {sent.destination}"
     if sent.accepted:
         return [f"{route}: {len(sent.outcomes)} objects, proof {sent.proof}"]
-    rejected = [o for o in sent.outcomes if o.answer != "accepted"]
-    return [f"{route}: {o.file} {o.answer}, {o.text}" for o in rejected]
+    rejected = [o for o in sent.outcomes if o.disposition != "accepted"]
+    return [f"{route}: {o.file} {o.disposition}, {o.text}" for o in rejected]

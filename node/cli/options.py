@@ -133,7 +133,7 @@ def open_journal(config: Config, *, writing: bool = False) -> Journal:
 
 def build_destinations(config: Config) -> list[Destination]:
     """Return the configured destinations, in their order."""
-    from node.deliver.port import build_all
+    from node.deliver.factory import build_all
 
     return list(build_all(config.destinations, config.node.ae_title).values())
 

@@ -1,13 +1,12 @@
-"""`kind = "dicom"`: C-STORE with the needed contexts only, proof and counts by C-FIND, C-ECHO to reach."""
+"""`kind = "dicom"`: C-STORE with the needed contexts only, verification and counts by C-FIND, C-ECHO."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from pydicom import dcmread
@@ -32,23 +31,17 @@ from node.deliver.port import (
     NO_ANSWER,
     NO_ASSOCIATION,
     SOP_CLASSES,
-    Answer,
     Outcome,
-    Parcel,
-    PeerUnreachable,
-    Proof,
+    ResultFile,
+    StorageCheck,
     all_alike,
 )
+from node.deliver.status import SUCCESS, judge_status
+from node.errors import PeerUnreachable
 
-_config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that nobody reads
+_config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that is never read
 
-SUCCESS: Final = 0x0000
-DUPLICATE: Final = 0x0111
-"""Duplicate SOP Instance: the peer holds it already, and one UID never stands for two contents."""
 
-_STORE_STATUS: Final[Mapping[int, Answer]] = MappingProxyType(
-    {SUCCESS: "accepted", DUPLICATE: "accepted", 0x0110: "transient"}
-)
 NO_SUCH_CLASS: Final = 0x0122
 """SOP Class not supported: the peer says for good that it does not answer this."""
 
@@ -56,19 +49,6 @@ ABORTED: Final = "aborted"
 _FIND: Final = StudyRootQueryRetrieveInformationModelFind
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-
-
-def judge_status(status: int) -> Answer:
-    """What a C-STORE status means for us (PS3.4 B.2.3, PS3.7 C).
-
-    Warnings (0xBnnn) are successes. 0xA7nn is "out of resources" and passes, as does 0x0110
-    (processing failure); everything else says that the object will not be taken.
-    """
-    if status in _STORE_STATUS:
-        return _STORE_STATUS[status]
-    if status >> 12 == 0xB:
-        return "accepted"
-    return "transient" if status >> 8 == 0xA7 else "permanent"
 
 
 def class_name(sop_class: str) -> str:
@@ -85,7 +65,7 @@ class _Refused(Exception):
 class Pacs:
     """A peer that takes C-STORE. Times in seconds.
 
-    sop_classes: of the objects that it will be sent; `reach` asks whether it takes them.
+    sop_classes: of the objects that it will be sent; `echo` asks whether it takes them.
     """
 
     name: str
@@ -94,7 +74,7 @@ class Pacs:
     port: int
     calling_ae_title: str
     timeout_s: float
-    prove_by_query: bool = True
+    verify_by_query: bool = True
     sop_classes: tuple[str, ...] = ()
 
     @classmethod
@@ -112,11 +92,11 @@ class Pacs:
             tuple(dict.fromkeys((*(SOP_CLASSES[file] for file in config.objects), *note))),
         )
 
-    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+    def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
         """Store every object over one association, a new one after an abort; an outcome each."""
         outcomes: list[Outcome] = []
-        while len(outcomes) < len(parcels):
-            rest = parcels[len(outcomes) :]
+        while len(outcomes) < len(files):
+            rest = files[len(outcomes) :]
             try:
                 with self._associated(_storage_contexts(rest)) as peer:
                     outcomes += self._stored(peer, rest, len(outcomes) + 1)
@@ -124,40 +104,40 @@ class Pacs:
                 outcomes += all_alike(rest, "transient", str(error), NO_ASSOCIATION)
         return tuple(outcomes)
 
-    def _stored(self, peer: Association, parcels: Sequence[Parcel], first: int) -> list[Outcome]:
+    def _stored(self, peer: Association, files: Sequence[ResultFile], first: int) -> list[Outcome]:
         """Store one after the other, up to the one at which the peer ends the association."""
         outcomes: list[Outcome] = []
-        for number, parcel in enumerate(parcels, start=first):
+        for number, file in enumerate(files, start=first):
             began_s = time.monotonic()
-            outcomes.append(_store(peer, parcel, number, self._address))
+            outcomes.append(_store(peer, file, number, self._address))
             if outcomes[-1].status == ABORTED and time.monotonic() - began_s >= self.timeout_s:
-                text = f"{self._address} gives no answer to C-STORE in {self.timeout_s:g} s"
-                outcomes[-1] = Outcome(parcel.file, "transient", text, NO_ANSWER)
+                text = f"{self._address} does not answer C-STORE within {self.timeout_s:g} s"
+                outcomes[-1] = Outcome(file.name, "transient", text, NO_ANSWER)
             if outcomes[-1].status == ABORTED:
                 break
             if outcomes[-1].status == NO_ANSWER:  # nor would the others get one
-                rest = parcels[len(outcomes) :]
-                text = f"not sent: {self._address} gave no answer before"
+                rest = files[len(outcomes) :]
+                text = f"not sent: {self._address} did not answer before"
                 return [*outcomes, *all_alike(rest, "transient", text, NO_ANSWER)]
         return outcomes
 
-    def prove(self, parcels: Sequence[Parcel]) -> Proof:
+    def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Ask by C-FIND at IMAGE level for every object (PS3.4 C.6.2.1)."""
-        if not self.prove_by_query:
-            return Proof("not_offered", "prove = false")
+        if not self.verify_by_query:
+            return StorageCheck("unsupported", "verify_storage = false")
         try:
             with self._querying() as peer:
-                missing = tuple(p.file for p in parcels if not _holds(peer, p))
+                missing = tuple(p.name for p in files if not _holds(peer, p))
         except _NoQuery as error:
-            return Proof("not_offered", f"{self._address} {error}")
+            return StorageCheck("unsupported", f"{self._address} {error}")
         except _Unanswered as error:
-            return Proof("unknown", f"{self._address} {error}")
+            return StorageCheck("unknown", f"{self._address} {error}")
         except _Refused as error:
-            return Proof("unknown", str(error), status=NO_ASSOCIATION)
+            return StorageCheck("unknown", str(error), status=NO_ASSOCIATION)
         if missing:
             text = f"C-FIND: {self._address} does not find {', '.join(missing)}"
-            return Proof("missing", text, missing)
-        return Proof("found", f"C-FIND: {self._address} holds {len(parcels)} objects")
+            return StorageCheck("missing", text, missing)
+        return StorageCheck("stored", f"C-FIND: {self._address} holds {len(files)} objects")
 
     def count(self, study: str, series: str) -> int | None:
         """Ask by C-FIND for Number of Series Related Instances, else count the answers at IMAGE level."""
@@ -168,7 +148,7 @@ class Pacs:
         except (_NoQuery, _Unanswered, _Refused):
             return None
 
-    def reach(self) -> str:
+    def echo(self) -> str:
         """C-ECHO, and the storage classes offered as for sending; nothing is sent."""
         offered = [build_context(c, list(_NATIVE)) for c in self.sop_classes]
         try:
@@ -179,22 +159,22 @@ class Pacs:
             raise PeerUnreachable(f"destination {self.name}: {error}") from error
         if answer.get("Status") != SUCCESS:
             raise PeerUnreachable(
-                f"destination {self.name}: {self._address} refuses C-ECHO; allow it there"
+                f"destination {self.name}: {self._address} refuses C-ECHO; enable it on the PACS"
             )
         refused = [class_name(c) for c in self.sop_classes if c not in taken]
         if refused:
             raise PeerUnreachable(
-                f"destination {self.name}: {self._address} answers C-ECHO, but takes no objects of class "
-                f"{', '.join(refused)}; allow them there, or leave their files out of [[node.destination]] objects"
+                f"destination {self.name}: {self._address} answers C-ECHO, but does not accept SOP class "
+                f"{', '.join(refused)}; enable it on the PACS, or leave their files out of [[node.destination]] objects"
             )
-        return f"{self._address} answers C-ECHO and takes {len(self.sop_classes)} storage classes"
+        return f"{self._address} answers C-ECHO and accepts {len(self.sop_classes)} storage classes"
 
     @contextmanager
     def _querying(self) -> Iterator[Association]:
         """One association for C-FIND. Raises `_NoQuery` and `_Refused`."""
         with self._associated([build_context(_FIND)]) as peer:
             if not peer.accepted_contexts:
-                raise _NoQuery("offers no C-FIND")
+                raise _NoQuery("does not support C-FIND; storage cannot be verified")
             yield peer
 
     @property
@@ -234,18 +214,18 @@ class Pacs:
                 else f": {answer.reason_str[:1].lower()}{answer.reason_str[1:]}"
             )
             return (
-                f"{self._address} rejects {self.calling_ae_title}{reason}; "
-                "check both AE titles there and in [[node.destination]]"
+                f"{self._address} rejected calling AE title {self.calling_ae_title}{reason}; "
+                "register the node's AE title on the PACS, and check ae_title in [[node.destination]]"
             )
         # No accepted context aborts, too: then there was an answer.
         if peer.is_established or peer.rejected_contexts:
             return ""
         if connected:
             return (
-                f"{self._address} takes the connection and answers no association request; "
+                f"{self._address} accepts the connection but does not answer the association request; "
                 "check that the port is one of DICOM without TLS, and its log"
             )
-        return f"{self._address} does not answer; check that it runs, its address and port"
+        return f"{self._address} does not respond; check that it is running, its host and port"
 
 
 class _NoQuery(Exception):
@@ -263,39 +243,39 @@ def _no_delay(event: evt.Event) -> None:
         wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _storage_contexts(parcels: Sequence[Parcel]) -> list[PresentationContext]:
+def _storage_contexts(files: Sequence[ResultFile]) -> list[PresentationContext]:
     """One context per SOP class and encoding that is sent, and Implicit VR to fall back to.
 
     In contexts of their own: from one context with both the acceptor chooses by its own order, and
     many choose Implicit VR, which loses the types of private elements.
     """
     wanted: dict[tuple[str, str], None] = {}
-    for parcel in parcels:
-        wanted[parcel.sop_class, parcel.transfer_syntax] = None
-        if parcel.transfer_syntax in _NATIVE:
-            wanted[parcel.sop_class, ImplicitVRLittleEndian] = None
+    for file in files:
+        wanted[file.sop_class, file.transfer_syntax] = None
+        if file.transfer_syntax in _NATIVE:
+            wanted[file.sop_class, ImplicitVRLittleEndian] = None
     return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
 
 
-def _store(peer: Association, parcel: Parcel, number: int, address: str) -> Outcome:
-    if parcel.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
-        text = f"{address} takes no objects of class {class_name(parcel.sop_class)}; allow it there"
-        return Outcome(parcel.file, "permanent", text, "no context")
+def _store(peer: Association, file: ResultFile, number: int, address: str) -> Outcome:
+    if file.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
+        text = f"{address} does not accept SOP class {class_name(file.sop_class)}; enable it on the PACS"
+        return Outcome(file.name, "permanent", text, "no context")
     if not peer.is_established:
-        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+        return Outcome(file.name, "transient", f"{address} ended the association", ABORTED)
     try:
-        answer = peer.send_c_store(dcmread(parcel.path), msg_id=number)
+        answer = peer.send_c_store(dcmread(file.path), msg_id=number)
     except ValueError as error:
-        return Outcome(parcel.file, "permanent", f"cannot be sent: {error}", "no context")
+        return Outcome(file.name, "permanent", f"cannot be sent: {error}", "no context")
     except RuntimeError:
-        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+        return Outcome(file.name, "transient", f"{address} ended the association", ABORTED)
     if "Status" not in answer:  # aborted, by the peer or after the time-out by ourselves
-        return Outcome(parcel.file, "transient", f"{address} ended the association", ABORTED)
+        return Outcome(file.name, "transient", f"{address} ended the association", ABORTED)
     status = int(answer.Status)
     if judge_status(status) == "accepted":
-        return Outcome(parcel.file, "accepted", status=f"0x{status:04X}")
+        return Outcome(file.name, "accepted", status=f"0x{status:04X}")
     text = f"{address} answers C-STORE with {_meaning(status)}{_comment(answer)}; look into its log"
-    return Outcome(parcel.file, judge_status(status), text, f"0x{status:04X}")
+    return Outcome(file.name, judge_status(status), text, f"0x{status:04X}")
 
 
 def _meaning(status: int) -> str:
@@ -324,7 +304,7 @@ def _find(peer: Association, query: Dataset) -> list[Dataset]:
         raise _Unanswered("ended the association during the query")
     for answer, identifier in peer.send_c_find(query, _FIND):
         if "Status" not in answer:
-            raise _Unanswered("gives no answer to C-FIND in time")
+            raise _Unanswered("does not answer C-FIND in time")
         status = int(answer.Status)
         if status in _PENDING:
             if identifier is None:
@@ -339,17 +319,17 @@ def _find(peer: Association, query: Dataset) -> list[Dataset]:
     raise _Unanswered("does not end its answer to C-FIND")
 
 
-def _holds(peer: Association, parcel: Parcel) -> bool:
+def _holds(peer: Association, file: ResultFile) -> bool:
     query = _query(
         "IMAGE",
-        StudyInstanceUID=parcel.study,
-        SeriesInstanceUID=parcel.series,
-        SOPInstanceUID=parcel.sop_instance,
+        StudyInstanceUID=file.study,
+        SeriesInstanceUID=file.series,
+        SOPInstanceUID=file.sop_instance,
     )
     named = [str(found.get("SOPInstanceUID", "")) for found in _find(peer, query)]
     if named and not any(named):
         raise _Unanswered("answers C-FIND without naming an object")
-    return parcel.sop_instance in named
+    return file.sop_instance in named
 
 
 def _related_instances(peer: Association, study: str, series: str) -> int | None:

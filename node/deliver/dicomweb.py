@@ -1,4 +1,4 @@
-"""`kind = "dicomweb"`: STOW-RS with the files' own bytes, proof by QIDO-RS.
+"""`kind = "dicomweb"`: STOW-RS with the files' own bytes, verification by QIDO-RS.
 
 The answer's body decides, never the HTTP code alone (PS3.18 10.5.3): a server may answer 200 or 202
 and still have refused some objects.
@@ -16,16 +16,16 @@ import httpx
 
 from node.config.destinations import DicomwebDestination
 from node.config.words import masked
-from node.deliver.dicom import judge_status
 from node.deliver.port import (
     NO_ANSWER,
-    Answer,
+    Disposition,
     Outcome,
-    Parcel,
-    PeerUnreachable,
-    Proof,
+    ResultFile,
+    StorageCheck,
     all_alike,
 )
+from node.deliver.status import judge_status
+from node.errors import PeerUnreachable
 
 _BOUNDARY: Final = "lumbar-node-part-7f1c9b52e0"
 _REFERENCED, _FAILED, _REASON, _INSTANCE = "00081199", "00081198", "00081197", "00081155"
@@ -36,11 +36,11 @@ OK, NO_CONTENT, NOT_FOUND = 200, 204, 404
 _NOT_OFFERED: Final = frozenset({405, 501})
 """HTTP codes by which a server says that it has no QIDO-RS at all."""
 
-_RIGHTS: Final = "; check authorization_file and the rights there"
+_RIGHTS: Final = "; check authorization_file and its permissions on the server"
 _REMEDIES: Final = MappingProxyType({401: _RIGHTS, 403: _RIGHTS, 404: "; check the URL"})
 _BODY_DECIDES: Final = frozenset({200, 202, 409})
 _OBJECT_REFUSED: Final = frozenset({400, 413, 415, 422})
-"""HTTP codes that speak of the objects; every other failure is one of server, way or rights."""
+"""HTTP codes that concern the objects; every other failure concerns the server, the route or permissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class DicomwebServer:
     url: str
     timeout_s: float
     authorization_file: str = ""
-    prove_by_query: bool = True
+    verify_by_query: bool = True
 
     @classmethod
     def of(cls, config: DicomwebDestination) -> DicomwebServer:
@@ -64,45 +64,45 @@ class DicomwebServer:
             config.verify_storage,
         )
 
-    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+    def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
         """Store all objects in one request, one by one where that is refused; an outcome each."""
         kind = f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}'
         headers = {"Content-Type": kind, **_JSON}
         try:
             with self._client() as client:
                 answer = client.post(
-                    f"{self.url}/studies", content=_multipart(parcels), headers=headers
+                    f"{self.url}/studies", content=_multipart(files), headers=headers
                 )
         except _FAULTS as error:
-            return all_alike(parcels, "transient", self._unreachable(error), NO_ANSWER)
-        if answer.status_code in _OBJECT_REFUSED and len(parcels) > 1:
+            return all_alike(files, "transient", self._unreachable(error), NO_ANSWER)
+        if answer.status_code in _OBJECT_REFUSED and len(files) > 1:
             # One of them is meant, and the others shall arrive.
-            return tuple(outcome for parcel in parcels for outcome in self.send([parcel]))
-        return _outcomes(parcels, answer, self._shown)
+            return tuple(outcome for file in files for outcome in self.send([file]))
+        return _outcomes(files, answer, self._shown)
 
-    def prove(self, parcels: Sequence[Parcel]) -> Proof:
+    def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Ask by QIDO-RS for every object."""
-        if not self.prove_by_query:
-            return Proof("not_offered", "prove = false")
+        if not self.verify_by_query:
+            return StorageCheck("unsupported", "verify_storage = false")
         try:
             with self._client() as client:
-                missing = tuple(p.file for p in parcels if not self._holds(client, p))
+                missing = tuple(p.name for p in files if not self._holds(client, p))
         except _NoQuery as error:
-            return Proof("not_offered", f"{self._shown} {error}")
+            return StorageCheck("unsupported", f"{self._shown} {error}")
         except _Unanswered as error:
-            return Proof("unknown", f"{self._shown} {error}")
+            return StorageCheck("unknown", f"{self._shown} {error}")
         except _FAULTS as error:
-            return Proof("unknown", self._unreachable(error), status=NO_ANSWER)
+            return StorageCheck("unknown", self._unreachable(error), status=NO_ANSWER)
         if missing:
-            return Proof(
+            return StorageCheck(
                 "missing", f"QIDO-RS: {self._shown} does not find {', '.join(missing)}", missing
             )
-        return Proof("found", f"QIDO-RS: {self._shown} holds {len(parcels)} objects")
+        return StorageCheck("stored", f"QIDO-RS: {self._shown} holds {len(files)} objects")
 
-    def _holds(self, client: httpx.Client, parcel: Parcel) -> bool:
-        path = f"studies/{parcel.study}/instances"
-        found = self._matches(client, path, SOPInstanceUID=parcel.sop_instance)
-        return parcel.sop_instance in {_text(item, _SOP_INSTANCE) for item in found}
+    def _holds(self, client: httpx.Client, file: ResultFile) -> bool:
+        path = f"studies/{file.study}/instances"
+        found = self._matches(client, path, SOPInstanceUID=file.sop_instance)
+        return file.sop_instance in {_text(item, _SOP_INSTANCE) for item in found}
 
     def count(self, study: str, series: str) -> int | None:
         """Ask by QIDO-RS for Number of Series Related Instances, else count the instances."""
@@ -133,14 +133,14 @@ class DicomwebServer:
             self._matches(client, _STUDIES, limit="1")
             return []
         if code in {NOT_FOUND, *_NOT_OFFERED}:
-            raise _NoQuery(f"answers QIDO-RS with HTTP {code}: it is not offered there")
+            raise _NoQuery(f"does not support QIDO-RS (HTTP {code}); storage cannot be verified")
         if code == NO_CONTENT:
             return []
         if code != OK:
             raise _Unanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
         return _listed(answer)
 
-    def reach(self) -> str:
+    def echo(self) -> str:
         """Query for at most one study."""
         try:
             with self._client() as client:
@@ -149,8 +149,8 @@ class DicomwebServer:
             raise PeerUnreachable(f"destination {self.name}: {self._unreachable(error)}") from None
         if answer.status_code >= 300:
             raise PeerUnreachable(
-                f"destination {self.name}: {self._shown} answers HTTP {answer.status_code}; "
-                "check address and rights"
+                f"destination {self.name}: {self._shown} returned HTTP {answer.status_code}; "
+                "check URL and credentials"
             )
         return f"{self._shown} answers QIDO-RS"
 
@@ -162,18 +162,18 @@ class DicomwebServer:
         headers = (
             {"Authorization": _secret(self.authorization_file)} if self.authorization_file else {}
         )
-        # No proxy of the surroundings: a PACS address means what it says.
+        # No proxy of the environment: a PACS address means what it says.
         return httpx.Client(timeout=self.timeout_s, headers=headers, trust_env=False)
 
     def _unreachable(self, error: Exception) -> str:
-        """Say in one sentence what is in the way; never the words of an error that quotes a header or the URL."""
+        """Say in one sentence what is in the way; never the text of an error that quotes a header or the URL."""
         if isinstance(error, OSError):
             return f"{error.filename}: {error.strerror}; check authorization_file"
         if isinstance(error, _NoSecret):
             return str(error)
         quotes = isinstance(error, httpx.ProtocolError | httpx.InvalidURL)
         reason = type(error).__name__ if quotes else str(error) or type(error).__name__
-        return f"{self._shown} does not answer ({masked(reason)}); check that it runs, its address and port"
+        return f"{self._shown} does not respond ({masked(reason)}); check that it is running, its host and port"
 
 
 class _NoQuery(Exception):
@@ -210,26 +210,28 @@ def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise _Unanswered("answers QIDO-RS with a body that is no DICOM JSON")
+        raise _Unanswered("answers QIDO-RS with a body that is not valid DICOM JSON")
     return found
 
 
-def _multipart(parcels: Sequence[Parcel]) -> bytes:
+def _multipart(files: Sequence[ResultFile]) -> bytes:
     parts = [
         f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         + p.path.read_bytes()
         + b"\r\n"
-        for p in parcels
+        for p in files
     ]
     return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
 
 
-def _outcomes(parcels: Sequence[Parcel], answer: httpx.Response, shown: str) -> tuple[Outcome, ...]:
+def _outcomes(
+    files: Sequence[ResultFile], answer: httpx.Response, shown: str
+) -> tuple[Outcome, ...]:
     status = f"HTTP {answer.status_code}"
     if answer.status_code not in _BODY_DECIDES:
-        verdict: Answer = "permanent" if answer.status_code in _OBJECT_REFUSED else "transient"
+        verdict: Disposition = "permanent" if answer.status_code in _OBJECT_REFUSED else "transient"
         remedy = _REMEDIES.get(answer.status_code, "")
-        return all_alike(parcels, verdict, f"{shown} answers STOW-RS so{remedy}", status)
+        return all_alike(files, verdict, f"{shown} rejected the STOW-RS request{remedy}", status)
     try:
         body = answer.json()
         held = {_text(item, _INSTANCE) for item in _items(body, _REFERENCED)}
@@ -237,20 +239,22 @@ def _outcomes(parcels: Sequence[Parcel], answer: httpx.Response, shown: str) -> 
             _text(item, _INSTANCE): int(_text(item, _REASON) or 0) for item in _items(body, _FAILED)
         }
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        return all_alike(parcels, "transient", "the answer's body cannot be read", status)
-    return tuple(_outcome(p, held, failed, status) for p in parcels)
+        return all_alike(
+            files, "transient", "STOW-RS response body is not valid DICOM JSON", status
+        )
+    return tuple(_outcome(p, held, failed, status) for p in files)
 
 
-def _outcome(parcel: Parcel, held: set[str], failed: Mapping[str, int], status: str) -> Outcome:
-    if parcel.sop_instance in failed:
-        reason = failed[parcel.sop_instance]
+def _outcome(file: ResultFile, held: set[str], failed: Mapping[str, int], status: str) -> Outcome:
+    if file.sop_instance in failed:
+        reason = failed[file.sop_instance]
         text = f"refused with failure reason 0x{reason:04X}"
         return Outcome(
-            parcel.file, judge_status(reason) if reason else "permanent", text, f"0x{reason:04X}"
+            file.name, judge_status(reason) if reason else "permanent", text, f"0x{reason:04X}"
         )
-    if parcel.sop_instance in held:
-        return Outcome(parcel.file, "accepted", "", status)
-    return Outcome(parcel.file, "transient", "the answer does not name the object", status)
+    if file.sop_instance in held:
+        return Outcome(file.name, "accepted", "", status)
+    return Outcome(file.name, "transient", "STOW-RS response does not name the object", status)
 
 
 def _items(body: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""`kind = "folder"`: `<path>/<result id>/<file>`, proved by reading the files back."""
+"""`kind = "folder"`: `<path>/<result id>/<file>`, verified by reading the files back."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.deliver.port import Outcome, Parcel, PeerUnreachable, Proof, all_alike
+from node.deliver.port import Outcome, ResultFile, StorageCheck, all_alike
 from node.durable import publish, replace_durably
+from node.errors import PeerUnreachable
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder on disk; a result's folder in it appears whole or not at all."""
+    """A folder on disk; a result's folder in it appears complete or not at all."""
 
     name: str
     path: Path
 
-    def send(self, parcels: Sequence[Parcel]) -> tuple[Outcome, ...]:
+    def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
         """Copy the files into the result's folder, durably."""
         try:
-            for result_id in dict.fromkeys(p.path.parent.name for p in parcels):
-                self._place(result_id, [p for p in parcels if p.path.parent.name == result_id])
+            for result_id in dict.fromkeys(p.path.parent.name for p in files):
+                self._write(result_id, [p for p in files if p.path.parent.name == result_id])
         except OSError as error:
             text = f"{self.path}: {error.strerror}; check the folder, its permissions and its space"
-            return all_alike(parcels, "transient", text)
-        return all_alike(parcels, "accepted", "")
+            return all_alike(files, "transient", text)
+        return all_alike(files, "accepted", "")
 
-    def _place(self, result_id: str, parcels: Sequence[Parcel]) -> None:
+    def _write(self, result_id: str, files: Sequence[ResultFile]) -> None:
         if not (self.path / result_id).exists():
-            publish(self.path, result_id, {p.file: p.path.read_bytes() for p in parcels})
+            publish(self.path, result_id, {p.name: p.path.read_bytes() for p in files})
             return
-        for parcel in parcels:
-            file = self.path / result_id / parcel.file
-            if not file.exists() or _digest(file) != parcel.sha256:
-                replace_durably(file, parcel.path.read_bytes())
+        for file in files:
+            target = self.path / result_id / file.name
+            if not target.exists() or _digest(target) != file.sha256:
+                replace_durably(target, file.path.read_bytes())
 
-    def prove(self, parcels: Sequence[Parcel]) -> Proof:
+    def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Read every file back and compare its digest."""
         try:
-            missing = tuple(p.file for p in parcels if not self._holds(p))
+            missing = tuple(p.name for p in files if not self._holds(p))
         except OSError as error:
-            return Proof("unknown", f"{error.filename}: {error.strerror}; check the folder")
+            return StorageCheck("unknown", f"{error.filename}: {error.strerror}; check the folder")
         if missing:
             text = f"{self.path}: absent, or with other bytes than sent: {', '.join(missing)}"
-            return Proof("missing", text, missing)
-        return Proof("found", f"{len(parcels)} files read back with equal digests")
+            return StorageCheck("missing", text, missing)
+        return StorageCheck("stored", f"{len(files)} files read back with equal digests")
 
-    def _holds(self, parcel: Parcel) -> bool:
+    def _holds(self, file: ResultFile) -> bool:
         try:
-            return _digest(self.path / parcel.path.parent.name / parcel.file) == parcel.sha256
+            return _digest(self.path / file.path.parent.name / file.name) == file.sha256
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -60,7 +61,7 @@ class Folder:
         del study, series
         return None
 
-    def reach(self) -> str:
+    def echo(self) -> str:
         """Check that the folder, or the nearest one above it that exists, can be written; nothing is."""
         place = next(p for p in (self.path, *self.path.parents) if p.exists())
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):

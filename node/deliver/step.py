@@ -18,14 +18,14 @@ from typing import Final
 from node.backoff import wait_s
 from node.config.destinations import DestinationConfig
 from node.config.sections import Config
+from node.deliver.factory import build
 from node.deliver.port import (
     UNREACHABLE,
     Destination,
     Outcome,
-    Parcel,
-    Proof,
-    build,
-    parcels_in,
+    ResultFile,
+    StorageCheck,
+    result_files,
 )
 from node.errors import DamagedResult, IllegalTransition
 from node.events import SeriesEnded, StepFailed, described, trace_of, unheard
@@ -56,11 +56,13 @@ _GIVE_UP: Final = MappingProxyType(
         _D.SENT: _E.TRIES_EXHAUSTED,
     }
 )
-_HIDDEN: Final = Proof("not_offered", "a withdrawal is not asked for: who acts on it may hide it")
+_HIDDEN: Final = StorageCheck(
+    "unsupported", "a withdrawal is not verified: a peer that acts on it may hide it"
+)
 
 
 @dataclass(slots=True)
-class Deliver:
+class DeliverStep:
     """The deliveries of one destination; each destination has its own, so that a dead one holds up
     no other. `spread` gives 0…1 for the jitter; `now` seconds since 1970; `notes` is the folder of
     rejection notes.
@@ -115,20 +117,20 @@ class Deliver:
             self.journal.deliveries.advance(row.id, _E.DUE)
             row = replace(row, state=_D.PENDING, fault_tries=0)
         try:
-            parcels = self._parcels(row)
+            files = self._files(row)
         except DamagedResult as error:
             self._give_up(row, str(error))
             return True
         if row.state is _D.SENT:
-            return self._prove(row, parcels)
-        if self._send(row, parcels):
-            self._prove(replace(row, state=_D.SENT, fault_tries=0), parcels)
+            return self._verify(row, files)
+        if self._send(row, files):
+            self._verify(replace(row, state=_D.SENT, fault_tries=0), files)
         return True
 
-    def _parcels(self, row: DeliveryRow) -> tuple[Parcel, ...]:
+    def _files(self, row: DeliveryRow) -> tuple[ResultFile, ...]:
         """Files of the result, or the note that takes back what was delivered of it. Raises `DamagedResult`."""
         if row.kind == RESULT or not row.because:
-            return parcels_in(row.folder, self.config.objects)
+            return result_files(row.folder, self.config.objects)
         from node.deliver.withdrawal import note_of  # noqa: PLC0415 - it encodes, and is seldom needed
 
         files = next(
@@ -142,19 +144,19 @@ class Deliver:
 
     # --- sending ---
 
-    def _send(self, row: DeliveryRow, parcels: Sequence[Parcel]) -> bool:
+    def _send(self, row: DeliveryRow, files: Sequence[ResultFile]) -> bool:
         """Send what was neither taken nor refused before; True when the peer has every object."""
         settled = {*row.accepted, *row.refused}
-        open_parcels = [p for p in parcels if p.file not in settled]
-        outcomes = self.destination.send(open_parcels) if open_parcels else ()
-        accepted = (*row.accepted, *(o.file for o in outcomes if o.answer == "accepted"))
-        final = [o for o in outcomes if o.answer == "permanent"]
+        unsettled = [p for p in files if p.name not in settled]
+        outcomes = self.destination.send(unsettled) if unsettled else ()
+        accepted = (*row.accepted, *(o.file for o in outcomes if o.disposition == "accepted"))
+        final = [o for o in outcomes if o.disposition == "permanent"]
         refused = {**row.refused, **{o.file: _words(o) for o in final}}
         self.journal.deliveries.record_outcomes(row.id, accepted, refused)
-        later = [o for o in outcomes if o.answer == "transient"]
+        later = [o for o in outcomes if o.disposition == "transient"]
         detail: dict[str, object] = {
             "reason": _reason(refused | {o.file: _words(o) for o in later}, accepted),
-            "objects": len(parcels),
+            "objects": len(files),
         }
         if later:
             self._wait(row, _E.TRANSIENT_FAILURE, detail, self._limit(later))
@@ -164,7 +166,7 @@ class Deliver:
             self.journal.deliveries.advance(row.id, _E.PERMANENT_FAILURE, detail=detail)
         else:
             self.journal.deliveries.advance(
-                row.id, _E.PEER_ACCEPTED, detail={"objects": len(parcels)}
+                row.id, _E.PEER_ACCEPTED, detail={"objects": len(files)}
             )
         return not later and not refused
 
@@ -175,7 +177,7 @@ class Deliver:
         next_try_at = self.now() + self._wait_s(tries)
         self.journal.deliveries.advance(row.id, event, detail=detail, next_try_at=next_try_at)
         if tries >= limit:
-            reason = f"given up after {tries} tries: {detail['reason']}"
+            reason = f"failed after {tries} attempts: {detail['reason']}"
             self.journal.deliveries.advance(row.id, _E.TRIES_EXHAUSTED, detail={"reason": reason})
 
     def _limit(self, later: Sequence[Outcome]) -> int:
@@ -184,21 +186,21 @@ class Deliver:
 
     # --- proof ---
 
-    def _prove(self, row: DeliveryRow, parcels: Sequence[Parcel]) -> bool:
+    def _verify(self, row: DeliveryRow, files: Sequence[ResultFile]) -> bool:
         """Ask whether what was sent has arrived; False when there was no answer that says so."""
-        proof = _HIDDEN if row.kind == WITHDRAWAL else self.destination.prove(parcels)
-        detail = {"reason": proof.text}
-        if proof.value == "unknown":
-            self._ask_later(row, proof)
+        check = _HIDDEN if row.kind == WITHDRAWAL else self.destination.verify_stored(files)
+        detail = {"reason": check.text}
+        if check.value == "unknown":
+            self._ask_later(row, check)
             return False
-        if proof.value == "missing":
-            missing = proof.missing or tuple(p.file for p in parcels)
+        if check.value == "missing":
+            missing = check.missing or tuple(p.name for p in files)
             self.journal.deliveries.record_outcomes(
-                row.id, [p.file for p in parcels if p.file not in missing], {}
+                row.id, [p.name for p in files if p.name not in missing], {}
             )
             self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
             return True
-        event = _E.PROOF_FOUND if proof.value == "found" else _E.NO_PROOF_OFFERED
+        event = _E.PROOF_FOUND if check.value == "stored" else _E.NO_PROOF_OFFERED
         self.journal.deliveries.advance(row.id, event, detail=detail)
         series = self.journal.series.get(row.series)
         if row.kind == RESULT and series.state is SeriesState.DELIVERED:
@@ -206,19 +208,19 @@ class Deliver:
             self.told(SeriesEnded(row.series.series, series.state, "", seconds))
         return True
 
-    def _ask_later(self, row: DeliveryRow, proof: Proof) -> None:
+    def _ask_later(self, row: DeliveryRow, check: StorageCheck) -> None:
         """Keep the delivery as sent and ask again; the objects are not sent again for want of an answer."""
         asked = row.fault_tries + 1
         if asked >= self.config.max_tries:
             self._give_up(
                 row,
-                f"every object was taken, but {asked} questions brought no proof: {proof.text}; "
-                "`lumbar-node retry` begins again, prove = false at the destination does without proof",
+                f"every object was accepted, but {asked} queries did not confirm storage: {check.text}; "
+                "`lumbar-node retry` starts over, verify_storage = false at the destination skips the query",
             )
             return
-        reason = f"every object was taken, and none is proved yet: {proof.text}"
+        reason = f"every object was accepted; storage is not verified yet: {check.text}"
         self.journal.deliveries.defer(row.id, reason, self.now() + self._wait_s(asked))
-        if proof.status in UNREACHABLE:
+        if check.status in UNREACHABLE:
             self._hold(asked)
 
     # --- faults ---
@@ -234,7 +236,7 @@ class Deliver:
         now = next(d for d in self.journal.deliveries.of_series(row.series) if d.id == row.id)
         faults = now.fault_tries + 1
         if faults >= self.config.max_tries and now.state in _GIVE_UP:
-            self._give_up(now, f"given up after {faults} tries: {reason}")
+            self._give_up(now, f"failed after {faults} attempts: {reason}")
         else:
             self.journal.deliveries.defer(row.id, reason, self.now() + self._wait_s(faults))
 
@@ -271,12 +273,12 @@ def steps(
     now: Callable[[], float],
     spread: Callable[[], float],
     told: Callable[[object], None] = unheard,
-) -> tuple[Deliver, ...]:
-    """One `Deliver` per configured destination; what goes to no configured one is given up first."""
+) -> tuple[DeliverStep, ...]:
+    """One `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
     notes = config.node.state / NOTES
     return tuple(
-        Deliver(journal, d, build(d, config.node.ae_title), now, spread, notes, told=told)
+        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, notes, told=told)
         for d in config.destinations
     )
 

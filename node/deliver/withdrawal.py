@@ -11,14 +11,14 @@ from pydicom import dcmread
 
 from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
 from node import durable as folder
-from node.deliver.port import Parcel, parcel_of, parcels_in
+from node.deliver.port import ResultFile, read_result_file, result_files
 
 NOTE: Final = "rejection.dcm"
 
 
 def note_of(
     result: Path, because: RejectionReason, files: Sequence[str], notes: Path, created: datetime
-) -> Parcel:
+) -> ResultFile:
     """Find the note that rejects these files of a result folder, or write it below `notes`.
 
     The same files and reason are the same note, with the time at which it was first written.
@@ -26,9 +26,9 @@ def note_of(
     Raises:
         DamagedResult: a file is gone or damaged, so what was sent is not known for certain.
     """
-    sent = [dcmread(p.path, stop_before_pixels=True) for p in parcels_in(result, files)]
+    sent = [dcmread(p.path, stop_before_pixels=True) for p in result_files(result, files)]
     rejection = Rejection(result.name, because, sent)
     place = notes / rejection.key.result_id
     if not place.exists():
         folder.publish(notes, place.name, {NOTE: encode(rejection, created)})
-    return parcel_of(place / NOTE)
+    return read_result_file(place / NOTE)

@@ -26,7 +26,7 @@ from node.journal.states import (
 SUPERSEDED: Final = "superseded"
 """Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
 _PROOF: Final = {
-    DeliveryEvent.PROOF_FOUND: "found",
+    DeliveryEvent.PROOF_FOUND: "stored",
     DeliveryEvent.NO_PROOF_OFFERED: "unproven",
 }
 _TRIES: Final = frozenset(

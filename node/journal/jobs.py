@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from node.errors import IllegalTransition, JobRefused, UnknownJob
+from node.errors import IllegalTransition, JobStateError, UnknownJob
 from node.journal.database import Database, Transaction
 from node.journal.job_rows import JobEventRow, JobPlan, JobRow
 from node.journal.states import JOB_TRANSITIONS, JobEvent, JobState
@@ -29,14 +29,14 @@ class JobTable:
     def enqueue(self, plan: JobPlan, asked_by: str, *, alone: bool = False) -> JobRow:
         """Add a job at the end of the queue.
 
-        alone: only while no other is queued or running. Raises `JobRefused` when one is.
+        alone: only while no other is queued or running. Raises `JobStateError` when one is.
         """
         with self.database.transaction() as tx:
             other = tx.execute(
                 _JOB + "WHERE state IN ('queued', 'running') ORDER BY id LIMIT 1"
             ).fetchone()
             if alone and other is not None:
-                raise JobRefused(
+                raise JobStateError(
                     f"job {other['id']} is {other['state']}; only one retraining at a time"
                 )
             now = tx.now()

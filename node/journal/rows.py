@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Kind = Literal["result", "withdrawal"]
 RESULT: Final[Kind] = "result"
 WITHDRAWAL: Final[Kind] = "withdrawal"
+_PROOFS: Final = {"found": "stored"}
+"""What earlier versions wrote, by its present name."""
 
 
 class SeriesKey(NamedTuple):
@@ -151,7 +153,7 @@ class DeliveryRow:
 
     kind: the result itself, or the withdrawal of one that was delivered. accepted: files that the
     destination has taken. refused: files that it will not take, and why. proof: how a confirmed delivery
-    was proved, "found" or "unproven". because: why the result is superseded, "" when it is not.
+    was verified, "stored" or "unproven". because: why the result is superseded, "" when it is not.
     """
 
     id: int
@@ -193,7 +195,7 @@ class DeliveryRow:
             kind=row["kind"],
             accepted=tuple(read_json(row["accepted"], list)),
             refused=read_json(row["refused"], dict),
-            proof=row["proof"],
+            proof=_PROOFS.get(row["proof"], row["proof"]),
             because=row["superseded_because"],
         )
 

@@ -23,7 +23,7 @@ from node.journal.job_rows import JobRow, Promotion
 from node.journal.journal import Journal
 from node.journal.promotions import PROMOTED, ROLLED_BACK
 from node.journal.states import JobState
-from node.models.retraining import Place
+from node.models.retraining import JobDirectory
 from node.store.layout import StateDirectory
 
 _FILES: Final = (CARD, WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
@@ -32,7 +32,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ModelRegistry:
     """Where bundles are: the state folder, the journal, and the configured bundle (None: the shipped)."""
 
     state: Path
@@ -103,7 +103,9 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
     return place, card
 
 
-def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = None) -> Promotion:
+def promote(
+    registry: ModelRegistry, source: Path, request: Request, job: JobRow | None = None
+) -> Promotion:
     """Put a bundle into service; `job` is the retraining that proposed it.
 
     Raises:
@@ -111,42 +113,42 @@ def promote(shelf: Shelf, source: Path, request: Request, job: JobRow | None = N
         BundleError: it is damaged, or cannot be loaded.
         DiskFull: no room for the copy.
     """
-    seen = shelf.journal.promotions.newest()
-    current = _digest_in_service(shelf, seen)
+    seen = registry.journal.promotions.newest()
+    current = _digest_in_service(registry, seen)
     card = read_card(source)
-    if card["digest"] == current and _whole(shelf.in_service, current):
+    if card["digest"] == current and _whole(registry.in_service, current):
         raise PromotionRefused(f"{card['name']} {card['version']} is in service already")
     if job is not None:
         _proposed(job, card, current)
-    place, card = install(source, shelf.models)
+    place, card = install(source, registry.models)
     _tried(place)
     seen_id = 0 if seen is None else seen.id
     row = _row(PROMOTED, place, card, current, request)
     job_id = None if job is None else job.id
-    return shelf.journal.promotions.record(
+    return registry.journal.promotions.record(
         replace(row, before_id=seen_id or None, job_id=job_id), seen_id
     )
 
 
-def rollback(shelf: Shelf, request: Request) -> Promotion:
+def rollback(registry: ModelRegistry, request: Request) -> Promotion:
     """Return to the bundle that was in service before the present one.
 
     Raises:
         PromotionRefused: the configured bundle is in service.
         BundleError: the bundle to return to is damaged or gone.
     """
-    seen = shelf.journal.promotions.newest()
+    seen = registry.journal.promotions.newest()
     if seen is None or seen.folder is None:
         raise nothing_before()
-    target = shelf.journal.promotions.before(seen)
+    target = registry.journal.promotions.before(seen)
     folder = None if target is None else target.folder
-    card = read_card(folder or shelf.fallback)
+    card = read_card(folder or registry.fallback)
     if target is not None and folder is not None and card["digest"] != target.digest:
         raise BundleError(f"{folder} is another bundle than was promoted; restore it and ask again")
-    _tried(folder or shelf.fallback)
+    _tried(folder or registry.fallback)
     row = _row(ROLLED_BACK, folder, card, seen.digest, request)
     before_id = None if target is None else target.before_id
-    return shelf.journal.promotions.record(replace(row, before_id=before_id), seen.id)
+    return registry.journal.promotions.record(replace(row, before_id=before_id), seen.id)
 
 
 def nothing_before() -> PromotionRefused:
@@ -160,15 +162,15 @@ def candidate_of(state: Path, job: JobRow) -> Path:
         raise PromotionRefused(
             f"job {job.id} is {job.state}; only a proposed candidate is promoted, look at `lumbar-node jobs show {job.id}`"
         )
-    return Place.of(state, job.id).candidate
+    return JobDirectory.of(state, job.id).candidate
 
 
-def _digest_in_service(shelf: Shelf, seen: Promotion | None) -> str:
+def _digest_in_service(registry: ModelRegistry, seen: Promotion | None) -> str:
     """Digest of the bundle in service; empty when it is a damaged one, which may be replaced."""
     if seen is not None and seen.folder is not None:
         return seen.digest
     try:
-        return str(read_card(shelf.fallback)["digest"])
+        return str(read_card(registry.fallback)["digest"])
     except BundleError:
         return ""
 

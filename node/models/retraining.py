@@ -36,13 +36,13 @@ VERDICTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobDirectory:
     """Where a job's files lie: `log`, `lock`, and `out/` with run, candidate and comparison."""
 
     folder: Path
 
     @classmethod
-    def of(cls, state: Path, job_id: int) -> Place:
+    def of(cls, state: Path, job_id: int) -> JobDirectory:
         """Place of a job below the state folder."""
         return cls(StateDirectory(state).job(job_id))
 
@@ -77,7 +77,7 @@ class Place:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def arguments_of(command: Sequence[str], plan: JobPlan, place: Place) -> list[str]:
+def arguments_of(command: Sequence[str], plan: JobPlan, place: JobDirectory) -> list[str]:
     """Return the argument list of one start."""
     found = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
     found += ["--out", str(place.out), "--margin", repr(plan.margin)]
@@ -88,7 +88,7 @@ def arguments_of(command: Sequence[str], plan: JobPlan, place: Place) -> list[st
     return found
 
 
-def answer_of(place: Place) -> dict[str, Any] | None:
+def answer_of(place: JobDirectory) -> dict[str, Any] | None:
     """Return what the comparison answered, without the single scores; None when there is none."""
     try:
         told = json.loads((place.out / COMPARISON).read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
     detail = {"by": by, "reason": f"by {by}"}
     found = journal.jobs.advance(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
     if row.state is JobState.RUNNING and row.pid is not None:
-        child.end(row.pid, row.started, Place.of(state, job_id).lock)
+        child.end(row.pid, row.started, JobDirectory.of(state, job_id).lock)
     return found
 
 
@@ -172,7 +172,7 @@ class JobRunner:
     # --- start ---
 
     def _start(self, row: JobRow) -> int:
-        place = Place.of(self.state, row.id)
+        place = JobDirectory.of(self.state, row.id)
         if self.free() < self.least_free:
             return self._record(row.id, JobEvent.FAULT, {"reason": self._disk()})
         try:
@@ -205,7 +205,7 @@ class JobRunner:
     # --- watch ---
 
     def _look_after(self, row: JobRow) -> int:
-        place = Place.of(self.state, row.id)
+        place = JobDirectory.of(self.state, row.id)
         code: int | None = None
         if self._child is not None:
             code = child.code_of(self._child)
@@ -235,7 +235,7 @@ class JobRunner:
     def _disk(self) -> str:
         return f"disk: {self.free() // 1_000_000} MB free, [receive] disk_low_mb is {self.least_free // 1_000_000}"
 
-    def _conclude(self, row: JobRow, place: Place, code: int | None) -> int:
+    def _conclude(self, row: JobRow, place: JobDirectory, code: int | None) -> int:
         answer = answer_of(place)
         if answer is None or code not in {None, 0, 3}:
             reason = fault_of(code, place.tail())
@@ -261,7 +261,7 @@ class JobRunner:
 
     # --- end ---
 
-    def _kill(self, row: JobRow, place: Place) -> None:
+    def _kill(self, row: JobRow, place: JobDirectory) -> None:
         if self._child is not None:
             self._end_child()
         elif row.pid is not None:
@@ -276,5 +276,5 @@ class JobRunner:
             self._child = None
 
 
-def _told(error: OSError, place: Place) -> str:
+def _told(error: OSError, place: JobDirectory) -> str:
     return f"{error.filename or place.folder}: {error.strerror}"

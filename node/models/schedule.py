@@ -20,7 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.config.cron import trigger_of
 from node.config.sections import ScheduleConfig
-from node.errors import JobRefused
+from node.errors import JobStateError
 from node.events import StepFailed
 from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
@@ -56,11 +56,11 @@ def _digest(card: Path) -> str:
 
 
 def held_out_of(file: Path) -> frozenset[str]:
-    """Ids of the fixed held-out cases. Raises `JobRefused` when the file cannot be read."""
+    """Ids of the fixed held-out cases. Raises `JobStateError` when the file cannot be read."""
     try:
         return frozenset(json.loads(file.read_text(encoding="utf-8"))["cases"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JobRefused(
+        raise JobStateError(
             f"{file}: {type(error).__name__}, no list of held-out cases; write it with `lumbar-train held-out`"
         ) from error
 
@@ -71,10 +71,12 @@ def new_cases(now: Mapping[str, str], before: Mapping[str, str], held: frozenset
 
 
 def plan_of(config: ScheduleConfig) -> JobPlan:
-    """Plan of the configured retraining. Raises `JobRefused` when data or held-out cases are missing."""
+    """Plan of the configured retraining. Raises `JobStateError` when data or held-out cases are missing."""
     data = Path(config.data)
     if not config.data or not data.is_dir():
-        raise JobRefused(f"[training.schedule] data {config.data!r} is no folder of prepared cases")
+        raise JobStateError(
+            f"[training.schedule] data {config.data!r} is no folder of prepared cases"
+        )
     held_out_of(Path(config.held_out))
     return JobPlan(
         data=config.data,
@@ -115,7 +117,7 @@ class Schedule:
         try:
             plan = plan_of(self.config)
             held = held_out_of(Path(self.config.held_out))
-        except (JobRefused, OSError) as error:
+        except (JobStateError, OSError) as error:
             self.log(StepFailed("schedule", str(error)))
             return "refused", {"reason": str(error)}
         compared = self.journal.jobs.in_states(*COMPARED)
@@ -127,7 +129,7 @@ class Schedule:
             return "nothing_new", {"new": len(fresh), "reason": told}
         try:
             job = self.journal.jobs.enqueue(plan, BY_SCHEDULE, alone=True)
-        except JobRefused as error:  # somebody was quicker
+        except JobStateError as error:  # somebody was quicker
             return "overlap", {"reason": str(error)}
         return "enqueued", {"job": job.id, "new": len(fresh)}
 

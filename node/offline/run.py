@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import InputRefused
@@ -15,13 +15,11 @@ from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from node import durable
 from node.config.destinations import DestinationConfig
-from node.deliver.port import Destination, Outcome, parcels_in
+from node.deliver.port import Destination, Outcome, result_files
 from node.errors import DamagedResult
 from node.offline.gather import Judged
-from node.store.results import read_result
+from node.store.results import RESULT_FILE, read_result
 from node.work.pipeline import Clock, Settings, key_of, process_series, settings_after
-
-RESULT_FILE: Final = "result.json"
 
 OutcomeKind = Literal[
     "written", "already there", "not in view", "refused", "failed", "skipped", "incomplete"
@@ -131,7 +129,7 @@ class SentResult:
     @property
     def accepted(self) -> bool:
         """Whether every object was accepted."""
-        return all(o.answer == "accepted" for o in self.outcomes)
+        return all(o.disposition == "accepted" for o in self.outcomes)
 
 
 def send_all(
@@ -141,14 +139,14 @@ def send_all(
     for folder in folders:
         for config, destination in destinations:
             try:
-                parcels = parcels_in(folder, config.objects)
+                files = result_files(folder, config.objects)
             except (DamagedResult, OSError) as error:
                 outcomes = tuple(Outcome(f, "permanent", str(error)) for f in config.objects)
                 yield SentResult(destination.name, folder, outcomes, "unknown")
                 continue
-            outcomes = destination.send(parcels)
-            accepted = all(o.answer == "accepted" for o in outcomes)
-            proof = destination.prove(parcels).value if accepted else "unknown"
+            outcomes = destination.send(files)
+            accepted = all(o.disposition == "accepted" for o in outcomes)
+            proof = destination.verify_stored(files).value if accepted else "unknown"
             yield SentResult(destination.name, folder, outcomes, proof)
 
 

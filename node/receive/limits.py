@@ -194,7 +194,7 @@ class Unfinished:
             self.total += count
             return True
 
-    def give_back(self, count: int) -> None:
+    def release_claim(self, count: int) -> None:
         """Forget bytes whose object is kept or gone."""
         with self._lock:
             self.total -= count

@@ -79,7 +79,7 @@ def why_not_listening(host: str, port: int, error: OSError) -> str:
 
 
 @dataclass(slots=True)
-class Receiver:
+class ReceiveStep:
     """The listener. `free_bytes` tells the free space of the state folder's disk."""
 
     config: ReceiveConfig

@@ -48,7 +48,7 @@ sends both within one association."""
 
 
 @dataclass(slots=True)
-class Selection:
+class SelectStep:
     """Takes every complete series to *selected* or *skipped*. Times in seconds."""
 
     journal: Journal

@@ -22,7 +22,7 @@ from typing import Final
 from node.clock import Clock
 from node.config.sections import Config
 from node.deliver import step as deliver
-from node.deliver.port import build
+from node.deliver.factory import build
 from node.events import (
     EventLog,
     HungUp,
@@ -39,15 +39,15 @@ from node.models.schedule import Schedule
 from node.program import program_version
 from node.receive.admission import MB
 from node.receive.recover import adopt
-from node.receive.step import Receiver, free_bytes
-from node.selection.step import Selection
+from node.receive.step import ReceiveStep, free_bytes
+from node.selection.step import SelectStep
 from node.service.loop import TICK_S, Loop
 from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
-from node.track.step import Track, remembering
-from node.work.step import MemoryGuard, Workers, hand_back
+from node.track.step import TrackStep, remembering
+from node.work.step import MemoryGuard, WorkStep, return_claim
 
 WORK: Final = "work"
 STOP_S: Final = 20.0
@@ -86,12 +86,12 @@ class Node:
             )
             self.log.event(adopt(spool, journal))
             for row in journal.series.claims():  # of an earlier life: the lock is ours
-                hand_back(journal, row, "the node was restarted")
-            workers = Workers.of(self.config_path, self.config.work, journal, self.clock, self.log)
+                return_claim(journal, row, "the node was restarted")
+            workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
             loops.append(Loop("jobs", (jobs,), stopping, self.log, journal))
-            receiver = Receiver(
+            receiver = ReceiveStep(
                 self.config.receive, node.ae_title, node.host, node.port, spool, journal,
                 self.log, lambda: free_bytes(node.state),
             )  # fmt: skip
@@ -142,7 +142,7 @@ class Node:
         return Schedule(config, journal, self.clock.wall, self.log.event).start()
 
     def _watch(
-        self, workers: Workers, stopping: threading.Event, on_ready: Callable[[], None]
+        self, workers: WorkStep, stopping: threading.Event, on_ready: Callable[[], None]
     ) -> int:
         """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
         is_ready = False
@@ -167,7 +167,7 @@ class Node:
         self.hung_up.clear()
         self.log.event(HungUp(self.log_file.reopen()))
 
-    def _loops(self, journal: Journal, workers: Workers, stopping: threading.Event) -> list[Loop]:
+    def _loops(self, journal: Journal, workers: WorkStep, stopping: threading.Event) -> list[Loop]:
         deliveries = deliver.steps(
             self.config, journal, self.clock.wall, random.random, self.log.event
         )
@@ -183,22 +183,22 @@ class Node:
             ),
         ]
 
-    def _tracking(self, journal: Journal) -> tuple[Track, Selection]:
+    def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
         config, rules, read = self.config.track, self.config.rules, remembering()
-        tracker = Track(journal, config, rules, self.clock, self.log, read)
+        tracker = TrackStep(journal, config, rules, self.clock, self.log, read)
         if config.expected_count == "query":
             sender = next(d for d in self.config.destinations if d.name == config.query)
             asked = build(sender, self.config.node.ae_title)
             tracker.held = Inquiry(asked, self.clock.monotonic).held
         times = (config.settle_seconds, config.quiet_seconds)
-        return tracker, Selection(journal, rules, *times, self.clock, self.log.event, read)
+        return tracker, SelectStep(journal, rules, *times, self.clock, self.log.event, read)
 
 
 def _nothing() -> None:
     """Do nothing."""
 
 
-def _stop(receiver: Receiver, workers: Workers, threads: list[threading.Thread]) -> int:
+def _stop(receiver: ReceiveStep, workers: WorkStep, threads: list[threading.Thread]) -> int:
     """Let open associations and series in work end, side by side; returns associations cut off."""
     ends_at = time.monotonic() + STOP_S
     with ThreadPoolExecutor(2, "stop") as pool:

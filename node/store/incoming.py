@@ -140,5 +140,5 @@ class Arrival:
         """Remove what was not kept, and give its bytes back to the total."""
         if self.incoming is not None:
             self.incoming.discard()
-        self._unfinished.give_back(self._counted)
+        self._unfinished.release_claim(self._counted)
         self._counted = 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+RESULT_FILE: Final = "result.json"
+"""What a result is made of, its values, and the digest of each file."""
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """`result.json` of a folder, {} when it is not there or holds anything else."""
+    """Return `result.json` of a folder, {} when it is not there or holds anything else."""
     try:
-        found = json.loads((folder / "result.json").read_text("utf-8"))
+        found = json.loads((folder / RESULT_FILE).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

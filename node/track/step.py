@@ -171,7 +171,7 @@ class _Look:
 
 
 @dataclass(slots=True)
-class Track:
+class TrackStep:
     """Takes receiving series to *complete* or *incomplete*.
 
     A restart waits anew: what is left over from before is not complete because it is old. Every

@@ -71,7 +71,7 @@ class Heartbeat:
 
 
 @dataclass(slots=True)
-class Workers:
+class WorkStep:
     """Keeps the worker processes running and gives back the claims of dead ones."""
 
     processes: Sequence[WorkerProcess]
@@ -89,7 +89,7 @@ class Workers:
     @classmethod
     def of(
         cls, config_path: Path, config: WorkConfig, journal: Journal, clock: Clock, log: EventLog
-    ) -> Workers:
+    ) -> WorkStep:
         """Describe the configured number of workers; nothing is started."""
         names = [f"w{n}" for n in range(1, config.processes + 1)]
         return cls([WorkerProcess(config_path, n, log) for n in names], config, journal, clock, log)
@@ -115,7 +115,7 @@ class Workers:
         for thread in threads:
             thread.join()
         for row in self.journal.series.claims():
-            hand_back(self.journal, row, "the node was stopped")
+            return_claim(self.journal, row, "the node was stopped")
 
     def _tend(self, process: WorkerProcess) -> bool:
         """Start a worker that does not run, when its time has come."""
@@ -147,12 +147,12 @@ class Workers:
         maker = next((p for p in self.processes if p.made(row.token)), None)
         if maker is None or not maker.running:
             why = "the worker ended" if maker is None else maker.ending
-            return give_back(self.journal, row, self.config.max_attempts, why)
+            return release_claim(self.journal, row, self.config.max_attempts, why)
         why = self._overdue(row)
         if not why:
             return False
         maker.kill(why)
-        return give_back(self.journal, row, self.config.max_attempts, why)
+        return release_claim(self.journal, row, self.config.max_attempts, why)
 
     def _overdue(self, row: SeriesRow) -> str:
         """Why the worker of a claim is to be ended, "" when it is not."""
@@ -192,14 +192,14 @@ class MemoryGuard:
         return ended
 
 
-def give_back(journal: Journal, row: SeriesRow, max_attempts: int, why: str) -> bool:
+def release_claim(journal: Journal, row: SeriesRow, max_attempts: int, why: str) -> bool:
     """Return a claimed series to *selected*, or to *failed* after the last attempt; False if it moved on."""
     crashed_out = row.attempts >= max_attempts
     event = SeriesEvent.CRASHED_OUT if crashed_out else SeriesEvent.CLAIM_LOST
     return _released(journal, row, event, f"{why}, attempt {row.attempts} of {max_attempts}")
 
 
-def hand_back(journal: Journal, row: SeriesRow, why: str) -> bool:
+def return_claim(journal: Journal, row: SeriesRow, why: str) -> bool:
     """Return a claimed series to *selected* as if it had not been begun; False if it moved on."""
     return _released(journal, row, SeriesEvent.CLAIM_RETURNED, why)
 

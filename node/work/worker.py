@@ -54,7 +54,7 @@ from node.step import LONGEST_WAIT_S, headers_of
 from node.store.layout import StateDirectory
 from node.work.load_model import load_model
 from node.work.pipeline import key_of, process_series, settings_after, settings_of
-from node.work.step import Heartbeat, give_back, hand_back
+from node.work.step import Heartbeat, release_claim, return_claim
 from node.work.worker_process import READY
 
 POLL_S: Final = 0.1
@@ -151,7 +151,7 @@ class Worker:
             return partial(self._put_off, row, error)
         if isinstance(error, MemoryError):
             attempts = self.config.work.max_attempts
-            return partial(give_back, self.journal, row, attempts, "not enough memory")
+            return partial(release_claim, self.journal, row, attempts, "not enough memory")
         self.log.event(RowFailed("work", row.key.series, described(error), trace_of(error)))
         reason = f"unexpected {type(error).__name__}; see the log"
         return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
@@ -177,7 +177,7 @@ class Worker:
         """Hand a series back that the machine kept from its result; it is tried again, ever later."""
         tries = self.faults.get(row.id, 0) + 1
         reason = described(error)
-        if hand_back(self.journal, row, reason):
+        if return_claim(self.journal, row, reason):
             self.faults[row.id] = tries
             until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
             self.journal.series.defer(row.key, "work", reason, until)

@@ -192,7 +192,7 @@ class WorkerProcess:
         return True
 
     def kill(self, why: str) -> None:
-        """End it at once; its claim is given back by `Workers`."""
+        """End it at once; its claim is given back by `WorkStep`."""
         if self._life is not None and self._life.child.poll() is None:
             self._life.why = why
             self._life.child.kill()

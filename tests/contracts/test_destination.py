@@ -29,16 +29,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.config.destinations import DicomDestination
-from node.deliver.dicom import Pacs, judge_status
+from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.folder import Folder
-from node.deliver.port import (
-    Destination,
-    InMemory,
-    Parcel,
-    PeerUnreachable,
-    parcel_of,
-)
+from node.deliver.memory import InMemory
+from node.deliver.port import Destination, ResultFile, read_result_file
+from node.deliver.status import judge_status
+from node.errors import PeerUnreachable
 
 STUDY, SERIES = "2.25.1", "2.25.2"
 FILES = ("seg.dcm", "measurements.dcm")
@@ -79,7 +76,7 @@ def _write(path: Path, sop_class: str, uid: str) -> None:
 
 
 @pytest.fixture
-def parcels(tmp_path: Path) -> tuple[Parcel, ...]:
+def files(tmp_path: Path) -> tuple[ResultFile, ...]:
     folder = tmp_path / "results" / "0123456789abcdef"
     folder.mkdir(parents=True)
     _write(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
@@ -87,8 +84,8 @@ def parcels(tmp_path: Path) -> tuple[Parcel, ...]:
     return _parcels(folder, FILES)
 
 
-def _parcels(folder: Path, files: tuple[str, ...]) -> tuple[Parcel, ...]:
-    return tuple(parcel_of(folder / name) for name in files)
+def _parcels(folder: Path, files: tuple[str, ...]) -> tuple[ResultFile, ...]:
+    return tuple(read_result_file(folder / name) for name in files)
 
 
 def _matches(peer: Peer, wanted: Dataset) -> list[Dataset]:
@@ -246,7 +243,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Destination]]:
                 return Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
             if kind == "dicomweb":
                 return DicomwebServer("web", stack.enter_context(web(peer, query=query)), 5.0)
-            return InMemory("memory", offers_proof=query)
+            return InMemory("memory", offers_query=query)
 
         yield _make
 
@@ -257,44 +254,44 @@ KINDS = ("folder", "dicom", "dicomweb", "memory")
 @pytest.mark.parametrize("kind", KINDS)
 class TestDestination:
     def test_sends_and_proves_every_file(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer())
-        outcomes = destination.send(parcels)
-        assert [(o.file, o.answer) for o in outcomes] == [(f, "accepted") for f in FILES]
-        assert destination.prove(parcels).value == "found"
+        outcomes = destination.send(files)
+        assert [(o.file, o.disposition) for o in outcomes] == [(f, "accepted") for f in FILES]
+        assert destination.verify_stored(files).value == "stored"
 
     def test_sending_twice_is_harmless(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer())
-        destination.send(parcels)
-        assert {o.answer for o in destination.send(parcels)} == {"accepted"}
-        assert destination.prove(parcels).value == "found"
+        destination.send(files)
+        assert {o.disposition for o in destination.send(files)} == {"accepted"}
+        assert destination.verify_stored(files).value == "stored"
 
     def test_proves_nothing_that_was_not_sent(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
-        assert make(kind, Peer()).prove(parcels).value == "missing"
+        assert make(kind, Peer()).verify_stored(files).value == "missing"
 
     def test_half_a_result_is_no_proof(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer())
-        destination.send(parcels[:1])
-        proof = destination.prove(parcels)
+        destination.send(files[:1])
+        proof = destination.verify_stored(files)
         assert proof.value == "missing"
         assert "measurements.dcm" in proof.text
 
     def test_proof_names_exactly_what_is_missing(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer())
-        destination.send(parcels[1:])
-        assert destination.prove(parcels).missing == ("seg.dcm",)
+        destination.send(files[1:])
+        assert destination.verify_stored(files).missing == ("seg.dcm",)
 
     def test_says_who_answers(self, kind: str, make: Made) -> None:
-        assert make(kind, Peer()).reach()
+        assert make(kind, Peer()).echo()
 
 
 @pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
@@ -309,55 +306,55 @@ class TestServers:
         ],
     )
     def test_answers_per_object(
-        self, kind: str, status: int, answer: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, status: int, answer: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer(refuse={UIDS["measurements.dcm"]: status}))
-        outcomes = destination.send(parcels)
-        assert [o.answer for o in outcomes] == ["accepted", answer]
+        outcomes = destination.send(files)
+        assert [o.disposition for o in outcomes] == ["accepted", answer]
         assert outcomes[1].status == f"0x{status:04X}"
 
     def test_mixed_answers_are_told_apart(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         refuse = {UIDS["seg.dcm"]: 0xA700, UIDS["measurements.dcm"]: 0xC000}
-        outcomes = make(kind, Peer(refuse=refuse)).send(parcels)
-        assert [o.answer for o in outcomes] == ["transient", "permanent"]
+        outcomes = make(kind, Peer(refuse=refuse)).send(files)
+        assert [o.disposition for o in outcomes] == ["transient", "permanent"]
 
     def test_an_object_that_ends_everything_is_in_the_way_of_no_other(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         peer = Peer(ends={UIDS["seg.dcm"]})
-        outcomes = make(kind, peer).send(parcels)
-        assert [o.answer == "accepted" for o in outcomes] == [False, True]
+        outcomes = make(kind, peer).send(files)
+        assert [o.disposition == "accepted" for o in outcomes] == [False, True]
         assert list(peer.held) == [UIDS["measurements.dcm"]]
 
     def test_sends_the_very_bytes_of_the_data_set(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         peer = Peer()
-        make(kind, peer).send(parcels)
-        raw = parcels[0].path.read_bytes()
+        make(kind, peer).send(files)
+        raw = files[0].path.read_bytes()
         assert raw.endswith(peer.held[UIDS["seg.dcm"]][-200:])
 
     @pytest.mark.parametrize("related", [True, False])
     def test_counts_the_objects_of_a_series(
-        self, kind: str, related: bool, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, related: bool, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         peer = Peer(related=related)
         destination = make(kind, peer)
         assert destination.count(STUDY, SERIES) == 0
-        destination.send(parcels)
+        destination.send(files)
         assert destination.count(STUDY, SERIES) == 2
 
     def test_a_peer_without_query_cannot_count(self, kind: str, make: Made) -> None:
         assert make(kind, Peer(), query=False).count(STUDY, SERIES) is None
 
     def test_a_peer_without_query_offers_no_proof(
-        self, kind: str, make: Made, parcels: tuple[Parcel, ...]
+        self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
         destination = make(kind, Peer(), query=False)
-        destination.send(parcels)
-        assert destination.prove(parcels).value == "not_offered"
+        destination.send(files)
+        assert destination.verify_stored(files).value == "unsupported"
 
 
 QUERY_FAULTS: list[tuple[str, dict[str, Any]]] = [
@@ -378,48 +375,51 @@ QUERY_FAULTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "fault"), QUERY_FAULTS)
 def test_a_query_that_fails_proves_nothing_and_denies_nothing(
-    kind: str, fault: dict[str, Any], make: Made, parcels: tuple[Parcel, ...]
+    kind: str, fault: dict[str, Any], make: Made, files: tuple[ResultFile, ...]
 ) -> None:
     peer = Peer(**fault)
     destination = make(kind, peer)
-    destination.send(parcels)
-    proof = destination.prove(parcels)
+    destination.send(files)
+    proof = destination.verify_stored(files)
     assert (proof.value, proof.missing) == ("unknown", ())
     assert "answers" in proof.text
     assert destination.count(STUDY, SERIES) is None
     peer.find, peer.code, peer.body = 0x0000, 200, None
-    assert destination.prove(parcels).value == "found"
+    assert destination.verify_stored(files).value == "stored"
 
 
 def test_a_match_that_names_no_object_is_no_proof(
-    make: Made, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+    make: Made, files: tuple[ResultFile, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     destination = make("dicom", Peer())
-    destination.send(parcels)
+    destination.send(files)
     monkeypatch.setattr("node.deliver.dicom._find", lambda *_: [Dataset()])
-    assert destination.prove(parcels).value == "unknown"
+    assert destination.verify_stored(files).value == "unknown"
 
 
 def test_a_peer_that_says_it_answers_no_such_query_offers_no_proof(
-    make: Made, parcels: tuple[Parcel, ...]
+    make: Made, files: tuple[ResultFile, ...]
 ) -> None:
     destination = make("dicom", Peer(find=0x0122))
-    destination.send(parcels)
-    assert destination.prove(parcels).value == "not_offered"
+    destination.send(files)
+    assert destination.verify_stored(files).value == "unsupported"
 
 
 @pytest.mark.parametrize(
     ("codes", "value"),
     [
         ({"instances": 404, "studies": 200}, "missing"),
-        ({"instances": 404, "studies": 404}, "not_offered"),
-        ({"instances": 405, "studies": 405}, "not_offered"),
+        ({"instances": 404, "studies": 404}, "unsupported"),
+        ({"instances": 405, "studies": 405}, "unsupported"),
         ({"instances": 204, "studies": 204}, "missing"),
         ({"instances": 404, "studies": 503}, "unknown"),
     ],
 )
 def test_not_found_is_told_apart_from_a_service_that_is_not_there(
-    codes: dict[str, int], value: str, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+    codes: dict[str, int],
+    value: str,
+    files: tuple[ResultFile, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(codes[request.url.path.rsplit("/", 1)[1]], json=[])
@@ -427,7 +427,7 @@ def test_not_found_is_told_apart_from_a_service_that_is_not_there(
     server = DicomwebServer("web", "http://pacs.invalid/dicom-web", 1.0)
     client = httpx.Client(transport=httpx.MockTransport(answer))
     monkeypatch.setattr(DicomwebServer, "_client", lambda _: client)
-    assert server.prove(parcels[:1]).value == value
+    assert server.verify_stored(files[:1]).value == value
 
 
 def _unused_port() -> int:
@@ -443,7 +443,7 @@ def _unused_port() -> int:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
 def test_nobody_there_is_transient_and_says_what_to_check(
-    kind: str, parcels: tuple[Parcel, ...]
+    kind: str, files: tuple[ResultFile, ...]
 ) -> None:
     port = _unused_port()
     destination: Destination = (
@@ -451,30 +451,30 @@ def test_nobody_there_is_transient_and_says_what_to_check(
         if kind == "dicom"
         else DicomwebServer("web", f"http://127.0.0.1:{port}/dicom-web", 2.0)
     )
-    outcomes = destination.send(parcels)
-    assert {o.answer for o in outcomes} == {"transient"}
+    outcomes = destination.send(files)
+    assert {o.disposition for o in outcomes} == {"transient"}
     assert str(port) in outcomes[0].text
-    assert "check that it runs" in outcomes[0].text
-    assert destination.prove(parcels).value == "unknown"
+    assert "check that it is running" in outcomes[0].text
+    assert destination.verify_stored(files).value == "unknown"
     assert destination.count(STUDY, SERIES) is None
     with pytest.raises(PeerUnreachable, match="check") as refused:
-        destination.reach()
+        destination.echo()
     assert refused.value.exit_code == 5
 
 
-def test_wrong_called_title_is_named(parcels: tuple[Parcel, ...]) -> None:
+def test_wrong_called_title_is_named(files: tuple[ResultFile, ...]) -> None:
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "OTHER", "127.0.0.1", port, "NODE", 5.0)
-        text = destination.send(parcels)[0].text
-    assert f"OTHER@127.0.0.1:{port} rejects NODE: called AE title not recognised" in text
+        text = destination.send(files)[0].text
+    assert f"OTHER@127.0.0.1:{port} rejected calling AE title NODE: called AE title not recognised" in text
 
 
-def test_port_that_speaks_no_dicom_is_named_as_such(parcels: tuple[Parcel, ...]) -> None:
+def test_port_that_speaks_no_dicom_is_named_as_such(files: tuple[ResultFile, ...]) -> None:
     with web(Peer()) as url:
         port = urlparse(url).port or 0
-        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 2.0).send(parcels)[0]
-    assert (outcome.answer, outcome.status) == ("transient", "no association")
-    assert "takes the connection and answers no association request" in outcome.text
+        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 2.0).send(files)[0]
+    assert (outcome.disposition, outcome.status) == ("transient", "no association")
+    assert "accepts the connection but does not answer the association request" in outcome.text
 
 
 def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
@@ -485,10 +485,10 @@ def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
         outcomes = destination.send(_parcels(folder, ("seg.dcm", "volumes.dcm")))
-    assert [o.answer for o in outcomes] == ["accepted", "permanent"]
+    assert [o.disposition for o in outcomes] == ["accepted", "permanent"]
     name = "Comprehensive 3D SR Storage (1.2.840.10008.5.1.4.1.1.88.34)"
     assert outcomes[1].text == (
-        f"PACS@127.0.0.1:{port} takes no objects of class {name}; allow it there"
+        f"PACS@127.0.0.1:{port} does not accept SOP class {name}; enable it on the PACS"
     )
 
 
@@ -498,55 +498,55 @@ def test_asking_a_peer_names_the_classes_that_it_would_not_take() -> None:
             name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=port
         )
         with pytest.raises(PeerUnreachable) as refused:
-            Pacs.of(some, "NODE").reach()
-        assert "answers C-ECHO, but takes no objects of class MR Image Storage (1.2" in str(
+            Pacs.of(some, "NODE").echo()
+        assert "answers C-ECHO, but does not accept SOP class MR Image Storage (1.2" in str(
             refused.value
         )
         assert "Segmentation Storage" not in str(refused.value)
         taken = some.model_copy(update={"objects": ("seg.dcm",)})
-        assert "takes 1 storage classes" in Pacs.of(taken, "NODE").reach()
+        assert "accepts 1 storage classes" in Pacs.of(taken, "NODE").echo()
         noted = taken.model_copy(update={"withdraw": True})
         with pytest.raises(PeerUnreachable, match="Key Object Selection"):
-            Pacs.of(noted, "NODE").reach()
+            Pacs.of(noted, "NODE").echo()
 
 
 def test_peer_that_gives_no_answer_is_not_asked_for_every_object(
-    parcels: tuple[Parcel, ...],
+    files: tuple[ResultFile, ...],
 ) -> None:
     peer = Peer(slow_s=2.5)
     with pacs(peer) as port:
         began_s = time.monotonic()
-        outcomes = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0).send(parcels)
+        outcomes = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0).send(files)
         assert time.monotonic() - began_s < 2.4
-    assert [(o.answer, o.status) for o in outcomes] == [("transient", "no answer")] * 2
+    assert [(o.disposition, o.status) for o in outcomes] == [("transient", "no answer")] * 2
 
 
-def test_query_without_an_answer_in_time_proves_nothing(parcels: tuple[Parcel, ...]) -> None:
+def test_query_without_an_answer_in_time_proves_nothing(files: tuple[ResultFile, ...]) -> None:
     peer = Peer()
     with pacs(peer) as port:
         destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 1.0)
-        destination.send(parcels)
+        destination.send(files)
         peer.silent_s = 2.5
-        assert destination.prove(parcels).value == "unknown"
+        assert destination.verify_stored(files).value == "unknown"
         assert destination.count(STUDY, SERIES) is None
 
 
-def test_refusal_names_the_peer_the_answer_and_its_meaning(parcels: tuple[Parcel, ...]) -> None:
+def test_refusal_names_the_peer_the_answer_and_its_meaning(files: tuple[ResultFile, ...]) -> None:
     with pacs(Peer(refuse={UIDS["seg.dcm"]: 0xA700})) as port:
-        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0).send(parcels)[0]
+        outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0).send(files)[0]
     told = f"PACS@127.0.0.1:{port} answers C-STORE with 0xA700, refused: Out of Resources"
     assert outcome.text.startswith(told)
     assert outcome.text.endswith("look into its log")
 
 
-def test_folder_repairs_a_damaged_file(tmp_path: Path, parcels: tuple[Parcel, ...]) -> None:
+def test_folder_repairs_a_damaged_file(tmp_path: Path, files: tuple[ResultFile, ...]) -> None:
     destination = Folder("folder", tmp_path / "out")
-    destination.send(parcels)
+    destination.send(files)
     copy = tmp_path / "out" / "0123456789abcdef" / "seg.dcm"
     copy.write_bytes(b"damaged")
-    assert destination.prove(parcels).value == "missing"
-    destination.send(parcels)
-    assert destination.prove(parcels).value == "found"
+    assert destination.verify_stored(files).value == "missing"
+    destination.send(files)
+    assert destination.verify_stored(files).value == "stored"
     assert sorted(p.name for p in copy.parent.iterdir()) == sorted(FILES)
 
 
@@ -556,31 +556,31 @@ def test_asking_a_folder_changes_nothing(tmp_path: Path, there: bool) -> None:
     if there:
         path.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    assert str(path) in Folder("folder", path).reach()
+    assert str(path) in Folder("folder", path).echo()
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_folder_that_cannot_be_read_proves_nothing(
-    tmp_path: Path, parcels: tuple[Parcel, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, files: tuple[ResultFile, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     destination = Folder("folder", tmp_path / "out")
-    destination.send(parcels)
+    destination.send(files)
 
     def fails(_: Path) -> bytes:
         raise OSError(errno.EIO, "Input/output error", "seg.dcm")
 
     monkeypatch.setattr(Path, "read_bytes", fails)
-    assert destination.prove(parcels).value == "unknown"
+    assert destination.verify_stored(files).value == "unknown"
 
 
 def test_folder_that_cannot_be_made_is_transient(
-    tmp_path: Path, parcels: tuple[Parcel, ...]
+    tmp_path: Path, files: tuple[ResultFile, ...]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     destination = Folder("folder", tmp_path / "file" / "out")
-    assert {o.answer for o in destination.send(parcels)} == {"transient"}
+    assert {o.disposition for o in destination.send(files)} == {"transient"}
     with pytest.raises(PeerUnreachable):
-        destination.reach()
+        destination.echo()
 
 
 @pytest.mark.parametrize(

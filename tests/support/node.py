@@ -21,7 +21,7 @@ from node.config.sections import ReceiveConfig
 from node.events import EventLog
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
-from node.receive.step import Receiver
+from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 
 WriteSeries = Callable[..., list[Path]]
@@ -129,7 +129,7 @@ def facts(tmp_path: Path) -> Callable[..., NewInstance]:
 class Listening:
     """A receiver on a free port, and what it wrote."""
 
-    receiver: Receiver
+    receiver: ReceiveStep
     journal: Journal
     spool: Spool
     port: int
@@ -161,7 +161,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
     def start(*, free: Callable[[], int] = lambda: 1 << 60, **receive: Any) -> Listening:
         spool, log = Spool(tmp_path / "state"), StringIO()
         journal = Journal.open(tmp_path / "state" / "journal.sqlite", time.time)
-        receiver = Receiver(
+        receiver = ReceiveStep(
             ReceiveConfig(**receive),
             "NODE",
             "127.0.0.1",

@@ -236,7 +236,7 @@ def _mutated(draw: random.Random, syntax: str, data: bytes) -> tuple[str, bytes]
 
 
 class _Sender:
-    """What `Receiver` knows of an association."""
+    """What `ReceiveStep` knows of an association."""
 
     address, calling = "127.0.0.1", "FUZZ"
     stored = same = 0

@@ -50,7 +50,7 @@ from node.journal.journal import Journal
 from node.journal.rows import SeriesKey
 from node.journal.states import InstanceState, SeriesState
 from node.receive.admission import VERIFICATION
-from node.receive.step import Receiver
+from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 
 KEY = SeriesKey("1.2.1", "1.2.3")
@@ -450,7 +450,7 @@ def test_busy_port_is_told_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         journal = Journal.open(tmp_path / "journal.sqlite", time.time)
-        receiver = Receiver(
+        receiver = ReceiveStep(
             ReceiveConfig(), "NODE", "127.0.0.1", port, Spool(tmp_path), journal,
             EventLog("t", StringIO()), lambda: 1,
         )  # fmt: skip

@@ -23,7 +23,7 @@ import pytest
 from node.cli.app import run
 from node.clock import Clock
 from node.config.file import read_config
-from node.errors import IllegalTransition, JobRefused, UnknownJob
+from node.errors import IllegalTransition, JobStateError, UnknownJob
 from node.events import EventLog
 from node.journal import migrate as schema
 from node.journal.job_rows import JobPlan, JobRow
@@ -35,8 +35,8 @@ from node.models import retraining as jobs
 from node.models.retraining import (
     COMPARING_S,
     TRAIN,
+    JobDirectory,
     JobRunner,
-    Place,
     arguments_of,
     cancel,
     fault_of,
@@ -136,7 +136,7 @@ class Shop:
 
     def started(self, job: int, file: str = "starts") -> JobRow:
         """Wait until the training has got somewhere."""
-        self.until((Place.of(self.state, job).out / file).exists)
+        self.until((JobDirectory.of(self.state, job).out / file).exists)
         return self.journal.jobs.get(job)
 
     def over(self) -> None:
@@ -150,7 +150,7 @@ def shop(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> I
     made = Shop(tmp_path, journal, monkeypatch)
     yield made
     for row in journal.jobs.in_states(JobState.RUNNING):
-        child.end(row.pid or 0, row.started, Place.of(tmp_path, row.id).lock)
+        child.end(row.pid or 0, row.started, JobDirectory.of(tmp_path, row.id).lock)
     made.runner._end_child()
 
 
@@ -217,7 +217,7 @@ def test_journal_of_the_first_version_is_taken_over_with_its_rows(tmp_path: Path
 
 def test_only_one_is_enqueued_where_it_must_be_alone(journal: Journal) -> None:
     journal.jobs.enqueue(PLAN, "test")
-    with pytest.raises(JobRefused, match="job 1 is queued"):
+    with pytest.raises(JobStateError, match="job 1 is queued"):
         journal.jobs.enqueue(PLAN, "schedule", alone=True)
     assert journal.jobs.enqueue(PLAN, "test").id == 2
 
@@ -226,7 +226,7 @@ def test_only_one_is_enqueued_where_it_must_be_alone(journal: Journal) -> None:
 
 
 def test_arguments_say_what_was_planned() -> None:
-    place = Place(Path("/s/jobs/3"))
+    place = JobDirectory(Path("/s/jobs/3"))
     plan = JobPlan("c", "h.json", recipe="r.toml", bundle="b", margin=0.02, max_hours=1.5)
     assert arguments_of(["train"], plan, place) == [
         "train", "retrain", "--cases", "c", "--held-out", "h.json", "--out", "/s/jobs/3/out",
@@ -239,7 +239,7 @@ def test_proposal_is_recorded_with_its_table_and_without_single_scores(shop: Sho
     assert row.state is JobState.PROPOSED
     assert row.outcome["candidate"] == {"name": "m", "version": "b", "digest": "b" * 64}
     assert row.starts == 1
-    assert Place.of(shop.state, row.id).tail() == ["step 1 of 3, loss 0.5"]
+    assert JobDirectory.of(shop.state, row.id).tail() == ["step 1 of 3, loss 0.5"]
     assert [type(e).__name__ for e in shop.events] == ["JobStarted", "JobEnded"]
 
 
@@ -294,7 +294,7 @@ def test_it_starts_from_the_promoted_bundle_and_keeps_that_when_it_goes_on(shop:
 
 def test_cancel_kills_the_whole_group(shop: Shop) -> None:
     row = shop.started(shop.enqueue("children"), "other")
-    other = int((Place.of(shop.state, row.id).out / "other").read_text())
+    other = int((JobDirectory.of(shop.state, row.id).out / "other").read_text())
     assert child.identity(other)
     cancel(shop.journal, shop.state, row.id, "E. Miller")
     assert shop.runner.run_once() == 1
@@ -309,7 +309,7 @@ def test_cancel_kills_the_whole_group(shop: Shop) -> None:
 def test_what_a_training_leaves_behind_is_ended_with_it(shop: Shop) -> None:
     row = shop.ended(shop.enqueue("leaves one"))
     assert row.state is JobState.PROPOSED
-    _gone(int((Place.of(shop.state, row.id).out / "other").read_text()))
+    _gone(int((JobDirectory.of(shop.state, row.id).out / "other").read_text()))
 
 
 def test_killed_training_fails_and_goes_on_in_the_same_folder(shop: Shop) -> None:
@@ -322,7 +322,7 @@ def test_killed_training_fails_and_goes_on_in_the_same_folder(shop: Shop) -> Non
     shop.journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN)
     row = shop.ended(job)
     assert (row.state, row.starts) == ("proposed", 2)
-    assert (Place.of(shop.state, job).out / "starts").read_text() == "xx"
+    assert (JobDirectory.of(shop.state, job).out / "starts").read_text() == "xx"
 
 
 def test_clock_that_jumps_ends_no_training(shop: Shop) -> None:
@@ -375,7 +375,7 @@ def test_training_outlives_a_killed_node_and_its_answer_is_recorded(shop: Shop) 
     answer = {"verdict": "rejected", "reasons": ["l4: worse"]} | {
         side: {"name": "m", "version": "1", "digest": "d"} for side in ("in_service", "candidate")
     }
-    (Place.of(shop.state, row.id).out / "comparison.json").write_text(json.dumps(answer))
+    (JobDirectory.of(shop.state, row.id).out / "comparison.json").write_text(json.dumps(answer))
     old._end_child()
     assert shop.runner.run_once() == 1
     row = shop.journal.jobs.get(row.id)
@@ -402,7 +402,7 @@ def test_training_of_a_killed_node_can_be_cancelled(shop: Shop) -> None:
 
 def test_process_id_that_came_again_is_not_killed(shop: Shop) -> None:
     row = shop.started(shop.enqueue("wait"))
-    lock = Place.of(shop.state, row.id).lock
+    lock = JobDirectory.of(shop.state, row.id).lock
     assert not child.end(row.pid or 0, "another boot.123", lock)
     assert child.identity(row.pid or 0) == row.started
     assert child.end(row.pid or 0, row.started, lock)
@@ -410,7 +410,7 @@ def test_process_id_that_came_again_is_not_killed(shop: Shop) -> None:
 
 def test_job_waits_while_a_training_of_an_earlier_life_holds_its_folder(shop: Shop) -> None:
     job = shop.enqueue("propose")
-    place = Place.of(shop.state, job)
+    place = JobDirectory.of(shop.state, job)
     place.folder.mkdir(parents=True)
     lock = child.take(place.lock)  # its start was not recorded before the node died
     assert lock is not None
@@ -450,7 +450,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
         port = probe.getsockname()[1]
     path = shop.state / "config.toml"
     path.write_text(CONFIG.format(port=port))
-    monkeypatch.setattr(supervise.Workers, "of", lambda *_: _Workers())
+    monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: _Workers())
     real = jobs.arguments_of
     command = (sys.executable, str(shop.fake))
     monkeypatch.setattr(jobs, "arguments_of", lambda _, *rest: real(command, *rest))
@@ -460,7 +460,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     thread = threading.Thread(target=node.serve, args=(stopping,))
     thread.start()
     ends_at = time.monotonic() + 10
-    while not (Place.of(shop.state, first).out / "starts").exists():
+    while not (JobDirectory.of(shop.state, first).out / "starts").exists():
         assert time.monotonic() < ends_at
         time.sleep(0.02)
     row = shop.journal.jobs.get(first)
@@ -520,7 +520,7 @@ def test_log_that_cannot_be_written_fails_the_job_with_the_reason(
     monkeypatch.setattr(child, "start", full)
     row = shop.ended(shop.enqueue("propose"))
     assert (row.state, row.reason) == ("failed", "/s/jobs/1/log: No space left on device")
-    assert not child.held(Place.of(shop.state, row.id).lock)
+    assert not child.held(JobDirectory.of(shop.state, row.id).lock)
 
 
 def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(

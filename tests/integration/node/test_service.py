@@ -135,7 +135,7 @@ def node(tmp_path: Path, monkeypatch: Any) -> Iterator[Running]:
     port, workers = _free_port(), FakeWorkers()
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.format(port=port))
-    monkeypatch.setattr(supervise.Workers, "of", lambda *_: workers)
+    monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: workers)
     running = Running(path, port, workers)
     yield running
     running.stopping.set()

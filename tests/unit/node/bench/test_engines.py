@@ -18,7 +18,7 @@ from node.bench import engines as bench_engines
 from node.bench.engines import Plan, Taken, agreement_of, image_of, labels_of, measure
 from node.cli import bench as bench_command
 from node.cli.app import run
-from node.errors import BenchFailed, BenchRefused
+from node.errors import BenchFailed, UsageError
 
 SHAPE = (16, 32, 16)
 
@@ -229,5 +229,5 @@ def test_the_median_is_of_the_runs_after_the_first() -> None:
 
 def test_a_plan_of_the_paper_is_whole() -> None:
     bench_engines.check(Plan(Path(), runs=1))
-    with pytest.raises(BenchRefused):
+    with pytest.raises(UsageError):
         bench_engines.check(Plan(Path(), (0, 240, 180)))

@@ -9,9 +9,10 @@ from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationSt
 from node.config.destinations import DicomDestination, DicomwebDestination, FolderDestination
 from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
+from node.deliver.factory import build_all
 from node.deliver.folder import Folder
-from node.deliver.port import PeerUnreachable, build_all
 from node.durable import publish
+from node.errors import PeerUnreachable
 
 
 def test_each_kind_is_built_from_its_section() -> None:
@@ -44,7 +45,7 @@ def test_authorization_is_read_from_its_file_at_each_request(tmp_path: Path) -> 
         assert client.headers["Authorization"] == "Bearer abc"
     secret.unlink()
     with pytest.raises(PeerUnreachable, match="check authorization_file"):
-        server.reach()
+        server.echo()
 
 
 def test_published_folder_is_whole_and_the_first_wins(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.config.destinations import FolderDestination
-from node.deliver.port import InMemory, Outcome, Proof
-from node.deliver.step import RESOURCE_TRIES, WITHDRAWALS_S, Deliver, close_unconfigured
+from node.deliver.memory import InMemory
+from node.deliver.port import Outcome, StorageCheck
+from node.deliver.step import RESOURCE_TRIES, WITHDRAWALS_S, DeliverStep, close_unconfigured
 from node.events import SeriesEnded
 from node.journal.deliveries import DeliveryTable
 from node.journal.journal import Journal
@@ -86,9 +87,9 @@ def _process(
     journal.results.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
 
 
-def _deliver(journal: Journal, clock: Any, destination: Any, **changes: Any) -> Deliver:
+def _deliver(journal: Journal, clock: Any, destination: Any, **changes: Any) -> DeliverStep:
     config = CONFIG.model_copy(update=changes)
-    return Deliver(journal, config, destination, clock, lambda: 0.0, Path("unused"))
+    return DeliverStep(journal, config, destination, clock, lambda: 0.0, Path("unused"))
 
 
 def _only(journal: Journal) -> DeliveryRow:
@@ -111,7 +112,7 @@ def test_confirmed_without_proof_when_none_is_offered(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _publish(journal, tmp_path)
-    _deliver(journal, clock, InMemory("pacs", offers_proof=False)).run_once()
+    _deliver(journal, clock, InMemory("pacs", offers_query=False)).run_once()
     events = [e.event for e in journal.series.events(KEY)]
     assert "no_proof_offered" in events
     assert journal.series.get(KEY).state is SeriesState.DELIVERED
@@ -181,7 +182,7 @@ def test_tries_are_limited_and_fewer_where_the_peer_has_no_resources(
     row = _only(journal)
     assert row.state is DeliveryState.DEAD
     assert peer.sends == tries
-    assert f"given up after {tries} tries" in row.detail
+    assert f"failed after {tries} attempts" in row.detail
     assert journal.series.get(KEY).state is SeriesState.ENCODED
 
 
@@ -204,10 +205,10 @@ def test_killed_between_sending_and_proving_proves_after_the_restart(
     _publish(journal, tmp_path)
     peer = InMemory("pacs")
 
-    def killed(*_: object) -> Proof:
+    def killed(*_: object) -> StorageCheck:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(InMemory, "prove", killed)
+    monkeypatch.setattr(InMemory, "verify_stored", killed)
     with pytest.raises(KeyboardInterrupt):
         _deliver(journal, clock, peer).run_once()
     monkeypatch.undo()
@@ -224,8 +225,8 @@ def test_missing_proof_sends_again(journal: Journal, clock: Any, tmp_path: Path)
     send = InMemory.send
 
     class Loses(InMemory):
-        def send(self, parcels: Any) -> Any:
-            outcomes = send(self, parcels)
+        def send(self, files: Any) -> Any:
+            outcomes = send(self, files)
             if self.sends == 1:
                 self.held.clear()
             return outcomes
@@ -290,7 +291,7 @@ def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
 def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _publish(journal, tmp_path, names=("pacs", "archive"))
     dead = _deliver(journal, clock, InMemory("pacs", script=[TRANSIENT] * 9))
-    good = Deliver(
+    good = DeliverStep(
         journal,
         CONFIG.model_copy(update={"name": "archive"}),
         InMemory("archive"),
@@ -332,7 +333,7 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
     heard: list[object] = []
     for name in ("pacs", "copy"):
         config = CONFIG.model_copy(update={"name": name})
-        Deliver(
+        DeliverStep(
             journal, config, InMemory(name), clock, lambda: 0.0, tmp_path, told=heard.append
         ).run_once()
     assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
@@ -340,14 +341,14 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
 
 # ---- proof ---------------------------------------------------------------------------------------
 
-NO_ANSWER = Proof("unknown", "QIDO-RS answers HTTP 503")
+NO_ANSWER = StorageCheck("unknown", "QIDO-RS answers HTTP 503")
 
 
 def test_a_failed_question_is_asked_again_with_back_off_and_nothing_is_sent_again(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _publish(journal, tmp_path)
-    peer = InMemory("pacs", proofs=[NO_ANSWER, NO_ANSWER])
+    peer = InMemory("pacs", checks=[NO_ANSWER, NO_ANSWER])
     step = _deliver(journal, clock, peer)
     asked = []
     for _ in range(20):
@@ -356,19 +357,19 @@ def test_a_failed_question_is_asked_again_with_back_off_and_nothing_is_sent_agai
         if peer.asked == 1:
             row = _only(journal)
             assert row.state is DeliveryState.SENT
-            assert "none is proved yet: QIDO-RS answers HTTP 503" in row.fault
+            assert "storage is not verified yet: QIDO-RS answers HTTP 503" in row.fault
             assert journal.series.get(KEY).state is SeriesState.ENCODED
         clock.pass_s(1)
     assert (asked[4], asked[5], asked[14], asked[15]) == (1, 2, 2, 3)
     row = _only(journal)
-    assert (row.state, row.proof, row.fault) == (DeliveryState.CONFIRMED, "found", "")
+    assert (row.state, row.proof, row.fault) == (DeliveryState.CONFIRMED, "stored", "")
     assert peer.sends == 1
 
 
 def test_the_question_survives_a_restart(journal: Journal, clock: Any, tmp_path: Path) -> None:
     _publish(journal, tmp_path)
-    _deliver(journal, clock, InMemory("pacs", proofs=[NO_ANSWER])).run_once()
-    peer = InMemory("pacs", offers_proof=False)
+    _deliver(journal, clock, InMemory("pacs", checks=[NO_ANSWER])).run_once()
+    peer = InMemory("pacs", offers_query=False)
     step = _deliver(journal, clock, peer)
     assert step.run_once() == 0
     clock.pass_s(5)
@@ -381,17 +382,17 @@ def test_questions_are_limited_and_then_it_is_said_that_the_objects_were_taken(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
     _publish(journal, tmp_path)
-    peer = InMemory("pacs", proofs=[NO_ANSWER] * 50)
+    peer = InMemory("pacs", checks=[NO_ANSWER] * 50)
     step = _deliver(journal, clock, peer)
     for _ in range(50):
         step.run_once()
         clock.pass_s(60)
     row = _only(journal)
     assert row.state is DeliveryState.DEAD
-    assert "every object was taken, but 8 questions brought no proof" in row.detail
+    assert "every object was accepted, but 8 queries did not confirm storage" in row.detail
     assert (peer.sends, peer.asked) == (1, 8)
     journal.request_retry(KEY.series)
-    peer.proofs.clear()
+    peer.checks.clear()
     step.run_once()
     assert _only(journal).state is DeliveryState.CONFIRMED
     assert peer.sends == 2
@@ -403,9 +404,9 @@ def test_only_what_is_missing_is_sent_again(journal: Journal, clock: Any, tmp_pa
     sent: list[list[str]] = []
 
     class Loses(InMemory):
-        def send(self, parcels: Any) -> Any:
-            sent.append([p.file for p in parcels])
-            outcomes = InMemory.send(self, parcels)
+        def send(self, files: Any) -> Any:
+            sent.append([p.name for p in files])
+            outcomes = InMemory.send(self, files)
             if len(sent) == 1:
                 self.held.pop("r1/volumes.dcm")
             return outcomes
@@ -470,7 +471,7 @@ def test_killed_after_an_object_was_taken_it_is_not_sent_again(
     assert peer.sends == 1
 
 
-# ---- faults of one parcel ------------------------------------------------------------------------
+# ---- faults of one file ------------------------------------------------------------------------
 
 
 def _emptied(file: Path) -> None:
@@ -544,7 +545,7 @@ def test_result_on_a_disk_that_cannot_be_read_waits_and_arrives(
     assert _only(journal).state is DeliveryState.CONFIRMED
 
 
-@pytest.mark.parametrize("where", ["send", "prove"])
+@pytest.mark.parametrize("where", ["send", "verify_stored"])
 def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     journal: Journal, clock: Any, tmp_path: Path, where: str
 ) -> None:
@@ -552,20 +553,20 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     calls = []
 
     class Breaks(InMemory):
-        def _break(self, parcels: Any) -> None:
-            if parcels[0].path.parent.name == "r1":
+        def _break(self, files: Any) -> None:
+            if files[0].path.parent.name == "r1":
                 calls.append(clock())
                 raise ValueError("Bearer secret, Doe^Jane")
 
-        def send(self, parcels: Any) -> Any:
+        def send(self, files: Any) -> Any:
             if where == "send":
-                self._break(parcels)
-            return InMemory.send(self, parcels)
+                self._break(files)
+            return InMemory.send(self, files)
 
-        def prove(self, parcels: Any) -> Any:
-            if where == "prove":
-                self._break(parcels)
-            return InMemory.prove(self, parcels)
+        def verify_stored(self, files: Any) -> Any:
+            if where == "verify_stored":
+                self._break(files)
+            return InMemory.verify_stored(self, files)
 
     heard: list[Any] = []
     step = _deliver(journal, clock, Breaks("pacs"))
@@ -577,7 +578,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     assert [round(at - first) for at in calls] == [0, 5, 15, 35, 75, 135, 195, 255]
     row = _only(journal)
     assert row.state is DeliveryState.DEAD
-    assert "given up after 8 tries: ValueError in test_step.py" in row.detail
+    assert "failed after 8 attempts: ValueError in test_step.py" in row.detail
     told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.series.events(KEY))])
     assert "secret" not in told
     assert "Doe" not in told
@@ -586,7 +587,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
 # ---- results that another replaces ---------------------------------------------------------------
 
 
-def _run(step: Deliver, clock: Any) -> None:
+def _run(step: DeliverStep, clock: Any) -> None:
     """A few rounds, with time between them to look for withdrawals."""
     for _ in range(4):
         step.run_once()
@@ -666,10 +667,10 @@ def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
     _publish(journal, tmp_path)
 
     class Slow(InMemory):
-        def send(self, parcels: Any) -> Any:
+        def send(self, files: Any) -> Any:
             if not self.sends:
                 _publish(journal, tmp_path, "r22")
-            return InMemory.send(self, parcels)
+            return InMemory.send(self, files)
 
     peer = Slow("pacs")
     step = _deliver(journal, clock, peer, withdraw=True)

@@ -40,7 +40,7 @@ def test_deliveries_and_their_history_survive_the_migration(tmp_path: Path, cloc
     journal = Journal.open(path, clock)
     rows = {d.destination: d for d in journal.deliveries.of_series(KEY)}
     assert {n: (d.id, d.state, d.proof, d.kind) for n, d in rows.items()} == {
-        "proved": (3, "confirmed", "found", "result"),
+        "proved": (3, "confirmed", "stored", "result"),
         "plain": (4, "confirmed", "unproven", "result"),
         "late": (9, "waiting", "", "result"),
     }

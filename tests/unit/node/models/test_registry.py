@@ -31,10 +31,10 @@ from node.journal.journal import Journal
 from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import JobEvent, JobState, SeriesEvent
 from node.models import registry as models
-from node.models.registry import Request, Shelf, folder_name, install, promote, rollback
-from node.models.retraining import Place
+from node.models.registry import ModelRegistry, Request, folder_name, install, promote, rollback
+from node.models.retraining import JobDirectory
 from node.work import worker
-from node.work.step import Workers
+from node.work.step import WorkStep
 from node.work.worker_process import WorkerProcess
 
 WHY = Request("E. Miller", "because")
@@ -54,17 +54,17 @@ def digest(folder: Path) -> str:
 
 @dataclass
 class Bench:
-    shelf: Shelf
+    registry: ModelRegistry
     first: Path
     second: Path
     third: Path
 
     @property
     def journal(self) -> Journal:
-        return self.shelf.journal
+        return self.registry.journal
 
     def serving(self) -> str:
-        return str(read_card(self.shelf.in_service)["version"])
+        return str(read_card(self.registry.in_service)["version"])
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     state = tmp_path / "state"
     journal = Journal.open(state / "journal.sqlite", time.time)
     first, second, third = (make(tmp_path / f"v{n}", str(n)) for n in (1, 2, 3))
-    yield Bench(Shelf(state, journal, first), first, second, third)
+    yield Bench(ModelRegistry(state, journal, first), first, second, third)
     journal.close()
 
 
@@ -84,45 +84,45 @@ def test_installed_bundle_brings_its_roots_network(bench: Bench) -> None:
     card = json.loads((bench.second / CARD).read_text())
     body = {k: v for k, v in card.items() if k not in {"digest", "files"}}
     (bench.second / CARD).write_text(json.dumps(seal(body, bench.second)))
-    place, _ = install(bench.second, bench.shelf.models)
+    place, _ = install(bench.second, bench.registry.models)
     assert (place / ROOTS_WEIGHTS).read_bytes() == b"roots"
 
 
 def test_installed_bundle_is_a_verified_copy_named_by_its_card(bench: Bench) -> None:
-    place, card = install(bench.second, bench.shelf.models)
+    place, card = install(bench.second, bench.registry.models)
     assert place.name == f"oracle-2-{card['digest'][:12]}"
     assert digest(place) == digest(bench.second)
-    assert bench.shelf.installed() == [place]
+    assert bench.registry.installed() == [place]
     shutil.rmtree(bench.second)  # the copy stands alone
-    assert install(place, bench.shelf.models)[0] == place
+    assert install(place, bench.registry.models)[0] == place
 
 
 def test_damaged_source_is_refused_and_nothing_is_left(bench: Bench) -> None:
     card = json.loads((bench.second / "card.json").read_text())
     (bench.second / "card.json").write_text(json.dumps({**card, "version": "9"}))
     with pytest.raises(BundleError, match="the digest does not match"):
-        install(bench.second, bench.shelf.models)
-    assert bench.shelf.installed() == []
+        install(bench.second, bench.registry.models)
+    assert bench.registry.installed() == []
 
 
 def test_damaged_copy_is_replaced(bench: Bench) -> None:
-    place, _ = install(bench.second, bench.shelf.models)
+    place, _ = install(bench.second, bench.registry.models)
     (place / "card.json").write_text("{}")
-    assert install(bench.second, bench.shelf.models)[0] == place
+    assert install(bench.second, bench.registry.models)[0] == place
     assert digest(place) == digest(bench.second)
 
 
 def test_full_disk_changes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    promote(bench.shelf, bench.second, WHY)
+    promote(bench.registry, bench.second, WHY)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(models.shutil, "copyfileobj", full)
     with pytest.raises(DiskFull, match="nothing was changed"):
-        promote(bench.shelf, bench.third, WHY)
+        promote(bench.registry, bench.third, WHY)
     assert bench.serving() == "2"
-    assert sorted(p.name[:8] for p in bench.shelf.models.iterdir()) == ["oracle-2"]
+    assert sorted(p.name[:8] for p in bench.registry.models.iterdir()) == ["oracle-2"]
 
 
 @pytest.mark.parametrize("word", ["../x", "a/b", "", ".hidden", "a" * 65, "ä"])
@@ -138,23 +138,23 @@ def test_card_cannot_name_a_folder_elsewhere(word: str, tmp_path: Path) -> None:
 
 
 def test_configured_then_shipped_serves_without_a_promotion(bench: Bench) -> None:
-    assert bench.shelf.in_service == bench.first
-    assert Shelf(bench.shelf.state, bench.journal, None).in_service == default_path()
+    assert bench.registry.in_service == bench.first
+    assert ModelRegistry(bench.registry.state, bench.journal, None).in_service == default_path()
 
 
 def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench: Bench) -> None:
-    shelf, seen = bench.shelf, []
-    promote(shelf, bench.second, WHY)
-    promote(shelf, bench.third, WHY)
+    registry, seen = bench.registry, []
+    promote(registry, bench.second, WHY)
+    promote(registry, bench.third, WHY)
     seen.append(bench.serving())
     for _ in range(2):
-        rollback(shelf, WHY)
+        rollback(registry, WHY)
         seen.append(bench.serving())
     assert seen == ["3", "2", "1"]
     with pytest.raises(PromotionRefused, match="nothing to return to"):
-        rollback(shelf, WHY)
-    promote(shelf, bench.third, WHY)
-    rollback(shelf, WHY)
+        rollback(registry, WHY)
+    promote(registry, bench.third, WHY)
+    rollback(registry, WHY)
     assert bench.serving() == "1"
     told = [(p.event, p.version) for p in bench.journal.promotions.all()]
     assert told == [
@@ -170,9 +170,9 @@ def vars_of(request: Request) -> tuple[str, str]:
 
 
 def test_state_folder_may_be_moved(bench: Bench, tmp_path: Path) -> None:
-    promote(bench.shelf, bench.second, WHY)
+    promote(bench.registry, bench.second, WHY)
     bench.journal.close()
-    moved = bench.shelf.state.rename(tmp_path / "moved")
+    moved = bench.registry.state.rename(tmp_path / "moved")
     journal = Journal.open(moved / "journal.sqlite", time.time)
     folder = journal.promotions.folder_in_service(None)
     journal.close()
@@ -183,10 +183,10 @@ def test_state_folder_may_be_moved(bench: Bench, tmp_path: Path) -> None:
 
 def test_bundle_in_service_is_not_promoted_again_but_repaired(bench: Bench) -> None:
     with pytest.raises(PromotionRefused, match="oracle 1 is in service already"):
-        promote(bench.shelf, bench.first, WHY)
-    promote(bench.shelf, bench.second, WHY)
-    (bench.shelf.in_service / "card.json").unlink()
-    promote(bench.shelf, bench.second, WHY)
+        promote(bench.registry, bench.first, WHY)
+    promote(bench.registry, bench.second, WHY)
+    (bench.registry.in_service / "card.json").unlink()
+    promote(bench.registry, bench.second, WHY)
     assert bench.serving() == "2"
 
 
@@ -196,20 +196,20 @@ def test_bundle_that_does_not_load_is_never_put_into_service(bench: Bench, tmp_p
     bad.mkdir()
     (bad / "card.json").write_text(json.dumps(seal(card, bad)))
     with pytest.raises(BundleError, match="do not fit"):
-        promote(bench.shelf, bad, WHY)
+        promote(bench.registry, bad, WHY)
     assert bench.journal.promotions.newest() is None
 
 
 def test_rollback_to_a_damaged_bundle_is_refused(bench: Bench) -> None:
-    promote(bench.shelf, bench.second, WHY)
-    second = bench.shelf.in_service
-    promote(bench.shelf, bench.third, WHY)
+    promote(bench.registry, bench.second, WHY)
+    second = bench.registry.in_service
+    promote(bench.registry, bench.third, WHY)
     make(second, "2", name="another")  # whole, and not what was promoted
     with pytest.raises(BundleError, match="another bundle than was promoted"):
-        rollback(bench.shelf, WHY)
+        rollback(bench.registry, WHY)
     shutil.rmtree(second)
     with pytest.raises(BundleError, match=r"card\.json"):
-        rollback(bench.shelf, WHY)
+        rollback(bench.registry, WHY)
     assert bench.serving() == "3"
 
 
@@ -218,11 +218,11 @@ def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.Monkey
 
     def meanwhile(folder: Path) -> None:
         monkeypatch.setattr(models, "_tried", tried)
-        promote(bench.shelf, bench.second, WHY)
+        promote(bench.registry, bench.second, WHY)
 
     monkeypatch.setattr(models, "_tried", meanwhile)
     with pytest.raises(PromotionRefused, match="in the meantime"):
-        promote(bench.shelf, bench.third, WHY)
+        promote(bench.registry, bench.third, WHY)
     assert bench.serving() == "2"
 
 
@@ -231,10 +231,10 @@ def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.Monkey
 
 def _proposed(bench: Bench, candidate: Path) -> JobRow:
     job = bench.journal.jobs.enqueue(JobPlan("c", "h"), "test")
-    place = Place.of(bench.shelf.state, job.id)
+    place = JobDirectory.of(bench.registry.state, job.id)
     shutil.copytree(candidate, place.candidate)
     outcome = {
-        "in_service": {"digest": digest(bench.shelf.in_service)},
+        "in_service": {"digest": digest(bench.registry.in_service)},
         "candidate": {"digest": digest(candidate)},
     }
     bench.journal.jobs.start(job.id, 1, "", job.plan)
@@ -244,7 +244,7 @@ def _proposed(bench: Bench, candidate: Path) -> JobRow:
 
 def _promote_job(bench: Bench, job_id: int) -> None:
     job = bench.journal.jobs.get(job_id)
-    promote(bench.shelf, models.candidate_of(bench.shelf.state, job), WHY, job)
+    promote(bench.registry, models.candidate_of(bench.registry.state, job), WHY, job)
 
 
 def test_proposed_candidate_is_promoted_once_and_its_job_says_so(bench: Bench) -> None:
@@ -255,14 +255,14 @@ def test_proposed_candidate_is_promoted_once_and_its_job_says_so(bench: Bench) -
     newest = bench.journal.promotions.newest()
     assert newest is not None
     assert newest.job_id == job.id
-    rollback(bench.shelf, WHY)
+    rollback(bench.registry, WHY)
     with pytest.raises(PromotionRefused, match="job 1 is promoted; only a proposed"):
         _promote_job(bench, job.id)
 
 
 def test_candidate_compared_with_another_model_is_refused(bench: Bench) -> None:
     job = _proposed(bench, bench.second)
-    promote(bench.shelf, bench.third, WHY)
+    promote(bench.registry, bench.third, WHY)
     with pytest.raises(PromotionRefused, match="compared with another model than the one in"):
         _promote_job(bench, job.id)
     assert bench.journal.jobs.get(job.id).state is JobState.PROPOSED
@@ -271,7 +271,7 @@ def test_candidate_compared_with_another_model_is_refused(bench: Bench) -> None:
 
 def test_candidate_that_was_exchanged_is_refused(bench: Bench) -> None:
     job = _proposed(bench, bench.second)
-    make(Place.of(bench.shelf.state, job.id).candidate, "9")
+    make(JobDirectory.of(bench.registry.state, job.id).candidate, "9")
     with pytest.raises(PromotionRefused, match="is not the bundle that was compared"):
         _promote_job(bench, job.id)
 
@@ -280,7 +280,7 @@ def test_rejected_job_puts_nothing_into_service_even_past_the_first_check(bench:
     job = _proposed(bench, bench.second)
     bench.journal.database.connection.execute("UPDATE job SET state = 'rejected'")
     with pytest.raises(IllegalTransition):
-        promote(bench.shelf, bench.second, WHY, job)  # a stale row of a proposed job
+        promote(bench.registry, bench.second, WHY, job)  # a stale row of a proposed job
     assert bench.journal.promotions.newest() is None
 
 
@@ -319,7 +319,7 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
         _select(journal, write_series(tmp_path / s, series=s)) for s in ("1.3.1", "1.3.2", "1.3.3")
     ]
     changes = iter(
-        [lambda: promote(bench.shelf, bench.second, WHY), lambda: rollback(bench.shelf, WHY)]
+        [lambda: promote(bench.registry, bench.second, WHY), lambda: rollback(bench.registry, WHY)]
     )
     used: list[str] = []
 
@@ -348,7 +348,7 @@ def test_idle_worker_of_the_service_changes_its_model_without_being_told(
     found = read_config(config)
     log = EventLog("test", StringIO())
     process = WorkerProcess(config, "w1", log)
-    workers = Workers((process,), found.work, bench.journal, Clock(), log)
+    workers = WorkStep((process,), found.work, bench.journal, Clock(), log)
 
     def until(true: Callable[[], bool]) -> None:
         limit = time.monotonic() + 60
@@ -358,7 +358,7 @@ def test_idle_worker_of_the_service_changes_its_model_without_being_told(
             time.sleep(0.02)
 
     until(lambda: process.ready)
-    promote(bench.shelf, bench.second, WHY)
+    promote(bench.registry, bench.second, WHY)
     until(lambda: process.starts == 2 and process.ready)
     workers.stop(20.0)
     assert process.poll() == 0
@@ -367,8 +367,8 @@ def test_idle_worker_of_the_service_changes_its_model_without_being_told(
 def test_promoted_bundle_that_is_gone_stops_the_worker_and_no_other_steps_in(
     bench: Bench, config: Path
 ) -> None:
-    promote(bench.shelf, bench.second, WHY)
-    shutil.rmtree(bench.shelf.in_service)
+    promote(bench.registry, bench.second, WHY)
+    shutil.rmtree(bench.registry.in_service)
     with pytest.raises(BundleError, match=r"oracle-2-.*card\.json"):
         worker.prepared(read_config(config), "w1")
 
@@ -407,7 +407,7 @@ def test_commands_promote_list_show_verify_and_roll_back(bench: Bench, said: Any
     assert (code, json.loads(out)["version"]) == (0, "1")
     name = f"oracle-2-{second}"
     assert said("promote", name, *BY)[0] == 0  # an installed one, by its name
-    (bench.shelf.models / name / "card.json").write_text("{}")
+    (bench.registry.models / name / "card.json").write_text("{}")
     code, _, err = said("verify", name)
     assert (code, err.count("\n")) == (6, 1)
     assert said("rollback", *BY)[0] == 0

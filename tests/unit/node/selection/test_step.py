@@ -15,7 +15,7 @@ from node.journal.journal import Journal
 from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.selection import step as selection
-from node.selection.step import Selection
+from node.selection.step import SelectStep
 
 CORRECTED = ["ORIGINAL", "PRIMARY", "M", "DIS3D"]
 IN_PLANE = ["ORIGINAL", "PRIMARY", "M", "DIS2D"]
@@ -48,8 +48,8 @@ def _receive(journal: Journal, paths: list[Path]) -> SeriesKey:
     return key
 
 
-def _step(journal: Journal, clock: Callable[[], float]) -> Selection:
-    return Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock)
+def _step(journal: Journal, clock: Callable[[], float]) -> SelectStep:
+    return SelectStep(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock)
 
 
 def _complete(journal: Journal, paths: list[Path]) -> SeriesKey:
@@ -76,7 +76,7 @@ def test_flair_is_skipped_with_its_reason(
 ) -> None:
     key = _complete(journal, write_series(tmp_path / "a", InversionTime=1800.0))
     heard: list[Any] = []
-    Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append).run_once()
+    SelectStep(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append).run_once()
     row = journal.series.get(key)
     assert row.state is SeriesState.SKIPPED
     assert "TI 1800 ms (a FLAIR)" in row.reason
@@ -147,7 +147,7 @@ def test_series_that_cannot_be_judged_is_put_off_and_no_other(
 
     monkeypatch.setattr(selection, "judge_series", sometimes)
     heard: list[Any] = []
-    step = Selection(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append)
+    step = SelectStep(journal, DEFAULT_RULES, SETTLE_S, QUIET_S, clock, heard.append)
     step.run_once()
     clock.pass_s(SETTLE_S)
     for _ in range(5):

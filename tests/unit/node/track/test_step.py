@@ -32,7 +32,7 @@ from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
 from node.track import step as track
 from node.track.expected_count import ASK_EVERY_S, Inquiry
-from node.track.step import Track, decide
+from node.track.step import TrackStep, decide
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 S, E = SeriesState, SeriesEvent
@@ -53,7 +53,7 @@ class Tracked:
 
     def restart(self) -> None:
         """What a new process starts with."""
-        self.track = Track(
+        self.track = TrackStep(
             self.journal, self.config, DEFAULT_RULES, self.clock, EventLog("t", self.log)
         )
 

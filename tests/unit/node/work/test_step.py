@@ -28,7 +28,7 @@ from node.journal.rows import NewInstance, SeriesKey, SeriesRow
 from node.journal.series import SeriesTable
 from node.journal.states import SeriesEvent, SeriesState
 from node.work import worker, worker_process
-from node.work.step import Heartbeat, MemoryGuard, Workers
+from node.work.step import Heartbeat, MemoryGuard, WorkStep
 from node.work.worker import Worker
 from node.work.worker_process import WorkerProcess
 
@@ -384,9 +384,9 @@ class FakeProcess:
 
 def _workers(
     process: FakeProcess, journal: Journal, clock: Any, log: StringIO | None = None
-) -> Workers:
+) -> WorkStep:
     events = EventLog("test", log or StringIO())
-    return Workers((process,), WorkConfig(time_limit_seconds=100.0), journal, clock, events)  # type: ignore[arg-type]
+    return WorkStep((process,), WorkConfig(time_limit_seconds=100.0), journal, clock, events)  # type: ignore[arg-type]
 
 
 def test_claim_of_a_crashed_worker_says_how_it_ended(
@@ -414,7 +414,7 @@ def test_worker_that_cannot_be_started_keeps_no_other_from_it(
 
     monkeypatch.setattr(first, "start", no_room)
     log = StringIO()
-    workers = Workers((first, second), WorkConfig(), journal, clock, EventLog("t", log))  # type: ignore[arg-type]
+    workers = WorkStep((first, second), WorkConfig(), journal, clock, EventLog("t", log))  # type: ignore[arg-type]
     for _ in range(100):
         workers.run_once()
         clock.pass_s(0.1)
@@ -427,7 +427,7 @@ def test_ordered_stop_hands_the_series_back_as_if_it_had_not_been_begun(
     journal: Journal, clock: Any, tmp_path: Path, write_series: Any
 ) -> None:
     _select(journal, write_series(tmp_path / "a"))
-    workers = Workers((), WorkConfig(), journal, clock, EventLog("test", StringIO()))
+    workers = WorkStep((), WorkConfig(), journal, clock, EventLog("test", StringIO()))
     for number in range(5):
         _claim(journal, f"w1.1.1/{number}")
         workers.stop(1.0)

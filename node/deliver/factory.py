@@ -1,0 +1,31 @@
+"""The destinations that the configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from node.config.destinations import (
+    DestinationConfig,
+    DicomDestination,
+    FolderDestination,
+)
+from node.deliver.folder import Folder
+from node.deliver.port import Destination
+
+
+def build(config: DestinationConfig, ae_title: str) -> Destination:
+    """Make the destination that the configuration describes; network code is imported here only."""
+    if isinstance(config, FolderDestination):
+        return Folder(config.name, config.path)
+    if isinstance(config, DicomDestination):
+        from node.deliver.dicom import Pacs  # noqa: PLC0415 - half a second of pynetdicom
+
+        return Pacs.of(config, ae_title)
+    from node.deliver.dicomweb import DicomwebServer  # noqa: PLC0415 - as above
+
+    return DicomwebServer.of(config)
+
+
+def build_all(configs: Sequence[DestinationConfig], ae_title: str) -> Mapping[str, Destination]:
+    """Return every configured destination by its name."""
+    return {c.name: build(c, ae_title) for c in configs}
