@@ -466,7 +466,10 @@ def test_wrong_called_title_is_named(files: tuple[ResultFile, ...]) -> None:
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "OTHER", "127.0.0.1", port, "NODE", 5.0)
         text = destination.send(files)[0].text
-    assert f"OTHER@127.0.0.1:{port} rejected calling AE title NODE: called AE title not recognised" in text
+    assert (
+        f"OTHER@127.0.0.1:{port} rejected calling AE title NODE: called AE title not recognised"
+        in text
+    )
 
 
 def test_port_that_speaks_no_dicom_is_named_as_such(files: tuple[ResultFile, ...]) -> None:
