@@ -65,7 +65,7 @@ def check_real(
     out.mkdir(parents=True, exist_ok=True)
     with ProgressBar(len(readings.read(folder)), "check-real") as bar:
         comparisons = compare_all(folder, cached(model, out / "answers"), bar.advance)
-    payload = to_json(comparisons, about(model))
+    payload = to_json(comparisons, about(model.info))
     write_json(out / "check.json", payload)
     if sheet:
         from training.report import contact_sheet

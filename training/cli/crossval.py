@@ -206,11 +206,11 @@ def planned(
     from training.errors import UsageError
     from training.evaluate.crossval_plan import GIVEN, OWN, SHIPPED, CrossvalPlan
 
-    first, own = level_steps
+    pretraining, own = level_steps
     chosen = level or (OWN if own else GIVEN)
-    if (chosen == OWN) != bool(own) or (first and not own):
+    if (chosen == OWN) != bool(own) or (pretraining and not own):
         raise UsageError(
-            f"--level {chosen} with --level-steps {own}, --level-first {first}: --level fold and --level-steps belong together, --level-first is for them"
+            f"--level {chosen} with --level-steps {own}, --level-first {pretraining}: --level fold and --level-steps belong together, --level-first is for them"
         )
     if chosen not in {GIVEN, OWN, SHIPPED} and not Path(chosen).is_file():
         raise UsageError(f"--level {chosen}: no such file; give case, fold, bundle or weights")
@@ -218,7 +218,7 @@ def planned(
         recipe,
         level=chosen,
         level_steps=own,
-        level_first=first,
+        level_first=pretraining,
         engine=engine,
         threads=threads,
     )

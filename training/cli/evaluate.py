@@ -83,7 +83,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     show(results)
     notes = ["--unseen: the caller vouches that no case was trained on"] if unseen else []
     if out is not None:
-        write_json(out, results_json(results, about(model), notes))
+        write_json(out, results_json(results, about(model.info), notes))
     if csv is not None:
         csv.write_text(cases_csv(results), encoding="utf-8", newline="")
     if card is not None:

@@ -16,8 +16,9 @@ from training.cli.options import out_folder
 from training.errors import ImportRefused, UsageError
 
 if TYPE_CHECKING:
+    from training.importing.importer import ImportOptions, ImportSummary
     from training.importing.label_table import LabelTable
-    from training.importing.rules import ImportOptions, ImportSummary, PendingPair
+    from training.importing.pairs import PendingPair
 
 AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
@@ -75,8 +76,7 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key
     table.toml: [labels] with lines 1 = "l4", 2 = "ivd", 7 = "pm.left", 9 = "background"
     """
-    from training.importing import label_table
-    from training.importing import rules as importing
+    from training.importing import importer, label_table
     from training.importing.deidentify import SECRET_NAME, read_or_create_secret
 
     source = _source(dicom, dicomweb, nifti)
@@ -86,7 +86,7 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     table = None if labels is None else label_table.read_table(labels)
     key = read_or_create_secret(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
-    options = importing.ImportOptions(out, source, licence.strip(), key, today, keep_dicom)
+    options = importer.ImportOptions(out, source, licence.strip(), key, today, keep_dicom)
     try:
         done = _run(options, (dicom, dicomweb, nifti), study or [], table, patients)
     except OSError as error:
@@ -106,10 +106,10 @@ def _run(
     table: LabelTable | None,
     patients: Path | None,
 ) -> ImportSummary:
-    from training.importing import rules as importing
+    from training.importing import importer
 
     with _pairs(options.out, sources, study, table, patients) as pairs:
-        return importing.import_all(pairs, options, lambda line: typer.echo(line, err=True))
+        return importer.import_all(pairs, options, lambda line: typer.echo(line, err=True))
 
 
 def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] | None) -> str:

@@ -1,4 +1,4 @@
-"""Agreement of automatic and reference measurements: the statistics of the paper, and what it lacks.
+"""Agreement of automatic and reference measurements: the statistics of the paper, and the ICC.
 
 Paper (Wang et al. 2023, §2.6): Wilcoxon signed-rank test and Pearson correlation by SPSS 25, Bland–Altman,
 mean absolute error. Added: the intraclass correlation, because a test that finds no difference shows no
@@ -20,7 +20,7 @@ from scipy import stats
 Z95: Final = 1.96
 DECIMALS: Final = 6
 """Differences are rounded to this before they are ranked: noise of the last bit must not break ties."""
-LEAST_PAIRS: Final = 3
+MIN_PAIRS: Final = 3
 """Below this no correlation, test or intraclass correlation is given."""
 
 
@@ -61,46 +61,46 @@ class Agreement:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Mean ± SD (least to most) of at least one value."""
+    """Return mean, SD, minimum and maximum of at least one value."""
     sd = stdev(values) if len(values) > 1 else None
     return Spread(fmean(values), sd, min(values), max(values))
 
 
 def wilcoxon_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the Wilcoxon signed-rank test as SPSS gives it; 1 when nothing differs."""
-    if len(differences) < LEAST_PAIRS:
+    """Return the two-sided p of the Wilcoxon signed-rank test as SPSS gives it; 1 when nothing differs."""
+    if len(differences) < MIN_PAIRS:
         return None
     values = np.round(np.asarray(differences, np.float64), DECIMALS)
     values = values[values != 0.0]
     if not len(values):
         return 1.0
-    found = stats.wilcoxon(values, zero_method="wilcox", correction=False, method="asymptotic")
-    return float(found.pvalue)
+    test = stats.wilcoxon(values, zero_method="wilcox", correction=False, method="asymptotic")
+    return float(test.pvalue)
 
 
 def pearson_r(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Pearson's correlation; None with fewer than three pairs or a side that does not vary."""
-    if len(a) < LEAST_PAIRS or np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9:
+    """Return Pearson's correlation; None with fewer than three pairs or a side that does not vary."""
+    if len(a) < MIN_PAIRS or np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9:
         return None
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def icc(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """ICC(2,1) of two raters: Shrout & Fleiss 1979, from the two-way analysis of variance.
+    """Return the ICC(2,1) of two raters: Shrout & Fleiss 1979, from the two-way analysis of variance.
 
     None with fewer than three pairs, or when no value differs from any other.
     """
     table = np.column_stack([a, b]).astype(np.float64)
     n, raters = table.shape
-    if n < LEAST_PAIRS:
+    if n < MIN_PAIRS:
         return None
     grand, cases, sides = table.mean(), table.mean(axis=1), table.mean(axis=0)
     between = raters * float(((cases - grand) ** 2).sum()) / (n - 1)
     by_side = n * float(((sides - grand) ** 2).sum()) / (raters - 1)
     rest = table - cases[:, None] - sides[None, :] + grand
     error = float((rest**2).sum()) / ((n - 1) * (raters - 1))
-    whole = between + (raters - 1) * error + raters * (by_side - error) / n
-    return None if whole < 1e-12 else (between - error) / whole
+    total = between + (raters - 1) * error + raters * (by_side - error) / n
+    return None if total < 1e-12 else (between - error) / total
 
 
 def _interval(middle: float, se: float, n: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How two masks of one structure agree: Dice, precision, recall, and distances of their surfaces in mm.
+"""Agreement of two masks of one structure: Dice, precision, recall, and distances of their surfaces in mm.
 
 A surface is the set of voxels of a mask that have a face towards its outside; the edge of the array
 counts as outside. Distances run between voxel centres, by the exact Euclidean distance transform with
@@ -44,54 +44,54 @@ MISSED: Final = Score("missed", 0.0, 0.0, 0.0)
 
 
 def dice(a: Array, b: Array) -> float:
-    """Dice of two boolean arrays; 1 when both are empty."""
+    """Return the Dice of two boolean arrays; 1 when both are empty."""
     total = int(a.sum()) + int(b.sum())
     return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
 
 
 def surface(mask: Array) -> Array:
-    """Voxels of a 3-D mask with a face towards its outside, bool."""
+    """Return the voxels of a 3-D mask with a face towards its outside, bool."""
     return np.asarray(mask & ~ndimage.binary_erosion(mask, _FACES, border_value=0))
 
 
 def surface_distances(
-    found: Array, truth: Array, spacing_mm: Sequence[float]
+    predicted: Array, truth: Array, spacing_mm: Sequence[float]
 ) -> tuple[float, float]:
-    """HD95 and average symmetric surface distance in mm of two masks that are not empty.
+    """Return HD95 and average symmetric surface distance in mm of two masks that are not empty.
 
     Raises:
         ValueError: one of the masks is empty.
     """
-    if not found.any() or not truth.any():
+    if not predicted.any() or not truth.any():
         raise ValueError("a surface distance needs two masks that are not empty")
-    one, other = surface(found), surface(truth)
-    to_truth = ndimage.distance_transform_edt(~other, spacing_mm)[one]
-    to_found = ndimage.distance_transform_edt(~one, spacing_mm)[other]
-    hd95 = max(float(np.percentile(to_truth, 95)), float(np.percentile(to_found, 95)))
-    total = float(to_truth.sum()) + float(to_found.sum())
-    return hd95, total / (len(to_truth) + len(to_found))
+    ours, theirs = surface(predicted), surface(truth)
+    to_truth = ndimage.distance_transform_edt(~theirs, spacing_mm)[ours]
+    to_predicted = ndimage.distance_transform_edt(~ours, spacing_mm)[theirs]
+    hd95 = max(float(np.percentile(to_truth, 95)), float(np.percentile(to_predicted, 95)))
+    total = float(to_truth.sum()) + float(to_predicted.sum())
+    return hd95, total / (len(to_truth) + len(to_predicted))
 
 
-def score(found: Array, truth: Array, spacing_mm: Sequence[float]) -> Score | None:
+def score(predicted: Array, truth: Array, spacing_mm: Sequence[float]) -> Score | None:
     """Compare two 3-D masks on one grid; None where both are empty.
 
-    Distances are worked out inside the box that holds both masks, which changes none of them.
+    Distances are computed inside the box that holds both masks, which changes none of them.
     """
-    both = found | truth
-    if not both.any():
+    union = predicted | truth
+    if not union.any():
         return None
     if not truth.any():
         return Score("invented", 0.0, 0.0, None)
-    if not found.any():
+    if not predicted.any():
         return MISSED
-    box = ndimage.find_objects(both.astype(np.uint8))[0]
-    found, truth = found[box], truth[box]
-    shared = int((found & truth).sum())
-    distances = surface_distances(found, truth, spacing_mm)
+    box = ndimage.find_objects(union.astype(np.uint8))[0]
+    predicted, truth = predicted[box], truth[box]
+    shared = int((predicted & truth).sum())
+    distances = surface_distances(predicted, truth, spacing_mm)
     return Score(
         "scored",
-        dice(found, truth),
-        shared / int(found.sum()),
+        dice(predicted, truth),
+        shared / int(predicted.sum()),
         shared / int(truth.sum()),
         *distances,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from model.bundle.load import LoadedModel
+from dicomseg.segmentation import EngineInfo
 from training.evaluate.case_results import CaseResult
 from training.evaluate.model_uncertainty import card_values, model_errors
 from training.evaluate.paper_values import SOURCE
@@ -32,9 +32,8 @@ RULES: Final = (
 )
 
 
-def about(model: LoadedModel) -> dict[str, str]:
+def about(info: EngineInfo) -> dict[str, str]:
     """Return the name of a bundle and what it ran on."""
-    info = model.info
     return {k: getattr(info, k) for k in ("name", "version", "digest", "engine", "precision")}
 
 

@@ -43,7 +43,7 @@ class Secret:
     key: bytes = field(repr=False)
 
     def digest(self, *parts: str | bytes) -> str:
-        """HMAC-SHA256 of the parts, 64 hexadecimal digits; part lengths are included."""
+        """Return the HMAC-SHA256 of the parts, 64 hexadecimal digits; part lengths are included."""
         mac = hmac.new(self.key, digestmod=hashlib.sha256)
         for part in parts:
             raw = part.encode() if isinstance(part, str) else part

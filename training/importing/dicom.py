@@ -26,7 +26,7 @@ from dicomseg.read.series import assemble, why_too_small
 from training.errors import ImportRefused, SourceMissing
 from training.importing import seg as import_seg
 from training.importing.label_table import LabelTable, Target
-from training.importing.rules import LabelledImage, PendingPair, to_sitk_image
+from training.importing.pairs import LabelledImage, PendingPair, to_sitk_image
 
 SEG_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",

@@ -20,7 +20,8 @@ from dicomseg.volume import Array, Points, Volume
 from training.errors import ImportRefused, SourceMissing, UsageError
 from training.importing.label_table import LabelTable, Target
 from training.importing.manifest import sha256_of
-from training.importing.rules import SAME_GRID_MM, LabelledImage, PendingPair, to_sitk_image
+from training.importing.pairs import LabelledImage, PendingPair, to_sitk_image
+from training.importing.rules import SAME_GRID_MM
 
 _ENDS: Final = (".nii.gz", ".nii")
 _BIDS: Final = re.compile(r"sub-([0-9A-Za-z]+)")

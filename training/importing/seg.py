@@ -16,7 +16,7 @@ from dicomseg.read import attributes
 from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
 from training.errors import ImportRefused
 from training.importing.label_table import LabelTable, Target
-from training.importing.rules import to_sitk_image
+from training.importing.pairs import to_sitk_image
 
 _PARTS: Final[Mapping[str, StructureId]] = {"73634005": "aa", "46027005": "ivc"}
 """SNOMED CT: common iliac artery and vein, which our vessels include (pydicom's context groups)."""

@@ -6,21 +6,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Final
+from importlib import resources
+from typing import Any
 
 from training.report.tables import Table
-
-_STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--back:#fff;--beside:#f6f8fa}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--back:#0d1117;--beside:#151b23}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);margin:2rem auto;max-width:68rem;padding:0 1rem}
-h1{font-size:1.5rem}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}h3{margin-bottom:.4rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
-th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}tr.beside td{color:var(--soft);background:var(--beside)}
-.facts td{text-align:left}
-figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}figcaption,.note{color:var(--soft);font-size:.85rem}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +33,13 @@ class PageSection:
 
 def page(title: str, facts: Mapping[str, Any], notes: Sequence[str], sections: Sequence[PageSection]) -> str:  # fmt: skip
     """Return the HTML file as text; every value is escaped."""
+    style = resources.files("training.report").joinpath("page.css").read_text(encoding="utf-8")
     bundle = "".join(f"<tr><td>{escape(k)}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())  # fmt: skip
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     body = "".join(_section(s) for s in sections)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width"><style>\n{style}</style></head><body>'
         f'<h1>{escape(title)}</h1><table class="facts">{bundle}</table>{body}'
         f"<h2>How it was counted</h2><ul>{listed}</ul></body></html>\n"
     )

@@ -62,7 +62,7 @@ def outlines(case: Case, predicted: Array | None) -> Figure:
 def _contours(
     ax: Axes, labels: Array, size: tuple[float, float], origin: str, *, known: str | None
 ) -> None:
-    """Outline every structure on one slice; dashed in one colour if that is given."""
+    """Draw the outline of every structure on one slice; dashed in one colour if that is given."""
     rows, columns = labels.shape
     x = (np.arange(columns) + 0.5) * size[1]
     y = (np.arange(rows) + 0.5) * size[0]

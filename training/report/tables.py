@@ -151,13 +151,15 @@ def measurement_tables(group: Group) -> tuple[Table, Table]:
     origin = ", ".join(_FROM.get(s, s) for s in sources) or "none"
     note = f"Mean ± SD (range). Reference: {origin}. {_refusals(group.measurements)}"
     head: tuple[str, ...] = ("automatic, mm", "reference, mm", "absolute error, mm", "refused")
-    first = Table(f"Measurements, {group.name}", ("", "n", *head), tuple(values), beside, note)
+    measurements = Table(
+        f"Measurements, {group.name}", ("", "n", *head), tuple(values), beside, note
+    )
     head = ("", "n", "bias", "limits of agreement", "SD", "R", "Wilcoxon p", "ICC(2,1)", "coverage")
     note = (
         "Automatic − reference, mm. SD, limits and ICC of the paper follow from its Table 3. Coverage: references within"
         " twice the stated uncertainty, or inside the range that replaces it at a bifurcation."
     )
-    return first, Table(f"Agreement, {group.name}", head, tuple(agreements), beside, note)
+    return measurements, Table(f"Agreement, {group.name}", head, tuple(agreements), beside, note)
 
 
 _FROM: Final = {

@@ -136,17 +136,14 @@ def retrain(
     in_service = evaluate(held, task.bundle)
     candidate_card, candidate = _candidate(task, card, held, evaluate, now())
     decision = _with_doubts(decide(in_service, candidate, task.margin), card, held)
-    sides = {
-        "in_service": _side(card, in_service),
-        "candidate": _side(candidate_card, candidate),
-    }
-    body = {
+    content = {
         "created": now().isoformat(),
         **decision.to_json(),
-        **sides,
+        "in_service": _side(card, in_service),
+        "candidate": _side(candidate_card, candidate),
         "cases": [p.stem for p in held],
     }
-    _write(task.out / COMPARISON, json.dumps(body, indent=1) + "\n")
+    _write(task.out / COMPARISON, json.dumps(content, indent=1) + "\n")
     return decision
 
 

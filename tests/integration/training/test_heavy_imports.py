@@ -23,6 +23,10 @@ DICOM = {"pydicom", "highdicom", "SimpleITK", "nibabel"}
         ("training.fit.segmentation", DICOM),
         ("training.fit.level", DICOM),
         ("training.fit.roots", DICOM),
+        ("training.importing.manifest", {"torch", "scipy", *DICOM}),
+        ("training.evaluate.summary", {"torch", *DICOM}),
+        ("training.retrain.gate", {"torch", *DICOM}),
+        ("training.report.report", {"torch", *DICOM}),
         ("training.cli.app", {"torch", *DICOM}),
     ],
 )

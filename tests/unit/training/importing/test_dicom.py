@@ -29,8 +29,8 @@ from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
 from training.importing.deidentify import read_or_create_secret
 from training.importing.dicom import pending
 from training.importing.dicomweb import fetched_studies
+from training.importing.importer import ImportOptions, ImportSummary, import_all
 from training.importing.label_table import LabelTable, Target
-from training.importing.rules import ImportOptions, ImportSummary, import_all
 from training.phantom import dicom_series as study
 from training.phantom.person import draw_person
 

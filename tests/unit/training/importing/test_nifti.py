@@ -18,9 +18,9 @@ from training.data.prepare import spider_case
 from training.errors import ImportRefused, LabelTableError, SourceMissing, UsageError
 from training.importing import manifest
 from training.importing.deidentify import read_or_create_secret
+from training.importing.importer import ImportOptions, ImportSummary, import_all
 from training.importing.label_table import LabelTable, Target, covered, half_covered, read_table
 from training.importing.nifti import patient_of, pending, read_patients
-from training.importing.rules import ImportOptions, ImportSummary, import_all
 
 # Label value: structure, centre and half size in LPS mm; nothing is symmetrical.
 BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, float]]] = {

@@ -1,0 +1,217 @@
+"""Import external labelled images: main loop, resampling, manifest.
+
+`dicom` and `nifti` find the files and yield `PendingPair`; `rules` holds what every pair must obey. The image
+is resampled linearly, each label as a soft mask of which the strongest wins, as for every other prepared case.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import SimpleITK
+
+from dicomseg.errors import InputRefused
+from dicomseg.structures import BY_ID, Side, StructureId
+from dicomseg.volume import Array, Points
+from training.data.cases import Case, CaseSource, Point, save_case
+from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
+from training.errors import ImportRefused
+from training.importing import manifest
+from training.importing.deidentify import Secret, deidentify
+from training.importing.label_table import Target, covered, half_covered
+from training.importing.manifest import Manifest, ManifestEntry
+from training.importing.pairs import LabelledImage, PendingPair
+from training.importing.rules import check_anatomy, check_extent, check_voxels
+
+DICOM_FOLDER: Final = "dicom"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What applies to every pair of an import. source: dicom, dicomweb, nifti. today: ISO 8601."""
+
+    out: Path
+    source: str
+    licence: str
+    secret: Secret
+    today: str
+    keep_dicom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """Outcome of an import: ids of new and of existing cases, one line per refusal."""
+
+    imported: tuple[str, ...]
+    existing: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def import_all(
+    pairs: Iterable[PendingPair],
+    options: ImportOptions,
+    report: Callable[[str], None] = lambda _: None,
+) -> ImportSummary:
+    """Import every pair that obeys the rules; others are reported and skipped.
+
+    Raises:
+        ImportRefused: the folder is in use by another import or holds another manifest.
+    """
+    imported: list[str] = []
+    existing: list[str] = []
+    refused: list[str] = []
+    with manifest.locked(options.out):
+        book = manifest.read_manifest(options.out)
+        for pair in pairs:
+            try:
+                entry, is_new = _import(pair, options, book, report)
+            except InputRefused as refusal:
+                refused.append(f"{pair.name}: {refusal}")
+                report(refused[-1])
+                continue
+            if is_new:
+                book = book.with_entry(entry)
+                manifest.write_manifest(book, options.out)
+            (imported if is_new else existing).append(entry.case)
+    return ImportSummary(tuple(imported), tuple(existing), tuple(refused))
+
+
+def _import(
+    pair: PendingPair, options: ImportOptions, book: Manifest, report: Callable[[str], None]
+) -> tuple[ManifestEntry, bool]:
+    if not pair.patient_id.strip():
+        raise ImportRefused(
+            "rule patient-id: no patient id; without one the case cannot be assigned to a fold"
+        )
+    patient = options.secret.pseudonym(pair.patient_id.strip(), pair.issuer)
+    source_key = options.secret.digest("source", patient, pair.digest)
+    existing = book.by_source(source_key)
+    if existing is not None:
+        return existing, False
+    labelled = pair.load()
+    image_key = options.secret.digest("image", *_voxel_bytes(labelled.image))
+    duplicate = book.by_image(image_key)
+    if duplicate is not None:
+        raise ImportRefused(
+            f"rule duplicate: the same image is case {duplicate.case}; remove that one to replace its labels"
+        )
+    case, notes = prepare_case(labelled, f"import-{image_key[:12]}", patient, options)
+    for note in notes:
+        report(f"{pair.name}: {note}")
+    files = _save(case, labelled, options)
+    return (
+        ManifestEntry(
+            case.case_id,
+            patient,
+            options.source,
+            options.licence,
+            case.labelled,
+            labelled.labels_by,
+            options.today,
+            files,
+            image_key,
+            source_key,
+        ),
+        True,
+    )
+
+
+def _save(case: Case, labelled: LabelledImage, options: ImportOptions) -> dict[str, str]:
+    """Write the case, and its de-identified objects if asked for; return sha256 by name."""
+    written = []
+    if options.keep_dicom:
+        folder = options.out / DICOM_FOLDER / case.case_id
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number, dataset in enumerate(labelled.objects()):
+            written.append(folder / f"{number:05d}.dcm")
+            deidentify(dataset, options.secret).save_as(written[-1], enforce_file_format=True)
+    arrays = save_case(case, options.out)
+    written += [arrays, arrays.with_suffix(".json")]
+    return {p.relative_to(options.out).as_posix(): manifest.sha256_of(p) for p in written}
+
+
+def _voxel_bytes(image: SimpleITK.Image) -> tuple[str, bytes]:
+    """Return size and values along the patient's axes: slice order and file format do not matter."""
+    turned = SimpleITK.DICOMOrient(image, "LPS")  # type: ignore[no-untyped-call]
+    array = SimpleITK.GetArrayViewFromImage(turned)
+    return str(array.shape), np.ascontiguousarray(array, dtype="<f4").tobytes()
+
+
+def prepare_case(
+    labelled: LabelledImage, case_id: str, patient: str, options: ImportOptions
+) -> tuple[Case, list[str]]:
+    """Bring image and labels to the canonical grid; return the case and notes for the user.
+
+    Raises:
+        ImportRefused: voxels or labels break a rule.
+    """
+    check_voxels(labelled.image)
+    check_extent(labelled.image)
+    targets = [target for target, _ in labelled.masks]
+    known = covered(targets)
+    if "ivd" not in known:
+        raise ImportRefused(
+            "rule level: the L4/5 disc (ivd) is not labelled; it is needed to place the window"
+        )
+    grid = build_axial_grid(labelled.image)
+    affine = grid_affine(grid)
+    labels, sides = _labels_on(labelled.masks, grid, known)
+    check_anatomy(labels, sides, affine)
+    notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
+    if labelled.labels_by == "automatic":
+        notes.append("its labels were made by an algorithm; a human reader is not named")
+    centre, normal = centroid(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
+    card = {
+        "licence": options.licence,
+        "left_right_known": True,
+        "interpolation": "linear",
+        "origin": options.source,
+        "labels_by": labelled.labels_by,
+        **labelled.acquisition,
+    }
+    image = resample(labelled.image, grid)
+    source: CaseSource = "imported"
+    discs = {"l45": centre}
+    case = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
+    return case, notes
+
+
+def _labels_on(
+    masks: Sequence[tuple[Target, SimpleITK.Image]],
+    grid: SimpleITK.Image,
+    known: Sequence[StructureId],
+) -> tuple[Array, dict[tuple[StructureId, Side], float]]:
+    """Return the label of the strongest mask, background where the masks leave more than any of them.
+
+    Also the x in LPS mm of the centre of each labelled side. One mask at a time is in memory.
+    """
+    sides: dict[tuple[StructureId, Side], float] = {}
+    affine, shape = grid_affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
+    for structure in known:
+        soft = np.zeros(shape, np.float32)
+        for target, mask in masks:
+            if target.structure != structure:
+                continue
+            resampled = resample(mask, grid)
+            if target.side is not None and (resampled > 0.5).any():
+                sides[structure, target.side] = centroid(resampled > 0.5, affine)[0]
+            soft = np.maximum(soft, resampled)
+        stronger = soft > best
+        labels[stronger] = BY_ID[structure].value
+        np.copyto(best, soft, where=stronger)
+        total += soft
+    labels[best <= 1.0 - total] = 0
+    return labels, sides
+
+
+def _level_normal(labels: Array, affine: Points) -> Point:
+    """Return the normal of the disc towards the head; straight up where a vertebra is missing."""
+    has_bodies = all((labels == BY_ID[name].value).any() for name in ("l4", "l5"))
+    return fit_disc_normal(labels, affine) if has_bodies else (0.0, 0.0, 1.0)

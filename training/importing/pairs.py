@@ -1,0 +1,51 @@
+"""What a source of labelled images yields: pairs to import, and an image with its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from pydicom.dataset import Dataset
+
+from dicomseg.volume import Array, Points, Volume
+from training.importing.label_table import Target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """An image with its labels, from any source.
+
+    image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, uint8 or float32,
+    on any grid of the same space. acquisition: card fields, without identifiers. labels_by: manual, automatic, …
+    objects: DICOM data sets to be kept, if asked for.
+    """
+
+    image: SimpleITK.Image
+    masks: Sequence[tuple[Target, SimpleITK.Image]]
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+    labels_by: str = "unknown"
+    objects: Callable[[], Iterable[Dataset]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPair:
+    """Image and labels to import: name for messages, patient, digest of the files, and how to load them."""
+
+    name: str
+    patient_id: str
+    issuer: str
+    digest: str
+    load: Callable[[], LabelledImage]
+
+
+def to_sitk_image(array: Array, affine: Points) -> SimpleITK.Image:
+    """Return an array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
+    volume = Volume(array, affine)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
+    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
+    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
+    return image
