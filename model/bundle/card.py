@@ -1,4 +1,4 @@
-"""The card of a bundle: what every reader verifies before weights are loaded; needs no torch.
+"""The card of a bundle, which every reader verifies before weights are loaded; needs neither torch nor numpy.
 
 A bundle is a folder. `weights.safetensors` holds the segmentation network, `level.safetensors` the level finder,
 `roots.safetensors`, in a bundle that refines roots, the network of the L4 roots, and `card.json` describes them.
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from dicomseg.result import ModelError
-from dicomseg.structures import BY_ID, STRUCTURES, StructureId
+from dicomseg.structures import STRUCTURES
 from model.errors import BundleError
 from model.grid import PAPER_SHAPE, SPACING_MM
 
@@ -93,42 +90,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def model_errors(card: Mapping[str, Any], folder: Path) -> dict[str, ModelError]:
-    """Return the model's part of each measurement's uncertainty; empty for a model without an evaluation.
-
-    From `model_sd_mm` (mm) and `model_share` (relative) of the card, which may have been edited.
-
-    Raises:
-        BundleError: one of them is not a table of finite numbers, 0 or more.
-    """
-    from dicomseg.result import ModelError  # noqa: PLC0415 - numpy: cards are listed without it
-
-    sds, shares = card.get("model_sd_mm", {}), card.get("model_share", {})
-    for key, values in (("model_sd_mm", sds), ("model_share", shares)):
-        if not isinstance(values, dict) or not all(_is_size(v) for v in values.values()):
-            raise BundleError(
-                f"{folder / CARD}: {key} is not a table of finite numbers, 0 or more; export the bundle again"
-            )
-    return {name: ModelError(sd, shares.get(name, 0.0)) for name, sd in sds.items()}
-
-
-def outline_shifts(card: Mapping[str, Any], folder: Path) -> dict[StructureId, float]:
-    """Return the logit added to each structure before its outlines are measured; empty for none.
-
-    From `outline_shifts` of the card, which may have been edited.
-
-    Raises:
-        BundleError: it is not a table of finite numbers by structure.
-    """
-    shifts = card.get("outline_shifts", {})
-    known = isinstance(shifts, dict) and shifts.keys() <= BY_ID.keys()
-    if not known or not all(_is_number(v) for v in shifts.values()):
-        raise BundleError(
-            f"{folder / CARD}: outline_shifts is not a table of finite numbers by structure; export the bundle again"
-        )
-    return dict(shifts)
-
-
 def _files(folder: Path) -> dict[str, str]:
     """Return the sha256 of each file of weights in the folder."""
     names = (WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
@@ -156,11 +117,3 @@ def _verify(card: Mapping[str, Any], folder: Path) -> None:
         raise BundleError(
             f"{folder / CARD}: the digest does not match the files; restore the bundle from its source"
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value < math.inf

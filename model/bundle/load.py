@@ -14,14 +14,8 @@ from safetensors import torch as safetensors_torch
 from dicomseg.result import ModelError
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import StructureId
-from model.bundle.card import (
-    LEVEL_WEIGHTS,
-    ROOTS_WEIGHTS,
-    WEIGHTS,
-    model_errors,
-    outline_shifts,
-    read_card,
-)
+from model.bundle.calibration import model_errors, outline_shifts
+from model.bundle.card import LEVEL_WEIGHTS, ROOTS_WEIGHTS, WEIGHTS, read_card
 from model.engines import coded
 from model.engines.choose import choose_engine, make_roots_refiner
 from model.engines.port import Engine, EngineOptions
