@@ -303,9 +303,3 @@ def test_a_damaged_roots_network_is_refused(folder: Path, harm: str) -> None:
         (folder / CARD_FILE).write_text(json.dumps(card))
     with pytest.raises(BundleError, match=r"roots\.safetensors|do not fit"):
         load_bundle(folder, engine="torch", device="cpu")
-
-
-def test_an_architecture_of_another_name_is_refused() -> None:
-    assert RootsArchitecture.from_dict(TINY.to_dict()) == TINY
-    with pytest.raises(ValueError, match="is not"):
-        RootsArchitecture.from_dict({**TINY.to_dict(), "name": "level-unet-2"})

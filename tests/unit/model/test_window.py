@@ -16,12 +16,11 @@ from model.bundle.load import load_bundle
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import encode_labels
 from model.errors import WindowRefused
-from model.grid import PAPER_SHAPE, SPACING_MM, paper_crop
+from model.grid import SPACING_MM
 from model.patch import FineLogit, Prediction
 from model.roots import ROOTS
 from model.segment import segment
 from model.window import Window, best_on_patch
-from tests.support.scores import logits_at
 
 ORIGIN = (-18.0, -31.0, 140.0)
 
@@ -37,11 +36,6 @@ def level_at(volume: Volume, index: tuple[float, float, float]) -> Level:
 
 def noise(shape: tuple[int, int, int]) -> np.ndarray:
     return np.random.default_rng(8).integers(0, 3000, shape).astype(np.uint16)
-
-
-def test_the_paper_s_crop() -> None:
-    assert paper_crop(320, 320) == (slice(40, 280), slice(70, 250))
-    assert PAPER_SHAPE == (128, 240, 180)
 
 
 def test_a_canonical_source_is_a_view_of_its_own_voxels() -> None:
@@ -81,15 +75,6 @@ def test_the_level_is_the_middle_voxel_of_the_paper_s_grid(
     assert tuple(brightest) == (64, 120, 90)
 
 
-def test_the_paper_s_grid_is_padded_with_zeros_at_the_end_of_each_axis() -> None:
-    volume = canonical(noise((24, 32, 28)))
-    patch = Window.at(volume, level_at(volume, (12, 16, 14))).cut()
-    full = patch.on_paper_grid()
-    assert full.shape == PAPER_SHAPE
-    np.testing.assert_array_equal(full[:24, :32, :28], patch.values)
-    assert np.count_nonzero(full) == np.count_nonzero(patch.values)
-
-
 def test_a_source_larger_than_the_window_is_cut_about_the_level() -> None:
     volume = canonical(noise((8, 300, 8)))
     window = Window.at(volume, level_at(volume, (4, 200, 4)))
@@ -98,19 +83,6 @@ def test_a_source_larger_than_the_window_is_cut_about_the_level() -> None:
     patch = window.cut()
     assert patch.valid.all()
     np.testing.assert_array_equal(np.round(patch.raw()), volume.array[:, 80:])
-
-
-def test_a_coarse_grid_carries_the_affine_of_its_own_voxels() -> None:
-    """A linear ramp, averaged 2 × 2 × 2, still reads as the ramp at any place in the patient."""
-    volume = canonical(noise((16, 20, 12)))
-    patch = Window.at(volume, level_at(volume, (8, 10, 6))).cut()
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in patch.values.shape), indexing="ij"), -1)
-    weights = np.array([0.7, -1.3, 0.4])
-    ramp = Volume(patch.values, patch.affine).to_patient(index) @ weights
-    halves = ramp.reshape(8, 2, 10, 2, 6, 2).mean((1, 3, 5))
-    scores = patch.scores(np.stack([halves * (c + 1) for c in range(CHANNELS)]))
-    places = volume.to_patient(np.random.default_rng(2).uniform(2, 9, (50, 3)))
-    np.testing.assert_allclose(logits_at(scores, places)[1], 2 * (places @ weights), rtol=1e-9)
 
 
 @pytest.mark.parametrize("spacing", [SPACING_MM, (1.1, 0.9, 0.6)])
@@ -159,7 +131,7 @@ def test_what_is_not_interpolated_is_what_interpolation_says(*, rooted: bool) ->
     np.testing.assert_array_equal(found, expected)
 
 
-def test_what_lies_outside_the_window_was_not_analysed_mask() -> None:
+def test_voxels_outside_the_window_are_not_analysed() -> None:
     volume = canonical(noise((8, 300, 8)))
     window = Window.at(volume, level_at(volume, (4, 200, 4)))
     patch = window.cut()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from dicomseg.result import ModelError
+from dicomseg.structures import CHANNELS
 from model.bundle.card import CARD as CARD_FILE
-from model.bundle.card import LEVEL_WEIGHTS, SCHEMA, WEIGHTS, digest_of, structure_table
+from model.bundle.card import LEVEL_WEIGHTS, WEIGHTS, digest_of
 from model.bundle.load import load_bundle
 from model.bundle.write import write_bundle
 from model.errors import BundleError
@@ -20,6 +22,7 @@ from model.level.finder import NetworkFinder
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
 from model.patch import Patch
+from model.roots import ROOTS
 
 TINY = Architecture(width=4, dilations=(1,), decoder=2)
 LEVEL = LevelArchitecture(width=4)
@@ -64,85 +67,11 @@ def test_a_written_bundle_answers_as_its_network(folder: Path, network: DeepLabV
     assert (model.info.engine, model.info.precision) == ("torch-cpu", "float32")
 
 
-def test_the_digest_names_the_weights(folder: Path, tmp_path: Path) -> None:
-    torch.manual_seed(10)
-    other = write_bundle(tmp_path / "other", CARD, DeepLabV3Plus3D(TINY), LevelNet(LEVEL))
-    digests = {load_bundle(each, engine="torch").info.digest for each in (folder, other)}
-    assert len(digests) == 2
-
-
-@pytest.mark.parametrize("name", [WEIGHTS, LEVEL_WEIGHTS])
-def test_a_changed_byte_is_refused_by_the_file_s_name(folder: Path, name: str) -> None:
-    data = bytearray((folder / name).read_bytes())
-    data[-5] ^= 1
-    (folder / name).write_bytes(data)
-    with pytest.raises(BundleError, match=name) as refusal:
-        load_bundle(folder)
-    assert refusal.value.exit_code == 6
-
-
-def test_missing_weights_are_named(folder: Path) -> None:
-    (folder / LEVEL_WEIGHTS).unlink()
-    with pytest.raises(BundleError, match=r"level\.safetensors"):
-        load_bundle(folder)
-
-
-def test_a_changed_card_is_refused(folder: Path) -> None:
-    path = folder / CARD_FILE
-    path.write_text(path.read_text().replace('"3.1"', '"3.2"'))
-    with pytest.raises(BundleError, match="digest"):
-        load_bundle(folder)
-
-
-def test_another_structure_table_is_refused(folder: Path) -> None:
-    table = structure_table()
-    table[0], table[2] = {**table[0], "id": "l5"}, {**table[2], "id": "l4"}
-    reseal(folder, structures=table)
-    with pytest.raises(BundleError, match="structure table"):
-        load_bundle(folder)
-
-
-@pytest.mark.parametrize(
-    "grid", [None, {"spacing_mm": [0.8, 0.8, 0.8], "window": [128, 240, 180]}, "paper"]
-)
-def test_another_grid_is_refused(folder: Path, grid: Any) -> None:
-    reseal(folder, grid=grid)
-    with pytest.raises(BundleError, match="the grid differs"):
-        load_bundle(folder)
-
-
-def test_weights_are_readable_by_others(folder: Path) -> None:
-    """A service that runs under its own user reads what another one exported."""
-    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert len(modes) == 1
-
-
-def test_another_schema_is_refused(folder: Path) -> None:
-    reseal(folder, schema=SCHEMA + 1)
-    with pytest.raises(BundleError, match=f"schema {SCHEMA + 1}"):
-        load_bundle(folder)
-
-
 @pytest.mark.parametrize("key", ["architecture", "name", "version", "level_architecture"])
 def test_a_card_without_a_needed_key_is_refused(folder: Path, key: str) -> None:
     reseal(folder, **{key: None})
     with pytest.raises(BundleError, match=key):
         load_bundle(folder)
-
-
-@pytest.mark.parametrize("key", ["model_sd_mm", "model_share"])
-@pytest.mark.parametrize("told", [[1.5], {"OC": -0.1}, {"OC": "1.5"}, {"OC": float("nan")}])
-def test_errors_of_a_model_that_are_no_sizes_are_refused(folder: Path, key: str, told: Any) -> None:
-    reseal(folder, **{key: told})
-    with pytest.raises(BundleError, match=f"card.json: {key} is not a table"):
-        load_bundle(folder, engine="torch")
-
-
-@pytest.mark.parametrize("told", [[1.5], {"aorta": -1.0}, {"aa": "1"}, {"aa": float("nan")}])
-def test_shifts_of_outlines_that_are_none_are_refused(folder: Path, told: Any) -> None:
-    reseal(folder, outline_shifts=told)
-    with pytest.raises(BundleError, match=r"card.json: outline_shifts is not a table"):
-        load_bundle(folder, engine="torch")
 
 
 def test_shifts_of_outlines_come_with_the_model(folder: Path) -> None:
@@ -170,9 +99,67 @@ def test_weights_that_are_no_tensors_are_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{"])
-def test_a_folder_without_a_card_is_refused(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / CARD_FILE).write_text(text)
-    with pytest.raises(BundleError, match=r"card\.json"):
-        load_bundle(tmp_path)
+@pytest.mark.parametrize("key", ["model_sd_mm", "outline_shifts"])
+def test_a_calibration_that_is_not_a_table_is_refused(folder: Path, key: str) -> None:
+    reseal(folder, **{key: [1.5]})
+    with pytest.raises(BundleError, match=f"card.json: {key} is not a table"):
+        load_bundle(folder, engine="torch")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, LEVEL_WEIGHTS])
+def test_changed_weights_are_refused_by_the_file_s_name(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[-5] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(BundleError, match=name):
+        load_bundle(folder)
+
+
+class _Fake:
+    """An engine and a refiner that count their calls and answer with given arrays."""
+
+    name, precision, interpolation = "fake", "float32", "linear"
+
+    def __init__(self, logits: np.ndarray, fine: np.ndarray) -> None:
+        self._logits, self._fine = logits, fine
+
+    def run(self, patch: Patch) -> np.ndarray:
+        assert patch.values.shape == self._fine.shape
+        return self._logits
+
+    def logits(self, patch: Patch, logits: np.ndarray) -> np.ndarray:
+        assert patch.values.shape == self._fine.shape
+        assert logits is self._logits
+        return self._fine
+
+
+def test_a_prediction_holds_logits_scores_and_the_fine_roots(folder: Path) -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(CHANNELS, 4, 6, 8)).astype(np.float32)
+    fine = rng.normal(size=(8, 12, 16)).astype(np.float32)
+    fake: Any = _Fake(logits, fine)
+    model = replace(load_bundle(folder, engine="torch"), engine=fake)
+    patch = Patch(
+        np.zeros((8, 12, 16), np.float32), np.ones((8, 12, 16), bool), np.eye(4), 0.0, 1.0
+    )
+    stages: list[str] = []
+    coarse = model.predict(patch, stages.append)
+    assert stages == ["network"]
+    assert coarse.fine is None
+    np.testing.assert_array_equal(coarse.scores.logits, logits)
+    refined = replace(model, roots=fake).predict(patch, stages.append)
+    assert stages == ["network", "network", "roots"]
+    assert refined.fine is not None
+    assert refined.fine.channel == ROOTS
+    assert refined.fine.logit is fine
+    np.testing.assert_array_equal(refined.logits, logits)
+    np.testing.assert_array_equal(
+        np.delete(refined.scores.logits, ROOTS, axis=0), np.delete(logits, ROOTS, axis=0)
+    )
+    means = fine.reshape(4, 2, 6, 2, 8, 2).mean((1, 3, 5))
+    lead = refined.scores.logits[ROOTS] - np.delete(logits, ROOTS, axis=0).max(0)
+    np.testing.assert_allclose(lead, means, atol=1e-5)
+    np.testing.assert_allclose(refined.scores.affine, np.diag([2.0, 2.0, 2.0, 1.0]) + _HALF)
+
+
+_HALF = np.array([[0, 0, 0, 0.5]] * 3 + [[0, 0, 0, 0]])

@@ -12,10 +12,9 @@ import torch
 from dicomseg.structures import CHANNELS
 from model.engines import choose as engines
 from model.engines.choose import choose_engine
-from model.engines.coded import CodedEngine, encode_labels
+from model.engines.coded import encode_labels
 from model.engines.port import Engine, EngineOptions
-from model.engines.torch_engine import TorchEngine
-from model.errors import EngineError, EngineFailed
+from model.errors import EngineError
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.patch import Patch
 
@@ -40,80 +39,10 @@ def patch() -> Patch:
     return Patch(values, valid, np.eye(4), mean, sd)
 
 
-def engine_of(name: str) -> Engine:
-    if name == "coded":
-        return CodedEngine()
-    if name == "openvino":
-        pytest.importorskip("openvino")
-        return chosen(engine="openvino")
-    return chosen(engine="torch", device=name)
-
-
 def chosen(
     of: DeepLabV3Plus3D | None = None, *, engine: str = "auto", device: str = "cpu", **more: Any
 ) -> Engine:
     return choose_engine(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["cpu", "openvino", "coded", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA])],
-)
-def test_contract(name: str) -> None:
-    engine = engine_of(name)
-    engine.warm(SHAPE)
-    logits = engine.run(patch())
-    factor = SHAPE[0] // logits.shape[1]
-    assert factor in {1, 2}
-    assert logits.shape == (CHANNELS, *(n // factor for n in SHAPE))
-    assert logits.dtype == np.float32
-    assert logits.flags.c_contiguous
-    assert np.isfinite(logits).all()
-    np.testing.assert_array_equal(engine.run(patch()), logits)
-    assert engine.name
-    assert engine.precision
-    assert engine.interpolation in {"linear", "nearest"}
-
-
-@pytest.mark.gpu
-@NEEDS_CUDA
-def test_cuda_agrees_with_the_cpu() -> None:
-    a, b = (engine_of(name).run(patch()) for name in ("cpu", "cuda"))
-    assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
-
-
-def test_the_fake_engine_undoes_the_z_score_exactly() -> None:
-    given = patch()
-    rng = np.random.default_rng(5)
-    best = rng.integers(0, CHANNELS, SHAPE)
-    found = CodedEngine().run(given).argmax(0)
-    np.testing.assert_array_equal(found[given.valid], best[given.valid])
-    assert not found[~given.valid].any()
-
-
-def test_the_engine_s_quicker_norms_answer_as_the_network_does() -> None:
-    """Against the network itself in 64-bit numbers, with norms that do scale and shift."""
-    plain = network().double().eval()
-    with torch.no_grad():
-        for name, parameter in plain.named_parameters():
-            if parameter.ndim == 1 and not name.startswith("decoder.2"):
-                parameter.add_(torch.linspace(-0.5, 0.5, len(parameter), dtype=torch.float64))
-    given = patch()
-    with torch.inference_mode():
-        expected = plain(torch.from_numpy(given.values).double()[None, None])[0].numpy()
-    engine = TorchEngine(plain.float(), "cpu")
-    np.testing.assert_allclose(engine.run(given), expected, atol=1e-4)
-    assert np.abs(expected).max() > 0.1
-
-
-def test_an_answer_that_is_not_finite_is_an_error_and_not_background() -> None:
-    broken = network()
-    with torch.no_grad():
-        next(iter(broken.decoder[-1].parameters())).fill_(torch.nan)
-    engine = TorchEngine(broken, "cpu")
-    with pytest.raises(EngineFailed, match=r"torch-cpu .* not finite") as failure:
-        engine.run(patch())
-    assert failure.value.exit_code == 6
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from model.engines.coded import (
     encode_labels,
 )
 from model.errors import BundleError
+from model.patch import Patch
 
 CLASSES = range(CHANNELS)
 
@@ -97,3 +98,27 @@ def test_the_fake_engine_is_a_bundle(tmp_path: Path) -> None:
         "exact",
     )
     assert model.model_errors == {}
+
+
+SHAPE = (8, 16, 12)
+
+
+def patch() -> Patch:
+    """Values that a network and the fake engine can both read."""
+    rng = np.random.default_rng(5)
+    best = rng.integers(0, CHANNELS, SHAPE).astype(np.uint8)
+    raw = encode_labels(best, ((best + 1) % CHANNELS).astype(np.uint8), rng.uniform(1, 8, SHAPE))
+    valid = np.ones(SHAPE, bool)
+    valid[:, :, -1] = False
+    mean, sd = float(raw[valid].mean()), float(raw[valid].std())
+    values = np.where(valid, (raw - mean) / sd, 0).astype(np.float32)
+    return Patch(values, valid, np.eye(4), mean, sd)
+
+
+def test_the_fake_engine_undoes_the_z_score_exactly() -> None:
+    given = patch()
+    rng = np.random.default_rng(5)
+    best = rng.integers(0, CHANNELS, SHAPE)
+    found = CodedEngine().run(given).argmax(0)
+    np.testing.assert_array_equal(found[given.valid], best[given.valid])
+    assert not found[~given.valid].any()

@@ -24,11 +24,8 @@ from model.level.finder import (
 )
 from model.networks.disc_channels import ABOVE, L45
 from model.networks.level_unet import (
-    HEAT_FACTOR,
     LevelArchitecture,
     LevelNet,
-    LevelNets,
-    untrained_level_network,
 )
 from tests.support.paths import SHARED
 
@@ -67,15 +64,6 @@ def test_wide_volumes_are_searched_about_their_middle() -> None:
     assert kept.shape == (4, 5, 36)
     middle = kept.to_patient((np.array(kept.shape) - 1) / 2)
     assert middle[0] == pytest.approx(0.0)
-
-
-@pytest.mark.parametrize("shape", [(16, 16, 4), (35, 61, 5), (9, 8, 3)])
-def test_heat_maps_cover_thin_and_odd_grids(shape: tuple[int, int, int]) -> None:
-    network = LevelNet(LevelArchitecture(width=4)).eval()
-    with torch.inference_mode():
-        heat = network(torch.zeros(1, 1, *shape))
-    expected = tuple(-(-n // f) for n, f in zip(shape, HEAT_FACTOR, strict=True))
-    assert tuple(heat.shape) == (1, LevelArchitecture().discs, *expected)
 
 
 def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> None:
@@ -137,21 +125,6 @@ def test_a_small_spine_is_looked_at_again_in_its_usual_size() -> None:
     blind = BySize(known_mm=99.0)  # no size helps: the first chain is taken
     first = blind.chain(volume)
     assert [n for n, _ in first.discs] == [n for n, _ in blind._chain_at(volume, 1.0).discs]
-
-
-def test_several_networks_answer_with_their_mean_and_survive_their_own_weights() -> None:
-    torch.manual_seed(1)
-    architecture = LevelArchitecture(width=4, members=2)
-    networks = untrained_level_network(architecture)
-    assert isinstance(networks, LevelNets)
-    image = torch.randn(1, 1, 12, 10, 6)
-    with torch.inference_mode():
-        one, other = (torch.sigmoid(member(image)) for member in networks.members)
-        torch.testing.assert_close(torch.sigmoid(networks(image)), (one + other) / 2)
-    assert not torch.allclose(one, other, atol=1e-3)
-    build_finder(architecture.to_dict(), networks.state_dict())
-    with pytest.raises(RuntimeError):
-        build_finder(LevelArchitecture(width=4).to_dict(), networks.state_dict())
 
 
 def read_nifti(path: Path) -> Volume:

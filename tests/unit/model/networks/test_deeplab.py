@@ -95,19 +95,6 @@ def test_a_dense_stem_has_more_weights_and_the_same_grid() -> None:
         assert tuple(dense(torch.randn(1, 1, 16, 16, 16)).shape) == (1, CHANNELS, 8, 8, 8)
 
 
-def test_places_are_millimetres_from_the_level_in_units_of_32() -> None:
-    told = coordinate_channels((16, 24, 20), (5.5, 9.5, 1.5), (0.8, 0.75, 0.5))
-    assert tuple(told.shape) == (3, 4, 6, 5)
-    # the encoder's voxel (1, 2, 0) lies about image voxels 4…7, 8…11, 0…3
-    assert told[:, 1, 2, 0].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
-    assert told[:, 3, 0, 4].tolist() == pytest.approx([8 * 0.8 / 32, -8 * 0.75 / 32, 16 * 0.5 / 32])
-
-
-def test_without_a_level_the_middle_counts() -> None:
-    told = coordinate_channels((16, 24, 20), None, (0.8, 0.75, 0.75))
-    torch.testing.assert_close(told, -told.flip(1, 2, 3))
-
-
 def test_a_network_that_is_told_its_places_listens_once_it_has_learned_to() -> None:
     torch.manual_seed(3)
     network = DeepLabV3Plus3D(replace(TINY, position=6)).eval()

@@ -1,0 +1,38 @@
+"""Start Python once per room of model: the linter cannot see what the imported packages import in turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.imports import imported
+
+DICOM = {"pydicom", "highdicom", "SimpleITK", "pynetdicom"}
+LEARNING = {"torch", "openvino", "safetensors"}
+ABOVE = {"node", "training"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("model.errors", {"numpy", "scipy", *LEARNING}),
+        ("model.grid", {"numpy", "scipy", *LEARNING}),
+        ("model.bundle.card", {"numpy", "scipy", *LEARNING}),
+        ("model.bundle.calibration", LEARNING),
+        ("model.patch", LEARNING),
+        ("model.postprocess", LEARNING),
+        ("model.plausibility", LEARNING),
+        ("model.engines.port", LEARNING),
+        ("model.engines.coded", LEARNING),
+        ("model.networks.disc_channels", {"numpy", *LEARNING}),
+        ("model.networks.deeplab", {"scipy", "openvino", "safetensors"}),
+        ("model.level.counting", LEARNING),
+        ("model.level.finder", {"openvino", "safetensors"}),
+        ("model.window", {"openvino", "safetensors"}),
+        ("model.roots", {"openvino", "safetensors"}),
+        ("model.orientation", {"openvino", "safetensors"}),
+        ("model.bundle.write", {"openvino"}),
+        ("model.segment", {"openvino"}),
+    ],
+)
+def test_a_room_does_not_import_what_it_has_no_use_for(module: str, absent: set[str]) -> None:
+    assert imported(module, absent | DICOM | ABOVE) == set()
