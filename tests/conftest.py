@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pydicom.config
 import pytest
 
-from tests.support.paths import ROOT, SHARED
-
+pytest.register_assert_rewrite("tests.support")  # before one of them imports another
 pytest_plugins = (
-    "tests.support.dicomseg",
-    "tests.support.node",
+    "tests.support.clock",
+    "tests.support.journals",
+    "tests.support.listening",
+    "tests.support.mr_series",
+    "tests.support.paths",
     "tests.support.phantoms",
+    "tests.support.prepared_cases",
+    "tests.support.raw_peer",
+    "tests.support.scans",
+    "tests.support.shapes",
     "tests.support.sites",
-    "tests.support.training",
+    "tests.support.studio",
 )
 
 
@@ -22,10 +26,10 @@ QUICK_TIERS = ("unit", "docs")
 SLOW = ("slow", "serial", "servers", "browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark as quick what `make test-quick` runs, on every core at once."""
     for item in items:
-        tier = item.path.relative_to(ROOT / "tests").parts[0]
+        tier = item.path.relative_to(config.rootpath / "tests").parts[0]
         if tier in QUICK_TIERS and not any(item.get_closest_marker(m) for m in SLOW):
             item.add_marker("quick")
 
@@ -34,11 +38,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _strict_pydicom() -> None:
     """What we write must be valid; reading hostile headers stays lenient."""
     pydicom.config.settings.writing_validation_mode = pydicom.config.RAISE
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real data and tools beside the repository."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip("needs the folder shared/ beside the repository")
-    return SHARED
