@@ -32,7 +32,7 @@ class ModelError:
     share: float = 0.0
 
     def of(self, softness_mm: float | None) -> float:
-        """One standard deviation in mm of a value of this softness."""
+        """Return one standard deviation in mm for a value of this softness."""
         return math.hypot(self.sd_mm, self.share * (softness_mm or 0.0))
 
 

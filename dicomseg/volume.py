@@ -68,16 +68,16 @@ class Volume:
         return unit
 
     def to_patient(self, ijk: Array) -> Points:
-        """Index points (..., 3) to LPS mm (..., 3)."""
+        """Convert index points (..., 3) to LPS mm (..., 3)."""
         return np.asarray(ijk, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def to_index(self, lps: Array) -> Points:
-        """LPS points (..., 3) in mm to fractional indices (..., 3)."""
+        """Convert LPS points (..., 3) in mm to fractional indices (..., 3)."""
         inverse = np.linalg.inv(self.affine[:3, :3])
         return (np.asarray(lps, dtype=np.float64) - self.affine[:3, 3]) @ inverse.T
 
     def where(self, value: int) -> Array:
-        """Index points (n, 3) of the voxels with this value, in the array's order.
+        """Find the index points (n, 3) of the voxels with this value, in the array's order.
 
         Sought inside their bounding box only: a structure fills a hundredth of a volume.
         """
@@ -85,11 +85,11 @@ class Volume:
         start = [0, 0, 0]
         for axis in range(3):
             others = tuple(n for n in range(3) if n != axis)
-            there = np.flatnonzero(mask.any(axis=others))
-            if len(there) == 0:
+            filled = np.flatnonzero(mask.any(axis=others))
+            if len(filled) == 0:
                 return np.empty((0, 3), np.intp)
-            start[axis] = int(there[0])
-            mask = mask[(slice(None),) * axis + (slice(there[0], there[-1] + 1),)]
+            start[axis] = int(filled[0])
+            mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
         return np.argwhere(mask) + start
 
     def with_array(self, array: Array) -> Volume:

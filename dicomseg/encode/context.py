@@ -55,19 +55,19 @@ class EncodeInput:
 
 
 def coded_concept(code: Code | DicomCode) -> hd.sr.CodedConcept:
-    """One of our codes, or one of pydicom's, as highdicom wants it."""
+    """Convert one of our codes, or one of pydicom's, to highdicom's."""
     if isinstance(code, Code):
         return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
     return hd.sr.CodedConcept.from_code(code)
 
 
 def private_code(value: str, meaning: str) -> hd.sr.CodedConcept:
-    """Code of our own scheme."""
+    """Return a code of our own scheme."""
     return hd.sr.CodedConcept(value, PRIVATE_SCHEME, meaning)
 
 
 def own_text(identity: Identity) -> tuple[str, ...]:
-    """Texts of the configuration that every object carries."""
+    """Return the texts of the configuration that every object carries."""
     return tuple(str(value) for value in asdict(identity).values())
 
 
@@ -94,7 +94,7 @@ def identify(ds: Dataset, headers: Headers) -> None:
 
 
 def _reported(item: Dataset, study_uid: str) -> Dataset:
-    """A request as a report names it (PS3.3 C.17.2): the same values, what is not known empty."""
+    """Convert a request for a report (PS3.3 C.17.2): the same values, empty where unknown."""
     out = Dataset()
     out.StudyInstanceUID = study_uid
     for keyword in _REPORTED:
@@ -167,14 +167,14 @@ def new_object(
 
 def set_dates(ds: Dataset, inputs: EncodeInput) -> None:
     """Write the date and time wherever an object says when it was made."""
-    made = inputs.local_time
-    date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S.%f")
+    local = inputs.local_time
+    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
     ds.InstanceCreationDate = ds.ContentDate = ds.SeriesDate = date
     ds.InstanceCreationTime = ds.ContentTime = ds.SeriesTime = time
 
 
 def equipment(inputs: EncodeInput) -> hd.ContributingEquipment:
-    """Contributing Equipment item of this algorithm (IHE AI Results)."""
+    """Build the Contributing Equipment item of this algorithm (IHE AI Results)."""
     item = hd.ContributingEquipment(
         manufacturer=inputs.identity.manufacturer,
         purpose_of_reference=codes.DCM.ProcessingEquipment,
@@ -192,7 +192,7 @@ def equipment(inputs: EncodeInput) -> hd.ContributingEquipment:
 
 
 def scanner(inputs: EncodeInput) -> list[Dataset]:
-    """Contributing Equipment item of the scanner, where the source names its maker."""
+    """Build the Contributing Equipment item of the scanner; none where the source does not name its maker."""
     if "Manufacturer" not in inputs.headers.equipment:
         return []
     item = Dataset()
@@ -206,7 +206,7 @@ def scanner(inputs: EncodeInput) -> list[Dataset]:
 
 
 def private_scheme() -> Dataset:
-    """Coding Scheme Identification item of our private scheme."""
+    """Build the Coding Scheme Identification item of our private scheme."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeUID = make_uid("coding scheme")

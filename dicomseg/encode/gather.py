@@ -46,8 +46,8 @@ def _structure(
     )
 
 
-def _of_series(grid: Grid) -> tuple[Finding, ...]:
-    """Doubts about the series itself: fewer slices than its headers announce, objects left out."""
+def _series_findings(grid: Grid) -> tuple[Finding, ...]:
+    """Report doubts about the series itself: fewer slices than its headers announce, objects left out."""
     aside = (
         *(Finding("set_aside", f"set aside: {s.text}", "warning") for s in grid.set_aside),
         *_repeated_pixels(grid),
@@ -83,7 +83,7 @@ def build_result(
     timings_s: Mapping[str, float],
 ) -> Result:
     """Gather the findings about one series; objects are filled in by `encode_all`."""
-    first = source.grid.instances[0]
+    instance = source.grid.instances[0]
     boxes = ndimage.find_objects(segmentation.labels.volume.array, max_label=len(STRUCTURES))
     structures: dict[StructureId, StructureResult] = {
         s.id: _structure(s, segmentation, boxes[s.value - 1]) for s in STRUCTURES
@@ -92,11 +92,11 @@ def build_result(
         result_id=key.result_id,
         created=created.isoformat(),
         source=SourceSeries(
-            study=first.study_uid,
-            series=first.series_uid,
+            study=instance.study_uid,
+            series=instance.series_uid,
             frame_of_reference=headers.frame_of_reference_uid,
             instances=len(source.grid.instances),
-            description=first.series_description,
+            description=instance.series_description,
             orientation=source.grid.orientation,
             spacing_mm=source.volume.spacing_mm,
             shape=source.volume.shape,
@@ -107,7 +107,7 @@ def build_result(
         measurements=measurements,
         warnings=(
             *headers.findings,
-            *_of_series(source.grid),
+            *_series_findings(source.grid),
             *segmentation.findings,
             *measurements.findings,
         ),

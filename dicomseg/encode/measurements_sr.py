@@ -57,7 +57,7 @@ _SIDES: Final = {"left": codes.SCT.Left, "right": codes.SCT.Right}
 
 
 def coordinates(image: Dataset, points_lps: Array) -> Array:
-    """SCOORD (column, row) of LPS points on an image, float32 as stored; pixel centre of the first at 0.5.
+    """Convert LPS points on an image to SCOORD (column, row), float32 as stored; centre of the first pixel at 0.5.
 
     Raises:
         ValueError: a point lies more than 0.05 mm off the image plane.
@@ -76,7 +76,7 @@ def coordinates(image: Dataset, points_lps: Array) -> Array:
 
 
 def length_mm(image: Dataset, scoord: Array) -> float:
-    """Length of a line between two stored coordinates, in mm."""
+    """Return the length in mm of a line between two stored coordinates."""
     spacing = np.array([float(image.PixelSpacing[1]), float(image.PixelSpacing[0])])
     return float(np.linalg.norm((scoord[1].astype(float) - scoord[0].astype(float)) * spacing))
 
@@ -129,13 +129,13 @@ def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Gro
 
 
 def tracking(m: Measurement, inputs: EncodeInput, tool: str) -> hd.sr.TrackingIdentifier:
-    """Tracking identifier of one value of this patient; the text begins with the tool that draws it."""
+    """Return the tracking identifier of one value of this patient; the text begins with the tool that draws it."""
     uid = tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, m.name)
     return hd.sr.TrackingIdentifier(uid=uid, identifier=f"{tool}:{m.name}")
 
 
 def finding_site(m: Measurement) -> hd.sr.FindingSite:
-    """Level of the measurement, with its side where it has one."""
+    """Return the level of a measurement, with its side where it has one."""
     laterality = {} if m.side is None else {"laterality": coded_concept(_SIDES[m.side])}
     return hd.sr.FindingSite(coded_concept(LEVEL_L45), **laterality)
 
@@ -151,8 +151,8 @@ def reason(m: Measurement) -> str:
     """Return why a value is absent as one short sentence, "" where it is present."""
     if m.refusal is None:
         return ""
-    first = re.split(r"[;(]", ascii_text(m.refusal.text), maxsplit=1)[0].strip()
-    short = first if len(first) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
+    clause = re.split(r"[;(]", ascii_text(m.refusal.text), maxsplit=1)[0].strip()
+    short = clause if len(clause) <= REASON_LENGTH else m.refusal.code.replace("_", " ")
     return f"{m.name} not measured: {short}"
 
 

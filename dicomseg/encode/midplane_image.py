@@ -50,7 +50,7 @@ def _three(v: Array) -> tuple[float, float, float]:
 
 
 def image_plane(plane: Plane, source: Volume) -> Volume:
-    """Geometry of the picture: a one-slice volume, rows to the back, columns to the patient's left.
+    """Return the geometry of the picture: a one-slice volume, rows to the back, columns to the patient's left.
 
     Clipped to what the source shows, so that a narrow slab gives a narrow picture.
     """
@@ -82,7 +82,7 @@ def image_plane(plane: Plane, source: Volume) -> Volume:
 
 
 def sample(source: Volume, grid: Volume) -> Array:
-    """Trilinear values (rows, columns) of the source on a one-slice grid; its minimum outside."""
+    """Sample the source on a one-slice grid: trilinear values (rows, columns), its minimum outside."""
     index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), -1)
     ijk: Points = source.to_index(grid.to_patient(index)).reshape(-1, 3).T
     low = float(source.array.min())

@@ -1,4 +1,4 @@
-"""A trial of every object before the network runs: headers that no encoder can take cost no segmentation."""
+"""Encode a trial of every object before the network runs, so that unusable headers cost no segmentation."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def _run(plan: Plan) -> EncodeInput:
         shape=(count, rows, columns),
     )
     source = Source(small, plan.source.datasets[: len(small.instances)], part)
-    found = _segmentation(part, plan.engine)
+    segmentation = _segmentation(part, plan.engine)
     refusal = Refusal("rehearsal", "rehearsal")
     main = {name: Measurement(name, "", refusal=refusal) for name in MAIN_MEASUREMENTS}
     measured = Measurements(None, dict(main))
-    result = build_result(source, plan.headers, found, measured, plan.key, plan.created, {})
+    result = build_result(source, plan.headers, segmentation, measured, plan.key, plan.created, {})
     return EncodeInput(
-        result, source, found, plan.key, plan.headers, plan.identity, plan.created, plan.key
+        result, source, segmentation, plan.key, plan.headers, plan.identity, plan.created, plan.key
     )
 
 

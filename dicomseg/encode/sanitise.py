@@ -105,8 +105,10 @@ def sanitised_headers(source: Source, own_text: Sequence[str] = ()) -> Headers:
     frame = source.grid.frame_of_reference_uid
     if frame:
         return replace(headers, frame_of_reference_uid=frame)
-    made = make_uid("frame of reference", source.grid.instances[0].series_uid)
-    return replace(headers, frame_of_reference_uid=made, findings=(*headers.findings, _FRAME_MADE))
+    derived = make_uid("frame of reference", source.grid.instances[0].series_uid)
+    return replace(
+        headers, frame_of_reference_uid=derived, findings=(*headers.findings, _FRAME_MADE)
+    )
 
 
 def _known(ds: Dataset) -> int:

@@ -38,7 +38,7 @@ def comment(group: Group, text: str) -> None:
 
 
 def algorithm_id(inputs: EncodeInput) -> hd.sr.AlgorithmIdentification:
-    """Name, version and parameters of the algorithm as TID 4019 items."""
+    """Return name, version and parameters of the algorithm as TID 4019 items."""
     identification = algorithm(inputs)
     joined = ", ".join(f"{k} {v}" for k, v in identification["parameters"].items())
     return hd.sr.AlgorithmIdentification(
@@ -49,7 +49,7 @@ def algorithm_id(inputs: EncodeInput) -> hd.sr.AlgorithmIdentification:
 def report(
     groups: Sequence[Group], title: hd.sr.CodedConcept, inputs: EncodeInput
 ) -> hd.sr.MeasurementReport:
-    """TID 1500 root around the groups, observed by the device that we are."""
+    """Build a TID 1500 root around the groups, observed by this device."""
     identity = inputs.identity
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=device_uid(identity.device_serial_number, inputs.segmentation.engine),

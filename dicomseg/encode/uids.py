@@ -34,7 +34,7 @@ def _uuid(*parts: object) -> uuid.UUID:
 
 
 def make_uid(*parts: object) -> str:
-    """UID that follows from JSON-serialisable parts."""
+    """Make the UID that follows from JSON-serialisable parts."""
     return f"2.25.{_uuid(*parts).int}"
 
 
@@ -45,7 +45,7 @@ class ResultKey:
     result_id: str
 
     def uid(self, role: str) -> str:
-        """UID of one role, e.g. `seg.series` or `seg.instance`."""
+        """Return the UID of one role, e.g. `seg.series` or `seg.instance`."""
         return make_uid("result", self.result_id, role)
 
 
@@ -56,7 +56,7 @@ def result_key(
     software_version: str,
     predecessor: ResultKey | None = None,
 ) -> ResultKey:
-    """Identity from source objects and their bytes, model, engine, settings, version and predecessor."""
+    """Make the identity from source objects and their bytes, model, engine, settings, version and predecessor."""
     source = sorted((i.sop_instance_uid, i.digest) for i in instances)
     before = None if predecessor is None else predecessor.result_id
     return ResultKey(
@@ -65,10 +65,10 @@ def result_key(
 
 
 def tracking_uid(patient_id: str, issuer: str, name: str) -> str:
-    """Tracking UID of a structure or measurement of a patient; survives new runs and new models."""
+    """Make the tracking UID of a structure or measurement of a patient; new models do not change it."""
     return make_uid("tracking", patient_id, issuer, name)
 
 
 def device_uid(serial_number: str, engine: EngineInfo) -> str:
-    """Device UID of the algorithm; changes with the model (IHE AI Results)."""
+    """Make the device UID of the algorithm, which changes with the model (IHE AI Results)."""
     return make_uid("device", serial_number, engine.digest)

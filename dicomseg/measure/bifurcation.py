@@ -44,13 +44,13 @@ def count_sections(q: Quantity, anatomy: Anatomy) -> int:
 
 
 def vessel_sections(anatomy: Anatomy, vessel: StructureId) -> tuple[NamedSection, ...]:
-    """Sections of a vessel; none where it is refused."""
+    """Return the sections of a vessel; none where it is refused."""
     parts = anatomy.arteries if vessel == "aa" else anatomy.veins
     return parts if isinstance(parts, tuple) else ()
 
 
 def alternatives(q: Quantity, line: Line, scene: Scene) -> Alternatives:
-    """What else a vessel's diameter may be, near a bifurcation or where its section holds more than one vessel."""
+    """Find other values of a vessel's diameter, near a bifurcation or where its section holds two vessels."""
     if q.kind != "diameter" or not q.vessels:
         return Alternatives()
     (vessel,) = q.vessels
@@ -96,6 +96,6 @@ def _value_by_sections(q: Quantity, scene: Scene, sections: Sequence[Section]) -
     """The vessel's value by its sections on another plane; None where it has none."""
     parts = tuple(NamedSection(str(n), s) for n, s in enumerate(sections))
     is_artery = q.vessels == ("aa",)
-    here = scene.anatomy
-    line = q.find(replace(here, arteries=parts) if is_artery else replace(here, veins=parts))
+    anatomy = scene.anatomy
+    line = q.find(replace(anatomy, arteries=parts) if is_artery else replace(anatomy, veins=parts))
     return None if isinstance(line, Refusal) else line.span.length_mm

@@ -39,9 +39,9 @@ def surplus_branches(polygons: Sequence[Polygon]) -> list[int]:
 
 
 def widest_branch_mm(polygon: Polygon) -> float:
-    """Largest diameter in mm of the widest part that an outline falls into when it is worn down.
+    """Return the largest diameter in mm of the widest part that an outline falls into when it is eroded.
 
-    It is worn down from outside in small steps until it parts, or by `EROSION_SHARE` of its largest inscribed radius, and what
+    It is eroded in small steps until it parts, or by `EROSION_SHARE` of its largest inscribed radius, and what
     is left grows back by as much: of two joined branches the wider one, of a round vessel with a thin tongue the vessel.
     """
     parts = [polygon]
@@ -60,8 +60,8 @@ def _opened(polygon: Polygon, by_mm: float) -> list[Polygon]:
 
 
 def _polygons(shape: BaseGeometry) -> list[Polygon]:
-    found = getattr(shape, "geoms", [shape])
-    return [p for p in found if isinstance(p, Polygon) and not p.is_empty]
+    parts = getattr(shape, "geoms", [shape])
+    return [p for p in parts if isinstance(p, Polygon) and not p.is_empty]
 
 
 def _inscribed_mm(polygon: Polygon) -> float:

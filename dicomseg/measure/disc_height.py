@@ -22,12 +22,12 @@ _METHOD: Final = "distance of the disc's end-plate faces along the normal of the
 
 
 def disc_heights(middle: MidPlane, flags: tuple[str, ...]) -> dict[str, Measurement]:
-    """Height at three depths in the middle of the disc's width, by name."""
-    both = np.isfinite(middle.upper_lps[:, 0]) & np.isfinite(middle.lower_lps[:, 0])
+    """Measure the height at three depths in the middle of the disc's width, by name."""
+    has_both = np.isfinite(middle.upper_lps[:, 0]) & np.isfinite(middle.lower_lps[:, 0])
     out = {}
     for place, share in DEPTHS.items():
         name = f"disc_height_{place}"
-        points = _height(middle, both, share)
+        points = _height(middle, has_both, share)
         if points is None:
             none = Refusal("plane_undetermined", "too few lines cross both faces of the disc")
             out[name] = Measurement(name, _METHOD, refusal=none)
@@ -45,11 +45,11 @@ def disc_heights(middle: MidPlane, flags: tuple[str, ...]) -> dict[str, Measurem
     return out
 
 
-def _height(middle: MidPlane, both: Array, share: float) -> tuple[Point, Point] | None:
+def _height(middle: MidPlane, has_both: Array, share: float) -> tuple[Point, Point] | None:
     """End points on the lower and the upper face, None without enough lines nearby."""
-    if not both.any():
+    if not has_both.any():
         return None
-    plane, upper, lower = middle.plane, middle.upper_lps[both], middle.lower_lps[both]
+    plane, upper, lower = middle.plane, middle.upper_lps[has_both], middle.lower_lps[has_both]
     ab = to_plane(plane, (upper + lower) / 2)
     low, high = ab.min(axis=0), ab.max(axis=0)
     at = np.array([(low[0] + high[0]) / 2, low[1] + share * (high[1] - low[1])])

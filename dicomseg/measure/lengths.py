@@ -102,7 +102,7 @@ def nearest_mm(polygon: Polygon, points_ab: Points) -> float:
 
 
 def solidity(polygon: Polygon) -> float:
-    """Area by area of the convex hull."""
+    """Return the area divided by that of the convex hull."""
     return float(polygon.area / polygon.convex_hull.area)
 
 

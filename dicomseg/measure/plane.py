@@ -42,14 +42,14 @@ class Raster:
 
 
 def to_lps(plane: Plane, ab: Array) -> Points:
-    """In-plane points (..., 2) in mm to LPS (..., 3)."""
+    """Convert in-plane points (..., 2) in mm to LPS (..., 3)."""
     axes = np.array([plane.e_left, plane.e_back])
     lps: Points = np.asarray(ab, dtype=np.float64) @ axes + np.array(plane.point_lps)
     return lps
 
 
 def to_plane(plane: Plane, lps: Array) -> Points:
-    """LPS points (..., 3) to in-plane coordinates (..., 2): the foot of the perpendicular."""
+    """Convert LPS points (..., 3) to in-plane coordinates (..., 2): the foot of the perpendicular."""
     axes = np.array([plane.e_left, plane.e_back])
     ab: Points = (np.asarray(lps, dtype=np.float64) - np.array(plane.point_lps)) @ axes.T
     return ab

@@ -62,7 +62,7 @@ class Section:
 
 
 def margins(logits: Array) -> Array:
-    """Own logit less the largest other one, per channel: (channels, ...) of the same shape."""
+    """Subtract the largest other logit from every channel's own: (channels, ...) of the same shape."""
     two = np.partition(logits, len(logits) - 2, axis=0)[-2:]
     second, top = two[0], two[1]
     margin: Array = np.where(logits == top, logits - second, logits - top)
@@ -104,7 +104,7 @@ def find_sections(
 
 
 def view_rim(in_view: Array, width_px: float) -> Array:
-    """Bool: in_view, but within `width_px` of what is not."""
+    """Return a mask of what is in view, but within `width_px` of what is not."""
     if in_view.all():
         return np.zeros_like(in_view)
     rim: Array = in_view & (ndimage.distance_transform_edt(in_view) <= width_px + 1.0)
@@ -120,7 +120,7 @@ def _parts(
         parts, count = _split_branches(own, parts, count, raster)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     agreed = np.bincount(parts.ravel(), weights=labelled.ravel(), minlength=count + 1)
-    found: list[Section] = []
+    sections: list[Section] = []
     small = 0
     for n, box in enumerate(ndimage.find_objects(parts), start=1):
         if (
@@ -137,8 +137,8 @@ def _parts(
             small += 1
             continue
         cut = np.argwhere(rim[wide] & (parts[wide] == n)) + corner
-        found.append(Section(structure, polygon, to_ab(cut, raster)))
-    return found, small
+        sections.append(Section(structure, polygon, to_ab(cut, raster)))
+    return sections, small
 
 
 def _split_branches(own: Array, parts: Array, count: int, raster: Raster) -> tuple[Array, int]:
@@ -147,19 +147,19 @@ def _split_branches(own: Array, parts: Array, count: int, raster: Raster) -> tup
     area = np.bincount(cores.ravel(), minlength=cores_count + 1) * raster.step_mm**2
     numbers = np.arange(1, cores_count + 1)
     home = np.asarray(ndimage.maximum(parts, cores, numbers), dtype=int)
-    markers, made, parted = np.zeros(parts.shape, int), 0, False
+    markers, number, parted = np.zeros(parts.shape, int), 0, False
     for part in range(1, count + 1):
         inside = numbers[home == part]
-        least = max(MIN_AREA_MM2, MIN_BRANCH_SHARE * max(area[inside], default=0.0))
-        branches = [cores == core for core in inside if area[core] >= least]
+        min_area = max(MIN_AREA_MM2, MIN_BRANCH_SHARE * max(area[inside], default=0.0))
+        branches = [cores == core for core in inside if area[core] >= min_area]
         parted |= len(branches) > 1
         for where in branches if len(branches) > 1 else [parts == part]:
-            made += 1
-            markers[where] = made
+            number += 1
+            markers[where] = number
     if not parted:
         return parts, count
     joined: Array = watershed(-own, markers, mask=own > 0)  # type: ignore[no-untyped-call]
-    return joined, made
+    return joined, number
 
 
 def to_ab(points: Array, raster: Raster) -> Points:

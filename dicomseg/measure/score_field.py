@@ -51,7 +51,7 @@ class ScoreField:
         return cls(logits, affine, float(spacing.min()), seg)
 
     def along(self, feet_lps: Points, direction: Points, steps_mm: Array) -> Array:
-        """Logits (channels, lines, steps) on parallel lines; continued beyond the end of the grid."""
+        """Sample logits (channels, lines, steps) on parallel lines; continued beyond the end of the grid."""
         inverse = np.linalg.inv(self.affine[:3, :3])
         start = (feet_lps - self.affine[:3, 3]) @ inverse.T
         index = start.T[:, :, None] + (inverse @ direction)[:, None, None] * steps_mm
@@ -59,7 +59,7 @@ class ScoreField:
         return np.stack(lines)
 
     def sample(self, plane: Plane, raster: Raster) -> Array:
-        """Logits (channels, a, b) on a raster; continued beyond the end of the grid."""
+        """Sample logits (channels, a, b) on a raster; continued beyond the end of the grid."""
         matrix, offset = _raster_to_index(self.affine, plane, raster)
         shape = (*raster.shape, 1)
         planes = [
@@ -69,15 +69,15 @@ class ScoreField:
         return np.stack(planes)
 
     def in_field_of_view(self, plane: Plane, raster: Raster) -> Array:
-        """Bool (a, b): inside the scores' grid, inside the image, and looked at."""
+        """Return a mask (a, b): inside the scores' grid, inside the image, and analysed."""
         inside = _inside(self.affine, self.logits.shape[1:], plane, raster, 0.0)
         labels = self.seg.labels
         inside &= _inside(labels.volume.affine, labels.volume.shape, plane, raster, 0.5)
-        looked: Array = _nearest(labels.analysed_mask, labels.volume.affine, plane, raster)
-        return inside & looked
+        analysed: Array = _nearest(labels.analysed_mask, labels.volume.affine, plane, raster)
+        return inside & analysed
 
     def labels_at(self, plane: Plane, raster: Raster) -> Array:
-        """Label values (a, b) of the nearest source voxel."""
+        """Return the label values (a, b) of the nearest source voxel."""
         volume = self.seg.labels.volume
         return _nearest(volume.array, volume.affine, plane, raster)
 

@@ -170,8 +170,8 @@ def _one_psoas(
             is_outside = "pm" in seg.outside_view
             return _outside(label) if is_outside else Refusal("missing", f"{label}: not found")
         return _no_section(f"Psoas major, {side}")
-    least = SECOND_PSOAS * sections[0].polygon.area
-    others = tuple(s for s in sections[1:] if s.polygon.area > least)
+    min_area = SECOND_PSOAS * sections[0].polygon.area
+    others = tuple(s for s in sections[1:] if s.polygon.area > min_area)
     return NamedSection(f"{side} psoas major", sections[0], others)
 
 

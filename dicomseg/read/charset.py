@@ -45,13 +45,13 @@ def to_defined_term(spelled: str) -> str | None:
         return "ISO 2022 IR 6" if text.startswith("ISO 2022") else ""
     if text in _FREE:
         return _FREE[text]
-    found = re.fullmatch(r"ISO ?(2022)? ?IR ?(\d+)", text)
-    if found is None:
+    match = re.fullmatch(r"ISO ?(2022)? ?IR ?(\d+)", text)
+    if match is None:
         return None
-    number = found[2]
+    number = match[2]
     if number in {"192", "203"}:
         return f"ISO_IR {number}"
-    term = f"ISO 2022 IR {number}" if found[1] or number in _MULTIBYTE else f"ISO_IR {number}"
+    term = f"ISO 2022 IR {number}" if match[1] or number in _MULTIBYTE else f"ISO_IR {number}"
     return term if term in python_encoding else None
 
 
@@ -136,17 +136,17 @@ def character_set(declared: Sequence[str], undeclared: bytes = b"") -> Character
     """
     terms = [to_defined_term(value) for value in declared]
     known = all(v in {t, "GBK", "ISO_IR 6"} for t, v in zip(terms, declared, strict=True))
-    found = tuple(dict.fromkeys(t for t in terms if t is not None))
-    alone = next((t for t in _ALONE if t in found), None)
+    distinct = tuple(dict.fromkeys(t for t in terms if t is not None))
+    alone = next((t for t in _ALONE if t in distinct), None)
     if alone is not None:
         return CharacterSet((alone,), (python_encoding[alone],), known and len(declared) == 1)
-    if set(found) <= _ASCII:
+    if set(distinct) <= _ASCII:
         unknown = [v for t, v in zip(terms, declared, strict=True) if t is None]
         return _undeclared(unknown, undeclared, known=known)
-    if len(found) == 1 and found[0].rsplit(" ", 1)[-1] not in _MULTIBYTE:
-        kept = () if found[0] in _NOT_KEPT and not undeclared.isascii() else found
-        return CharacterSet(kept, (_encoding(found[0]),), known)
-    extended = tuple(t.replace("ISO_IR", "ISO 2022 IR") for t in found)
+    if len(distinct) == 1 and distinct[0].rsplit(" ", 1)[-1] not in _MULTIBYTE:
+        kept = () if distinct[0] in _NOT_KEPT and not undeclared.isascii() else distinct
+        return CharacterSet(kept, (_encoding(distinct[0]),), known)
+    extended = tuple(t.replace("ISO_IR", "ISO 2022 IR") for t in distinct)
     if extended[0].rsplit(" ", 1)[-1] in _MULTIBYTE:
         extended = ("", *(t for t in extended if t))
     return CharacterSet(
@@ -183,6 +183,6 @@ _REPLACED: Final = {
 
 
 def ascii_text(text: str) -> str:
-    """Our own text as every character set has it: "±" becomes "+/-", "mm²" becomes "mm2"."""
+    """Convert our own text to ASCII, which every character set has: "±" becomes "+/-", "mm²" becomes "mm2"."""
     replaced = "".join(_REPLACED.get(c, c) for c in text)
     return replaced.replace("\\", "/").encode("ascii", "replace").decode("ascii")

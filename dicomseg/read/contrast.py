@@ -68,7 +68,7 @@ class Contrast:
 
 
 def read_contrast(image_type: Sequence[str], component: str = "") -> Contrast:
-    """By Image Type from its third value on, and Complex Image Component."""
+    """Read the contrast from Image Type, from its third value, and Complex Image Component."""
     terms_stated = {*image_type[2:4], *(t for t in image_type[2:] if len(t) > 1)}
     none: tuple[Dixon, Component] = "", ""
     dixon = next((d for d, terms in _DIXON.items() if terms & terms_stated), none[0])
@@ -79,7 +79,7 @@ def read_contrast(image_type: Sequence[str], component: str = "") -> Contrast:
 
 
 def read_dixon(instance: Instance) -> Dixon:
-    """Which image of a Dixon acquisition, by Image Type, else by Series Description; "" for none."""
+    """Read which image of a Dixon acquisition it is, from Image Type, else from Series Description; "" for none."""
     dixon = read_contrast(instance.image_type).dixon
     if dixon:
         return dixon

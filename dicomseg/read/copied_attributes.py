@@ -63,19 +63,19 @@ def stored_value(ds: Dataset, keyword: str) -> bytes | str | None:
         return None
     try:
         value = ds.get_item(tag).value
-        found = value if isinstance(value, (MultiValue, list, tuple)) else [value]
+        parts = value if isinstance(value, (MultiValue, list, tuple)) else [value]
         if isinstance(value, bytes):
             return value
-        if found and all(isinstance(v, PersonName) and v.original_string for v in found):
-            parts = [v.original_string for v in found]
-            return b"\\".join(p if isinstance(p, bytes) else p.encode() for p in parts)
-        return "\\".join("" if v is None else str(v) for v in found)
+        if parts and all(isinstance(v, PersonName) and v.original_string for v in parts):
+            names = [v.original_string for v in parts]
+            return b"\\".join(n if isinstance(n, bytes) else n.encode() for n in names)
+        return "\\".join("" if v is None else str(v) for v in parts)
     except attributes.BAD_VALUE:
         return ""
 
 
 def read_charset(ds: Dataset, keywords: Iterable[str] = ()) -> CharacterSet:
-    """How the text of a data set is read; keywords: the text attributes that count where it does not say."""
+    """Read the character set of a data set. keywords: text attributes that decide where none is declared."""
     declared = stored_value(ds, "SpecificCharacterSet") or ""
     text = declared.decode("latin_1") if isinstance(declared, bytes) else declared
     held = (stored_value(ds, k) for k in keywords if dictionary_VR(Tag(k)) != "SQ")
@@ -96,7 +96,7 @@ class AttributeReader:
     lost: bool = False
 
     def copy(self, ds: Dataset, keywords: Iterable[str], depth: int = 0) -> Dataset:
-        """Cleaned copies of these attributes, as far as they have a value; depth 0: outside of any sequence."""
+        """Copy these attributes, cleaned, as far as they have a value; depth 0: outside of any sequence."""
         out = Dataset()
         if depth:  # bytes of the source are written as they are; `dicomseg.encode.context.identify` declares it
             out.set_original_encoding(
@@ -109,7 +109,7 @@ class AttributeReader:
         return out
 
     def text(self, ds: Dataset, keyword: str) -> str:
-        """All of a text attribute, decoded and without its padding."""
+        """Return the complete text of an attribute, decoded and without its padding."""
         stored = stored_value(ds, keyword)
         if isinstance(stored, bytes):
             stored = self.charset.decode(stored, name=dictionary_VR(Tag(keyword)) == "PN")
@@ -118,7 +118,7 @@ class AttributeReader:
     def element(
         self, ds: Dataset, keyword: str, depth: int = 0
     ) -> DataElement | RawDataElement | None:
-        """One attribute, None when it is absent, empty or worth nothing."""
+        """Return one attribute cleaned, None when it is absent, empty or invalid."""
         tag = Tag(keyword)
         vr = dictionary_VR(tag).split(" ", maxsplit=1)[0]
         if tag not in ds:
@@ -155,14 +155,14 @@ class AttributeReader:
 
     def _number(self, ds: Dataset, keyword: str, vr: str) -> DataElement | None:
         value = attributes.number(ds, keyword)
-        whole = None if value is None or vr in {"FL", "FD"} else int(value)
+        integer = None if value is None or vr in {"FL", "FD"} else int(value)
         rule = ENUMERATED.get(keyword)
         if not stored_value(ds, keyword):
             return None
-        if value is None or (rule is not None and not rule.fullmatch(str(whole))):
+        if value is None or (rule is not None and not rule.fullmatch(str(integer))):
             self.wrong.add(keyword)
             return None
-        return DataElement(Tag(keyword), vr, value if whole is None else whole)
+        return DataElement(Tag(keyword), vr, value if integer is None else integer)
 
     def _sequence(self, ds: Dataset, keyword: str, depth: int) -> DataElement | None:
         kept = []

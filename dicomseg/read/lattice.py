@@ -64,7 +64,7 @@ def why_too_few(lattice: Lattice) -> str | None:
 
 
 def why_too_thin(count: int, spacing_mm: float) -> str | None:
-    """The same for a number of slices."""
+    """Say why a number of slices is too small, None when it is large enough."""
     extent_mm = count * spacing_mm
     if count < MIN_SLICES:
         return f"{count} slices; at least {MIN_SLICES} are needed"
@@ -104,7 +104,7 @@ def fit_lattice(slices: Sequence[Slice], shape: tuple[int, int]) -> Lattice | Ge
 
 
 def mean_directions(slices: Sequence[Slice]) -> Points:
-    """(3, 3): normal, column and row of the mean orientation, orthonormal, in columns."""
+    """Average the orientations: (3, 3) with normal, column and row, orthonormal, in columns."""
     row = np.mean([s.row for s in slices], axis=0)
     column = np.mean([s.column for s in slices], axis=0)
     # Symmetric: the small deviation from a right angle is shared by both.

@@ -47,7 +47,7 @@ def read_mr_attributes(ds: Dataset) -> dict[str, Any]:
 
 
 def frame_count(ds: Dataset) -> int:
-    """Number of Frames; 1 where it is empty, no number, or more than any MR object has.
+    """Read Number of Frames; 1 where it is empty, not a number, or more than any MR object has.
 
     An Enhanced object without it has as many frames as functional groups.
     """

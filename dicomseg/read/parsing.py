@@ -157,12 +157,12 @@ def _header(stream: BinaryIO, at: int, size: int, syntax: str) -> tuple[Dataset,
     metered = _Metered(stream)
     implicit, little = _encoding(stream.read(6), syntax)
     stream.seek(at)
-    found: list[tuple[int, int]] = []
+    pixel_elements: list[tuple[int, int]] = []
 
     def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
         if tag in _PIXEL_TAGS:
-            found.append((stream.tell(), length))
-        return bool(found)
+            pixel_elements.append((stream.tell(), length))
+        return bool(pixel_elements)
 
     header = read_dataset(
         metered,  # type: ignore[arg-type]  # pydicom reads, seeks and tells, nothing else
@@ -171,9 +171,9 @@ def _header(stream: BinaryIO, at: int, size: int, syntax: str) -> tuple[Dataset,
         stop_when=at_pixels,
         defer_size=ELEMENT_LIMIT,
     )
-    if not found:
+    if not pixel_elements:
         return header, None
-    value, length = found[-1]
+    value, length = pixel_elements[-1]
     if length == _UNDEFINED:
         _walk(stream, value)
         return header, Pixels(None, size - value, _digest(stream, value, size - value))
@@ -193,11 +193,11 @@ def _encoding(first: bytes, syntax: str) -> tuple[bool, bool]:
 
 def _digest(stream: BinaryIO, at: int, length: int) -> str:
     stream.seek(at)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     while length > 0 and (part := stream.read(min(length, _CHUNK))):
-        found.update(part)
+        digest.update(part)
         length -= len(part)
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _walk(stream: BinaryIO, at: int) -> None:

@@ -111,7 +111,7 @@ def assemble_all(instances: Sequence[Instance]) -> tuple[Grid, ...] | GeometryPr
 
 
 def image_instances(instances: Sequence[Instance]) -> list[Instance]:
-    """Those that may be slices of the volume: MR images, and no localizers where there are others."""
+    """Select those that may be slices of the volume: MR images, without localizers where there are others."""
     mr = [i for i in instances if i.sop_class_uid in MR_CLASSES] or list(instances)
     return [i for i in mr if not is_localizer(i)] or mr
 

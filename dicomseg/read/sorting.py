@@ -195,7 +195,7 @@ def lie_elsewhere(part: Part, other: Part) -> bool:
 def find_volumes(
     part: Part, features: Sequence[tuple[str, Callable[[Slice], Any]]] = FEATURES
 ) -> list[RegularVolume] | GeometryProblem:
-    """Regular volumes of one part: one, or its repetitions; else what prevents it."""
+    """Find the regular volumes of one part: one, or its repetitions; else what prevents it."""
     shape = part.slices[0].instance.rows or 0, part.slices[0].instance.columns or 0
     fitted = fit_lattice(part.slices, shape)
     if isinstance(fitted, Lattice):

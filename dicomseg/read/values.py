@@ -23,7 +23,7 @@ _UID_LENGTH: Final = 64
 
 
 def one_line(text: str) -> str:
-    """Without the control characters of ASCII; bytes 128 to 159 stay, which other sets use for letters."""
+    """Remove the control characters of ASCII; bytes 128 to 159 stay, which other sets use for letters."""
     return "".join(c for c in text if c >= " " and c != "\x7f").strip(" ")
 
 
@@ -40,7 +40,7 @@ def _paragraphs(limit: int) -> Callable[[str], str | None]:
 
 
 def name(text: str) -> str | None:
-    """Person name: at most three groups of 64 characters with five components each."""
+    """Check a person name: at most three groups of 64 characters with five components each."""
     groups = []
     for group in text.split("=")[:_NAME_GROUPS]:
         components = one_line(group).split("^")
@@ -52,23 +52,23 @@ def name(text: str) -> str | None:
 
 
 def day(text: str) -> str | None:
-    """Date YYYYMMDD that exists; other separators are taken out."""
-    found = _DATE.fullmatch(text)
-    if found is None:
+    """Check a date YYYYMMDD; separators are removed."""
+    match = _DATE.fullmatch(text)
+    if match is None:
         return None
     try:
-        date(*(int(part) for part in found.groups()))
+        date(*(int(part) for part in match.groups()))
     except ValueError:
         return None
-    return "".join(found.groups())
+    return "".join(match.groups())
 
 
 def time(text: str) -> str | None:
-    """Time HHMMSS.FFFFFF, as far as it is given; colons are taken out."""
-    found = _TIME.fullmatch(text)
-    if found is None:
+    """Check a time HHMMSS.FFFFFF, as far as it is given; colons are removed."""
+    match = _TIME.fullmatch(text)
+    if match is None:
         return None
-    hour, minute, second, fraction = found.groups()
+    hour, minute, second, fraction = match.groups()
     if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 59:
         return None
     return "".join(p for p in (hour, minute, second) if p) + (
@@ -77,20 +77,20 @@ def time(text: str) -> str | None:
 
 
 def moment(text: str) -> str | None:
-    """Date and time, with its offset from UTC."""
-    found = _MOMENT.fullmatch(text)
-    if found is None:
+    """Check a date and time, with its offset from UTC."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
         return None
-    whole, clock, zone = found.groups()
-    if day((whole + "0101")[:8] if len(whole) < 8 else whole) is None:
+    date_text, clock, zone = match.groups()
+    if day((date_text + "0101")[:8] if len(date_text) < 8 else date_text) is None:
         return None
-    if clock and (len(whole) < 8 or time(clock) is None):
+    if clock and (len(date_text) < 8 or time(clock) is None):
         return None
     return text if zone is None or offset(zone) else None
 
 
 def offset(text: str) -> str | None:
-    """Offset from UTC, -1200 to +1400."""
+    """Check an offset from UTC, -1200 to +1400."""
     if re.fullmatch(r"[+-]\d{4}", text) is None or text == "-0000":
         return None
     minutes = int(text[:3]) * 60 + int(text[0] + text[3:])
@@ -98,19 +98,19 @@ def offset(text: str) -> str | None:
 
 
 def age(text: str) -> str | None:
-    """Age of three digits and D, W, M or Y; leading zeros are added."""
-    found = _AGE.fullmatch(text.upper())
-    return f"{int(found[1]):03d}{found[2]}" if found else None
+    """Check an age of three digits and D, W, M or Y; leading zeros are added."""
+    match = _AGE.fullmatch(text.upper())
+    return f"{int(match[1]):03d}{match[2]}" if match else None
 
 
 def code_string(text: str) -> str | None:
-    """Code string in upper case."""
+    """Check a code string; it is returned in upper case."""
     code = one_line(text).upper()
     return code if _CODE.fullmatch(code) else None
 
 
 def decimal(text: str) -> str | None:
-    """Finite decimal string of at most 16 characters."""
+    """Check a finite decimal string of at most 16 characters."""
     try:
         value = float(text)
     except ValueError:
@@ -121,14 +121,14 @@ def decimal(text: str) -> str | None:
 
 
 def integer(text: str) -> str | None:
-    """Integer string of 32 bits."""
+    """Check an integer string of 32 bits."""
     if not re.fullmatch(r"[+-]?\d{1,12}", text) or abs(int(text)) > _IS_LARGEST:
         return None
     return text
 
 
 def uid(text: str) -> str | None:
-    """UID without leading zeros in its components."""
+    """Check a UID: no leading zeros in its components."""
     return text if len(text) <= _UID_LENGTH and _UID.fullmatch(text) else None
 
 

@@ -46,7 +46,7 @@ def test_what_is_set_aside_is_a_warning_of_the_result(whole, announced):
     told = [replace(i, images_in_acquisition=announced) for i in whole]
     found = assemble([*told, another(told[3], sop_class_uid=SECONDARY_CAPTURE, **BARE)])
     assert isinstance(found, Grid)
-    warnings = gather._of_series(found)
+    warnings = gather._series_findings(found)
     assert [w.code for w in warnings] == ["set_aside", *["count_differs"] * (announced == 20)]
     assert "instance 99: not an MR image" in warnings[0].text
     assert {w.severity for w in warnings} == {"warning"}
@@ -58,9 +58,9 @@ def test_slices_with_the_pixels_of_another_are_a_warning(whole):
     ]
     found = assemble(empty)
     assert isinstance(found, Grid)
-    assert gather._of_series(found) == ()
+    assert gather._series_findings(found) == ()
     empty[7] = replace(empty[7], pixel_digest=empty[6].pixel_digest)
-    (warning,) = gather._of_series(assemble(empty))
+    (warning,) = gather._series_findings(assemble(empty))
     assert (warning.code, warning.severity) == ("repeated_pixels", "warning")
     assert warning.text.startswith(
         f"{display_name(whole[6])}, {display_name(whole[7])}: identical pixels"
