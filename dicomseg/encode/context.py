@@ -1,4 +1,4 @@
-"""What every object takes from its source and from this inputs: patient, study, equipment, dates."""
+"""What all objects have in common: patient, study, equipment, dates, and their bytes."""
 
 from __future__ import annotations
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from dicomseg.result import Measurement, Result
+from dicomseg.result import Measurement, Result, ResultObject, SourceSeries, StructureResult
+from dicomseg.segmentation import EngineInfo, Level
 
 SCHEMA: Final = 1
 
@@ -27,67 +29,82 @@ def _measurement_json(m: Measurement) -> dict[str, Any]:
     }
 
 
+def _source_json(source: SourceSeries) -> dict[str, Any]:
+    return {
+        "study": source.study,
+        "series": source.series,
+        "frame_of_reference": source.frame_of_reference,
+        "instances": source.instances,
+        "description": source.description,
+        "orientation": source.orientation,
+        "spacing_mm": list(source.spacing_mm),
+        "shape": list(source.shape),
+    }
+
+
+def _model_json(model: EngineInfo) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "digest": model.digest,
+        "engine": model.engine,
+        "precision": model.precision,
+    }
+
+
+def _level_json(level: Level) -> dict[str, Any]:
+    return {
+        "name": level.name,
+        "rule": level.rule,
+        "centre_mm": list(level.centre_lps),
+        "normal": list(level.normal),
+        "confidence": level.confidence,
+        "warnings": list(level.warnings),
+    }
+
+
+def _structure_json(s: StructureResult) -> dict[str, Any]:
+    return {
+        "present": s.present,
+        "volume_ml": round(s.volume_ml, 4),
+        "components": s.components,
+        "touches_border": s.touches_border,
+        "outside_view": s.outside_view,
+        "confidence": s.confidence,
+    }
+
+
+def _object_json(o: ResultObject) -> dict[str, Any]:
+    return {
+        "file": o.file,
+        "sop_class": o.sop_class,
+        "sop_instance": o.sop_instance,
+        "bytes": o.bytes,
+        "sha256": o.sha256,
+    }
+
+
+def _measurements_json(measurements: Mapping[Any, Measurement]) -> dict[str, Any]:
+    return {name: _measurement_json(m) for name, m in measurements.items()}
+
+
 def to_json(result: Result) -> dict[str, Any]:
-    """`result.json` as a plain dictionary (schema 1)."""
-    level, model, source = result.level, result.model, result.source
+    """Convert a result to the plain dictionary of `result.json` (schema 1)."""
     return {
         "schema": SCHEMA,
         "result_id": result.result_id,
         "predecessor": result.predecessor,
         "created": result.created,
-        "source": {
-            "study": source.study,
-            "series": source.series,
-            "frame_of_reference": source.frame_of_reference,
-            "instances": source.instances,
-            "description": source.description,
-            "orientation": source.orientation,
-            "spacing_mm": list(source.spacing_mm),
-            "shape": list(source.shape),
-        },
-        "model": {
-            "name": model.name,
-            "version": model.version,
-            "digest": model.digest,
-            "engine": model.engine,
-            "precision": model.precision,
-        },
-        "level": {
-            "name": level.name,
-            "rule": level.rule,
-            "centre_mm": list(level.centre_lps),
-            "normal": list(level.normal),
-            "confidence": level.confidence,
-            "warnings": list(level.warnings),
-        },
-        "structures": {
-            key: {
-                "present": s.present,
-                "volume_ml": round(s.volume_ml, 4),
-                "components": s.components,
-                "touches_border": s.touches_border,
-                "outside_view": s.outside_view,
-                "confidence": s.confidence,
-            }
-            for key, s in result.structures.items()
-        },
-        "measurements": {
-            name: _measurement_json(m) for name, m in result.measurements.main.items()
-        },
-        "extra": {name: _measurement_json(m) for name, m in result.measurements.extra.items()},
+        "source": _source_json(result.source),
+        "model": _model_json(result.model),
+        "level": _level_json(result.level),
+        "structures": {key: _structure_json(s) for key, s in result.structures.items()},
+        "measurements": _measurements_json(result.measurements.main),
+        "extra": _measurements_json(result.measurements.extra),
         "warnings": [
             {"code": f.code, "text": f.text, "structure": f.structure, "severity": f.severity}
             for f in result.warnings
         ],
         "timings_s": {k: round(v, 3) for k, v in result.timings_s.items()},
-        "objects": [
-            {
-                "file": o.file,
-                "sop_class": o.sop_class,
-                "sop_instance": o.sop_instance,
-                "bytes": o.bytes,
-                "sha256": o.sha256,
-            }
-            for o in result.objects
-        ],
+        "objects": [_object_json(o) for o in result.objects],
     }

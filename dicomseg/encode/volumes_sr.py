@@ -39,36 +39,13 @@ def _group(segment: Segment, volume_mm3: float, inputs: EncodeInput, seg: Datase
         uid=tracking_uid(inputs.headers.patient_id, inputs.headers.issuer, name),
         identifier=f"lumbar-node:{name}",
     )
-    laterality = (
-        {}
-        if segment.side is None
-        else {"laterality": coded_concept(LEFT if segment.side == "left" else RIGHT)}
-    )
-    site = hd.sr.FindingSite(coded_concept(structure.region), **laterality)
     if volume_mm3 == 0.0:
-        outside = structure.id in inputs.segmentation.outside_view
-        why = ("OUTSIDEIMAGE", "outside the image") if outside else ("NOTFOUND", "not found")
-        absent = hd.sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=identifier,
-            finding_type=coded_concept(structure.code),
-            finding_sites=[site],
-            algorithm_id=algorithm_id(inputs),
-            qualitative_evaluations=[hd.sr.QualitativeEvaluation(NOT_REPORTED, private_code(*why))],
-        )
-        comment(absent, f"{segment.label}: {why[1]}")
-        return absent
+        return _absent(segment, identifier, inputs)
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=identifier,
-        referenced_segment=hd.sr.ReferencedSegment(
-            sop_class_uid=seg.SOPClassUID,
-            sop_instance_uid=seg.SOPInstanceUID,
-            segment_number=segment.number,
-            source_series=hd.sr.SourceSeriesForSegmentation(
-                inputs.source.grid.instances[0].series_uid
-            ),
-        ),
+        referenced_segment=_segment_reference(segment, inputs, seg),
         finding_type=coded_concept(structure.code),
-        finding_sites=[site],
+        finding_sites=[_site(segment)],
         algorithm_id=algorithm_id(inputs),
         measurements=[
             hd.sr.Measurement(
@@ -83,6 +60,41 @@ def _group(segment: Segment, volume_mm3: float, inputs: EncodeInput, seg: Datase
     if structure.id in inputs.segmentation.outside_view:
         comment(group, "extends beyond the image; volume is of the imaged part only")
     return group
+
+
+def _absent(segment: Segment, identifier: hd.sr.TrackingIdentifier, inputs: EncodeInput) -> Group:
+    """A segment without voxels, with its reason."""
+    outside = segment.structure.id in inputs.segmentation.outside_view
+    why = ("OUTSIDEIMAGE", "outside the image") if outside else ("NOTFOUND", "not found")
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=identifier,
+        finding_type=coded_concept(segment.structure.code),
+        finding_sites=[_site(segment)],
+        algorithm_id=algorithm_id(inputs),
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(NOT_REPORTED, private_code(*why))],
+    )
+    comment(group, f"{segment.label}: {why[1]}")
+    return group
+
+
+def _site(segment: Segment) -> hd.sr.FindingSite:
+    region = coded_concept(segment.structure.region)
+    if segment.side is None:
+        return hd.sr.FindingSite(region)
+    side = coded_concept(LEFT if segment.side == "left" else RIGHT)
+    return hd.sr.FindingSite(region, laterality=side)
+
+
+def _segment_reference(
+    segment: Segment, inputs: EncodeInput, seg: Dataset
+) -> hd.sr.ReferencedSegment:
+    series = inputs.source.grid.instances[0].series_uid
+    return hd.sr.ReferencedSegment(
+        sop_class_uid=seg.SOPClassUID,
+        sop_instance_uid=seg.SOPInstanceUID,
+        segment_number=segment.number,
+        source_series=hd.sr.SourceSeriesForSegmentation(series),
+    )
 
 
 def _refused(m: Measurement, inputs: EncodeInput) -> Group:

@@ -73,10 +73,7 @@ class Scene:
 def build_scene(
     seg: Segmentation, middle: MidPlane, model: Mapping[str, ModelError]
 ) -> Scene | Refusal:
-    """Outline and name the sections on the mid-disc plane and near it, or say why none can be used.
-
-    model: as in `dicomseg.measure.measure.measure`.
-    """
+    """Outline and name the sections on the mid-disc plane and near it, or say why none can be used."""
     plane = middle.plane
     raster = find_raster(seg, plane, MEASURED)
     if raster is None:

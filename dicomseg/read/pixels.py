@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomseg.errors import SeriesRefused
-from dicomseg.read import attributes
+from dicomseg.read.decode import OFFSET_TABLES, Frame, decode_frames, read_with_pixels
 from dicomseg.read.geometry_problem import join_names
-from dicomseg.read.instance import Instance
+from dicomseg.read.pixel_errors import (
+    PixelsConstant,
+    PixelsMissing,
+    PixelsNotFinite,
+    PixelsWrongSize,
+)
 from dicomseg.read.series import Grid
 from dicomseg.volume import Array, Volume
 
@@ -28,45 +26,7 @@ MAX_VOXELS: Final = 1 << 27
 must not ask for all memory, and compressed pixels may be a thousand times smaller than decoded."""
 
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_OFFSETS: Final = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-_EMPTY_OFFSETS: Final = b"\xfe\xff\x00\xe0\0\0\0\0"
 _DTYPES: Final = {np.dtype(np.int16), np.dtype(np.uint16), np.dtype(np.float32)}
-
-
-class PixelsUndecodable(SeriesRefused):
-    """The pixel data of one object cannot be decoded; send it again or in another transfer syntax."""
-
-    code = "pixels-undecodable"
-
-
-class PixelsWrongSize(SeriesRefused):
-    """The decoded pixels do not have the size the header says; send the object again."""
-
-    code = "pixels-wrong-size"
-
-
-class PixelsNotGrey(SeriesRefused):
-    """The pixels are colours; use the original MR series."""
-
-    code = "pixels-not-grey"
-
-
-class PixelsConstant(SeriesRefused):
-    """All voxels have one value; nothing can be seen in the series."""
-
-    code = "pixels-constant"
-
-
-class PixelsMissing(SeriesRefused):
-    """Slices between others have one value: their pixels were lost; send the series again."""
-
-    code = "pixels-missing"
-
-
-class PixelsNotFinite(SeriesRefused):
-    """Voxels are NaN or infinite; use the original MR series."""
-
-    code = "pixels-not-finite"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,18 +43,6 @@ class Source:
     volume: Volume
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    """One decoded slice. values: (row, column), rescaled. padding: mask, None where there is none.
-
-    mirror: where MONOCHROME1 has to be inverted, the sum of the least and largest value it may hold.
-    """
-
-    values: Array
-    padding: Array | None
-    mirror: float | None
-
-
 def read_source(grid: Grid) -> Source:
     """Decode every slice of the grid. Raises `SeriesRefused` with the object and the numbers."""
     if np.prod(np.array(grid.shape, dtype=float)) > MAX_VOXELS:
@@ -106,10 +54,10 @@ def read_source(grid: Grid) -> Source:
     for instance in grid.instances:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = _read(instance)
-            for frame in _frames(ds, instance, grid):
+            ds = read_with_pixels(instance)
+            for frame in decode_frames(ds, instance, grid):
                 stack.add(frame)
-        for keyword in (*_PIXELS, *_OFFSETS):
+        for keyword in (*_PIXELS, *OFFSET_TABLES):
             if keyword in ds:
                 del ds[keyword]
         datasets.append(ds)
@@ -126,7 +74,7 @@ class _Stack:
         self._padding: dict[int, Array] = {}
         self._mirrors: dict[int, float] = {}
 
-    def add(self, frame: _Frame) -> None:
+    def add(self, frame: Frame) -> None:
         """Put the next slice."""
         values = frame.values.astype(np.uint16) if frame.values.dtype == np.uint8 else frame.values
         if self._array is None:
@@ -151,11 +99,11 @@ class _Stack:
             for n in self._mirrors:
                 np.subtract(mirror, array[n], out=array[n])
         _refuse_infinite(array)
-        seen = [
+        shown = [
             array[n][~self._padding[n]] if n in self._padding else array[n]
             for n in range(len(array))
         ]
-        ends = [(s.min(), s.max()) for s in seen if s.size]
+        ends = [(s.min(), s.max()) for s in shown if s.size]
         if not ends:
             raise PixelsConstant(f"all {array.size} voxels are padding; nothing can be seen")
         low, high = min(a for a, _ in ends), max(b for _, b in ends)
@@ -163,7 +111,7 @@ class _Stack:
             raise PixelsConstant(
                 f"all {array.size} voxels are {low:g}; nothing can be seen in the series"
             )
-        _refuse_blank(seen)
+        _refuse_blank(shown)
         for n, mask in self._padding.items():
             array[n][mask] = low
         return array
@@ -191,138 +139,3 @@ def _refuse_infinite(array: Array) -> None:
         raise PixelsNotFinite(
             f"{bad} of {array.size} voxels are NaN or infinite; use the original series"
         )
-
-
-def _read(instance: Instance) -> Dataset:
-    """Read one object with a header that fits its pixels."""
-    with _decoding(instance):
-        ds = dcmread(instance.path, force=True)
-        if not getattr(ds.file_meta, "TransferSyntaxUID", None):
-            implicit, little = ds.original_encoding
-            explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-            ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-        if instance.frames > 1 or "NumberOfFrames" in ds:
-            ds.NumberOfFrames = instance.frames
-        _mend_fragments(ds, instance.frames)
-    photometric = attributes.text(ds, "PhotometricInterpretation")
-    samples = attributes.integer(ds, "SamplesPerPixel")
-    if samples not in {None, 1} or not photometric.startswith("MONOCHROME"):
-        raise PixelsNotGrey(
-            f"{instance.path.name}: {photometric} pixels; use the original MR series"
-        )
-    return ds
-
-
-@contextmanager
-def _decoding(instance: Instance) -> Iterator[None]:
-    """Whatever a decoder raises is the object's fault: `PixelsUndecodable`."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # a panic in Rust (pylibjpeg-rle) is no Exception
-        reason = " ".join(str(error).split())[:200]
-        raise PixelsUndecodable(
-            f"{instance.path.name}: pixels cannot be decoded ({reason}); send it again or in another transfer syntax"
-        ) from error
-
-
-def _mend_fragments(ds: Dataset, frames: int) -> None:
-    """Make offsets and fragments agree with the number of frames.
-
-    A frame may lie in several fragments, and some writers give each of them an offset (PS3.5 A.4).
-    """
-    if not ds.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in ds:
-        return
-    if len(attributes.raw(ds, _OFFSETS[0]) or b"") != 8 * frames:
-        for keyword in _OFFSETS:
-            if keyword in ds:
-                del ds[keyword]
-    stream = io.BytesIO(ds.PixelData)
-    offsets = parse_basic_offsets(stream)
-    if frames == 1:
-        fragments = list(generate_fragments(stream))
-        if len(fragments) > 1:
-            ds.PixelData = encapsulate([b"".join(fragments)])
-    elif offsets and len(offsets) != frames:
-        ds.PixelData = _EMPTY_OFFSETS + stream.read()
-
-
-def _frames(ds: Dataset, instance: Instance, grid: Grid) -> Iterator[_Frame]:
-    """Decode the frames of one object in the order of the grid, one at a time."""
-    order = grid.frame_order or (0,)
-    scales = _rescales(ds, order)
-    low, high = _stored_range(ds)
-    padded = _padding_range(ds, high)
-    inverted = attributes.text(ds, "PhotometricInterpretation") == "MONOCHROME1"
-    decoded = iter_pixels(ds, indices=list(order), raw=True)
-    for slope, intercept in scales:
-        with _decoding(instance):
-            stored = np.asarray(next(decoded))
-        if stored.shape != grid.shape[1:]:
-            raise PixelsWrongSize(
-                f"{instance.path.name}: {stored.shape} pixels decoded, the header says {grid.shape[1:]}; send it again"
-            )
-        mask = None if padded is None else (stored >= padded[0]) & (stored <= padded[1])
-        mirror = slope * (low + high) + 2 * intercept if inverted else None
-        yield _Frame(
-            _rescaled(stored, slope, intercept),
-            mask if mask is not None and mask.any() else None,
-            mirror,
-        )
-
-
-def _rescaled(stored: Array, slope: float, intercept: float) -> Array:
-    if stored.dtype.kind in "iu" and (slope, intercept) == (1.0, 0.0):
-        return stored
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are refused later
-        scaled: Array = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return scaled
-
-
-def _rescales(ds: Dataset, order: Sequence[int]) -> list[tuple[float, float]]:
-    """Slope and intercept of every frame in `order` (PS3.3 C.11.1.1.2, C.7.6.16.2.9)."""
-    per_frame = attributes.items(ds, "PerFrameFunctionalGroupsSequence")
-    scales = []
-    for n in order:
-        frame = per_frame[n] if n < len(per_frame) else None
-        groups = list(attributes.groups(ds, frame, "PixelValueTransformationSequence"))
-        holder = groups[0] if groups else ds
-        slope = attributes.number(holder, "RescaleSlope")
-        intercept = attributes.number(holder, "RescaleIntercept")
-        scales.append((slope or 1.0, intercept or 0.0))
-    return scales
-
-
-def _is_signed(ds: Dataset) -> bool:
-    return attributes.integer(ds, "PixelRepresentation") == 1
-
-
-def _stored_range(ds: Dataset) -> tuple[int, int]:
-    """Least and largest value that the stored bits can hold."""
-    bits = attributes.integer(ds, "BitsStored") or attributes.integer(ds, "BitsAllocated") or 16
-    bits = min(max(bits, 1), 64)
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if _is_signed(ds) else (0, (1 << bits) - 1)
-
-
-def _padding_range(ds: Dataset, high: int) -> tuple[int, int] | None:
-    """Stored values that are declared as padding (PS3.3 C.7.5.1.1.2), least and largest."""
-    value = _stored_number(ds, "PixelPaddingValue", high)
-    if value is None:
-        return None
-    limit = _stored_number(ds, "PixelPaddingRangeLimit", high)
-    return (value, value) if limit is None else (min(value, limit), max(value, limit))
-
-
-def _stored_number(ds: Dataset, keyword: str, high: int) -> int | None:
-    """A value in the form of the stored pixels: US or SS by Pixel Representation, in the stored bits."""
-    raw = attributes.raw(ds, keyword)
-    if isinstance(raw, bytes) and len(raw) == 2:  # Implicit VR does not tell US from SS
-        value: int | None = int.from_bytes(raw, "little", signed=_is_signed(ds))
-    else:
-        value = attributes.integer(ds, keyword)
-    if value is None or value <= high:
-        return value
-    bits = high.bit_length() + _is_signed(ds)
-    cut = value & ((1 << bits) - 1)
-    return cut - (1 << bits) if _is_signed(ds) and cut > high else cut

@@ -19,7 +19,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from dicomseg.errors import SeriesRefused, Unreadable
-from dicomseg.read import pixels
+from dicomseg.read import decode
 from dicomseg.read.header import read_instance
 from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid, assemble
@@ -407,7 +407,7 @@ def test_whatever_a_decoder_raises_is_the_objects_fault(scan, save, monkeypatch,
         raise error("index out of bounds")
         yield
 
-    monkeypatch.setattr(pixels, "iter_pixels", fail)
+    monkeypatch.setattr(decode, "iter_pixels", fail)
     with pytest.raises(SeriesRefused, match=r"0000\.dcm: pixels cannot be decoded \(index out of"):
         loaded(save(scan.datasets()))
 
