@@ -55,7 +55,7 @@ def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
 
 
 def test_probes_of_the_port_take_no_slot_and_one_line(listen: Any, raw_peer: Any) -> None:
-    node = listen(max_associations=2)
+    node = listen(max_associations=2, reserved_associations=0)
 
     def probe() -> None:
         socket.create_connection(("127.0.0.1", node.port), 8).close()
@@ -72,7 +72,7 @@ def test_probes_of_the_port_take_no_slot_and_one_line(listen: Any, raw_peer: Any
 def test_connections_that_say_nothing_leave_room_for_those_that_do(
     listen: Any, raw_peer: Any
 ) -> None:
-    node = listen(max_associations=2)
+    node = listen(max_associations=2, reserved_associations=0)
     with ExitStack() as silent:
         for _ in range(200):
             silent.enter_context(raw_peer(node.port))
@@ -167,7 +167,7 @@ def test_pause_between_objects_is_no_slowness_until_it_is_silence(
 
 
 def test_slot_is_free_the_moment_its_association_ends(listen: Any, raw_peer: Any) -> None:
-    node = listen(max_associations=1)
+    node = listen(max_associations=1, reserved_associations=0)
     for ending in (b"\x05\0\0\0\0\4\0\0\0\0", b"\x07\0\0\0\0\4\0\0\0\0", b"junk", None):
         with raw_peer(node.port).associate(ECHO) as peer:
             if ending is not None:
@@ -183,9 +183,9 @@ def test_slot_is_free_the_moment_its_association_ends(listen: Any, raw_peer: Any
 def test_closed_connection_holds_no_slot_even_before_its_thread_sees_it(
     listen: Any, raw_peer: Any, monkeypatch: Any
 ) -> None:
-    node = listen(max_associations=1)
+    node = listen(max_associations=1, reserved_associations=0)
     monkeypatch.setattr(
-        "node.receive.step.Receiver.ended", lambda *_: time.sleep(1)
+        "node.receive.step.ReceiveStep.ended", lambda *_: time.sleep(1)
     )  # a busy machine
     for _ in range(5):
         with raw_peer(node.port).associate(ECHO) as peer:
@@ -259,7 +259,7 @@ def test_tricklers_from_its_own_address_do_not_keep_a_sender_out(
 
 
 def test_request_that_waits_for_a_slot_gets_the_next_one(listen: Any, raw_peer: Any) -> None:
-    node = listen(max_associations=1)
+    node = listen(max_associations=1, reserved_associations=0)
     with raw_peer(node.port).associate(ECHO) as first, raw_peer(node.port) as second:
         assert _echo(first) == 0
         second.send(second.request(ECHO))
@@ -323,7 +323,7 @@ def test_flood_of_garbage_is_counted_and_the_count_is_written(
 
 
 def test_address_outside_the_peers_does_not_fill_the_log(listen: Any, raw_peer: Any) -> None:
-    node = listen(peers=["127.0.0.9"])
+    node = listen(peers=("127.0.0.9",))
     for _ in range(LINES_PER_PEER + 20):
         with raw_peer(node.port) as peer:
             assert peer.read()[0] == 0
