@@ -135,7 +135,7 @@ AXIAL: Final[Points] = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.
 AXIAL.flags.writeable = False
 
 
-def affine_of(
+def build_affine(
     directions: Points, spacing_mm: Sequence[float], origin_lps: Sequence[float]
 ) -> Points:
     """Build a (4, 4) affine from unit directions in columns, spacing in mm and the LPS of voxel 0."""

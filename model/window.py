@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from dicomseg.segmentation import Labels, Level
-from dicomseg.volume import AXIAL, Array, Points, Volume, affine_of
+from dicomseg.volume import AXIAL, Array, Points, Volume, build_affine
 from model.errors import WindowRefused
 from model.grid import (
     CENTRE_OFFSET_MM,
@@ -78,7 +78,7 @@ class Window:
             return cls(volume, axial, affine, index_of(stop - start), index_of(start), offset)
         half = (np.array(PAPER_SHAPE) // 2) * SPACING_MM
         corner = np.array(level.centre_lps) + AXIAL @ (np.array(CENTRE_OFFSET_MM) - half)
-        grid = affine_of(AXIAL, SPACING_MM, tuple(corner))
+        grid = build_affine(AXIAL, SPACING_MM, tuple(corner))
         ends = mapped(corners(axial.shape), axial.affine, grid)
         start, stop = _tight(
             np.ceil(ends.min(0)).astype(int), np.floor(ends.max(0)).astype(int) + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.fit.augment import SPACING_MM
 
@@ -19,7 +19,7 @@ def _write_case(folder: Path, name: str, seed: int) -> None:
     labels = np.zeros(shape, np.uint8)
     labels[14:20, 8:20, 2:8], labels[10:14, 8:20, 2:8], labels[4:10, 8:20, 2:8] = 1, 2, 3
     image = (labels * 40 + rng.normal(0, 5, shape)).astype(np.float32)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([12.0, 14.0, 5.0]))
     save_case(
         Case(

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from dicomseg.structures import BY_ID, StructureId
-from dicomseg.volume import AXIAL, Array, Points, affine_of
+from dicomseg.volume import AXIAL, Array, Points, build_affine
 from training.data.cases import CANONICAL_SPACING_MM, Case, crop_to_window, save_case
 from training.data.prepare import fit_disc_normal
 from training.errors import SourceMissing
@@ -220,7 +220,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
     low[2], high[2] = max(low[2], -half), min(high[2], half)
     extent = (high - low)[::-1]
     shape = np.floor(extent / spacing).astype(int)
-    affine = affine_of(np.asarray(AXIAL), spacing.tolist(), (low + spacing[::-1] / 2).tolist())
+    affine = build_affine(np.asarray(AXIAL), spacing.tolist(), (low + spacing[::-1] / 2).tolist())
     raster = Raster((int(shape[0]), int(shape[1]), int(shape[2])), affine)
     contrast = draw_contrast(seed, randomised=randomised)
     texture = TissueTexture(seed, contrast, build_anatomy(seed, still=True).person, raster)

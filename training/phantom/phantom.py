@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from dicomseg.volume import AXIAL, Array, Points, affine_of
+from dicomseg.volume import AXIAL, Array, Points, build_affine
 from training.phantom.mri import Scan, TissueTexture, Weighting, acquire, draw_contrast, draw_scan
 from training.phantom.rasterise import Painted, Raster, paint
 from training.phantom.scene import Anatomy, build_anatomy
@@ -70,7 +70,7 @@ def build_raster(
         directions = tilted(directions, 12.0, 4.0)
     half = (np.array(shape) - 1) / 2 * spacing
     return Raster(
-        shape, affine_of(directions, spacing.tolist(), (middle - directions @ half).tolist())
+        shape, build_affine(directions, spacing.tolist(), (middle - directions @ half).tolist())
     )
 
 

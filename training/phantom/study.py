@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dicomseg.volume import AXIAL, Array, Points, affine_of
+from dicomseg.volume import AXIAL, Array, Points, build_affine
 from model.engines.coded import MARGIN_STEPS, MAX_MARGIN, encode_labels
 from training.errors import UsageError
 from training.phantom import dicom_series, truth
@@ -164,7 +164,7 @@ class _CoarseGrid:
         half = (np.array(self.shape) - 1) / 2 * np.array(self.spacing_mm)
         middle = anatomy.patient_pose.to_lps(np.zeros(3)) + np.array([0.0, 8.0, 0.0])
         origin = (middle - self.directions @ half).tolist()
-        return Raster(self.shape, affine_of(self.directions, self.spacing_mm, origin))
+        return Raster(self.shape, build_affine(self.directions, self.spacing_mm, origin))
 
 
 def _coarse_stack(

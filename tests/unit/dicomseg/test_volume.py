@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 
 ARRAY = np.arange(2 * 3 * 4).reshape(2, 3, 4)
 TILT = np.linalg.qr(np.array([[0.1, 0.2, 1.0], [0.0, 1.0, -0.2], [1.0, 0.1, 0.0]]))[0]
 
 
 def volume(directions=AXIAL, spacing=(0.8, 0.7, 0.6), origin=(1.0, -2.0, 3.0)):
-    return Volume(ARRAY.copy(), affine_of(directions, spacing, origin), "1.2.3")
+    return Volume(ARRAY.copy(), build_affine(directions, spacing, origin), "1.2.3")
 
 
 def values_by_place(v):

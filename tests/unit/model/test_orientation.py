@@ -9,7 +9,7 @@ import pytest
 
 from dicomseg.segmentation import Level, NotInView
 from dicomseg.structures import BY_ID
-from dicomseg.volume import AXIAL, Array, Volume, affine_of
+from dicomseg.volume import AXIAL, Array, Volume, build_affine
 from model.errors import OrientationRefused
 from model.orientation import (
     HALF_TURNS,
@@ -28,7 +28,7 @@ CENTRE = (3.0, -4.0, 50.0)
 
 
 def volume(directions: Array = AXIAL) -> Volume:
-    return Volume(np.zeros((6, 5, 4)), affine_of(directions, (4.0, 1.0, 1.0), CENTRE))
+    return Volume(np.zeros((6, 5, 4)), build_affine(directions, (4.0, 1.0, 1.0), CENTRE))
 
 
 def sure(confidence: float, *warnings: str) -> Level:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dicomseg.segmentation import Level
 from dicomseg.structures import CHANNELS
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.grid import PAPER_SHAPE, SPACING_MM
 from model.window import Window
 from tests.support.scores import logits_at
@@ -15,7 +15,7 @@ ORIGIN = (-18.0, -31.0, 140.0)
 
 
 def canonical(array: np.ndarray) -> Volume:
-    return Volume(array, affine_of(AXIAL, SPACING_MM, ORIGIN))
+    return Volume(array, build_affine(AXIAL, SPACING_MM, ORIGIN))
 
 
 def level_at(volume: Volume, index: tuple[float, float, float]) -> Level:

@@ -7,7 +7,7 @@ import pytest
 
 from dicomseg.segmentation import Finding, Labels, Level
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.plausibility import EXPECTED_LPS, cut_structures, outside_view, plausibility_findings
 
 SPACING = 2.0
@@ -33,7 +33,7 @@ def anatomy(
     """A full-width block of anatomy about the disc, `width` columns of 2 mm."""
     shape = (50, 70, width)
     origin = np.array(CENTRE) - np.array([width - 1, 69, 49]) * SPACING / 2
-    grid = affine_of(AXIAL, (SPACING,) * 3, tuple(origin))
+    grid = build_affine(AXIAL, (SPACING,) * 3, tuple(origin))
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
     at = Volume(np.zeros(shape, np.uint8), grid).to_patient(index) - CENTRE
     array = np.zeros(shape, np.uint8)

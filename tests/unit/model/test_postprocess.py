@@ -7,12 +7,12 @@ import pytest
 
 from dicomseg.segmentation import Scores
 from dicomseg.structures import CHANNELS, SEGMENTS
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.postprocess import largest_components, spine_x, split_sides
 from tests.support.scores import logits_at
 
 SHAPE = (20, 24, 28)
-AFFINE = affine_of(AXIAL, (1.0, 1.0, 1.0), (-14.0, 0.0, 0.0))
+AFFINE = build_affine(AXIAL, (1.0, 1.0, 1.0), (-14.0, 0.0, 0.0))
 NUMBER = {(s.structure.id, s.side): s.number for s in SEGMENTS}
 
 
@@ -180,7 +180,7 @@ def test_the_midline_leans_with_the_spine() -> None:
     for first, value in ((40, 1), (20, 2), (0, 3)):
         column = 20 + (first + 10) // 5
         labels[first : first + 20, 2:8, column - 5 : column + 6] = value
-    volume = Volume(labels, affine_of(AXIAL, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
+    volume = Volume(labels, build_affine(AXIAL, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)))
     start, slope = spine_x(volume)
     assert slope == pytest.approx(0.2)
     assert start + slope * 29.5 == pytest.approx(26.0, abs=0.2)
@@ -189,5 +189,5 @@ def test_the_midline_leans_with_the_spine() -> None:
 def test_without_bodies_the_middle_of_the_image_divides() -> None:
     labels = np.zeros((4, 4, 10), np.uint8)
     labels[:, :, 1] = labels[:, :, 8] = 7
-    start, slope = spine_x(Volume(labels, affine_of(AXIAL, (1, 1, 1), (100.0, 0.0, 0.0))))
+    start, slope = spine_x(Volume(labels, build_affine(AXIAL, (1, 1, 1), (100.0, 0.0, 0.0))))
     assert (start, slope) == (104.5, 0.0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.bundle.card import CARD as CARD_FILE
 from model.bundle.card import ROOTS_WEIGHTS, digest_of, read_card
 from model.bundle.load import load_bundle
@@ -57,7 +57,7 @@ def finder(network: RootsNet) -> RootsRefiner:
 
 
 def patch_of(values: np.ndarray, centre: tuple[float, float, float] | None = CENTRE) -> Patch:
-    affine = affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0))
+    affine = build_affine(AXIAL, SPACING_MM, (0.0, 0.0, 0.0))
     return Patch(values, np.ones(values.shape, bool), affine, 0.0, 1.0, centre)
 
 
@@ -201,7 +201,7 @@ def test_a_root_leads_the_scores_by_its_own_logit() -> None:
 def test_the_roots_logit_alone_decides_what_is_a_root_in_the_source(
     spacing: tuple[float, float, float],
 ) -> None:
-    source = Volume(rods((120, 80, 160)), affine_of(AXIAL, spacing, (5.0, -7.0, 11.0)))
+    source = Volume(rods((120, 80, 160)), build_affine(AXIAL, spacing, (5.0, -7.0, 11.0)))
     x, y, z = (float(v) for v in source.to_patient(np.array(CENTRE)))
     window = Window.at(source, Level((x, y, z), (0.0, 0.0, 1.0), 1.0))
     patch = window.cut()
@@ -229,7 +229,7 @@ def test_segmenting_asks_the_roots_network_and_says_so(tmp_path: Path) -> None:
     labels[44:52, 14:44, 40:88] = 2
     labels[16:44, 14:44, 40:88] = 3
     array = encode_labels(labels, np.zeros_like(labels), np.full(labels.shape, 4.0))
-    volume = Volume(array, affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)))
+    volume = Volume(array, build_affine(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)))
     model = load_bundle(write_coded_bundle(tmp_path / "oracle"))
     inner = model.engine
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dicomseg.segmentation import NotInView, Segmentation
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.bundle.load import LoadedModel, load_bundle
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import MARGIN_STEPS, MAX_MARGIN, THIRD_CLASS_GAP, encode_labels
@@ -34,7 +34,7 @@ def coded(margin: float = 4.0, *, disc: bool = True) -> Volume:
     labels[5:36, 15:40, 43:54] = 7
     runner_up = np.where(labels == 0, 1, 0).astype(np.uint8)
     array = encode_labels(labels, runner_up, np.full(labels.shape, margin))
-    return Volume(array, affine_of(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)), "1.2.3")
+    return Volume(array, build_affine(AXIAL, SPACING_MM, (0.0, 0.0, 0.0)), "1.2.3")
 
 
 def test_the_answer_carries_everything_that_is_written_later(model: LoadedModel) -> None:

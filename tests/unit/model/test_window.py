@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dicomseg.segmentation import Level, Segmentation
 from dicomseg.structures import CHANNELS
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.bundle.load import load_bundle
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import encode_labels
@@ -26,7 +26,7 @@ ORIGIN = (-18.0, -31.0, 140.0)
 
 
 def canonical(array: np.ndarray) -> Volume:
-    return Volume(array, affine_of(AXIAL, SPACING_MM, ORIGIN))
+    return Volume(array, build_affine(AXIAL, SPACING_MM, ORIGIN))
 
 
 def level_at(volume: Volume, index: tuple[float, float, float]) -> Level:
@@ -68,7 +68,7 @@ def test_the_level_is_the_middle_voxel_of_the_paper_s_grid(
 ) -> None:
     array = np.zeros((16, 40, 36), np.float32)
     array[7, 12, 20] = 1000.0
-    volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
+    volume = Volume(array, build_affine(AXIAL, spacing, ORIGIN))
     window = Window.at(volume, level_at(volume, (7, 12, 20)))
     values = window.cut().values
     brightest = np.array(np.unravel_index(values.argmax(), values.shape)) + window.start
@@ -91,7 +91,7 @@ def test_labels_turn_where_the_logits_cross_in_the_patient(
     spacing: tuple[float, float, float], factor: int
 ) -> None:
     array = noise((20, 28, 24))
-    volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
+    volume = Volume(array, build_affine(AXIAL, spacing, ORIGIN))
     window = Window.at(volume, level_at(volume, (10, 14, 12)))
     patch = window.cut()
     logits = np.zeros((CHANNELS, *(n // factor for n in patch.values.shape)), np.float32)
@@ -206,7 +206,7 @@ def test_a_resampled_source_differs_only_next_to_a_border(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     truth = spine()
-    affine = affine_of(AXIAL, (1.2, 0.9, 0.9), ORIGIN)
+    affine = build_affine(AXIAL, (1.2, 0.9, 0.9), ORIGIN)
     tilted = rotated(Volume(coded(truth), affine), 25.0).oriented(SAGITTAL)
     model = load_bundle(write_coded_bundle(tmp_path_factory.mktemp("oracle")))
     found = segment(tilted, model)
@@ -228,7 +228,7 @@ def test_values_that_are_not_finite_are_refused(
 ) -> None:
     array = noise((12, 16, 16)).astype(np.float32)
     array[5, 6, 7] = value
-    volume = Volume(array, affine_of(AXIAL, spacing, ORIGIN))
+    volume = Volume(array, build_affine(AXIAL, spacing, ORIGIN))
     with pytest.raises(WindowRefused, match="not finite"):
         Window.at(volume, level_at(volume, (6, 8, 8))).cut()
 
@@ -245,14 +245,14 @@ def test_a_constant_window_is_refused() -> None:
 def test_a_level_far_from_the_image_is_refused(
     spacing: tuple[float, float, float], away: tuple[int, int, int]
 ) -> None:
-    volume = Volume(noise((12, 16, 16)), affine_of(AXIAL, spacing, ORIGIN))
+    volume = Volume(noise((12, 16, 16)), build_affine(AXIAL, spacing, ORIGIN))
     with pytest.raises(WindowRefused, match="outside the image"):
         Window.at(volume, level_at(volume, away)).cut()
 
 
 @pytest.mark.parametrize("spacing", [SPACING_MM, (1.1, 0.6, 0.9)], ids=["canonical", "resampled"])
 def test_a_patch_knows_where_its_level_lies(spacing: tuple[float, float, float]) -> None:
-    volume = Volume(noise((40, 60, 52)), affine_of(AXIAL, spacing, ORIGIN))
+    volume = Volume(noise((40, 60, 52)), build_affine(AXIAL, spacing, ORIGIN))
     level = level_at(volume, (29.0, 11.0, 37.0))
     patch = Window.at(volume, level).cut()
     assert patch.centre is not None

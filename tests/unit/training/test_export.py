@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from dicomseg.result import ModelError
 from dicomseg.structures import StructureId
-from dicomseg.volume import AXIAL, affine_of
+from dicomseg.volume import AXIAL, build_affine
 from model.bundle.card import WEIGHTS, read_card
 from model.bundle.load import load_bundle, load_network
 from model.bundle.write import write_coded_bundle
@@ -50,7 +50,7 @@ def case_of(name: str) -> Case:
     labels[16:26, 20:44, 12:36] = 2
     labels[6:16, 20:44, 12:36] = 3
     coded = encode_labels(labels, np.zeros_like(labels), np.full(SHAPE, 4.0)).astype(np.float32)
-    affine = affine_of(AXIAL, (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
+    affine = build_affine(AXIAL, (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
     names: tuple[StructureId, ...] = ("l4", "ivd", "l5")
     centre = (x, y, z)

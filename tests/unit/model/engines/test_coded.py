@@ -10,7 +10,7 @@ import pytest
 
 from dicomseg.segmentation import NotInView
 from dicomseg.structures import CHANNELS
-from dicomseg.volume import AXIAL, Volume, affine_of
+from dicomseg.volume import AXIAL, Volume, build_affine
 from model.bundle.card import CARD, seal
 from model.bundle.load import load_bundle, load_network
 from model.bundle.write import write_coded_bundle
@@ -75,7 +75,7 @@ def test_a_volume_without_the_disc_is_not_in_view() -> None:
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[4:], labels[:2] = 1, 3
     coded = encode_labels(labels, np.zeros_like(labels), np.full(labels.shape, 3.0))
-    volume = Volume(coded, affine_of(AXIAL, (1, 1, 1), (0, 0, 0)))
+    volume = Volume(coded, build_affine(AXIAL, (1, 1, 1), (0, 0, 0)))
     assert isinstance(CodedFinder().locate(volume), NotInView)
 
 

@@ -11,7 +11,7 @@ import SimpleITK
 import torch
 
 from dicomseg.segmentation import Level, NotInView
-from dicomseg.volume import Volume, affine_of
+from dicomseg.volume import Volume, build_affine
 from model.bundle.card import CARD, default_path
 from model.bundle.load import LoadedModel, load_bundle
 from model.level.finder import (
@@ -33,7 +33,9 @@ DATA = SHARED / "data"
 
 
 def test_candidates_lie_at_the_centre_of_their_heat() -> None:
-    grid = Volume(np.zeros((20, 24, 12)), affine_of(np.eye(3)[:, ::-1], (6, 6, 4), (-20, -70, 5)))
+    grid = Volume(
+        np.zeros((20, 24, 12)), build_affine(np.eye(3)[:, ::-1], (6, 6, 4), (-20, -70, 5))
+    )
     truth = np.array([1.3, -11.0, 61.7])
     index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), -1)
     distance = np.linalg.norm(grid.to_patient(index) - truth, axis=-1)
@@ -49,7 +51,7 @@ def test_the_search_grid_keeps_places_in_the_patient() -> None:
     array = rng.normal(0, 0.01, (30, 80, 70)).astype(np.float32)
     array[12:27, 21:42, 31:52] = 500.0
     sagittal = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # slices to the left, rows down
-    volume = Volume(array, affine_of(sagittal, (4.0, 1.0, 1.0), (-60, -30, 90)))
+    volume = Volume(array, build_affine(sagittal, (4.0, 1.0, 1.0), (-60, -30, 90)))
     grid = search_grid(volume)
     hot = np.argwhere(grid.array > grid.array.max() / 2).mean(axis=0)
     truth = volume.to_patient(np.array([19.0, 31.0, 41.0]))
@@ -58,7 +60,7 @@ def test_the_search_grid_keeps_places_in_the_patient() -> None:
 
 def test_wide_volumes_are_searched_about_their_middle() -> None:
     grid = Volume(
-        np.zeros((4, 5, 60), np.float32), affine_of(np.eye(3)[:, ::-1], (3, 3, 4), (-118, 0, 0))
+        np.zeros((4, 5, 60), np.float32), build_affine(np.eye(3)[:, ::-1], (3, 3, 4), (-118, 0, 0))
     )
     kept = middle_columns(grid)
     assert kept.shape == (4, 5, 36)
@@ -73,7 +75,7 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
     finder = build_finder(architecture, network.state_dict())
     grid = Volume(
         np.random.default_rng(2).normal(size=(12, 10, 6)).astype(np.float32),
-        affine_of(np.eye(3)[:, ::-1], (3, 3, 4), (0, 0, 0)),
+        build_affine(np.eye(3)[:, ::-1], (3, 3, 4), (0, 0, 0)),
     )
     heat = finder.heat(grid)
     assert isinstance(heat, HeatMaps)
@@ -116,7 +118,7 @@ class BySize(NetworkFinder):
 
 
 def test_a_small_spine_is_looked_at_again_in_its_usual_size() -> None:
-    grid = affine_of(np.eye(3)[:, ::-1], (1.0, 1.0, 1.0), CORNER_MM)
+    grid = build_affine(np.eye(3)[:, ::-1], (1.0, 1.0, 1.0), CORNER_MM)
     volume = Volume(np.zeros((150, 41, 41), np.float32), grid)
     found = BySize(known_mm=32.0).locate(volume)
     assert isinstance(found, Level)
@@ -133,7 +135,7 @@ def read_nifti(path: Path) -> Volume:
         pytest.skip(f"{path.parent.name}/{path.name} is not beside the repository")
     image = SimpleITK.ReadImage(str(path))
     directions = np.array(image.GetDirection()).reshape(3, 3)[:, ::-1]
-    affine = affine_of(directions, image.GetSpacing()[::-1], image.GetOrigin())
+    affine = build_affine(directions, image.GetSpacing()[::-1], image.GetOrigin())
     return Volume(SimpleITK.GetArrayFromImage(image).astype(np.float32), affine)
 
 

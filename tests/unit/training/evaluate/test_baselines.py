@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.evaluate.baselines import (
     Baselines,
@@ -31,7 +31,7 @@ def case(name: str, patient: str = "", shift: int = 0) -> Case:
     labels[4:10, 8:20, 10 + shift : 22 + shift] = 3
     image = np.where(labels == 1, 300.0, np.where(labels == 3, 10.0, 150.0)).astype(np.float32)
     image += np.random.default_rng(len(name)).normal(0, 2, SHAPE).astype(np.float32)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (5.0, -3.0, 40.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (5.0, -3.0, 40.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ (12.0, 14.0, 16.0 + shift) + affine[:3, 3])
     return Case(
         name, patient or name, "phantom", image, labels, affine, ALL_STRUCTURES, (x, y, z), (0, 0, 1), {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dicomseg.structures import StructureId
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from model.bundle.load import LoadedModel, load_bundle
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import encode_labels
@@ -35,7 +35,7 @@ def blocks() -> np.ndarray:
 def case_of(name: str, painted: np.ndarray) -> Case:
     """A case whose grey values spell `painted` while the truth is `blocks`."""
     coded = encode_labels(painted, np.zeros_like(painted), np.full(SHAPE, 4.0))
-    affine = affine_of(np.eye(3)[:, ::-1], (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
+    affine = build_affine(np.eye(3)[:, ::-1], (0.8, 0.75, 0.75), (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([20.5, 31.5, 23.5]))
     labelled: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
     card = {"measurements": {"OC": {"value_mm": 4.0, "note": ""}}}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from training.data.cases import ALL_STRUCTURES, Case
 from training.evaluate.reference import references, smooth_logits
 from training.fit.augment import SPACING_MM
@@ -27,7 +27,7 @@ def columns() -> Case:
     labels[((abs(x) - 43) / 14) ** 2 + (y / 14) ** 2 < 1] = 7
     labels[(x - 12) ** 2 + (y + 27) ** 2 < RADII[6] ** 2] = 6
     labels[(x + 14) ** 2 + (y + 29) ** 2 < RADII[8] ** 2] = 8
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (10.0, -20.0, 30.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (10.0, -20.0, 30.0))
     centre = affine[:3, :3] @ np.array([36, 60, 80]) + affine[:3, 3]
     image = np.zeros(SHAPE, np.float32)
     level = (float(centre[0]), float(centre[1]), float(centre[2]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from model.grid import MULTIPLE
 from model.networks.blocks import COORDINATE_UNIT_MM
 from training.data.cases import ALL_STRUCTURES, Case
@@ -32,7 +32,7 @@ def case_of(shape: tuple[int, int, int] = (32, 56, 48)) -> Case:
     labels[shape[0] // 2 :, :, : shape[2] // 2] = 1
     labels[: shape[0] // 2, :, shape[2] // 2 :] = 6  # "aa" at high columns, the patient's left
     image = (labels * 50 + rng.normal(0, 3, shape)).astype(np.float32)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (-20.0, 5.0, 7.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (-20.0, 5.0, 7.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ (np.array(shape) - 1) / 2 + affine[:3, 3])
     return Case(
         "c", "p", "phantom", image, labels, affine, ALL_STRUCTURES, (x, y, z), (0.0, 0.0, 1.0), {}
@@ -82,7 +82,7 @@ def stacked_case(disc: int = 12) -> Case:
     labels = np.zeros((64, 48, 24), np.uint8)
     low, high = 32 - disc // 2, 32 + disc // 2
     labels[8:low, 12:36], labels[low:high, 12:36], labels[high:56, 12:36] = 3, 2, 1
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ [31.5, 23.5, 11.5] + affine[:3, 3])
     image = labels.astype(np.float32)
     middle = ("l4", "ivd", "l5", "dura")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from model.bundle.card import LEVEL_WEIGHTS
 from model.networks.disc_channels import ABOVE
 from model.networks.level_unet import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
@@ -38,7 +38,7 @@ from training.fit.level_samples import (
 def slab() -> Case:
     """A 130 mm high slab with three discs as dark plates."""
     shape = (160, 90, 24)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (-9.0, -34.0, -64.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (-9.0, -34.0, -64.0))
     image = np.random.default_rng(0).normal(100, 4, shape).astype(np.float32)
     centres = {"l5s1": 30, "l45": 74, "l34": 118, "t12l1": 150}
     places = {}

@@ -13,7 +13,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from dicomseg.structures import CHANNELS
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from model.bundle.card import digest_of, read_card
 from model.bundle.load import load_bundle
 from model.bundle.write import write_bundle
@@ -77,7 +77,7 @@ def rod_case(name: str = "phantom-000001", seed: int = 4) -> Case:
     labels[8:40, 28:34, 24:30], labels[8:40, 28:34, 66:72] = ROOTS, ROOTS
     labels[8:40, 8:24, 40:56] = 1
     image = 100.0 + 60.0 * (labels == ROOTS) - 60.0 * (labels == 1) + rng.normal(0, 6, labels.shape)
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (3.0, 5.0, 7.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (3.0, 5.0, 7.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ [24.0, 20.0, 48.0] + affine[:3, 3])
     at, up = (x, y, z), (0.0, 0.0, 1.0)
     whole = image.astype(np.float32)

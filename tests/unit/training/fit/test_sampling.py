@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dicomseg.volume import affine_of
+from dicomseg.volume import build_affine
 from training.data.cases import Case, save_case
 from training.fit.augment import SPACING_MM, Strength
 from training.fit.recipe import Recipe
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     spine = np.zeros(SHAPE, np.uint8)
     for value, first in ((1, 0), (202, 24), (2, 32), (203, 56), (3, 64)):
         spine[first : first + (8 if value > 200 else 24)] = value
-    affine = affine_of(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
+    affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
 
     def centre(slice_number: float) -> tuple[float, float, float]:
         x, y, z = affine[:3, :3] @ [slice_number, 11.5, 7.5] + affine[:3, 3]

@@ -22,7 +22,7 @@ from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.series import assemble
 from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
-from dicomseg.volume import Volume, affine_of
+from dicomseg.volume import Volume, build_affine
 from training.cli.app import app
 from training.data.cases import Case, list_cases_in, load_case
 from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
@@ -61,7 +61,7 @@ def grid_of(directions: Any, spacing: Sequence[float] = (2.0, 1.5, 1.5)) -> Volu
     reach = np.abs(unit.T @ np.diag([90.0, 70.0, 56.0])).sum(axis=1)
     count = np.ceil(reach / spacing).astype(int)
     start = ORIGIN + np.array([4, 4, 1]) - unit @ ((count - 1) / 2 * np.array(spacing))
-    return Volume(np.zeros(count), affine_of(unit, spacing, start))
+    return Volume(np.zeros(count), build_affine(unit, spacing, start))
 
 
 def blob(grid: Volume, name: str) -> np.ndarray[Any, Any]:

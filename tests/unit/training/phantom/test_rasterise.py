@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicomseg.volume import AXIAL, Points, affine_of
+from dicomseg.volume import AXIAL, Points, build_affine
 from training.phantom.rasterise import KEEP, Coat, Raster, Stroke, level_fields, paint
 from training.phantom.solids import Capsule, Ellipsoid, Shape, Tube, Union, Without
 
@@ -18,7 +18,7 @@ class Flat:
 
 def raster(spacing_mm: float = 0.8, count: int = 40) -> Raster:
     origin = [shift - (count - 1) / 2 * spacing_mm for shift in (0.13, -0.21, 0.07)]
-    return Raster((count, count, count), affine_of(np.asarray(AXIAL), [spacing_mm] * 3, origin))
+    return Raster((count, count, count), build_affine(np.asarray(AXIAL), [spacing_mm] * 3, origin))
 
 
 def same(p: Points) -> Points:
