@@ -109,13 +109,13 @@ def commands(
 def _show(report: Report) -> None:
     from node.cli.tables import Table
 
-    plan, first = report.plan, report.rows[0].taken
+    plan, first = report.plan, report.rows[0].times
     size = " × ".join(str(n) for n in plan.shape)
     packages = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     print_line(f"{size}, median of {plan.runs} runs after a first one; {plan.bundle.name}")
     print_line(f"{report.machine}; {first.threads if first else '?'} threads; {packages}")
-    print_table(Table(HEADERS, [_cells(row) for row in report.rows if row.taken]))
-    loads = ", ".join(f"{r.name} {r.taken.load_average:.1f}" for r in report.rows if r.taken)
+    print_table(Table(HEADERS, [_cells(row) for row in report.rows if row.times]))
+    loads = ", ".join(f"{r.name} {r.times.load_average:.1f}" for r in report.rows if r.times)
     print_line(f"load of the machine before each: {loads}")
     agreement = report.rows[0].agreement
     if agreement is not None:
@@ -126,20 +126,20 @@ def _show(report: Report) -> None:
 def _cells(row: Row) -> list[str]:
     from statistics import median
 
-    taken, agreement = row.taken, row.agreement
-    if taken is None or agreement is None or row.ratio is None:
+    times, agreement = row.times, row.agreement
+    if times is None or agreement is None or row.ratio is None:
         raise AssertionError("only rows with figures are shown")
     front, dice = agreement.equal_foreground, agreement.lowest_dice
     return [
         row.name,
-        taken.precision,
-        f"{taken.load_s:.2f}",
-        f"{taken.compile_s:.2f}",
-        f"{taken.first_s:.2f}",
-        f"{taken.median_s:.2f}",
-        f"{min(taken.runs_s):.2f}–{max(taken.runs_s):.2f}",
-        f"{median(taken.cpu_s):.2f}",
-        str(taken.peak_mb),
+        times.precision,
+        f"{times.load_s:.2f}",
+        f"{times.compile_s:.2f}",
+        f"{times.first_s:.2f}",
+        f"{times.median_s:.2f}",
+        f"{min(times.runs_s):.2f}–{max(times.runs_s):.2f}",
+        f"{median(times.cpu_s):.2f}",
+        str(times.peak_mb),
         f"{row.ratio:.2f}",
         f"{100 * agreement.equal:.4f}",
         "–" if front is None else f"{100 * front:.4f}",
@@ -151,9 +151,9 @@ def _warn_of_faults(report: Report) -> int:
     """Name the engines without figures; return 6 if one is installed and failed."""
     code = 0
     for row in report.rows:
-        if row.taken is not None and row.taken.note:
-            warn(f"{row.name}: {row.taken.note}")
-        if row.taken is None:
+        if row.times is not None and row.times.note:
+            warn(f"{row.name}: {row.times.note}")
+        if row.times is None:
             warn(f"{row.name}: {row.fault}")
             absent = row.name == "openvino" and find_spec("openvino") is None
             code = code if absent else 6

@@ -15,7 +15,10 @@ from model.bundle.write import write_bundle, write_coded_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
 from node.bench import engines as bench_engines
-from node.bench.engines import Plan, Taken, agreement_of, image_of, labels_of, measure
+from node.bench import timing
+from node.bench.engines import Plan, measure
+from node.bench.label_agreement import compare_labels, synthetic_image, to_labels
+from node.bench.timing import EngineTimes
 from node.cli import bench as bench_command
 from node.cli.app import run
 from node.errors import BenchFailed, UsageError
@@ -32,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert isinstance(head, torch.nn.Conv3d)
     assert head.bias is not None
     with torch.no_grad():
-        image = torch.from_numpy(image_of(SHAPE))[None, None]
+        image = torch.from_numpy(synthetic_image(SHAPE))[None, None]
         made.train()(image)
         made.eval()
         head.weight.mul_(20)
@@ -45,8 +48,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(folder, card, made, LevelNet(LevelArchitecture(width=4)))
 
 
-def taken(median: float = 2.0) -> Taken:
-    return Taken("x", "float32", 1, 0.1, 0.2, 3.0, (median, 9.0, 1.0), (1.0, 1.0, 1.0), 100, 0.5)
+def times(median: float = 2.0) -> EngineTimes:
+    return EngineTimes(
+        "x", "float32", 1, 0.1, 0.2, 3.0, (median, 9.0, 1.0), (1.0, 1.0, 1.0), 100, 0.5
+    )
 
 
 # ---- the whole command ---------------------------------------------------------------------------
@@ -62,20 +67,20 @@ def test_each_engine_runs_and_agrees(
     given = ["--bundle", str(tiny), "--runs", "2", "--threads", "1", "--json", "--shape", *size]
     assert run(["bench", "engines", *given]) == 0
     rows = {r["name"]: r for r in json.loads(capsys.readouterr().out)["rows"]}
-    assert [rows[n]["taken"]["engine"] for n in ("eager", "torch", "openvino")] == [
+    assert [rows[n]["times"]["engine"] for n in ("eager", "torch", "openvino")] == [
         "eager", "torch-cpu", "openvino-cpu",
     ]  # fmt: skip
     for row in rows.values():
-        assert row["taken"]["threads"] == 1 or row["name"] == "torch-cuda"
-        assert len(row["taken"]["runs_s"]) == len(row["taken"]["cpu_s"]) == 2
-        assert min(row["taken"]["runs_s"]) > 0
-        assert 50 < row["taken"]["peak_mb"] < 20_000
+        assert row["times"]["threads"] == 1 or row["name"] == "torch-cuda"
+        assert len(row["times"]["runs_s"]) == len(row["times"]["cpu_s"]) == 2
+        assert min(row["times"]["runs_s"]) > 0
+        assert 50 < row["times"]["peak_mb"] < 20_000
     for name in ("torch", "openvino"):
-        assert rows[name]["taken"]["precision"] == "float32"
+        assert rows[name]["times"]["precision"] == "float32"
         assert rows[name]["agreement"]["equal"] >= 0.999
         assert rows[name]["agreement"]["equal_foreground"] >= 0.999
         assert rows[name]["agreement"]["structures"] == 8
-        expected = rows["eager"]["taken"]["median_s"] / rows[name]["taken"]["median_s"]
+        expected = rows["eager"]["times"]["median_s"] / rows[name]["times"]["median_s"]
         assert rows[name]["ratio"] == pytest.approx(expected)
     assert list(tmp_path.iterdir()) == []
 
@@ -117,16 +122,16 @@ def test_a_bundle_without_a_network_is_refused(
 # ---- engines that do not run ---------------------------------------------------------------------
 
 
-def stub(monkeypatch: pytest.MonkeyPatch, **answers: Taken | str) -> None:
+def stub(monkeypatch: pytest.MonkeyPatch, **answers: EngineTimes | str) -> None:
     """Let the processes answer so; each leaves the same logits."""
     logits = np.zeros((9, 8, 8, 8), np.float32)
     logits[1, 2:4] = 1
 
-    def answer(_: Plan, engine: str, folder: Path) -> Taken | str:
+    def answer(_: Plan, engine: str, folder: Path) -> EngineTimes | str:
         np.save(folder / f"{engine}.npy", logits)
-        return answers.get(engine, taken())
+        return answers.get(engine, times())
 
-    monkeypatch.setattr(bench_engines, "_taken", answer)
+    monkeypatch.setattr(bench_engines, "_time_engine", answer)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
@@ -138,7 +143,7 @@ def test_an_engine_without_figures_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stub(monkeypatch, openvino="openvino cannot be imported", torch=taken(0.5))
+    stub(monkeypatch, openvino="openvino cannot be imported", torch=times(0.5))
     monkeypatch.setattr(bench_command, "find_spec", lambda _: object() if installed else None)
     assert run(["bench", "engines", "--bundle", str(tiny)]) == code
     out, err = capsys.readouterr()
@@ -155,8 +160,8 @@ def test_without_the_measure_there_is_no_table(tiny: Path, monkeypatch: pytest.M
 
 def test_a_process_that_ends_at_once_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
     plan = Plan(tiny, SHAPE, 1, 1)
-    np.save(tmp_path / "image.npy", image_of(SHAPE))
-    said = bench_engines._taken(plan, "onnx", tmp_path)
+    np.save(tmp_path / "image.npy", synthetic_image(SHAPE))
+    said = bench_engines._time_engine(plan, "onnx", tmp_path)
     assert isinstance(said, str)
     assert "engine 'onnx' is unknown" in said
 
@@ -171,7 +176,7 @@ def test_agreement_counts_what_it_says() -> None:
     found = expected.copy()
     found[2, 0] = 0  # 10 missed
     found[9, 9, :4] = 1  # 4 too many
-    told = agreement_of(found, expected)
+    told = compare_labels(found, expected)
     assert told.equal == pytest.approx(1 - 14 / 1000)
     assert told.equal_foreground == pytest.approx(1 - 14 / 254)
     assert told.lowest_structure == "n4"
@@ -181,7 +186,7 @@ def test_agreement_counts_what_it_says() -> None:
 
 def test_without_a_foreground_nothing_is_claimed_about_it() -> None:
     empty = np.zeros((4, 4, 4), np.uint8)
-    told = agreement_of(empty, empty)
+    told = compare_labels(empty, empty)
     assert told.equal == 1
     assert (told.equal_foreground, told.lowest_dice, told.structures) == (None, None, 0)
 
@@ -190,16 +195,16 @@ def test_labels_are_taken_after_upsampling() -> None:
     """Between two half-resolution voxels the stronger logit reaches further."""
     logits = np.zeros((9, 1, 1, 2), np.float32)
     logits[0, ..., 0], logits[1, ..., 1] = 4, 1
-    np.testing.assert_array_equal(labels_of(logits)[0, 0], [0, 0, 0, 1])
+    np.testing.assert_array_equal(to_labels(logits)[0, 0], [0, 0, 0, 1])
 
 
 def test_the_image_is_the_same_each_time_and_a_z_score() -> None:
-    image = image_of(SHAPE)
-    np.testing.assert_array_equal(image, image_of(SHAPE))
+    image = synthetic_image(SHAPE)
+    np.testing.assert_array_equal(image, synthetic_image(SHAPE))
     assert image.dtype == np.float32
     assert abs(float(image.mean())) < 1e-5
     assert float(image.std()) == pytest.approx(1, abs=1e-4)
-    assert not np.array_equal(image, image_of(SHAPE, seed=1))
+    assert not np.array_equal(image, synthetic_image(SHAPE, seed=1))
 
 
 def test_every_run_gets_another_image(tiny: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -215,19 +220,19 @@ def test_every_run_gets_another_image(tiny: Path, tmp_path: Path, monkeypatch: A
             seen.append(patch.values.tobytes())
             return np.zeros((9, 8, 16, 8), np.float32)
 
-    np.save(tmp_path / "image.npy", image_of(SHAPE))
-    monkeypatch.setattr(bench_engines, "_engine", lambda *_: (Watching(), ""))
-    told = bench_engines._run("x", tiny, tmp_path, 4, 1)
+    np.save(tmp_path / "image.npy", synthetic_image(SHAPE))
+    monkeypatch.setattr(timing, "_engine", lambda *_: (Watching(), ""))
+    told = timing._run("x", tiny, tmp_path, 4, 1)
     assert len(told.runs_s) == 4
     assert len(set(seen)) == 5
 
 
 def test_the_median_is_of_the_runs_after_the_first() -> None:
-    assert taken().median_s == 2.0
-    assert replace(taken(), runs_s=(1.0, 3.0)).median_s == 2.0
+    assert times().median_s == 2.0
+    assert replace(times(), runs_s=(1.0, 3.0)).median_s == 2.0
 
 
 def test_a_plan_of_the_paper_is_whole() -> None:
-    bench_engines.check(Plan(Path(), runs=1))
+    bench_engines.check_plan(Plan(Path(), runs=1))
     with pytest.raises(UsageError):
-        bench_engines.check(Plan(Path(), (0, 240, 180)))
+        bench_engines.check_plan(Plan(Path(), (0, 240, 180)))

@@ -146,7 +146,7 @@ def test_check_config_prints_the_effective_file_and_tries_destinations(
     assert code == 5
     assert "quiet_seconds = 30.0" in out
     assert f"out: folder {tmp_path / 'out'} can be made in {tmp_path}" in out
-    assert "destination web: http://127.0.0.1:9/d does not answer" in err
+    assert "destination web: http://127.0.0.1:9/d does not respond" in err
     assert said("check-config", "--offline")[0] == 0
     assert said("echo", "out")[0] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["config.toml"]
