@@ -24,7 +24,8 @@ from model.level.finder import LevelFinder
 from model.patch import Patch
 
 MIN_GAIN: Final = 0.2
-"""By how much the level must be more certain in the turned volume. Of 87 volumes that lie right (48 phantoms, 28 patients of SPIDER,
+"""By how much the level must be more certain in the turned volume. Of 87 volumes that lie right (48 phantoms, 28
+patients of SPIDER,
 11 other patients) ten are doubtful, and none of the 87 is more certain when turned. With head and feet exchanged 75 of them are
 doubtful or not in view, and 63 of these are detected; with supine and prone exchanged all and 77, with both 74 and 64."""
 
@@ -140,6 +141,16 @@ def mirror_image(patch: Patch) -> Patch:
         centre = (centre[0], centre[1], patch.values.shape[2] - 1 - centre[2])
     values, valid = (np.ascontiguousarray(a[:, :, ::-1]) for a in (patch.values, patch.valid))
     return replace(patch, values=values, valid=valid, centre=centre)
+
+
+def orientation_findings(
+    volume: Volume, patch: Patch, vessels: float | None, engine: Engine
+) -> list[Finding]:
+    """Return warnings of a tilted view and of vessels that look like their mirror image.
+
+    vessels: of `vessel_confidence`, for the patch.
+    """
+    return [*tilt_findings(volume), *vessel_findings(patch, vessels, engine)]
 
 
 def vessel_findings(patch: Patch, vessels: float | None, engine: Engine) -> list[Finding]:

@@ -50,8 +50,7 @@ def segment(
     outside = plausibility.outside_view(labels, level)
     findings = (
         *plausibility.plausibility_findings(labels, level, outside),
-        *orientation.tilt_findings(volume),
-        *orientation.vessel_findings(patch, vessels, model.engine),
+        *orientation.orientation_findings(volume, patch, vessels, model.engine),
     )
     confidence = structure_confidence(prediction.scores)
     stages.end()
@@ -113,7 +112,7 @@ class _Stages:
         self._stage, self._since = stage, time.perf_counter()
 
     def end(self) -> None:
-        """Record the running stage, if one is running."""
+        """End the running stage, if any, and record its seconds."""
         if self._stage:
             self.seconds[self._stage] = time.perf_counter() - self._since
         self._stage = ""

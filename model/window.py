@@ -88,7 +88,7 @@ class Window:
 
     @property
     def centre(self) -> tuple[float, float, float]:
-        """Index of the level in the box: `at` rounds it to a voxel or puts a voxel on it."""
+        """Return the index of the level in the box: `at` rounds it to a voxel or puts a voxel on it."""
         i, j, k = (
             float(n // 2 - o / s - b)
             for n, o, s, b in zip(

@@ -57,7 +57,7 @@ class Architecture:
 
     @property
     def entry(self) -> int:
-        """Channels of the first convolution."""
+        """Return the channels of the first convolution."""
         return self.stem or self.width
 
     def to_dict(self) -> dict[str, Any]:
