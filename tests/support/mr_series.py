@@ -10,7 +10,11 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
+from node.journal.rows import SeriesKey
+
 WriteSeries = Callable[..., list[Path]]
+KEY = SeriesKey("1.2.1", "1.2.3")
+"""The series that `write_series` writes unless another one is asked for."""
 
 
 def _slice(number: int, series: str, changes: dict[str, Any]) -> Dataset:

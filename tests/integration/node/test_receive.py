@@ -47,13 +47,12 @@ from node.errors import PortBusy
 from node.events import EventLog
 from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
-from node.journal.rows import SeriesKey
 from node.journal.states import InstanceState, SeriesState
 from node.receive.admission import VERIFICATION
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 MB = 1_000_000
 
 

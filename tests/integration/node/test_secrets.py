@@ -17,11 +17,11 @@ from node.config.words import masked
 from node.deliver.step import steps
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import NewInstance, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow
 from node.journal.states import SeriesEvent
+from tests.support.mr_series import KEY
 from tests.support.result_folders import list_objects
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 PASSWORD, TOKEN = "hunter2@x", "s3cr3t-t0ken"
 FILES = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
 

@@ -26,7 +26,7 @@ from node.config.file import read_config
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
 from node.events import EventLog
 from node.journal.journal import Journal
-from node.journal.rows import NewInstance, SeriesKey
+from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent, SeriesState
 from node.receive.recover import adopt
 from node.service import service as supervise
@@ -35,8 +35,8 @@ from node.service.service import Node
 from node.store.layout import StateDirectory
 from node.store.lock import locked
 from node.store.spool import Spool
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 CONFIG = """
 [node]
 ae_title = "NODE"

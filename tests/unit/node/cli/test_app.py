@@ -16,10 +16,10 @@ import pytest
 from node.cli import offline, packages, service
 from node.cli.app import run
 from node.journal.journal import Journal
-from node.journal.rows import NewInstance, SeriesKey
+from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 COMMANDS = (
     "serve", "demo", "process", "select", "status", "list", "why", "retry", "echo", "check-config",
     "models", "doctor",

@@ -22,9 +22,9 @@ from node.journal.deliveries import DeliveryTable
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryState, SeriesEvent, SeriesState
+from tests.support.mr_series import KEY
 from tests.support.result_folders import list_objects
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 TRANSIENT = Outcome("", "transient", "does not answer", "no association")
 NO_RESOURCES = Outcome("", "transient", "", "0xA700")
 PERMANENT = Outcome("", "permanent", "refused", "0xC000")

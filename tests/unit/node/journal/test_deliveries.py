@@ -11,8 +11,8 @@ from node.journal import migrate as schema
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 Facts = Callable[..., NewInstance]
 
 

@@ -25,8 +25,8 @@ from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
 TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
 

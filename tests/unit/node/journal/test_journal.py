@@ -24,8 +24,8 @@ from node.journal.states import (
     SeriesEvent,
     SeriesState,
 )
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 E, S, V, D = SeriesEvent, SeriesState, DeliveryEvent, DeliveryState
 TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
 

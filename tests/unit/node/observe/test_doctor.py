@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from node.journal.journal import Journal
-from node.journal.rows import NewInstance, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow
 from node.journal.states import DeliveryEvent, SeriesEvent
 from node.observe.doctor import Check, Finding, examine
 from node.observe.explain import why
 from node.store.lock import locked
 from node.store.spool import Spool, data_set_digest
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
 FILES = {"seg.dcm": b"segments", "measurements.dcm": b"values"}
 

@@ -19,8 +19,7 @@ from node.observe.attention import attention, matter_lines
 from node.observe.explain import reason_text, why, why_lines
 from node.observe.series_list import list_series
 from node.observe.timeline import timeline
-
-KEY = SeriesKey("1.2.1", "1.2.3")
+from tests.support.mr_series import KEY
 
 
 def _rows(journal: Journal, state: str | None = None) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from node.journal.instances import CONFLICT, InstanceTable
 from node.journal.job_rows import JobPlan, Promotion
 from node.journal.journal import Journal
 from node.journal.restore import Restore
-from node.journal.rows import NewInstance, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from node.observe.doctor import Check, examine
 from node.receive import recover as adopting
@@ -35,8 +35,8 @@ from node.receive.rebuild import rebuild
 from node.receive.recover import NO_REASON, adopt
 from node.store.lock import locked
 from node.store.spool import Spool, data_set_digest
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 E = SeriesEvent
 TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
 

@@ -33,8 +33,8 @@ from node.journal.states import SeriesEvent, SeriesState
 from node.track import step as track
 from node.track.expected_count import ASK_EVERY_S, Inquiry
 from node.track.step import TrackStep, decide
+from tests.support.mr_series import KEY
 
-KEY = SeriesKey("1.2.1", "1.2.3")
 S, E = SeriesState, SeriesEvent
 CONFIG = TrackConfig(quiet_seconds=30.0, settle_seconds=2.0)
 
