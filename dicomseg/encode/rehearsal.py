@@ -28,7 +28,7 @@ SIZE: Final = (2, 8, 8)
 """Voxels of the trial: two slices, so that there is a step between them, and room for every segment."""
 
 
-_DUPLICATE: Final = "volumes.dcm"
+_SKIPPED: Final = "volumes.dcm"
 """Takes from the headers what `measurements.dcm` takes, by the same lines, and would double the trial's time."""
 
 
@@ -39,7 +39,7 @@ class HeadersRefused(SeriesRefused):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class TrialInput:
     """What of an `EncodeInput` is known before its segmentation."""
 
     source: Source
@@ -50,16 +50,16 @@ class Plan:
     created: datetime
 
 
-def rehearse(plan: Plan) -> None:
+def rehearse(trial: TrialInput) -> None:
     """Encode a corner of two slices as every kind of object. Raises `HeadersRefused` with the attribute's name."""
-    fault = _fault(plan)
+    fault = _fault(trial)
     if fault is None:
         return
     named = next(
         (
             k
-            for k, headers in _without(plan.headers)
-            if _fault(replace(plan, headers=headers)) is None
+            for k, headers in _without(trial.headers)
+            if _fault(replace(trial, headers=headers)) is None
         ),
         "",
     )
@@ -69,11 +69,11 @@ def rehearse(plan: Plan) -> None:
     )
 
 
-def _fault(plan: Plan) -> Exception | None:
+def _fault(trial: TrialInput) -> Exception | None:
     try:
-        inputs, encoded = _run(plan), dict[str, Dataset]()
+        inputs, encoded = _encode_input(trial), dict[str, Dataset]()
         for name, encode in ENCODERS.items():
-            if name != _DUPLICATE:
+            if name != _SKIPPED:
                 encoded[name] = encode(inputs, encoded)
                 to_bytes(encoded[name])
     except Exception as error:  # noqa: BLE001 - whatever an encoder raises here is the headers' fault
@@ -83,16 +83,16 @@ def _fault(plan: Plan) -> Exception | None:
 
 def _without(headers: Headers) -> Iterator[tuple[str, Headers]]:
     """The headers without each of their attributes in turn."""
-    for keyword, rest in _less(headers.identity):
+    for keyword, rest in _without_each(headers.identity):
         yield keyword, replace(headers, identity=rest)
-    for keyword, rest in _less(headers.acquisition):
+    for keyword, rest in _without_each(headers.acquisition):
         yield keyword, replace(headers, acquisition=rest)
-    for keyword, rest in _less(headers.equipment):
+    for keyword, rest in _without_each(headers.equipment):
         yield keyword, replace(headers, equipment=rest)
     yield "RequestAttributesSequence", replace(headers, requests=())
 
 
-def _less(whole: Dataset) -> Iterator[tuple[str, Dataset]]:
+def _without_each(whole: Dataset) -> Iterator[tuple[str, Dataset]]:
     held = dict(whole.items())
     for tag in held:
         rest = Dataset()
@@ -100,25 +100,34 @@ def _less(whole: Dataset) -> Iterator[tuple[str, Dataset]]:
         yield keyword_for_tag(tag), rest
 
 
-def _run(plan: Plan) -> EncodeInput:
-    grid = plan.source.grid
+def _encode_input(trial: TrialInput) -> EncodeInput:
+    grid = trial.source.grid
     shape = tuple(min(n, most) for n, most in zip(grid.shape, SIZE, strict=True))
     count, rows, columns = shape
-    part = Volume(plan.source.volume.array[:count, :rows, :columns], grid.affine)
+    part = Volume(trial.source.volume.array[:count, :rows, :columns], grid.affine)
     small = replace(
         grid,
         instances=grid.instances[:1] if grid.frame_order else grid.instances[:count],
         frame_order=grid.frame_order[:count],
         shape=(count, rows, columns),
     )
-    source = Source(small, plan.source.datasets[: len(small.instances)], part)
-    segmentation = _segmentation(part, plan.engine)
+    source = Source(small, trial.source.datasets[: len(small.instances)], part)
+    segmentation = _segmentation(part, trial.engine)
     refusal = Refusal("rehearsal", "rehearsal")
     main = {name: Measurement(name, "", refusal=refusal) for name in MAIN_MEASUREMENTS}
     measured = Measurements(None, dict(main))
-    result = build_result(source, plan.headers, segmentation, measured, plan.key, plan.created, {})
+    result = build_result(
+        source, trial.headers, segmentation, measured, trial.key, trial.created, {}
+    )
     return EncodeInput(
-        result, source, segmentation, plan.key, plan.headers, plan.identity, plan.created, plan.key
+        result,
+        source,
+        segmentation,
+        trial.key,
+        trial.headers,
+        trial.identity,
+        trial.created,
+        trial.key,
     )
 
 

@@ -12,17 +12,8 @@ Triplet = tuple[float, float, float]
 class Instance:
     """The attributes of one object that geometry, completeness and selection need.
 
-    Absent or unreadable attributes are None or (); nothing here is trusted input. Times in ms.
-    position_lps, row_lps, column_lps: Image Position and the two triplets of Image Orientation
-    (PS3.3 C.7.6.2.1.1). spacing_mm: (between rows, between columns).
-    frames: Number of Frames, 1 for classic objects. frame_positions_lps: one per frame for
-    multi-frame objects with per-frame plane positions, else (). frame_orientations_lps,
-    frame_spacings_mm, frame_echo_times_ms, frame_image_types, frame_stacks, frame_repetitions (temporal
-    position, acquisition number): one per frame where the frames differ, else ().
-    digest: sha256 of the data set's bytes without preamble and file meta information. pixel_digest:
-    sha256 of the pixel data's bytes, "" where it is not known.
-    patient: digests of Patient ID, issuer, the three groups of the name, and birth date, "" where
-    absent; () when the instance was not read from a file. Nothing of the patient can be read from them.
+    Absent or unreadable attributes are None, "" or (); nothing here is trusted input. Times are in ms. Values
+    per frame are () for classic objects and, positions apart, where all frames agree.
     """
 
     path: Path
@@ -33,6 +24,7 @@ class Instance:
     frame_of_reference_uid: str
     transfer_syntax_uid: str
     digest: str
+    """sha256 of the data set's bytes without preamble and file meta information."""
     modality: str = ""
     series_description: str = ""
     series_number: int | None = None
@@ -57,12 +49,18 @@ class Instance:
     rows: int | None = None
     columns: int | None = None
     frames: int = 1
+    """Number of Frames, 1 for classic objects."""
     spacing_mm: tuple[float, float] | None = None
+    """Between rows, between columns."""
     slice_thickness_mm: float | None = None
-    position_lps: tuple[float, float, float] | None = None
-    row_lps: tuple[float, float, float] | None = None
-    column_lps: tuple[float, float, float] | None = None
-    frame_positions_lps: tuple[tuple[float, float, float], ...] = ()
+    position_lps: Triplet | None = None
+    """Image Position (PS3.3 C.7.6.2.1.1)."""
+    row_lps: Triplet | None = None
+    """First triplet of Image Orientation: the direction along a row."""
+    column_lps: Triplet | None = None
+    """Second triplet of Image Orientation: the direction along a column."""
+    frame_positions_lps: tuple[Triplet, ...] = ()
+    """One per frame where every frame has one."""
     has_pixels: bool = False
     frame_orientations_lps: tuple[tuple[Triplet | None, Triplet | None], ...] = ()
     frame_spacings_mm: tuple[tuple[float, float] | None, ...] = ()
@@ -70,8 +68,12 @@ class Instance:
     frame_image_types: tuple[tuple[str, ...], ...] = ()
     frame_stacks: tuple[str, ...] = ()
     frame_repetitions: tuple[tuple[int | None, int | None], ...] = ()
+    """Temporal position and acquisition number of every frame."""
     pixel_digest: str = ""
+    """sha256 of the pixel data's bytes, "" where it is not known."""
     patient: tuple[str, ...] = ()
+    """Digests of Patient ID, issuer, the three groups of the name, and birth date, "" where absent; () when the
+    instance was not read from a file. Nothing of the patient can be read from them."""
     protocol_name: str = ""
     study_description: str = ""
     acquisition_date: str = ""

@@ -21,7 +21,7 @@ FLAIR_TI_MS: Final = 1500.0
 below 350 ms."""
 
 
-_SAYS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+_BEGINNINGS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "is_mr": ("not an MR image", "cannot confirm an MR image"),
         "has_pixels": ("no pixels", "cannot confirm pixels"),
@@ -139,8 +139,7 @@ def _contrast(name: str, instance: Instance) -> str:
 
 
 def _sentence(name: str, answer: PredicateResult) -> str:
-    plain = name.replace("_", " ")
-    no, unknown = _SAYS.get(name, (f"not: {plain}", f"not known: {plain}"))
+    no, unknown = _BEGINNINGS[name]
     return f"{no if answer.value == 'no' else unknown}: {answer.reason}"
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
-from dicomseg.encode.rehearsal import Plan, rehearse
+from dicomseg.encode.rehearsal import TrialInput, rehearse
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey, result_key
@@ -108,7 +108,7 @@ def process_series(
     source = read_source(grid)
     headers = sanitised_headers(source, own_text(settings.identity))
     key = key_of(grid, model.info, settings)
-    rehearse(Plan(source, headers, key, model.info, settings.identity, clock()))
+    rehearse(TrialInput(source, headers, key, model.info, settings.identity, clock()))
     watch.lap("load")
     segmentation = segment(source.volume, model, progress)
     watch.lap("segment")

@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
-from dicomseg.encode.rehearsal import Plan
+from dicomseg.encode.rehearsal import TrialInput
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey
@@ -127,10 +127,10 @@ class Studio:
         volume = Volume(noise, grid.affine, grid.frame_of_reference_uid)
         return Source(grid, tuple(by_uid[i.sop_instance_uid] for i in grid.instances), volume)
 
-    def plan(self, datasets: Sequence[Dataset]) -> Plan:
+    def plan(self, datasets: Sequence[Dataset]) -> TrialInput:
         """What is known before the network runs."""
         source, now = self.source(datasets), datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-        return Plan(
+        return TrialInput(
             source, sanitised_headers(source), ResultKey("0" * 32), self.found.engine, IDENTITY, now
         )
 

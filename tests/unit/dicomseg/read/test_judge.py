@@ -1,3 +1,5 @@
+"""Series are accepted by a rule or refused with one sentence per reason."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -5,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dicomseg.read import judge as judge_module
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
 from dicomseg.read.judge import could_accept, judge
-from dicomseg.read.rules import DEFAULT_RULES, Rule
+from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from dicomseg.read.series import assemble
 
 SPACE = Instance(
@@ -166,3 +169,10 @@ def test_gaps_value_is_passed_on() -> None:
 def test_slices_are_not_told_where_the_header_already_says_no() -> None:
     verdict = _judge(_series(3, body_part="HEAD"))
     assert verdict.reasons == ("not the lumbar spine: body part HEAD",)
+
+
+def test_every_predicate_has_words_for_no_and_unknown() -> None:
+    assert set(judge_module._BEGINNINGS) == set(PREDICATE_NAMES)
+    assert all(
+        no and unknown and no != unknown for no, unknown in judge_module._BEGINNINGS.values()
+    )
