@@ -9,7 +9,7 @@ import re
 import sqlite3
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
@@ -139,10 +139,10 @@ def predicates() -> str:
     return table(("predicate", "yes means"), [*rows, whole])
 
 
-def event_classes() -> list[type]:
+def event_classes() -> list[type[events.Event]]:
     """Return the classes of events that the service logs."""
-    found = (v for v in vars(events).values() if isinstance(v, type) and is_dataclass(v))
-    return [c for c in found if c.__module__ == events.__name__ and c.__dataclass_params__.frozen]  # type: ignore[attr-defined]
+    classes = [v for v in vars(events).values() if isinstance(v, type)]
+    return [c for c in classes if issubclass(c, events.Event) and c is not events.Event]
 
 
 def event_table() -> str:

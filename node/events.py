@@ -5,24 +5,25 @@ UIDs, AE titles, counts and durations only. JSON in service, readable lines on a
 
 from __future__ import annotations
 
-import logging
-import math
-import sqlite3
-import sys
-import time
-import traceback
-import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass
-from pathlib import Path
-from typing import Any, Final, TextIO
-
-from dicomseg.errors import LumbarError
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStarted:
+class Event:
+    """Something that happened: a class per event, its name is the name in the log."""
+
+
+Log = Callable[[Event], None]
+"""Takes one event: what every step is given to write with."""
+
+
+def noop_log(_: Event) -> None:
+    """Drop the event: for steps that run without a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(Event):
     """The node listens."""
 
     ae_title: str
@@ -32,22 +33,22 @@ class NodeStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeReady:
+class NodeReady(Event):
     """Every worker has its model."""
 
     workers: int
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRefused:
-    """A worker ended before it was ready; its own line says why. The node stops."""
+class WorkerRefused(Event):
+    """A worker ended before it was ready; its own line has the reason. The node stops."""
 
     exit_code: int
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerEnded:
-    """A worker ended by itself or was ended; `ends` in a row, the next start in `wait_s`. exit_code: -N is signal N."""
+class WorkerEnded(Event):
+    """A worker ended or was killed; `ends` in a row, the next start in `wait_s`. exit_code: -N is signal N."""
 
     worker: str
     exit_code: int
@@ -57,31 +58,31 @@ class WorkerEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSaid:
-    """A line of a worker that is no event: of a native library, or of the interpreter as it ends."""
+class WorkerSaid(Event):
+    """A line of a worker that is not an event: of a native library, or of the interpreter as it ends."""
 
     worker: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStopped:
-    """The ordered stop is done."""
+class NodeStopped(Event):
+    """The node has stopped in order."""
 
     open_associations: int
 
 
 @dataclass(frozen=True, slots=True)
-class AssociationRefused:
-    """Somebody was not let in."""
+class AssociationRefused(Event):
+    """An association was rejected."""
 
     peer: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class AssociationEnded:
-    """An association is over; outcome released, aborted or closed, and why it was not released."""
+class AssociationEnded(Event):
+    """An association ended: released, aborted or closed, and why it was not released."""
 
     peer: str
     calling_ae: str
@@ -92,8 +93,8 @@ class AssociationEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectQuarantined:
-    """An object was kept but not used: somebody has to look."""
+class ObjectQuarantined(Event):
+    """An object was kept but is not used; it needs attention."""
 
     sop_instance: str
     reason: str
@@ -101,7 +102,7 @@ class ObjectQuarantined:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectRefused:
+class ObjectRefused(Event):
     """An object was refused before it was acknowledged."""
 
     peer: str
@@ -110,8 +111,8 @@ class ObjectRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesTracked:
-    """A series is complete, incomplete, or can be judged without being regular."""
+class SeriesTracked(Event):
+    """A series is complete, incomplete, or can be judged although its geometry is not regular."""
 
     series: str
     instances: int
@@ -120,8 +121,8 @@ class SeriesTracked:
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesEnded:
-    """A series came to its end here: skipped, failed, or its results delivered everywhere.
+class SeriesEnded(Event):
+    """A series is finished: skipped, failed, or its results delivered everywhere.
 
     seconds: since its last object came.
     """
@@ -133,16 +134,16 @@ class SeriesEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class JobStarted:
-    """A retraining runs, for the how manieth time."""
+class JobStarted(Event):
+    """A retraining started; `start` counts attempts."""
 
     job: int
     start: int
 
 
 @dataclass(frozen=True, slots=True)
-class JobEnded:
-    """A retraining came to its end, or was put back into the queue."""
+class JobEnded(Event):
+    """A retraining ended, or was put back into the queue."""
 
     job: int
     state: str
@@ -150,20 +151,20 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChanged:
-    """Another bundle was put into service: the worker ends and starts again with it."""
+class ModelChanged(Event):
+    """Another bundle was put into service; the worker restarts with it."""
 
     version: str
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
-class SpoolSwept:
-    """What the start found without a row.
+class SpoolSwept(Event):
+    """Files without a row in the journal, found at the start.
 
     removed_parts: unfinished files and folders. adopted: objects. set_aside: objects that cannot be used.
     left: files that can be neither read nor moved; the next start tries them again. results: result
-    folders that a new journal was told of.
+    folders that were recorded in a new journal.
     """
 
     removed_parts: int
@@ -174,8 +175,8 @@ class SpoolSwept:
 
 
 @dataclass(frozen=True, slots=True)
-class StepFailed:
-    """A step met a fault and tries again. trace: as `trace_of` gives it."""
+class StepFailed(Event):
+    """A step raised an error; it will be retried. trace: as `error_trace` returns it."""
 
     step: str
     error: str
@@ -183,8 +184,8 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class RowFailed:
-    """A step could not act on one series, which waits; the others do not. trace: as `trace_of` gives it."""
+class RowFailed(Event):
+    """A step could not act on one series, which waits; the others do not. trace: as `error_trace` returns it."""
 
     step: str
     series: str
@@ -193,8 +194,8 @@ class RowFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadFailed:
-    """Something was raised where nobody catches it. trace: as `trace_of` gives it."""
+class ThreadFailed(Event):
+    """An error was raised outside every handler. trace: as `error_trace` returns it."""
 
     thread: str
     error: str
@@ -202,8 +203,8 @@ class ThreadFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class LibraryComplained:
-    """A library logged or warned; where, and the class of what it met. Its words may quote a data set."""
+class LibraryComplained(Event):
+    """A library logged or warned: where, and the class of the error. Its text may quote a data set."""
 
     level: str
     place: str
@@ -212,94 +213,7 @@ class LibraryComplained:
 
 
 @dataclass(frozen=True, slots=True)
-class HungUp:
-    """SIGHUP came; whether the log file was opened again."""
+class HungUp(Event):
+    """SIGHUP was received; whether the log file was reopened."""
 
     reopened: bool
-
-
-def quiet_libraries() -> None:
-    """Keep the DICOM libraries from logging and warning: what they complain of they quote, names too."""
-    for name in ("pydicom", "highdicom"):
-        logger = logging.getLogger(name)
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
-
-
-def described(error: BaseException) -> str:
-    """One line about an error: the text of ours and the system's, else class and place alone.
-
-    What a library says of a data set it quotes, and a patient's name with it.
-    """
-    if isinstance(error, LumbarError):
-        return str(error)
-    name = type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        return f"{name}: {error.strerror}"
-    if isinstance(error, sqlite3.Error):
-        return f"{name}: {error}"
-    frames = trace_of(error)
-    return f"{name} in {frames[-1]}" if frames else name
-
-
-def trace_of(error: BaseException) -> tuple[str, ...]:
-    """Where an error came from, outermost first, as "module.py:line function"; no values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return tuple(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
-
-
-SAME_S: Final = 60.0
-"""What comes again within this time is the same matter: it is logged when it begins, not while it lasts."""
-
-
-@dataclass(slots=True)
-class Seldom:
-    """Says of a fault or complaint whether it is a new one, or again after it had ceased."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    last: dict[str, float] = field(default_factory=dict)
-
-    def __call__(self, what: str) -> bool:
-        """Whether to log it."""
-        now = self.monotonic()
-        new = now - self.last.get(what, -math.inf) > SAME_S
-        self.last[what] = now
-        return new
-
-
-def unheard(_: object) -> None:
-    """Take an event and do nothing: for steps that run without a log."""
-
-
-class EventLog:
-    """Writes events as lines: JSON, or for people when the stream is a terminal."""
-
-    def __init__(self, name: str, stream: TextIO | None = None) -> None:
-        import structlog  # noqa: PLC0415 - a third of a short command's time; commands write no log
-
-        out = stream or sys.stderr
-        renderer: Any = (
-            structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
-        )
-        self._log = structlog.wrap_logger(
-            structlog.PrintLogger(out),
-            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-            node=name,
-        )
-
-    def event(self, event: object) -> None:
-        """Write one event."""
-        if not is_dataclass(event) or isinstance(event, type):
-            raise TypeError("events are dataclass instances")
-        self._write(type(event).__name__, asdict(event))
-
-    def relay(self, told: Mapping[str, Any]) -> None:
-        """Write an event of another process, as that one put it."""
-        rest = {k: v for k, v in told.items() if k not in {"event", "timestamp"}}
-        self._write(str(told["event"]), rest)
-
-    def _write(self, name: str, fields: Mapping[str, Any]) -> None:
-        # A terminal that was closed, a full disk: a line that cannot be written stops nothing.
-        with suppress(OSError, ValueError):
-            self._log.msg(name, **fields)

@@ -17,15 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
 
-from node.events import (
-    EventLog,
-    LibraryComplained,
-    Seldom,
-    ThreadFailed,
-    described,
-    quiet_libraries,
-    trace_of,
-)
+from node.event_log import EventLog, Seldom, quiet_libraries
+from node.events import LibraryComplained, ThreadFailed
+from node.faults import describe_error, error_trace
 
 STDERR: Final = 2
 
@@ -44,8 +38,8 @@ class _Bridge(logging.Handler):
             self._log.event(
                 LibraryComplained(
                     record.levelname.lower(), place,
-                    "" if error is None else described(error),
-                    () if error is None else trace_of(error),
+                    "" if error is None else describe_error(error),
+                    () if error is None else error_trace(error),
                 )
             )  # fmt: skip
 
@@ -58,19 +52,23 @@ def catch_all(log: EventLog) -> None:
     def thread_failed(given: threading.ExceptHookArgs) -> None:
         if given.exc_value is not None and given.exc_type is not SystemExit:
             name = "" if given.thread is None else given.thread.name
-            log.event(ThreadFailed(name, described(given.exc_value), trace_of(given.exc_value)))
+            log.event(
+                ThreadFailed(name, describe_error(given.exc_value), error_trace(given.exc_value))
+            )
 
     def unraisable(given: sys.UnraisableHookArgs) -> None:
         if given.exc_value is not None:
             log.event(
-                ThreadFailed("cleanup", described(given.exc_value), trace_of(given.exc_value))
+                ThreadFailed(
+                    "cleanup", describe_error(given.exc_value), error_trace(given.exc_value)
+                )
             )
 
     def uncaught(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         del kind, trace
-        log.event(ThreadFailed("main", described(error), trace_of(error)))
+        log.event(ThreadFailed("main", describe_error(error), error_trace(error)))
 
     def warned(
         message: Warning | str,

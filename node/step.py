@@ -11,14 +11,15 @@ import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from dicomseg.errors import InputRefused
 from dicomseg.read.instance import Instance
 from node.backoff import wait_s
 from node.clock import Clock
 from node.errors import ClaimLost, IllegalTransition
-from node.events import ObjectQuarantined, RowFailed, described, trace_of
+from node.events import Log, ObjectQuarantined, RowFailed
+from node.faults import describe_error, error_trace
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 
@@ -68,14 +69,14 @@ class PutOff:
     journal: Journal
     step: str
     clock: Clock
-    told: Callable[[object], None]
+    log: Log
 
     def __call__(self, row: SeriesRow, error: Exception) -> None:
         """Record the fault in the journal, and in the log when it is another one than before."""
-        reason = described(error)
+        reason = describe_error(error)
         until = self.clock.wall() + wait_s(row.fault_tries + 1, FIRST_WAIT_S, LONGEST_WAIT_S)
         if reason != row.fault:
-            self.told(RowFailed(self.step, row.key.series, reason, trace_of(error)))
+            self.log(RowFailed(self.step, row.key.series, reason, error_trace(error)))
         self.journal.series.defer(row.key, self.step, reason, until)
 
 
@@ -83,7 +84,7 @@ def headers_of(
     journal: Journal,
     key: SeriesKey,
     read: Callable[[Path], Instance],
-    told: Callable[[object], None],
+    log: Log,
     skip: int = 0,
 ) -> tuple[list[Instance], int]:
     """Headers of a series' stored objects in order of arrival, and how many were set aside unread.
@@ -104,7 +105,7 @@ def headers_of(
             readable.append(instance)
         else:
             journal.instances.set_aside(row.sop_instance_uid, row.digest, instance)
-            told(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))
+            log(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))
     return readable, len(rows) - len(readable)
 
 
@@ -132,4 +133,12 @@ def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | s
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
             raise
-        return f"{path.name}: cannot be read ({described(error)}); send it again"
+        return f"{path.name}: cannot be read ({describe_error(error)}); send it again"
+
+
+class Step(Protocol):
+    """Something that acts on what is in its state, once."""
+
+    def run_once(self) -> int:
+        """Act; returns how many things moved."""
+        ...

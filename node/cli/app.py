@@ -72,7 +72,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; an error is one line on standard error."""
-    from node.events import quiet_libraries
+    from node.event_log import quiet_libraries
 
     quiet_libraries()
     try:

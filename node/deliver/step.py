@@ -28,7 +28,8 @@ from node.deliver.port import (
     result_files,
 )
 from node.errors import DamagedResult, IllegalTransition
-from node.events import SeriesEnded, StepFailed, described, trace_of, unheard
+from node.events import Log, SeriesEnded, StepFailed, noop_log
+from node.faults import describe_error, error_trace
 from node.journal.deliveries import SUPERSEDED
 from node.journal.file import is_damage
 from node.journal.journal import Journal
@@ -77,7 +78,7 @@ class DeliverStep:
     held_at: float = 0.0
     hold_until: float = 0.0
     looked_at: float = 0.0
-    told: Callable[[object], None] = unheard
+    log: Log = noop_log
 
     def run_once(self) -> int:
         """Act on every due delivery once; returns how many moved."""
@@ -205,7 +206,7 @@ class DeliverStep:
         series = self.journal.series.get(row.series)
         if row.kind == RESULT and series.state is SeriesState.DELIVERED:
             seconds = round(max(0.0, self.now() - series.last_at), 2)
-            self.told(SeriesEnded(row.series.series, series.state, "", seconds))
+            self.log(SeriesEnded(row.series.series, series.state, "", seconds))
         return True
 
     def _ask_later(self, row: DeliveryRow, check: StorageCheck) -> None:
@@ -230,9 +231,9 @@ class DeliverStep:
         if is_damage(error):
             raise error
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        reason = place + described(error)
+        reason = place + describe_error(error)
         step = f"deliver {self.config.name}"
-        self.told(StepFailed(step, f"{reason}, result {row.result_id}", trace_of(error)))
+        self.log(StepFailed(step, f"{reason}, result {row.result_id}", error_trace(error)))
         now = next(d for d in self.journal.deliveries.of_series(row.series) if d.id == row.id)
         faults = now.fault_tries + 1
         if faults >= self.config.max_tries and now.state in _GIVE_UP:
@@ -272,13 +273,13 @@ def steps(
     journal: Journal,
     now: Callable[[], float],
     spread: Callable[[], float],
-    told: Callable[[object], None] = unheard,
+    log: Log = noop_log,
 ) -> tuple[DeliverStep, ...]:
     """One `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
     notes = config.node.state / NOTES
     return tuple(
-        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, notes, told=told)
+        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, notes, log=log)
         for d in config.destinations
     )
 

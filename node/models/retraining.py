@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from node.clock import Ages, Clock
 from node.errors import IllegalTransition
-from node.events import JobEnded, JobStarted
+from node.events import JobEnded, JobStarted, Log
 from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
 from node.journal.states import JobEvent, JobState
@@ -140,7 +140,7 @@ class JobRunner:
     free: Callable[[], int]
     least_free: int
     clock: Clock
-    log: Callable[[object], None]
+    log: Log
     command: tuple[str, ...] = TRAIN
     _child: subprocess.Popen[bytes] | None = None
     _child_of: int = 0

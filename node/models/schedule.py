@@ -21,7 +21,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node.config.cron import trigger_of
 from node.config.sections import ScheduleConfig
 from node.errors import JobStateError
-from node.events import StepFailed
+from node.events import Log, StepFailed
 from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
 from node.journal.states import JobState
@@ -95,7 +95,7 @@ class Schedule:
     config: ScheduleConfig
     journal: Journal
     now: Callable[[], float]
-    log: Callable[[object], None]
+    log: Log
 
     def run(self) -> None:
         """Enqueue a retraining, or record why not. For APScheduler: its thread has its own connection."""

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from node.events import described
+from node.faults import describe_error
 from node.receive import wire
 from node.receive.limits import Pace
 from node.receive.wire import Command, Malformed, Refusal, Request
@@ -166,7 +166,7 @@ class Connection:
         except OSError as error:
             self._finish(_End("closed", error.strerror or type(error).__name__))
         except Exception as error:  # noqa: BLE001 - a fault of ours ends this association, no other
-            self._finish(_End("aborted", described(error), wire.abort()))
+            self._finish(_End("aborted", describe_error(error), wire.abort()))
         finally:
             self._link.close()
             self._service.left(self)

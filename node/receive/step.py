@@ -23,13 +23,12 @@ from node.errors import PortBusy
 from node.events import (
     AssociationEnded,
     AssociationRefused,
-    EventLog,
+    Log,
     ObjectQuarantined,
     ObjectRefused,
     StepFailed,
-    described,
-    trace_of,
 )
+from node.faults import describe_error, error_trace
 from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, NewInstance
@@ -88,7 +87,7 @@ class ReceiveStep:
     port: int
     spool: Spool
     journal: Journal
-    log: EventLog
+    log: Log
     free_bytes: Callable[[], int]
     _gate: DiskGate = field(init=False)
     _slots: Slots = field(init=False)
@@ -161,7 +160,7 @@ class ReceiveStep:
                 continue
             except OSError as error:  # the listener was closed, or there are no file handles left
                 if not self._stopping.is_set() and (fault := str(error.strerror)) != last:
-                    self.log.event(StepFailed("receive", fault))
+                    self.log(StepFailed("receive", fault))
                     last = fault
                 self._stopping.wait(_ACCEPT_S)
                 continue
@@ -169,7 +168,7 @@ class ReceiveStep:
                 self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
             except Exception as error:  # noqa: BLE001 - one connection does not end the listener
                 link.close()
-                self.log.event(StepFailed("receive", described(error), trace_of(error)))
+                self.log(StepFailed("receive", describe_error(error), error_trace(error)))
 
     def _welcome(self, link: socket.socket, address: str) -> None:
         if not peer_allowed(address, self.config.peers):
@@ -265,7 +264,7 @@ class ReceiveStep:
         except LumbarError as error:
             return self._refused(connection, str(error))
         except Exception as error:  # noqa: BLE001 - any other answer tells the sender to give up
-            return self._refused(connection, described(error))
+            return self._refused(connection, describe_error(error))
         connection.stored += kept in {"stored", "corrected"}
         connection.same += kept == "same"
         if kept != "quarantined":
@@ -283,12 +282,12 @@ class ReceiveStep:
         if more is not None:
             counted = f" ({more} more of this address before)" if more else ""
             reason = reason or "closed without a byte"
-            self.log.event(AssociationRefused(address, reason + counted))
+            self.log(AssociationRefused(address, reason + counted))
 
     def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
         """Log the end of an association; its slot is free."""
         self._slots.free(connection)
-        self.log.event(
+        self.log(
             AssociationEnded(
                 connection.address,
                 connection.calling,
@@ -308,7 +307,7 @@ class ReceiveStep:
     # ---- one object ----
 
     def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
-        self.log.event(ObjectRefused(connection.address, reason, "0xA700"))
+        self.log(ObjectRefused(connection.address, reason, "0xA700"))
         return OUT_OF_RESOURCES, reason
 
     def _keep(self, got: Received) -> str:
@@ -370,7 +369,7 @@ class ReceiveStep:
 
     def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
         uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
-        self.log.event(ObjectQuarantined(uid, reason, str(stored.path)))
+        self.log(ObjectQuarantined(uid, reason, str(stored.path)))
 
 
 def _apart(got: Received) -> str:

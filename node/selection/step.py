@@ -24,7 +24,7 @@ from dicomseg.read.reconstructions import (
 )
 from dicomseg.read.rules import Rule
 from node.clock import Ages, Clock
-from node.events import SeriesEnded, unheard
+from node.events import Log, SeriesEnded, noop_log
 from node.journal.journal import Journal
 from node.journal.rows import SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
@@ -56,7 +56,7 @@ class SelectStep:
     settle_s: float
     quiet_s: float
     clock: Clock
-    told: Callable[[object], None] = unheard
+    log: Log = noop_log
     read: Callable[[Path], Instance] = headers.read_instance
     _ages: Ages = field(init=False)
     _eligible: dict[int, bool] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class SelectStep:
         if not rows:
             self._made.clear()
             self._eligible.clear()
-        moved = each(rows, self._judge, PutOff(self.journal, "select", self.clock, self.told))
+        moved = each(rows, self._judge, PutOff(self.journal, "select", self.clock, self.log))
         self._ages.keep({r.id for r in rows} | {r.key.study for r in rows})
         return moved
 
@@ -94,7 +94,7 @@ class SelectStep:
         if event is SeriesEvent.RULES_REJECT:
             seconds = round(self.clock.since(row.last_at), 2)
             reason = "; ".join(verdict.reasons)
-            self.told(SeriesEnded(row.key.series, SeriesState.SKIPPED, reason, seconds))
+            self.log(SeriesEnded(row.key.series, SeriesState.SKIPPED, reason, seconds))
         return True
 
     def _candidate(self, row: SeriesRow) -> SeriesCandidate | None:
@@ -102,7 +102,7 @@ class SelectStep:
         version = (row.instances, row.last_at)
         known = self._made.get(row.id)
         if known is None or known[0] != version:
-            found, set_aside = headers_of(self.journal, row.key, self.read, self.told)
+            found, set_aside = headers_of(self.journal, row.key, self.read, self.log)
             made = None if set_aside else judge_series(row.key.series, found, self.rules)
             known = self._made[row.id] = (version, made)
         return known[1]
@@ -120,7 +120,7 @@ class SelectStep:
     def _may_be_eligible(self, row: SeriesRow) -> bool:
         """Whether a series that still comes may be a twin: no rule could accept most of a study's others."""
         if row.id not in self._eligible:
-            found, _ = headers_of(self.journal, row.key, self.read, self.told)
+            found, _ = headers_of(self.journal, row.key, self.read, self.log)
             self._eligible[row.id] = not found or could_accept(found[0], self.rules)
         return self._eligible[row.id]
 

@@ -6,26 +6,21 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from node.backoff import wait_s
-from node.events import EventLog, Seldom, StepFailed, described, trace_of
+from node.event_log import Seldom
+from node.events import Log, StepFailed
+from node.faults import describe_error, error_trace
 from node.journal.file import is_damage
 from node.journal.journal import Journal
+from node.step import Step
 
 TICK_S: Final = 0.1
 """How soon a step sees what the one before it did."""
 
 LONGEST_WAIT_S: Final = 5.0
 """Longest wait of a step that fails: what is in its way (a busy database, a full disk) may end any time."""
-
-
-class Step(Protocol):
-    """Something that acts on what is in its state, once."""
-
-    def run_once(self) -> int:
-        """Act; returns how many things moved."""
-        ...
 
 
 @dataclass(slots=True)
@@ -37,7 +32,7 @@ class _Guarded:
     due: float = 0.0
     is_new: Seldom = field(default_factory=Seldom)
 
-    def run(self, name: str, log: EventLog) -> int:
+    def run(self, name: str, log: Log) -> int:
         """Run the step unless it waits; returns how many things moved."""
         now = time.monotonic()
         if now < self.due:
@@ -52,12 +47,12 @@ class _Guarded:
         self.faults = 0
         return moved
 
-    def _failed(self, error: Exception, name: str, log: EventLog) -> None:
+    def _failed(self, error: Exception, name: str, log: Log) -> None:
         self.faults += 1
         self.due = time.monotonic() + wait_s(self.faults, TICK_S, LONGEST_WAIT_S)
-        reason = described(error)
+        reason = describe_error(error)
         if self.is_new(reason):
-            log.event(StepFailed(name, reason, trace_of(error)))
+            log(StepFailed(name, reason, error_trace(error)))
 
 
 @dataclass(slots=True)
@@ -70,7 +65,7 @@ class Loop:
     name: str
     steps: tuple[Step, ...]
     stopping: threading.Event
-    log: EventLog
+    log: Log
     journal: Journal
     damage: sqlite3.Error | None = None
     _guarded: tuple[_Guarded, ...] = field(init=False)

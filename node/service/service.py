@@ -23,14 +23,8 @@ from node.clock import Clock
 from node.config.sections import Config
 from node.deliver import step as deliver
 from node.deliver.factory import build
-from node.events import (
-    EventLog,
-    HungUp,
-    NodeReady,
-    NodeStarted,
-    NodeStopped,
-    WorkerRefused,
-)
+from node.event_log import EventLog
+from node.events import HungUp, NodeReady, NodeStarted, NodeStopped, WorkerRefused
 from node.journal.file import refusal
 from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
@@ -90,10 +84,10 @@ class Node:
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
-            loops.append(Loop("jobs", (jobs,), stopping, self.log, journal))
+            loops.append(Loop("jobs", (jobs,), stopping, self.log.event, journal))
             receiver = ReceiveStep(
                 self.config.receive, node.ae_title, node.host, node.port, spool, journal,
-                self.log, lambda: free_bytes(node.state),
+                self.log.event, lambda: free_bytes(node.state),
             )  # fmt: skip
             port = receiver.start()
             holder = replace(holder, port=port)
@@ -174,18 +168,24 @@ class Node:
         tracker, selection = self._tracking(journal)
         limit = self.config.work.memory_limit_mb
         return [
-            Loop("track", (tracker, selection), stopping, self.log, journal),
-            Loop(WORK, (workers,), stopping, self.log, journal),
-            Loop("memory", (MemoryGuard(workers.processes, limit),), stopping, self.log, journal),
+            Loop("track", (tracker, selection), stopping, self.log.event, journal),
+            Loop(WORK, (workers,), stopping, self.log.event, journal),
+            Loop(
+                "memory",
+                (MemoryGuard(workers.processes, limit),),
+                stopping,
+                self.log.event,
+                journal,
+            ),
             *(
-                Loop(f"deliver {d.config.name}", (d,), stopping, self.log, journal)
+                Loop(f"deliver {d.config.name}", (d,), stopping, self.log.event, journal)
                 for d in deliveries
             ),
         ]
 
     def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
         config, rules, read = self.config.track, self.config.rules, remembering()
-        tracker = TrackStep(journal, config, rules, self.clock, self.log, read)
+        tracker = TrackStep(journal, config, rules, self.clock, self.log.event, read)
         if config.expected_count == "query":
             sender = next(d for d in self.config.destinations if d.name == config.query)
             asked = build(sender, self.config.node.ae_title)

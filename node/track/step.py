@@ -24,7 +24,7 @@ from dicomseg.read.rules import Rule
 from dicomseg.read.series import Grid, assemble, count_differs, expected_count, image_instances
 from node.clock import Ages, Clock
 from node.config.sections import TrackConfig
-from node.events import EventLog, SeriesTracked
+from node.events import Log, SeriesTracked
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, SeriesKey, SeriesRow
 from node.journal.states import InstanceState, SeriesEvent, SeriesState
@@ -183,7 +183,7 @@ class TrackStep:
     config: TrackConfig
     rules: tuple[Rule, ...]
     clock: Clock
-    log: EventLog
+    log: Log
     read: Callable[[Path], Instance] = field(default_factory=remembering)
     held: Callable[[SeriesKey, object], int | None] = _nothing_known
     _looks: dict[int, _Look] = field(default_factory=dict)
@@ -195,7 +195,7 @@ class TrackStep:
     def run_once(self) -> int:
         """Look at every receiving series; returns how many moved."""
         rows = self.journal.series.due(SeriesState.RECEIVING)
-        moved = each(rows, self._look, PutOff(self.journal, "track", self.clock, self.log.event))
+        moved = each(rows, self._look, PutOff(self.journal, "track", self.clock, self.log))
         ids = {r.id for r in rows}
         self._ages.keep(ids)
         for series_id in set(self._looks) - ids:
@@ -210,7 +210,7 @@ class TrackStep:
         last = self._looks.get(row.id)
         if last is not None and self._is_only_more(row, last, quiet_s):
             return self._glance(row, last, quiet_s, began)
-        instances, set_aside = headers_of(self.journal, row.key, self.read, self.log.event)
+        instances, set_aside = headers_of(self.journal, row.key, self.read, self.log)
         if set_aside:
             return True  # the journal has the series in another version
         unread = self._unread(row.key, instances)
@@ -226,7 +226,7 @@ class TrackStep:
         state = self.journal.series.advance(
             row.key, decision.event, detail={"reason": decision.reason}, seen=len(instances)
         )
-        self.log.event(SeriesTracked(row.key.series, len(instances), state, decision.reason))
+        self.log(SeriesTracked(row.key.series, len(instances), state, decision.reason))
         return True
 
     def _may_say_more(self, row: SeriesRow, quiet_s: float, now: float) -> bool:
@@ -251,7 +251,7 @@ class TrackStep:
     def _glance(self, row: SeriesRow, last: _Look, quiet_s: float, began: float) -> bool:
         """Read the headers that came since the last look, so that they are there when the series is whole."""
         before = last.version[0]
-        _, set_aside = headers_of(self.journal, row.key, self.read, self.log.event, before)
+        _, set_aside = headers_of(self.journal, row.key, self.read, self.log, before)
         self._wait(row, last.count, quiet_s, began)
         return bool(set_aside)
 

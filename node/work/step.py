@@ -18,7 +18,9 @@ from node.backoff import wait_s
 from node.clock import Ages, Clock
 from node.config.sections import WorkConfig
 from node.errors import ClaimLost, IllegalTransition
-from node.events import EventLog, StepFailed, WorkerEnded, described, trace_of
+from node.event_log import EventLog
+from node.events import Log, StepFailed, WorkerEnded
+from node.faults import describe_error, error_trace
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesEvent
@@ -78,7 +80,7 @@ class WorkStep:
     config: WorkConfig
     journal: Journal
     clock: Clock
-    log: EventLog
+    log: Log
     _start_at: dict[str, float] = field(default_factory=dict)
     _ends: dict[str, int] = field(default_factory=dict)
     _ages: Ages = field(init=False)
@@ -92,7 +94,8 @@ class WorkStep:
     ) -> WorkStep:
         """Describe the configured number of workers; nothing is started."""
         names = [f"w{n}" for n in range(1, config.processes + 1)]
-        return cls([WorkerProcess(config_path, n, log) for n in names], config, journal, clock, log)
+        processes = [WorkerProcess(config_path, n, log) for n in names]
+        return cls(processes, config, journal, clock, log.event)
 
     @property
     def ready(self) -> bool:
@@ -102,7 +105,7 @@ class WorkStep:
     def run_once(self) -> int:
         """Start what does not run, end what takes too long, give back lost claims. Returns how many."""
         rows = self.journal.series.claims()
-        moved = each(rows, self._check, PutOff(self.journal, "work", self.clock, self.log.event))
+        moved = each(rows, self._check, PutOff(self.journal, "work", self.clock, self.log))
         self._ages.keep({(part, r.id) for r in rows for part in ("claim", "beat")})
         each(self.processes, self._tend, self._cannot_start)
         return moved
@@ -129,9 +132,7 @@ class WorkStep:
             wait = wait_s(ends, RESTART_FIRST_S, RESTART_LONGEST_S)
             self._start_at[process.name] = now + wait
             if process.poll() != 0:
-                self.log.event(
-                    WorkerEnded(process.name, process.poll() or 0, process.ending, ends, wait)
-                )
+                self.log(WorkerEnded(process.name, process.poll() or 0, process.ending, ends, wait))
         if now >= self._start_at.get(process.name, now):
             self._start_at.pop(process.name, None)
             process.start()
@@ -140,7 +141,7 @@ class WorkStep:
 
     def _cannot_start(self, process: WorkerProcess, error: Exception) -> None:
         """Say that the machine has no room for a worker; it counts as an end, and waits as after one."""
-        self.log.event(StepFailed(f"start {process.name}", described(error), trace_of(error)))
+        self.log(StepFailed(f"start {process.name}", describe_error(error), error_trace(error)))
 
     def _check(self, row: SeriesRow) -> bool:
         """Give one claim back when nobody alive holds it."""

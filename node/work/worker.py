@@ -36,16 +36,9 @@ from node.clock import Clock
 from node.config.file import read_config
 from node.config.sections import Config
 from node.errors import ClaimLost, IllegalTransition
-from node.events import (
-    EventLog,
-    ModelChanged,
-    RowFailed,
-    Seldom,
-    SeriesEnded,
-    StepFailed,
-    described,
-    trace_of,
-)
+from node.event_log import EventLog, Seldom
+from node.events import Log, ModelChanged, RowFailed, SeriesEnded, StepFailed
+from node.faults import describe_error, error_trace
 from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
@@ -79,7 +72,7 @@ class Worker:
     journal: Journal
     model: LoadedModel
     token: str
-    log: EventLog
+    log: Log
     promotion: int = 0
     faults: dict[int, int] = field(default_factory=dict)
     is_new: Seldom = field(default_factory=Seldom)
@@ -110,7 +103,7 @@ class Worker:
         newest = self.journal.promotions.newest()
         if newest is None or newest.id == self.promotion:
             return True
-        self.log.event(ModelChanged(newest.version, newest.digest))
+        self.log(ModelChanged(newest.version, newest.digest))
         return False
 
     def _claim(self, token: str) -> SeriesRow | None:
@@ -144,7 +137,7 @@ class Worker:
 
     def _ending_after(self, row: SeriesRow, error: Exception) -> Ending:
         if isinstance(error, (ClaimLost, IllegalTransition)):
-            return partial(self.log.event, StepFailed("work", str(error)))
+            return partial(self.log, StepFailed("work", str(error)))
         if isinstance(error, LumbarError):
             return partial(self._end, row, SeriesEvent.REFUSED, str(error), error.code)
         if isinstance(error, (OSError, sqlite3.OperationalError)):
@@ -152,7 +145,7 @@ class Worker:
         if isinstance(error, MemoryError):
             attempts = self.config.work.max_attempts
             return partial(release_claim, self.journal, row, attempts, "not enough memory")
-        self.log.event(RowFailed("work", row.key.series, described(error), trace_of(error)))
+        self.log(RowFailed("work", row.key.series, describe_error(error), error_trace(error)))
         reason = f"unexpected {type(error).__name__}; see the log"
         return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
 
@@ -161,7 +154,7 @@ class Worker:
         try:
             ending()
         except (ClaimLost, IllegalTransition) as error:
-            self.log.event(StepFailed("work", str(error)))
+            self.log(StepFailed("work", str(error)))
         except (OSError, sqlite3.OperationalError) as error:
             self._machine_fault(error)
             return False
@@ -171,12 +164,12 @@ class Worker:
         detail: dict[str, object] = {"reason": reason, **({"code": code} if code else {})}
         state = self.journal.series.advance(row.key, event, expect=row.token, detail=detail)
         seconds = round(Clock().since(row.last_at), 2)
-        self.log.event(SeriesEnded(row.key.series, state, reason, seconds))
+        self.log(SeriesEnded(row.key.series, state, reason, seconds))
 
     def _put_off(self, row: SeriesRow, error: Exception) -> None:
         """Hand a series back that the machine kept from its result; it is tried again, ever later."""
         tries = self.faults.get(row.id, 0) + 1
-        reason = described(error)
+        reason = describe_error(error)
         if return_claim(self.journal, row, reason):
             self.faults[row.id] = tries
             until = time.time() + wait_s(tries, FAULT_WAIT_S, LONGEST_WAIT_S)
@@ -184,9 +177,9 @@ class Worker:
         self._machine_fault(error)
 
     def _machine_fault(self, error: Exception) -> None:
-        reason = described(error)
+        reason = describe_error(error)
         if self.is_new(reason):
-            self.log.event(StepFailed("work", reason, trace_of(error)))
+            self.log(StepFailed("work", reason, error_trace(error)))
 
     def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
@@ -211,9 +204,7 @@ class Worker:
         return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:
-        instances, set_aside = headers_of(
-            self.journal, row.key, headers.read_instance, self.log.event
-        )
+        instances, set_aside = headers_of(self.journal, row.key, headers.read_instance, self.log)
         if set_aside:
             raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
         grid = judge_series(row.key.series, instances, self.config.rules).grid
@@ -264,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepared(config: Config, token: str) -> Worker:
     """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
     journal = Journal.writing(StateDirectory(config.node.state).journal, time.time)
-    log = EventLog(config.node.name)
+    log = EventLog(config.node.name).event
     newest = (
         journal.promotions.newest()
     )  # before the folder: a change after this line is seen by `run`
@@ -274,7 +265,7 @@ def prepared(config: Config, token: str) -> Worker:
     if model.roots is not None:
         model.roots.warm()
     if model.note:
-        log.event(StepFailed("engine", model.note))
+        log(StepFailed("engine", model.note))
     return Worker(config, journal, model, token, log, 0 if newest is None else newest.id)
 
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
-from node.events import EventLog, WorkerSaid
+from node.event_log import EventLog
+from node.events import WorkerSaid
 
 READY: Final = b"ready\n"
 

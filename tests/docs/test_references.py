@@ -40,7 +40,7 @@ def test_every_key_of_the_example_configuration_is_documented_in_its_section() -
 
 
 def test_every_event_that_is_logged_is_documented() -> None:
-    logged = set(re.findall(r"\.event\(\s*(?:events\.)?([A-Z]\w+)\(", sources("node")))
+    logged = set(re.findall(r"(?:\.event|\blog)\(\s*([A-Z]\w+)\(", sources("node")))
     assert len(logged) >= 15
     assert sorted(e for e in logged if f"| `{e}` |" not in page("events")) == []
 

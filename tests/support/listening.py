@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from node.config.sections import ReceiveConfig
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
@@ -62,7 +62,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             0,
             spool,
             journal,
-            EventLog("t", log),
+            EventLog("t", log).event,
             free,
         )
         started.append(Listening(receiver, journal, spool, receiver.start(), log))

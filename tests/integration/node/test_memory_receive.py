@@ -28,14 +28,14 @@ _NODE = """
 import sys, time, threading
 from pathlib import Path
 from node.config.sections import ReceiveConfig
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 state = Path(sys.argv[1])
 config = ReceiveConfig(max_associations=25, max_associations_per_peer=25, reserved_associations=0)
 spool, journal = Spool(state), Journal.open(state / "journal.sqlite", time.time)
-print(ReceiveStep(config, "NODE", "127.0.0.1", 0, spool, journal, EventLog("t"), lambda: 1 << 60).start(), flush=True)
+print(ReceiveStep(config, "NODE", "127.0.0.1", 0, spool, journal, EventLog("t").event, lambda: 1 << 60).start(), flush=True)
 threading.Event().wait(120)
 """
 

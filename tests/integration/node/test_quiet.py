@@ -9,13 +9,14 @@ from io import StringIO
 
 import pytest
 
-from node.events import EventLog, NodeReady
+from node.event_log import EventLog
+from node.events import NodeReady
 
 COMPLAINS = """
 import logging
 from pydicom import config
 from pydicom.valuerep import validate_value
-from node.events import quiet_libraries
+from node.event_log import quiet_libraries
 {call}
 logging.getLogger("pydicom").warning("Invalid value for VR DA: 'Doe^Jane'")
 validate_value("DA", "Doe^Jane", config.WARN)
@@ -40,7 +41,7 @@ def test_the_libraries_quote_values_unless_they_are_kept_quiet() -> None:
 
 FAILS = """
 import logging, sys, threading, warnings
-from node.events import EventLog
+from node.event_log import EventLog
 from node.library_log import catch_all
 catch_all(EventLog("t"))
 def fail():

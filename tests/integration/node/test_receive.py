@@ -44,7 +44,7 @@ from dicomseg.read import header as headers
 from dicomseg.read import parsing
 from node.config.sections import ReceiveConfig
 from node.errors import PortBusy
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
 from node.journal.states import InstanceState, SeriesState
@@ -451,7 +451,7 @@ def test_busy_port_is_told_in_one_line(tmp_path: Path) -> None:
         journal = Journal.open(tmp_path / "journal.sqlite", time.time)
         receiver = ReceiveStep(
             ReceiveConfig(), "NODE", "127.0.0.1", port, Spool(tmp_path), journal,
-            EventLog("t", StringIO()), lambda: 1,
+            EventLog("t", StringIO()).event, lambda: 1,
         )  # fmt: skip
         with pytest.raises(PortBusy, match=f"127.0.0.1:{port}: Address already in use") as caught:
             receiver.start()
@@ -493,13 +493,13 @@ _NODE = """
 import sys, time, threading
 from pathlib import Path
 from node.config.sections import ReceiveConfig
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 state = Path(sys.argv[1])
 spool, journal = Spool(state), Journal.open(state / "journal.sqlite", time.time)
-print(ReceiveStep(ReceiveConfig(), "NODE", "127.0.0.1", 0, spool, journal, EventLog("t"), lambda: 1 << 60).start(), flush=True)
+print(ReceiveStep(ReceiveConfig(), "NODE", "127.0.0.1", 0, spool, journal, EventLog("t").event, lambda: 1 << 60).start(), flush=True)
 threading.Event().wait(60)
 """
 

@@ -24,7 +24,7 @@ from node.cli.app import run
 from node.clock import Clock
 from node.config.file import read_config
 from node.errors import IllegalTransition, JobStateError, UnknownJob
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal import migrate as schema
 from node.journal.job_rows import JobPlan, JobRow
 from node.journal.jobs import JobTable

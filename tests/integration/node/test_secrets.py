@@ -15,7 +15,7 @@ from node.cli.app import run
 from node.config.file import read_config
 from node.config.words import masked
 from node.deliver.step import steps
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow
 from node.journal.states import SeriesEvent

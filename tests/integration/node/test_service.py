@@ -24,7 +24,7 @@ from dicomseg.read import header as headers
 from dicomseg.read import parsing
 from node.config.file import read_config
 from node.errors import AlreadyRunning, JournalDamaged, PortBusy, StateRefused
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent, SeriesState
@@ -309,7 +309,7 @@ def test_step_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: Any) ->
             return 0
 
     step = Faulty()
-    thread = Loop("x", (step,), stopping, EventLog("t", log), journal).start()
+    thread = Loop("x", (step,), stopping, EventLog("t", log).event, journal).start()
     _until(lambda: step.rounds >= 5)
     stopping.set()
     thread.join(8)
@@ -337,7 +337,7 @@ def test_step_that_fails_for_ever_is_told_once_and_holds_up_no_other(
             return 0
 
     broken, sound = Counting(broken=True), Counting(broken=False)
-    thread = Loop("x", (broken, sound), stopping, EventLog("t", log), journal).start()
+    thread = Loop("x", (broken, sound), stopping, EventLog("t", log).event, journal).start()
     _until(lambda: sound.rounds >= 12)
     stopping.set()
     thread.join(8)

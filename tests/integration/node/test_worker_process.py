@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.work import worker_process
 from node.work.step import MemoryGuard

@@ -334,7 +334,7 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
     for name in ("pacs", "copy"):
         config = CONFIG.model_copy(update={"name": name})
         DeliverStep(
-            journal, config, InMemory(name), clock, lambda: 0.0, tmp_path, told=heard.append
+            journal, config, InMemory(name), clock, lambda: 0.0, tmp_path, log=heard.append
         ).run_once()
     assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
 
@@ -570,7 +570,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
 
     heard: list[Any] = []
     step = _deliver(journal, clock, Breaks("pacs"))
-    step.told = heard.append
+    step.log = heard.append
     first = clock()
     for _ in range(400):
         step.run_once()

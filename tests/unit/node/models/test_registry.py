@@ -25,7 +25,7 @@ from node.cli.app import run
 from node.clock import Clock
 from node.config.file import read_config
 from node.errors import DiskFull, IllegalTransition, PromotionRefused
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, SeriesKey
@@ -348,7 +348,7 @@ def test_idle_worker_of_the_service_changes_its_model_without_being_told(
     found = read_config(config)
     log = EventLog("test", StringIO())
     process = WorkerProcess(config, "w1", log)
-    workers = WorkStep((process,), found.work, bench.journal, Clock(), log)
+    workers = WorkStep((process,), found.work, bench.journal, Clock(), log.event)
 
     def until(true: Callable[[], bool]) -> None:
         limit = time.monotonic() + 60

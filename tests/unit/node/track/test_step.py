@@ -25,7 +25,7 @@ from dicomseg.read import header as headers
 from dicomseg.read import parsing
 from dicomseg.read.rules import DEFAULT_RULES
 from node.config.sections import TrackConfig
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, SeriesKey
@@ -54,7 +54,7 @@ class Tracked:
     def restart(self) -> None:
         """What a new process starts with."""
         self.track = TrackStep(
-            self.journal, self.config, DEFAULT_RULES, self.clock, EventLog("t", self.log)
+            self.journal, self.config, DEFAULT_RULES, self.clock, EventLog("t", self.log).event
         )
 
     def came(self, paths: Sequence[Path]) -> None:
@@ -225,19 +225,19 @@ def test_unreadable_object_of_a_series_is_told_and_holds_it_back(
 
 
 def _many_frames(path: Path, frames: int) -> None:
-    """Make it an Enhanced MR object whose frames are described one by one, deflated to next to nothing."""
+    """Make it an Enhanced MR object whose frames are describe_error one by one, deflated to next to nothing."""
     ds = dcmread(path)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
     ds.NumberOfFrames, ds.BitsAllocated, ds.BitsStored, ds.HighBit = frames, 8, 8, 7
     ds.Rows = ds.Columns = 1
     ds.PixelData = bytes(frames)
-    described = []
+    describe_error = []
     for number in range(frames):
         frame, plane = Dataset(), Dataset()
         plane.ImagePositionPatient = [0, 0, number]
         frame.PlanePositionSequence = [plane]
-        described.append(frame)
-    ds.PerFrameFunctionalGroupsSequence = described
+        describe_error.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = describe_error
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     ds.save_as(path, enforce_file_format=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from node.config.sections import WorkConfig
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.series import SeriesTable
 from node.journal.states import SeriesState
@@ -54,7 +54,7 @@ def _workers(
     process: FakeProcess, journal: Journal, clock: Any, log: StringIO | None = None
 ) -> WorkStep:
     events = EventLog("test", log or StringIO())
-    return WorkStep((process,), WorkConfig(time_limit_seconds=100.0), journal, clock, events)  # type: ignore[arg-type]
+    return WorkStep((process,), WorkConfig(time_limit_seconds=100.0), journal, clock, events.event)  # type: ignore[arg-type]
 
 
 def test_claim_of_a_crashed_worker_says_how_it_ended(
@@ -82,7 +82,7 @@ def test_worker_that_cannot_be_started_keeps_no_other_from_it(
 
     monkeypatch.setattr(first, "start", no_room)
     log = StringIO()
-    workers = WorkStep((first, second), WorkConfig(), journal, clock, EventLog("t", log))  # type: ignore[arg-type]
+    workers = WorkStep((first, second), WorkConfig(), journal, clock, EventLog("t", log).event)  # type: ignore[arg-type]
     for _ in range(100):
         workers.run_once()
         clock.pass_s(0.1)
@@ -95,7 +95,7 @@ def test_ordered_stop_hands_the_series_back_as_if_it_had_not_been_begun(
     journal: Journal, clock: Any, tmp_path: Path, write_series: Any
 ) -> None:
     select(journal, write_series(tmp_path / "a"))
-    workers = WorkStep((), WorkConfig(), journal, clock, EventLog("test", StringIO()))
+    workers = WorkStep((), WorkConfig(), journal, clock, EventLog("test", StringIO()).event)
     for number in range(5):
         claim(journal, f"w1.1.1/{number}")
         workers.stop(1.0)

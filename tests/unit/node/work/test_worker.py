@@ -15,7 +15,7 @@ from dicomseg.errors import SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.segmentation import EngineInfo, NotInView
 from node.config.file import read_config
-from node.events import EventLog
+from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.results import ResultTable
 from node.journal.rows import NewInstance, SeriesRow
@@ -60,7 +60,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
         journal,
         SimpleNamespace(info=INFO),  # type: ignore[arg-type]
         "w1",
-        EventLog("test", made.log),
+        EventLog("test", made.log).event,
     )
     return made
 
