@@ -96,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _usage(error: TyperException) -> str:
     """Return what is wrong with the arguments, and which help describes them."""
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").removeprefix("Invalid value: ")
     context = getattr(error, "ctx", None)
     path = PROGRAM if context is None else context.command_path
     return f"{message[:1].lower()}{message[1:]}; see `{path} --help`"

@@ -45,9 +45,9 @@ def engines(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time every engine on one synthetic image and compare its output with eager float32 torch.
+    """Time every inference engine on one synthetic image.
 
-    Each engine runs in its own process; no result of an earlier call is reused. Eager torch needs
+    Outputs are compared with those of eager float32 torch. Each engine runs in its own process; no result of an earlier call is reused. Eager torch needs
     about 3 GB and ten seconds per run at full size.
 
     \b
@@ -77,7 +77,9 @@ def commands(
     runs: Annotated[int, typer.Option(min=1, help="Timed runs after the first.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Time `status`, `list` and `models list` on a synthetic state folder.
+    """Time `status`, `list` and `models list`.
+
+    CPU and wall seconds, on a synthetic state folder.
 
     \b
     Examples:

@@ -35,7 +35,9 @@ def echo(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Test connectivity to destinations (C-ECHO, QIDO-RS, or a test write).
+    """Test connectivity to destinations.
+
+    By C-ECHO, by QIDO-RS, or by a test write into the folder.
 
     \b
     Examples:
@@ -71,7 +73,7 @@ def check_config(
     offline: Annotated[bool, typer.Option("--offline", help="Contact no destination.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the effective configuration and test every destination.
+    """Print the effective configuration and test destinations.
 
     \b
     Examples:
@@ -79,7 +81,8 @@ def check_config(
       lumbar-node check-config --offline --config /etc/lumbar-node/config.toml
 
     \b
-    Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination does not respond.
+    Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination
+    does not respond.
     """
     import json
 

@@ -78,7 +78,9 @@ def list_jobs(
 
 
 def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show a job: request, history, and comparison with the model in service.
+    """Show request, history and comparison of a job.
+
+    The candidate is compared with the model in service.
 
     \b
     Examples:
@@ -150,7 +152,8 @@ def log(
       lumbar-node jobs log 3 --lines 200
 
     \b
-    Exit status: 0, 2 configuration or no journal, 3 no such job, or one that never started.
+    Exit status: 0, 2 configuration or no journal, 3 no such job, or it
+    never started.
 
     \b
     Files: STATE/jobs/JOB/log
@@ -177,7 +180,9 @@ def cancel(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a queued or running job; its processes are ended at once, its folder is kept.
+    """Cancel a queued or running job.
+
+    Its processes are ended at once; its folder is kept.
 
     \b
     Examples:
@@ -204,7 +209,7 @@ def enqueue(
     by: ByOption = MANUAL,
     job: Annotated[
         int | None,
-        typer.Argument(help="A failed or cancelled job to resume.", metavar="[JOB]"),
+        typer.Argument(help="A failed or cancelled job to resume.", metavar="JOB"),
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="Folder of prepared cases.")] = None,
     held_out: Annotated[Path | None, typer.Option(help="File of held-out cases.")] = None,
@@ -212,9 +217,9 @@ def enqueue(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Enqueue a retraining, or resume a failed or cancelled one from its checkpoint.
+    """Enqueue a retraining, or resume one from its checkpoint.
 
-    Options that are absent come from [training.schedule]. `serve` runs the queue, one job at a
+    A failed or cancelled job can be resumed. Options that are absent come from [training.schedule]. `serve` runs the queue, one job at a
     time.
 
     \b
@@ -224,7 +229,8 @@ def enqueue(
       lumbar-node jobs enqueue 3 --by "E. Miller"
 
     \b
-    Exit status: 0 enqueued, 2 configuration or no journal, 3 no such job, or nothing to enqueue.
+    Exit status: 0 enqueued, 2 configuration or no journal, 3 no such job, or
+    nothing to enqueue.
     """
     from node.errors import IllegalTransition, JobStateError
     from node.journal.states import JobEvent

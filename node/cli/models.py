@@ -68,7 +68,9 @@ def _in_service(config: Config) -> Path:
 
 
 def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the installed bundles and the configured one; an asterisk marks the one in service.
+    """List the installed bundles and the configured one.
+
+    An asterisk marks the one in service; its changes follow.
 
     \b
     Examples:
@@ -204,11 +206,12 @@ def promote(
 
     \b
     Examples:
-      lumbar-node models promote 3 --by "E. Miller" --reason "better on thin discs, see job 3"
-      lumbar-node models promote bundles/lumbar-l45 --by "E. Miller" --reason "release 0.3"
+      lumbar-node models promote 3 --by "E. Miller" --reason "better discs"
+      lumbar-node models promote bundles/l45 --by "E. Miller" --reason "release"
 
     \b
-    Exit status: 0 in service, 2 configuration or disk full, 3 no such job, 6 refused or damaged.
+    Exit status: 0 in service, 2 configuration or disk full, 3 no such job,
+    6 refused or damaged.
 
     \b
     Files: STATE/models/NAME-VERSION-DIGEST/
@@ -233,10 +236,11 @@ def rollback(
 
     \b
     Examples:
-      lumbar-node models rollback --by "E. Miller" --reason "misses the vena cava in two patients"
+      lumbar-node models rollback --by "E. Miller" --reason "misses the cava"
 
     \b
-    Exit status: 0 in service, 2 configuration, 6 no earlier bundle, or it is damaged.
+    Exit status: 0 in service, 2 configuration, 6 no earlier bundle, or it is
+    damaged.
     """
     from node.models import registry as models
 

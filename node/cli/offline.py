@@ -59,7 +59,7 @@ def select(
     any_sequence: AnyOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would be processed: each series, the verdict of the rules, and why.
+    """Show which series would be processed, and why.
 
     \b
     Examples:
@@ -104,9 +104,8 @@ def process(  # noqa: PLR0913, PLR0917 - one argument per option
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment, measure and write result folders from files, without a server.
+    """Process files into result folders, without a server.
 
-    \b
     A result that the folder already holds for the same input is not made again.
 
     \b
@@ -116,8 +115,9 @@ def process(  # noqa: PLR0913, PLR0917 - one argument per option
       lumbar-node process tse/ --any-sequence --series 1.2.840.1
 
     \b
-    Exit status: 0 every eligible series has a result, 2 usage, 3 no eligible series, 4 a series
-    was refused or failed, 5 a destination did not accept a result, 6 model or bundle.
+    Exit status: 0 every eligible series has a result, 2 usage, 3 no eligible
+    series, 4 a series was refused or failed, 5 a destination did not accept
+    a result, 6 model or bundle.
 
     \b
     Files: OUT/RESULT_ID/{seg,midplane,measurements,volumes}.dcm, result.json

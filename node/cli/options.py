@@ -88,7 +88,8 @@ def moment(text: str | None) -> float | None:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f'"{text}" is no moment; write 2026-01-31, "2026-01-31 14:00", 90m, 12h or 7d'
+            f'"{text}" is no moment; write 2026-01-31, "2026-01-31 14:00", 90m, 12h or 7d',
+            param_hint="--since",
         ) from None
 
 
@@ -101,7 +102,8 @@ def known_state(state: str | None, states: Sequence[str]) -> str | None:
     if state is not None and state not in states:
         from node.config.words import nearest
 
-        raise typer.BadParameter(f'no state "{state}"{nearest(state, states)}')
+        hint = nearest(state, states)
+        raise typer.BadParameter(f'no state "{state}"{hint}', param_hint="--state")
     return state
 
 

@@ -53,9 +53,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show whether the node runs and is ready, series and delivery counts, and what needs attention.
+    """Show the state of the node and what needs attention.
 
-    Reads only; also of a stopped node.
+    Whether it runs and is ready, its model, the last reception from every sender, series and
+    delivery counts. Read-only; a stopped node has a status too.
 
     \b
     Examples:
@@ -139,7 +140,7 @@ def list_series(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List series, newest first, with their state and the reason for it.
+    """List series, newest first, with state and reason.
 
     --state quarantined and superseded also list series with such objects.
 
@@ -210,9 +211,10 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 def why(
     identifier: IdentifierArgument, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """Explain what happened to a study, series, instance or result, and what happens next.
+    """Explain what happened to a series and what happens next.
 
-    Several series of an accession number or patient id are listed, to choose one.
+    Of a study, an instance or a result, every series is explained. Several series of an accession
+    number or patient id are listed, to choose one.
 
     \b
     Examples:
@@ -223,9 +225,10 @@ def why(
     Exit status: 0, 2 configuration or no journal, 3 unknown identifier.
     """
     from node.errors import UnknownUid
+    from node.journal.overview import SeriesFilter
     from node.observe.explain import why as explain
     from node.observe.explain import why_lines, why_series
-    from node.observe.series_list import find_by_identity, list_rows
+    from node.observe.series_list import MAX_SEARCHED, find_by_identity, list_rows
 
     journal = open_journal(read_config(config))
     try:
@@ -233,6 +236,8 @@ def why(
     except UnknownUid:
         rows = find_by_identity(journal, identifier)
         if not rows:
+            if journal.overview.count(SeriesFilter()) > MAX_SEARCHED:
+                warn(f"headers of the newest {MAX_SEARCHED} series were searched")
             raise
         if len(rows) > 1 and not as_json:
             print_line(f"{len(rows)} series; choose one: `lumbar-node why SERIES`")
@@ -267,8 +272,9 @@ def retry(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Retry failed deliveries; if there are none, re-evaluate and reprocess the series.
+    """Retry failed deliveries, or reprocess series.
 
+    Failed deliveries are sent again; if there are none, the series is re-evaluated and reprocessed.
     With --destination or --all-failed, only failed deliveries are retried.
 
     \b
@@ -279,14 +285,15 @@ def retry(
       lumbar-node retry --all-failed
 
     \b
-    Exit status: 0, 2 usage, configuration or no journal, 3 unknown UID or nothing to retry.
+    Exit status: 0, 2 usage, configuration or no journal, 3 unknown UID or
+    nothing to retry.
     """
     every = all_failed or all_dead
     if bool(uids) == every and (uids or destination is None):
         raise typer.BadParameter("name UIDs, or --destination, or --all-failed")
     deliveries_only = every or destination is not None
     if force and deliveries_only:
-        raise typer.BadParameter("--force makes new results; it goes with UIDs alone")
+        raise typer.BadParameter("--force makes new results; use it with UIDs only")
     settings = read_config(config)
     if destination is not None:
         check_destination(settings, destination)

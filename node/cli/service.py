@@ -38,7 +38,8 @@ def serve(config: ConfigOption = None) -> None:
       lumbar-node serve --config /etc/lumbar-node/config.toml
 
     \b
-    Exit status: 0 stopped in order, 2 configuration, port or state folder, 6 model or bundle.
+    Exit status: 0 stopped in order, 2 configuration, port or state folder,
+    6 model or bundle.
 
     \b
     Files, under [node] state: spool/, results/, quarantine/, journal.sqlite
@@ -60,7 +61,9 @@ def demo(
         bool, typer.Option("--no-servers", help="A plain folder instead of a PACS.")
     ] = False,
 ) -> None:
-    """Run synthetic studies through a real PACS and this node; compare results with ground truth.
+    """Run synthetic studies through a real PACS and this node.
+
+    At the end, results are compared with ground truth.
 
     \b
     Examples:
@@ -88,9 +91,9 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the journal against the files on disk (read-only without --rebuild).
+    """Check the journal against the files on disk (read-only).
 
-    Reads every file once.
+    Every file is read once. Only --rebuild changes anything.
 
     \b
     Examples:
@@ -99,7 +102,8 @@ def doctor(
       lumbar-node doctor --rebuild
 
     \b
-    Exit status: 0 no findings, 1 findings, 2 configuration, no journal or a damaged one.
+    Exit status: 0 no findings, 1 findings, 2 configuration, or no or a damaged
+    journal.
     """
     from dataclasses import asdict
 

@@ -5,16 +5,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from node.cli import offline, packages, service
-from node.cli.app import run
+from node.cli.app import app, run
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent
@@ -111,6 +112,25 @@ def test_bare_command_prints_its_help(said: Said, arguments: tuple[str, ...]) ->
     assert (code, err) == (0, "")
     assert out == said(*arguments, "--help")[1]
     assert "Commands:" in out
+
+
+def _every_command(command: Any, name: str) -> Iterator[str]:
+    yield name
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from _every_command(inner, f"{name} {word}".strip())
+
+
+@pytest.mark.parametrize("command", sorted(_every_command(typer.main.get_command(app), "")))
+def test_help_fits_80_columns_and_nothing_is_cropped(
+    said: Said, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    code, out, _ = said(*command.split(), "--help")
+    assert code == 0
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    commands = out.partition("Commands:")[2].splitlines()
+    assert [line for line in commands if line.endswith("...")] == []
 
 
 def test_version_is_that_of_the_distribution(said: Said) -> None:
