@@ -71,20 +71,20 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     use_threads(threads)
     phantoms, slabs, aside = split_cases(cases, held_out or ())
-    drawn = [*phantoms, *slabs]
+    sampled = [*phantoms, *slabs]
     recipe = RootsRecipe(
         steps,
         learning_rate,
         seed=seed,
         mixed=mixed,
         beside=read_card(bundle)["digest"],
-        cases=tuple(path.stem for path in drawn),
+        cases=tuple(path.stem for path in sampled),
         variants=variants,
     )
     kept = read_roots_checkpoint(out, recipe) if resume and out.exists() else None
     begin = None if start is None else load_roots_network(start)
     engine = load_bundle(bundle).engine
-    items = segment_cases(drawn, engine, variants, seed)
+    items = segment_cases(sampled, engine, variants, seed)
     held = segment_cases(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
     training = RootsTraining(items, recipe, begin)

@@ -1,4 +1,4 @@
-"""`lumbar-train fit` on the command line: it ends, goes on, and draws curves when asked."""
+"""`lumbar-train fit` on the command line: it ends, resumes, and draws curves when asked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ dilations = [1]
 """
 
 
-def test_a_run_is_told_resumed_and_drawn(tiny_cases: Path, tmp_path: Path) -> None:
+def test_a_run_is_reported_resumed_and_drawn(tiny_cases: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
     recipe.write_text(RECIPE, encoding="utf-8")

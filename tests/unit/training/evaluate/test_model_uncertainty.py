@@ -32,7 +32,7 @@ def test_errors_that_do_not_depend_on_it_give_their_plain_deviation() -> None:
     assert found.share < 0.5
 
 
-def test_one_value_that_is_wrong_as_a_whole_does_not_make_the_others_uncertain() -> None:
+def test_one_value_that_is_entirely_wrong_does_not_make_the_others_uncertain() -> None:
     rng = np.random.default_rng(5)
     errors = rng.normal(0, 0.5, 80).tolist()
     soft = [0.0] * 80
@@ -50,6 +50,6 @@ def test_a_value_has_its_own_and_its_softness_share() -> None:
 
 
 def test_the_card_holds_both_and_no_empty_table() -> None:
-    told = card_values({"OC": ModelError(0.5, 0.25), "PI": ModelError(0.7)})
-    assert told == {"model_sd_mm": {"OC": 0.5, "PI": 0.7}, "model_share": {"OC": 0.25}}
+    fields = card_values({"OC": ModelError(0.5, 0.25), "PI": ModelError(0.7)})
+    assert fields == {"model_sd_mm": {"OC": 0.5, "PI": 0.7}, "model_share": {"OC": 0.25}}
     assert card_values({}) == {}

@@ -112,13 +112,13 @@ def path_of_service(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
 
 def test_the_psoas_is_found_with_the_vessels_where_they_belong(path_of_service: list[Net]) -> None:
     paths = [Path(f"{n}.npz") for n in range(12)]
-    told: list[str] = []
-    found = outline_bias.estimate(paths, Net({"aa": -9.0}), told.append)  # type: ignore[arg-type]
+    reported: list[str] = []
+    found = outline_bias.estimate(paths, Net({"aa": -9.0}), reported.append)  # type: ignore[arg-type]
     assert found.shifts == pytest.approx({"aa": -1.0, "ivc": -0.5, "pm": -0.75})
     assert found.medians_mm["DAA"][LADDER.index(0.0)] == pytest.approx(0.4)
     assert found.medians_mm["OC"][LADDER.index(-0.5)] == pytest.approx(-0.075)
     assert not any(m.outline_shifts for m in path_of_service)
-    assert told == [p.stem for p in paths] * 2
+    assert reported == [p.stem for p in paths] * 2
 
 
 def test_too_few_answers_are_refused(path_of_service: list[Net]) -> None:
@@ -139,14 +139,14 @@ def test_the_command_writes_what_export_takes(
 ) -> None:
     bundle = write_coded_bundle(tmp_path / "oracle")
     out = tmp_path / "shifts.json"
-    told = ["shifts", "--cases", str(tiny_cases), "--all", "--bundle", str(bundle)]
-    refused = CliRunner().invoke(app, [*told, "--out", str(out)])
+    call = ["shifts", "--cases", str(tiny_cases), "--all", "--bundle", str(bundle)]
+    refused = CliRunner().invoke(app, [*call, "--out", str(out)])
     assert isinstance(refused.exception, SourceMissing)
     assert "values of DAA" in str(refused.exception)
     assert not out.exists()
     found = OutlineBias({"aa": -1.0, "pm": 0.25}, {"DAA": tuple(LADDER)})
     monkeypatch.setattr(outline_bias, "estimate", lambda *_: found)
-    done = CliRunner().invoke(app, [*told, "--out", str(out)])
+    done = CliRunner().invoke(app, [*call, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert json.loads(out.read_text(encoding="utf-8")) == {
         "outline_shifts": {"aa": -1.0, "pm": 0.25}

@@ -76,8 +76,8 @@ def write_folder(folder: Path) -> Path:
     ]
     wider = [*drawn[:2], {"kind": "vein", "points": circle(-22.0, -22.0, 7.0)}, *drawn[3:]]
     plane = {"point_lps": [0, 0, 0], "normal_lps": [0, 0, 1], "a_lps": [1, 0, 0], "b_lps": [0, 1, 0]}  # fmt: skip
-    told = [{"reader": str(n), "structures": s} for n, s in enumerate((drawn, wider))]
-    text = json.dumps({"cases": {"01": {"plane": plane, "readings": told}}})
+    drawings = [{"reader": str(n), "structures": s} for n, s in enumerate((drawn, wider))]
+    text = json.dumps({"cases": {"01": {"plane": plane, "readings": drawings}}})
     (folder / readings.READINGS).write_text(text, encoding="utf-8")
     return folder
 
@@ -136,8 +136,10 @@ def test_a_kept_answer_is_not_worked_out_again(folder: Path, tmp_path: Path) -> 
     assert first.values["OC"].value_mm is not None
 
 
-def beside(value: float | None, *told: float, flags: tuple[str, ...] = ()) -> ReadValue:
-    return ReadValue(value, "" if value is not None else "cut_by_image", flags, None, 0.5, told)
+def beside(value: float | None, *readings_mm: float, flags: tuple[str, ...] = ()) -> ReadValue:
+    return ReadValue(
+        value, "" if value is not None else "cut_by_image", flags, None, 0.5, readings_mm
+    )
 
 
 def test_the_summary_names_what_is_far_off_and_unmarked() -> None:

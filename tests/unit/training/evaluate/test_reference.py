@@ -49,11 +49,11 @@ def test_labels_of_known_shapes_give_their_lengths() -> None:
 
 
 def test_the_cards_truth_comes_first_and_absence_stays_absent() -> None:
-    told = {
+    values = {
         "OC": {"value_mm": 3.5, "note": "left"},
         "DAA": {"value_mm": None, "note": "no section"},
     }
-    got = references(replace(columns(), card={"measurements": told}))
+    got = references(replace(columns(), card={"measurements": values}))
     assert (got["OC"].value_mm, got["OC"].source) == (3.5, "truth")
     assert (got["DAA"].value_mm, got["DAA"].note) == (None, "no section")
     assert got["PI"].value_mm is None

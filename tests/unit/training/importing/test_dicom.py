@@ -113,9 +113,9 @@ def described(number: int, name: str, by: str = "MANUAL") -> hd.seg.SegmentDescr
         tracking_uid=hd.UID(),
     )
     if side:
-        told = LEFT if side == "left" else RIGHT
+        code = LEFT if side == "left" else RIGHT
         made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            hd.sr.CodedConcept(told.value, told.scheme, told.meaning)
+            hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
         ]
     return made
 
@@ -178,8 +178,8 @@ def options_for(out: Path, **changes: Any) -> ImportOptions:
 def imported(
     folder: Path, out: Path, table: LabelTable | None = None, **changes: Any
 ) -> tuple[ImportSummary, list[str]]:
-    said: list[str] = []
-    return import_all(pending(folder, table), options_for(out, **changes), said.append), said
+    notes: list[str] = []
+    return import_all(pending(folder, table), options_for(out, **changes), notes.append), notes
 
 
 def centre_of(case: Case, name: str) -> np.ndarray[Any, Any]:
@@ -307,7 +307,7 @@ def test_the_same_patient_has_one_pseudonym_and_another_secret_another(
     assert "pseudonym.key" in (tmp_path / "one" / ".gitignore").read_text().splitlines()
 
 
-def test_a_second_run_leaves_what_stands_and_makes_what_is_gone(
+def test_a_second_run_keeps_existing_cases_and_rebuilds_missing_ones(
     exported: Path, tmp_path: Path
 ) -> None:
     first, _ = imported(exported, tmp_path)
@@ -414,11 +414,11 @@ def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
     images = write_mr(tmp_path / "in", grid)
     masks = all_masks(grid, ("l4", "ivd", "l5", "pm.left"))
     write_seg(tmp_path / "in" / "seg.dcm", images, masks, grid)
-    _, said = imported(tmp_path / "in", tmp_path / "out")
+    _, notes = imported(tmp_path / "in", tmp_path / "out")
     case = load_case(list_cases_in(tmp_path / "out")[0])
     assert "pm" not in case.labelled
     assert not (case.labels == BY_ID["pm"].value).any()
-    assert said == ["seg.dcm: pm.left without the other side is not used"]
+    assert notes == ["seg.dcm: pm.left without the other side is not used"]
 
 
 def test_segs_of_one_series_are_put_together_unless_they_repeat(tmp_path: Path) -> None:
@@ -434,12 +434,12 @@ def test_segs_of_one_series_are_put_together_unless_they_repeat(tmp_path: Path) 
     assert "both hold ivd" in done.refused[0]
 
 
-def test_who_drew_the_labels_is_told(tmp_path: Path) -> None:
+def test_who_drew_the_labels_is_noted(tmp_path: Path) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid)
     write_seg(tmp_path / "in/seg.dcm", images, all_masks(grid, SPINE), grid, by="AUTOMATIC")
-    _, said = imported(tmp_path / "in", tmp_path / "out")
-    assert "made by an algorithm" in said[0]
+    _, notes = imported(tmp_path / "in", tmp_path / "out")
+    assert "made by an algorithm" in notes[0]
     assert load_case(list_cases_in(tmp_path / "out")[0]).card["labels_by"] == "automatic"
 
 

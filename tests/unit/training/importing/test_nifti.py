@@ -84,12 +84,12 @@ def write(folder: Path, name: str, image: SimpleITK.Image, labels: SimpleITK.Ima
 def imported(
     folder: Path, table: LabelTable = TABLE, patients: Mapping[str, str] | None = None
 ) -> tuple[ImportSummary, list[str]]:
-    out, said = folder / "out", []  # type: ignore[var-annotated]
+    out, notes = folder / "out", []  # type: ignore[var-annotated]
     options = ImportOptions(
         out, "nifti", "CC0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23"
     )
     pairs = pending(folder / "images", folder / "labels", table, patients)
-    return import_all(pairs, options, said.append), said
+    return import_all(pairs, options, notes.append), notes
 
 
 def only(folder: Path) -> Case:
@@ -244,7 +244,7 @@ def test_the_same_image_twice_is_refused_whatever_the_axes(tmp_path: Path) -> No
     assert f"b.nii.gz: rule duplicate: the same image is case {done.imported[0]}" in done.refused[0]
 
 
-def test_an_import_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+def test_an_import_that_was_interrupted_resumes(tmp_path: Path) -> None:
     for n, name in enumerate(("a", "b", "c")):
         write(tmp_path, name, *painted(grid(), n))
     out = tmp_path / "out"
@@ -290,7 +290,7 @@ def test_scans_of_one_patient_share_a_pseudonym_and_one_without_id_is_refused(
 
 def test_the_table_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     file = tmp_path / "table.toml"
-    for text, said in (
+    for text, message in (
         ("[labels]\n1 = 'l3'", "1 = 'l3' is not a structure"),
         ("[labels]\n1 = 'aa.left'", "1 = 'aa.left' is not a structure"),
         ("[labels]\n1 = 4", "1 = 4 is not a structure"),
@@ -299,7 +299,7 @@ def test_the_table_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         ("[labels", "give a TOML file"),
     ):
         file.write_text(text)
-        with pytest.raises(LabelTableError, match=said):
+        with pytest.raises(LabelTableError, match=message):
             read_table(file)
     file.write_text("[labels]\n1 = 'l4'\n'psoas, left' = 'pm.left'\n9 = 'background'")
     table = read_table(file)
@@ -333,7 +333,7 @@ def test_a_volume_that_no_patient_fills_is_refused_before_it_is_resampled(tmp_pa
     )
 
 
-def test_a_full_disk_ends_with_one_line_and_a_second_run_goes_on(
+def test_a_full_disk_ends_with_one_line_and_a_second_run_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "a", *painted(grid()))

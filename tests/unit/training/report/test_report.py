@@ -109,14 +109,14 @@ def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
 
 
 def test_seen_cases_and_kinds_of_contrast_are_kept_apart() -> None:
-    told = groups(
+    summaries = groups(
         [
             figures("a", 0.9),
             figures("b", 0.8, contrast="randomised"),
             figures("c", 0.7, unseen=False),
         ]
     )
-    assert [(g.name, g.cases) for g in told] == [
+    assert [(g.name, g.cases) for g in summaries] == [
         ("phantom", 2),
         ("phantom, physical contrast", 1),
         ("phantom, randomised contrast", 1),
@@ -133,20 +133,20 @@ def test_a_group_counts_what_is_missed_and_refused() -> None:
         figures("c", 0.86, measurements={"OC": refused, "PI": unknown}),
         figures("d", 0.0, scores={}, measurements={}),
     ]
-    told = group("all", cases)
-    l4, n4, mean = told.structures
+    summary = group("all", cases)
+    l4, n4, mean = summary.structures
     assert (l4.dice.n, l4.dice.least, l4.above) == (3, 0.8, {"0.85": 2 / 3, "0.90": 0.0})
     assert (n4.missed, n4.dice.mean, n4.hd95_mm) == (3, 0.0, None)
     assert mean.dice.mean == pytest.approx((0.45 + 0.4 + 0.43) / 3)
     assert mean.baselines["mean_shape"] == pytest.approx(0.3)
-    by_name = {r.name: r for r in told.measurements}
+    by_name = {r.name: r for r in summary.measurements}
     assert by_name["OC"].agreement is not None
     assert (by_name["OC"].agreement.n, by_name["OC"].agreement.error.mean) == (2, 0.5)
     assert by_name["OC"].refused == {"cut_by_image": 1}
     assert (by_name["PI"].without_reference, by_name["DAA"].refused) == (1, {})
 
 
-def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() -> None:
+def test_a_reference_is_covered_inside_the_range_or_within_twice_the_uncertainty() -> None:
     pairs = [
         MeasuredPair(10.0, 10.9, "truth", uncertainty_mm=0.5),
         MeasuredPair(10.0, 11.1, "truth", uncertainty_mm=0.5),
@@ -155,12 +155,12 @@ def test_a_reference_is_told_inside_the_range_or_within_twice_the_uncertainty() 
         MeasuredPair(10.0, 10.0, "truth"),
         MeasuredPair(None, 10.0, "truth", "cut_by_image"),
     ]
-    told = group(
+    summary = group(
         "all", [figures(str(n), 0.9, measurements={"DAA": p}) for n, p in enumerate(pairs)]
     )
-    [row] = told.measurements
+    [row] = summary.measurements
     assert (row.covered, row.ranges) == (2, 2)
-    assert "| 2 (with a range: 2) |" in markdown(measurement_tables(told)[1])
+    assert "| 2 (with a range: 2) |" in markdown(measurement_tables(summary)[1])
 
 
 def test_the_models_sd_is_of_values_that_carry_one() -> None:
@@ -173,12 +173,12 @@ def test_the_models_sd_is_of_values_that_carry_one() -> None:
 
 
 def test_tables_carry_the_papers_rows() -> None:
-    told = group("phantom", [figures("a", 0.9, 0.5), figures("b", 0.8, -0.5)])
-    text = markdown(dice_table(told))
+    summary = group("phantom", [figures("a", 0.9, 0.5), figures("b", 0.8, -0.5)])
+    text = markdown(dice_table(summary))
     assert "| L4 | 2 | 0.850 |" in text
     assert "| paper | 50 | 0.931 |" in text
     assert "| paper | 50 | 0.886 |" not in text  # its mean is of eight structures, ours of two
-    values, agreements = measurement_tables(told)
+    values, agreements = measurement_tables(summary)
     assert values.rows[1][:3] == ("paper", "50", "9.21 ± 4.90 (0.00–17.97)")
     assert agreements.rows[1][3] == "-2.05 to 2.32"
     assert values.beside == frozenset({1, 3, 5, 7})

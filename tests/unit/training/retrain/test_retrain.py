@@ -120,7 +120,7 @@ def test_candidate_keeps_the_roots_network_of_the_model_in_service(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
+def test_better_candidate_is_proposed_as_an_intact_bundle(task: Task) -> None:
     scores = Scores(task.bundle, 0.70, 0.75)
     found = run(task, scores)
     assert found.verdict == "proposed"
@@ -132,12 +132,12 @@ def test_better_candidate_is_proposed_as_a_whole_bundle(task: Task) -> None:
     assert card["retrained_from"]["digest"] == read_card(task.bundle)["digest"]
     assert card["training"]["steps"] == 3
     assert card["evaluation"][0]["dice"]["l4"]["mean"] == 0.75
-    told = json.loads((task.out / COMPARISON).read_text())
-    assert told["verdict"] == "proposed"
-    assert told["candidate"]["digest"] == card["digest"]
-    assert told["cases"] == HELD
-    assert len(told["table"]) == 8
-    assert told["in_service"]["scores"][1]["dice"]["l4"] == 0.70
+    content = json.loads((task.out / COMPARISON).read_text())
+    assert content["verdict"] == "proposed"
+    assert content["candidate"]["digest"] == card["digest"]
+    assert content["cases"] == HELD
+    assert len(content["table"]) == 8
+    assert content["in_service"]["scores"][1]["dice"]["l4"] == 0.70
     assert [names for names, _ in scores.asked] == [HELD, HELD]
     assert not (task.out / "candidate.part").exists()
 
@@ -164,7 +164,7 @@ def test_worse_candidate_is_rejected_and_still_there_to_look_at(task: Task) -> N
     assert read_card(task.out / CANDIDATE)
 
 
-def test_time_over_leaves_no_comparison_and_the_same_call_goes_on(task: Task) -> None:
+def test_time_limit_leaves_no_comparison_and_the_same_call_continues(task: Task) -> None:
     task.out.mkdir()
     (task.out / COMPARISON).write_text('{"verdict": "proposed"}')  # of an earlier run
     scores = Scores(task.bundle, 0.5, 0.6)
@@ -174,7 +174,7 @@ def test_time_over_leaves_no_comparison_and_the_same_call_goes_on(task: Task) ->
     assert run(task, scores).verdict == "proposed"
 
 
-def test_killed_while_scoring_goes_on_without_training_again(task: Task) -> None:
+def test_killed_while_evaluating_resumes_without_training_again(task: Task) -> None:
     def killed(*_: object) -> list[CaseResult]:
         raise KeyboardInterrupt
 
@@ -195,7 +195,7 @@ def test_same_seed_gives_the_same_candidate_after_a_stop(task: Task, tmp_path: P
     assert len(digests) == 1
 
 
-def test_cases_the_model_in_service_may_have_seen_are_told(task: Task) -> None:
+def test_cases_the_model_in_service_may_have_seen_are_noted(task: Task) -> None:
     found = run(task, Scores(task.bundle, 0.5, 0.6))
     assert "1 of 2 cases, the first spider-001, are not named as held out" in found.notes[-1]
 
@@ -203,8 +203,8 @@ def test_cases_the_model_in_service_may_have_seen_are_told(task: Task) -> None:
 def test_no_case_of_a_held_out_patient_is_drawn(task: Task, tmp_path: Path) -> None:
     cases = shutil.copytree(task.cases, tmp_path / "cases")
     card = cases / "phantom" / "phantom-000002.json"
-    told = json.loads(card.read_text())
-    card.write_text(json.dumps({**told, "patient_id": "phantom-000001"}))
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "patient_id": "phantom-000001"}))
     one = Task(cases, task.fixed, task.bundle, task.out, task.recipe)
     recipe = retrain.build_recipe(
         one, read_card(task.bundle), held_out.read_held_out(task.fixed, cases)
@@ -290,7 +290,7 @@ def test_held_out_command_fixes_the_named_cases(task: Task, tmp_path: Path) -> N
 # ---- a full disk ---------------------------------------------------------------------------------
 
 
-def test_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(task: Task) -> None:
+def test_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(task: Task) -> None:
     task.out.mkdir()
     run_folder = task.out / RUN
     run_folder.mkdir()
