@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from dicomseg.measurement_names import MeasurementName
 from dicomseg.segmentation import EngineInfo, Finding, Level
 from dicomseg.structures import Side, StructureId
-
-Point = tuple[float, float, float]
+from dicomseg.volume import Point
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Points = NDArray[np.float64]
+Point = tuple[float, float, float]
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -53,8 +54,7 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between voxel centres along (i, j, k) in mm."""
-        a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(a), float(b), float(c)
+        return to_point(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
     def voxel_ml(self) -> float:
@@ -128,6 +128,12 @@ class Volume:
     def to_ras(self) -> Points:
         """Return the affine to RAS mm, for NIfTI, MONAI and TorchIO."""
         return _LPS_TO_RAS @ self.affine
+
+
+def to_point(vector: Array) -> Point:
+    """Convert a vector (3,) to a tuple of floats."""
+    x, y, z = (float(v) for v in vector)
+    return x, y, z
 
 
 AXIAL: Final[Points] = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])

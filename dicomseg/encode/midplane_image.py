@@ -15,7 +15,7 @@ from dicomseg.read import attributes
 from dicomseg.read.instance import Instance
 from dicomseg.result import Plane
 from dicomseg.segmentation import Level
-from dicomseg.volume import Array, Points, Volume
+from dicomseg.volume import Array, Points, Volume, to_point
 
 PIXEL_MM: Final = 0.5
 SIZE_MM: Final = (160.0, 160.0)
@@ -41,12 +41,9 @@ def plane_to_show(plane: Plane | None, level: Level) -> Plane:
     normal = np.array(level.normal)
     left = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
     left /= np.linalg.norm(left)
-    return Plane(level.centre_lps, _three(normal), _three(left), _three(np.cross(normal, left)))
-
-
-def _three(v: Array) -> tuple[float, float, float]:
-    a, b, c = (float(x) for x in v)
-    return a, b, c
+    return Plane(
+        level.centre_lps, to_point(normal), to_point(left), to_point(np.cross(normal, left))
+    )
 
 
 def image_plane(plane: Plane, source: Volume) -> Volume:

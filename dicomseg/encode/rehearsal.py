@@ -22,7 +22,7 @@ from dicomseg.read.pixels import Source
 from dicomseg.result import Measurement, Measurements, Refusal
 from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
 from dicomseg.structures import CHANNELS, SEGMENTS
-from dicomseg.volume import Volume
+from dicomseg.volume import Volume, to_point
 
 SIZE: Final = (2, 8, 8)
 """Voxels of the trial: two slices, so that there is a step between them, and room for every segment."""
@@ -137,9 +137,8 @@ def _segmentation(part: Volume, engine: EngineInfo) -> Segmentation:
     sides = nothing.copy()
     numbers = [s.number for s in SEGMENTS][: sides.size]
     sides.flat[: len(numbers)] = numbers
-    a, b, c = (float(v) for v in part.affine[:3, 3])
     return Segmentation(
-        level=Level((a, b, c), (0.0, 0.0, 1.0), 1.0),
+        level=Level(to_point(part.affine[:3, 3]), (0.0, 0.0, 1.0), 1.0),
         labels=Labels(part.with_array(nothing), nothing.astype(bool)),
         sides=part.with_array(sides),
         scores=Scores(np.zeros((CHANNELS, 1, 1, 1), np.float32), part.affine),

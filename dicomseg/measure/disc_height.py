@@ -9,8 +9,8 @@ import numpy as np
 
 from dicomseg.measure.midplane import MidPlane
 from dicomseg.measure.plane import to_lps, to_plane
-from dicomseg.result import Measurement, Point, Refusal
-from dicomseg.volume import Array
+from dicomseg.result import Measurement, Refusal
+from dicomseg.volume import Array, Point, to_point
 
 DEPTHS: Final = {"anterior": 0.15, "middle": 0.5, "posterior": 0.85}
 """Where heights are taken, as shares of the disc's depth from its front."""
@@ -61,6 +61,6 @@ def _height(middle: MidPlane, has_both: Array, share: float) -> tuple[Point, Poi
     ends = []
     for face in (lower, upper):
         heights = (face[near] - foot) @ normal
-        x, y, z = foot + normal * float(np.linalg.lstsq(terms, heights, rcond=None)[0][0])
-        ends.append((float(x), float(y), float(z)))
+        height_mm = float(np.linalg.lstsq(terms, heights, rcond=None)[0][0])
+        ends.append(to_point(foot + normal * height_mm))
     return ends[0], ends[1]

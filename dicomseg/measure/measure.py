@@ -27,9 +27,10 @@ from dicomseg.measure.sections import (
 )
 from dicomseg.measure.uncertainty import Uncertainty, estimate_uncertainty
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
-from dicomseg.result import Measurement, Measurements, ModelError, Plane, Point, Refusal
+from dicomseg.result import Measurement, Measurements, ModelError, Plane, Refusal
 from dicomseg.segmentation import Finding, Segmentation
 from dicomseg.structures import BY_ID
+from dicomseg.volume import Point
 
 GRADE_MM: Final = (10.0, 20.0)
 """Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""

@@ -15,7 +15,7 @@ from dicomseg.measure.score_field import ScoreField
 from dicomseg.result import Plane, Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, StructureId
-from dicomseg.volume import Array, Points
+from dicomseg.volume import Array, Points, to_point
 
 LINE_MM: Final = 1.25
 """Distance of the lines through the disc: about 1,000 of them cross an adult disc."""
@@ -126,8 +126,7 @@ def plane_at(point: Points, normal: Points) -> Plane | None:
     left = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
     left /= np.linalg.norm(left)
     back = np.cross(normal, left)
-    values = [tuple(float(v) for v in vector) for vector in (point, normal, left, back)]
-    return Plane(*values)  # type: ignore[arg-type]
+    return Plane(to_point(point), to_point(normal), to_point(left), to_point(back))
 
 
 def _angle_deg(a: Points, b: Points) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dicomseg.result import Plane
-from dicomseg.volume import Array, Points
+from dicomseg.volume import Array, Points, to_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,8 @@ def move_plane(
     point = np.array(plane.point_lps) + offset_mm * np.array(plane.normal)
     return replace(
         plane,
-        point_lps=_triple(point),
-        normal=_triple(normal),
-        e_left=_triple(left),
-        e_back=_triple(back),
+        point_lps=to_point(point),
+        normal=to_point(normal),
+        e_left=to_point(left),
+        e_back=to_point(back),
     )
-
-
-def _triple(vector: Array) -> tuple[float, float, float]:
-    x, y, z = (float(v) for v in vector)
-    return x, y, z

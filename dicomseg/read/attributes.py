@@ -19,6 +19,9 @@ from pydicom.tag import BaseTag, Tag
 TEXT_LIMIT: Final = 1024
 """Characters kept of any text: the longest short text VR (LO, PN) allows 64 per value."""
 
+PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+"""Attributes that hold pixels, of which an object has one at most."""
+
 BAD_VALUE: Final = Exception
 """Whatever pydicom raises while it converts a value: BytesLengthException, struct.error, LookupError,
 RecursionError … are no relatives of one another, and each of them is the value's fault."""

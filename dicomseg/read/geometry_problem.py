@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dicomseg.read.instance import Instance
-
-Point = tuple[float, float, float]
+from dicomseg.read.instance import Instance, Triplet
 
 _NAMED: Final = 8
 """Slices named one by one in a message before it says how many more."""
@@ -20,7 +18,7 @@ class GeometryProblem:
 
     code: str
     text: str
-    missing_lps: tuple[Point, ...] = ()
+    missing_lps: tuple[Triplet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +32,9 @@ class Slice:
     name: str
     instance: Instance
     frame: int | None
-    position: Point
-    row: Point
-    column: Point
+    position: Triplet
+    row: Triplet
+    column: Triplet
     spacing: tuple[float, float]
     echo_time_ms: float | None
     image_type: tuple[str, ...] = ()

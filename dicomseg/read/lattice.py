@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.read.geometry_problem import GeometryProblem, Point, Slice, both_names, join_names
-from dicomseg.volume import Array, Points
+from dicomseg.read.geometry_problem import GeometryProblem, Slice, both_names, join_names
+from dicomseg.volume import Array, Point, Points
 
 PLACE_TOLERANCE_MM: Final = 0.1
 """Largest distance of a slice's position from its place on the lattice: positions rounded to 0.1 mm lie

@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 
 from dicomseg.read import attributes
 
-_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _MAX_FRAMES: Final = 100_000
 """More frames than any MR object holds: a hostile Number of Frames must not size anything."""
 
@@ -40,7 +39,7 @@ def read_mr_attributes(ds: Dataset) -> dict[str, Any]:
         "rows": attributes.integer(ds, "Rows"),
         "columns": attributes.integer(ds, "Columns"),
         "frames": frame_count(ds),
-        "has_pixels": any(keyword in ds for keyword in _PIXELS),
+        "has_pixels": any(keyword in ds for keyword in attributes.PIXEL_KEYWORDS),
         **_sequence(ds),
         **_geometry(ds),
     }

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicomseg.read.attributes import PIXEL_KEYWORDS
 from dicomseg.read.decode import OFFSET_TABLES, Frame, decode_frames, read_with_pixels
 from dicomseg.read.geometry_problem import join_names
 from dicomseg.read.pixel_errors import (
@@ -25,7 +26,6 @@ MAX_VOXELS: Final = 1 << 27
 """128 slices of 1024 × 1024: ten times the paper's volume, half a gigabyte as float32. A hostile header
 must not ask for all memory, and compressed pixels may be a thousand times smaller than decoded."""
 
-_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DTYPES: Final = {np.dtype(np.int16), np.dtype(np.uint16), np.dtype(np.float32)}
 
 
@@ -57,7 +57,7 @@ def read_source(grid: Grid) -> Source:
             ds = read_with_pixels(instance)
             for frame in decode_frames(ds, instance, grid):
                 stack.add(frame)
-        for keyword in (*_PIXELS, *OFFSET_TABLES):
+        for keyword in (*PIXEL_KEYWORDS, *OFFSET_TABLES):
             if keyword in ds:
                 del ds[keyword]
         datasets.append(ds)

@@ -19,7 +19,7 @@ from dicomseg.read.lattice import why_too_thin
 from dicomseg.read.predicates import MR_CLASSES, is_localizer
 from dicomseg.read.slices import Unplaced, no_geometry_problem, to_slices
 from dicomseg.read.sorting import CRITERIA, Part, RegularVolume, first_difference, partition
-from dicomseg.volume import Points
+from dicomseg.volume import Points, to_point
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
@@ -62,8 +62,7 @@ class Grid:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between voxel centres along (slice, row, column) in mm."""
-        a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(a), float(b), float(c)
+        return to_point(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def reaches(self, count: int) -> bool:
         """Whether an announced number of slices has come: of the grid, or with its repetitions."""
