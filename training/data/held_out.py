@@ -14,7 +14,7 @@ SCHEMA: Final = 1
 
 
 def write_held_out(file: Path, cases: Path, ids: Sequence[str]) -> list[str]:
-    """Fix these cases as held out; returns their ids in order.
+    """Write these cases as held out; returns their ids in order.
 
     Raises:
         SourceMissing: one is not below `cases`, or none was named.

@@ -169,7 +169,7 @@ def labelled_structures(label_map: LabelMap, half_height_mm: float) -> tuple[Str
 
 
 def _sac(label_map: LabelMap) -> list[Stroke]:
-    """A dural sac behind the real column, unlabelled: no map labels one."""
+    """Paint a dural sac behind the real column, unlabelled: no map labels one."""
     points = label_map.points(COLUMN)
     points = points[np.abs(points[:, 0] - np.median(points[:, 0])) < 6.0]
     rows = []

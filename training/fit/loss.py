@@ -37,7 +37,7 @@ class Objective:
 def marginal_log_probabilities(
     logits: Tensor, labelled: Sequence[StructureId]
 ) -> tuple[Tensor, list[int]]:
-    """Log probabilities of background + labelled channels: (N, 1 + n, …) and the channel of each."""
+    """Return log probabilities of background + labelled channels: (N, 1 + n, …) and the channel of each."""
     kept = [0, *sorted(BY_ID[name].value for name in labelled)]
     merged = [0, *(c for c in range(CHANNELS) if c not in kept)]
     log_p = functional.log_softmax(logits, dim=1)
@@ -52,7 +52,7 @@ def marginal_loss(
     labelled: Sequence[StructureId],
     objective: Objective | None = None,
 ) -> Tensor:
-    """Weighted cross entropy plus soft Dice over the labelled structures, inside the valid voxels.
+    """Return weighted cross entropy plus soft Dice over the labelled structures, inside the valid voxels.
 
     logits: (N, 9, D, H, W). labels: (N, D, H, W) int64. valid: (N, D, H, W) float 0/1.
     """

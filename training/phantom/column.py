@@ -1,7 +1,6 @@
-"""The column's solids: vertebral bodies and discs, chained from the L4/5 disc at the origin.
+"""Chain vertebral bodies and discs to a column, from the L4/5 disc at the origin.
 
-Frames: u left, v back, w up along the vertebra's own axes; tilt is the rotation about +x that raises
-the back of a body. Sizes follow 24 patients of SPIDER and published CT and MR tables.
+Tilt is the rotation about +x that raises the back of a body. Sizes follow 24 patients of SPIDER and published CT and MR tables.
 """
 
 from __future__ import annotations
@@ -12,14 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.volume import Array, Points
+from dicomseg.volume import Points
 from training.phantom.person import Disease, Person, stream
-from training.phantom.solids import Bounds, rounded, smooth_max
-
-VERTEBRAE: Final = ("s2", "s1", "l5", "l4", "l3", "l2", "l1", "t12", "t11")
-"""From below."""
-DISCS: Final = ("s1s2", "l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12")
-"""disc n lies between vertebra n and n + 1."""
+from training.phantom.vertebra import DISCS, VERTEBRAE, Body, Disc, Frame
 
 _HEIGHT: Final = (22.0, 27.0, 26.0, 26.6, 27.0, 26.6, 25.6, 24.5, 23.5)
 _WIDTH: Final = (21.0, 26.5, 26.3, 25.3, 24.2, 23.0, 22.2, 21.6, 21.0)
@@ -30,117 +24,12 @@ _DISC_WEDGE: Final = (2.0, 11.0, 8.5, 6.0, 5.0, 3.0, 1.0, 0.0)
 _SHRINK: Final = {1: 1.15, 2: 1.05, 3: 0.95, 4: 0.8, 5: 0.5}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """A place and axes: centre in anatomy mm, columns of `axes` = left, back, up."""
-
-    centre: Points
-    axes: Points
-
-    def at(self, u: float, v: float, w: float) -> Points:
-        """Anatomy point of local coordinates."""
-        return np.asarray(self.centre + self.axes @ np.array([u, v, w]))
-
-    def local(self, x: Array, y: Array, z: Array) -> list[Array]:
-        """Local u, v, w of anatomy coordinates."""
-        c, a = self.centre.tolist(), self.axes.T.tolist()
-        dx, dy, dz = x - c[0], y - c[1], z - c[2]
-        return [row[0] * dx + row[1] * dy + row[2] * dz for row in a]
-
-
 def _axes(tilt_deg: float, roll_deg: float, twist_deg: float) -> Points:
     t, r, q = np.deg2rad([tilt_deg, roll_deg, twist_deg])
     tilt = np.array([[1, 0, 0], [0, np.cos(t), -np.sin(t)], [0, np.sin(t), np.cos(t)]])
     roll = np.array([[np.cos(r), 0, np.sin(r)], [0, 1, 0], [-np.sin(r), 0, np.cos(r)]])
     twist = np.array([[np.cos(q), -np.sin(q), 0], [np.sin(q), np.cos(q), 0], [0, 0, 1]])
     return np.asarray(twist @ roll @ tilt)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Body:
-    """A vertebral body: superellipse with waist, hollow back wall, wedged hollow end-plates.
-
-    slopes: dz/dv of upper and lower end-plate in the local frame. hollows_mm: depth of the upper and
-    lower end-plate's hollow, deepest a little behind the middle.
-    """
-
-    frame: Frame
-    half_width_mm: float
-    half_depth_mm: float
-    height_mm: float
-    slopes: tuple[float, float]
-    hollows_mm: tuple[float, float]
-    waist: float = 0.07
-    square: float = 0.4
-
-    def bounds(self) -> Bounds:
-        """Box of the body."""
-        half = np.array([self.half_width_mm, self.half_depth_mm, self.height_mm / 2]) * 1.08
-        half[2] += abs(self.slopes[0]) * self.half_depth_mm + 1.0
-        reach = np.abs(self.frame.axes) @ half
-        low, high = self.frame.centre - reach, self.frame.centre + reach
-        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
-
-    def plate(self, u: Array, v: Array, *, upper: bool) -> Array:
-        """Local height w of an end-plate at (u, v)."""
-        a, b = self.half_width_mm, self.half_depth_mm
-        round2 = (u / (0.82 * a)) ** 2 + ((v - 0.12 * b) / (0.78 * b)) ** 2
-        bowl = np.clip(1.0 - round2, 0.0, 1.0)
-        bowl = bowl * (2.0 - bowl)
-        if upper:
-            return np.asarray(self.height_mm / 2 + self.slopes[0] * v - self.hollows_mm[0] * bowl)
-        return np.asarray(-self.height_mm / 2 + self.slopes[1] * v + self.hollows_mm[1] * bowl)
-
-    def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the body."""
-        u, v, w = self.frame.local(x, y, z)
-        a, b = self.half_width_mm, self.half_depth_mm
-        middle = np.clip(1.0 - (2.0 * w / self.height_mm) ** 2, 0.0, 1.0)
-        narrow = 1.0 / (1.0 - self.waist * middle)
-        hollow = (1.2 + 1.3 * middle) * np.exp(-((u / (0.33 * a)) ** 2))
-        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
-        q = rounded(u * narrow / a, back * narrow / b, self.square)
-        radial = (q - 1.0) * (0.5 * (a + b))
-        caps = np.maximum(w - self.plate(u, v, upper=True), self.plate(u, v, upper=False) - w)
-        return smooth_max(radial, caps, 1.8)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Disc:
-    """A disc: taller than its gap, so that the bodies painted over it make its faces.
-
-    At the rims its radius is that of the bodies; between them it bulges, beyond them it shrinks.
-    """
-
-    frame: Frame
-    half_width_mm: float
-    half_depth_mm: float
-    gap_mm: float
-    slope: float
-    bulge_mm: float
-    square: float = 0.35
-
-    def bounds(self) -> Bounds:
-        """Box of the disc."""
-        half = np.array([self.half_width_mm + 3, self.half_depth_mm + 3, self.gap_mm / 2 + 8])
-        reach = np.abs(self.frame.axes) @ half
-        low, high = self.frame.centre - reach, self.frame.centre + reach
-        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
-
-    def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the disc."""
-        u, v, w = self.frame.local(x, y, z)
-        half = np.maximum(self.gap_mm / 2 - self.slope * v, 1.0)
-        level = np.abs(w) / half
-        excess = np.maximum(np.abs(w) - half, 0.0)
-        swell = self.bulge_mm * np.clip(1.0 - level * level, 0.0, 1.0) - 0.35 * np.minimum(
-            excess, 6
-        )
-        a, b = self.half_width_mm + swell, self.half_depth_mm + swell
-        hollow = 1.0 * np.exp(-((u / (0.3 * self.half_width_mm)) ** 2))
-        back = np.where(v > 0, v + hollow * np.clip(v / b, 0, 1), v)
-        q = rounded(u / a, back / b, self.square)
-        return smooth_max((q - 1.0) * (0.5 * (a + b)), excess - 3.2, 0.8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +42,7 @@ class Column:
     size: float
 
     def front(self, x: float, z: float) -> float:
-        """Approximate y of the front wall of the column at a place beside the midline."""
+        """Return the approximate y of the front wall of the column at a place beside the midline."""
         parts: list[Body | Disc] = [*self.bodies.values(), *self.discs.values()]
         best = min(parts, key=lambda p: abs(p.frame.centre[2] - z) / _half_height(p))
         c, b, a = best.frame.centre, best.half_depth_mm, best.half_width_mm

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,13 +25,13 @@ _FIELD_T: Final = 3
 
 
 def derive_uid(*parts: object) -> UID:
-    """A UID that follows from its parts (2.25 form of a version 5 UUID, PS3.5 B.2)."""
+    """Derive a UID from its parts (2.25 form of a version 5 UUID, PS3.5 B.2)."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(str(p) for p in parts)).int}")
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What the header of a series says; times in ms."""
+    """Header values of a series; times in ms."""
 
     name: str
     number: int
@@ -146,23 +146,24 @@ class Patient:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Slices to write: pixels (slice, row, column) integer valued, affine index (i, j, k) to LPS mm.
-
-    dropped: slice indices that are left out, as if lost on the way. expected: count that the header
-    announces; the number of slices unless given.
-    """
+    """Slices to write."""
 
     protocol: Protocol
     pixels: Array
+    """(slice, row, column), integer valued."""
     affine: Points
+    """Index (i, j, k) to LPS mm."""
     dropped: frozenset[int] = frozenset()
+    """Slice indices that are not written, as if lost in transfer."""
     first_number: int = 1
     expected: int | None = None
-    key: str = field(default="")
+    """Count that the header announces; None is the number of slices."""
+    key: str = ""
+    """Name of the series in its UID; empty is the protocol's."""
 
 
 def _text(value: float) -> str:
-    """A decimal string of at most 16 characters (PS3.5 6.2)."""
+    """Return a decimal string of at most 16 characters (PS3.5 6.2)."""
     short = f"{value + 0.0:.10g}"
     return short if len(short) <= 16 else f"{value:.8g}"[:16]
 
@@ -237,7 +238,7 @@ def _image(ds: Dataset, plane: Array, top: float) -> None:
 
 
 def build_datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
-    """Headers and pixels of one series, ascending along the grid's first axis."""
+    """Build headers and pixels of one series, ascending along the grid's first axis."""
     series_uid = derive_series_uid(patient, stack)
     top = float(np.percentile(stack.pixels, 99.5))
     count = stack.expected or len(stack.pixels)
@@ -265,7 +266,7 @@ def build_datasets(patient: Patient, stack: Stack) -> Iterator[FileDataset]:
 
 
 def derive_series_uid(patient: Patient, stack: Stack) -> UID:
-    """Series Instance UID of a stack."""
+    """Derive the Series Instance UID of a stack."""
     return derive_uid("series", patient.study_uid, stack.key or stack.protocol.name)
 
 
@@ -273,27 +274,27 @@ def write_series(
     patient: Patient,
     stacks: Sequence[Stack],
     folder: Path,
-    said: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> UID:
     """Write the stacks of one series (a localizer has three) with shuffled file names."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = [
+    images = [
         ds
         for stack in stacks
         for ds in build_datasets(patient, replace(stack, key=stacks[0].protocol.name))
     ]
-    names = stream(patient.seed, f"names {stacks[0].protocol.name}").permutation(len(made))
-    for ds, name in zip(made, names, strict=True):
+    names = stream(patient.seed, f"names {stacks[0].protocol.name}").permutation(len(images))
+    for ds, name in zip(images, names, strict=True):
         ds.save_as(folder / f"I{int(name):05d}.dcm", enforce_file_format=True)
-    said(f"{folder.name}: {len(made)} images")
-    return UID(made[0].SeriesInstanceUID)
+    report(f"{folder.name}: {len(images)} images")
+    return UID(images[0].SeriesInstanceUID)
 
 
 def to_stored_values(image: Array) -> Array:
-    """Grey values as the unsigned 16-bit integers that are written."""
+    """Return grey values as the unsigned 16-bit integers that are written."""
     return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
 
 
 def study_uids(patient: Patient) -> dict[str, Any]:
-    """Ids of a study for `truth.json`."""
+    """Return the UIDs of a study for `truth.json`."""
     return {"study_uid": str(patient.study_uid), "frame_of_reference_uid": str(patient.frame_uid)}

@@ -1,4 +1,4 @@
-"""From tissues to an MR picture: contrast, texture, coil, resolution and noise.
+"""Turn tissues into an MR image: contrast, texture, coil, resolution and noise.
 
 Contrast: S = PD · M_z · exp(−TE_eq / T2), M_z = (1 − E) / (1 − qE), E = exp(−(TR − train) / T1).
 SPACE is less T2-weighted than its TE: the equivalent TE of a nominal 189 ms train is 70–140 ms.
@@ -58,7 +58,7 @@ def _signal(tissue: Tissue, weighting: Weighting, te_ms: float) -> float:
 
 
 def draw_contrast(seed: int, *, randomised: bool = False, weighting: Weighting = "t2") -> Contrast:
-    """Physical contrast with ± 15 % per tissue, or random signals for every tissue.
+    """Draw a physical contrast with ± 15 % per tissue, or random signals for every tissue.
 
     randomised: for training only; keeps the order of nothing, so that shapes must be learned.
     """
@@ -137,7 +137,7 @@ class TissueTexture:
         return np.asarray(self._blocks[block][tuple(index)])
 
     def signal(self, tissue: str, box: tuple[slice, slice, slice]) -> Array | float:
-        """Signal per voxel of an index box."""
+        """Return the signal per voxel of an index box."""
         base = self._signals[tissue]
         grain, cloud, fleck = self._tissues[tissue]
         if not grain and not cloud:
@@ -207,7 +207,7 @@ def _window(count: int, share: float, *, half: bool = False) -> Array:
 def _gain(
     affine: Points, shape: tuple[int, int, int], scan: Scan, centre_lps: Points
 ) -> list[Array]:
-    """Separable gains along i, j, k from the coil, side shading and slab edges."""
+    """Return the separable gains along i, j, k from the coil, side shading and slab edges."""
     out = []
     for axis, count in enumerate(shape):
         steps = np.arange(count) - (count - 1) / 2
@@ -228,7 +228,7 @@ def _gain(
 def acquire(
     image: Array, affine: Points, scan: Scan, centre_lps: Points, seed: int, workers: int = 1
 ) -> Array:
-    """Coil, limited resolution, Rician noise and integer grey values (float32).
+    """Apply coil, limited resolution, Rician noise and integer grey values (float32).
 
     image: signals relative to marrow. centre_lps: the L4/5 disc, where the coil's gain is one.
     """

@@ -16,12 +16,12 @@ Sex = Literal["F", "M"]
 Transition = Literal["none", "sacralised", "lumbarised"]
 TRANSITIONAL: Final = 0.116
 SACRALISED: Final = 0.82
-"""Share of people with a transitional vertebra, and of these with L5 joined to the sacrum: 2,011 whole-spine
+"""Share of people with a transitional vertebra, and of these with L5 joined to the sacrum: 2,011 complete-spine
 MRI (Bhagchandani et al. 2024)."""
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Random numbers of one organ of one case: the same seed and name give the same numbers."""
+    """Return the random numbers of one organ of one case: the same seed and name give the same numbers."""
     return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
 
 
@@ -90,7 +90,7 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 def draw_person(seed: int) -> Person:
-    """Body and spine: 60 % as in the paper (23–63 years), 40 % older as in SPIDER."""
+    """Draw body and spine: 60 % as in the paper (23–63 years), 40 % older as in SPIDER."""
     rng = stream(seed, "person")
     sex: Sex = "F" if rng.random() < 0.46 else "M"
     paper = rng.random() < 0.6
@@ -122,7 +122,7 @@ def draw_person(seed: int) -> Person:
 
 
 def draw_transition(seed: int) -> Transition:
-    """Whether the vertebra at the border to the sacrum is a transitional one."""
+    """Draw whether the vertebra at the border to the sacrum is a transitional one."""
     rng = stream(seed, "transition")
     if rng.random() >= TRANSITIONAL:
         return "none"
@@ -130,7 +130,7 @@ def draw_transition(seed: int) -> Transition:
 
 
 def draw_disease(seed: int, person: Person) -> Disease:
-    """Findings at L4/5, more of them with age."""
+    """Draw findings at L4/5, more of them with age."""
     rng = stream(seed, "disease")
     old = person.age > 50
     worn = person.grades[1] >= 3
@@ -148,7 +148,7 @@ def draw_disease(seed: int, person: Person) -> Disease:
 
 
 def draw_targets(seed: int) -> Targets:
-    """Distances as in the paper's Table 3, bifurcations 60 % as in the anatomy and 40 % spread."""
+    """Draw distances as in the paper's Table 3, bifurcations 60 % as in the anatomy and 40 % spread."""
     rng = stream(seed, "targets")
     natural = rng.random() < 0.6
     bifurcation = rng.normal(16, 11) if natural else rng.uniform(-12, 36)
@@ -167,7 +167,7 @@ def draw_targets(seed: int) -> Targets:
 
 
 def draw_pose(seed: int, *, still: bool = False) -> Pose:
-    """How the person lies. still: no rotation, no bend, no shift (for closed-form tests)."""
+    """Draw how the person lies. still: no rotation, no bend, no shift (for closed-form tests)."""
     if still:
         return Pose((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
     rng = stream(seed, "pose")

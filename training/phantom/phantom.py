@@ -1,4 +1,4 @@
-"""The door to the synthetic study: one seed in, picture, labels and geometry out."""
+"""Draw and image one person: one seed in, image, labels and geometry out."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def build_raster(
     matrix: int | None = None,
     oblique: bool = False,
 ) -> Raster:
-    """Grid of an acquisition.
+    """Build the grid of an acquisition.
 
     axial: 128 × 320 × 320 of 0.8 × 0.75 × 0.75 mm about L4/5. sagittal: 20 slices of 0.9 mm,
-    300 × 180 mm at 0.75 mm, the whole lumbar spine. slab: the same, 60 mm high, L4/5 only.
+    300 × 180 mm at 0.75 mm, the entire lumbar spine. slab: the same, 60 mm high, L4/5 only.
     lumbar: the sagittal field as a canonical axial grid, for training the level finder.
     slices, matrix: fewer voxels over the same field (axial) or fewer slices (sagittal).
     oblique: tilted by 12° and turned by 4°.
@@ -76,17 +76,16 @@ def build_raster(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Phantom:
-    """One imaged person: picture, labels, geometry, and the anatomy it came from.
-
-    image: float32 grey values (i, j, k). labels: uint8 structure values on the same grid, exact at
-    voxel centres. levels: nine signed distances in mm or None. affine: index to LPS mm.
-    """
+    """One imaged person: image, labels, geometry, and the anatomy it came from."""
 
     anatomy: Anatomy
     raster: Raster
     image: Array
+    """Grey values (i, j, k), float32."""
     labels: Array
+    """Structure values on the same grid, uint8, exact at voxel centres."""
     levels: Array | None
+    """Nine signed distances (9, i, j, k) in mm, if asked for."""
     scan: Scan
     card: Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Implicit surfaces painted into a voxel grid: picture, labels and level fields from one formula.
+"""Paint implicit surfaces into a voxel grid: picture, labels and level fields from one formula.
 
 Every shape is a field f(x, y, z), negative inside, in *anatomy space*: mm, +x left, +y back, +z up,
 origin at the centre of the L4/5 disc. Strokes are painted in order and a later one covers an earlier
@@ -23,8 +23,8 @@ KEEP: Final = -1
 CHUNK: Final = 8
 """Slices painted at once: small enough to stay in the processor's cache."""
 _NODE_STEP: Final = 4
-"""Voxels between the nodes where the way from patient to anatomy space is evaluated exactly;
-between them it is linear (error below 0.02 mm for the bends that `anatomy.Bend` draws)."""
+"""Voxels between the nodes where the transform from patient to anatomy space is evaluated exactly;
+between them it is linear (error below 0.02 mm for the bends that `scene.build_patient_pose` draws)."""
 _PAD_MM: Final = 1.2
 """Margin of a shape's box: room for partial volume."""
 _LEVEL_PAD_MM: Final = 4.0
@@ -68,7 +68,7 @@ class Texture(Protocol):
     """Gives the signal of a tissue in an index box; see `training.phantom.mri`."""
 
     def signal(self, tissue: str, box: tuple[slice, slice, slice]) -> Array | float:
-        """Signal per voxel of the box, or one number."""
+        """Return the signal per voxel of the box, or one number."""
         ...
 
 
@@ -82,7 +82,7 @@ class Painted:
 
 
 def _hat(count: int) -> tuple[Points, Array]:
-    """Node indices along an axis of `count` voxels and the (count, nodes) linear weights."""
+    """Return the node indices along an axis of `count` voxels and the (count, nodes) linear weights."""
     nodes = np.unique(np.append(np.arange(0, count, _NODE_STEP), count - 1)).astype(np.float64)
     weights = np.empty((count, len(nodes)), dtype=np.float32)
     for column in range(len(nodes)):
@@ -93,7 +93,7 @@ def _hat(count: int) -> tuple[Points, Array]:
 
 
 def _coordinates(raster: Raster, start: int, stop: int, to_anatomy: ToAnatomy) -> list[Array]:
-    """Anatomy x, y, z of every voxel of slices [start, stop), float32."""
+    """Return the anatomy x, y, z of every voxel of slices [start, stop), float32."""
     (i, wi), (j, wj), (k, wk) = (_hat(n) for n in (stop - start, *raster.shape[1:]))
     nodes = np.stack(np.meshgrid(i + start, j, k, indexing="ij"), axis=-1)
     lps = nodes @ raster.affine[:3, :3].T + raster.affine[:3, 3]
@@ -126,7 +126,7 @@ class _Finder:
         self._z = (float(few[:, 2].min()) - self._pad, float(few[:, 2].max()) + self._pad)
 
     def box(self, shape: Shape) -> tuple[slice, slice, slice] | None:
-        """Index box, or None where the shape is not in the chunk."""
+        """Return the index box, or None where the shape is not in the chunk."""
         low, high = (np.asarray(b) for b in shape.bounds())
         if isinstance(shape, Sectioned):
             za, zb = max(low[2], self._z[0]), min(high[2], self._z[1])
@@ -162,7 +162,7 @@ def _distance(f: Array, spacing_mm: Points) -> Array:
 
 
 def _cover(levels: Array, box: tuple[slice, slice, slice], label: int, d: Array) -> None:
-    """Constructive geometry: the painted class grows by the solid, every other class loses it."""
+    """Apply constructive geometry: the painted class grows by the solid, every other class loses it."""
     view = levels[(slice(None), *box)]
     own = np.minimum(view[label], d)
     np.maximum(view, -d, out=view)
@@ -216,7 +216,7 @@ def paint(
 
 
 def level_fields(strokes: Sequence[Stroke], xyz: Points) -> Points:
-    """Nine raw level fields (9, n, m) at anatomy points (n, m, 3) in float64, negative inside.
+    """Compute nine raw level fields (9, n, m) at anatomy points (n, m, 3) in float64, negative inside.
 
     The same constructive geometry as `paint`, without dividing by the gradient: only the zero
     contours of the result are distances' zeros.
@@ -243,6 +243,6 @@ def level_fields(strokes: Sequence[Stroke], xyz: Points) -> Points:
 
 
 def _that_matter(strokes: Sequence[Stroke]) -> list[Stroke]:
-    """Strokes that change labels: background before the first structure does not."""
+    """Return the strokes that change labels: background before the first structure does not."""
     first = next((n for n, s in enumerate(strokes) if any(c.label > 0 for c in s.coats)), 0)
     return [s for s in strokes[first:] if s.coats[0].label != KEEP]

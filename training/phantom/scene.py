@@ -1,4 +1,4 @@
-"""One person as a scene: all strokes in order, and the way from patient to anatomy space."""
+"""Build one person as a scene: all strokes in order, and the transform from patient to anatomy space."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicomseg.volume import Points
+from training.phantom.canal import canal_strokes, root_strokes
 from training.phantom.column import Column, build_column
 from training.phantom.person import (
     Disease,
@@ -24,9 +25,7 @@ from training.phantom.spine import (
     arch_strokes,
     body_strokes,
     bridge_strokes,
-    canal_strokes,
     disc_strokes,
-    root_strokes,
 )
 from training.phantom.surroundings import (
     back_strokes,
@@ -46,28 +45,30 @@ _SHORTEST_MM = 70.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatientPose:
-    """Patient LPS mm ↔ anatomy mm: a rotation, a shift and a smooth bend of the space.
-
-    rotation: columns are the anatomy's axes in LPS. waves: (n, 3) wave vectors in 1/mm.
-    phases, swings: (n,) and (n, 3) mm. mirror: the labelled situs variant, x turned round.
-    """
+    """Patient LPS mm ↔ anatomy mm: a rotation, a shift and a smooth bend of the space."""
 
     rotation: Points
+    """Columns are the anatomy's axes in LPS."""
     shift_lps: Points
+    """mm."""
     waves: Points
+    """Wave vectors (n, 3) in 1/mm."""
     phases: Points
+    """(n,)."""
     swings: Points
+    """Amplitudes (n, 3), mm."""
     mirror: bool = False
+    """The labelled situs variant, x turned round."""
 
     def to_anatomy(self, lps: Points) -> Points:
-        """LPS points (..., 3) to anatomy points (..., 3)."""
+        """Transform LPS points (..., 3) to anatomy points (..., 3), mm."""
         a = (np.asarray(lps, dtype=np.float64) - self.shift_lps) @ self.rotation
         if self.mirror:
             a = a * [-1.0, 1.0, 1.0]
         return np.asarray(a + np.sin(a @ self.waves.T + self.phases) @ self.swings)
 
     def to_lps(self, anatomy: Points) -> Points:
-        """Anatomy points (..., 3) to LPS points: the bend is undone by a fixed point iteration."""
+        """Transform anatomy points (..., 3) to LPS points, mm: the bend is undone by a fixed point iteration."""
         goal = np.asarray(anatomy, dtype=np.float64)
         a = goal.copy()
         for _ in range(12):
@@ -78,7 +79,7 @@ class PatientPose:
 
 
 def build_patient_pose(seed: int, pose: Pose, *, mirror: bool = False) -> PatientPose:
-    """Where the anatomy of a pose lies in the patient's coordinates."""
+    """Build the transform between the anatomy of a pose and the patient."""
     rng = stream(seed, "bend")
     r, p, y = np.deg2rad([pose.roll_deg, pose.pitch_deg, pose.yaw_deg])
     pitch = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -100,7 +101,7 @@ def build_patient_pose(seed: int, pose: Pose, *, mirror: bool = False) -> Patien
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """A person ready to be imaged: what was drawn, where it lies, how it is painted."""
+    """A person to be imaged: what was drawn, where it lies, how it is painted."""
 
     seed: int
     person: Person

@@ -24,11 +24,11 @@ class Shape(Protocol):
     """A solid in anatomy space."""
 
     def bounds(self) -> Bounds:
-        """Lowest and highest (x, y, z) of the solid in mm."""
+        """Return the lowest and highest (x, y, z) of the solid in mm."""
         ...
 
     def field(self, x: Array, y: Array, z: Array, /) -> Array:
-        """Implicit function in about mm, negative inside; any broadcastable shape."""
+        """Return the implicit function in about mm, negative inside; any broadcastable shape."""
         ...
 
 
@@ -37,7 +37,7 @@ class Sectioned(Protocol):
     """A long shape that can tell its box between two heights."""
 
     def section(self, z_low: float, z_high: float) -> tuple[float, float, float, float]:
-        """Box (x low, y low, x high, y high) between two heights in mm."""
+        """Return the box (x low, y low, x high, y high) between two heights in mm."""
         ...
 
 
@@ -48,13 +48,13 @@ def _union(bounds: Sequence[Bounds]) -> Bounds:
 
 
 def smooth_max(a: Array, b: Array, round_mm: float) -> Array:
-    """Maximum with its crease rounded over `round_mm`; equals the maximum elsewhere."""
+    """Return the maximum with its crease rounded over `round_mm`; equals the maximum elsewhere."""
     overlap = np.maximum(round_mm - np.abs(a - b), 0.0)
     return np.asarray(np.maximum(a, b) + overlap * overlap * (0.25 / round_mm))
 
 
 def rounded(u: Array, v: Array, square: float) -> Array:
-    """Size of (u, v) in a norm between the circle (0) and a square with round corners (1)."""
+    """Return the size of (u, v) in a norm between the circle (0) and a square with round corners (1)."""
     u2, v2 = u * u, v * v
     round_size = np.sqrt(u2 + v2)
     if not square:
@@ -97,11 +97,11 @@ class Tube:
         self._square, self._taper = square, taper
 
     def bounds(self) -> Bounds:
-        """Box of the tube."""
+        """Return the box of the tube."""
         return self._bounds
 
     def at(self, z: Array) -> Array:
-        """Parameters (7, ...) at heights z: x, y, 1/half width, 1/half depth, cos, sin, size.
+        """Return the parameters (7, ...) at heights z: x, y, 1/half width, 1/half depth, cos, sin, size.
 
         float32 heights are looked up in steps of 0.02 mm (painting), float64 ones interpolated.
         """
@@ -116,7 +116,7 @@ class Tube:
         return np.asarray(table[:, index] * (1 - part) + table[:, index + 1] * part)
 
     def section(self, z_low: float, z_high: float) -> tuple[float, float, float, float]:
-        """Box (x low, y low, x high, y high) of the part between two heights."""
+        """Return the box (x low, y low, x high, y high) of the part between two heights."""
         rows = np.linspace(
             max(z_low, self._z[0]), min(z_high, self._z[1]), max(int((z_high - z_low) / 2), 2)
         )
@@ -133,7 +133,7 @@ class Tube:
         )
 
     def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the tube."""
+        """Return the implicit function of the tube."""
         p = self.at(z)
         dx, dy, c, s = x - p[0], y - p[1], p[4], p[5]
         u = (c * dx + s * dy) * p[2]
@@ -167,11 +167,11 @@ class Capsule:
         self._bounds: Bounds = ((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
     def bounds(self) -> Bounds:
-        """Box of the rod."""
+        """Return the box of the rod."""
         return self._bounds
 
     def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the rod."""
+        """Return the implicit function of the rod."""
         (fx, fy, fz), a, d = self._flat.tolist(), self._a.tolist(), self._d.tolist()
         px, py, pz = x * fx - a[0], y * fy - a[1], z * fz - a[2]
         t = np.clip((px * d[0] + py * d[1] + pz * d[2]) / self._length2, 0.0, 1.0)
@@ -190,13 +190,13 @@ class Ellipsoid:
         self._half = tuple(float(v) for v in half_mm)
 
     def bounds(self) -> Bounds:
-        """Box of the ellipsoid."""
+        """Return the box of the ellipsoid."""
         low = [c - h for c, h in zip(self._centre, self._half, strict=True)]
         high = [c + h for c, h in zip(self._centre, self._half, strict=True)]
         return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
     def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the ellipsoid."""
+        """Return the implicit function of the ellipsoid."""
         (cx, cy, cz), (a, b, c) = self._centre, self._half
         q = np.sqrt(((x - cx) / a) ** 2 + ((y - cy) / b) ** 2 + ((z - cz) / c) ** 2)
         return np.asarray((q - 1.0) * min(a, b, c))
@@ -211,11 +211,11 @@ class Union:
         self._parts, self._round_mm = tuple(parts), round_mm
 
     def bounds(self) -> Bounds:
-        """Box around all parts."""
+        """Return the box around all parts."""
         return _union([part.bounds() for part in self._parts])
 
     def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the union."""
+        """Return the implicit function of the union."""
         f = self._parts[0].field(x, y, z)
         for part in self._parts[1:]:
             g = part.field(x, y, z)
@@ -232,9 +232,9 @@ class Without:
         self._solid, self._cut = solid, cut
 
     def bounds(self) -> Bounds:
-        """Box of the solid before the cut."""
+        """Return the box of the solid before the cut."""
         return self._solid.bounds()
 
     def field(self, x: Array, y: Array, z: Array) -> Array:
-        """Implicit function of the difference."""
+        """Return the implicit function of the difference."""
         return np.maximum(self._solid.field(x, y, z), -self._cut.field(x, y, z))

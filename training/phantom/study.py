@@ -1,4 +1,4 @@
-"""Whole studies on disk: the T2 SPACE of one person, distractors beside it, and the truth."""
+"""Write phantom studies: the T2 SPACE of one person, distractors beside it, and the truth."""
 
 from __future__ import annotations
 
@@ -34,19 +34,24 @@ SOFTNESS_MM: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class StudyOptions:
-    """What a study shows. slices, matrix: None is the full grid of `phantom.build_raster`."""
+    """What a study shows."""
 
     fov: Fov = "axial"
     slices: int | None = None
+    """None is the full grid of `phantom.build_raster`."""
     matrix: int | None = None
+    """Rows and columns; None as for `slices`."""
     oblique: bool = False
     coded: bool = False
+    """Grey values encode the answer (`model.engines.coded`)."""
     distractors: bool = False
+    """Also write series that must not be selected."""
     drop_slice: int | None = None
+    """Index of a slice that is not written, as if lost in transfer."""
 
 
 def coded_voxels(levels: Array, labels: Array) -> Array:
-    """Voxels that hold the answer: (best · 9 + runner-up) · steps + margin, uint16.
+    """Encode the answer in grey values: (best · 9 + runner-up) · steps + margin, uint16.
 
     levels: (9, i, j, k) signed distances in mm. The margin between best and runner-up in logits is
     their difference over two (both count from one surface) / SOFTNESS_MM, 0…8 in `MARGIN_STEPS`; never
@@ -54,26 +59,26 @@ def coded_voxels(levels: Array, labels: Array) -> Array:
     """
     out = np.empty(labels.shape, dtype=np.uint16)
     for n, plane in enumerate(labels):  # slice by slice: nine full fields twice would not fit
-        here = levels[:, n]
-        best = np.argmin(here, axis=0).astype(np.uint8)
-        rest = here.copy()
+        plane_levels = levels[:, n]
+        best = np.argmin(plane_levels, axis=0).astype(np.uint8)
+        rest = plane_levels.copy()
         np.put_along_axis(rest, best[None], np.inf, axis=0)
-        other = np.argmin(rest, axis=0).astype(np.uint8)
-        margin = (rest.min(axis=0) - here.min(axis=0)) / (2.0 * SOFTNESS_MM)
+        runner_up = np.argmin(rest, axis=0).astype(np.uint8)
+        margin = (rest.min(axis=0) - plane_levels.min(axis=0)) / (2.0 * SOFTNESS_MM)
         torn = best != plane  # a voxel centre exactly on a surface
-        other, margin = np.where(torn, best, other), np.where(torn, 0.0, margin)
-        out[n] = code(plane, other, margin)
+        runner_up, margin = np.where(torn, best, runner_up), np.where(torn, 0.0, margin)
+        out[n] = code_without_ties(plane, runner_up, margin)
     return out
 
 
-def code(best: Array, runner_up: Array, margin: Array) -> Array:
-    """Code values of `model.engines.coded`, with at least one step of margin so that nothing ties."""
+def code_without_ties(best: Array, runner_up: Array, margin: Array) -> Array:
+    """Encode labels with at least one step of margin, so that nothing ties."""
     floor = MAX_MARGIN / (MARGIN_STEPS - 1)
     return encode_labels(best, runner_up, np.maximum(margin, floor))
 
 
 def write_study(
-    folder: Path, seed: int, options: StudyOptions, said: Callable[[str], None] = lambda _: None
+    folder: Path, seed: int, options: StudyOptions, report: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Write `<folder>/<case>/…` and return the case's folder.
 
@@ -81,7 +86,7 @@ def write_study(
         UsageError: a slice is to be dropped that does not exist.
     """
     case = f"phantom-{seed:06d}"
-    here = folder / case
+    target = folder / case
     anatomy = draw_anatomy(seed, options.fov)
     centre = anatomy.patient_pose.to_lps(np.zeros(3))
     raster = build_raster(
@@ -94,40 +99,40 @@ def write_study(
                 f"--drop-slice {options.drop_slice}: the series has slices 0 to {raster.shape[0] - 1}"
             )
         dropped = frozenset({options.drop_slice})
-    said("painting")
-    made = image_anatomy(anatomy, raster, with_levels=options.coded)
-    pixels = dicom_series.to_stored_values(made.image)
-    if made.levels is not None:
-        pixels = coded_voxels(made.levels, made.labels)
+    report("painting")
+    drawn = image_anatomy(anatomy, raster, with_levels=options.coded)
+    pixels = dicom_series.to_stored_values(drawn.image)
+    if drawn.levels is not None:
+        pixels = coded_voxels(drawn.levels, drawn.labels)
     patient = Patient(case, anatomy.person, seed)
     main = Stack(dicom_series.T2_SPACE, pixels, raster.affine, dropped)
-    said("writing")
-    series_uid = dicom_series.write_series(patient, [main], here / "t2_space")
+    report("writing")
+    series_uid = dicom_series.write_series(patient, [main], target / "t2_space")
     if options.distractors:
-        said("painting the distractors")
+        report("painting the distractors")
         dicom_series.write_series(
-            patient, [uncorrected_reconstruction(main)], here / dicom_series.UNCORRECTED.name
+            patient, [uncorrected_reconstruction(main)], target / dicom_series.UNCORRECTED.name
         )
-        write_distractors(patient, anatomy, here)
-    said("measuring the truth")
+        write_distractors(patient, anatomy, target)
+    report("measuring the truth")
     write_truth(
-        here,
+        target,
         case,
-        made,
+        drawn,
         options,
         {"series_uid": str(series_uid), **dicom_series.study_uids(patient)},
     )
-    return here
+    return target
 
 
 def write_truth(
-    folder: Path, case: str, made: Phantom, options: StudyOptions, ids: dict[str, str]
+    folder: Path, case: str, drawn: Phantom, options: StudyOptions, ids: dict[str, str]
 ) -> None:
-    """`truth.json` and `labels.npz` (array `labels` uint8, `affine`) of the acquired grid."""
-    plane = truth.disc_plane(made.anatomy)
-    values = truth.measure_truth(made.anatomy, plane)
+    """Write `truth.json` and `labels.npz` (arrays `labels` uint8, `affine`) of the acquired grid."""
+    plane = truth.disc_plane(drawn.anatomy)
+    values = truth.measure_truth(drawn.anatomy, plane)
     with (folder / "labels.npz").open("wb") as out:
-        np.savez_compressed(out, labels=made.labels, affine=made.affine)
+        np.savez_compressed(out, labels=drawn.labels, affine=drawn.affine)
     text: dict[str, Any] = {
         "schema": 1,
         "generator": GENERATOR_VERSION,
@@ -137,15 +142,15 @@ def write_truth(
         "plane": {"point_lps": plane.point_lps, "normal": plane.normal},
         "level": {
             "name": "L4/L5",
-            "centre_lps": made.anatomy.patient_pose.to_lps(np.zeros(3)).tolist(),
+            "centre_lps": drawn.anatomy.patient_pose.to_lps(np.zeros(3)).tolist(),
             "normal": plane.normal,
-            "disc_centres": truth.disc_centres(made.anatomy),
+            "disc_centres": truth.disc_centres(drawn.anatomy),
         },
-        "label_volumes_ml": truth.label_volumes_ml(made.labels, made.affine),
+        "label_volumes_ml": truth.label_volumes_ml(drawn.labels, drawn.affine),
         "labels": "labels.npz",
-        "shape": list(made.raster.shape),
+        "shape": list(drawn.raster.shape),
         "options": asdict(options),
-        "card": dict(made.card),
+        "card": dict(drawn.card),
     }
     (folder / "truth.json").write_text(
         json.dumps(text, indent=1, sort_keys=True) + "\n", encoding="utf-8"
@@ -174,14 +179,14 @@ def _coarse_stack(
     weighting: Weighting = "t2",
     first: int = 1,
 ) -> Stack:
-    made = image_anatomy(anatomy, grid.raster(anatomy), weighting=weighting)
+    drawn = image_anatomy(anatomy, grid.raster(anatomy), weighting=weighting)
     return Stack(
-        protocol, dicom_series.to_stored_values(made.image), made.affine, frozenset(), first
+        protocol, dicom_series.to_stored_values(drawn.image), drawn.affine, frozenset(), first
     )
 
 
 def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
-    """Light series that must not be chosen: localizer, 2D TSE, T1 SPACE, FLAIR, MPR."""
+    """Write light series that must not be selected: localizer, 2D TSE, T1 SPACE, FLAIR, MPR."""
     axial = np.asarray(AXIAL)
     coronal = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     thin = _CoarseGrid(axial, (2.0, 2.5, 2.5), (24, 96, 96))
@@ -217,5 +222,5 @@ def write_distractors(patient: Patient, anatomy: Anatomy, folder: Path) -> None:
 
 
 def uncorrected_reconstruction(stack: Stack) -> Stack:
-    """The distortion-uncorrected twin of a series: same grid, other header."""
+    """Return the same series without distortion correction: same grid, other header."""
     return replace(stack, protocol=dicom_series.UNCORRECTED)

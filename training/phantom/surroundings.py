@@ -1,4 +1,4 @@
-"""Everything around the spine: psoas (labelled) and what must be there to be told apart.
+"""Paint everything around the spine: psoas (labelled) and what a network must distinguish from it.
 
 Body outline, fat, wall, bowel, back muscles, iliac wings, retroperitoneal fat, ureters, nodes.
 """
@@ -54,12 +54,12 @@ class Layer:
     flat_back_mm: float = 1e3
 
     def bounds(self) -> Bounds:
-        """Endless in z."""
+        """Return the box of the cylinder, endless in z."""
         (x, y), (a, b) = self.centre, self.half_mm
         return (x - a, y - b, -1e3), (x + a, min(y + b, self.flat_back_mm), 1e3)
 
     def field(self, x: Array, y: Array, _z: Array, /) -> Array:
-        """Implicit function of the cylinder."""
+        """Return the implicit function of the cylinder."""
         (cx, cy), (a, b) = self.centre, self.half_mm
         q = rounded((x - cx) / a, (y - cy) / b, self.square)
         return smooth_max((q - 1.0) * min(a, b), y - self.flat_back_mm, 12.0)
@@ -73,7 +73,7 @@ its front 6 mm before the disc's."""
 def build_psoas(
     seed: int, person: Person, column: Column, length: tuple[float, float]
 ) -> tuple[Shape, Shape]:
-    """(left, right) psoas, drawn independently: teardrop, rising and slender ones included."""
+    """Return the (left, right) psoas, drawn independently: teardrop, rising and slender ones included."""
     rng = stream(seed, "psoas")
     area = (1250.0 if person.sex == "M" else 880.0) * (person.height_cm / 170.0) ** 2
     area *= 1.0 - 0.004 * (person.age - 40) + 0.012 * (person.bmi - 24)
@@ -107,7 +107,7 @@ def build_psoas(
 
 
 def psoas_strokes(psoas: tuple[Shape, Shape]) -> list[Stroke]:
-    """Both muscles with a thin dark sheath and a streak of fat along the plexus."""
+    """Paint both psoas muscles with a thin dark sheath and a streak of fat along the plexus."""
     return [Stroke(p, (Coat(0, "fascia", PM), Coat(0.5, "psoas", PM))) for p in psoas]
 
 
@@ -116,7 +116,7 @@ def _tube(path: Points, square: float = 0.0) -> Tube:
 
 
 def torso_strokes(seed: int, person: Person) -> list[Stroke]:
-    """Skin, subcutaneous fat, wall and the cavity with its mesentery."""
+    """Paint skin, subcutaneous fat, wall and the cavity with its mesentery."""
     rng = stream(seed, "torso")
     fat = person.fat
     under_skin = 4.0 + 18.0 * fat + rng.uniform(0, 4)
@@ -138,12 +138,12 @@ def torso_strokes(seed: int, person: Person) -> list[Stroke]:
 
 
 def _belly_mm(person: Person) -> float:
-    """Depth of the cavity in front of the disc's centre."""
+    """Return the depth of the cavity in front of the disc's centre."""
     return 62.0 + 34.0 * person.fat
 
 
 def bowel_strokes(seed: int, person: Person, span: tuple[float, float]) -> list[Stroke]:
-    """Loops in front: wall and gas, chyme or fluid."""
+    """Paint bowel loops in front: wall and gas, chyme or fluid."""
     rng = stream(seed, "bowel")
     depth = _belly_mm(person) - 24.0
     out: list[Stroke] = []
@@ -180,7 +180,7 @@ def bowel_strokes(seed: int, person: Person, span: tuple[float, float]) -> list[
 
 
 def retroperitoneal_strokes(seed: int, person: Person, column: Column) -> list[Stroke]:
-    """Fat in front of the spine and around psoas, thin in slim people."""
+    """Paint fat in front of the spine and around psoas, thin in slim people."""
     rng = stream(seed, "retroperitoneum")
     front = column.front(0.0, 0.0)
     room = 15.0 + 12.0 * person.fat + rng.uniform(0, 5)
@@ -202,7 +202,7 @@ def _upright(  # one row of numbers per muscle, as in a table
     square: float,
     taper: float,
 ) -> Tube:
-    """A back muscle: form = x, y, half width, half depth, angle, growth per 100 mm of height."""
+    """Build a back muscle: form = x, y, half width, half depth, angle, growth per 100 mm of height."""
     x, y, a, b, angle, growth = form
     rows = []
     for z in _BACK_HEIGHTS:
@@ -221,7 +221,7 @@ def _upright(  # one row of numbers per muscle, as in a table
 
 
 def back_strokes(seed: int, person: Person, column: Column) -> list[Stroke]:
-    """Erector, multifidus, quadratus lumborum and iliac wing, each side drawn alone."""
+    """Paint erector, multifidus, quadratus lumborum and iliac wing, each side drawn alone."""
     rng = stream(seed, "back")
     s = column.size * (0.94 + 0.06 * (person.sex == "M"))
     out: list[Stroke] = [Stroke(Layer((0.0, 34.0), (66.0 * s, 40.0), 0.4), (Coat(0, "inter_fat"),))]
@@ -240,7 +240,7 @@ def back_strokes(seed: int, person: Person, column: Column) -> list[Stroke]:
 
 
 def _wing(rng: np.random.Generator, side: float, size: float) -> Stroke:
-    """Iliac wing from its crest down."""
+    """Paint the iliac wing from its crest down."""
     top = float(rng.normal(-4, 9))
     rows = [
         (top + 3, side * 106 * size, 22, 3, 12, side * 30),
@@ -253,7 +253,7 @@ def _wing(rng: np.random.Generator, side: float, size: float) -> Stroke:
 
 
 def small_strokes(seed: int, column: Column, span: tuple[float, float]) -> list[Stroke]:
-    """Ureters, gonadal vessels, sympathetic chain, nodes and lumbar veins."""
+    """Paint ureters, gonadal vessels, sympathetic chain, nodes and lumbar veins."""
     rng = stream(seed, "small")
     out: list[Stroke] = []
     z = np.arange(span[0] - 20, span[1] + 21, 18.0)

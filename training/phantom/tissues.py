@@ -1,4 +1,4 @@
-"""What tissues are made of, as far as a T2-weighted picture knows."""
+"""Tabulate tissues as far as a T2-weighted image shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""True plane and true measurements of a phantom, from the zero contours of its implicit surfaces."""
+"""Measure a phantom's true plane and true values on the zero contours of its implicit surfaces."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from skimage.measure import find_contours
 
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
-from training.phantom.column import Body
 from training.phantom.mri import Contrast, Scan
 from training.phantom.rasterise import level_fields
 from training.phantom.scene import Anatomy
+from training.phantom.vertebra import Body
 
 RASTER_MM: Final = 0.1
 """Spacing of the raster in the disc plane: distances to 0.0004 mm, diameters to 0.0014 mm."""
@@ -66,7 +66,7 @@ def _fit(points: Points) -> tuple[Points, Points]:
 
 
 def disc_plane(anatomy: Anatomy) -> DiscPlane:
-    """Bisector of the disc's two faces, each fitted by total least squares in patient space."""
+    """Return the bisector of the disc's two faces, each fitted by total least squares in patient space."""
     faces = [
         anatomy.patient_pose.to_lps(_face(anatomy.column.bodies[name], upper=upper))
         for name, upper in (("l4", False), ("l5", True))
@@ -96,7 +96,7 @@ class Sections:
     outlines: Mapping[StructureId, tuple[Points, ...]]
 
     def lps(self, ab: Points) -> Points:
-        """Plane coordinates (..., 2) to LPS."""
+        """Transform plane coordinates (..., 2) to LPS points (..., 3), mm."""
         left, back = self.plane.axes
         return np.asarray(self.plane.point_lps + ab[..., :1] * left + ab[..., 1:] * back)
 
@@ -112,8 +112,8 @@ def cut_sections(anatomy: Anatomy, plane: DiscPlane, raster_mm: float = RASTER_M
     start = np.array([a[0, 0], b[0, 0]])
     for structure in STRUCTURES:
         f = np.pad(np.clip(levels[structure.value], -5, 5), 1, constant_values=5.0)
-        found = [(c - 1) * raster_mm + start for c in find_contours(f, 0.0)]  # type: ignore[no-untyped-call]
-        kept = [c for c in found if len(c) > 3 and _area(c) >= _SMALLEST_MM2]
+        contours = [(c - 1) * raster_mm + start for c in find_contours(f, 0.0)]  # type: ignore[no-untyped-call]
+        kept = [c for c in contours if len(c) > 3 and _area(c) >= _SMALLEST_MM2]
         outlines[structure.id] = sorted(_outer(kept), key=_area, reverse=True)
     return Sections(plane, {k: tuple(v) for k, v in outlines.items()})
 
@@ -131,46 +131,48 @@ def _outer(contours: list[Points]) -> list[Points]:
 
 
 def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
-    """Shortest distance between two outlines (vertices to segments) and its end points."""
+    """Return the shortest distance between two outlines (vertices to segments) and its end points."""
     best = (np.inf, a[0], b[0])
-    for one, other, swap in ((a, b, False), (b, a, True)):
-        distance, index = cKDTree(other).query(one)
+    for source, target, swap in ((a, b, False), (b, a, True)):
+        distance, index = cKDTree(target).query(source)
         for i in np.argsort(distance)[:40]:
             j = int(index[i])
             for k in (j - 1, j):
-                p, q = other[k % len(other)], other[(k + 1) % len(other)]
+                p, q = target[k % len(target)], target[(k + 1) % len(target)]
                 d = q - p
-                t = np.clip(((one[i] - p) @ d) / max(d @ d, 1e-12), 0, 1)
+                t = np.clip(((source[i] - p) @ d) / max(d @ d, 1e-12), 0, 1)
                 foot = p + t * d
-                gap = float(np.linalg.norm(one[i] - foot))
+                gap = float(np.linalg.norm(source[i] - foot))
                 if gap < best[0]:
-                    best = (gap, foot, one[i]) if swap else (gap, one[i], foot)
+                    best = (gap, foot, source[i]) if swap else (gap, source[i], foot)
     return best
 
 
-def _name(part: int, parts: tuple[Points, ...], trunk: str, limb: str) -> str:
+def _name(part: int, parts: tuple[Points, ...], trunk: str, branch: str) -> str:
     if len(parts) == 1:
         return trunk
     left = parts[part][:, 0].mean() == max(p[:, 0].mean() for p in parts)
-    return f"{'left' if left else 'right'} {limb}"
+    return f"{'left' if left else 'right'} {branch}"
 
 
-def _corridor(cut: Sections, vessel: StructureId, side: float, trunk: str, limb: str) -> TrueValue:
+def _corridor(
+    cut: Sections, vessel: StructureId, side: float, trunk: str, branch: str
+) -> TrueValue:
     disc = cut.outlines["ivd"]
     middle = disc[0][:, 0].mean() if disc else 0.0
     muscle = [p for p in cut.outlines["pm"] if side * (p[:, 0].mean() - middle) > 0]
     parts = cut.outlines[vessel]
     if not muscle or not parts:
         return TrueValue(None, note="no section in the plane")
-    found = [(*_nearest(muscle[0], p), n) for n, p in enumerate(parts)]
-    gap, on_muscle, on_vessel, n = min(found, key=lambda f: f[0])
+    distances = [(*_nearest(muscle[0], p), n) for n, p in enumerate(parts)]
+    gap, on_muscle, on_vessel, n = min(distances, key=lambda d: d[0])
     ends = cut.lps(np.stack([on_muscle, on_vessel]))
     value = 0.0 if gap < _TOUCH_MM else gap
-    note = f"{'left' if side > 0 else 'right'} psoas to {_name(n, parts, trunk, limb)}"
+    note = f"{'left' if side > 0 else 'right'} psoas to {_name(n, parts, trunk, branch)}"
     return TrueValue(value, (_point(ends[0]), _point(ends[1])), note, len(parts))
 
 
-def _diameter(cut: Sections, vessel: StructureId, trunk: str, limb: str) -> TrueValue:
+def _diameter(cut: Sections, vessel: StructureId, trunk: str, branch: str) -> TrueValue:
     parts = cut.outlines[vessel]
     if not parts:
         return TrueValue(None, note="no section in the plane")
@@ -183,14 +185,17 @@ def _diameter(cut: Sections, vessel: StructureId, trunk: str, limb: str) -> True
             best = (float(between[i, j]), hull[[i, j]], n)
     ends = cut.lps(best[1])
     return TrueValue(
-        best[0], (_point(ends[0]), _point(ends[1])), _name(best[2], parts, trunk, limb), len(parts)
+        best[0],
+        (_point(ends[0]), _point(ends[1])),
+        _name(best[2], parts, trunk, branch),
+        len(parts),
     )
 
 
 def measure_truth(
     anatomy: Anatomy, plane: DiscPlane, raster_mm: float = RASTER_MM
 ) -> dict[str, TrueValue]:
-    """OC, DAA, DIVC and PI in mm with end points.
+    """Measure OC, DAA, DIVC and PI in mm with end points.
 
     OC: left psoas to the nearest artery. PI: right psoas to the nearest vein. DAA, DIVC: largest
     Feret diameter of the largest section of arteries and veins. 0 means touch.
@@ -209,7 +214,7 @@ def measure_truth(
 
 
 def disc_centres(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
-    """Centre of every disc of the column in LPS mm, named l45, l5s1, l34, …"""
+    """Return the centre of every disc of the column in LPS mm, named l45, l5s1, l34, …"""
     return {
         name: _point(anatomy.patient_pose.to_lps(disc.frame.centre))
         for name, disc in anatomy.column.discs.items()
@@ -218,14 +223,14 @@ def disc_centres(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
 
 
 def label_volumes_ml(labels: Array, affine: Points) -> dict[str, float]:
-    """Voxel count times voxel volume per structure."""
+    """Return the voxel count times voxel volume per structure."""
     voxel = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     counts = np.bincount(labels.ravel(), minlength=9)
     return {s.id: round(float(counts[BY_ID[s.id].value] * voxel), 4) for s in STRUCTURES}
 
 
 def describe_phantom(anatomy: Anatomy, contrast: Contrast, scan: Scan) -> dict[str, Any]:
-    """Everything drawn for one case, for its card."""
+    """Return everything drawn for one case, for its card."""
     column = anatomy.column
     return {
         "seed": anatomy.seed,

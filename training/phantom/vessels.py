@@ -1,4 +1,4 @@
-"""Aorta, iliac arteries, vena cava, iliac veins, and the solver that moves them to their targets.
+"""Shape aorta, iliac arteries, vena cava and iliac veins, and move them to their targets.
 
 The vessels lie on the front of the column; the right common iliac artery rides on the vein. The
 solver changes radii until the largest diameters at the disc plane meet DAA and DIVC, and shifts each
@@ -28,26 +28,29 @@ _NEAR_MM = 22.0
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One artery or vein tree: a trunk that divides at `fork_mm` into two limbs.
-
-    left_x, right_x, trunk_x: mm at the disc. spread: sideways mm per mm below the fork. scale: factor on
-    the radii, of a `local` tree only near the disc.
-    """
+    """One artery or vein tree: a trunk that divides into two branches."""
 
     fork_mm: float
+    """Height z of the division."""
     trunk_x: float
+    """mm at the disc."""
     trunk_r: tuple[float, float]
+    """Half width and half depth of the trunk, mm."""
     limb_r: tuple[float, float]
+    """Half width and half depth of a branch, mm."""
     spread: tuple[float, float]
+    """Sideways mm per mm below the fork, left and right."""
     gap_mm: tuple[float, float]
+    """Between vessel and column, left and right."""
     shift_x: float
     scale: float
+    """Factor on the radii, of a `local` tree only near the disc."""
     wave_mm: float
     phase: float
     local: bool = False
 
     def knots(self, column: Column, part: int, low: float, high: float) -> Points:
-        """Centre line of trunk (0), left (1) or right (-1) limb between two heights."""
+        """Return the centre line of trunk (0), left (1) or right (-1) branch between two heights."""
         if part == 0:
             z = np.arange(self.fork_mm - 2.0, high + 6, 6.0)
             x = np.full(len(z), self.trunk_x)
@@ -78,12 +81,12 @@ class Tree:
         return np.column_stack([z, x, y, a * scale, b * scale, angle])
 
     def _scale(self, z: Points) -> Points:
-        """Factor on the radii at each height."""
+        """Return the factor on the radii at each height."""
         near = np.exp(-((z / _NEAR_MM) ** 2)) if self.local else np.ones(len(z))
         return np.asarray(1.0 + (self.scale - 1.0) * near)
 
     def shape(self, column: Column, low: float, high: float) -> Shape:
-        """The whole tree as one solid."""
+        """Return the complete tree as one solid."""
         parts: list[Shape] = []
         if self.fork_mm - 2 < high:
             parts.append(Tube(self.knots(column, 0, low, high), 0.05))
@@ -102,7 +105,7 @@ class PlaneRaster:
 
     @classmethod
     def through_disc(cls, column: Column) -> PlaneRaster:
-        """x −75…75, 62 mm in front of the disc's centre to 30 mm behind it."""
+        """Return a raster of x −75…75, from 65 mm in front of the disc's centre to 30 mm behind it."""
         axes = column.discs["l45"].frame.axes
         across, back = np.meshgrid(
             np.arange(-75, 75, _RASTER_MM), np.arange(-65, 30, _RASTER_MM), indexing="xy"
@@ -111,10 +114,10 @@ class PlaneRaster:
         return cls(p[..., 0], p[..., 1], p[..., 2])
 
     def contours(self, shape: Shape) -> list[Points]:
-        """Outlines of a shape as (n, 2) points in mm of this raster, largest first."""
+        """Return the outlines of a shape as (n, 2) points in mm of this raster, largest first."""
         f = shape.field(self.x, self.y, self.z)
-        found = [c * _RASTER_MM for c in find_contours(np.pad(f, 1, constant_values=9.0), 0.0)]  # type: ignore[no-untyped-call]
-        return sorted((c for c in found if len(c) > 8), key=len, reverse=True)
+        outlines = [c * _RASTER_MM for c in find_contours(np.pad(f, 1, constant_values=9.0), 0.0)]  # type: ignore[no-untyped-call]
+        return sorted((c for c in outlines if len(c) > 8), key=len, reverse=True)
 
 
 def _feret(points: Points) -> float:
@@ -187,7 +190,7 @@ def build_vessels(
     psoas: tuple[Shape, Shape],
     span: tuple[float, float],
 ) -> tuple[Tree, Tree]:
-    """Arteries and veins that meet the targets at the disc plane.
+    """Build arteries and veins that meet the targets at the disc plane.
 
     psoas: (left, right). span: lowest and highest z in mm that the image shows.
     """
@@ -232,7 +235,7 @@ def build_vessels(
 def vessel_strokes(
     seed: int, column: Column, trees: tuple[Tree, Tree], span: tuple[float, float]
 ) -> list[Stroke]:
-    """Veins first, arteries over them."""
+    """Paint veins first, arteries over them."""
     rng = stream(seed, "blood")
     vein = "vein_slow" if rng.random() < 0.15 else "vein"
     arteries, veins = (tree.shape(column, *span) for tree in trees)

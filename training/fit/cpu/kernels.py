@@ -52,7 +52,7 @@ def keep_memory() -> bool:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; where it does not, that way is slower than float32."""
+    """Return whether this CPU multiplies bfloat16; where it does not, that way is slower than float32."""
     import torch  # noqa: PLC0415 - the kernels themselves need no torch
 
     return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public name for it
@@ -79,7 +79,7 @@ def _folder() -> Path:
 
 
 def _digest(compiler: str) -> str:
-    """Source, compiler and processor: what is compiled for this machine runs on no other."""
+    """Return the digest of source, compiler and processor: what is compiled for this machine runs only on it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     processor = next((line for line in lines if line.startswith("flags")), "")
