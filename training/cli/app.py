@@ -81,6 +81,7 @@ def program(
       4  input refused
       5  DICOMweb server unreachable or refused
       6  model or bundle
+      130  interrupted
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

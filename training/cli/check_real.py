@@ -30,7 +30,7 @@ def check_real(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Measure real volumes by the inference pipeline and compare with outlines of readers.
+    """Measure real volumes and compare with outlines of readers.
 
     Values and refusals, differences to each reading beside those between the readings, Dice in the
     mid-disc plane and of the vertebral bodies. Do not publish planes.png where the data may not be
@@ -39,17 +39,22 @@ def check_real(
     \b
     Examples:
       lumbar-train check-real ../shared/data/real_t2 --out check
-      lumbar-train check-real ../shared/data/real_t2 --out check --bundle candidate --json
+      lumbar-train check-real volumes --out check --bundle candidate --json
 
     \b
-    Exit status: 0 done, 4 volumes or readings missing or damaged, 6 the bundle does not load.
+    Exit status: 0 done, 4 volumes or readings missing or damaged, 6 the bundle
+    does not load.
 
     \b
     Files:
-      DIR/NN.image.nii.gz, DIR/NN.labels.nii.gz (1 = L5, 2 = L4), DIR/readings.json: {"cases": {NN:
-        {"plane": {point_lps, normal_lps, a_lps, b_lps}, "readings": [{"reader", "structures":
-        [{"kind": artery, vein, psoas_left or psoas_right, "points": [[a, b], …]}]}]}}}
-      OUT/check.json, OUT/planes.png, OUT/answers/ (predictions by the model's digest)
+      DIR/NN.image.nii.gz
+      DIR/NN.labels.nii.gz   1 = L5, 2 = L4
+      DIR/readings.json      {"cases": {NN: {"plane": {point_lps, normal_lps,
+                             a_lps, b_lps}, "readings": [{"reader",
+                             "structures": [{"kind": artery, vein, psoas_left
+                             or psoas_right, "points": [[a, b], …]}]}]}}}
+      OUT/check.json, OUT/planes.png
+      OUT/answers/           predictions, by the model's digest
     """
     import json
 

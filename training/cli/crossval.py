@@ -76,9 +76,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     engine: Annotated[str, typer.Option(help="Engine of the test.")] = "auto",
     threads: ThreadsOption = 0,
 ) -> None:
-    """Cross-validate a recipe by patient: every case is tested once, by a network that never saw its patient.
+    """Cross-validate a recipe by patient.
 
-    The same command continues an interrupted run. The weights with the best validation Dice are tested;
+    Every case is tested once, by a network that never saw its patient. The same command continues an interrupted run. The weights with the best validation Dice are tested;
     with few patients, --last trains on all cases that are not tested instead. Several processes with
     --only-fold may share one OUT.
 
@@ -91,14 +91,17 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     \b
     Examples:
-      lumbar-train crossval --cases cases/spider --out cv --recipe recipe.toml --level-steps 1000
-      lumbar-train crossval --cases cases --tested spider --out cv --first phantoms.toml
-      lumbar-train crossval --cases cases --tested spider --out cv --level-first 1500 --level-steps 600
+      lumbar-train crossval --cases spider --out cv --level-steps 1000
+      lumbar-train crossval --cases spider --out cv --only-fold 2
+      lumbar-train crossval --cases cases --tested spider --out cv \\
+        --first phantoms.toml --recipe recipe.toml
+      lumbar-train crossval --cases cases --tested spider --out cv \\
+        --level-first 1500 --level-steps 600
       lumbar-train crossval --cases cases --tested spider --out cv --level bundle
-      lumbar-train crossval --cases cases/spider --out cv --only-fold 2 --max-minutes 60
 
     \b
-    Exit status: 0 done or time limit reached, 2 recipe, folds or options, 4 no cases.
+    Exit status: 0 done or time limit reached, 2 recipe, folds or options,
+    4 no cases.
 
     \b
     Files: OUT/folds.json, OUT/crossval.json (for `lumbar-train report --results`)

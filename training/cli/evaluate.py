@@ -38,9 +38,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     ] = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Evaluate the inference pipeline on prepared cases and compare its answer with their labels.
+    """Evaluate the inference pipeline on prepared cases.
 
-    Per structure Dice, precision, recall, HD95 and surface distance; OC, DAA, DIVC and PI against the
+    Predictions are compared with the labels: per structure Dice, precision, recall, HD95 and surface distance; OC, DAA, DIVC and PI against the
     reference; two baselines that need no network; the values of the paper beside them.
 
     With --out, each finished case is kept in RESULTS.cases beside RESULTS.json, and the same command
@@ -49,7 +49,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     \b
     Examples:
       lumbar-train evaluate --cases cases --out results.json --csv results.csv
-      lumbar-train evaluate --cases unseen --all --unseen --out results.json --card card.json
+      lumbar-train evaluate --cases unseen --all --unseen --card card.json
       lumbar-train evaluate --cases cases --bundle bundle --case spider-005
 
     \b

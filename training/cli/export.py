@@ -37,17 +37,21 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option of the command l
         typer.Option(help="Run or bundle whose weights are averaged with those of --run; repeat."),
     ] = None,
 ) -> None:
-    """Write a bundle from a run's EMA weights, a level finder and a roots network, and test-load it.
+    """Write a bundle from the EMA weights of a run.
+
+    It joins a segmentation network, a level finder and, if given, a roots network; it is test-loaded.
 
     \b
     Examples:
       lumbar-train export --run run --level level.pt --out bundle --version 0.2.0
-      lumbar-train export --run run --level level.pt --out bundle --version 0.2.0 --card more.json
-      lumbar-train export --run old --level a.pt --level b.pt --roots roots.pt --out new --version 0.2.1
-      lumbar-train export --run a --mean-with b --level b/level.safetensors --out new --version 0.3.0
+      lumbar-train export --run old --level a.pt --level b.pt --roots roots.pt \\
+        --out new --version 0.2.1 --card more.json
+      lumbar-train export --run a --mean-with b --level b/level.safetensors \\
+        --out new --version 0.3.0
 
     \b
-    Exit status: 0 done, 2 card refused, 4 unreadable weights, 6 the bundle does not load.
+    Exit status: 0 done, 2 wrong card, 4 unreadable weights, 6 the bundle does
+    not load.
     """
     from training import export as exporting
     from training.errors import UsageError

@@ -45,21 +45,21 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
         bool, typer.Option("--tensorboard", help="Also write OUT/tensorboard.")
     ] = False,
 ) -> None:
-    """Train the segmentation network on prepared cases; stops and resumes at any step.
+    """Train the segmentation network; stops and resumes at any step.
 
     The same recipe and cases give the same weights on the same machine and number of threads, also when
     the run was stopped in between. --held-out replaces the held-out cases of the recipe.
 
     \b
     Examples:
-      lumbar-train fit --cases cases --out run --held-out phantom-001091 --held-out spider-005
-      lumbar-train fit --cases cases --out run --recipe recipe.toml --max-minutes 90 --threads 2
+      lumbar-train fit --cases cases --out run --held-out spider-005
+      lumbar-train fit --cases cases --out run --recipe r.toml --max-minutes 90
       lumbar-train fit --cases cases --out run --start model/bundles/lumbar-l45
       torchrun --nproc-per-node 2 -m training fit --cases cases --out run
 
     \b
-    Exit status: 0 done or time limit reached, 2 recipe or options, 4 no cases or an unreadable
-    checkpoint.
+    Exit status: 0 done or time limit reached, 2 recipe or options, 4 no cases
+    or an unreadable checkpoint.
 
     \b
     Files: OUT/checkpoint.pt (intact at any moment), OUT/recipe.json

@@ -56,7 +56,7 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         bool, typer.Option("--keep-dicom", help="Also keep the DICOM objects, de-identified.")
     ] = False,
 ) -> None:
-    """Import external labelled images as prepared cases, under pseudonyms.
+    """Import external labelled images, under pseudonyms.
 
     DICOM: MR series with DICOM SEG; segments are identified by their code, or by --labels. NIfTI: images
     and label maps of the same name on one grid. Existing cases are kept, so the same command continues an
@@ -65,16 +65,20 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     \b
     Examples:
       lumbar-train import --out cases --dicom exported --licence "CC BY 4.0"
-      lumbar-train import --out cases --dicomweb http://localhost:8042/dicom-web --study 1.2.3 --licence internal
-      lumbar-train import --out cases --nifti images masks --labels table.toml --licence internal
+      lumbar-train import --out cases --licence internal \\
+        --dicomweb http://localhost:8042/dicom-web --study 1.2.3
+      lumbar-train import --out cases --licence internal \\
+        --nifti images masks --labels table.toml
 
     \b
-    Exit status: 0 all imported or already there, 2 options, table or secret, 4 a pair was refused or
-    nothing found (the others are imported), 5 the DICOMweb server failed.
+    Exit status: 0 all imported or already there, 2 options, table or secret,
+    4 a pair was refused (the others are imported) or nothing was found,
+    5 the DICOMweb server failed.
 
     \b
     Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key
-    table.toml: [labels] with lines 1 = "l4", 2 = "ivd", 7 = "pm.left", 9 = "background"
+    table.toml: [labels] with lines such as 1 = "l4", 7 = "pm.left",
+    9 = "background"
     """
     from training.importing import importer, label_table
     from training.importing.deidentify import SECRET_NAME, read_or_create_secret

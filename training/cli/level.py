@@ -56,12 +56,12 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     \b
     Examples:
       lumbar-train level --cases cases --out level.pt --held-out spider-005
-      lumbar-train level --cases cases --out level.pt --steps 500 --start model/bundles/lumbar-l45
-      lumbar-train level --cases cases --out level.pt --steps 1000 --start cv/level.pt
+      lumbar-train level --cases cases --out level.pt --start bundle --steps 500
+      lumbar-train level --cases cases --out level.pt --start cv/level.pt
 
     \b
-    Exit status: 0 done, 2 OUT.unfinished is of another training, 4 no cases, or weights that are not
-    a level finder's.
+    Exit status: 0 done, 2 OUT.unfinished is of another training, 4 no cases,
+    or weights that are not a level finder's.
 
     \b
     Files: OUT, for `lumbar-train export --level`

@@ -47,9 +47,9 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     ] = False,
     drop_slice: Annotated[int | None, typer.Option(min=0, help="Omit this slice.")] = None,
 ) -> None:
-    """Write synthetic MR studies with their truth: one folder per case.
+    """Write synthetic MR studies with their truth.
 
-    The same seed gives the same bytes.
+    One folder per case. The same seed gives the same bytes.
 
     \b
     Examples:

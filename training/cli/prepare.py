@@ -30,7 +30,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     slices: Annotated[int | None, typer.Option(min=4, help="Fewer slices of phantoms.")] = None,
     matrix: Annotated[int | None, typer.Option(min=32, help="Smaller matrix of phantoms.")] = None,
 ) -> None:
-    """Turn phantoms, SPIDER volumes and painted CT label maps into prepared cases.
+    """Make training cases of phantoms, SPIDER or CT label maps.
 
     Existing cases are kept, so the same command continues an interrupted run.
 
@@ -38,10 +38,11 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     Examples:
       lumbar-train prepare --out cases --phantoms 24 --lumbar 12 --seed 1000
       lumbar-train prepare --out cases --spider ../shared/data/spider
-      lumbar-train prepare --out shapes --shapes ../shared/data/vessels_psoas --seed 1
+      lumbar-train prepare --out shapes --shapes ../shared/data/vessels_psoas
 
     \b
-    Exit status: 0 done, 2 no source was given, 4 the folder holds no such volumes.
+    Exit status: 0 done, 2 no source was given, 4 the folder holds no such
+    volumes.
 
     \b
     Files: OUT/CASE.npz, OUT/CASE.json

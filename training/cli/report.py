@@ -21,7 +21,7 @@ def report(
     out: Annotated[Path, out_folder("Folder of the report.")],
     worst: Annotated[int, typer.Option(min=0, help="Cases shown as pictures, per group.")] = 3,
 ) -> None:
-    """Make a report of an evaluation: plots, the worst cases as pictures, and one HTML file.
+    """Make a report of an evaluation: tables, plots, pictures, HTML.
 
     RESULTS is what `evaluate --out` wrote, or OUT/crossval.json of `crossval`; the folder RESULTS.cases
     beside it holds the labels that the pictures show. No model runs.
@@ -32,10 +32,12 @@ def report(
       lumbar-train report --results results.json --cases cases --out report
 
     \b
-    Exit status: 0 done, 2 matplotlib is not installed, 4 results or cases cannot be read.
+    Exit status: 0 done, 2 matplotlib is not installed, 4 results or cases
+    cannot be read.
 
     \b
-    Files: OUT/report.html (opens without a network), *.png, tables.md, figures.json, figures.csv
+    Files: OUT/report.html (opens without a network), *.png, tables.md,
+    figures.json, figures.csv
     """
     from training.errors import NotInstalled
 

@@ -45,12 +45,12 @@ def held_out(
     case: CaseOption = None,
     bundle: BundleOption = None,
 ) -> None:
-    """Fix the held-out cases on which every retraining is compared: ids and digests in one file.
+    """Fix the held-out cases on which every retraining is compared.
 
     \b
     Examples:
       lumbar-train held-out --cases cases --out held-out.json
-      lumbar-train held-out --cases cases --out held-out.json --case spider-005 --case phantom-001091
+      lumbar-train held-out --cases cases --out held-out.json --case spider-005
 
     \b
     Exit status: 0 done, 4 no such cases, 6 the bundle is damaged.
@@ -80,7 +80,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     fresh: Annotated[bool, typer.Option("--fresh", help="Start from random weights.")] = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Train from the model in service and decide whether to propose the result.
+    """Train from the model in service; decide whether to propose it.
 
     The candidate is proposed when every structure was compared, no structure's mean Dice is worse than
     that of the model in service by more than the margin, none is significantly worse (paired Wilcoxon,
@@ -91,12 +91,13 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     Examples:
       lumbar-train held-out --cases cases --out held-out.json
       lumbar-train retrain --cases cases --held-out held-out.json --out retraining
-      lumbar-train retrain --cases cases --held-out held-out.json --out retraining --max-minutes 90
+      lumbar-train retrain --cases cases --held-out held-out.json \\
+        --out retraining --max-minutes 90
 
     \b
-    Exit status: 0 proposed, 1 disk full, 2 options, recipe or held-out set, 3 rejected (the reasons are
-    printed) or time limit reached (no comparison.json), 4 unreadable cases or checkpoint, 6 the bundle
-    is damaged.
+    Exit status: 0 proposed, 1 disk full, 2 options, recipe or held-out set,
+    3 rejected (the reasons are printed) or time limit reached (no
+    comparison.json), 4 unreadable cases or checkpoint, 6 the bundle is damaged.
 
     \b
     Files: OUT/run/, OUT/candidate/ (the bundle), OUT/comparison.json

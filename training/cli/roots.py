@@ -43,18 +43,20 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     mixed: MixedOption = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Train the full-resolution refinement of the L4 nerve roots, guided by a bundle's predictions.
+    """Train the full-resolution refinement of the L4 nerve roots.
 
-    Only cases that label the roots are sampled, which are phantoms. OUT is written every 500 steps,
+    The predictions of the bundle guide the network. Only cases that label the roots are sampled, which are phantoms. OUT is written every 500 steps,
     with the Dice of held-out cases; the same command continues from it.
 
     \b
     Examples:
-      lumbar-train roots --cases cases --bundle model/bundles/lumbar-l45 --out roots.pt --threads 2
-      lumbar-train roots --cases cases --bundle bundle --start bundle --out roots.pt --steps 2000
+      lumbar-train roots --cases cases --bundle bundle --out roots.pt
+      lumbar-train roots --cases cases --bundle bundle --out roots.pt \\
+        --start bundle --steps 2000
 
     \b
-    Exit status: 0 done, 2 OUT holds another training, 4 no case that labels roots, or no bundle.
+    Exit status: 0 done, 2 OUT holds another training, 4 no case that labels
+    roots, or no bundle.
 
     \b
     Files: OUT, for `lumbar-train export --roots`

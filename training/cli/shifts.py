@@ -29,20 +29,22 @@ def shifts(
     ] = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Estimate the boundary bias of a bundle: logit offsets of artery, vein and psoas, on unseen cases.
+    """Estimate boundary bias (logit offsets) for a bundle.
 
     A network's outlines may fit its labels and still make every diameter slightly too large. The offsets
-    at which the median errors of DAA, DIVC, OC and PI are zero are written to OUT, for
+    of artery, vein and psoas at which the median errors of DAA, DIVC, OC and PI on unseen cases are zero are written to OUT, for
     `lumbar-train export --card`. Labels do not change. Uncertainties do: run `evaluate --card` on the
     exported bundle and export again.
 
     \b
     Examples:
       lumbar-train shifts --cases unseen --all --bundle bundle --out shifts.json
-      lumbar-train export --run bundle --level bundle/level.safetensors --card shifts.json --out new --version 0.3.1
+      lumbar-train export --run bundle --level bundle/level.safetensors \\
+        --card shifts.json --out new --version 0.3.1
 
     \b
-    Exit status: 0 done, 2 no offset balances the errors, 4 too few cases, 6 the bundle does not load.
+    Exit status: 0 done, 2 no offset balances the errors, 4 too few cases,
+    6 the bundle does not load.
     """
     from model.bundle.card import default_path
     from model.bundle.load import load_bundle

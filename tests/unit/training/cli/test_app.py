@@ -55,17 +55,23 @@ def test_a_usage_error_is_one_line_that_names_the_help_of_its_command(
     assert capsys.readouterr().err == line + "\n"
 
 
-def test_every_command_has_a_summary_examples_and_exit_status(
-    capsys: pytest.CaptureFixture[str],
+def test_every_help_has_examples_and_exit_status_in_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for width in ("COLUMNS", "TERMINAL_WIDTH"):
+        monkeypatch.setenv(width, "80")
     command = typer.main.get_command(cli.app)
     names = list(command.commands)  # type: ignore[attr-defined]
+    assert cli.run([]) == 0
+    lines = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
     assert len(names) == len(cli.COMMANDS) + 1  # `retrain` and `held-out` share a module
     for name in names:
         assert cli.run([name, "--help"]) == 0
         text = capsys.readouterr().out
         assert re.search(rf"\n  Examples:\n(    .+\n)*    lumbar-train {name} ", text), text
         assert "\n  Exit status: 0 " in text, text
+        assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 _IN_A_FILE = [
