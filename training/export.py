@@ -71,17 +71,17 @@ def load_level_network(path: Path) -> tuple[LevelNet | LevelNets, LevelArchitect
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path)
         members = member_count(tensors)
-        one = "members.0." if members > 1 else ""
-        width, discs = len(tensors[f"{one}enter.0.weight"]), len(tensors[f"{one}head.bias"])
+        prefix = "members.0." if members > 1 else ""
+        width, discs = len(tensors[f"{prefix}enter.0.weight"]), len(tensors[f"{prefix}head.bias"])
         architecture = LevelArchitecture(width, discs, members)
         network = untrained_level_network(architecture)
         network.load_state_dict(tensors)
     except CheckpointUnreadable:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise CheckpointUnreadable(
-            f"{path}: {first}; name the weights of this version's level finder"
+            f"{path}: {reason}; name the weights of this version's level finder"
         ) from error
     return network.eval(), architecture
 
@@ -98,9 +98,9 @@ def load_averaged_network(run: Path, recipe: Recipe) -> tuple[DeepLabV3Plus3D, i
         network.load_state_dict(state["average"])
         return network.eval(), int(state["step"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise CheckpointUnreadable(
-            f"{run / CHECKPOINT} does not fit {RECIPE} ({first}); name the folder of one run"
+            f"{run / CHECKPOINT} does not fit {RECIPE} ({reason}); name the folder of one run"
         ) from error
 
 
@@ -177,9 +177,9 @@ def load_roots_network(path: Path) -> RootsNet:
         state = checkpoint.load(path)
         return build_roots_network(state["architecture"], state["network"])
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise CheckpointUnreadable(
-            f"{path}: {first}; name what `lumbar-train roots` wrote"
+            f"{path}: {reason}; name what `lumbar-train roots` wrote"
         ) from error
 
 

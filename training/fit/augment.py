@@ -33,7 +33,7 @@ LEVEL_SPREAD: Final = 0.35
 """Standard deviation of the level's error along an axis, of `level_mm`: 2.8 of 8 mm. Cross-validated finders were
 1.9 mm off on average in all, up to 8 mm."""
 SYMMETRIC: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "dura"})
-"""Structures whose place says nothing of left and right."""
+"""Structures whose position says nothing of left and right."""
 ROOTS: Final = BY_ID["n4"].value
 L4, L5 = (BY_ID[name].value for name in ("l4", "l5"))
 DISC_HALF_MM: Final = 4.0
@@ -87,7 +87,7 @@ class Sample:
     """(1, D, H, W), int64."""
     valid: Tensor
     """(1, D, H, W), 1 inside the case and 0 outside."""
-    place: Tensor
+    coordinates: Tensor
     """`model.networks.blocks.coordinate_channels` of the image, (1, 3, D/4, H/4, W/4)."""
 
 
@@ -113,10 +113,12 @@ def window_sample(case: Case) -> Sample:
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
     labels = torch.from_numpy(np.array(case.labels[box])).long()
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
-    place = coordinate_channels(
+    coordinates = coordinate_channels(
         scored.shape, level_index(case) - [b.start for b in box], SPACING_MM
     )
-    return Sample(scored[None, None], labels[None], torch.ones_like(scored)[None], place[None])
+    return Sample(
+        scored[None, None], labels[None], torch.ones_like(scored)[None], coordinates[None]
+    )
 
 
 def draw_rotation(rng: np.random.Generator, max_deg: float) -> Array:
@@ -279,8 +281,8 @@ def augmented_sample(
     labels, inside = sample_labels(case.labels, points)
     image = perturb_intensities(sample_image(case.image, points), case, rng, strength) * inside
     assumed = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
-    place = coordinate_channels(shape, assumed.tolist(), SPACING_MM)
-    return Sample(image[None, None], labels[None], inside.float()[None], place[None])
+    coordinates = coordinate_channels(shape, assumed.tolist(), SPACING_MM)
+    return Sample(image[None, None], labels[None], inside.float()[None], coordinates[None])
 
 
 def draw_level_error(rng: np.random.Generator, strength: Strength) -> Points:

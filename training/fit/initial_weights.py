@@ -43,8 +43,8 @@ def initial_network(
         network = DeepLabV3Plus3D(current)
         network.load_state_dict(tensors_of.load((bundle / WEIGHTS).read_bytes()))
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise UsageError(f"{bundle}: no network to start from ({first})") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{bundle}: no network to start from ({reason})") from error
     if current.position == 0 and architecture.position:
         current = replace(current, position=architecture.position)
         network = with_position_layer(network, current)
@@ -114,7 +114,7 @@ def with_context(
         raise ValueError("an architecture without a context has nothing to add")
     extended.context.train()
     for sample in samples:
-        extended(sample.image, sample.place)
+        extended(sample.image, sample.coordinates)
     return extended.eval()
 
 
@@ -171,7 +171,7 @@ def with_fixed_statistics(network: DeepLabV3Plus3D, samples: Iterable[Sample]) -
     ]
     network.eval()
     for sample in samples:
-        network(sample.image, sample.place)
+        network(sample.image, sample.coordinates)
     for hook in hooks:
         hook.remove()
     fixed = DeepLabV3Plus3D(replace(network.architecture, norm="batch"))

@@ -65,7 +65,7 @@ def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, flo
         case = load_case(path)
         sample = window_sample(case)
         device = next(network.parameters()).device
-        logits = network(sample.image.to(device), sample.place.to(device))
+        logits = network(sample.image.to(device), sample.coordinates.to(device))
         predicted = upsampled(logits).argmax(1).cpu()
         for structure in STRUCTURES:
             if structure.id not in case.labelled:
@@ -145,7 +145,7 @@ class _Source:
         image = sample.image.to(device, memory_format=torch.channels_last_3d)
         labels, valid = sample.labels.to(device), sample.valid.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = network(image, sample.place.to(device))
+            logits = network(image, sample.coordinates.to(device))
         loss = marginal_loss(
             upsampled(logits.float()), labels, valid, case.labelled, self.recipe.objective
         )

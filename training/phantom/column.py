@@ -42,7 +42,7 @@ class Column:
     size: float
 
     def front(self, x: float, z: float) -> float:
-        """Return the approximate y of the front wall of the column at a place beside the midline."""
+        """Return the approximate y of the front wall of the column beside the midline, mm."""
         parts: list[Body | Disc] = [*self.bodies.values(), *self.discs.values()]
         best = min(parts, key=lambda p: abs(p.frame.centre[2] - z) / _half_height(p))
         c, b, a = best.frame.centre, best.half_depth_mm, best.half_width_mm

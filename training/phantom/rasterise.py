@@ -202,16 +202,16 @@ def paint(
             if box is None:
                 continue
             d = _distance(stroke.shape.field(*(c[box] for c in xyz)), raster.spacing_mm)
-            place = (slice(box[0].start + start, box[0].stop + start), box[1], box[2])
+            index_box = (slice(box[0].start + start, box[0].stop + start), box[1], box[2])
             for coat in stroke.coats:
                 depth = d + np.float32(coat.inset_mm) if coat.inset_mm else d
                 cover = np.clip(0.5 - depth / edge, 0.0, 1.0)
-                view = image[place]
-                view += cover * (texture.signal(coat.tissue, place) - view)
+                view = image[index_box]
+                view += cover * (texture.signal(coat.tissue, index_box) - view)
                 if coat.label != KEEP:
-                    labels[place][depth < 0] = coat.label
+                    labels[index_box][depth < 0] = coat.label
                     if levels is not None:
-                        _cover(levels, place, coat.label, depth)
+                        _cover(levels, index_box, coat.label, depth)
     return Painted(image, labels, levels)
 
 
@@ -244,5 +244,5 @@ def level_fields(strokes: Sequence[Stroke], xyz: Points) -> Points:
 
 def _that_matter(strokes: Sequence[Stroke]) -> list[Stroke]:
     """Return the strokes that change labels: background before the first structure does not."""
-    first = next((n for n, s in enumerate(strokes) if any(c.label > 0 for c in s.coats)), 0)
-    return [s for s in strokes[first:] if s.coats[0].label != KEEP]
+    start = next((n for n, s in enumerate(strokes) if any(c.label > 0 for c in s.coats)), 0)
+    return [s for s in strokes[start:] if s.coats[0].label != KEEP]

@@ -107,12 +107,12 @@ class Tube:
         """
         z = np.asarray(z)
         if z.dtype == np.float32:
-            place = (z - np.float32(self._z[0])) * np.float32(1 / _FINE_MM)
-            np.clip(place, 0, self._fine.shape[1] - 1, out=place)
-            return np.stack([np.take(row, place.astype(np.int32)) for row in self._fine])
-        place = np.clip((z - self._z[0]) / self._step, 0, len(self._table) - 1.001)
-        index = place.astype(np.int32)
-        part, table = place - index, self._table.T
+            steps = (z - np.float32(self._z[0])) * np.float32(1 / _FINE_MM)
+            np.clip(steps, 0, self._fine.shape[1] - 1, out=steps)
+            return np.stack([np.take(row, steps.astype(np.int32)) for row in self._fine])
+        steps = np.clip((z - self._z[0]) / self._step, 0, len(self._table) - 1.001)
+        index = steps.astype(np.int32)
+        part, table = steps - index, self._table.T
         return np.asarray(table[:, index] * (1 - part) + table[:, index + 1] * part)
 
     def section(self, z_low: float, z_high: float) -> tuple[float, float, float, float]:

@@ -42,13 +42,13 @@ def gradients(
 
     mixed: products of matrices take bfloat16 and sum in float32, where the CPU has such an instruction.
     """
-    logits = forward(network, sample.image, sample.place, mixed=mixed and has_bfloat16())
+    logits = forward(network, sample.image, sample.coordinates, mixed=mixed and has_bfloat16())
     loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
 def forward(
-    network: DeepLabV3Plus3D, image: Tensor, place: Tensor, *, mixed: bool = False
+    network: DeepLabV3Plus3D, image: Tensor, coordinates: Tensor, *, mixed: bool = False
 ) -> Tensor:
     """Return logits (D/2, H/2, W/2, 9) of a network with fixed statistics for an image (1, 1, D, H, W)."""
     first: Any = network.stem[0]
@@ -63,7 +63,7 @@ def forward(
     if network.position is not None:
         position: Any = network.position
         hidden = functional.linear(
-            place[0].permute(1, 2, 3, 0), _matrix(position[0]), position[0].bias
+            coordinates[0].permute(1, 2, 3, 0), _matrix(position[0]), position[0].bias
         )
         high = high + functional.linear(hidden.relu_(), _matrix(position[2]))
     for block in encoder[1:]:

@@ -71,8 +71,8 @@ def test_a_mirrored_draw_is_told_mirrored_places_and_only_where_nothing_has_a_si
     )
     assert torch.equal(mirrored.labels, plain.labels.flip(3))
     assert torch.equal(mirrored.image, plain.image.flip(4))
-    torch.testing.assert_close(mirrored.place[:, :2], plain.place[:, :2])
-    torch.testing.assert_close(mirrored.place[:, 2], -plain.place[:, 2].flip(3))
+    torch.testing.assert_close(mirrored.coordinates[:, :2], plain.coordinates[:, :2])
+    torch.testing.assert_close(mirrored.coordinates[:, 2], -plain.coordinates[:, 2].flip(3))
     sided = [augmented_sample(case_of(), SHAPE, (3,), replace(STILL, mirror=m)) for m in (0.0, 1.0)]
     assert torch.equal(sided[0].labels, sided[1].labels)
 
@@ -224,7 +224,7 @@ def told_at_level(sample: Sample) -> np.ndarray:
     middle = np.argwhere(sample.labels[0].numpy() == 1).mean(0)
     out = []
     for axis in range(3):
-        told = np.moveaxis(sample.place[0, axis].numpy(), axis, 0)[:, 0, 0]
+        told = np.moveaxis(sample.coordinates[0, axis].numpy(), axis, 0)[:, 0, 0]
         at = np.arange(len(told)) * 4 + 1.5
         slope, start = np.polyfit(at, told, 1)
         out.append((start + slope * middle[axis]) * COORDINATE_UNIT_MM)

@@ -57,7 +57,7 @@ def test_an_instance_normalised_bundle_is_told_its_places_and_its_statistics_are
     told = initial_network(bundle, wanted, [tmp_path / "one.npz"])
     assert told.architecture == wanted
     with torch.inference_mode():
-        place = window(image).place
+        place = window(image).coordinates
         torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
 
 

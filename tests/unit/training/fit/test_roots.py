@@ -365,7 +365,7 @@ def test_a_file_that_is_no_roots_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointUnreadable, match="lumbar-train roots"):
         load_roots_network(tmp_path / "other.pt")
-    with pytest.raises(CheckpointUnreadable, match="it is not there"):
+    with pytest.raises(CheckpointUnreadable, match="it does not exist"):
         load_roots_network(tmp_path / "none.pt")
 
 

@@ -54,7 +54,9 @@ def test_a_draw_about_another_disc_is_told_where_that_one_lies(
         case, sample = draw_sample(recipe, [], [path], number)
         inside = sample.valid[0].numpy() > 0
         disc = np.argwhere((sample.labels[0].numpy() == 2) & inside)[:, 0].mean()
-        height = sample.place[0, 0].mean((1, 2)).numpy()  # rises with the slice, 0 at the level
+        height = (
+            sample.coordinates[0, 0].mean((1, 2)).numpy()
+        )  # rises with the slice, 0 at the level
         told = np.interp(0.0, height, np.arange(len(height)) * 4 + 1.5)
         assert told == pytest.approx(disc, abs=0.6)
         above = np.argwhere(sample.labels[0].numpy() == 1)[:, 0].mean()

@@ -69,11 +69,11 @@ def test_loss_and_every_gradient_are_those_of_torch(
     network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...], objective: Objective
 ) -> None:
     sample = sample_of()
-    logits = network(sample.image, sample.place)
+    logits = network(sample.image, sample.coordinates)
     loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled, objective)
     truth = torch.autograd.grad(loss, list(network.parameters()))
     value, found = training_step.gradients(network, sample, labelled, objective)
-    ours = training_step.forward(network, sample.image, sample.place).permute(3, 0, 1, 2)
+    ours = training_step.forward(network, sample.image, sample.coordinates).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
     assert value == pytest.approx(float(loss.detach()), rel=1e-5)
     for name, a, b in zip(dict(network.named_parameters()), truth, found, strict=True):
@@ -85,7 +85,7 @@ def test_without_places_they_compute_the_same_network(network: DeepLabV3Plus3D) 
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("position")}
     plain.load_state_dict(state)
     sample = sample_of()
-    ours = training_step.forward(plain.eval(), sample.image, sample.place).permute(3, 0, 1, 2)
+    ours = training_step.forward(plain.eval(), sample.image, sample.coordinates).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, plain(sample.image)[0], atol=1e-4, rtol=1e-4)
 
 
