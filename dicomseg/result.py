@@ -21,14 +21,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """What a model adds to the uncertainty of one measurement, found on cases that it never saw.
-
-    sd_mm: standard deviation of automatic less reference. share: of a value's softness, which is added to it; with it
-    `sd_mm` is what a value has that is not soft at all.
-    """
+    """What a model adds to the uncertainty of one measurement, found on unseen cases."""
 
     sd_mm: float
+    """Standard deviation of automatic less reference values, of values without softness where `share` is set."""
     share: float = 0.0
+    """Share of a value's softness that is added in quadrature."""
 
     def of(self, softness_mm: float | None) -> float:
         """Return one standard deviation in mm for a value of this softness."""
@@ -37,30 +35,30 @@ class ModelError:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One line: its value is the distance of its two end points.
-
-    value_mm: None exactly when `refusal` is set. points_lps: the two end points in LPS mm.
-    uncertainty_mm: one standard deviation (k = 1); uncertainty_note says what it contains. range_mm: least and most of
-    the values near the plane, widened by twice the other uncertainties, instead of a standard deviation, where vessels
-    merge or part, or the value is lost there. softness_mm: how far the value moves when every outline gives or takes
-    where the network is not sure; None where that was not tried.
-    start, end: names of what the end points lie on, e.g. "left psoas major" and "left common iliac artery".
-    flags: codes of warnings that keep the value, e.g. "at_bifurcation".
-    """
+    """One line: its value is the distance of its two end points. It has either a value or a refusal."""
 
     name: str
     method: str
     side: Side | None = None
     value_mm: float | None = None
+    """None exactly when `refusal` is set."""
     uncertainty_mm: float | None = None
+    """One standard deviation (k = 1); `uncertainty_note` lists its parts."""
     range_mm: tuple[float, float] | None = None
+    """Smallest and largest value near the plane, widened by twice the other uncertainties, instead of a standard
+    deviation, where vessels merge or part, or the value is lost."""
     uncertainty_note: str = ""
     start: str = ""
+    """The structure of the first end point, e.g. "left psoas major"."""
     end: str = ""
+    """The structure of the second end point, e.g. "left common iliac artery"."""
     points_lps: tuple[Point, Point] | None = None
+    """The two end points in LPS mm."""
     softness_mm: float | None = None
+    """How far the value moves when uncertain boundaries are moved; None where that was not tried."""
     note: str = ""
     flags: tuple[str, ...] = ()
+    """Codes of warnings that keep the value, e.g. "at_bifurcation"."""
     refusal: Refusal | None = None
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         if self.analysed_mask.shape != self.volume.shape or self.volume.array.dtype != np.uint8:
-            raise ValueError("labels are uint8 and need a analysed_mask mask of the same shape")
+            raise ValueError("labels are uint8 and need an analysed mask of the same shape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +89,17 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """The answer for one volume in which L4/5 was found.
-
-    sides: label value per segment on the source grid is `sides`: uint8 `Volume` with the segment
-    numbers 1…10 of `dicomseg.structures.SEGMENTS` (left and right split in patient space).
-    confidence: mean softmax probability inside each present structure, 0…1.
-    outside_view: structures whose expected place lies outside the image or the window.
-    """
+    """The segmentation of one volume in which L4/5 was found."""
 
     level: Level
     labels: Labels
     sides: Volume
+    """uint8 on the source grid: segment numbers 1…10 of `dicomseg.structures.SEGMENTS`, split in patient space."""
     scores: Scores
     engine: EngineInfo
     findings: tuple[Finding, ...] = ()
     confidence: dict[StructureId, float] = field(default_factory=dict)
+    """Mean softmax probability inside each present structure, 0…1."""
     outside_view: frozenset[StructureId] = frozenset()
+    """Structures whose expected position is outside the image or the window."""
     timings_s: dict[str, float] = field(default_factory=dict)

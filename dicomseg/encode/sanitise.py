@@ -76,24 +76,26 @@ ACQUISITION: Final = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Headers:
-    """The cleaned headers of one source; every encoder takes what it copies from here.
-
-    character_set: values of Specific Character Set of every object. identity: patient and study attributes, the same
-    in every object. requests: items of Request Attributes Sequence. equipment, acquisition: the scanner, and what is
-    repeated of the images. patient_id, issuer: text, for tracking UIDs. zone: of the dates, None where not stated.
-    findings: what was put right or left out, by keyword and never by value.
-    """
+    """The cleaned headers of one source; every encoder takes what it copies from here."""
 
     character_set: tuple[str, ...]
+    """Values of Specific Character Set of every object."""
     identity: Dataset
+    """Patient and study attributes, the same in every object."""
     requests: tuple[Dataset, ...]
+    """Items of Request Attributes Sequence."""
     equipment: Dataset
+    """The scanner."""
     acquisition: Dataset
+    """What is repeated of the images."""
     frame_of_reference_uid: str
     patient_id: str
+    """Text, for tracking UIDs, as is `issuer`."""
     issuer: str
     zone: timezone | None
+    """Time zone of the dates, None where not stated."""
     findings: tuple[Finding, ...] = ()
+    """What was corrected or omitted, by keyword and never by value."""
 
 
 def sanitised_headers(source: Source, own_text: Sequence[str] = ()) -> Headers:
