@@ -55,7 +55,8 @@ def test_the_readme_configures_a_node_in_eight_lines() -> None:
 def commands_in(path: Path) -> Iterator[list[str]]:
     """Command lines of our programs in code blocks and in backticks, split into words."""
     text = path.read_text(encoding="utf-8")
-    lines = [line for block in blocks(path, "") for line in block.splitlines()]
+    joined = [re.sub(r"\\\n\s*", "", block) for block in blocks(path, "")]  # continued lines
+    lines = [line for block in joined for line in block.splitlines()]
     lines += re.findall(r"`((?:lumbar-node|lumbar-train) [^`\n]+)`", text)
     for line in lines:
         found = re.match(
