@@ -106,7 +106,7 @@ def sent_json(sent: SentResult) -> dict[str, Any]:
         "destination": sent.destination,
         "folder": str(sent.folder),
         "accepted": sent.accepted,
-        "proof": sent.proof,
+        "storage": sent.storage,
         "objects": [
             {"file": o.file, "answer": o.disposition, "status": o.status, "text": o.text}
             for o in sent.outcomes
@@ -118,6 +118,6 @@ def sent_lines(sent: SentResult) -> list[str]:
     """Return lines about one result sent to one destination."""
     route = f"{sent.folder.name} → {sent.destination}"
     if sent.accepted:
-        return [f"{route}: {len(sent.outcomes)} objects, proof {sent.proof}"]
+        return [f"{route}: {len(sent.outcomes)} objects, {sent.storage}"]
     rejected = [o for o in sent.outcomes if o.disposition != "accepted"]
     return [f"{route}: {o.file} {o.disposition}, {o.text}" for o in rejected]

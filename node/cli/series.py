@@ -1,4 +1,4 @@
-"""`status`, `list`, `why` and `retry`: what the journal holds of every series."""
+"""`list`, `why` and `retry`: what the journal holds of every series."""
 
 from __future__ import annotations
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 LIMIT: Final = 50
 """Series that `list` shows to people without `--limit`; programs get all."""
 
-_COUNTED: Final = (
-    ("", "series"), ("instance.", "objects"), ("delivery.", "deliveries"), ("withdrawal.", "withdrawals"),
-    ("job.", "jobs"),
-)  # fmt: skip
-
 IdentifierArgument = Annotated[
     str,
     typer.Argument(
@@ -43,74 +38,9 @@ IdentifierArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("status")(status)
     app.command("list")(list_series)
     app.command("why")(why)
     app.command("retry")(retry)
-
-
-# ---- status --------------------------------------------------------------------------------------
-
-
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the state of the node and what needs attention.
-
-    Whether it runs and is ready, its model, the last reception from every sender, series and
-    delivery counts. Read-only; a stopped node has a status too.
-
-    \b
-    Examples:
-      lumbar-node status
-      lumbar-node status --json
-
-    \b
-    Exit status: 0, 2 configuration or no journal.
-    """
-    from dataclasses import asdict
-
-    from model.bundle.card import default_path
-    from node.observe.attention import attention, matter_lines
-    from node.observe.node_status import node_status, status_json, status_lines
-
-    settings = read_config(config)
-    journal = open_journal(settings)
-    counts, matters = journal.counts(), attention(journal)
-    state = node_status(settings, journal, default_path())
-    if as_json:
-        print_json(
-            {
-                "node": settings.node.name,
-                "ae_title": settings.node.ae_title,
-                "state": str(settings.node.state),
-                **status_json(state),
-                "counts": counts,
-                "attention": [asdict(m) for m in matters],
-            }
-        )
-        return
-    print_line(f"{settings.node.name} ({settings.node.ae_title}), state in {settings.node.state}")
-    for line in (*status_lines(state), *_count_lines(counts)):
-        print_line(line)
-    print_line("needs attention:" if matters else "nothing needs attention")
-    for line in matter_lines(matters):
-        print_line(f"  {line}")
-
-
-def _count_lines(counts: Mapping[str, int]) -> list[str]:
-    """Return one line per kind of thing: how many are in which state."""
-    from node.observe.text import state_text
-
-    lines = []
-    for prefix, label in _COUNTED:
-        states = {
-            name.removeprefix(prefix): count
-            for name, count in sorted(counts.items())
-            if name.startswith(prefix) and (prefix or "." not in name)
-        }
-        if states:
-            listing = ", ".join(f"{count} {state_text(name)}" for name, count in states.items())
-            lines.append(f"{label:<11}  {listing}")
-    return lines
 
 
 # ---- list ----------------------------------------------------------------------------------------

@@ -52,8 +52,10 @@ class Matter:
         """One line for people."""
         when = "" if self.next_try is None else f", next try {self.next_try}"
         remedy = f"; {self.remedy}" if self.remedy else ""
-        more = ", …" if self.count > 1 else ""
-        named = f" ({self.uids[0]}{more})" if self.uids and self.uids[0] not in self.subject else ""
+        ellipsis = ", …" if self.count > 1 else ""
+        named = (
+            f" ({self.uids[0]}{ellipsis})" if self.uids and self.uids[0] not in self.subject else ""
+        )
         what = f"{self.count} × {self.kind} {self.subject} {state_text(self.state)}{named}"
         return f"{what}{when}: {self.reason}{remedy}"
 

@@ -119,12 +119,12 @@ def _source_series(result: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SentResult:
-    """Response of one destination to one result."""
+    """Response of one destination to one result; storage: value of its `StorageCheck`."""
 
     destination: str
     folder: Path
     outcomes: tuple[Outcome, ...]
-    proof: str
+    storage: str
 
     @property
     def accepted(self) -> bool:
@@ -146,8 +146,8 @@ def send_all(
                 continue
             outcomes = destination.send(files)
             accepted = all(o.disposition == "accepted" for o in outcomes)
-            proof = destination.verify_stored(files).value if accepted else "unknown"
-            yield SentResult(destination.name, folder, outcomes, proof)
+            storage = destination.verify_stored(files).value if accepted else "unknown"
+            yield SentResult(destination.name, folder, outcomes, storage)
 
 
 def exit_code(rows: Sequence[SeriesOutcome]) -> int:

@@ -50,7 +50,7 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     true = json.loads(truth.read_text())["measurements"]
     for name, value in row["measurements"].items():
         assert value == pytest.approx(true[name]["value_mm"], abs=1.0), name
-    assert [s["proof"] for s in first["sent"]] == ["found"]
+    assert [s["storage"] for s in first["sent"]] == ["stored"]
     assert {p.name for p in (tmp_path / "sent" / row["result_id"]).iterdir()} == {
         "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm",
     }  # fmt: skip

@@ -389,7 +389,7 @@ def test_full_disk_is_one_line_even_without_room_for_the_log(monkeypatch: Any, c
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("node.cli.series.read_config", full)
+    monkeypatch.setattr("node.cli.status.read_config", full)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
     assert run(["status"]) == 1
     assert capsys.readouterr().err == (
