@@ -15,6 +15,10 @@ from typing import Final
 
 from node.errors import JournalDamaged, StateRefused
 
+JournalError = sqlite3.Error
+JournalBusy = sqlite3.OperationalError
+"""What the database raises, for those who catch it: only this room knows the driver."""
+
 BUSY_TIMEOUT_S: Final = 30.0
 _BUSY_PAUSE_S: Final = 0.01
 _LOOKS: Final = 5

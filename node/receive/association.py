@@ -16,9 +16,9 @@ from typing import Final, Literal, Protocol
 
 from node.faults import describe_error
 from node.receive import wire
+from node.receive.arrival import Arrival
 from node.receive.limits import Pace
 from node.receive.wire import Command, Malformed, Refusal, Request
-from node.store.incoming import Arrival
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700

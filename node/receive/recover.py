@@ -7,7 +7,6 @@ journal gets its results back from their folders too, so that no series is compu
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from dicomseg.errors import Unreadable
 from dicomseg.read import header as headers
 from node.durable import PART
 from node.events import SpoolSwept
-from node.journal.file import is_damage
+from node.journal.file import JournalError, is_damage
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import InstanceState
@@ -66,7 +65,7 @@ def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str
             return "stored"
         if journal.instances.add(facts) == "conflict":
             return "set aside"
-    except sqlite3.Error as error:
+    except JournalError as error:
         if is_damage(error):
             raise
         return "left"  # the journal is held by another program; the next start finds the file again

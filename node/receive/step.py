@@ -44,12 +44,12 @@ from node.receive.admission import (
     only_verification,
     peer_allowed,
 )
+from node.receive.arrival import Arrival
 from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection, Outcome, Verdict
 from node.receive.compare_process import Comparer
 from node.receive.identify import Received
 from node.receive.limits import Lines, Slots, Strangers, Unfinished
 from node.receive.wire import Command, Request
-from node.store.incoming import Arrival
 from node.store.spool import Spool, Stored, file_meta, name_of
 
 BACKLOG: Final = 64

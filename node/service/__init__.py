@@ -1,1 +1,7 @@
-"""service"""
+"""Build every step from the configuration, run them side by side, stop in order.
+
+In: the configuration.
+Out: a running node, or an exit code.
+Edge: none.
+May import: receive, track, selection, work, deliver, models, step, store, journal, config, library_log, event_log, events, faults, clock, backoff, program.
+"""

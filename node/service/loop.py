@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from node.backoff import wait_s
 from node.event_log import Seldom
 from node.events import Log, StepFailed
 from node.faults import describe_error, error_trace
-from node.journal.file import is_damage
+from node.journal.file import JournalError, is_damage
 from node.journal.journal import Journal
 from node.step import Step
 
@@ -67,7 +66,7 @@ class Loop:
     stopping: threading.Event
     log: Log
     journal: Journal
-    damage: sqlite3.Error | None = None
+    damage: JournalError | None = None
     _guarded: tuple[_Guarded, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +83,7 @@ class Loop:
             while not self.stopping.is_set():
                 moved = sum(step.run(self.name, self.log) for step in self._guarded)
                 self.stopping.wait(0 if moved else TICK_S)
-        except sqlite3.Error as error:
+        except JournalError as error:
             self.damage = error
             self.stopping.set()
         finally:

@@ -6,7 +6,6 @@ with its death only.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from node.errors import ClaimLost, IllegalTransition
 from node.event_log import EventLog
 from node.events import Log, StepFailed, WorkerEnded
 from node.faults import describe_error, error_trace
+from node.journal.file import JournalBusy
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesEvent
@@ -68,7 +68,7 @@ class Heartbeat:
     def _alive(self) -> bool:
         try:
             return self._journal.series.heartbeat(self._key, self._token)
-        except sqlite3.OperationalError:
+        except JournalBusy:
             return True  # somebody holds the journal; the next beat may come through
 
 

@@ -10,7 +10,6 @@ import argparse
 import faulthandler
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -39,6 +38,7 @@ from node.errors import ClaimLost, IllegalTransition
 from node.event_log import EventLog, Seldom
 from node.events import Log, ModelChanged, RowFailed, SeriesEnded, StepFailed
 from node.faults import describe_error, error_trace
+from node.journal.file import JournalBusy
 from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
@@ -90,7 +90,7 @@ class Worker:
                 if not self._up_to_date():
                     return
                 row = self._claim(f"{self.token}/{number}")
-            except sqlite3.OperationalError as error:
+            except JournalBusy as error:
                 self._machine_fault(error)
                 stopping.wait(FAULT_WAIT_S)
                 continue
@@ -140,7 +140,7 @@ class Worker:
             return partial(self.log, StepFailed("work", str(error)))
         if isinstance(error, LumbarError):
             return partial(self._end, row, SeriesEvent.REFUSED, str(error), error.code)
-        if isinstance(error, (OSError, sqlite3.OperationalError)):
+        if isinstance(error, (OSError, JournalBusy)):
             return partial(self._put_off, row, error)
         if isinstance(error, MemoryError):
             attempts = self.config.work.max_attempts
@@ -155,7 +155,7 @@ class Worker:
             ending()
         except (ClaimLost, IllegalTransition) as error:
             self.log(StepFailed("work", str(error)))
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, JournalBusy) as error:
             self._machine_fault(error)
             return False
         return True
