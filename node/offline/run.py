@@ -13,13 +13,13 @@ from dicomseg.encode.uids import ResultKey
 from dicomseg.errors import InputRefused
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
-from node import durable
 from node.config.destinations import DestinationConfig
 from node.deliver.port import Destination, Outcome, result_files
 from node.errors import DamagedResult
 from node.offline.gather import Judged
 from node.store.results import RESULT_FILE, read_result
-from node.work.pipeline import Clock, Settings, key_of, process_series, settings_after
+from node.work.pipeline import Clock, Settings
+from node.work.results import Results
 
 OutcomeKind = Literal[
     "written", "already there", "not in view", "refused", "failed", "skipped", "incomplete"
@@ -84,18 +84,14 @@ def process_one(judged: Judged, run: OfflineRun, progress: Callable[[str], None]
         )
 
     earlier = results_in(run.out, candidate.series)
-    settings = settings_after(judged.grid, run.model.info, run.settings, earlier, forced=run.force)
-    result_dir = run.out / key_of(judged.grid, run.model.info, settings).result_id
-    if result_dir.exists():
-        return outcome("already there", folder=result_dir)
+    results = Results(run.model, run.settings, run.out, run.clock)
     try:
-        processed = process_series(judged.grid, run.model, settings, run.clock, progress)
+        result = results.find_or_make(judged.grid, earlier, forced=run.force, progress=progress)
     except InputRefused as error:
         return outcome("refused", str(error))
-    if isinstance(processed, NotInView):
-        return outcome("not in view", processed.reason)
-    durable.publish(run.out, result_dir.name, processed.files)
-    return outcome("written", folder=result_dir)
+    if isinstance(result, NotInView):
+        return outcome("not in view", result.reason)
+    return outcome("written" if result.made else "already there", folder=result.path)
 
 
 def results_in(out: Path, series: str) -> list[ResultKey]:

@@ -41,7 +41,9 @@ from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
 from node.track.step import TrackStep, remembering
-from node.work.step import MemoryGuard, WorkStep, return_claim
+from node.work.claims import return_claim
+from node.work.memory_guard import MemoryGuard
+from node.work.step import WorkStep
 
 WORK: Final = "work"
 STOP_S: Final = 20.0

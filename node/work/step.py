@@ -10,21 +10,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from node.backoff import wait_s
 from node.clock import Ages, Clock
 from node.config.sections import WorkConfig
-from node.errors import ClaimLost, IllegalTransition
 from node.event_log import EventLog
 from node.events import Log, StepFailed, WorkerEnded
 from node.faults import describe_error, error_trace
-from node.journal.file import JournalBusy
 from node.journal.journal import Journal
-from node.journal.rows import SeriesKey, SeriesRow
-from node.journal.states import SeriesEvent
+from node.journal.rows import SeriesRow
 from node.step import PutOff, each
+from node.work.claims import release_claim, return_claim
 from node.work.worker_process import WorkerProcess
 
 SILENT_BEATS: Final = 15
@@ -34,42 +31,6 @@ or holds the interpreter in native code misses some."""
 RESTART_FIRST_S: Final = 1.0
 RESTART_LONGEST_S: Final = 60.0
 """Waits before a worker that ends at once is started again."""
-
-
-class Heartbeat:
-    """Says in the journal, from a thread, that a claim is alive, until the block is left."""
-
-    def __init__(self, journal: Journal, key: SeriesKey, token: str, every_s: float) -> None:
-        self._journal, self._key, self._token, self._every_s = journal, key, token, every_s
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._left.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        try:
-            while not self._left.wait(self._every_s):
-                if not self._alive():
-                    return
-        finally:
-            self._journal.close()
-
-    def _alive(self) -> bool:
-        try:
-            return self._journal.series.heartbeat(self._key, self._token)
-        except JournalBusy:
-            return True  # somebody holds the journal; the next beat may come through
 
 
 @dataclass(slots=True)
@@ -174,40 +135,3 @@ class WorkStep:
             return True
         self._ages.restart(("beat", row.id))
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryGuard:
-    """Ends a worker that takes more memory than it may; a step of its own, so that nothing delays it."""
-
-    processes: Sequence[WorkerProcess]
-    limit_mb: int
-
-    def run_once(self) -> int:
-        """Look at every worker; returns how many were ended."""
-        ended = 0
-        for process in self.processes:
-            if process.resident_mb() > self.limit_mb:
-                process.kill(f"more than {self.limit_mb} MB of memory")
-                ended += 1
-        return ended
-
-
-def release_claim(journal: Journal, row: SeriesRow, max_attempts: int, why: str) -> bool:
-    """Return a claimed series to *selected*, or to *failed* after the last attempt; False if it moved on."""
-    crashed_out = row.attempts >= max_attempts
-    event = SeriesEvent.CRASHED_OUT if crashed_out else SeriesEvent.CLAIM_LOST
-    return _released(journal, row, event, f"{why}, attempt {row.attempts} of {max_attempts}")
-
-
-def return_claim(journal: Journal, row: SeriesRow, why: str) -> bool:
-    """Return a claimed series to *selected* as if it had not been begun; False if it moved on."""
-    return _released(journal, row, SeriesEvent.CLAIM_RETURNED, why)
-
-
-def _released(journal: Journal, row: SeriesRow, event: SeriesEvent, why: str) -> bool:
-    try:
-        journal.series.advance(row.key, event, expect=row.token, detail={"reason": why})
-    except (ClaimLost, IllegalTransition):
-        return False
-    return True

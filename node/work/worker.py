@@ -29,7 +29,6 @@ from dicomseg.read.series import Grid, why_too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from model.grid import PAPER_SHAPE
-from node import durable as folder
 from node.backoff import wait_s
 from node.clock import Clock
 from node.config.file import read_config
@@ -45,9 +44,11 @@ from node.journal.states import SeriesEvent, SeriesState
 from node.library_log import catch_all
 from node.step import LONGEST_WAIT_S, headers_of
 from node.store.layout import StateDirectory
+from node.work.claims import release_claim, return_claim
+from node.work.heartbeat import Heartbeat
 from node.work.load_model import load_model
-from node.work.pipeline import key_of, process_series, settings_after, settings_of
-from node.work.step import Heartbeat, release_claim, return_claim
+from node.work.pipeline import settings_of
+from node.work.results import Results
 from node.work.worker_process import READY
 
 POLL_S: Final = 0.1
@@ -186,22 +187,16 @@ class Worker:
         grid = self._grid(row)
         published = self.journal.results.of_series(row.key)
         earlier = [*self.journal.results.corrected_into(row.key), *published]
-        settings = settings_after(
+        settings = settings_of(self.config.node, self.config.results)
+        root = StateDirectory(self.config.node.state).results
+        result = Results(self.model, settings, root, _now).find_or_make(
             grid,
-            self.model.info,
-            settings_of(self.config.node, self.config.results),
             [ResultKey(r.result_id) for r in earlier],
             forced=row.forced > max((r.attempt for r in published), default=0),
         )
-        key = key_of(grid, self.model.info, settings)
-        results = StateDirectory(self.config.node.state).results
-        place = results / key.result_id
-        if not place.exists():
-            processed = process_series(grid, self.model, settings, _now)
-            if isinstance(processed, NotInView):
-                return processed
-            place = folder.publish(results, key.result_id, processed.files)
-        return ResultRow(key.result_id, place, self.model.info.digest, row.forced)
+        if isinstance(result, NotInView):
+            return result
+        return ResultRow(result.key.result_id, result.path, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:
         instances, set_aside = headers_of(self.journal, row.key, headers.read_instance, self.log)

@@ -21,6 +21,7 @@ from node.cli import offline as cli
 from node.cli.app import run
 from node.config.sections import NodeConfig, ResultsConfig
 from node.offline import run as process
+from node.work import results
 from node.work.pipeline import settings_of
 
 
@@ -101,7 +102,7 @@ def test_one_bad_series_never_ends_a_batch(
     clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
     offline_run = process.OfflineRun(model, settings, tmp_path / "out", clock)
     monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)
-    monkeypatch.setattr(process, "process_series", process_series)
+    monkeypatch.setattr(results, "process_series", process_series)
     code, told = _json(capsys, "process", "in", "--json")
     rows = {row["series"]: row for row in told["series"]}
     assert code == 4

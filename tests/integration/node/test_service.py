@@ -355,7 +355,7 @@ class Workers:
     processes, ready = (), True
     def run_once(self): return 0
     def stop(self, timeout_s): pass
-supervise.Workers.of = lambda *_: Workers()
+supervise.WorkStep.of = lambda *_: Workers()
 path = Path(sys.argv[1])
 sys.exit(supervise.serve(read_config(path), path))
 """

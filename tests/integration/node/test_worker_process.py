@@ -17,7 +17,7 @@ import pytest
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.work import worker_process
-from node.work.step import MemoryGuard
+from node.work.memory_guard import MemoryGuard
 from node.work.worker_process import WorkerProcess
 from tests.support.workers import CONFIG
 

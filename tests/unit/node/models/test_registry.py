@@ -33,7 +33,7 @@ from node.journal.states import JobEvent, JobState, SeriesEvent
 from node.models import registry as models
 from node.models.registry import ModelRegistry, Request, folder_name, install, promote, rollback
 from node.models.retraining import JobDirectory
-from node.work import worker
+from node.work import results, worker
 from node.work.step import WorkStep
 from node.work.worker_process import WorkerProcess
 
@@ -328,7 +328,7 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
         next(changes, stopping.set)()  # in the middle of a series
         return SimpleNamespace(files={"result.json": b"{}"})
 
-    monkeypatch.setattr(worker, "process_series", process_series)
+    monkeypatch.setattr(results, "process_series", process_series)
     stopping, starts = threading.Event(), 0
     while not stopping.is_set():
         starts += 1

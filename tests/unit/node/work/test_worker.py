@@ -21,8 +21,8 @@ from node.journal.results import ResultTable
 from node.journal.rows import NewInstance, SeriesRow
 from node.journal.series import SeriesTable
 from node.journal.states import SeriesEvent, SeriesState
-from node.work import worker
-from node.work.step import Heartbeat
+from node.work import results, worker
+from node.work.heartbeat import Heartbeat
 from node.work.worker import Worker
 from tests.support.mr_series import KEY
 from tests.support.workers import CONFIG, claim, select
@@ -46,7 +46,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
         runs=0, answer=None, before=lambda: None, log=StringIO(), predecessors=[]
     )
 
-    def process_series(grid: Any, model: Any, settings: Any, clock: Any) -> Any:
+    def process_series(grid: Any, model: Any, settings: Any, clock: Any, _: Any) -> Any:
         made.runs += 1
         made.predecessors.append(settings.predecessor)
         made.before()
@@ -54,7 +54,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
             raise made.answer
         return made.answer or SimpleNamespace(files={"result.json": b"{}", "seg.dcm": b"x"})
 
-    monkeypatch.setattr(worker, "process_series", process_series)
+    monkeypatch.setattr(results, "process_series", process_series)
     made.worker = Worker(
         read_config(path),
         journal,
