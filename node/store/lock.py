@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +19,11 @@ from node.store.layout import StateDirectory
 PRIVATE: Final = 0o077
 """What others may not: images and results are of patients. A folder that is there keeps what its owner
 allowed to a group."""
+
+
+ATTEMPTS: Final = 4
+"""Times that the lock is tried: a query that looks whether it is taken holds it for microseconds."""
+PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def locked(state: Path) -> Iterator[StateLock]:
             f"[node] state {state}: {error.strerror}; make it writable or configure another folder"
         ) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(handle)
     except OSError as error:
         os.close(handle)
         raise AlreadyRunning(
@@ -98,6 +104,16 @@ def locked(state: Path) -> Iterator[StateLock]:
         yield StateLock(handle)
     finally:
         os.close(handle)
+
+
+def _take(handle: int) -> None:
+    """Take the lock; `is_running` of a query may hold it for a moment. Raises `OSError` if it stays taken."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(PAUSE_S)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _private(state: Path) -> None:

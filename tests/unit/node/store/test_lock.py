@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,15 @@ def test_full_disk_keeps_no_node_from_running(tmp_path: Path, monkeypatch: Any) 
     with locked(tmp_path) as lock:
         lock.describe(HOLDER)
         assert is_running(tmp_path)
+
+
+def test_query_at_the_same_moment_refuses_no_start(tmp_path: Path) -> None:
+    lock = StateDirectory(tmp_path).lock
+    lock.touch()
+    query = os.open(lock, os.O_RDONLY)
+    fcntl.flock(query, fcntl.LOCK_SH)
+    timer = threading.Timer(0.03, os.close, (query,))
+    timer.start()
+    with locked(tmp_path):
+        assert is_running(tmp_path)
+    timer.join()
