@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from training.cli.options import (
     use_threads,
 )
 from training.cli.output import ProgressBar
-
-if TYPE_CHECKING:
-    from model.networks.level_unet import LevelNet
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +66,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from model.bundle.card import LEVEL_WEIGHTS
     from training.data.cases import split_cases
     from training.export import load_level_network
-    from training.fit.level import errors_mm, fit_levels, save_level, unfinished_file
+    from training.fit.level import LevelRecipe, errors_mm, save_level, train_level, unfinished_file
     from training.fit.level_samples import load_coarse_cases
 
     use_threads(threads)
@@ -85,16 +82,13 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         keep.unlink(missing_ok=True)
     with ProgressBar(members * steps, "level") as bar:
 
-        def report(step: int, loss: float, _: LevelNet) -> None:
+        def report(step: int, loss: float) -> None:
             bar.show(f"loss {loss:.4f}", step)
 
-        network = fit_levels(
+        network = train_level(
             coarse_cases,
-            steps,
-            members,
-            seed=seed,
+            LevelRecipe(steps, members, seed, mixed),
             start=begin,
-            mixed=mixed,
             keep=keep,
             report=report,
         )

@@ -22,7 +22,7 @@ from training.evaluate.crossval_plan import (
     without,
 )
 from training.export import load_level_network
-from training.fit.level import fit_levels, save_level, unfinished_file
+from training.fit.level import LevelRecipe, save_level, train_level, unfinished_file
 from training.fit.level_samples import load_coarse_cases
 from training.fit.locks import hold_lock
 
@@ -70,15 +70,12 @@ def _train_level(
     """Train a finder into `file` if it does not exist; an interrupted training resumes."""
     keep = unfinished_file(file)
     if not file.exists():
-        network = fit_levels(
+        network = train_level(
             load_coarse_cases(cases),
-            steps,
-            plan.level_members,
-            seed=plan.recipe.seed,
+            LevelRecipe(steps, plan.level_members, plan.recipe.seed, plan.recipe.mixed),
             start=None if start is None else load_level_network(start)[0].state_dict(),
-            mixed=plan.recipe.mixed,
             keep=keep,
-            report=lambda step, loss, _: report(
+            report=lambda step, loss: report(
                 f"level step {step} of {plan.level_members * steps}, loss {loss:.4f}"
             ),
         )

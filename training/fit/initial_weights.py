@@ -37,17 +37,36 @@ def initial_network(
         BundleError: the bundle is not what its card says.
         UsageError: another architecture, or weights that do not fit it.
     """
+    network = _read_network(bundle)
+    current = network.architecture
+    if current.position == 0 and architecture.position:
+        current = replace(current, position=architecture.position)
+        network = with_position_layer(network, current)
+    _check_convertible(bundle, current, architecture)
+    spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
+    if current.norm != architecture.norm:
+        network = with_fixed_statistics(network, _windows(spread))
+    without = replace(architecture, context=current.context)
+    if network.architecture != without:
+        network = widened(network, without)
+    if without == architecture:
+        return network
+    return with_context(network, architecture, _windows(spread))
+
+
+def _read_network(bundle: Path) -> DeepLabV3Plus3D:
     card = read_card(bundle)
     try:
-        current = Architecture.from_dict(dict(card["architecture"]))
-        network = DeepLabV3Plus3D(current)
+        network = DeepLabV3Plus3D(Architecture.from_dict(dict(card["architecture"])))
         network.load_state_dict(tensors_of.load((bundle / WEIGHTS).read_bytes()))
     except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{bundle}: no network to start from ({reason})") from error
-    if current.position == 0 and architecture.position:
-        current = replace(current, position=architecture.position)
-        network = with_position_layer(network, current)
+    return network
+
+
+def _check_convertible(bundle: Path, current: Architecture, architecture: Architecture) -> None:
+    """Refuse an architecture that the bundle's cannot be converted to."""
     like_wanted = replace(
         current,
         norm=architecture.norm,
@@ -65,15 +84,6 @@ def initial_network(
             f"{bundle} has the architecture {current}, the recipe {architecture}; give the recipe the bundle's"
             " (it may be wider, tap later, take positions, and see a context)"
         )
-    spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
-    if current.norm != architecture.norm:
-        network = with_fixed_statistics(network, _windows(spread))
-    without = replace(architecture, context=current.context)
-    if network.architecture != without:
-        network = widened(network, without)
-    if without == architecture:
-        return network
-    return with_context(network, architecture, _windows(spread))
 
 
 def _windows(paths: Iterable[Path]) -> Iterator[Sample]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -74,22 +74,35 @@ def _without_autocast(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor],
     return exact
 
 
+@dataclass(frozen=True, slots=True)
+class LevelRecipe:
+    """How the level finder is trained."""
+
+    steps: int = 3000
+    """Of each network, batch size 2."""
+    members: int = 1
+    """Networks that are trained separately; the mean of their heat maps is the answer."""
+    seed: int = 1
+    """Of the first network; each further one adds 1."""
+    mixed: bool = False
+    """Convolutions in bfloat16 where the CPU has it, in a quarter of the time; the sums of such a training repeat to
+    rounding only."""
+
+
 def level_trainer(
     cases: Sequence[CoarseCase],
-    steps: int,
-    *,
-    seed: int = 1,
+    recipe: LevelRecipe,
+    number: int = 0,
     start: Mapping[str, Tensor] | None = None,
-    mixed: bool = False,
 ) -> Trainer[LevelNet]:
     """Prepare the training of one network, on the CPU.
 
-    start: weights to begin with. mixed: convolutions in bfloat16 where the CPU has it, in a quarter of the time;
-    the sums of such a training repeat to rounding only.
+    number: of the network, from 0. start: weights to begin with.
     """
+    seed, steps = recipe.seed + number, recipe.steps
     torch.manual_seed(seed)
     network = initialise_level(LevelNet(LevelArchitecture()), start or {})
-    mixed = mixed and has_bfloat16()
+    mixed = recipe.mixed and has_bfloat16()
     if mixed:
         _keep_deep_in_float32(network)
     else:
@@ -140,49 +153,44 @@ def _step(network: LevelNet, image: Tensor, heat: Tensor, *, mixed: bool) -> Ste
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
-Report = Callable[[int, float, LevelNet], None]
-"""Called every `EVERY` steps with step, loss and averaged network."""
+Report = Callable[[int, float], None]
+"""Called every `EVERY` steps with step, counted through all networks, and loss."""
 
 
-def fit_levels(  # noqa: PLR0913 - one argument per option of the command line
+def train_level(
     cases: Sequence[CoarseCase],
-    steps: int,
-    members: int = 1,
+    recipe: LevelRecipe,
     *,
-    seed: int = 1,
     start: Mapping[str, Tensor] | None = None,
-    mixed: bool = False,
     keep: Path | None = None,
-    report: Report = lambda _n, _l, _w: None,
+    report: Report = lambda _step, _loss: None,
 ) -> LevelNet | LevelNets:
-    """Train so many networks apart, `steps` each, with other samples; returns the averaged weights.
+    """Train the networks of a finder one after the other; returns their averaged weights.
 
     start: of one network, which all begin with, or of as many. keep: file of the unfinished training, written every
     `EVERY` steps; where there is one, the training continues from it. Whoever has saved the result removes it.
-    report: its steps are counted through all networks. Other arguments as in `level_trainer`.
 
     Raises:
         UsageError: `start` holds another number of networks, or `keep` another training.
         CheckpointUnreadable: `keep` is truncated.
     """
     begun = member_count(start or {})
-    if begun not in {1, members}:
+    if begun not in {1, recipe.members}:
         raise UsageError(
-            f"the finder to start from has {begun} networks, {members} are to be trained; give --members {begun}"
+            f"the finder to start from has {begun} networks, {recipe.members} are to be trained; give --members {begun}"
         )
-    settings: dict[str, Any] = {"steps": steps, "members": members, "seed": seed, "mixed": mixed}
-    settings["cases and start"] = _digest(cases, start or {})
+    settings = {**asdict(recipe), "cases and start": _digest(cases, start or {})}
     finished, kept = _read_kept(keep, settings)
-    for n in range(len(finished), members):
+    for n in range(len(finished), recipe.members):
         own = f"members.{n}."
         weights = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
-        trainer = level_trainer(cases, steps, seed=seed + n, start=weights or start, mixed=mixed)
+        trainer = level_trainer(cases, recipe, n, weights or start)
         if kept is not None:
             trainer.restore(kept)
             kept = None
-        _train_member(trainer, n * steps, _Keep(keep, settings, finished), report)
+        _train_member(trainer, n * recipe.steps, _Keep(keep, settings, finished), report)
         finished.append(trainer.average)
-    return finished[0] if members == 1 else LevelNets(finished)
+    return finished[0] if recipe.members == 1 else LevelNets(finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +212,7 @@ class _Keep:
 def _train_member(trainer: Trainer[LevelNet], before: int, keep: _Keep, report: Report) -> None:
     train(
         trainer,
-        report=lambda: report(before + trainer.step, trainer.loss, trainer.average),
+        report=lambda: report(before + trainer.step, trainer.loss),
         report_due=every_steps(EVERY),
         save=lambda: keep.write(trainer),
         save_due=every_steps(EVERY),
@@ -252,10 +260,7 @@ def unfinished_file(weights: Path) -> Path:
 
 def save_level(network: LevelNet | LevelNets, file: Path) -> None:
     """Write the weights; `file` never holds a part of them."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    torch.save(network.state_dict(), part)
-    part.replace(file)
+    checkpoint.save(file, network.state_dict())
 
 
 def errors_mm(network: LevelNet | LevelNets, cases: Sequence[Path]) -> dict[str, float]:

@@ -92,26 +92,8 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
     extent = np.array([high - low, depth, width]) * scale
     shape = np.maximum(np.round(extent / np.array(GRID_MM)).astype(int), (8, 8, 3))
     centre = np.array([(low + high) / 2, front + depth / 2, middle])
-    a = np.deg2rad(rng.uniform(-12, 12))
-    c = np.deg2rad(rng.uniform(-6, 6))
-    lean, bow = np.deg2rad(rng.uniform(-LEAN_DEG, LEAN_DEG)), rng.normal(0, BOW_MM)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
-        [[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]]
-    )
-    turn[2, 0] += np.tan(lean)
-    axes = [
-        (torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g
-        for n, g in zip(shape, GRID_MM, strict=True)
-    ]
-    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) / float(scale)
-    flip = float(rng.choice([-1.0, 1.0]))
-    mm = mm * torch.tensor([1.0, 1.0, flip])
-    moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(
-        centre, dtype=torch.float32
-    )
-    moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
-    moved += _draw_bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
-    straight, (joint, moved) = moved, _draw_joint(moved, case, rng)
+    points = _draw_points(rng, shape, centre, float(scale))
+    straight, (joint, moved) = points, _draw_joint(points, case, rng)
     grid = (moved / torch.tensor(size, dtype=torch.float32) * 2 - 1).flip(-1)[None]
     image = functional.grid_sample(
         case.image[None, None], grid, padding_mode="border", align_corners=False
@@ -127,11 +109,35 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
     return torch.from_numpy(_perturb_intensities(image.numpy(), rng)), heat[0]
 
 
+def _draw_points(rng: np.random.Generator, shape: Array, centre: Points, scale: float) -> Tensor:
+    """Draw the points (D, H, W, 3) in mm of a rotated, bowed, bent and possibly mirrored grid about `centre`."""
+    a = np.deg2rad(rng.uniform(-12, 12))
+    c = np.deg2rad(rng.uniform(-6, 6))
+    lean, bow = np.deg2rad(rng.uniform(-LEAN_DEG, LEAN_DEG)), rng.normal(0, BOW_MM)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]]
+    )
+    turn[2, 0] += np.tan(lean)
+    axes = [
+        (torch.arange(int(n), dtype=torch.float32) - (int(n) - 1) / 2) * g
+        for n, g in zip(shape, GRID_MM, strict=True)
+    ]
+    mm = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) / scale
+    flip = float(rng.choice([-1.0, 1.0]))
+    mm = mm * torch.tensor([1.0, 1.0, flip])
+    moved = mm @ torch.tensor(turn.T, dtype=torch.float32) + torch.tensor(
+        centre, dtype=torch.float32
+    )
+    moved[..., 2] += float(bow) * ((mm[..., 0] / BOW_OVER_MM) ** 2 - 1 / 3)
+    moved += _draw_bend(rng, (int(shape[0]), int(shape[1]), int(shape[2])))
+    return moved
+
+
 def _draw_bend(rng: np.random.Generator, shape: tuple[int, int, int]) -> Tensor:
     """Draw a smooth displacement in mm, (D, H, W, 3): bodies and discs of other heights, wedges and slopes."""
     knots = tuple(2 + int(n * g / KNOT_MM) for n, g in zip(shape, GRID_MM, strict=True))
-    search_grid = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
-    fine = functional.interpolate(search_grid, size=shape, mode="trilinear", align_corners=True)
+    displacements = torch.from_numpy(rng.normal(0, rng.uniform(0, BEND_MM), (1, 3, *knots))).float()
+    fine = functional.interpolate(displacements, size=shape, mode="trilinear", align_corners=True)
     return fine[0].movedim(0, -1)
 
 

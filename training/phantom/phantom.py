@@ -12,6 +12,7 @@ from dicomseg.volume import AXIAL, Array, Points, build_affine
 from training.phantom.mri import Scan, TissueTexture, Weighting, acquire, draw_contrast, draw_scan
 from training.phantom.rasterise import Painted, Raster, paint
 from training.phantom.scene import Anatomy, build_anatomy
+from training.phantom.truth import describe_phantom
 
 Fov = Literal["axial", "sagittal", "slab", "lumbar"]
 
@@ -125,8 +126,6 @@ def image_anatomy(
     scan = draw_scan(seed)
     centre = anatomy.patient_pose.to_lps(np.zeros(3))
     image = acquire(painted.image, raster.affine, scan, centre, seed, workers)
-    from training.phantom.truth import describe_phantom  # noqa: PLC0415 - truth paints nothing, but reads this module's types
-
     return Phantom(
         anatomy,
         raster,

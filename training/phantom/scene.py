@@ -21,6 +21,7 @@ from training.phantom.person import (
     stream,
 )
 from training.phantom.rasterise import Stroke
+from training.phantom.solids import Shape
 from training.phantom.spine import (
     arch_strokes,
     body_strokes,
@@ -132,9 +133,32 @@ def build_anatomy(
     column = build_column(seed, person, disease)
     psoas = build_psoas(seed, person, column, span_mm)
     trees = build_vessels(seed, column, person, targets, psoas, span_mm)
+    return Anatomy(
+        seed,
+        person,
+        disease,
+        targets,
+        pose,
+        build_patient_pose(seed, pose, mirror=mirror),
+        column,
+        trees,
+        _all_strokes(seed, person, disease, column, psoas, trees, span_mm),
+    )
+
+
+def _all_strokes(
+    seed: int,
+    person: Person,
+    disease: Disease,
+    column: Column,
+    psoas: tuple[Shape, Shape],
+    trees: tuple[Tree, Tree],
+    span_mm: tuple[float, float],
+) -> tuple[Stroke, ...]:
+    """Return the strokes in the order of painting: a later one covers an earlier one."""
     canal, sac = canal_strokes(seed, column, disease)
     fat, roots = root_strokes(seed, column, sac)
-    strokes = (
+    return (
         *torso_strokes(seed, person),
         *retroperitoneal_strokes(seed, person, column),
         *bowel_strokes(seed, person, span_mm),
@@ -149,15 +173,4 @@ def build_anatomy(
         *roots,
         *small_strokes(seed, column, span_mm),
         *vessel_strokes(seed, column, trees, span_mm),
-    )
-    return Anatomy(
-        seed,
-        person,
-        disease,
-        targets,
-        pose,
-        build_patient_pose(seed, pose, mirror=mirror),
-        column,
-        trees,
-        strokes,
     )

@@ -92,13 +92,7 @@ def write_study(
     raster = build_raster(
         options.fov, centre, slices=options.slices, matrix=options.matrix, oblique=options.oblique
     )
-    dropped: frozenset[int] = frozenset()
-    if options.drop_slice is not None:
-        if not 0 <= options.drop_slice < raster.shape[0]:
-            raise UsageError(
-                f"--drop-slice {options.drop_slice}: the series has slices 0 to {raster.shape[0] - 1}"
-            )
-        dropped = frozenset({options.drop_slice})
+    dropped = _dropped_slices(options, raster.shape[0])
     report("painting")
     drawn = image_anatomy(anatomy, raster, with_levels=options.coded)
     pixels = dicom_series.to_stored_values(drawn.image)
@@ -123,6 +117,16 @@ def write_study(
         {"series_uid": str(series_uid), **dicom_series.study_uids(patient)},
     )
     return target
+
+
+def _dropped_slices(options: StudyOptions, count: int) -> frozenset[int]:
+    if options.drop_slice is None:
+        return frozenset()
+    if not 0 <= options.drop_slice < count:
+        raise UsageError(
+            f"--drop-slice {options.drop_slice}: the series has slices 0 to {count - 1}"
+        )
+    return frozenset({options.drop_slice})
 
 
 def write_truth(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import ConvexHull, QhullError, cKDTree
+from scipy.spatial.distance import pdist
 from skimage.measure import find_contours
 
 from dicomseg.structures import BY_ID
@@ -121,9 +123,6 @@ class PlaneRaster:
 
 
 def _feret(points: Points) -> float:
-    from scipy.spatial import ConvexHull, QhullError  # noqa: PLC0415 - only the solver needs it
-    from scipy.spatial.distance import pdist  # noqa: PLC0415
-
     try:
         return float(pdist(points[ConvexHull(points).vertices]).max())
     except QhullError:
@@ -131,8 +130,6 @@ def _feret(points: Points) -> float:
 
 
 def _gap(a: list[Points], b: list[Points]) -> float:
-    from scipy.spatial import cKDTree  # noqa: PLC0415 - only the solver needs it
-
     if not a or not b:
         return 99.0
     return float(cKDTree(np.vstack(a)).query(np.vstack(b))[0].min())
@@ -196,6 +193,16 @@ def build_vessels(
     """
     rng = stream(seed, "vessels")
     plane = PlaneRaster.through_disc(column)
+    arteries, veins = _draw_trees(rng, person, targets)
+    arteries = _resize(arteries, column, plane, targets.daa_mm, span, (0.75, 1.35))
+    veins = _resize(veins, column, plane, targets.divc_mm, span, (0.4, 2.0))
+    arteries = _slide(arteries, column, plane, psoas[0], targets.oc_mm, span, (-22.0, 26.0))
+    veins = _slide(veins, column, plane, psoas[1], targets.pi_mm, span, (24.0, -24.0))
+    return arteries, veins
+
+
+def _draw_trees(rng: np.random.Generator, person: Person, targets: Targets) -> tuple[Tree, Tree]:
+    """Draw arteries and veins before they are moved to their targets."""
     spread = np.tan(np.deg2rad(np.clip(rng.normal([16, 19], [5, 5]), 6, 32)))
     wave = float(rng.uniform(0.2, 1.2) + max(person.age - 60, 0) * 0.06)
     arteries = Tree(
@@ -225,10 +232,6 @@ def build_vessels(
         float(rng.uniform(0, 6.28)),
         local=True,
     )
-    arteries = _resize(arteries, column, plane, targets.daa_mm, span, (0.75, 1.35))
-    veins = _resize(veins, column, plane, targets.divc_mm, span, (0.4, 2.0))
-    arteries = _slide(arteries, column, plane, psoas[0], targets.oc_mm, span, (-22.0, 26.0))
-    veins = _slide(veins, column, plane, psoas[1], targets.pi_mm, span, (24.0, -24.0))
     return arteries, veins
 
 

@@ -24,6 +24,7 @@ from training.evaluate.case_results import write_json
 from training.evaluate.crossval import run_first, run_fold
 from training.evaluate.crossval_plan import LEVEL, Cohort, CrossvalPlan
 from training.fit.checkpoint import load
+from training.fit.level import LevelRecipe
 from training.fit.level_samples import CoarseCase
 from training.fit.locks import hold_lock
 from training.fit.recipe import Recipe
@@ -96,17 +97,16 @@ def test_a_folds_own_finder_never_sees_a_tested_patient_and_starts_from_a_shared
 
     def finder(
         cases: Sequence[CoarseCase],
-        steps: int,
-        members: int,
+        recipe: LevelRecipe,
         *,
         start: dict[str, torch.Tensor] | None,
         **_: object,
     ) -> LevelNet:
-        assert members == 3
-        seen.append((steps, {s.name for s in cases}, start is not None))
+        assert recipe.members == 3
+        seen.append((recipe.steps, {s.name for s in cases}, start is not None))
         return LevelNet(LevelArchitecture())
 
-    monkeypatch.setattr("training.evaluate.crossval_level.fit_levels", finder)
+    monkeypatch.setattr("training.evaluate.crossval_level.train_level", finder)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")
     call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2"]

@@ -25,7 +25,14 @@ from training.export import load_level_network
 from training.fit.augment import SPACING_MM
 from training.fit.cpu.kernels import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
-from training.fit.level import errors_mm, fit_levels, initialise_level, level_loss, save_level
+from training.fit.level import (
+    LevelRecipe,
+    errors_mm,
+    initialise_level,
+    level_loss,
+    save_level,
+    train_level,
+)
 from training.fit.level_samples import (
     _squares,
     coarse_case,
@@ -154,11 +161,14 @@ def test_a_warm_start_takes_what_fits_and_begins_with_a_silent_context() -> None
 def test_training_lowers_the_loss_and_repeats_itself() -> None:
     torch.set_num_threads(1)
     cases = [coarse_case(slab())]
-    first, second = fit_levels(cases, 3, seed=4), fit_levels(cases, 3, seed=4)
+    first, second = (
+        train_level(cases, LevelRecipe(3, seed=4)),
+        train_level(cases, LevelRecipe(3, seed=4)),
+    )
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     image, heat = level_sample(cases[0], np.random.default_rng(99))
-    before, after = LevelNet(LevelArchitecture()), fit_levels(cases, 12, seed=4)
+    before, after = LevelNet(LevelArchitecture()), train_level(cases, LevelRecipe(12, seed=4))
     with torch.no_grad():
         assert level_loss(after(image[None]), heat[None]) < level_loss(
             before(image[None]), heat[None]
@@ -207,20 +217,20 @@ def test_only_plain_convolutions_are_halved() -> None:
 def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     cases = [coarse_case(slab())]
-    both = fit_levels(cases, 2, 2, seed=4)
+    both = train_level(cases, LevelRecipe(2, 2, seed=4))
     assert isinstance(both, LevelNets)
     for n, member in enumerate(both.members):
-        alone = fit_levels(cases, 2, seed=4 + n)
+        alone = train_level(cases, LevelRecipe(2, seed=4 + n))
         assert torch.equal(member.state_dict()["head.bias"], alone.state_dict()["head.bias"])
     save_level(both, tmp_path / "level.pt")
     back, architecture = load_level_network(tmp_path / "level.pt")
     assert architecture.members == 2
-    further = fit_levels(cases, 1, 2, seed=9, start=back.state_dict())
-    expected = fit_levels(cases, 1, seed=10, start=both.members[1].state_dict())
+    further = train_level(cases, LevelRecipe(1, 2, seed=9), start=back.state_dict())
+    expected = train_level(cases, LevelRecipe(1, seed=10), start=both.members[1].state_dict())
     found = further.state_dict()["members.1.head.bias"]
     assert torch.equal(found, expected.state_dict()["head.bias"])
     with pytest.raises(UsageError, match="--members 2"):
-        fit_levels(cases, 1, 1, start=back.state_dict())
+        train_level(cases, LevelRecipe(1, 1), start=back.state_dict())
 
 
 class Stopped(Exception):
@@ -235,16 +245,18 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     torch.set_num_threads(1)
     monkeypatch.setattr("training.fit.level.EVERY", 1)
     cases, keep, steps = [coarse_case(slab())], tmp_path / "level.unfinished", []
-    whole = fit_levels(cases, 2, 2, seed=4)
+    whole = train_level(cases, LevelRecipe(2, 2, seed=4))
 
-    def stop(step: int, _loss: float, _network: LevelNet) -> None:
+    def stop(step: int, _loss: float) -> None:
         steps.append(step)
         if len(steps) == at:
             raise Stopped
 
     with contextlib.suppress(Stopped):
-        fit_levels(cases, 2, 2, seed=4, keep=keep, report=stop)
-    back = fit_levels(cases, 2, 2, seed=4, keep=keep, report=lambda n, _l, _w: steps.append(n))
+        train_level(cases, LevelRecipe(2, 2, seed=4), keep=keep, report=stop)
+    back = train_level(
+        cases, LevelRecipe(2, 2, seed=4), keep=keep, report=lambda n, _: steps.append(n)
+    )
     assert steps == [1, 2, 3, 4]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, back.state_dict()[name]), name
@@ -257,7 +269,7 @@ def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
     cases = load_coarse_cases([save_case(slab(), tmp_path / "cases")])
     out = tmp_path / "level.pt"
     keep = tmp_path / "level.pt.unfinished"
-    fit_levels(cases, 1, 1, seed=9, keep=keep)
+    train_level(cases, LevelRecipe(1, 1, seed=9), keep=keep)
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
     refused = CliRunner().invoke(app, call)
     assert isinstance(refused.exception, UsageError)
@@ -285,7 +297,10 @@ def test_the_command_goes_on_with_as_many_networks_as_it_starts_from(tmp_path: P
 def test_bfloat16_trains_alike_on_the_smallest_grids() -> None:
     torch.set_num_threads(1)
     cases = [coarse_case(slab())]  # its coarsest grid has one voxel along an axis
-    exact, mixed = fit_levels(cases, 12, seed=4), fit_levels(cases, 12, seed=4, mixed=True)
+    exact, mixed = (
+        train_level(cases, LevelRecipe(12, seed=4)),
+        train_level(cases, LevelRecipe(12, seed=4, mixed=True)),
+    )
     image, heat = level_sample(cases[0], np.random.default_rng(99))
     with torch.no_grad():
         losses = [float(level_loss(n(image[None]), heat[None])) for n in (exact, mixed)]
@@ -313,7 +328,7 @@ def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert "spider-901: not found" in done.output
     network, _ = load_level_network(out)
-    expected = fit_levels([coarse_case(slab())], 2)
+    expected = train_level([coarse_case(slab())], LevelRecipe(2))
     assert torch.equal(network.state_dict()["head.bias"], expected.state_dict()["head.bias"])
     assert [p.name for p in out.parent.iterdir()] == ["level.pt"]
 
@@ -333,7 +348,7 @@ def test_the_command_goes_on_from_a_file_of_weights_or_a_bundle(tmp_path: Path, 
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "1"]
     done = CliRunner().invoke(app, [*call, "--start", str(given)])
     assert done.exit_code == 0, done.output
-    expected = fit_levels([coarse_case(slab())], 1, start=begun.state_dict())
+    expected = train_level([coarse_case(slab())], LevelRecipe(1), start=begun.state_dict())
     found, _ = load_level_network(out)
     assert torch.equal(found.state_dict()["head.bias"], expected.state_dict()["head.bias"])
 
