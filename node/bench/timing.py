@@ -66,7 +66,7 @@ class _Eager:
         self._network = load_network(path)
 
     def warm(self, shape: Sequence[int]) -> None:
-        """Nothing to prepare."""
+        """Do nothing: eager torch needs no preparation."""
 
     def run(self, patch: Patch) -> Array:
         """Return logits at half resolution, axes (channels, slices, rows, columns)."""

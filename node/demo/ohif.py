@@ -116,7 +116,7 @@ class Viewer:
         return f"http://{LOOPBACK}:{self.port}"
 
     def link(self, study_uid: str) -> str:
-        """Address that opens a study with lines on the left and segments on the right."""
+        """Return the address that opens a study with lines on the left and segments on the right."""
         return f"{self.url}/viewer?StudyInstanceUIDs={study_uid}&hangingProtocolId=lumbar"
 
     def stop(self) -> None:

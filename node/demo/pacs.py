@@ -61,7 +61,7 @@ class Pacs:
         return result
 
     def holds(self, sop_instance_uid: str) -> bool:
-        """Whether one object has arrived."""
+        """Return whether an object has arrived."""
         return self._lookup(sop_instance_uid, "Instance") is not None
 
     def bytes_of(self, sop_instance_uid: str) -> bytes:

@@ -70,7 +70,7 @@ def command(name: str) -> str:
 
 
 def dcmtk_environment() -> dict[str, str]:
-    """Environment for DCMTK programs, Orthanc included.
+    """Return the environment for DCMTK programs, Orthanc included.
 
     Without TCP_NODELAY Debian's DCMTK waits 40 to 50 ms per image for delayed acknowledgements.
     """
@@ -135,7 +135,7 @@ def listens(port: int, host: str = LOOPBACK) -> bool:
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP server gives a good answer."""
+    """Return whether an HTTP server responds with success."""
     try:
         return httpx.get(url, timeout=2.0).is_success
     except httpx.HTTPError:

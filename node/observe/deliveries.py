@@ -30,7 +30,7 @@ def delivery_json(row: DeliveryRow) -> dict[str, Any]:
 
 
 def is_open(row: DeliveryRow) -> bool:
-    """Whether a delivery waits, has failed or met a fault; not if its result was superseded."""
+    """Return whether a delivery waits, has failed or met a fault; False if its result was superseded."""
     stopped = row.state in {DeliveryState.WAITING, DeliveryState.DEAD} or bool(row.fault)
     replaced = row.detail == SUPERSEDED or (row.kind == RESULT and bool(row.because))
     return stopped and not replaced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -264,6 +265,30 @@ def test_status_of_a_running_node_says_since_when_and_whether_it_is_ready(home: 
         assert not is_ready
         assert "below disk_low_mb 900000000" in reason
     assert json.loads(home.call("status", "--json")[1])["running"] is False
+
+
+def test_queries_load_no_heavy_library(home: Home) -> None:
+    home.receive(1)
+    heavy = {
+        "torch",
+        "numpy",
+        "scipy",
+        "pydicom",
+        "highdicom",
+        "pynetdicom",
+        "structlog",
+        "rich",
+        "httpx",
+    }
+    for command in (["status"], ["list"], ["why", "1.2.1"], ["models", "list"]):
+        ended = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "node", *command],
+            capture_output=True, text=True, timeout=60, check=False, cwd=home.root,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr[-400:]
+        loaded = {line.split("|")[-1].strip() for line in ended.stderr.splitlines()}
+        assert "node.journal.journal" in loaded
+        assert loaded & heavy == set(), command
 
 
 # ---- retry ---------------------------------------------------------------------------------------
