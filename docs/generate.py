@@ -55,7 +55,7 @@ def rooms() -> str:
     for package in PACKAGES:
         for path in sorted((ROOT / package).glob("*/__init__.py")):
             text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            sign = {key: " ".join(value.split()) for key, value in SIGN.findall(text)}
+            sign = {key: " ".join(value.split()).rstrip(".") for key, value in SIGN.findall(text)}
             moves = " → ".join(filter(None, (sign.get("In", ""), sign.get("Out", ""))))
             name = f"`{package}/{path.parent.name}`"
             rows.append((name, reference.first_line(text), moves, sign.get("Edge", "")))
