@@ -73,18 +73,18 @@ def errors_of(files: dict[str, bytes], folder: Path, names: Sequence[str] = FILE
     for name in names:
         paths.append(folder / name)
         paths[-1].write_bytes(files[name])
-    told = []
+    errors = []
     for command in [["dciodvfy", str(p)] for p in paths] + [["dcentvfy", *map(str, paths)]]:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=60, errors="replace"
         )
         name = Path(command[-1]).name
-        told += [
+        errors += [
             f"{name}: {line}"
             for line in (done.stdout + done.stderr).splitlines()
             if line.startswith("Error") or "present in one instance but not the other" in line
         ]
-    return told
+    return errors
 
 
 def changed(studio: Any, change: Change) -> list[Dataset]:
@@ -320,12 +320,12 @@ def test_values_that_break_their_rule_are_put_right_or_left_out(
             put_raw(ds, *VALUES[name][:2])
 
     files = studio.encode(changed(studio, change))
-    told = warnings_of(files)["header_cleaned"]
+    warning = warnings_of(files)["header_cleaned"]
     for name in names:
         keyword, value, right = VALUES[name]
         for file, ds in read(files).items():
             assert str(ds.get(keyword) or "") == right, (name, file)
-        assert keyword in told or keyword in UNNAMED, name
+        assert keyword in warning or keyword in UNNAMED, name
         if len(value) > 4 and right != value.decode():
             assert value.decode() not in files["result.json"].decode(), name
     assert errors_of(files, tmp_path) == []
@@ -485,8 +485,8 @@ def test_an_absent_frame_of_reference_is_made_from_the_series(
     files = studio.encode(changed(studio, change))
     made = {ds.FrameOfReferenceUID for ds in read(files).values() if "FrameOfReferenceUID" in ds}
     assert made == {make_uid("frame of reference", "1.2.3.4")}
-    told = json.loads(files["result.json"])
-    assert made == {told["source"]["frame_of_reference"]}
+    content = json.loads(files["result.json"])
+    assert made == {content["source"]["frame_of_reference"]}
     assert "frame_of_reference_made" in warnings_of(files)
     assert errors_of(files, tmp_path) == []
 
@@ -744,8 +744,8 @@ def test_a_refused_value_is_a_point_with_its_reason(
     assert len(set(points)) == len(refused)
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert [s.SeriesInstanceUID for s in evidence] == [image.SeriesInstanceUID]
-    told = [c.TextValue for held in groups_of(objects["volumes.dcm"]) for c in held["Comment"]]
-    assert [t for t in told if "not measured" in t] == [
+    comments = [c.TextValue for held in groups_of(objects["volumes.dcm"]) for c in held["Comment"]]
+    assert [t for t in comments if "not measured" in t] == [
         f"{n} not measured: cut +/-1 mm2" for n in FOUR if n in refused
     ]
     assert hd.sr.srread(BytesIO(files["measurements.dcm"])).content.get_image_measurement_groups()
@@ -819,8 +819,8 @@ def test_no_header_whatsoever_stops_an_encoder(studio: Any, put_raw: Any, first:
             _scrambled(ds, seed, put_raw)
         plan = studio.plan(slices)
         rehearse(plan)
-        told = " ".join(f.text for f in plan.headers.findings)
-        assert told.isascii(), seed
+        findings = " ".join(f.text for f in plan.headers.findings)
+        assert findings.isascii(), seed
 
 
 def test_empty_attributes_are_no_faults(studio: Any, put_raw: Any) -> None:

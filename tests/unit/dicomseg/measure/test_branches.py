@@ -21,7 +21,7 @@ def joined(*shapes: Polygon, bridge_mm: float) -> Polygon:
 
 
 @pytest.mark.parametrize("bridge_mm", [1.0, 3.0])
-def test_of_two_joined_limbs_the_wider_one(bridge_mm: float) -> None:
+def test_of_two_joined_branches_the_wider_one(bridge_mm: float) -> None:
     both = joined(disc(0.0, 7.0), disc(18.0, 5.0), bridge_mm=bridge_mm)
     assert widest_branch_mm(both) == pytest.approx(14.0, abs=0.8)
 
@@ -37,16 +37,16 @@ def test_a_disc_and_a_flat_vein_stay_what_they_are() -> None:
     assert widest_branch_mm(flat) == pytest.approx(24.0, abs=0.1)
 
 
-def test_the_thinnest_of_three_is_no_limb() -> None:
+def test_the_thinnest_of_three_is_no_branch() -> None:
     flat = LineString([(0.0, 0.0), (20.0, 0.0)]).buffer(2.0)  # the largest by area
     assert surplus_branches([flat, disc(0.0, 4.5), disc(30.0, 4.0)]) == [0]
     assert surplus_branches([disc(0.0, 4.5), disc(30.0, 4.0)]) == []
 
 
-def test_veins_that_have_just_joined_are_measured_across_both_with_the_wider_limb_in_the_range(
+def test_veins_that_have_just_joined_are_measured_across_both_with_the_wider_branch_in_the_range(
     shapes,
 ):  # type: ignore[no-untyped-def]
-    """Two round limbs with a narrow bridge: the value is the whole, the range begins at the wider limb."""
+    """Two round branches with a narrow bridge: the value is the whole, the range begins at the wider branch."""
     tubes = {
         **shapes.spine(),
         "aa": (shapes.tube((24.0, -30.0, 0.0), (5.5, 5.5)), shapes.tube((10.0, -40.0, 0.0), (5.0, 5.0))),

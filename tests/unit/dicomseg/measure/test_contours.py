@@ -63,7 +63,7 @@ def test_small_sections_are_counted_and_ignored(shapes):
 
 
 @pytest.mark.parametrize(("structure", "neck", "sections"), [("aa", 0.8, 2), ("aa", 2.5, 1), ("ivc", 0.8, 1)])  # fmt: skip
-def test_arteries_that_hardly_join_are_two_limbs(shapes, structure, neck, sections):
+def test_arteries_that_hardly_join_are_two_branches(shapes, structure, neck, sections):
     """Two circles of 8 mm, 9 mm apart, joined by a bridge of a margin that the network is sure of or not."""
     tubes = {structure: (shapes.tube((9.5, -30.0, 0.0), (4.0, 4.0)), shapes.tube((0.5, -30.0, 0.0), (4.0, 4.0)))}  # fmt: skip
     seg = shapes.segmentation(tubes, flat(shapes))
@@ -88,13 +88,13 @@ def test_arteries_that_hardly_join_are_two_limbs(shapes, structure, neck, sectio
         assert lengths.max_feret(found[0].polygon).length_mm == pytest.approx(17.0, abs=0.3)
 
 
-@pytest.mark.parametrize(("radius_mm", "limbs"), [(2.2, 1), (3.2, 2)])
-def test_a_vessel_section_far_smaller_than_the_largest_is_no_limb(shapes, radius_mm, limbs):
-    """An eighth of the aorta's area is a false piece, more than a quarter a limb."""
+@pytest.mark.parametrize(("radius_mm", "branches"), [(2.2, 1), (3.2, 2)])
+def test_a_vessel_section_far_smaller_than_the_largest_is_no_branch(shapes, radius_mm, branches):
+    """An eighth of the aorta's area is a false piece, more than a quarter a branch."""
     tubes = {"aa": (shapes.tube((14.0, -30.0, 0.0), (6.0, 6.0)), shapes.tube((-10.0, -30.0, 0.0), (radius_mm, radius_mm)))}  # fmt: skip
     found = drawn(shapes.segmentation(tubes, flat(shapes)), ("aa",))
-    assert len(found.sections["aa"]) == limbs
-    assert [p.section.centre_ab[0] < 0 for p in found.pieces] == [True] * (2 - limbs)
+    assert len(found.sections["aa"]) == branches
+    assert [p.section.centre_ab[0] < 0 for p in found.pieces] == [True] * (2 - branches)
     assert found.ignored["aa"] == 0
 
 

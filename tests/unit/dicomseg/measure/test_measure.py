@@ -124,8 +124,8 @@ def test_a_value_between_soft_outlines_moves_and_is_less_certain(shapes):
     for name in ("OC", "DAA", "DIVC"):
         assert unsure[name].value_mm == pytest.approx(sure[name].value_mm, abs=0.05)
         assert unsure[name].softness_mm == pytest.approx(4 * sure[name].softness_mm, rel=0.2)
-    told = {"OC": ModelError(0.3, 0.5)}
-    found, plain = measure(soft, told).main["OC"], unsure["OC"]
+    model = {"OC": ModelError(0.3, 0.5)}
+    found, plain = measure(soft, model).main["OC"], unsure["OC"]
     model = math.hypot(0.3, 0.5 * plain.softness_mm)
     assert found.uncertainty_mm == pytest.approx(math.hypot(plain.uncertainty_mm, model))
     assert f"model {model:.2f}" in found.uncertainty_note
@@ -199,9 +199,9 @@ def test_a_false_piece_beside_the_aorta_changes_no_value_and_is_told(shapes):
     assert found.main["OC"].value_mm == pytest.approx(without, abs=0.05)
     assert found.main["OC"].end == "abdominal aorta"
     assert "at_bifurcation" not in found.main["DAA"].flags
-    [told] = [f for f in found.findings if f.code == "section_left_out"]
-    assert told.structure == "aa"
-    assert "mm² in the mid-disc plane" in told.text
+    [finding] = [f for f in found.findings if f.code == "section_left_out"]
+    assert finding.structure == "aa"
+    assert "mm² in the mid-disc plane" in finding.text
 
 
 def test_a_value_that_no_patient_has_is_flagged(shapes):
@@ -216,7 +216,7 @@ def test_a_value_that_no_patient_has_is_flagged(shapes):
 
 
 def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
-    """Two limbs that join 3 mm above the plane."""
+    """Two branches that join 3 mm above the plane."""
     tubes = shapes.spine()
     tubes["aa"] = (
         shapes.tube((9.0, -30.0, 0.0), (5.5, 5.5), tilt_deg=28.0, turn_deg=90.0),
@@ -236,8 +236,8 @@ def test_a_bifurcation_nearby_is_flagged_with_the_range(shapes):
     assert np.subtract(wide, up.range_mm) == pytest.approx([-1.75, 1.75], abs=0.06)
 
 
-def test_limbs_that_join_four_millimetres_away_leave_a_range_too(shapes):
-    """The plane moved by 1 mm still shows two limbs: a standard deviation would say that all is well."""
+def test_branches_that_join_four_millimetres_away_leave_a_range_too(shapes):
+    """The plane moved by 1 mm still shows two branches: a standard deviation would say that all is well."""
     tubes = shapes.spine()
     tubes["aa"] = (
         shapes.tube((8.5, -30.0, 0.0), (5.0, 5.0), tilt_deg=30.0, turn_deg=90.0),

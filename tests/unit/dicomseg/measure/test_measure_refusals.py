@@ -165,7 +165,7 @@ def test_a_flat_third_artery_inside_a_vein_is_given_back_to_it(shapes):
     assert "reassigned to Inferior vena cava" in finding.text
 
 
-def test_a_narrower_limb_that_is_cut_does_not_cost_the_wider_one(shapes):
+def test_a_narrower_branch_that_is_cut_does_not_cost_the_wider_one(shapes):
     tubes = {
         **shapes.spine(),
         "ivc": (shapes.tube((-24.0, -20.0, 0.0), (6.0, 6.0)), shapes.tube((0.0, -24.0, 0.0), (9.0, 4.0))),
@@ -192,7 +192,7 @@ def test_a_psoas_whose_middle_lies_outside_is_measured_all_the_same(shapes):
     ("structure", "needs", "word"),
     [("aa", {"OC", "DAA"}, "left common"), ("ivc", {"PI", "DIVC"}, "right common iliac vein")],
 )
-def test_a_limb_on_the_far_side_is_not_measured_in_place_of_the_missing_one(
+def test_a_branch_on_the_far_side_is_not_measured_in_place_of_the_missing_one(
     shapes, structure, needs, word
 ):
     """A network lost the left artery of a phantom: OC read 38.0 instead of 12.0 mm, to the right one."""

@@ -342,7 +342,7 @@ def _recorded(header):
                     str(int(float(value)) if keyword == "EchoTrainLength" else float(value))[:16],
                 )
             except ValueError:
-                continue  # the collection holds "None" where a header told nothing
+                continue  # the collection holds "None" where a header held nothing
     return instance_from_dataset(ds, Path("row"), "")
 
 

@@ -370,12 +370,12 @@ def test_of_a_dixon_in_one_object_the_water_frames_are_used(scan, save, order):
     pairs = [(kind, n) for kind in ("FAT", "WATER", "IN_PHASE") for n in range(count)]
     for kind, n in sorted(pairs, key=lambda p: p[1]) if order == "by slice" else pairs:
         frame = copy.deepcopy(ds.PerFrameFunctionalGroupsSequence[n])
-        told = Dataset()
-        told.FrameType, told.ComplexImageComponent = (
+        frame_type = Dataset()
+        frame_type.FrameType, frame_type.ComplexImageComponent = (
             ["ORIGINAL", "PRIMARY", "DIXON", kind],
             "MAGNITUDE",
         )
-        frame.MRImageFrameTypeSequence = [told]
+        frame.MRImageFrameTypeSequence = [frame_type]
         frames.append(frame)
         pixels.append(planes[n] + {"FAT": 1000, "WATER": 0, "IN_PHASE": 2000}[kind])
     ds.PerFrameFunctionalGroupsSequence, ds.NumberOfFrames = frames, len(frames)

@@ -96,11 +96,11 @@ def test_missing_slices_are_named_with_place_and_neighbours(scan, whole):
 
 
 def test_a_missing_last_slice_shows_in_the_count_only(whole):
-    told = [replace(i, images_in_acquisition=14) for i in whole]
-    grid = assemble(told[:-1])
+    counted = [replace(i, images_in_acquisition=14) for i in whole]
+    grid = assemble(counted[:-1])
     assert isinstance(grid, Grid)
     assert grid.shape[0] == 13
-    assert expected_count(told[:-1]) == 14
+    assert expected_count(counted[:-1]) == 14
 
 
 def test_expected_count_is_unknown_when_headers_disagree(whole):

@@ -43,8 +43,8 @@ def whole(scan):
 
 @pytest.mark.parametrize("announced", [None, 14, 20])
 def test_what_is_set_aside_is_a_warning_of_the_result(whole, announced):
-    told = [replace(i, images_in_acquisition=announced) for i in whole]
-    found = assemble([*told, another(told[3], sop_class_uid=SECONDARY_CAPTURE, **BARE)])
+    counted = [replace(i, images_in_acquisition=announced) for i in whole]
+    found = assemble([*counted, another(counted[3], sop_class_uid=SECONDARY_CAPTURE, **BARE)])
     assert isinstance(found, Grid)
     warnings = gather._series_findings(found)
     assert [w.code for w in warnings] == ["set_aside", *["count_differs"] * (announced == 20)]
@@ -256,8 +256,8 @@ ODD_AT_THE_END = {
 
 @pytest.mark.parametrize("kind", sorted(ODD_AT_THE_END))
 def test_a_broken_last_slice_is_missed_where_the_number_is_announced(whole, kind):
-    told = [replace(i, images_in_acquisition=14) for i in whole]
-    found = assemble([*told[:-1], replace(told[-1], **ODD_AT_THE_END[kind])])
+    counted = [replace(i, images_in_acquisition=14) for i in whole]
+    found = assemble([*counted[:-1], replace(counted[-1], **ODD_AT_THE_END[kind])])
     assert isinstance(found, GeometryProblem)
     assert "instance 14" in found.text
 
@@ -420,9 +420,9 @@ def test_all_volumes_are_giventhe_preferred_first(whole):
 
 
 def test_a_stranger_does_not_change_the_announced_number(whole):
-    told = [replace(i, images_in_acquisition=14) for i in whole]
+    counted = [replace(i, images_in_acquisition=14) for i in whole]
     stranger = another(whole[0], sop_class_uid=SECONDARY_CAPTURE, images_in_acquisition=None)
-    assert expected_count([*told, stranger]) == 14
+    assert expected_count([*counted, stranger]) == 14
 
 
 PATIENT = ("id", "issuer", "name", "", "", "birth")
