@@ -3,7 +3,7 @@
 For one image torch takes oneDNN's convolution only where channels × the first two axes exceed 20,480 (`use_mkldnn` in
 ATen's Convolution.cpp); what is smaller goes another way, six times slower. Two images always take oneDNN's, so the
 image is cut in halves that overlap by the kernel: the same sums, to rounding. Measured with the level finder, a step of
-two draws on one core without bfloat16: wide draws 0.60 s instead of 1.45 s, slabs 0.26 s instead of 0.36 s.
+two samples on one core without bfloat16: wide samples 0.60 s instead of 1.45 s, slabs 0.26 s instead of 0.36 s.
 """
 
 from __future__ import annotations
