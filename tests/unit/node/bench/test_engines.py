@@ -57,6 +57,7 @@ def times(median: float = 2.0) -> EngineTimes:
 # ---- the whole command ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_engine_runs_and_agrees(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +159,7 @@ def test_without_the_measure_there_is_no_table(tiny: Path, monkeypatch: pytest.M
         measure(Plan(tiny, SHAPE), lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_at_once_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
     plan = Plan(tiny, SHAPE, 1, 1)
     np.save(tmp_path / "image.npy", synthetic_image(SHAPE))

@@ -411,6 +411,7 @@ def test_serve_and_demo_hand_over(
     assert service.serve.__doc__ is not None
 
 
+@pytest.mark.slow
 def test_module_runs_and_help_is_quick(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "node", "--help"],

@@ -360,6 +360,7 @@ def _ask_as_another(path: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 def test_another_user_who_may_read_sees_the_journal(
     shared: tuple[Journal, Path], running: bool
@@ -373,6 +374,7 @@ def test_another_user_who_may_read_sees_the_journal(
     assert _names(folder) == before
 
 
+@pytest.mark.slow
 def test_another_user_who_may_not_read_is_told_what_to_do(shared: tuple[Journal, Path]) -> None:
     _, folder = shared
     for path in folder.iterdir():

@@ -304,6 +304,7 @@ for n in range(100000):
 """
 
 
+@pytest.mark.slow
 def test_what_was_said_before_a_kill_is_there_after_it(tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "journal.sqlite"
     child = subprocess.Popen(

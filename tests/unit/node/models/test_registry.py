@@ -342,6 +342,7 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
     assert len({journal.results.of_series(key)[0].result_id for key in keys}) == 3
 
 
+@pytest.mark.slow
 def test_idle_worker_of_the_service_changes_its_model_without_being_told(
     bench: Bench, config: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_file_that_cannot_be_moved_stays_and_ends_nothing(
     assert broken.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_newest_identity_of_equal_pixels_is_the_one_in_use(
     state: Path, opened: Journal, write_series: Any, tmp_path: Path, order: tuple[int, ...]
@@ -173,6 +174,7 @@ def test_newest_identity_of_equal_pixels_is_the_one_in_use(
     assert opened.series.get(KEY).instances == 1
 
 
+@pytest.mark.slow
 def test_other_pixels_under_a_known_uid_are_set_aside(
     state: Path, opened: Journal, write_series: Any, tmp_path: Path
 ) -> None:
@@ -325,6 +327,7 @@ def test_result_that_is_found_again_is_sent_and_not_made_twice(lived: Path, cloc
     journal.close()
 
 
+@pytest.mark.slow
 def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
     state: Path, opened: Journal, write_series: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -345,6 +348,7 @@ def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
     assert [i.path for i in opened.instances.of_series(KEY)] == [path]
 
 
+@pytest.mark.slow
 def test_result_before_a_correction_stays_known_as_that(
     lived: Path, clock: Any, write_series: Any, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_without_a_compiler_there_are_no_kernels(
     assert list((tmp_path / "lumbar-node").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None:
     asks = "from training.fit.cpu import kernels as cpu; assert cpu.load_kernels(); assert 2.3e-308 / 4 > 0; print('kept')"
     done = subprocess.run(
@@ -155,6 +156,7 @@ def test_loading_them_leaves_the_smallest_numbers_of_the_process_alone() -> None
     assert done.stdout == "kept\n", done.stderr
 
 
+@pytest.mark.slow
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     asks = (
         "import resource, numpy as np; from training.fit.cpu import kernels as cpu\n"
