@@ -80,19 +80,19 @@ class HeldOutError(UsageError):
     code = "held-out-error"
 
 
-class DiskFull(LumbarError):
+class NoSpaceLeft(LumbarError):
     """The disk has no room for the run; free space and repeat the command, which continues the run."""
 
-    code = "disk-full"
+    code = "no-space-left"
 
 
 class FoldsError(UsageError):
-    """Folds that mix patients, or do not fit the cases."""
+    """The folds mix patients or do not fit the cases; the message names the case."""
 
     code = "folds-error"
 
 
 class ResultsUnreadable(InputRefused):
-    """The file of figures is missing or of another form; evaluate again."""
+    """The results file is missing or of another form; evaluate again."""
 
     code = "results-unreadable"

@@ -68,7 +68,7 @@ def check_real(
 
     model = load_bundle(bundle or default_path(), threads=threads)
     out.mkdir(parents=True, exist_ok=True)
-    with ProgressBar(len(readings.read(folder)), "check-real") as bar:
+    with ProgressBar(len(readings.read_readings(folder)), "check-real") as bar:
         comparisons = compare_all(folder, cached(model, out / "answers"), bar.advance)
     payload = to_json(comparisons, about(model.info))
     write_json(out / "check.json", payload)

@@ -118,7 +118,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     use_threads(threads)
     chosen = Recipe() if recipe is None else read_recipe(recipe)
     plan = replace(
-        planned(chosen, level, (level_first, level_steps), engine, threads),
+        build_plan(chosen, level, (level_first, level_steps), engine, threads),
         first=None if first is None else read_recipe(first),
         level_members=level_members,
         last=last,
@@ -198,7 +198,7 @@ def _status(name: str) -> Iterator[Callable[[str], None]]:
         yield report
 
 
-def planned(
+def build_plan(
     recipe: Recipe, level: str, level_steps: tuple[int, int], engine: str, threads: int
 ) -> CrossvalPlan:
     """Return the plan of these options; `level_steps` before the folds and in each.

@@ -135,8 +135,8 @@ def _print_progress(now: Progress, recipe: Recipe) -> None:
 
 @contextmanager
 def _full_disk_in_one_line(out: Path) -> Iterator[None]:
-    """Raise `DiskFull`, also where a library reports a failed write in other words."""
-    from training.errors import DiskFull
+    """Raise `NoSpaceLeft`, also where a library reports a failed write in other words."""
+    from training.errors import NoSpaceLeft
 
     try:
         yield
@@ -146,7 +146,7 @@ def _full_disk_in_one_line(out: Path) -> Iterator[None]:
         if number in {errno.ENOSPC, errno.EDQUOT} or (
             isinstance(error, RuntimeError) and shutil.disk_usage(near).free < NO_ROOM_BYTES
         ):
-            raise DiskFull(
+            raise NoSpaceLeft(
                 f"{out}: no space left on the disk; free some and run the same command again"
             ) from error
         raise

@@ -35,7 +35,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class MeasurementAgreement:
     """One measurement over n pairs, mm.
 
     error: of the absolute differences; its mean is the MAE. bias: mean of automatic − reference;
@@ -108,7 +108,9 @@ def _interval(middle: float, se: float, n: int) -> tuple[float, float]:
     return middle - reach, middle + reach
 
 
-def agreement(automatic: Sequence[float], reference: Sequence[float]) -> Agreement | None:
+def agreement(
+    automatic: Sequence[float], reference: Sequence[float]
+) -> MeasurementAgreement | None:
     """Compare paired values in mm; None without a pair.
 
     Raises:
@@ -125,7 +127,7 @@ def agreement(automatic: Sequence[float], reference: Sequence[float]) -> Agreeme
         limits = (bias - Z95 * sd, bias + Z95 * sd)
         bias_ci = _interval(bias, sd / math.sqrt(n), n)
         lower_ci, upper_ci = (_interval(end, sd * math.sqrt(3 / n), n) for end in limits)
-    return Agreement(
+    return MeasurementAgreement(
         n=n,
         automatic=spread(automatic),
         reference=spread(reference),

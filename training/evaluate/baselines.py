@@ -143,7 +143,7 @@ class Baselines:
         """Patient and kind of each case, from its card."""
         return {p: _card(p) for p in self._paths}
 
-    def teachers_of(self, case: Case) -> list[Path]:
+    def choose_teachers(self, case: Case) -> list[Path]:
         """Return the cases that this one learns from."""
         kind = _kind(case.source, case.labelled, case.card)
         others = (
@@ -155,12 +155,12 @@ class Baselines:
 
     def digest(self, case: Case) -> str:
         """Return a digest of the choice of teachers, so that a stored result of another choice is recognised."""
-        names = "\n".join(p.stem for p in self.teachers_of(case))
+        names = "\n".join(p.stem for p in self.choose_teachers(case))
         return hashlib.sha256(names.encode()).hexdigest()[:16]
 
     def scores(self, case: Case, counted: Array) -> dict[Baseline, Mapping[StructureId, float]]:
         """Return the Dice of both baselines inside `counted` (bool, the case's shape); empty with fewer than two teachers."""
-        paths = self.teachers_of(case)
+        paths = self.choose_teachers(case)
         if len(paths) < MIN_TEACHERS:
             return {}
         for path in paths:

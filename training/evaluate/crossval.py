@@ -153,11 +153,11 @@ def _test(
     """Evaluate the fold's test part."""
     model = load_bundle(out / f"fold-{number}" / BUNDLE, engine=plan.engine, threads=plan.threads)
 
-    def model_of(case: Case) -> LoadedModel:
+    def model_for(case: Case) -> LoadedModel:
         return replace(model, finder=KnownLevel(case)) if plan.level == GIVEN else model
 
     settings = EvaluationSettings(
-        model=model_of,
+        model=model_for,
         unseen=lambda _: True,
         baselines=Baselines([cohort.paths[c] for c in fold.train]),
         folder=out / CASES,

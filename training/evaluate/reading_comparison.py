@@ -31,7 +31,7 @@ from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
 from training.evaluate.metrics import dice
-from training.evaluate.readings import KINDS, Kind, VolumeReadings, read
+from training.evaluate.readings import KINDS, Kind, VolumeReadings, read_readings
 from training.importing.nifti import read_volume
 
 STRIP_MM: Final = 1.5
@@ -114,7 +114,7 @@ def compare_all(
         ReadingsUnreadable, ImportRefused: a file that is missing or damaged.
     """
     comparisons = []
-    for readings in read(folder):
+    for readings in read_readings(folder):
         comparisons.append(_compare(folder, readings, model))
         report(readings.name)
     return comparisons
@@ -183,7 +183,7 @@ def plane_dice(
     sections = predicted_outlines(segmentation, readings).sections
     scores: dict[Kind, tuple[float, ...]] = {}
     for kind in KINDS:
-        predicted = [s.polygon for s in sections[STRUCTURE[kind]] if _is_of(kind, s.polygon)]
+        predicted = [s.polygon for s in sections[STRUCTURE[kind]] if _belongs_to(kind, s.polygon)]
         mask = _mask(predicted) & analysed
         scores[kind] = tuple(
             dice(mask, _mask(r.outlines[kind]) & analysed) for r in readings.readings
@@ -191,7 +191,7 @@ def plane_dice(
     return scores
 
 
-def _is_of(kind: Kind, polygon: Polygon) -> bool:
+def _belongs_to(kind: Kind, polygon: Polygon) -> bool:
     if kind == "psoas_left":
         return bool(polygon.centroid.x > 0)
     return kind != "psoas_right" or bool(polygon.centroid.x <= 0)

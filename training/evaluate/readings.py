@@ -57,7 +57,7 @@ class VolumeReadings:
     readings: tuple[Reading, ...]
 
 
-def read(folder: Path) -> list[VolumeReadings]:
+def read_readings(folder: Path) -> list[VolumeReadings]:
     """Read `readings.json` of a folder, in the order of the names.
 
     Raises:

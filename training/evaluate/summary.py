@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import STRUCTURES, StructureId
-from training.evaluate.agreement import Agreement, agreement
+from training.evaluate.agreement import MeasurementAgreement, agreement
 from training.evaluate.case_results import CaseResult, MeasuredPair
 from training.evaluate.paper_values import SHARE_ABOVE
 
@@ -76,7 +76,7 @@ class MeasurementRow:
     """
 
     name: MeasurementName
-    agreement: Agreement | None
+    agreement: MeasurementAgreement | None
     refused: Mapping[str, int]
     without_reference: int
     reference_from: Mapping[str, int]
@@ -212,7 +212,7 @@ def _measurement(name: MeasurementName, cases: Sequence[CaseResult]) -> Measurem
     )
 
 
-def _agreement(pairs: Sequence[MeasuredPair]) -> Agreement | None:
+def _agreement(pairs: Sequence[MeasuredPair]) -> MeasurementAgreement | None:
     values = [
         (p.automatic_mm, p.reference_mm)
         for p in pairs

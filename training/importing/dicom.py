@@ -90,7 +90,7 @@ def pending(folder: Path, table: LabelTable | None = None) -> Iterator[PendingPa
     for seg in content.segs:
         name = seg.path.relative_to(folder).as_posix()
         try:
-            groups[_series_of(seg, content)].append(seg)
+            groups[_find_series(seg, content)].append(seg)
         except InputRefused as refusal:
             yield PendingPair(name, "?", "", "", partial(_refuse, str(refusal)))
     for series_uid, segs in sorted(groups.items(), key=lambda g: g[1][0].path):
@@ -122,7 +122,7 @@ def _header(file: Path) -> Dataset:
         return dcmread(file, force=True, stop_before_pixels=True)
 
 
-def _series_of(seg: Instance, content: FolderContent) -> str:
+def _find_series(seg: Instance, content: FolderContent) -> str:
     """Return the series UID of the images that a SEG segments; raises `ImportRefused`."""
     header = _header(seg.path)
     named = {

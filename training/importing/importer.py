@@ -133,7 +133,7 @@ def _save(case: Case, labelled: LabelledImage, options: ImportOptions) -> dict[s
             deidentify(dataset, options.secret).save_as(written[-1], enforce_file_format=True)
     arrays = save_case(case, options.out)
     written += [arrays, arrays.with_suffix(".json")]
-    return {p.relative_to(options.out).as_posix(): manifest.sha256_of(p) for p in written}
+    return {p.relative_to(options.out).as_posix(): manifest.file_sha256(p) for p in written}
 
 
 def _voxel_bytes(image: SimpleITK.Image) -> tuple[str, bytes]:

@@ -62,7 +62,7 @@ class Manifest:
         return Manifest(tuple(sorted([*kept, entry], key=lambda e: e.case)))
 
 
-def sha256_of(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the sha256 of a file's bytes."""
     with file.open("rb") as read:
         return hashlib.file_digest(read, "sha256").hexdigest()
@@ -94,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _are_intact(folder: Path, files: Mapping[str, str]) -> bool:
     return all(
-        (folder / name).is_file() and sha256_of(folder / name) == digest
+        (folder / name).is_file() and file_sha256(folder / name) == digest
         for name, digest in files.items()
     )
 

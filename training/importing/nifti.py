@@ -19,7 +19,7 @@ import numpy as np
 from dicomseg.volume import Array, Points, Volume
 from training.errors import ImportRefused, SourceMissing, UsageError
 from training.importing.label_table import LabelTable, Target
-from training.importing.manifest import sha256_of
+from training.importing.manifest import file_sha256
 from training.importing.pairs import LabelledImage, PendingPair, to_sitk_image
 from training.importing.rules import SAME_GRID_MM
 
@@ -50,7 +50,7 @@ class FilePair:
     labels: Path | None
 
 
-def stem_of(file: Path) -> str:
+def pair_name(file: Path) -> str:
     """Return the name of a file without its ending and without nnU-Net's channel number."""
     end = next((e for e in _ENDS if file.name.endswith(e)), "")
     return file.name.removesuffix(end).removesuffix(_CHANNEL)
@@ -63,9 +63,9 @@ def find_pairs(images: Path, labels: Path) -> list[FilePair]:
         SourceMissing: no image, or no label map at all.
     """
     if images.is_file() and labels.is_file():
-        return [FilePair(stem_of(images), images, labels)]
-    files, maps = _volumes(images), {stem_of(p): p for p in _volumes(labels)}
-    return [FilePair(stem_of(p), p, maps.get(stem_of(p))) for p in files]
+        return [FilePair(pair_name(images), images, labels)]
+    files, maps = _volumes(images), {pair_name(p): p for p in _volumes(labels)}
+    return [FilePair(pair_name(p), p, maps.get(pair_name(p))) for p in files]
 
 
 def _volumes(folder: Path) -> list[Path]:
@@ -91,14 +91,14 @@ def read_patients(file: Path) -> dict[str, str]:
     for row in rows:
         if not {"file", "patient"} <= set(row):
             raise UsageError(f"{file}: no columns file and patient in its first line")
-        name = stem_of(Path(row["file"] or ""))
+        name = pair_name(Path(row["file"] or ""))
         if name in out:
             raise UsageError(f"{file}: {name} is listed twice; write one line per image")
         out[name] = (row["patient"] or "").strip()
     return out
 
 
-def patient_of(name: str, patients: Mapping[str, str] | None) -> str:
+def patient_id_from(name: str, patients: Mapping[str, str] | None) -> str:
     """Return the table's patient id; without a table BIDS' ``sub-…`` or the full name."""
     if patients is not None:
         return patients.get(name, "")
@@ -119,10 +119,10 @@ def pending(
     for pair in find_pairs(images, labels):
         digest = hashlib.sha256(mapping.encode())
         for file in (pair.image, pair.labels):
-            digest.update(sha256_of(file).encode() if file is not None else b"-")
+            digest.update(file_sha256(file).encode() if file is not None else b"-")
         yield PendingPair(
             pair.image.name,
-            patient_of(pair.name, patients),
+            patient_id_from(pair.name, patients),
             "",
             digest.hexdigest(),
             partial(_load, pair, table),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
-from training.evaluate.agreement import Agreement, agreement
+from training.evaluate.agreement import MeasurementAgreement, agreement
 from training.evaluate.case_results import CaseResult
 from training.evaluate.paper_values import TABLE2, TABLE3
 from training.report.tables import SHORT
@@ -93,7 +93,7 @@ def bland_altman(cases: Sequence[CaseResult]) -> Figure:
     return figure
 
 
-def _limits(ax: Axes, statistics: Agreement) -> None:
+def _limits(ax: Axes, statistics: MeasurementAgreement) -> None:
     lines = [(statistics.bias, statistics.bias_ci, f"bias {statistics.bias:+.2f}")]
     if statistics.limits is not None:
         lines += [

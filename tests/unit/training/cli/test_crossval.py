@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from training.cli.app import app
-from training.cli.crossval import planned
+from training.cli.crossval import build_plan
 from training.errors import UsageError
 from training.fit.recipe import Recipe
 
@@ -27,7 +27,7 @@ def test_options_of_the_level_that_contradict_each_other_are_refused(
     level: str, steps: tuple[int, int]
 ) -> None:
     with pytest.raises(UsageError, match=level):
-        planned(Recipe(), level, steps, "auto", 0)
+        build_plan(Recipe(), level, steps, "auto", 0)
 
 
 def test_a_common_finder_without_cases_for_it_is_refused_before_anything_is_trained(

@@ -75,7 +75,11 @@ def test_the_window_is_cut_at_the_image() -> None:
 def test_a_case_never_learns_from_its_own_patient(tmp_path: Path) -> None:
     paths = [save_case(case(f"case-{n}", patient), tmp_path) for n, patient in enumerate("aabbc")]
     both = Baselines(paths)
-    assert [p.stem for p in both.teachers_of(case("case-0", "a"))] == ["case-2", "case-3", "case-4"]
+    assert [p.stem for p in both.choose_teachers(case("case-0", "a"))] == [
+        "case-2",
+        "case-3",
+        "case-4",
+    ]
     one = case("case-4", "c")
     assert both.digest(one) != both.digest(case("case-0", "a"))
     scores = both.scores(one, true_window(one))

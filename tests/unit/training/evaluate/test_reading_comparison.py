@@ -88,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_reading_gives_the_gaps_and_diameters_of_its_outlines(folder: Path) -> None:
-    one = readings.read(folder)[0]
+    one = readings.read_readings(folder)[0]
     first, second = (r.values_mm() for r in one.readings)
     for name, value in {"OC": OC, "DAA": 12.0, "DIVC": 12.0, "PI": PI}.items():
         assert first[name] == pytest.approx(value, abs=0.02), name  # type: ignore[index]
@@ -98,10 +98,10 @@ def test_a_reading_gives_the_gaps_and_diameters_of_its_outlines(folder: Path) ->
 
 def test_readings_of_another_form_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ReadingsUnreadable, match="No such file"):
-        readings.read(tmp_path)
+        readings.read_readings(tmp_path)
     (tmp_path / readings.READINGS).write_text('{"cases": {"01": {"plane": {}}}}', encoding="utf-8")
     with pytest.raises(ReadingsUnreadable, match="KeyError 'point_lps'"):
-        readings.read(tmp_path)
+        readings.read_readings(tmp_path)
 
 
 def test_the_command_measures_a_volume_beside_its_readings(folder: Path, tmp_path: Path) -> None:

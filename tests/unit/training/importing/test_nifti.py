@@ -20,7 +20,7 @@ from training.importing import manifest
 from training.importing.deidentify import read_or_create_secret
 from training.importing.importer import ImportOptions, ImportSummary, import_all
 from training.importing.label_table import LabelTable, Target, covered, half_covered, read_table
-from training.importing.nifti import patient_of, pending, read_patients
+from training.importing.nifti import patient_id_from, pending, read_patients
 
 # Label value: structure, centre and half size in LPS mm; nothing is symmetrical.
 BLOBS: Mapping[int, tuple[str, tuple[float, float, float], tuple[float, float, float]]] = {
@@ -266,9 +266,9 @@ def test_an_import_that_was_interrupted_resumes(tmp_path: Path) -> None:
 
 
 def test_patients_come_from_the_table_from_bids_or_from_the_name(tmp_path: Path) -> None:
-    assert patient_of("sub-07_ses-2_T2w", None) == "07"
-    assert patient_of("case_12", None) == "case_12"
-    assert patient_of("sub-07", {"other": "1"}) == ""
+    assert patient_id_from("sub-07_ses-2_T2w", None) == "07"
+    assert patient_id_from("case_12", None) == "case_12"
+    assert patient_id_from("sub-07", {"other": "1"}) == ""
     file = tmp_path / "patients.csv"
     file.write_text("file,patient\na.nii.gz, P1 \nb_0000.nii.gz,P1\nc,\n")
     assert read_patients(file) == {"a": "P1", "b": "P1", "c": ""}

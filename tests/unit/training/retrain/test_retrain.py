@@ -24,7 +24,7 @@ from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out
 from training.data.cases import ALL_STRUCTURES
-from training.errors import DiskFull, HeldOutError, UsageError
+from training.errors import HeldOutError, NoSpaceLeft, UsageError
 from training.evaluate.case_results import CaseResult
 from training.evaluate.metrics import Score
 from training.fit import checkpoint
@@ -297,7 +297,7 @@ def test_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(task: Task
     full = run_folder / "checkpoint.tmp"
     full.symlink_to("/dev/full")  # a device that answers every write with ENOSPC
     done = CliRunner().invoke(app, _call(task))
-    assert isinstance(done.exception, DiskFull), done.exception
+    assert isinstance(done.exception, NoSpaceLeft), done.exception
     assert "no space left on the disk" in str(done.exception)
     assert done.exception.exit_code == 1
     full.unlink()
