@@ -1,6 +1,6 @@
 """Two clocks: the wall's for people and for the journal, the monotonic one for every wait.
 
-A machine's wall clock is set back and forth (time servers, a flat battery, summer time by hand). No
+A machine's wall clock is set back and forth (time servers, a flat battery, summer time set manually). No
 wait here becomes longer or shorter by it, and no duration negative.
 """
 
@@ -42,13 +42,13 @@ class Ages:
 
     The journal's moments are of the wall clock. One of them is taken for what it says only as far as
     the monotonic clock allows: a change that was not there at the last look is younger than that.
-    anew: what was there before the start is as old as the start; else it is as old as it says.
+    from_start: what exists at the start is as old as the start; else it is as old as the journal says.
     """
 
-    def __init__(self, clock: Clock, *, anew: bool) -> None:
+    def __init__(self, clock: Clock, *, from_start: bool) -> None:
         self._clock = clock
         self._seen: dict[Hashable, _Seen] = {}
-        self._round = clock.monotonic() if anew else -math.inf
+        self._round = clock.monotonic() if from_start else -math.inf
 
     def of(self, key: Hashable, version: Hashable, at: float) -> float:
         """Seconds for which `key` has been `version`, which it became at the wall's `at`."""

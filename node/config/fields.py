@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, BaseModel, ConfigDict, Field
 
 _AE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 _TEXT: Final = re.compile(r"[^\\\x00-\x1f\x7f]*")
@@ -66,8 +66,8 @@ def _network(value: str) -> str:
     return value
 
 
-def _not_empty(value: Path) -> Path:
-    if value == Path():  # an empty text is read as the current folder
+def _not_empty(value: object) -> object:
+    if value == "":  # which would be read as the current folder; that is "."
         raise ValueError("must not be empty; give a folder")
     return value
 
@@ -81,4 +81,4 @@ Name = Annotated[str, AfterValidator(_name)]
 """A name that also serves as a file name."""
 Url = Annotated[str, AfterValidator(_url)]
 Network = Annotated[str, AfterValidator(_network)]
-Folder = Annotated[Path, AfterValidator(_not_empty)]
+Folder = Annotated[Path, BeforeValidator(_not_empty)]

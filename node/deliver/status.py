@@ -14,7 +14,7 @@ SUCCESS: Final = 0x0000
 
 
 DUPLICATE: Final = 0x0111
-"""Duplicate SOP Instance: the peer holds it already, and one UID never stands for two contents."""
+"""Duplicate SOP Instance: the peer holds it already, and one UID always has the same content."""
 
 
 _STORE_STATUS: Final[Mapping[int, Disposition]] = MappingProxyType(

@@ -177,7 +177,7 @@ JOB_TRANSITIONS: Final = MappingProxyType(
         (_J.QUEUED, _A.CANCEL_REQUESTED): _J.CANCELLED,
         # A job that cannot even be started, e.g. on a full disk.
         (_J.QUEUED, _A.FAULT): _J.FAILED,
-        # An ordered stop is no fault of the training: the next start goes on from its checkpoint.
+        # An ordered stop is not a fault of the training: the next start resumes from its checkpoint.
         (_J.RUNNING, _A.NODE_STOPPED): _J.QUEUED,
         (_J.RUNNING, _A.COMPARISON_PASSED): _J.PROPOSED,
         (_J.RUNNING, _A.COMPARISON_FAILED): _J.REJECTED,

@@ -1,7 +1,7 @@
 """A long child process that outlives a kill of its parent: started, recognised again, and ended.
 
 Alive is who holds the lock file, which the child inherits and never knows of. A process id alone proves
-nothing: after a restart, or in another container, the same number is somebody else.
+nothing: after a restart, or in another container, the same number is another process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def start(arguments: Sequence[str], log: Path, lock: int) -> subprocess.Popen[by
 def code_of(process: subprocess.Popen[bytes]) -> int | None:
     """Exit code of a child that has ended, None while it runs; what is left of its group is ended.
 
-    The group is killed before the child is waited for: until then its number is nobody else's.
+    The group is killed before the child is waited for: until then its number is not reused.
     """
     if process.returncode is None:
         seen = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -97,7 +97,7 @@ def end(pid: int, began: str, lock: Path) -> bool:
 def kill_group(pid: int) -> bool:
     """Kill a process group; whether there was one.
 
-    At once and without asking: what a training writes is whole at any moment.
+    At once and without asking: what a training writes is intact at any moment.
     """
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

@@ -82,7 +82,7 @@ def folder_name(card: Mapping[str, Any]) -> str:
 def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
     """Copy a bundle below `models` and verify the copy; returns its folder and card.
 
-    A bundle that is there and whole is left; a damaged one is replaced.
+    A bundle that is there and intact is kept; a damaged one is replaced.
 
     Raises:
         BundleError: the source or the copy is not what its card says.
@@ -91,14 +91,14 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
     card = read_card(source)
     place = models / folder_name(card)
     part = models / f".{place.name}{PART}"
-    if source.resolve() == place.resolve() or _whole(place, card["digest"]):
+    if source.resolve() == place.resolve() or _is_intact(place, card["digest"]):
         return place, card
     with _room(models), unfinished_folder(place, part):
         for name in _FILES:
             if (source / name).exists():
                 copy_durably(source / name, part / name)
         if read_card(part)["digest"] != card["digest"]:
-            raise BundleError(f"{source} changed while it was copied; ask again")
+            raise BundleError(f"{source} changed while it was copied; retry")
         shutil.rmtree(place, ignore_errors=True)
     return place, card
 
@@ -116,12 +116,12 @@ def promote(
     seen = registry.journal.promotions.newest()
     current = _digest_in_service(registry, seen)
     card = read_card(source)
-    if card["digest"] == current and _whole(registry.in_service, current):
-        raise PromotionRefused(f"{card['name']} {card['version']} is in service already")
+    if card["digest"] == current and _is_intact(registry.in_service, current):
+        raise PromotionRefused(f"{card['name']} {card['version']} is already in service")
     if job is not None:
-        _proposed(job, card, current)
+        _check_proposal(job, card, current)
     place, card = install(source, registry.models)
-    _tried(place)
+    _test_load(place)
     seen_id = 0 if seen is None else seen.id
     row = _row(PROMOTED, place, card, current, request)
     job_id = None if job is None else job.id
@@ -144,8 +144,8 @@ def rollback(registry: ModelRegistry, request: Request) -> Promotion:
     folder = None if target is None else target.folder
     card = read_card(folder or registry.fallback)
     if target is not None and folder is not None and card["digest"] != target.digest:
-        raise BundleError(f"{folder} is another bundle than was promoted; restore it and ask again")
-    _tried(folder or registry.fallback)
+        raise BundleError(f"{folder} is another bundle than was promoted; restore it and retry")
+    _test_load(folder or registry.fallback)
     row = _row(ROLLED_BACK, folder, card, seen.digest, request)
     before_id = None if target is None else target.before_id
     return registry.journal.promotions.record(replace(row, before_id=before_id), seen.id)
@@ -153,14 +153,16 @@ def rollback(registry: ModelRegistry, request: Request) -> Promotion:
 
 def nothing_before() -> PromotionRefused:
     """Say that no bundle was promoted."""
-    return PromotionRefused("the configured bundle is in service; there is nothing to return to")
+    return PromotionRefused(
+        "the configured bundle is in service; there is no earlier bundle to roll back to"
+    )
 
 
 def candidate_of(state: Path, job: JobRow) -> Path:
     """Folder of the bundle that a job proposes. Raises `PromotionRefused` when it proposes none."""
     if job.state is not JobState.PROPOSED:
         raise PromotionRefused(
-            f"job {job.id} is {job.state}; only a proposed candidate is promoted, look at `lumbar-node jobs show {job.id}`"
+            f"job {job.id} is {job.state}; only a proposed candidate can be promoted; see `lumbar-node jobs show {job.id}`"
         )
     return JobDirectory.of(state, job.id).candidate
 
@@ -175,13 +177,13 @@ def _digest_in_service(registry: ModelRegistry, seen: Promotion | None) -> str:
         return ""
 
 
-def _proposed(job: JobRow, card: Mapping[str, Any], current: str) -> None:
+def _check_proposal(job: JobRow, card: Mapping[str, Any], current: str) -> None:
     """Refuse what was not compared, or not with the model in service."""
-    told = {
+    sides = {
         "candidate": (card["digest"], "is not the bundle that was compared"),
         "in_service": (current, "was compared with another model than the one in service now"),
     }
-    for side, (digest, text) in told.items():
+    for side, (digest, text) in sides.items():
         if job.outcome.get(side, {}).get("digest") != digest:
             raise PromotionRefused(
                 f"the candidate of job {job.id} {text}; enqueue a new job, or promote its folder on your own judgement"
@@ -198,14 +200,14 @@ def _row(
     )  # fmt: skip
 
 
-def _tried(folder: Path) -> None:
-    """Load once, so that no worker is the first to find out that weights and card do not fit."""
+def _test_load(folder: Path) -> None:
+    """Load once, so that a mismatch of weights and card is found here, not by a worker."""
     from model.bundle.load import load_bundle  # noqa: PLC0415 - imports torch, which `models list` does without
 
     load_bundle(folder, engine="torch", device="cpu")
 
 
-def _whole(place: Path, digest: str) -> bool:
+def _is_intact(place: Path, digest: str) -> bool:
     try:
         return bool(read_card(place)["digest"] == digest)
     except BundleError:
@@ -220,6 +222,6 @@ def _room(models: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DiskFull(
-                f"{models}: no room for the bundle; free space and ask again, nothing was changed"
+                f"{models}: no room for the bundle; free space and retry; nothing was changed"
             ) from error
         raise

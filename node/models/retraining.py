@@ -37,18 +37,18 @@ VERDICTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class JobDirectory:
-    """Where a job's files lie: `log`, `lock`, and `out/` with run, candidate and comparison."""
+    """The files of a job: `log`, `lock`, and `out/` with run, candidate and comparison."""
 
     folder: Path
 
     @classmethod
     def of(cls, state: Path, job_id: int) -> JobDirectory:
-        """Place of a job below the state folder."""
+        """Return the directory of a job below the state folder."""
         return cls(StateDirectory(state).job(job_id))
 
     @property
     def log(self) -> Path:
-        """What the training said, of all its starts."""
+        """Output of the training, of all its starts."""
         return self.folder / "log"
 
     @property
@@ -77,10 +77,10 @@ class JobDirectory:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def arguments_of(command: Sequence[str], plan: JobPlan, place: JobDirectory) -> list[str]:
+def arguments_of(command: Sequence[str], plan: JobPlan, directory: JobDirectory) -> list[str]:
     """Return the argument list of one start."""
     found = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
-    found += ["--out", str(place.out), "--margin", repr(plan.margin)]
+    found += ["--out", str(directory.out), "--margin", repr(plan.margin)]
     found += ["--max-minutes", repr(plan.max_hours * 60)]
     for name in ("bundle", "recipe"):
         if getattr(plan, name):
@@ -88,32 +88,32 @@ def arguments_of(command: Sequence[str], plan: JobPlan, place: JobDirectory) -> 
     return found
 
 
-def answer_of(place: JobDirectory) -> dict[str, Any] | None:
+def answer_of(directory: JobDirectory) -> dict[str, Any] | None:
     """Return what the comparison answered, without the single scores; None when there is none."""
     try:
-        told = json.loads((place.out / COMPARISON).read_text(encoding="utf-8"))
-        if told["verdict"] not in VERDICTS:
+        answer = json.loads((directory.out / COMPARISON).read_text(encoding="utf-8"))
+        if answer["verdict"] not in VERDICTS:
             return None
         sides = {
-            side: {k: str(told[side][k]) for k in ("name", "version", "digest")}
+            side: {k: str(answer[side][k]) for k in ("name", "version", "digest")}
             for side in ("in_service", "candidate")
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    kept = {k: told[k] for k in ("verdict", "reasons", "notes", "rule", "table") if k in told}
+    kept = {k: answer[k] for k in ("verdict", "reasons", "notes", "rule", "table") if k in answer}
     return {**kept, **sides}
 
 
 def fault_of(code: int | None, lines: Sequence[str]) -> str:
-    """Say why a training ended without an answer. code: None when nobody saw its end."""
+    """Return why a training ended without an answer. code: None when its end was not observed."""
     begin = "lumbar-train: "
-    told = next((x.removeprefix(begin) for x in lines[::-1] if x.startswith(begin)), None)
-    last = told or (lines[-1] if lines else "nothing in its log")
+    own_line = next((x.removeprefix(begin) for x in lines[::-1] if x.startswith(begin)), None)
+    last = own_line or (lines[-1] if lines else "nothing in its log")
     if code is None:
-        return f"killed while the node was away; last said: {last}"
+        return f"terminated while the node was down; last log line: {last}"
     if code < 0:
-        return f"killed by signal {-code}; last said: {last}"
-    return last if told or code == 3 else f"exit code {code}: {last}"
+        return f"killed by signal {-code}; last log line: {last}"
+    return last if own_line or code == 3 else f"exit code {code}: {last}"
 
 
 def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
@@ -128,7 +128,7 @@ def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
 
 @dataclass(slots=True)
 class JobRunner:
-    """Starts queued jobs, watches the one that runs, records its end.
+    """Starts queued jobs, watches the running one, records its end.
 
     configured: the configured bundle, None for the shipped one. free: bytes free on the state's disk,
     which must stay above `least_free`, so that a training never stops the reception.
@@ -147,7 +147,7 @@ class JobRunner:
     _ages: Ages = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ages = Ages(self.clock, anew=False)
+        self._ages = Ages(self.clock, from_start=False)
 
     def run_once(self) -> int:
         """Act once; returns how many jobs moved."""
@@ -161,7 +161,7 @@ class JobRunner:
         return self._start(queued[0]) if queued else 0
 
     def stop(self) -> None:
-        """End the training in order: its job is queued again and goes on from its checkpoint."""
+        """End the training in order: its job is queued again and resumes from its checkpoint."""
         row = None if self._child is None else self.journal.jobs.get(self._child_of)
         if row is None or row.state is not JobState.RUNNING:
             self._end_child()
@@ -172,14 +172,14 @@ class JobRunner:
     # --- start ---
 
     def _start(self, row: JobRow) -> int:
-        place = JobDirectory.of(self.state, row.id)
+        directory = JobDirectory.of(self.state, row.id)
         if self.free() < self.least_free:
             return self._record(row.id, JobEvent.FAULT, {"reason": self._disk()})
         try:
-            place.folder.mkdir(parents=True, exist_ok=True)
-            lock = child.take(place.lock)
+            directory.folder.mkdir(parents=True, exist_ok=True)
+            lock = child.take(directory.lock)
         except OSError as error:
-            return self._record(row.id, JobEvent.FAULT, {"reason": _told(error, place)})
+            return self._record(row.id, JobEvent.FAULT, {"reason": _describe(error, directory)})
         if lock is None:
             return 0  # the training of an earlier life has not ended yet
         chosen = row.plan.bundle or str(
@@ -187,9 +187,11 @@ class JobRunner:
         )
         plan = replace(row.plan, bundle=chosen)
         try:
-            self._child = child.start(arguments_of(self.command, plan, place), place.log, lock)
+            self._child = child.start(
+                arguments_of(self.command, plan, directory), directory.log, lock
+            )
         except OSError as error:
-            return self._record(row.id, JobEvent.FAULT, {"reason": _told(error, place)})
+            return self._record(row.id, JobEvent.FAULT, {"reason": _describe(error, directory)})
         finally:
             child.release(lock)
         self._child_of = row.id
@@ -205,21 +207,21 @@ class JobRunner:
     # --- watch ---
 
     def _look_after(self, row: JobRow) -> int:
-        place = JobDirectory.of(self.state, row.id)
+        directory = JobDirectory.of(self.state, row.id)
         code: int | None = None
         if self._child is not None:
             code = child.code_of(self._child)
             alive = code is None
         else:
-            alive = place.folder.is_dir() and child.held(place.lock)
+            alive = directory.folder.is_dir() and child.held(directory.lock)
         why = self._limit(row) if alive else ""
         if alive and not why:
             return 0
         if why:
-            self._kill(row, place)
+            self._kill(row, directory)
             moved = self._record(row.id, JobEvent.FAULT, {"reason": why})
         else:
-            moved = self._conclude(row, place, code)
+            moved = self._conclude(row, directory, code)
         self._child = None
         return moved
 
@@ -235,15 +237,15 @@ class JobRunner:
     def _disk(self) -> str:
         return f"disk: {self.free() // 1_000_000} MB free, [receive] disk_low_mb is {self.least_free // 1_000_000}"
 
-    def _conclude(self, row: JobRow, place: JobDirectory, code: int | None) -> int:
-        answer = answer_of(place)
+    def _conclude(self, row: JobRow, directory: JobDirectory, code: int | None) -> int:
+        answer = answer_of(directory)
         if answer is None or code not in {None, 0, 3}:
-            reason = fault_of(code, place.tail())
+            reason = fault_of(code, directory.tail())
             return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
         event = VERDICTS[answer["verdict"]]
         first, *more = answer.get("reasons") or [""]
-        told = {"reason": f"{first} (and {len(more)} more)" if more else first}
-        return self._record(row.id, event, told, answer)
+        detail = {"reason": f"{first} (and {len(more)} more)" if more else first}
+        return self._record(row.id, event, detail, answer)
 
     def _record(
         self,
@@ -261,11 +263,11 @@ class JobRunner:
 
     # --- end ---
 
-    def _kill(self, row: JobRow, place: JobDirectory) -> None:
+    def _kill(self, row: JobRow, directory: JobDirectory) -> None:
         if self._child is not None:
             self._end_child()
         elif row.pid is not None:
-            child.end(row.pid, row.started, place.lock)
+            child.end(row.pid, row.started, directory.lock)
 
     def _end_child(self) -> None:
         """Kill our child's group. It has not been waited for, so the number is still its own."""
@@ -276,5 +278,5 @@ class JobRunner:
             self._child = None
 
 
-def _told(error: OSError, place: JobDirectory) -> str:
-    return f"{error.filename or place.folder}: {error.strerror}"
+def _describe(error: OSError, directory: JobDirectory) -> str:
+    return f"{error.filename or directory.folder}: {error.strerror}"

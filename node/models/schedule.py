@@ -22,6 +22,7 @@ from node.config.cron import trigger_of
 from node.config.sections import ScheduleConfig
 from node.errors import JobStateError
 from node.events import Log, StepFailed
+from node.faults import describe_error
 from node.journal.job_rows import JobPlan
 from node.journal.journal import Journal
 from node.journal.states import JobState
@@ -49,10 +50,10 @@ def cases_below(data: Path) -> dict[str, str]:
 def _digest(card: Path) -> str:
     raw = card.read_bytes()
     try:
-        told = json.loads(raw)["digest"]
+        digest = json.loads(raw)["digest"]
     except (ValueError, KeyError, TypeError):
-        told = hashlib.sha256(raw).hexdigest()
-    return str(told)[:12]
+        digest = hashlib.sha256(raw).hexdigest()
+    return str(digest)[:12]
 
 
 def held_out_of(file: Path) -> frozenset[str]:
@@ -106,14 +107,17 @@ class Schedule:
 
     def due(self, detail: Mapping[str, object]) -> str:
         """Enqueue a retraining unless one is open or too little is new; returns what was recorded."""
-        event, told = self._decide()
-        self.journal.jobs.note_schedule(event, {"cron": self.config.cron, **detail, **told})
+        event, decision = self._decide()
+        self.journal.jobs.note_schedule(event, {"cron": self.config.cron, **detail, **decision})
         return event
 
     def _decide(self) -> tuple[str, dict[str, object]]:
         running = self.journal.jobs.active()
         if running:
-            return "overlap", {"job": running[0].id, "reason": f"job {running[0].id} is open"}
+            return "overlap", {
+                "job": running[0].id,
+                "reason": f"job {running[0].id} is not finished",
+            }
         try:
             plan = plan_of(self.config)
             held = held_out_of(Path(self.config.held_out))
@@ -125,11 +129,11 @@ class Schedule:
         fresh = new_cases(plan.cases, before, held)
         wanted = self.config.minimum_new_cases
         if len(fresh) < wanted:
-            told = f"{len(fresh)} new cases of {wanted} that are wanted"
-            return "nothing_new", {"new": len(fresh), "reason": told}
+            reason = f"{len(fresh)} new cases, minimum is {wanted} (minimum_new_cases)"
+            return "nothing_new", {"new": len(fresh), "reason": reason}
         try:
             job = self.journal.jobs.enqueue(plan, BY_SCHEDULE, alone=True)
-        except JobStateError as error:  # somebody was quicker
+        except JobStateError as error:  # another job was enqueued first
             return "overlap", {"reason": str(error)}
         return "enqueued", {"job": job.id, "new": len(fresh)}
 
@@ -151,7 +155,7 @@ class Schedule:
         return missed
 
     def start(self) -> Callable[[], None]:
-        """Catch up, then keep time in a thread; returns what ends it."""
+        """Catch up, then keep time in a thread; returns a stop function."""
         self.catch_up()
         scheduler = BackgroundScheduler(timezone=UTC, job_defaults=DEFAULTS)
         scheduler.add_listener(
@@ -169,5 +173,5 @@ class Schedule:
 
     def _fault(self, event: Any) -> None:
         error = getattr(event, "exception", None)
-        told = f"{type(error).__name__}: {error}" if error else "a planned time was left out"
-        self.log(StepFailed("schedule", told))
+        reason = describe_error(error) if error else "a scheduled run was skipped"
+        self.log(StepFailed("schedule", reason))

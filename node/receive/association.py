@@ -73,7 +73,7 @@ class Service(Protocol):
     def store(
         self, connection: Connection, command: Command, syntax: str, arrival: Arrival
     ) -> tuple[int, str]:
-        """Keep a whole data set; returns status and comment."""
+        """Keep a complete data set; returns status and comment."""
         ...
 
     def drop(self) -> Arrival:
@@ -244,7 +244,7 @@ class Connection:
 
     def _late(self) -> _End:
         if not self._associated:
-            reason = f"no whole association request within {self._request_s:g} s"
+            reason = f"no complete association request within {self._request_s:g} s"
         elif self._message is None:
             reason = f"silent for {self._idle_s:g} s, [receive] idle_seconds"
         else:

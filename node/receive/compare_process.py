@@ -39,7 +39,7 @@ class Comparer:
         """
         with self._lock:
             # A child that dies once may have died of something else than these two objects: a service
-            # that is stopped has a signal sent to all of its processes, and goes on receiving for a while.
+            # that is stopped has a signal sent to all of its processes, and continues to receive for a while.
             answer = self._ask(old, new) or self._ask(old, new)
         return Comparison(**json.loads(answer)) if answer and answer != _LATE else OTHER
 

@@ -14,7 +14,7 @@ UID_CHARACTERS: Final = frozenset("0123456789.")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """One C-STORE: its file, not yet durable, and what the request said of it."""
+    """One C-STORE: its file, not yet durable, and what the request declared."""
 
     incoming: Incoming
     sop_class: str

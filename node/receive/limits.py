@@ -219,7 +219,7 @@ class Lines:
     def take(self, address: str, *, silence: bool) -> int | None:
         """Number of lines left out since the last one, or None when this one is left out too.
 
-        silence: the connection said nothing at all.
+        silence: the connection sent no byte.
         """
         now, most = time.monotonic(), LINES_OF_SILENCE if silence else LINES_PER_PEER
         with self._lock:

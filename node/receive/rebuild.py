@@ -34,7 +34,7 @@ class Rebuilt:
 def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
     """Make the journal of a stopped node new. now: seconds since 1970.
 
-    The new one takes its place only when it is whole, and the former is kept beside it: a kill in between
+    The new one takes its place only when it is complete, and the former is kept beside it: a kill in between
     leaves the former one. Series are received again in the journal's eyes: the next start judges them,
     finds their results and sends them again, with the same UIDs, to where the former journal does not say
     that they have arrived.
@@ -59,10 +59,10 @@ def rebuild(state: Path, now: Callable[[], float]) -> Rebuilt:
 
 def _belong(new: Path, former: Path) -> None:
     """Give a new journal the owner, group and mode that the node knows, also when root repairs it."""
-    told = former.stat()
-    new.chmod(stat.S_IMODE(told.st_mode) & 0o660)
+    status = former.stat()
+    new.chmod(stat.S_IMODE(status.st_mode) & 0o660)
     if os.geteuid() == 0:
-        os.chown(new, told.st_uid, told.st_gid)
+        os.chown(new, status.st_uid, status.st_gid)
 
 
 def _remove(path: Path) -> None:
@@ -81,10 +81,10 @@ def _move_aside(path: Path, now: float) -> Path | None:
     return former if former.exists() else None
 
 
-def rebuilt_lines(told: Rebuilt) -> list[str]:
-    """What was done, for people."""
-    swept, taken = told.swept, told.taken
-    lines = [f"former journal kept as {told.former}"] if told.former else []
+def rebuilt_lines(rebuilt: Rebuilt) -> list[str]:
+    """Return what was done as lines for people."""
+    swept, taken = rebuilt.swept, rebuilt.taken
+    lines = [f"former journal kept as {rebuilt.former}"] if rebuilt.former else []
     lines.append(
         f"new journal: {swept.adopted} objects of the spool, {swept.set_aside} in quarantine,"
         f" {swept.results} results"
@@ -93,7 +93,7 @@ def rebuilt_lines(told: Rebuilt) -> list[str]:
         lines.append(
             f"{swept.left} files could not be read or moved; `lumbar-node doctor` names them"
         )
-    if told.former:
+    if rebuilt.former:
         lines.append(
             f"from the former one: {taken['delivery']} deliveries, {taken['job']} jobs,"
             f" {taken['promotion']} changes of the bundle, reasons of {taken['quarantined']} quarantined objects"

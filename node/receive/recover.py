@@ -34,7 +34,7 @@ NO_REASON: Final = "was kept apart before the journal was made new; the log of t
 
 
 def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
-    """Give every whole file without a row its row. Never raises for what a file holds.
+    """Give every complete file without a row its row. Never raises for what a file holds.
 
     Such a file was never acknowledged, unless the journal is new; its sender will send again, and then it
     is the same object. It is stored when its header can be read, takes the place of an older object as
@@ -58,7 +58,7 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
 def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str:
     """Store one file of the spool, or set it aside; returns what became of it."""
     try:
-        facts = _facts(path)
+        facts = _new_instance(path)
         known = journal.instances.stored_digest(facts.sop_instance_uid)
         if known is not None and known[0] != facts.digest and _corrects(path, known[1], compare):
             journal.instances.correct(facts)
@@ -94,13 +94,13 @@ def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> 
 
 def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
     try:
-        journal.instances.quarantine(replace(_facts_at_most(path), digest=_digest(path)), reason)
+        journal.instances.quarantine(replace(_best_instance(path), digest=_digest(path)), reason)
     except Exception:  # noqa: BLE001 - as above
         return "left"
     return "set aside"
 
 
-def _facts(path: Path) -> NewInstance:
+def _new_instance(path: Path) -> NewInstance:
     instance = headers.read_instance(path)
     return NewInstance(
         instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
@@ -108,10 +108,10 @@ def _facts(path: Path) -> NewInstance:
     )  # fmt: skip
 
 
-def _facts_at_most(path: Path) -> NewInstance:
-    """Facts of an object that may be unreadable: the UIDs of its file meta information, or none."""
+def _best_instance(path: Path) -> NewInstance:
+    """Describe an object that may be unreadable: the UIDs of its file meta information, or none."""
     try:
-        return _facts(path)
+        return _new_instance(path)
     except Exception:  # noqa: BLE001 - it is quarantined for what it holds
         meta = _meta(path)
         names = ("MediaStorageSOPInstanceUID", "MediaStorageSOPClassUID", "TransferSyntaxUID")
@@ -152,13 +152,15 @@ def restore_results(folder: Path, journal: Journal) -> int:
     Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
     """
     found = {p.name: read_result(p) for p in _folders(folder)}
-    after = {_before(told): name for name, told in found.items()}
+    after = {_before(content): name for name, content in found.items()}
     rows = sorted(found.items(), key=lambda item: (_depth(item[0], found), _created(item[1])))
-    return sum(_restore(folder / name, told, after.get(name, ""), journal) for name, told in rows)
+    return sum(
+        _restore(folder / name, content, after.get(name, ""), journal) for name, content in rows
+    )
 
 
-def _before(told: dict[str, Any]) -> str:
-    return str(told.get("predecessor") or "")
+def _before(content: dict[str, Any]) -> str:
+    return str(content.get("predecessor") or "")
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -176,26 +178,26 @@ def _depth(name: str, found: dict[str, dict[str, Any]]) -> int:
     return len(seen)
 
 
-def _created(told: dict[str, Any]) -> float:
-    """Seconds since 1970; 0 where it is not told."""
+def _created(content: dict[str, Any]) -> float:
+    """Seconds since 1970; 0 where it is not recorded."""
     try:
-        return datetime.fromisoformat(str(told.get("created"))).timestamp()
+        return datetime.fromisoformat(str(content.get("created"))).timestamp()
     except ValueError:
         return 0.0
 
 
-def _restore(path: Path, told: dict[str, Any], after: str, journal: Journal) -> bool:
-    source, model = told.get("source"), told.get("model")
+def _restore(path: Path, content: dict[str, Any], after: str, journal: Journal) -> bool:
+    source, model = content.get("source"), content.get("model")
     if not isinstance(source, dict) or not isinstance(model, dict):
         return False
     key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
-    digest, created = str(model.get("digest", "")), _created(told)
+    digest, created = str(model.get("digest", "")), _created(content)
     row = ResultRow(path.name, path, digest, 0, created, after, _because(key, after, journal))
     return journal.restore.add_result(key, row)
 
 
 def _because(key: SeriesKey, after: str, journal: Journal) -> RejectionReason | Literal[""]:
-    """Why a result is superseded: after a correction each may be of the wrong person, so it is told."""
+    """Why a result is superseded: after a correction each may be of the wrong person, so that is the reason given."""
     if not after:
         return ""
     corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.instances.unused(key))

@@ -63,7 +63,7 @@ class SelectStep:
     _made: dict[int, tuple[tuple[int, float], SeriesCandidate | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._ages = Ages(self.clock, anew=False)
+        self._ages = Ages(self.clock, from_start=False)
 
     def run_once(self) -> int:
         """Judge what is complete; returns how many series moved."""

@@ -58,7 +58,7 @@ class _Guarded:
 class Loop:
     """Runs steps in a thread of its own until `stopping` is set.
 
-    damage: what SQLite said of a journal whose file is broken; then `stopping` is set here.
+    damage: the error of SQLite at a journal whose file is broken; then `stopping` is set here.
     """
 
     name: str

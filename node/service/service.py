@@ -131,7 +131,7 @@ class Node:
         )  # fmt: skip
 
     def _schedule(self, journal: Journal) -> Callable[[], None]:
-        """Start the schedule where one is configured; returns what ends it."""
+        """Start the schedule where one is configured; returns a stop function."""
         config = self.config.training.schedule
         if not config.cron:
             return _nothing

@@ -84,12 +84,12 @@ def decide(
         else GeometryProblem("no-instances", "no object of the series can be read")
     )
     if isinstance(grid, Grid) and count is not None and grid.reaches(count) and not owed:
-        return Decision(SeriesEvent.GEOMETRY_COMPLETE, _said(grid))
+        return Decision(SeriesEvent.GEOMETRY_COMPLETE, _notes(grid))
     if isinstance(grid, Grid) and not problems and not owed:
         if count is None and not (settled or owed == 0):
             return WAIT
         if count is None or owed == 0 or (quiet if count > grid.shape[0] else settled):
-            return Decision(SeriesEvent.GEOMETRY_COMPLETE, _said(grid, count))
+            return Decision(SeriesEvent.GEOMETRY_COMPLETE, _notes(grid, count))
     if (
         (settled or quiet)
         and instances
@@ -101,12 +101,12 @@ def decide(
         return Decision(SeriesEvent.SETTLED_INELIGIBLE)
     if not quiet:
         return WAIT
-    told = [grid.text] if isinstance(grid, GeometryProblem) else []
+    reasons = [grid.text] if isinstance(grid, GeometryProblem) else []
     if owed:
-        told.append(f"{owed} objects that the sender holds have not come")
+        reasons.append(f"{owed} objects that the sender holds were not received")
     elif count is not None and len(instances) < count:
-        told.append(f"{len(instances)} of {count} slices have come")
-    return Decision(SeriesEvent.WENT_QUIET, "; ".join([*told, *problems]))
+        reasons.append(f"received {len(instances)} of {count} slices")
+    return Decision(SeriesEvent.WENT_QUIET, "; ".join([*reasons, *problems]))
 
 
 def announced(instances: Sequence[Instance], config: TrackConfig) -> int | None:
@@ -120,7 +120,7 @@ def _more_will_come(instances: Sequence[Instance], count: int | None, *, settled
     return len(instances) < count and instances[0].frames == 1
 
 
-def _said(grid: Grid, count: int | None = None) -> str:
+def _notes(grid: Grid, count: int | None = None) -> str:
     """What is unusual about a complete series: another number of slices, objects that were left out."""
     differs = [] if count is None else [count_differs(count, grid.shape[0])]
     return "; ".join([*differs, *(f"set aside: {s.text}" for s in grid.set_aside)])
@@ -140,7 +140,7 @@ def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
         if found is None:
             found = headers.read_instance(path)
             weight += _weight(found)
-        kept[path] = found  # the last one is the one that was used last
+        kept[path] = found  # the order is that of use
         while weight > most:
             weight -= _weight(kept.pop(next(iter(kept))))
         return found
@@ -160,7 +160,7 @@ def _nothing_known(_key: SeriesKey, _version: object) -> int | None:
 class _Look:
     """The last look at a series: what was there, what its headers announce, when to look again.
 
-    count: slices without which the series is not whole while they still come, None where that is not known. next_at: when the answer can be another one without a new slice. paused_until: when to look again
+    count: slices without which the series is not complete while they still come, None where that is not known. next_at: when the answer can be another one without a new slice. paused_until: when to look again
     though slices are still coming. Both by the monotonic clock.
     """
 
@@ -174,7 +174,7 @@ class _Look:
 class TrackStep:
     """Takes receiving series to *complete* or *incomplete*.
 
-    A restart waits anew: what is left over from before is not complete because it is old. Every
+    A restart waits from its own start: what an earlier life left is not complete because it is old. Every
     look at a series asks for all of its headers, so `read` remembers. held: what the sender of a series
     holds, without waiting for the answer.
     """
@@ -190,7 +190,7 @@ class TrackStep:
     _ages: Ages = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ages = Ages(self.clock, anew=True)
+        self._ages = Ages(self.clock, from_start=True)
 
     def run_once(self) -> int:
         """Look at every receiving series; returns how many moved."""
@@ -249,7 +249,7 @@ class TrackStep:
         return few and quiet_s < patience_s and last.version != (row.instances, row.last_at)
 
     def _glance(self, row: SeriesRow, last: _Look, quiet_s: float, began: float) -> bool:
-        """Read the headers that came since the last look, so that they are there when the series is whole."""
+        """Read the headers that came since the last look, so that they are there when the series is complete."""
         before = last.version[0]
         _, set_aside = headers_of(self.journal, row.key, self.read, self.log, before)
         self._wait(row, last.count, quiet_s, began)
@@ -271,7 +271,7 @@ class TrackStep:
         return None if held is None else max(0, held - came)
 
     def _unread(self, key: SeriesKey, instances: Sequence[Instance]) -> list[InstanceRow]:
-        """Objects of the series that came and cannot be used, and that no other one stands for."""
+        """Objects of the series that came and cannot be used, and that no other one replaces."""
         stored = {i.sop_instance_uid for i in instances}
         return [
             i

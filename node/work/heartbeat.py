@@ -11,7 +11,7 @@ from node.journal.rows import SeriesKey
 
 
 class Heartbeat:
-    """Says in the journal, from a thread, that a claim is alive, until the block is left."""
+    """Records in the journal, from a thread, that a claim is alive, until the block is left."""
 
     def __init__(self, journal: Journal, key: SeriesKey, token: str, every_s: float) -> None:
         self._journal, self._key, self._token, self._every_s = journal, key, token, every_s
@@ -43,4 +43,4 @@ class Heartbeat:
         try:
             return self._journal.series.heartbeat(self._key, self._token)
         except JournalBusy:
-            return True  # somebody holds the journal; the next beat may come through
+            return True  # another program holds the journal; the next beat may come through

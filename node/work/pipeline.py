@@ -1,4 +1,4 @@
-"""The way of one series from slices to files, as `process` and the worker both run it."""
+"""The processing pipeline for one series: slices in, result files out. Shared by the worker and `process`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Settings:
     @property
     def digest(self) -> str:
         """Digest of what the configuration changes in the bytes, for the UIDs."""
-        told = asdict(self.identity)
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        content = asdict(self.identity)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

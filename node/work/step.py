@@ -1,4 +1,4 @@
-"""Work from the supervisor's side: worker processes that live, and claims that somebody alive holds.
+"""Work from the supervisor's side: worker processes that live, and claims that a living worker holds.
 
 The worker is a process of its own, because a time limit, a memory limit and a fault in native code end
 with its death only.
@@ -47,7 +47,7 @@ class WorkStep:
     _ages: Ages = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ages = Ages(self.clock, anew=False)
+        self._ages = Ages(self.clock, from_start=False)
 
     @classmethod
     def of(
@@ -105,7 +105,7 @@ class WorkStep:
         self.log(StepFailed(f"start {process.name}", describe_error(error), error_trace(error)))
 
     def _check(self, row: SeriesRow) -> bool:
-        """Give one claim back when nobody alive holds it."""
+        """Give one claim back when no living worker holds it."""
         maker = next((p for p in self.processes if p.made(row.token)), None)
         if maker is None or not maker.running:
             why = "the worker ended" if maker is None else maker.ending

@@ -1,6 +1,6 @@
 """The worker process: loads the model once, then claim → process → publish, one series after another.
 
-A kill at any line is safe: the result folder appears whole or not at all, result and deliveries are
+A kill at any line is safe: the result folder is published atomically, result and deliveries are
 one transaction, and the same input finds the folder that is already there.
 """
 

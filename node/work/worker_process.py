@@ -26,8 +26,9 @@ from node.events import WorkerSaid
 READY: Final = b"ready\n"
 
 PATIENT: Final = {"OMP_WAIT_POLICY": "passive"}
-"""Threads of torch that wait sleep: spinning ones made the network twenty times slower beside any other
-load, and it is no faster with them on an idle machine. Read when torch is loaded; what is set stays."""
+"""Set OMP_WAIT_POLICY=passive so that idle OpenMP threads sleep instead of spinning: spinning made the network
+twenty times slower beside any other load, and no faster on an idle machine. Read when torch is loaded; a value
+of the environment stays."""
 
 OOM_SCORE: Final = 500
 """Of 1000: where memory runs out, the kernel ends a worker before the reception."""
@@ -161,10 +162,10 @@ class WorkerProcess:
         if self._life is None:
             return 0.0
         try:
-            told = (_PROC / str(self._life.child.pid) / "statm").read_text(encoding="ascii")
+            memory = (_PROC / str(self._life.child.pid) / "statm").read_text(encoding="ascii")
         except OSError:
             return 0.0
-        return int(told.split()[1]) * _PAGE_MB
+        return int(memory.split()[1]) * _PAGE_MB
 
     def made(self, claim: str | None) -> bool:
         """Whether a claim in the journal was made by the process of the last start."""

@@ -93,7 +93,7 @@ def test_request_has_one_deadline_however_it_trickles(listen: Any, raw_peer: Any
     (line,) = node.wait_for("AssociationRefused")
     assert (line["peer"], line["reason"]) == (
         "127.0.0.1",
-        "no whole association request within 0.6 s",
+        "no complete association request within 0.6 s",
     )
 
 

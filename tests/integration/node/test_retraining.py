@@ -318,7 +318,7 @@ def test_killed_training_fails_and_goes_on_in_the_same_folder(shop: Shop) -> Non
     os.killpg(row.pid or 0, signal.SIGKILL)
     row = shop.ended(job)
     assert row.state is JobState.FAILED
-    assert row.reason == "killed by signal 9; last said: step 1 of 3, loss 0.5"
+    assert row.reason == "killed by signal 9; last log line: step 1 of 3, loss 0.5"
     shop.journal.jobs.advance(job, JobEvent.ENQUEUED_AGAIN)
     row = shop.ended(job)
     assert (row.state, row.starts) == ("proposed", 2)
@@ -389,7 +389,7 @@ def test_training_that_died_with_the_node_fails_as_killed(shop: Shop) -> None:
     assert shop.runner.run_once() == 1
     row = shop.journal.jobs.get(row.id)
     assert row.state is JobState.FAILED
-    assert row.reason.startswith("killed while the node was away; last said: step 1 of 3")
+    assert row.reason.startswith("terminated while the node was down; last log line: step 1 of 3")
 
 
 def test_training_of_a_killed_node_can_be_cancelled(shop: Shop) -> None:
@@ -543,8 +543,8 @@ def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(
     [
         (2, ["a", "lumbar-train: bad recipe", "b"], "bad recipe"),
         (1, ["a", "b"], "exit code 1: b"),
-        (-15, [], "killed by signal 15; last said: nothing in its log"),
-        (None, ["x"], "killed while the node was away; last said: x"),
+        (-15, [], "killed by signal 15; last log line: nothing in its log"),
+        (None, ["x"], "terminated while the node was down; last log line: x"),
     ],
 )
 def test_fault_is_the_programs_own_line_where_it_has_one(

@@ -12,7 +12,7 @@ def test_duration_that_is_shown_is_never_negative(clock: Any) -> None:
 
 
 def test_age_follows_the_monotonic_clock_whatever_the_wall_does(clock: Any) -> None:
-    ages = Ages(clock, anew=True)
+    ages = Ages(clock, from_start=True)
     at = clock.wall()
     assert ages.of("a", 1, at) == 0.0
     clock.pass_s(5)
@@ -24,7 +24,7 @@ def test_age_follows_the_monotonic_clock_whatever_the_wall_does(clock: Any) -> N
 
 
 def test_change_is_no_older_than_the_last_look_and_no_younger_than_now(clock: Any) -> None:
-    ages = Ages(clock, anew=True)
+    ages = Ages(clock, from_start=True)
     ages.of("a", 1, clock.wall())
     clock.pass_s(10)
     changed_at = clock.wall()
@@ -36,7 +36,7 @@ def test_change_is_no_older_than_the_last_look_and_no_younger_than_now(clock: An
 
 
 def test_key_that_was_not_there_in_the_last_round_is_younger_than_it(clock: Any) -> None:
-    ages = Ages(clock, anew=True)
+    ages = Ages(clock, from_start=True)
     clock.pass_s(100)
     ages.keep([])
     clock.pass_s(1)
@@ -47,6 +47,6 @@ def test_key_that_was_not_there_in_the_last_round_is_younger_than_it(clock: Any)
 
 def test_start_counts_anew_or_trusts_what_was_written(clock: Any) -> None:
     at = clock.wall() - 300
-    assert Ages(clock, anew=True).of("a", 1, at) == 0.0
-    assert Ages(clock, anew=False).of("a", 1, at) == 300.0
-    assert Ages(clock, anew=False).of("a", 1, clock.wall() + 3600) == 0.0
+    assert Ages(clock, from_start=True).of("a", 1, at) == 0.0
+    assert Ages(clock, from_start=False).of("a", 1, at) == 300.0
+    assert Ages(clock, from_start=False).of("a", 1, clock.wall() + 3600) == 0.0

@@ -151,7 +151,7 @@ def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench:
         rollback(registry, WHY)
         seen.append(bench.serving())
     assert seen == ["3", "2", "1"]
-    with pytest.raises(PromotionRefused, match="nothing to return to"):
+    with pytest.raises(PromotionRefused, match="no earlier bundle to roll back to"):
         rollback(registry, WHY)
     promote(registry, bench.third, WHY)
     rollback(registry, WHY)
@@ -182,7 +182,7 @@ def test_state_folder_may_be_moved(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_bundle_in_service_is_not_promoted_again_but_repaired(bench: Bench) -> None:
-    with pytest.raises(PromotionRefused, match="oracle 1 is in service already"):
+    with pytest.raises(PromotionRefused, match="oracle 1 is already in service"):
         promote(bench.registry, bench.first, WHY)
     promote(bench.registry, bench.second, WHY)
     (bench.registry.in_service / "card.json").unlink()
@@ -214,13 +214,13 @@ def test_rollback_to_a_damaged_bundle_is_refused(bench: Bench) -> None:
 
 
 def test_two_people_at_once_one_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = models._tried
+    tried = models._test_load
 
     def meanwhile(folder: Path) -> None:
-        monkeypatch.setattr(models, "_tried", tried)
+        monkeypatch.setattr(models, "_test_load", tried)
         promote(bench.registry, bench.second, WHY)
 
-    monkeypatch.setattr(models, "_tried", meanwhile)
+    monkeypatch.setattr(models, "_test_load", meanwhile)
     with pytest.raises(PromotionRefused, match="in the meantime"):
         promote(bench.registry, bench.third, WHY)
     assert bench.serving() == "2"
@@ -428,7 +428,7 @@ def test_job_is_promoted_by_its_number(bench: Bench, said: Any) -> None:
         (("rollback", "--reason", "x"), 2, "missing option '--by'"),
         (("promote", "v2", "--by", " ", "--reason", "x"), 2, "--by must not be empty"),
         (("promote", "nowhere", *BY), 6, "nowhere/card.json"),
-        (("rollback", *BY), 6, "nothing to return to"),
+        (("rollback", *BY), 6, "no earlier bundle to roll back to"),
         (("show", "nowhere"), 6, "nowhere/card.json"),
     ],
 )

@@ -150,7 +150,7 @@ def test_nothing_new_is_recorded_and_enqueues_nothing(plan: Plan) -> None:
     plan.add(1)  # case-0 is held out
     assert plan.schedule().due({}) == "nothing_new"
     (event,) = plan.journal.jobs.schedule_events()
-    assert event.detail["reason"] == "1 new cases of 2 that are wanted"
+    assert event.detail["reason"] == "1 new cases, minimum is 2 (minimum_new_cases)"
     assert plan.journal.jobs.active() == []
 
 
@@ -183,7 +183,7 @@ def test_second_run_is_recorded_and_not_enqueued_while_one_is_open(plan: Plan) -
     assert plan.schedule().due({}) == "overlap"
     plan.journal.jobs.start(1, 1, "", plan.journal.jobs.get(1).plan)
     assert plan.schedule().due({}) == "overlap"
-    assert plan.journal.jobs.schedule_events()[0].detail["reason"] == "job 1 is open"
+    assert plan.journal.jobs.schedule_events()[0].detail["reason"] == "job 1 is not finished"
     assert len(plan.journal.jobs.in_states()) == 1
 
 
@@ -286,6 +286,6 @@ def test_fault_of_a_run_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> 
     from types import SimpleNamespace
 
     one = plan.schedule()
-    one._fault(SimpleNamespace(exception=OSError("disk")))
+    one._fault(SimpleNamespace(exception=OSError(28, "disk")))
     one._fault(SimpleNamespace())
-    assert [e.error for e in plan.told] == ["OSError: disk", "a planned time was left out"]
+    assert [e.error for e in plan.told] == ["OSError: disk", "a scheduled run was skipped"]

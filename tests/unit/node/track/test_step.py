@@ -140,7 +140,7 @@ def test_gap_is_a_gap_whatever_is_announced(node: Tracked, slices: Any) -> None:
     node.came([*paths[:9], *paths[10:]])
     assert node.after(30) is S.INCOMPLETE
     assert "1 of 20 slices missing" in node.reason
-    assert "19 of 20 slices have come" in node.reason
+    assert "received 19 of 20 slices" in node.reason
 
 
 def test_regular_series_of_unknown_count_waits_to_settle_even_when_that_is_longer(
@@ -441,7 +441,7 @@ def test_sender_that_holds_more_is_waited_for_and_then_named(node: Tracked, slic
     node.came(slices(12))
     assert node.after(25) is S.RECEIVING  # settled, and yet not whole
     assert node.after(5) is S.INCOMPLETE
-    assert node.reason == "6 objects that the sender holds have not come"
+    assert node.reason == "6 objects that the sender holds were not received"
 
 
 def test_sender_that_does_not_answer_changes_nothing(node: Tracked, slices: Any) -> None:
