@@ -22,6 +22,7 @@ from training.cli.app import app
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError
 from training.export import load_level_network
+from training.fit import checkpoint
 from training.fit.augment import SPACING_MM
 from training.fit.cpu.kernels import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
@@ -258,6 +259,31 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
         cases, LevelRecipe(2, 2, seed=4), keep=keep, report=lambda n, _: steps.append(n)
     )
     assert steps == [1, 2, 3, 4]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, back.state_dict()[name]), name
+
+
+def test_an_unfinished_file_of_version_0_1_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the settings by another key and holds a scheduler."""
+    monkeypatch.setattr("training.fit.level.EVERY", 1)
+    cases, keep, recipe = [coarse_case(slab())], tmp_path / "level.unfinished", LevelRecipe(2)
+    whole = train_level(cases, recipe)
+
+    def stop(_step: int, _loss: float) -> None:
+        raise Stopped
+
+    with contextlib.suppress(Stopped):
+        train_level(cases, recipe, keep=keep, report=stop)
+    state = checkpoint.load(keep)
+    state["told"] = state.pop("settings")
+    state["fit"]["schedule"] = {"last_epoch": 1}
+    del state["fit"]["norm_steps"]
+    checkpoint.save(keep, state)
+    steps: list[int] = []
+    back = train_level(cases, recipe, keep=keep, report=lambda step, _: steps.append(step))
+    assert steps == [2]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, back.state_dict()[name]), name
 
