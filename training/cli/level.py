@@ -37,7 +37,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         int,
         typer.Option(
             min=0,
-            help="Networks trained separately, --steps each; their mean is the answer. 0: as many as --start has, else 1.",
+            help="Networks trained separately, --steps each; their mean is the output. 0: as many as --start has, else 1.",
         ),
     ] = 0,
     threads: ThreadsOption = 0,

@@ -29,7 +29,7 @@ class BestWeights:
         if file.exists():
             kept = json.loads(file.read_text(encoding="utf-8"))
             self.step, self.dice = kept["step"], kept["dice"]
-            if self.step > ready.step:  # of a run that was begun again
+            if self.step > ready.step:  # of a run that has been restarted
                 self.step = self.dice = None
 
     @property

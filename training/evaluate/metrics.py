@@ -19,7 +19,7 @@ from scipy import ndimage
 from dicomseg.volume import Array
 
 State = Literal["scored", "missed", "invented"]
-"""missed: in the reference only. invented: in the answer only."""
+"""missed: in the reference only. invented: in the prediction only (false positive)."""
 _FACES: Final = ndimage.generate_binary_structure(3, 1)
 
 

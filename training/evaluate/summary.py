@@ -49,7 +49,7 @@ def distribution(values: Sequence[float]) -> Distribution | None:
 class StructureRow:
     """One structure in one group of cases; `structure` "all" is the mean over each case's structures.
 
-    missed, invented: cases in which only the reference, or only the answer, has the structure. Both
+    missed, invented: cases in which only the reference, or only the prediction, has the structure. Both
     count as Dice 0. Distances are over the other cases. above: share of cases with a higher Dice.
     baselines: mean Dice of each.
     """
