@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,20 +60,27 @@ def case_of(name: str) -> Case:
     )
 
 
-@pytest.fixture
-def cases(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases and a training run of two steps, made once; every test gets a copy of its own."""
+    root = tmp_path_factory.mktemp("export")
     for name in ("spider-a", "spider-b"):
-        save_case(case_of(name), tmp_path / "cases" / "spider")
-    return tmp_path / "cases"
+        save_case(case_of(name), root / "cases" / "spider")
+    fit = segmentation_trainer(TINY, [root / "cases" / "spider" / "spider-a.npz"], [])
+    (root / "run").mkdir()
+    (root / "run" / "recipe.json").write_text(json.dumps(TINY.to_dict()))
+    train_segmentation(fit, root / "run")
+    return root
 
 
 @pytest.fixture
-def trained(tmp_path: Path, cases: Path) -> Path:
-    fit = segmentation_trainer(TINY, [cases / "spider" / "spider-a.npz"], [])
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "recipe.json").write_text(json.dumps(TINY.to_dict()))
-    train_segmentation(fit, tmp_path / "run")
-    return tmp_path / "run"
+def cases(tmp_path: Path, prepared: Path) -> Path:
+    return shutil.copytree(prepared / "cases", tmp_path / "cases")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, prepared: Path) -> Path:
+    return shutil.copytree(prepared / "run", tmp_path / "run")
 
 
 @pytest.fixture
@@ -103,6 +111,7 @@ def test_the_averaged_weights_are_shipped(trained: Path, level: Path, tmp_path: 
     assert model.card["level_architecture"]["width"] == 8
 
 
+@pytest.mark.slow
 def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
     trained: Path, level: Path, cases: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +139,7 @@ def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
     assert "mean_with" not in read_card(old)["training"]
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_have_no_mean(
     trained: Path, level: Path, cases: Path, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
     np.testing.assert_array_equal(cut.spine, spine[2:16])
 
 
+@pytest.mark.slow
 def test_every_second_phantom_has_random_contrast() -> None:
     even, odd = (phantom_case(seed, slices=8, matrix=48) for seed in (72, 73))
     assert even.card["contrast"]["randomised"] is False

@@ -81,6 +81,7 @@ def test_vessels_are_dark_and_marrow_is_not(case: Case) -> None:
     assert means[6] < 0.6 * means[7] < 0.6 * means[1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_case(case: Case, label_map: Path) -> None:
     again, other = painted_ct_case(label_map, 3), painted_ct_case(label_map, 4)
     assert np.array_equal(case.image, again.image)
@@ -88,6 +89,7 @@ def test_the_same_seed_gives_the_same_case(case: Case, label_map: Path) -> None:
     assert np.array_equal(case.labels, other.labels)
 
 
+@pytest.mark.slow
 def test_the_command_prepares_them_and_refuses_an_empty_folder(
     label_map: Path, tmp_path: Path
 ) -> None:

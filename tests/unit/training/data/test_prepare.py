@@ -80,6 +80,7 @@ def test_a_folder_without_volumes_is_refused(tmp_path: Path) -> None:
         spider_case(tmp_path, "9")
 
 
+@pytest.mark.slow
 def test_preparing_again_leaves_what_is_there(tmp_path: Path) -> None:
     said: list[str] = []
     first = prepare_phantoms(81, 1, tmp_path, said.append, slices=8, matrix=48)
@@ -90,6 +91,7 @@ def test_preparing_again_leaves_what_is_there(tmp_path: Path) -> None:
     assert load_case(first[0]).source == "phantom"
 
 
+@pytest.mark.slow
 def test_the_command_also_prepares_slabs_of_the_whole_lumbar_spine(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["prepare", "--out", str(tmp_path), "--lumbar", "1", "--seed", "1012"]

@@ -55,6 +55,7 @@ def more_cases(tiny_cases: Path, tmp_path: Path) -> Path:
     return cases
 
 
+@pytest.mark.slow
 def test_a_tiny_cohort_is_cross_validated_and_resumed(tiny_cases: Path, tmp_path: Path) -> None:
     recipe, out = tmp_path / "recipe.toml", tmp_path / "cv"
     recipe.write_text(RECIPE, encoding="utf-8")

@@ -175,6 +175,7 @@ def test_the_loss_is_least_where_root_and_answer_agree_and_looks_at_valid_voxels
     assert float(roots_loss(wrong, root * none, none)) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_the_rods(item: SegmentedCase) -> None:
     reports: list[tuple[int, float]] = []
     recipe = RootsRecipe(200, 1e-2, norm_steps=30, crop=CROP, architecture=TINY)
@@ -320,6 +321,7 @@ def test_only_cases_that_label_roots_are_drawn(tiny_cases: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_command_trains_beside_a_bundle(tmp_path: Path) -> None:
     for n in (1, 2):
         save_case(rod_case(f"phantom-{n:06d}", n), tmp_path / "cases")

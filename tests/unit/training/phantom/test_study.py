@@ -100,6 +100,7 @@ def test_dciodvfy_finds_no_error(study: Path) -> None:
         assert "Error" not in done.stdout + done.stderr, folder.name
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes(study: Path, tmp_path: Path) -> None:
     again = write_study(tmp_path, 61, StudyOptions(oblique=True, **SMALL))
     for path in sorted((again / "t2_space").glob("*.dcm")):
@@ -132,6 +133,7 @@ def test_dropping_a_slice_that_does_not_exist_is_refused(tmp_path: Path) -> None
         write_study(tmp_path, 64, StudyOptions(drop_slice=12, slices=12, matrix=48))
 
 
+@pytest.mark.slow
 def test_command_line_writes_a_study(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app,

@@ -38,6 +38,7 @@ def test_end_points_lie_on_the_right_side(anatomy: Anatomy) -> None:
     assert values["PI"].points_lps[0][0] < plane.point_lps[0]
 
 
+@pytest.mark.slow
 def test_the_solver_meets_its_targets_where_nothing_is_bent() -> None:
     met = 0
     for seed in range(50, 56):
