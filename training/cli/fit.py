@@ -41,9 +41,7 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     threads: ThreadsOption = 0,
     held_out: HeldOutOption = None,
     start: StartOption = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write OUT/tensorboard.")
-    ] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Also write OUT/tensorboard.")] = False,
 ) -> None:
     """Train the segmentation network; stops and resumes at any step.
 
