@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from dicomseg.errors import InputRefused, LumbarError
-from dicomseg.read import header as headers
+from dicomseg.errors import LumbarError
 from node.demo import report, scanner, servers
 from node.demo.console import DemoConsole, short
 from node.demo.environment import Environment, bring_up
@@ -24,6 +23,7 @@ from node.demo.scenarios import SCENARIOS, Scenario
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
 from node.journal.states import SeriesState
+from node.observe.identity import read_identity
 from node.observe.timeline import timeline
 from node.store.results import read_result
 
@@ -238,11 +238,8 @@ def _report(
 
 
 def _description(journal: Journal, key: SeriesKey) -> str:
-    first = journal.instances.of_series(key)[0]
-    try:
-        return headers.read_instance(first.path).series_description
-    except InputRefused:
-        return key.series
+    instance, *_ = journal.instances.of_series(key)
+    return read_identity(instance.path).description or key.series
 
 
 def _check_pacs(console: DemoConsole, environment: Environment, results: Results) -> None:
