@@ -28,7 +28,6 @@ from training.cli import app as cli
 from training.data.cases import Case, save_case
 from training.errors import CheckpointUnreadable, SourceMissing, UsageError
 from training.evaluate.evaluate import choose_cases
-from training.evaluate.prediction import true_window
 from training.export import CardFields, export, join_finders
 from training.fit.recipe import Recipe
 from training.fit.segmentation import segmentation_trainer, train_segmentation
@@ -217,16 +216,6 @@ def test_a_finder_of_two_answers_as_the_mean_of_both(tmp_path: Path) -> None:
         both = torch.sigmoid(join_finders(files)[0](image))
     torch.testing.assert_close(both, (one + other) / 2, atol=1e-5, rtol=1e-4)
     assert float((one - other).abs().max()) > 1e-3
-
-
-def test_the_true_window_is_where_the_service_looks_at_the_true_level() -> None:
-    case = case_of("spider-a")
-    assert true_window(case).all()
-    far = np.array(case.level_centre_lps) + np.array([0.0, 0.0, 0.8 * 60])
-    moved = replace(case, level_centre_lps=(float(far[0]), float(far[1]), float(far[2])))
-    inside = true_window(moved).any(axis=(1, 2))
-    # centre at slice 20.5 + 60 rounds to 80: slices from 80 − 64 = 16
-    np.testing.assert_array_equal(np.flatnonzero(inside), np.arange(16, 40))
 
 
 def test_only_held_out_cases_are_evaluated_unless_told(
