@@ -73,12 +73,13 @@ endif
 test-quick: $(VENV)/.dev ## unit tests and documents, on every core; two minutes on two cores
 	$(RUN_TESTS) $(QUICK) $(PYTEST)
 
-lint: $(VENV)/.dev ## ruff, format, types, layers, spelling
+lint: $(VENV)/.dev ## ruff, format, types, layers, spelling, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python docs/words.py
 
 fmt: $(VENV)/.dev ## format and repair what can be repaired
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
 """Check the words of messages, docstrings, help and documents against the style rules of CONTRIBUTING.md.
 
 `python docs/words.py [PATH …]` prints each finding and exits 1 if there is one; `--rooms` prints the
-number of findings per room, `--comments` looks at comments as well.
+number of findings per room. Tests are read only where a path names them.
 """
 
 from __future__ import annotations
@@ -82,11 +82,12 @@ def checked_files(chosen: list[str]) -> list[Path]:
         check=True,
     ).stdout.splitlines()
     readable = [p for p in listed if p.endswith((".py", ".md", ".toml", "Makefile"))]
-    return [ROOT / p for p in readable if not p.startswith("tests/") and p != "docs/words.py"]
+    left_out = ("docs/words.py", "tests/docs/test_words.py", *(() if chosen else ("tests/",)))
+    return [ROOT / p for p in readable if not p.startswith(left_out)]
 
 
-def python_texts(source: str, *, comments: bool) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of docstrings and sentences, and of every identifier that holds `told`."""
+def python_texts(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of docstrings, sentences and comments, and of every identifier that holds `told`."""
     docstrings: set[int] = set()
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -100,10 +101,9 @@ def python_texts(source: str, *, comments: bool) -> Iterator[tuple[int, str]]:
         if isinstance(value, str) and (id(node) in docstrings or " " in value):
             first = getattr(node, "lineno", 0)
             yield from enumerate(value.split("\n"), first)
-    if comments:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT:
-                yield token.start[0], token.string
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
 
 
 def document_texts(source: str, suffix: str) -> Iterator[tuple[int, str]]:
@@ -119,13 +119,11 @@ def document_texts(source: str, suffix: str) -> Iterator[tuple[int, str]]:
         yield number, text
 
 
-def findings(path: Path, *, comments: bool = False) -> list[tuple[int, str, str]]:
+def findings(path: Path) -> list[tuple[int, str, str]]:
     """Return (line, word, text) of every word of the list in one file."""
     source = path.read_text(encoding="utf-8")
     python = path.suffix == ".py"
-    texts = (
-        python_texts(source, comments=comments) if python else document_texts(source, path.suffix)
-    )
+    texts = python_texts(source) if python else document_texts(source, path.suffix)
     return [
         (line, match[0], " ".join(text.split()))
         for line, text in texts
@@ -144,11 +142,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="*", help="files or folders; everything without one")
     parser.add_argument("--rooms", action="store_true", help="count findings per room")
-    parser.add_argument("--comments", action="store_true", help="read comments as well")
     options = parser.parse_args()
     rooms: Counter[str] = Counter()
     for path in checked_files(options.paths):
-        for line, word, text in findings(path, comments=options.comments):
+        for line, word, text in findings(path):
             rooms[room_of(path)] += 1
             if not options.rooms:
                 sys.stdout.write(f"{path.relative_to(ROOT)}:{line}: {word!r} in: {text[:100]}\n")

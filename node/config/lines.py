@@ -1,4 +1,4 @@
-"""Where a key stands in the text of a configuration file."""
+"""Find where a key is written in the text of a configuration file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def line_of(text: str, where: Where) -> int:
         elif key:
             here = (*table, key[1])
         if header and len(here) == len(where) + 1:
-            here = here[:-1]  # the array itself was meant: its first table stands for it
+            here = here[:-1]  # the array itself was meant: its first table represents it
         if here and here == where[: len(here)] and len(here) > depth:
             best, depth = number, len(here)
     return best
