@@ -570,7 +570,7 @@ def said(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[.
 
 
 def test_commands_tell_one_story(shop: Shop, said: Any, tmp_path: Path) -> None:
-    assert said("list") == (0, "", "")
+    assert said("list") == (0, "no jobs\n", "")
     (tmp_path / "cases").mkdir()
     (tmp_path / "held.json").write_text('{"schema": 1, "cases": {"a": "b"}}')
     options = ["--cases", "cases", "--held-out", "held.json", "--by", "E. Miller"]
