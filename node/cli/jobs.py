@@ -255,7 +255,7 @@ def enqueue(
 def _plan(
     config: Config, cases: Path | None, held_out: Path | None, recipe: Path | None
 ) -> JobPlan:
-    from node.models.schedule import plan_of
+    from node.models.plan import plan_of
 
     options = {"data": cases, "held_out": held_out, "recipe": recipe}
     changes = {k: str(v.resolve()) for k, v in options.items() if v is not None}

@@ -21,17 +21,19 @@ from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from node.config.destinations import DicomDestination
+from node.deliver.dicom_query import FIND, count_images, is_held, related_instances
 from node.deliver.port import (
     NO_ANSWER,
     NO_ASSOCIATION,
     SOP_CLASSES,
     Outcome,
+    QueryUnanswered,
+    QueryUnsupported,
     ResultFile,
     StorageCheck,
     all_alike,
@@ -42,12 +44,7 @@ from node.errors import PeerUnreachable
 _config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that is never read
 
 
-NO_SUCH_CLASS: Final = 0x0122
-"""SOP Class not supported: the peer says for good that it does not answer this."""
-
 ABORTED: Final = "aborted"
-_FIND: Final = StudyRootQueryRetrieveInformationModelFind
-_PENDING: Final = frozenset({0xFF00, 0xFF01})
 _NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
@@ -127,10 +124,10 @@ class Pacs:
             return StorageCheck("unsupported", "verify_storage = false")
         try:
             with self._querying() as peer:
-                missing = tuple(p.name for p in files if not _holds(peer, p))
-        except _NoQuery as error:
+                missing = tuple(p.name for p in files if not is_held(peer, p))
+        except QueryUnsupported as error:
             return StorageCheck("unsupported", f"{self._address} {error}")
-        except _Unanswered as error:
+        except QueryUnanswered as error:
             return StorageCheck("unknown", f"{self._address} {error}")
         except _Refused as error:
             return StorageCheck("unknown", str(error), status=NO_ASSOCIATION)
@@ -143,9 +140,9 @@ class Pacs:
         """Ask by C-FIND for Number of Series Related Instances, else count the answers at IMAGE level."""
         try:
             with self._querying() as peer:
-                number = _related_instances(peer, study, series)
-                return _images(peer, study, series) if number is None else number
-        except (_NoQuery, _Unanswered, _Refused):
+                number = related_instances(peer, study, series)
+                return count_images(peer, study, series) if number is None else number
+        except (QueryUnsupported, QueryUnanswered, _Refused):
             return None
 
     def echo(self) -> str:
@@ -171,10 +168,10 @@ class Pacs:
 
     @contextmanager
     def _querying(self) -> Iterator[Association]:
-        """One association for C-FIND. Raises `_NoQuery` and `_Refused`."""
-        with self._associated([build_context(_FIND)]) as peer:
+        """One association for C-FIND. Raises `QueryUnsupported` and `_Refused`."""
+        with self._associated([build_context(FIND)]) as peer:
             if not peer.accepted_contexts:
-                raise _NoQuery("does not support C-FIND; storage cannot be verified")
+                raise QueryUnsupported("does not support C-FIND; storage cannot be verified")
             yield peer
 
     @property
@@ -228,14 +225,6 @@ class Pacs:
         return f"{self._address} does not respond; check that it is running, its host and port"
 
 
-class _NoQuery(Exception):
-    """The peer says that it answers no such query at all: how it says so."""
-
-
-class _Unanswered(Exception):
-    """The query brought no answer that can be used, this time: what came instead."""
-
-
 def _no_delay(event: evt.Event) -> None:
     # A 12-byte header and its body go out separately; Nagle and delayed ACK cost 40 ms per object.
     wire = event.assoc.dul.socket
@@ -287,67 +276,3 @@ def _meaning(status: int) -> str:
 def _comment(answer: Dataset) -> str:
     comment = " ".join(str(answer.get("ErrorComment", "")).split())
     return f', "{comment}"' if comment else ""
-
-
-def _query(level: str, **keys: str) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(query, keyword, value)
-    return query
-
-
-def _find(peer: Association, query: Dataset) -> list[Dataset]:
-    """All matches of a query that ended well. Raises `_NoQuery` and `_Unanswered`."""
-    found: list[Dataset] = []
-    if not peer.is_established:
-        raise _Unanswered("ended the association during the query")
-    for answer, identifier in peer.send_c_find(query, _FIND):
-        if "Status" not in answer:
-            raise _Unanswered("does not answer C-FIND in time")
-        status = int(answer.Status)
-        if status in _PENDING:
-            if identifier is None:
-                raise _Unanswered("answers C-FIND with an identifier that cannot be read")
-            found.append(identifier)
-        elif status == NO_SUCH_CLASS:
-            raise _NoQuery(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
-        elif status != SUCCESS:
-            raise _Unanswered(f"answers C-FIND with 0x{status:04X}")
-        else:
-            return found
-    raise _Unanswered("does not end its answer to C-FIND")
-
-
-def _holds(peer: Association, file: ResultFile) -> bool:
-    query = _query(
-        "IMAGE",
-        StudyInstanceUID=file.study,
-        SeriesInstanceUID=file.series,
-        SOPInstanceUID=file.sop_instance,
-    )
-    named = [str(found.get("SOPInstanceUID", "")) for found in _find(peer, query)]
-    if named and not any(named):
-        raise _Unanswered("answers C-FIND without naming an object")
-    return file.sop_instance in named
-
-
-def _related_instances(peer: Association, study: str, series: str) -> int | None:
-    """Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
-    query = _query(
-        "SERIES",
-        StudyInstanceUID=study,
-        SeriesInstanceUID=series,
-        NumberOfSeriesRelatedInstances="",
-    )
-    found = _find(peer, query)
-    if not found:
-        return 0
-    named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
-    counts = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
-    return next((int(t) for t in counts if t.strip().isdigit()), None)
-
-
-def _images(peer: Association, study: str, series: str) -> int:
-    query = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
-    return len({str(f.get("SOPInstanceUID", "")) for f in _find(peer, query)} - {""})

@@ -20,6 +20,8 @@ from node.deliver.port import (
     NO_ANSWER,
     Disposition,
     Outcome,
+    QueryUnanswered,
+    QueryUnsupported,
     ResultFile,
     StorageCheck,
     all_alike,
@@ -87,9 +89,9 @@ class DicomwebServer:
         try:
             with self._client() as client:
                 missing = tuple(p.name for p in files if not self._holds(client, p))
-        except _NoQuery as error:
+        except QueryUnsupported as error:
             return StorageCheck("unsupported", f"{self._shown} {error}")
-        except _Unanswered as error:
+        except QueryUnanswered as error:
             return StorageCheck("unknown", f"{self._shown} {error}")
         except _FAULTS as error:
             return StorageCheck("unknown", self._unreachable(error), status=NO_ANSWER)
@@ -121,11 +123,11 @@ class DicomwebServer:
                 path = f"studies/{study}/series/{series}/instances"
                 images = self._matches(client, path)
                 return len({_text(item, _SOP_INSTANCE) for item in images} - {""})
-        except (_NoQuery, _Unanswered, *_FAULTS):
+        except (QueryUnsupported, QueryUnanswered, *_FAULTS):
             return None
 
     def _matches(self, client: httpx.Client, path: str, **keys: str) -> list[Mapping[str, Any]]:
-        """What a query finds. Raises `_NoQuery`, `_Unanswered` and what is in `_FAULTS`."""
+        """What a query finds. Raises `QueryUnsupported`, `QueryUnanswered` and what is in `_FAULTS`."""
         answer = client.get(f"{self.url}/{path}", params=keys, headers=_JSON)
         code = answer.status_code
         if code == NOT_FOUND and path != _STUDIES:
@@ -133,11 +135,13 @@ class DicomwebServer:
             self._matches(client, _STUDIES, limit="1")
             return []
         if code in {NOT_FOUND, *_NOT_OFFERED}:
-            raise _NoQuery(f"does not support QIDO-RS (HTTP {code}); storage cannot be verified")
+            raise QueryUnsupported(
+                f"does not support QIDO-RS (HTTP {code}); storage cannot be verified"
+            )
         if code == NO_CONTENT:
             return []
         if code != OK:
-            raise _Unanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
+            raise QueryUnanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
         return _listed(answer)
 
     def echo(self) -> str:
@@ -176,14 +180,6 @@ class DicomwebServer:
         return f"{self._shown} does not respond ({masked(reason)}); check that it is running, its host and port"
 
 
-class _NoQuery(Exception):
-    """The server says that it answers no such query at all: how it says so."""
-
-
-class _Unanswered(Exception):
-    """The query brought no answer that can be used, this time: what came instead."""
-
-
 class _NoSecret(Exception):
     """The authorization file cannot be used: why, without its content."""
 
@@ -204,13 +200,13 @@ def _secret(file: str) -> str:
 
 
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
-    """Items of a QIDO-RS answer. Raises `_Unanswered` for anything but a list of objects."""
+    """Items of a QIDO-RS answer. Raises `QueryUnanswered` for anything but a list of objects."""
     try:
         found = answer.json()
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise _Unanswered("answers QIDO-RS with a body that is not valid DICOM JSON")
+        raise QueryUnanswered("answers QIDO-RS with a body that is not valid DICOM JSON")
     return found
 
 

@@ -112,6 +112,14 @@ class Destination(Protocol):
         ...
 
 
+class QueryUnsupported(Exception):
+    """The peer reports that it does not support such queries: how it reports that."""
+
+
+class QueryUnanswered(Exception):
+    """The query brought no usable answer this time: what came instead."""
+
+
 def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
     """Read the named files of a result folder, in the given order.
 

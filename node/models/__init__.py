@@ -3,5 +3,5 @@
 In: bundles, queued jobs, the schedule.
 Out: installed bundles, promotions, ended jobs.
 Edge: every edge of a job.
-May import: store, journal, config, errors, events, clock, durable.
+May import: store, journal, config, errors, events, faults, clock, durable.
 """

@@ -12,13 +12,14 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from node.faults import describe_error
 from node.receive import wire
 from node.receive.arrival import Arrival
 from node.receive.limits import Pace
-from node.receive.wire import Command, Malformed, Refusal, Request
+from node.receive.port import Outcome, Service
+from node.receive.wire import Command, Malformed
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
@@ -34,7 +35,6 @@ _DRAIN: Final = 1 << 16
 _CLOSED_BY_PEER: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 """Linux tells of a half-closed connection; elsewhere of a closed one."""
 
-Outcome = Literal["released", "aborted", "closed"]
 _GONE: Final = "the peer closed the connection without a release"
 _GONE_EARLY: Final = "the peer closed the connection inside its association request"
 
@@ -45,52 +45,6 @@ class _End(Exception):
     def __init__(self, outcome: Outcome, reason: str, last: bytes = b"") -> None:
         super().__init__(reason)
         self.outcome, self.reason, self.last = outcome, reason, last
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the service says to a request: a refusal with its reason, or an answer per context id.
-
-    contexts: result (PS3.8 table 9-18) and transfer syntax.
-    """
-
-    contexts: dict[int, tuple[int, str]]
-    refusal: Refusal | None = None
-    reason: str = ""
-
-
-class Service(Protocol):
-    """What an association serves."""
-
-    def judge(self, connection: Connection, request: Request) -> Verdict:
-        """Let a peer in, with a slot, or not."""
-        ...
-
-    def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
-        """Begin to take the data set of a C-STORE."""
-        ...
-
-    def store(
-        self, connection: Connection, command: Command, syntax: str, arrival: Arrival
-    ) -> tuple[int, str]:
-        """Keep a complete data set; returns status and comment."""
-        ...
-
-    def drop(self) -> Arrival:
-        """Take a data set that is not wanted."""
-        ...
-
-    def refused(self, connection: Connection, reason: str) -> None:
-        """Hear that a connection ended before there was an association."""
-        ...
-
-    def ended(self, connection: Connection, outcome: Outcome, reason: str) -> None:
-        """Hear that an association is over; its slot is free from now on."""
-        ...
-
-    def left(self, connection: Connection) -> None:
-        """Hear that the connection's thread ends."""
-        ...
 
 
 @dataclass(slots=True)

@@ -7,33 +7,26 @@ Who may send and what becomes of an object is decided here; how bytes become mes
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from dicomseg.errors import LumbarError
 from node.config.sections import ReceiveConfig
-from node.errors import PortBusy
 from node.events import (
     AssociationEnded,
     AssociationRefused,
     Log,
-    ObjectQuarantined,
     ObjectRefused,
     StepFailed,
 )
 from node.faults import describe_error, error_trace
-from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
-from node.journal.rows import InstanceRow, NewInstance
-from node.journal.states import InstanceState
-from node.receive import identify as content
 from node.receive import wire
 from node.receive.admission import (
     MB,
@@ -45,14 +38,15 @@ from node.receive.admission import (
     peer_allowed,
 )
 from node.receive.arrival import Arrival
-from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection, Outcome, Verdict
-from node.receive.compare_process import Comparer
+from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection
 from node.receive.identify import Received
+from node.receive.keep import Keeper
 from node.receive.limits import Lines, Slots, Strangers, Unfinished
+from node.receive.listener import open_listener
+from node.receive.port import Outcome, Verdict
 from node.receive.wire import Command, Request
-from node.store.spool import Spool, Stored, file_meta, name_of
+from node.store.spool import Spool, file_meta
 
-BACKLOG: Final = 64
 STRANGERS: Final = 64
 """Connections that may wait with their association request."""
 STRANGERS_PER_PEER: Final = 16
@@ -61,20 +55,6 @@ SLOT_S: Final = 5.0
 _LOOK_S: Final = 0.1
 _ACCEPT_S: Final = 0.2
 _ABORT_S: Final = 3.0
-
-
-def why_not_listening(host: str, port: int, error: OSError) -> str:
-    """Return why the node cannot listen, and what to do."""
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        remedy = 'set [node] host to an address of this machine, or "0.0.0.0" for all'
-    elif error.errno == errno.EACCES:
-        remedy = (
-            "ports below 1024 need a right: give the service CAP_NET_BIND_SERVICE, or set [node] port"
-            " to 11112 and the same at the sender"
-        )
-    else:
-        remedy = "stop the program that uses it or set another [node] port"
-    return f"cannot listen on {host}:{port}: {error.strerror}; {remedy}"
 
 
 @dataclass(slots=True)
@@ -93,7 +73,7 @@ class ReceiveStep:
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
     _unfinished: Unfinished = field(init=False)
-    _compare: Comparer = field(default_factory=Comparer)
+    _keeper: Keeper = field(init=False)
     _listener: socket.socket | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _connections: set[Connection] = field(default_factory=set)
@@ -108,19 +88,13 @@ class ReceiveStep:
         )
         self._strangers = Strangers(STRANGERS, STRANGERS_PER_PEER)
         self._unfinished = Unfinished(config.max_unfinished_mb * MB)
+        self._keeper = Keeper(self.spool, self.journal, config.max_object_mb * MB, self.log)
 
     # ---- life ----
 
     def start(self) -> int:
         """Listen; returns the port. Raises `PortBusy`."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        both = self.host == "::" and socket.has_dualstack_ipv6()
-        try:
-            self._listener = socket.create_server(
-                (self.host, self.port), family=family, backlog=BACKLOG, dualstack_ipv6=both
-            )
-        except OSError as error:
-            raise PortBusy(why_not_listening(self.host, self.port, error)) from error
+        self._listener = open_listener(self.host, self.port)
         self._listener.settimeout(_ACCEPT_S)
         threading.Thread(
             target=self._listen, args=(self._listener,), name="listener", daemon=True
@@ -144,7 +118,7 @@ class ReceiveStep:
         ends_at = time.monotonic() + _ABORT_S
         for connection in rest:
             connection.join(max(0.0, ends_at - time.monotonic()))
-        self._compare.close()
+        self._keeper.close()
         return left
 
     def _associations(self) -> int:
@@ -258,7 +232,7 @@ class ReceiveStep:
             connection.calling,
         )
         try:
-            kept = self._keep(got)
+            kept = self._keeper.keep(got)
         except OSError as error:
             return self._refused(connection, f"{error.strerror or error}")
         except LumbarError as error:
@@ -304,91 +278,9 @@ class ReceiveStep:
         with self._lock:
             self._connections.discard(connection)
 
-    # ---- one object ----
-
     def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
         self.log(ObjectRefused(connection.address, reason, "0xA700"))
         return OUT_OF_RESOURCES, reason
-
-    def _keep(self, got: Received) -> str:
-        """Make an object durable and known. Returns stored, same, corrected or quarantined."""
-        found = content.survey(got, self.config.max_object_mb * MB)
-        reason = content.why_unusable(found, got.sop_instance)
-        if reason:
-            return self._quarantine(got, found.uids, reason)
-        rows = self.journal.instances.named(got.sop_instance)
-        known = next((r for r in rows if r.state is InstanceState.STORED), None)
-        if known is None:
-            return self._first(got, found.uids, rows)
-        if known.digest == got.incoming.digest and known.transfer_syntax_uid == got.transfer_syntax:
-            self.spool.restore(known.path, got.incoming)
-            return "same"
-        return self._again(got, found.uids, known, rows)
-
-    def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
-        """Keep an object of which none is stored; one that came before is what it was then."""
-        twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
-        if twin is None:
-            stored = self.spool.put(got.incoming, got.transfer_syntax)
-            added = self.journal.instances.add(_facts(got, uids, stored))
-            if added == "conflict":  # two associations at once, each with other bytes
-                self._alarm(got, CONFLICT, stored)
-                return "quarantined"
-            return added
-        if (
-            twin.state is InstanceState.SUPERSEDED
-            and twin.transfer_syntax_uid == got.transfer_syntax
-        ):
-            stored = self.spool.put(got.incoming, got.transfer_syntax)
-            return self.journal.instances.correct(_facts(got, uids, stored))
-        return self._quarantine(got, uids, twin.reason or CONFLICT)
-
-    def _again(
-        self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
-    ) -> str:
-        """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
-        verdict = self._compare(known.path, got.incoming.path)
-        if verdict.value == "same":
-            return "same"
-        # The journal names an object by its bytes: in a second syntax they cannot be stored beside.
-        twice = any(
-            r.digest == got.incoming.digest and r.transfer_syntax_uid != got.transfer_syntax
-            for r in rows
-        )
-        if verdict.value == "other" or twice:
-            return self._quarantine(got, uids, verdict.reason or CONFLICT)
-        stored = self.spool.put(got.incoming, got.transfer_syntax)
-        return self.journal.instances.correct(_facts(got, uids, stored))
-
-    def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
-        stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
-        facts = replace(_facts(got, uids, stored), digest=_apart(got))
-        self.journal.instances.quarantine(facts, reason)
-        self._alarm(got, reason, stored)
-        return "quarantined"
-
-    def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
-        uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
-        self.log(ObjectQuarantined(uid, reason, str(stored.path)))
-
-
-def _apart(got: Received) -> str:
-    """Digest of a quarantined row: with the syntax, so that the same bytes may be stored in the right one."""
-    return name_of(got.incoming.digest, got.transfer_syntax)
-
-
-def _facts(got: Received, uids: dict[str, str], stored: Stored) -> NewInstance:
-    return NewInstance(
-        got.sop_instance,
-        got.sop_class,
-        uids["StudyInstanceUID"],
-        uids["SeriesInstanceUID"],
-        stored.digest,
-        got.transfer_syntax,
-        stored.path,
-        stored.bytes,
-        got.calling_ae,
-    )
 
 
 def free_bytes(state: Path) -> int:

@@ -7,10 +7,9 @@ inflated piece by piece and thrown away, up to a limit.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -18,14 +17,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from node.receive.byte_source import Broken, ByteSource, InflatedBytes, PlainBytes
+
 DEEPEST: Final = 64
 """Nested sequences; real objects stay below ten, and readers recurse."""
 MOST_ELEMENTS: Final = 1_000_000
 """Elements of one object. An Enhanced MR image of 1,000 frames has about 100,000."""
 LONGEST_UID: Final = 1024
 """Bytes kept of a UID; a longer one is none, and stays visible as such."""
-_PIECE: Final = 1 << 18
-"""Bytes that are read or inflated at a time."""
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _DELIMITERS: Final = 0xFFFE
@@ -67,127 +66,6 @@ class Survey:
     pixels_at: int | None = None
 
 
-class _Broken(Exception):
-    """The data set ends or contradicts itself."""
-
-
-class _Source(Protocol):
-    def read(self, count: int) -> bytes: ...
-    def skip(self, count: int) -> None: ...
-    def at(self) -> int: ...
-    def tail(self) -> bytes | None: ...
-    def first(self) -> bytes: ...
-
-
-class _Plain:
-    """A data set as it is encoded. size: its bytes from the file's position on."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left, self._size = file, size, size
-
-    def first(self) -> bytes:
-        """Return the first eight bytes without taking them."""
-        raw = self._file.read(min(8, self._left))
-        self._file.seek(-len(raw), 1)
-        return raw
-
-    def read(self, count: int) -> bytes:
-        """Take bytes."""
-        if count > self._left:
-            raise _Broken(f"{count} bytes of a header, {self._left} are there")
-        self._left -= count
-        return self._file.read(count)
-
-    def skip(self, count: int) -> None:
-        """Step over bytes."""
-        if count > self._left:
-            raise _Broken(f"a value of {count} bytes, {self._left} are there")
-        self._left -= count
-        self._file.seek(count, 1)
-
-    def at(self) -> int:
-        """Offset of the next byte."""
-        return self._size - self._left
-
-    def tail(self) -> bytes | None:
-        """Return the last bytes when there are fewer than an element has, else None."""
-        return self._file.read(self._left) if self._left < 8 else None
-
-
-class _Inflated:
-    """A deflated data set. limit: the most bytes it may inflate to."""
-
-    def __init__(self, file: BinaryIO, size: int, limit: int) -> None:
-        self._file, self._left, self._limit = file, size, limit
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._ready, self._next, self._total = b"", 0, 0
-
-    def first(self) -> bytes:
-        """Return the first eight bytes without taking them."""
-        self._fill(8)
-        return self._ready[:8]
-
-    def read(self, count: int) -> bytes:
-        """Take bytes."""
-        there = self._fill(count)
-        if count > there:
-            raise _Broken(f"{count} bytes of a header, {there} are there")
-        self._next += count
-        return self._ready[self._next - count : self._next]
-
-    def skip(self, count: int) -> None:
-        """Step over bytes, inflating them."""
-        self._check(count - len(self._ready) + self._next)
-        while (lack := count - len(self._ready) + self._next) > 0:
-            self._next = len(self._ready)
-            if not self._more():
-                raise _Broken(f"{lack} bytes of a value are missing")
-            count = lack
-        self._next += count
-
-    def at(self) -> int:
-        """Offset of the next byte when inflated."""
-        return self._total - len(self._ready) + self._next
-
-    def tail(self) -> bytes | None:
-        """Return the last bytes when there are fewer than an element has, else None."""
-        return self._ready[self._next :] if self._fill(8) < 8 else None
-
-    def _fill(self, count: int) -> int:
-        """Inflate until this many bytes are ready, or all; returns how many are."""
-        while len(self._ready) - self._next < count and self._more():
-            pass
-        return len(self._ready) - self._next
-
-    def _more(self) -> bool:
-        """Inflate another piece; False at the end of the stream."""
-        while not self._inflate.eof:
-            raw = self._inflate.unconsumed_tail or self._read()
-            try:
-                piece = self._inflate.decompress(raw, _PIECE)
-            except zlib.error:
-                raise _Broken("the deflate stream is damaged") from None
-            if piece:
-                self._ready, self._next = self._ready[self._next :] + piece, 0
-                self._total += len(piece)
-                self._check(0)
-                return True
-            if not raw:
-                raise _Broken("the deflate stream is cut off")
-        return False
-
-    def _read(self) -> bytes:
-        raw = self._file.read(min(_PIECE, self._left))
-        self._left -= len(raw)
-        return raw
-
-    def _check(self, more: int) -> None:
-        if self._total + more > self._limit:
-            raise _Broken(
-                f"it inflates to more than {self._limit // 1_000_000} MB, [receive] max_object_mb"
-            )
-
-
 @dataclass(slots=True)
 class _Level:
     """Where the walk is: elements of an item, items of a sequence, or fragments. end: None is a delimiter."""
@@ -200,7 +78,7 @@ class _Level:
 class _Walk:
     """One walk over a data set. implicit: what the transfer syntax says; the first element decides."""
 
-    def __init__(self, source: _Source, *, implicit: bool, order: str) -> None:
+    def __init__(self, source: ByteSource, *, implicit: bool, order: str) -> None:
         self.source, self.uids = source, dict.fromkeys(_UIDS.values(), "")
         self.pixels_at: int | None = None
         self._tag, self._short = struct.Struct(f"{order}HH"), struct.Struct(f"{order}H")
@@ -213,7 +91,7 @@ class _Walk:
         }
 
     def run(self) -> None:
-        """Walk to the end. Raises `_Broken`."""
+        """Walk to the end. Raises `Broken`."""
         # Some writers label Explicit VR as Implicit; readers look at the first element, so does this.
         if self.source.first()[4:6] in _VRS:
             self._levels[0].implicit = False
@@ -229,19 +107,19 @@ class _Walk:
             raw = self.source.read(8)
             group, element = self._tag.unpack_from(raw)
             self._steps[level.kind](level, (group << 16) | element, raw)
-        raise _Broken(f"more than {MOST_ELEMENTS} elements")
+        raise Broken(f"more than {MOST_ELEMENTS} elements")
 
     @staticmethod
     def _finish(tail: bytes) -> None:
         if tail.strip(b"\0"):
-            raise _Broken(f"{len(tail)} bytes behind the last element")
+            raise Broken(f"{len(tail)} bytes behind the last element")
 
     def _element(self, level: _Level, tag: int, raw: bytes) -> None:
         if tag == _END_OF_ITEM and level.end is None and len(self._levels) > 1:
             self._levels.pop()
             return
         if tag >> 16 == _DELIMITERS:
-            raise _Broken(f"{_name(tag)} where an element should be")
+            raise Broken(f"{_name(tag)} where an element should be")
         if tag == _PIXEL_DATA and len(self._levels) == 1:
             self.pixels_at = self.source.at() - len(raw)
         vr, length = self._head(raw, implicit=level.implicit)
@@ -265,17 +143,17 @@ class _Walk:
 
     def _skip(self, tag: int, length: int, level: _Level) -> None:
         if tag in _SHAPE and length % 2:
-            raise _Broken(f"{_name(tag)}: {length} bytes where numbers of two bytes are")
+            raise Broken(f"{_name(tag)}: {length} bytes where numbers of two bytes are")
         if level.end is not None and self.source.at() + length > level.end:
-            raise _Broken(f"{_name(tag)} is longer than the item that holds it")
+            raise Broken(f"{_name(tag)} is longer than the item that holds it")
         try:
             self.source.skip(length)
-        except _Broken as error:
-            raise _Broken(f"{_name(tag)}: {error}") from None
+        except Broken as error:
+            raise Broken(f"{_name(tag)}: {error}") from None
 
     def _open(self, tag: int, vr: bytes, level: _Level) -> None:
         if len(self._levels) > DEEPEST:
-            raise _Broken(f"sequences nested more than {DEEPEST} deep")
+            raise Broken(f"sequences nested more than {DEEPEST} deep")
         if vr in {b"SQ", b"UN"} or (not vr and tag != _PIXEL_DATA):
             # PS3.5 section 6.2.2: what is inside UN of undefined length is Implicit VR.
             self._levels.append(_Level("items", None, level.implicit or vr != b"SQ"))
@@ -287,7 +165,7 @@ class _Walk:
         if tag == _END_OF_SEQUENCE:
             self._levels.pop()
         elif tag != _ITEM:
-            raise _Broken(f"{_name(tag)} where an item should be")
+            raise Broken(f"{_name(tag)} where an item should be")
         else:
             end = None if length == _UNDEFINED else self.source.at() + length
             self._levels.append(_Level("elements", end, level.implicit))
@@ -297,7 +175,7 @@ class _Walk:
         if tag == _END_OF_SEQUENCE:
             self._levels.pop()
         elif tag != _ITEM or length == _UNDEFINED:
-            raise _Broken(f"{_name(tag)} where a fragment should be")
+            raise Broken(f"{_name(tag)} where a fragment should be")
         else:
             self._skip(tag, length, level)
 
@@ -312,7 +190,7 @@ def survey(file: BinaryIO, size: int, transfer_syntax: str, limit: int) -> Surve
     limit: the most bytes that a deflated data set may inflate to.
     """
     deflated = transfer_syntax == DeflatedExplicitVRLittleEndian
-    source: _Source = _Inflated(file, size, limit) if deflated else _Plain(file, size)
+    source: ByteSource = InflatedBytes(file, size, limit) if deflated else PlainBytes(file, size)
     walk = _Walk(
         source,
         implicit=transfer_syntax == ImplicitVRLittleEndian,
@@ -320,7 +198,7 @@ def survey(file: BinaryIO, size: int, transfer_syntax: str, limit: int) -> Surve
     )
     try:
         walk.run()
-    except _Broken as error:
+    except Broken as error:
         fault = f"broken at byte {source.at()}: {error}"
         return Survey(walk.uids, fault, source.at(), walk.pixels_at)
     return Survey(walk.uids, "", source.at(), walk.pixels_at)

@@ -393,7 +393,7 @@ def test_a_match_that_names_no_object_is_no_proof(
 ) -> None:
     destination = make("dicom", Peer())
     destination.send(files)
-    monkeypatch.setattr("node.deliver.dicom._find", lambda *_: [Dataset()])
+    monkeypatch.setattr("node.deliver.dicom_query.find", lambda *_: [Dataset()])
     assert destination.verify_stored(files).value == "unknown"
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from node.receive.step import why_not_listening
+from node.receive.listener import why_not_listening
 
 
 @pytest.mark.parametrize(

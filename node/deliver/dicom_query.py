@@ -1,0 +1,93 @@
+"""C-FIND: whether a peer holds an object, and how many of a series (PS3.4 C.6.2.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+)
+
+from node.deliver.port import (
+    QueryUnanswered,
+    QueryUnsupported,
+    ResultFile,
+)
+from node.deliver.status import SUCCESS
+
+NO_SUCH_CLASS: Final = 0x0122
+"""SOP Class not supported: the peer says for good that it does not answer this."""
+
+
+FIND: Final = StudyRootQueryRetrieveInformationModelFind
+
+
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+
+
+def _query(level: str, **keys: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def find(peer: Association, query: Dataset) -> list[Dataset]:
+    """All matches of a query that ended well. Raises `QueryUnsupported` and `QueryUnanswered`."""
+    found: list[Dataset] = []
+    if not peer.is_established:
+        raise QueryUnanswered("ended the association during the query")
+    for answer, identifier in peer.send_c_find(query, FIND):
+        if "Status" not in answer:
+            raise QueryUnanswered("does not answer C-FIND in time")
+        status = int(answer.Status)
+        if status in _PENDING:
+            if identifier is None:
+                raise QueryUnanswered("answers C-FIND with an identifier that cannot be read")
+            found.append(identifier)
+        elif status == NO_SUCH_CLASS:
+            raise QueryUnsupported(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
+        elif status != SUCCESS:
+            raise QueryUnanswered(f"answers C-FIND with 0x{status:04X}")
+        else:
+            return found
+    raise QueryUnanswered("does not end its answer to C-FIND")
+
+
+def is_held(peer: Association, file: ResultFile) -> bool:
+    """Return whether the peer finds the object of a file. Raises as `find`."""
+    query = _query(
+        "IMAGE",
+        StudyInstanceUID=file.study,
+        SeriesInstanceUID=file.series,
+        SOPInstanceUID=file.sop_instance,
+    )
+    named = [str(found.get("SOPInstanceUID", "")) for found in find(peer, query)]
+    if named and not any(named):
+        raise QueryUnanswered("answers C-FIND without naming an object")
+    return file.sop_instance in named
+
+
+def related_instances(peer: Association, study: str, series: str) -> int | None:
+    """Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
+    query = _query(
+        "SERIES",
+        StudyInstanceUID=study,
+        SeriesInstanceUID=series,
+        NumberOfSeriesRelatedInstances="",
+    )
+    found = find(peer, query)
+    if not found:
+        return 0
+    named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
+    counts = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
+    return next((int(t) for t in counts if t.strip().isdigit()), None)
+
+
+def count_images(peer: Association, study: str, series: str) -> int:
+    """Return the number of objects of a series at IMAGE level. Raises as `find`."""
+    query = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
+    return len({str(f.get("SOPInstanceUID", "")) for f in find(peer, query)} - {""})

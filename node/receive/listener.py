@@ -1,0 +1,37 @@
+"""The listening socket, and why there may be none."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from node.errors import PortBusy
+
+BACKLOG: Final = 64
+
+
+def why_not_listening(host: str, port: int, error: OSError) -> str:
+    """Return why the node cannot listen, and what to do."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        remedy = 'set [node] host to an address of this machine, or "0.0.0.0" for all'
+    elif error.errno == errno.EACCES:
+        remedy = (
+            "ports below 1024 need a right: give the service CAP_NET_BIND_SERVICE, or set [node] port"
+            " to 11112 and the same at the sender"
+        )
+    else:
+        remedy = "stop the program that uses it or set another [node] port"
+    return f"cannot listen on {host}:{port}: {error.strerror}; {remedy}"
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; "::" is both families. Raises `PortBusy`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
+    except OSError as error:
+        raise PortBusy(why_not_listening(host, port, error)) from error
