@@ -71,8 +71,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
         raise BundleError(
-            f"{path}: {error}; point [model] bundle at a folder with weights and card"
+            f"{path}: cannot be read ({reason}); name a folder with weights and card"
         ) from error
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise BundleError(

@@ -322,7 +322,7 @@ def test_process_without_a_bundle_is_exit_6(said: Said, tmp_path: Path, write_se
     write_series(tmp_path / "s")
     code, _, err = said("process", "s", "--bundle", tmp_path / "no-bundle")
     assert code == 6
-    assert "card.json" in err
+    assert "no-bundle/card.json: cannot be read (No such file or directory); name a folder" in err
 
 
 # ---- the journal's view --------------------------------------------------------------------------
