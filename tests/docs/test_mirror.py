@@ -6,7 +6,7 @@ from tests.support import mirror
 
 
 def test_every_unit_test_file_is_named_after_its_module_or_a_listed_subject() -> None:
-    files = {p.relative_to(mirror.UNIT).as_posix() for p in mirror.UNIT.rglob("test_*.py")}
+    files = {p.relative_to(mirror.ROOT).as_posix() for p in mirror.UNIT.rglob("test_*.py")}
     assert files - {mirror.test_file_of(m) for m in mirror.modules()} == mirror.SUBJECTS
 
 

@@ -17,11 +17,11 @@ UNIT: Final = ROOT / "tests" / "unit"
 LIST: Final = UNIT / "indirect.txt"
 PACKAGES: Final = ("node", "dicomseg", "model", "training")
 SUBJECTS: Final = {
-    "dicomseg/measure/test_measure_refusals.py",
-    "dicomseg/read/test_strangers.py",
-    "support/test_compare_results.py",
-    "test_signs.py",
-    "training/test_monai.py",
+    "tests/unit/dicomseg/measure/test_measure_refusals.py",
+    "tests/unit/dicomseg/read/test_strangers.py",
+    "tests/unit/support/test_compare_results.py",
+    "tests/unit/test_signs.py",
+    "tests/unit/training/test_monai.py",
 }
 """Test files of a subject that several modules share."""
 
@@ -34,9 +34,9 @@ def modules() -> set[str]:
 
 
 def test_file_of(module: str) -> str:
-    """Name the unit test file of a module, relative to the tier."""
-    path = Path(module)
-    return (path.parent / f"test_{path.name}").as_posix()
+    """Name the unit test file of a module."""
+    path = Path("tests/unit", module)
+    return path.with_name(f"test_{path.name}").as_posix()
 
 
 def unnamed() -> list[str]:
@@ -45,7 +45,7 @@ def unnamed() -> list[str]:
     return sorted(
         module
         for module in modules()
-        if not (UNIT / test_file_of(module)).exists()
+        if not (ROOT / test_file_of(module)).exists()
         and module.removesuffix(".py").replace("/", ".") not in imported
     )
 
