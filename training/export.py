@@ -37,16 +37,14 @@ CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts")
 
 @dataclass(frozen=True, slots=True)
 class CardFields:
-    """Fields of the card that the files themselves do not hold.
-
-    created: ISO date of the export. extra: further keys, e.g. `evaluation` and `model_sd_mm` (mm per
-    measurement); they may not replace what the export fills in.
-    """
+    """Fields of the card that the files themselves do not hold."""
 
     version: str
     created: str
+    """ISO date of the export."""
     name: str = DEFAULT_NAME
     extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys, e.g. `evaluation` and `model_sd_mm` (mm per measurement); they may not replace what the export fills in."""
 
 
 def read_run_recipe(run: Path) -> Recipe:

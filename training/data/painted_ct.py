@@ -67,14 +67,14 @@ COLUMN: Final = (1, _DISC, 3, 13, 14)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoxelSolid:
-    """A solid given by voxels: its smoothed signed distance, linear between them.
-
-    distance: mm, negative inside, (i, j, k). to_index: anatomy mm to index, (4, 4).
-    """
+    """A solid given by voxels: its smoothed signed distance, linear between them."""
 
     distance: Array
+    """mm, negative inside, (i, j, k)."""
     to_index: Points
+    """Anatomy mm to index, (4, 4)."""
     box: Bounds
+    """Lowest and highest (x, y, z), anatomy mm."""
 
     def bounds(self) -> Bounds:
         """Return the lowest and the highest (x, y, z) of the solid, mm."""
@@ -95,10 +95,12 @@ class VoxelSolid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """Labels (i, j, k) and their affine, index to anatomy mm: origin at the disc's centre, axes as LPS."""
+    """Labels on a grid in anatomy space: origin at the disc's centre, axes as LPS."""
 
     labels: Array
+    """(i, j, k), uint8."""
     affine: Points
+    """Index to anatomy mm, (4, 4)."""
 
     @property
     def spacing_mm(self) -> Points:

@@ -56,13 +56,11 @@ def canal_strokes(seed: int, column: Column, disease: Disease) -> tuple[list[Str
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Threads:
-    """Rootlets: dark threads inside the sac at fixed relative places that drift with height.
-
-    places: (n, 4) relative left, relative back at z = 0 and their change per mm.
-    """
+    """Rootlets: dark threads inside the sac at fixed relative positions that drift with height."""
 
     sac: Tube
     places: Points
+    """(n, 4): relative left, relative back at z = 0 and their change per mm."""
     radius_mm: float
 
     def bounds(self) -> Bounds:

@@ -58,10 +58,7 @@ def _half_height(part: Body | Disc) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sizes:
-    """Everything drawn about the column before it is chained; lists run from below.
-
-    girth: width and depth of each disc as a share of the bodies' beside it.
-    """
+    """Everything drawn about the column before it is chained; lists run from below."""
 
     grades: dict[str, int]
     gaps: list[float]
@@ -75,6 +72,7 @@ class _Sizes:
     width: list[float]
     depth: list[float]
     girth: list[float]
+    """Width and depth of each disc as a share of the bodies' beside it."""
 
 
 _RUDIMENT: Final = {"gap": 0.4, "girth": 0.72, "wedge": 0.5}

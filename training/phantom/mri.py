@@ -160,21 +160,22 @@ class TissueTexture:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Imperfections of one acquisition; all of them go into the card.
-
-    coil_per_mm: 1/L of the exponential fall toward the front. snr: marrow signal over noise.
-    window: share of k-space acquired along (i, j, k). saturation_y_mm: tissue in front of it is dark.
-    grey: stored value of marrow. clip: largest stored value.
-    """
+    """Imperfections of one acquisition; all of them go into the card."""
 
     coil_per_mm: float
+    """1/L of the exponential fall toward the front."""
     snr: float
+    """Marrow signal over noise."""
     window: tuple[float, float, float]
+    """Share of k-space acquired along (i, j, k)."""
     saturation_y_mm: float | None
+    """Tissue in front of it is dark; None without a saturation band."""
     side_shading: float
     edge_slices: int
     grey: float
+    """Stored value of marrow."""
     clip: int
+    """Largest stored value."""
 
 
 def draw_scan(seed: int) -> Scan:

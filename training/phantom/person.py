@@ -27,32 +27,35 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Body and spine in general.
-
-    size: factor on widths and depths; height: factor on vertebral heights. grades: Pfirrmann 1…5 of
-    L3/4, L4/5, L5/S1. fat: 0 (slim) … 1 (obese). muscle_fat: share of fat in the back muscles.
-    transition: the lowest lumbar vertebra is joined to the sacrum, or the first sacral one is free.
-    """
+    """Body and spine in general."""
 
     sex: Sex
     age: float
     height_cm: float
     bmi: float
     size: float
+    """Factor on widths and depths."""
     height: float
+    """Factor on vertebral heights."""
     grades: tuple[int, int, int]
+    """Pfirrmann 1…5 of L3/4, L4/5, L5/S1."""
     fat: float
+    """0 (slim) … 1 (obese)."""
     muscle_fat: float
+    """Share of fat in the back muscles."""
     transition: Transition = "none"
+    """The lowest lumbar vertebra is joined to the sacrum, or the first sacral one is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disease:
-    """Findings at L4/5. herniation: (x mm, radius mm) or None. slip_mm: L4 forward."""
+    """Findings at L4/5."""
 
     herniation: tuple[float, float] | None
+    """(x mm, radius mm), or None."""
     stenosis: bool
     slip_mm: float
+    """L4 forward."""
     modic: bool
     haemangioma: bool
     osteophytes_mm: float
@@ -72,17 +75,18 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where and how the person lies: translation in mm, rotations in degrees, bend of the space.
-
-    roll is about the long axis y, pitch about x, yaw about z. bend_mm: amplitude of the smooth
-    random displacement that makes every outline individual.
-    """
+    """Position of the person: translation, rotations, bend of the space."""
 
     shift_lps: tuple[float, float, float]
+    """mm."""
     roll_deg: float
+    """About the long axis y."""
     pitch_deg: float
+    """About x."""
     yaw_deg: float
+    """About z."""
     bend_mm: float
+    """Amplitude of the smooth random displacement that makes every outline individual."""
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -10,18 +10,18 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Tissue:
-    """Proton density (relative), T1 and T2 in ms, and how it looks inside.
-
-    grain: relative spread of fine texture. cloud: relative spread of coarse texture. fleck: share of
-    the tissue that is fat (muscle, marrow) drawn as streaks or islands.
-    """
+    """Properties of a tissue in an MR image."""
 
     pd: float
+    """Proton density, relative."""
     t1_ms: float
     t2_ms: float
     grain: float = 0.05
+    """Relative spread of fine texture."""
     cloud: float = 0.05
+    """Relative spread of coarse texture."""
     fleck: float = 0.0
+    """Share of the tissue that is fat (muscle, marrow), drawn as streaks or islands."""
 
 
 TISSUES: Final[Mapping[str, Tissue]] = MappingProxyType(

@@ -89,11 +89,11 @@ def _area(contour: Points) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sections:
-    """Outlines of every structure in the disc plane: per structure a list of (n, 2) points in mm
-    along (left, back) from the plane's point, largest first."""
+    """Outlines of every structure in the disc plane."""
 
     plane: DiscPlane
     outlines: Mapping[StructureId, tuple[Points, ...]]
+    """Per structure (n, 2) points in mm along (left, back) from the plane's point, largest outline first."""
 
     def lps(self, ab: Points) -> Points:
         """Transform plane coordinates (..., 2) to LPS points (..., 3), mm."""

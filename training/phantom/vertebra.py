@@ -21,10 +21,12 @@ DISCS: Final = ("s1s2", "l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A place and axes: centre in anatomy mm, columns of `axes` = left, back, up."""
+    """A centre and axes."""
 
     centre: Points
+    """Anatomy mm."""
     axes: Points
+    """Columns are left, back, up."""
 
     def at(self, u: float, v: float, w: float) -> Points:
         """Return the anatomy point of local coordinates."""
@@ -39,18 +41,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """A vertebral body: superellipse with waist, hollow back wall, wedged hollow end-plates.
-
-    slopes: dz/dv of upper and lower end-plate in the local frame. hollows_mm: depth of the upper and
-    lower end-plate's hollow, deepest a little behind the middle.
-    """
+    """A vertebral body: superellipse with waist, hollow back wall, wedged hollow end-plates."""
 
     frame: Frame
     half_width_mm: float
     half_depth_mm: float
     height_mm: float
     slopes: tuple[float, float]
+    """dz/dv of upper and lower end-plate in the local frame."""
     hollows_mm: tuple[float, float]
+    """Depth of the upper and lower end-plate's hollow, deepest a little behind the middle."""
     waist: float = 0.07
     square: float = 0.4
 
