@@ -1,4 +1,31 @@
-"""What can go wrong in the service: one class per reason, with its exit code and a remedy."""
+"""What can go wrong in the service: one class per reason, with its exit code and a remedy.
+
+LumbarError (dicomseg.errors)
+├── ConfigError
+├── StateRefused
+│   ├── JournalTooNew
+│   ├── JournalOutdated
+│   ├── JournalDamaged
+│   └── AlreadyRunning
+├── PortBusy
+├── UnknownUid
+├── IllegalTransition
+├── ClaimLost
+├── DiskFull
+├── DamagedResult
+├── UsageError
+├── BenchFailed
+├── UnknownJob
+├── JobStateError
+├── PromotionRefused
+├── NoSuchPath
+├── NothingEligible
+├── PackagesApart
+├── UnknownDestination
+└── PeerUnreachable
+
+Errors of the demonstration are in its room; those of input, model and bundle in `dicomseg` and `model`.
+"""
 
 from __future__ import annotations
 

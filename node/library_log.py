@@ -64,10 +64,7 @@ def catch_all(log: EventLog) -> None:
                 )
             )
 
-    def uncaught(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        del kind, trace
+    def uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
         log.event(ThreadFailed("main", describe_error(error), error_trace(error)))
 
     def warned(

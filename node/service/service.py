@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -37,10 +38,11 @@ from node.receive.step import ReceiveStep, free_bytes
 from node.selection.step import SelectStep
 from node.service.loop import TICK_S, Loop
 from node.store.layout import StateDirectory
-from node.store.lock import PRIVATE, Holder, locked
+from node.store.lock import PRIVATE, Holder, StateLock, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
-from node.track.step import TrackStep, remembering
+from node.track.header_cache import remembering
+from node.track.step import TrackStep
 from node.work.claims import return_claim
 from node.work.memory_guard import MemoryGuard
 from node.work.step import WorkStep
@@ -76,21 +78,12 @@ class Node:
         with locked(node.state) as lock:
             holder = Holder(os.getpid(), self.clock.wall(), program_version())
             lock.describe(holder)
-            spool, journal = (
-                Spool(node.state),
-                Journal.open(StateDirectory(node.state).journal, self.clock.wall),
-            )
-            self.log.event(adopt(spool, journal))
-            for row in journal.series.claims():  # of an earlier life: the lock is ours
-                return_claim(journal, row, "the node was restarted")
+            spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, stopping)
             loops.append(Loop("jobs", (jobs,), stopping, self.log.event, journal))
-            receiver = ReceiveStep(
-                self.config.receive, node.ae_title, node.host, node.port, spool, journal,
-                self.log.event, lambda: free_bytes(node.state),
-            )  # fmt: skip
+            receiver = self._receiver(spool, journal)
             port = receiver.start()
             holder = replace(holder, port=port)
             lock.describe(holder)
@@ -101,11 +94,8 @@ class Node:
                 ready(port)
                 threads = [loop.start() for loop in loops]
                 end_schedule = self._schedule(journal)
-                code = self._watch(
-                    workers,
-                    stopping,
-                    lambda: lock.describe(replace(holder, ready_at=self.clock.wall())),
-                )
+                is_ready = partial(self._describe_ready, lock, holder)
+                code = self._watch(workers, stopping, is_ready)
                 self._end_on_damage(loops)
                 return code
             finally:
@@ -115,6 +105,25 @@ class Node:
                 jobs.stop()
                 self.log.event(NodeStopped(left))
                 journal.close()
+
+    def _resumed(self, state: Path) -> tuple[Spool, Journal]:
+        """Open spool and journal, give files without a row theirs, and return the claims of an earlier life."""
+        spool = Spool(state)
+        journal = Journal.open(StateDirectory(state).journal, self.clock.wall)
+        self.log.event(adopt(spool, journal))
+        for row in journal.series.claims():  # of an earlier life: the lock is ours
+            return_claim(journal, row, "the node was restarted")
+        return spool, journal
+
+    def _receiver(self, spool: Spool, journal: Journal) -> ReceiveStep:
+        node = self.config.node
+        return ReceiveStep(
+            self.config.receive, node.ae_title, node.host, node.port, spool, journal,
+            self.log.event, lambda: free_bytes(node.state),
+        )  # fmt: skip
+
+    def _describe_ready(self, lock: StateLock, holder: Holder) -> None:
+        lock.describe(replace(holder, ready_at=self.clock.wall()))
 
     def _end_on_damage(self, loops: Sequence[Loop]) -> None:
         """Raise `JournalDamaged` when a step met a broken journal: nothing more may be acknowledged."""

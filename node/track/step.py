@@ -15,26 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dicomseg.read import header as headers
-from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
-from dicomseg.read.judge import could_accept
 from dicomseg.read.predicates import MR_CLASSES
 from dicomseg.read.rules import Rule
-from dicomseg.read.series import Grid, assemble, count_differs, expected_count, image_instances
 from node.clock import Ages, Clock
 from node.config.sections import TrackConfig
 from node.events import Log, SeriesTracked
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, SeriesKey, SeriesRow
-from node.journal.states import InstanceState, SeriesEvent, SeriesState
-from node.step import PutOff, each, frames_in_memory, headers_of
-
-REMEMBERED: Final = 16384
-"""Headers that are kept in memory, a few kilobytes each."""
-
-FRAMES_OF_ONE: Final = 8
-"""Frames of a multi-frame object that take the memory of one header: each has its own geometry, half a kilobyte."""
+from node.journal.states import InstanceState, SeriesState
+from node.step import PutOff, each, headers_of
+from node.track.completeness import announced, decide
+from node.track.header_cache import remembering
 
 PAUSE_S: Final = 0.2
 """A series whose last slice is younger than this is still coming, and is looked at no more often."""
@@ -48,108 +40,6 @@ ASK_AFTER_S: Final = 2.0
 
 ASK_AGAIN_S: Final = 1.0
 """How soon an answer of the sender is seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do with a receiving series: an event with its reason, or None to wait."""
-
-    event: SeriesEvent | None
-    reason: str = ""
-
-
-WAIT: Final = Decision(None)
-
-
-def decide(
-    instances: Sequence[Instance],
-    quiet_s: float,
-    config: TrackConfig,
-    rules: Sequence[Rule],
-    problems: Sequence[str] = (),
-    owed: int | None = None,
-) -> Decision:
-    """Decide for one series whose last slice came `quiet_s` ago (pure).
-
-    problems: why images of the series could not be read. owed: objects that the sender holds beyond
-    those that came, None where that is not known.
-    """
-    count = announced(instances, config)
-    settled, quiet = quiet_s >= config.settle_seconds, quiet_s >= config.quiet_seconds
-    if owed is None and not quiet and _more_will_come(instances, count, settled=settled):
-        return WAIT
-    grid: Grid | GeometryProblem = (
-        assemble(instances)
-        if instances
-        else GeometryProblem("no-instances", "no object of the series can be read")
-    )
-    if isinstance(grid, Grid) and count is not None and grid.reaches(count) and not owed:
-        return Decision(SeriesEvent.GEOMETRY_COMPLETE, _notes(grid))
-    if isinstance(grid, Grid) and not problems and not owed:
-        if count is None and not (settled or owed == 0):
-            return WAIT
-        if count is None or owed == 0 or (quiet if count > grid.shape[0] else settled):
-            return Decision(SeriesEvent.GEOMETRY_COMPLETE, _notes(grid, count))
-    if (
-        (settled or quiet)
-        and instances
-        and not any(
-            could_accept(i, rules)
-            for i in (image_instances(instances)[0], image_instances(instances)[-1])
-        )
-    ):
-        return Decision(SeriesEvent.SETTLED_INELIGIBLE)
-    if not quiet:
-        return WAIT
-    reasons = [grid.text] if isinstance(grid, GeometryProblem) else []
-    if owed:
-        reasons.append(f"{owed} objects that the sender holds were not received")
-    elif count is not None and len(instances) < count:
-        reasons.append(f"received {len(instances)} of {count} slices")
-    return Decision(SeriesEvent.WENT_QUIET, "; ".join([*reasons, *problems]))
-
-
-def announced(instances: Sequence[Instance], config: TrackConfig) -> int | None:
-    """How many slices the headers announce; None where they do not, or are not to be asked."""
-    return expected_count(instances) if instances and config.expected_count != "none" else None
-
-
-def _more_will_come(instances: Sequence[Instance], count: int | None, *, settled: bool) -> bool:
-    if count is None:
-        return not settled
-    return len(instances) < count and instances[0].frames == 1
-
-
-def _notes(grid: Grid, count: int | None = None) -> str:
-    """What is unusual about a complete series: another number of slices, objects that were left out."""
-    differs = [] if count is None else [count_differs(count, grid.shape[0])]
-    return "; ".join([*differs, *(f"set aside: {s.text}" for s in grid.set_aside)])
-
-
-def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
-    """Return `headers.read_instance` that reads a file once: what lies in the spool never changes.
-
-    most: headers that are kept, those with many frames counted by `FRAMES_OF_ONE`. For one thread.
-    """
-    kept: dict[Path, Instance] = {}
-    weight = 0
-
-    def read(path: Path) -> Instance:
-        nonlocal weight
-        found = kept.pop(path, None)
-        if found is None:
-            found = headers.read_instance(path)
-            weight += _weight(found)
-        kept[path] = found  # the order is that of use
-        while weight > most:
-            weight -= _weight(kept.pop(next(iter(kept))))
-        return found
-
-    return read
-
-
-def _weight(instance: Instance) -> int:
-    return 1 + frames_in_memory(instance) // FRAMES_OF_ONE
 
 
 def _nothing_known(_key: SeriesKey, _version: object) -> int | None:

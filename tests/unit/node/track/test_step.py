@@ -30,9 +30,11 @@ from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, SeriesKey
 from node.journal.states import SeriesEvent, SeriesState
+from node.track import completeness
 from node.track import step as track
+from node.track.completeness import decide
 from node.track.expected_count import ASK_EVERY_S, Inquiry
-from node.track.step import TrackStep, decide
+from node.track.step import TrackStep
 from tests.support.mr_series import KEY
 
 S, E = SeriesState, SeriesEvent
@@ -509,9 +511,11 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
 ) -> None:
     paths = slices(40, announced=40)
     reads, assemblies = [], []
-    read, assemble = headers.read_instance, track.assemble
+    read, assemble = headers.read_instance, completeness.assemble
     monkeypatch.setattr(track.headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
-    monkeypatch.setattr(track, "assemble", lambda i: (assemblies.append(len(i)), assemble(i))[1])
+    monkeypatch.setattr(
+        completeness, "assemble", lambda i: (assemblies.append(len(i)), assemble(i))[1]
+    )
     for path in paths:
         node.came([path])
         node.after(0.1)

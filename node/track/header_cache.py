@@ -1,0 +1,44 @@
+"""Reads every header once: what is in the spool never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dicomseg.read import header as headers
+from dicomseg.read.instance import Instance
+from node.step import frames_in_memory
+
+REMEMBERED: Final = 16384
+"""Headers that are kept in memory, a few kilobytes each."""
+
+
+FRAMES_OF_ONE: Final = 8
+"""Frames of a multi-frame object that take the memory of one header: each has its own geometry, half a kilobyte."""
+
+
+def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
+    """Return `headers.read_instance` that reads a file once: what lies in the spool never changes.
+
+    most: headers that are kept, those with many frames counted by `FRAMES_OF_ONE`. For one thread.
+    """
+    kept: dict[Path, Instance] = {}
+    weight = 0
+
+    def read(path: Path) -> Instance:
+        nonlocal weight
+        found = kept.pop(path, None)
+        if found is None:
+            found = headers.read_instance(path)
+            weight += _weight(found)
+        kept[path] = found  # the order is that of use
+        while weight > most:
+            weight -= _weight(kept.pop(next(iter(kept))))
+        return found
+
+    return read
+
+
+def _weight(instance: Instance) -> int:
+    return 1 + frames_in_memory(instance) // FRAMES_OF_ONE
