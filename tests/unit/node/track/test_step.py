@@ -512,7 +512,7 @@ def test_each_header_is_read_once_and_the_grid_assembled_when_it_can_be_whole(
     paths = slices(40, announced=40)
     reads, assemblies = [], []
     read, assemble = headers.read_instance, completeness.assemble
-    monkeypatch.setattr(track.headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
+    monkeypatch.setattr(headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
     monkeypatch.setattr(
         completeness, "assemble", lambda i: (assemblies.append(len(i)), assemble(i))[1]
     )
