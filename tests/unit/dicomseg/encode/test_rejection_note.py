@@ -84,6 +84,7 @@ def test_same_objects_and_reason_are_the_same_note_and_others_are_another() -> N
     assert uids == {keys[0].uid("rejection.instance"), keys[0].uid("rejection.series")}
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (dicom3tools)")
 @pytest.mark.parametrize("because", CAUSES)
 @pytest.mark.parametrize(

@@ -485,6 +485,7 @@ def test_enhanced_frames_lie_where_highdicom_puts_them(shared):
     assert np.array_equal(volume.array[tuple(index.T)], other.array[tuple(there.T)])
 
 
+@pytest.mark.process
 @pytest.mark.shared
 @pytest.mark.parametrize("form", ["sagittal", "axial"])
 def test_real_t2_space_lies_where_simpleitk_puts_it(shared, tmp_path, form):

@@ -21,6 +21,8 @@ from training.fit.cpu import network as training_step
 from training.fit.loss import Objective, marginal_loss
 from training.fit.segmentation import upsampled
 
+pytestmark = pytest.mark.process  # the C compiler
+
 SPINE: tuple[StructureId, ...] = ("l4", "ivd", "l5", "dura")
 
 
