@@ -267,6 +267,7 @@ def test_status_of_a_running_node_says_since_when_and_whether_it_is_ready(home: 
     assert json.loads(home.call("status", "--json")[1])["running"] is False
 
 
+@pytest.mark.slow  # starts Python four times
 def test_queries_load_no_heavy_library(home: Home) -> None:
     home.receive(1)
     heavy = {
