@@ -1,0 +1,138 @@
+"""Results that another one replaces: never sent, or withdrawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from node.deliver.memory import InMemory
+from node.deliver.port import Outcome
+from node.deliver.step import WITHDRAWALS_S, DeliverStep
+from node.journal.journal import Journal
+from node.journal.states import DeliveryState, SeriesState
+from tests.support.deliveries import (
+    FOUR,
+    begin_work,
+    deliver_step,
+    facts_of,
+    publish_result,
+)
+from tests.support.mr_series import KEY
+
+# ---- results that another replaces ---------------------------------------------------------------
+
+
+def _run(step: DeliverStep, clock: Any) -> None:
+    """A few rounds, with time between them to look for withdrawals."""
+    for _ in range(4):
+        step.run_once()
+        clock.pass_s(WITHDRAWALS_S)
+
+
+def test_result_that_was_corrected_before_it_was_sent_is_never_sent(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    publish_result(journal, tmp_path)
+    peer = InMemory("pacs")
+    journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
+    deliver_step(journal, clock, peer, withdraw=True).run_once()
+    assert [(d.kind, d.state, d.detail) for d in journal.deliveries.of_series(KEY)] == [
+        ("result", DeliveryState.DEAD, "superseded")
+    ]
+    assert peer.sends == 0
+
+
+@pytest.mark.parametrize("withdraw", [True, False])
+def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
+    journal: Journal, clock: Any, tmp_path: Path, withdraw: bool
+) -> None:
+    publish_result(journal, tmp_path)
+    peer = InMemory("pacs")
+    step = deliver_step(journal, clock, peer, withdraw=withdraw)
+    step.notes = tmp_path / "withdrawals"
+    step.run_once()
+    journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
+    _run(step, clock)
+    (note,) = [h for h in peer.held if h.endswith("rejection.dcm")] if withdraw else [None]
+    withdrawals = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
+    assert [(d.state, d.proof) for d in withdrawals] == (
+        [(DeliveryState.CONFIRMED, "unproven")] if withdraw else []
+    )
+    (old,) = journal.results.of_series(KEY)
+    assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "")
+    begin_work(journal, tmp_path, "r22")
+    step.run_once()
+    old, new = journal.results.of_series(KEY)
+    assert (old.superseded_because, old.superseded_by) == ("corrected_identity", "r22")
+    assert (new.superseded_because, new.superseded_by) == ("", "")
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
+    if note is not None:
+        ds = dcmread(BytesIO(peer.held[note]))
+        assert ds.ConceptNameCodeSequence[0].CodeValue == "113038"
+        assert (ds.PatientID, ds.StudyInstanceUID) == ("T1", KEY.study)
+        (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
+
+
+def test_newer_result_withdraws_only_what_the_destination_has_taken(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    publish_result(journal, tmp_path, files=FOUR)
+    bad = [Outcome(f, "permanent", "refused", "0xC000") for f in FOUR[1:]]
+    peer = InMemory("pacs", script=[tuple(bad)])
+    step = deliver_step(journal, clock, peer, objects=FOUR, withdraw=True)
+    step.notes = tmp_path / "withdrawals"
+    step.run_once()
+    publish_result(journal, tmp_path, "r22", files=FOUR)
+    step.run_once()
+    assert not [h for h in peer.held if h.endswith("rejection.dcm")]
+    _run(step, clock)
+    assert journal.results.of_series(KEY)[0].superseded_because == "newer_input"
+    (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
+    ds = dcmread(BytesIO(peer.held[note]))
+    assert ds.ConceptNameCodeSequence[0].CodeValue == "113001"
+    (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
+    assert journal.series.get(KEY).state is SeriesState.DELIVERED
+
+
+def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    publish_result(journal, tmp_path)
+
+    class Slow(InMemory):
+        def send(self, files: Any) -> Any:
+            if not self.sends:
+                publish_result(journal, tmp_path, "r22")
+            return InMemory.send(self, files)
+
+    peer = Slow("pacs")
+    step = deliver_step(journal, clock, peer, withdraw=True)
+    step.notes = tmp_path / "withdrawals"
+    _run(step, clock)
+    kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries.of_series(KEY)}
+    assert kinds == {
+        ("r1", "result"): DeliveryState.DEAD,
+        ("r22", "result"): DeliveryState.CONFIRMED,
+        ("r1", "withdrawal"): DeliveryState.CONFIRMED,
+    }
+
+
+def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    publish_result(journal, tmp_path)
+    step = deliver_step(journal, clock, InMemory("pacs"), withdraw=True)
+    step.run_once()
+    (tmp_path / "results" / "r1" / "seg.dcm").write_bytes(b"")
+    journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
+    _run(step, clock)
+    (row,) = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
+    assert row.state is DeliveryState.DEAD
+    assert "seg.dcm" in row.detail
