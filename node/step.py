@@ -80,7 +80,7 @@ class PutOff:
         self.journal.series.defer(row.key, self.step, reason, until)
 
 
-def headers_of(
+def read_headers(
     journal: Journal,
     key: SeriesKey,
     read: Callable[[Path], Instance],
@@ -122,7 +122,7 @@ def frames_in_memory(instance: Instance) -> int:
 
 
 def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | str:
-    """Header of one object, or why it cannot be read. Raises `OSError` as `headers_of` does."""
+    """Header of one object, or why it cannot be read. Raises `OSError` as `read_headers` does."""
     try:
         return read(path)
     except InputRefused as error:

@@ -255,11 +255,11 @@ def enqueue(
 def _plan(
     config: Config, cases: Path | None, held_out: Path | None, recipe: Path | None
 ) -> JobPlan:
-    from node.models.plan import plan_of
+    from node.models.plan import build_plan
 
     options = {"data": cases, "held_out": held_out, "recipe": recipe}
     changes = {k: str(v.resolve()) for k, v in options.items() if v is not None}
-    return plan_of(config.training.schedule.model_copy(update=changes))
+    return build_plan(config.training.schedule.model_copy(update=changes))
 
 
 def _print_job(row: JobRow, *, as_json: bool) -> None:

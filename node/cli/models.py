@@ -224,7 +224,7 @@ def promote(
     source = (
         _bundle_folder(settings, what)
         if job is None
-        else models.candidate_of(settings.node.state, job)
+        else models.find_candidate(settings.node.state, job)
     )
     _print_change(models.promote(registry, source, request, job), as_json=as_json)
 

@@ -149,12 +149,12 @@ def _offline_run(config: Config, bundle: Path | None, out: Path, *, force: bool)
     print_progress("loading the model")
     from node.offline.run import OfflineRun
     from node.work.load_model import load_model
-    from node.work.pipeline import settings_of
+    from node.work.pipeline import build_settings
 
     model = load_model(config.model, path=bundle)
     if model.note:
         warn(model.note)
-    settings = settings_of(config.node, config.results)
+    settings = build_settings(config.node, config.results)
     return OfflineRun(model, settings, out, lambda: datetime.now().astimezone(), force)
 
 

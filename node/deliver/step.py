@@ -132,7 +132,7 @@ class DeliverStep:
         """Files of the result, or the note that takes back what was delivered of it. Raises `DamagedResult`."""
         if row.kind == RESULT or not row.because:
             return result_files(row.folder, self.config.objects)
-        from node.deliver.withdrawal import note_of  # noqa: PLC0415 - it encodes, and is seldom needed
+        from node.deliver.withdrawal import find_or_write_note  # noqa: PLC0415 - it encodes, and is seldom needed
 
         files = next(
             d.accepted
@@ -140,7 +140,9 @@ class DeliverStep:
             if (d.result_id, d.destination, d.kind) == (row.result_id, row.destination, RESULT)
         )
         created = datetime.fromtimestamp(self.now(), UTC).astimezone()
-        note = note_of(row.folder, row.because, files or self.config.objects, self.notes, created)
+        note = find_or_write_note(
+            row.folder, row.because, files or self.config.objects, self.notes, created
+        )
         return (note,)
 
     # --- sending ---

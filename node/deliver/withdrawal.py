@@ -16,7 +16,7 @@ from node.deliver.port import ResultFile, read_result_file, result_files
 NOTE: Final = "rejection.dcm"
 
 
-def note_of(
+def find_or_write_note(
     result: Path, because: RejectionReason, files: Sequence[str], notes: Path, created: datetime
 ) -> ResultFile:
     """Find the note that rejects these files of a result folder, or write it below `notes`.

@@ -36,7 +36,7 @@ def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
     version = _version(connection)
     _refuse_newer(version, steps[-1][0])
     if path is not None and 0 < version < steps[-1][0]:
-        _back_up(connection, backup_of(path, version))
+        _back_up(connection, backup_path(path, version))
     if version < steps[-1][0]:
         _apply(connection, steps)
 
@@ -52,7 +52,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def backup_of(path: Path, version: int) -> Path:
+def backup_path(path: Path, version: int) -> Path:
     """Place of the copy that is made before a journal of this version is migrated."""
     return path.with_name(f"{path.name}.v{version}-backup")
 

@@ -34,7 +34,7 @@ class SeriesKey(NamedTuple):
 class NewInstance:
     """One received object as the spool holds it.
 
-    digest: of the data set's bytes; of a quarantined one with the transfer syntax behind (`spool.name_of`).
+    digest: of the data set's bytes; of a quarantined one with the transfer syntax behind (`spool.file_stem`).
     """
 
     sop_instance_uid: str

@@ -76,7 +76,7 @@ def start(arguments: Sequence[str], log: Path, lock: int) -> subprocess.Popen[by
     return child
 
 
-def code_of(process: subprocess.Popen[bytes]) -> int | None:
+def poll_group(process: subprocess.Popen[bytes]) -> int | None:
     """Exit code of a child that has ended, None while it runs; what is left of its group is ended.
 
     The group is killed before the child is waited for: until then its number is not reused.

@@ -34,7 +34,7 @@ def _digest(card: Path) -> str:
     return str(digest)[:12]
 
 
-def held_out_of(file: Path) -> frozenset[str]:
+def read_held_out(file: Path) -> frozenset[str]:
     """Ids of the fixed held-out cases. Raises `JobStateError` when the file cannot be read."""
     try:
         return frozenset(json.loads(file.read_text(encoding="utf-8"))["cases"])
@@ -49,14 +49,14 @@ def new_cases(now: Mapping[str, str], before: Mapping[str, str], held: frozenset
     return [name for name, digest in now.items() if name not in held and before.get(name) != digest]
 
 
-def plan_of(config: ScheduleConfig) -> JobPlan:
+def build_plan(config: ScheduleConfig) -> JobPlan:
     """Plan of the configured retraining. Raises `JobStateError` when data or held-out cases are missing."""
     data = Path(config.data)
     if not config.data or not data.is_dir():
         raise JobStateError(
             f"[training.schedule] data {config.data!r} is no folder of prepared cases"
         )
-    held_out_of(Path(config.held_out))
+    read_held_out(Path(config.held_out))
     return JobPlan(
         data=config.data,
         held_out=config.held_out,

@@ -158,7 +158,7 @@ def nothing_before() -> PromotionRefused:
     )
 
 
-def candidate_of(state: Path, job: JobRow) -> Path:
+def find_candidate(state: Path, job: JobRow) -> Path:
     """Folder of the bundle that a job proposes. Raises `PromotionRefused` when it proposes none."""
     if job.state is not JobState.PROPOSED:
         raise PromotionRefused(

@@ -77,7 +77,7 @@ class JobDirectory:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def arguments_of(command: Sequence[str], plan: JobPlan, directory: JobDirectory) -> list[str]:
+def build_arguments(command: Sequence[str], plan: JobPlan, directory: JobDirectory) -> list[str]:
     """Return the argument list of one start."""
     found = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
     found += ["--out", str(directory.out), "--margin", repr(plan.margin)]
@@ -88,7 +88,7 @@ def arguments_of(command: Sequence[str], plan: JobPlan, directory: JobDirectory)
     return found
 
 
-def answer_of(directory: JobDirectory) -> dict[str, Any] | None:
+def read_answer(directory: JobDirectory) -> dict[str, Any] | None:
     """Return what the comparison answered, without the single scores; None when there is none."""
     try:
         answer = json.loads((directory.out / COMPARISON).read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def answer_of(directory: JobDirectory) -> dict[str, Any] | None:
     return {**kept, **sides}
 
 
-def fault_of(code: int | None, lines: Sequence[str]) -> str:
+def explain_failure(code: int | None, lines: Sequence[str]) -> str:
     """Return why a training ended without an answer. code: None when its end was not observed."""
     begin = "lumbar-train: "
     own_line = next((x.removeprefix(begin) for x in lines[::-1] if x.startswith(begin)), None)
@@ -188,7 +188,7 @@ class JobRunner:
         plan = replace(row.plan, bundle=chosen)
         try:
             self._child = child.start(
-                arguments_of(self.command, plan, directory), directory.log, lock
+                build_arguments(self.command, plan, directory), directory.log, lock
             )
         except OSError as error:
             return self._record(row.id, JobEvent.FAULT, {"reason": _describe(error, directory)})
@@ -210,7 +210,7 @@ class JobRunner:
         directory = JobDirectory.of(self.state, row.id)
         code: int | None = None
         if self._child is not None:
-            code = child.code_of(self._child)
+            code = child.poll_group(self._child)
             alive = code is None
         else:
             alive = directory.folder.is_dir() and child.held(directory.lock)
@@ -238,9 +238,9 @@ class JobRunner:
         return f"disk: {self.free() // 1_000_000} MB free, [receive] disk_low_mb is {self.least_free // 1_000_000}"
 
     def _conclude(self, row: JobRow, directory: JobDirectory, code: int | None) -> int:
-        answer = answer_of(directory)
+        answer = read_answer(directory)
         if answer is None or code not in {None, 0, 3}:
-            reason = fault_of(code, directory.tail())
+            reason = explain_failure(code, directory.tail())
             return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
         event = VERDICTS[answer["verdict"]]
         first, *more = answer.get("reasons") or [""]
@@ -272,7 +272,7 @@ class JobRunner:
     def _end_child(self) -> None:
         """Kill our child's group. It has not been waited for, so the number is still its own."""
         if self._child is not None:
-            if child.code_of(self._child) is None:
+            if child.poll_group(self._child) is None:
                 child.kill_group(self._child.pid)
             self._child.wait()
             self._child = None

@@ -23,7 +23,7 @@ from node.events import Log, StepFailed
 from node.faults import describe_error
 from node.journal.journal import Journal
 from node.journal.states import JobState
-from node.models.plan import held_out_of, new_cases, plan_of
+from node.models.plan import build_plan, new_cases, read_held_out
 
 BY_SCHEDULE: Final = "schedule"
 COMPARED: Final = (JobState.PROPOSED, JobState.REJECTED, JobState.PROMOTED)
@@ -62,8 +62,8 @@ class Schedule:
                 "reason": f"job {running[0].id} is not finished",
             }
         try:
-            plan = plan_of(self.config)
-            held = held_out_of(Path(self.config.held_out))
+            plan = build_plan(self.config)
+            held = read_held_out(Path(self.config.held_out))
         except (JobStateError, OSError) as error:
             self.log(StepFailed("schedule", str(error)))
             return "refused", {"reason": str(error)}

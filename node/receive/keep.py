@@ -13,7 +13,7 @@ from node.journal.states import InstanceState
 from node.receive import identify as content
 from node.receive.compare_process import Comparer
 from node.receive.identify import Received
-from node.store.spool import Spool, Stored, name_of
+from node.store.spool import Spool, Stored, file_stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Keeper:
 
     def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
         """Keep an object of which none is stored; one that came before is what it was then."""
-        twin = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
-        if twin is None:
+        earlier = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
+        if earlier is None:
             stored = self.spool.put(got.incoming, got.transfer_syntax)
             added = self.journal.instances.add(_new_instance(got, uids, stored))
             if added == "conflict":  # two associations at once, each with other bytes
@@ -56,12 +56,12 @@ class Keeper:
                 return "quarantined"
             return added
         if (
-            twin.state is InstanceState.SUPERSEDED
-            and twin.transfer_syntax_uid == got.transfer_syntax
+            earlier.state is InstanceState.SUPERSEDED
+            and earlier.transfer_syntax_uid == got.transfer_syntax
         ):
             stored = self.spool.put(got.incoming, got.transfer_syntax)
             return self.journal.instances.correct(_new_instance(got, uids, stored))
-        return self._quarantine(got, uids, twin.reason or CONFLICT)
+        return self._quarantine(got, uids, earlier.reason or CONFLICT)
 
     def _again(
         self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
@@ -94,7 +94,7 @@ class Keeper:
 
 def _apart(got: Received) -> str:
     """Digest of a quarantined row: with the syntax, so that the same bytes may be stored in the right one."""
-    return name_of(got.incoming.digest, got.transfer_syntax)
+    return file_stem(got.incoming.digest, got.transfer_syntax)
 
 
 def _new_instance(got: Received, uids: dict[str, str], stored: Stored) -> NewInstance:

@@ -28,7 +28,7 @@ from node.events import Log, SeriesEnded, noop_log
 from node.journal.journal import Journal
 from node.journal.rows import SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
-from node.step import PutOff, each, headers_of
+from node.step import PutOff, each, read_headers
 
 # ---- the step ------------------------------------------------------------------------------------
 
@@ -39,11 +39,11 @@ _RIVALS: Final = (
     SeriesState.ENCODED,
     SeriesState.DELIVERED,
 )
-"""States of series that may be the better twin of one that is judged now."""
+"""States of series that may be preferred to the one that is judged now."""
 
 
-TWIN_S: Final = 2.0
-"""Longest silence of a study for which an uncorrected series waits for its corrected twin: the scanner
+CORRECTED_VERSION_S: Final = 2.0
+"""Longest silence of a study for which an uncorrected series waits for its corrected version: the scanner
 sends both within one association."""
 
 
@@ -102,25 +102,27 @@ class SelectStep:
         version = (row.instances, row.last_at)
         known = self._made.get(row.id)
         if known is None or known[0] != version:
-            found, set_aside = headers_of(self.journal, row.key, self.read, self.log)
+            found, set_aside = read_headers(self.journal, row.key, self.read, self.log)
             made = None if set_aside else judge_series(row.key.series, found, self.rules)
             known = self._made[row.id] = (version, made)
         return known[1]
 
     def _study_is_arriving(self, row: SeriesRow) -> bool:
-        """Whether a twin may still be on its way: bounded by `quiet_s` since the series was complete."""
+        """Whether a corrected version may still arrive: bounded by `quiet_s` since the series was complete."""
         if self._ages.of(row.id, row.state_at, row.state_at) >= self.quiet_s:
             return False
         study = self.journal.series.of_study(row.key.study)
         newest_at = max(s.last_at for s in study)
         silent_s = self._ages.of(row.key.study, newest_at, newest_at)
         receiving = [s for s in study if s.state is SeriesState.RECEIVING]
-        return silent_s < min(self.settle_s, TWIN_S) or any(map(self._may_be_eligible, receiving))
+        return silent_s < min(self.settle_s, CORRECTED_VERSION_S) or any(
+            map(self._may_be_eligible, receiving)
+        )
 
     def _may_be_eligible(self, row: SeriesRow) -> bool:
-        """Whether a series that still comes may be a twin: no rule could accept most of a study's others."""
+        """Whether a series that still arrives may be a corrected version: no rule could accept most of a study's others."""
         if row.id not in self._eligible:
-            found, _ = headers_of(self.journal, row.key, self.read, self.log)
+            found, _ = read_headers(self.journal, row.key, self.read, self.log)
             self._eligible[row.id] = not found or could_accept(found[0], self.rules)
         return self._eligible[row.id]
 
@@ -137,7 +139,7 @@ class SelectStep:
                 found.append(made)
             return made is not None
 
-        # What cannot be judged itself is no better twin; its own turn says why.
+        # What cannot be judged itself is not preferred; its own turn records why.
         each([s for s in study if s.id != row.id and s.state in _RIVALS], add, _nothing)
         return found
 

@@ -64,7 +64,7 @@ def _element(number: int, vr: bytes, text: str) -> bytes:
     return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value
 
 
-def digest_of(file: BinaryIO) -> str:
+def hash_bytes(file: BinaryIO) -> str:
     """sha256 of a data set's bytes, from the file's position on."""
     digest = hashlib.sha256()
     while piece := file.read(_PIECE):
@@ -72,7 +72,7 @@ def digest_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def name_of(digest: str, transfer_syntax_uid: str) -> str:
+def file_stem(digest: str, transfer_syntax_uid: str) -> str:
     """Name of an object's file, without its ending: its data set and the transfer syntax that reads it."""
     syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
     return f"{digest}-{syntax}"
@@ -82,7 +82,7 @@ def data_set_digest(path: Path) -> str:
     """sha256 of a file's data set: of everything behind the file meta information. Raises OSError."""
     with path.open("rb") as file:
         file.seek(parsing.split_file_meta(file.read(_HEAD))[0])
-        return digest_of(file)
+        return hash_bytes(file)
 
 
 class Spool:
@@ -116,7 +116,7 @@ class Spool:
     def _keep(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
         folder = area / digest[:2]
-        path = folder / f"{name_of(digest, transfer_syntax_uid)}.dcm"
+        path = folder / f"{file_stem(digest, transfer_syntax_uid)}.dcm"
         try:
             if not folder.exists():
                 private_folder(folder)

@@ -24,7 +24,7 @@ from node.events import Log, SeriesTracked
 from node.journal.journal import Journal
 from node.journal.rows import InstanceRow, SeriesKey, SeriesRow
 from node.journal.states import InstanceState, SeriesState
-from node.step import PutOff, each, headers_of
+from node.step import PutOff, each, read_headers
 from node.track.completeness import announced, decide
 from node.track.header_cache import remembering
 
@@ -100,7 +100,7 @@ class TrackStep:
         last = self._looks.get(row.id)
         if last is not None and self._is_only_more(row, last, quiet_s):
             return self._glance(row, last, quiet_s, began)
-        instances, set_aside = headers_of(self.journal, row.key, self.read, self.log)
+        instances, set_aside = read_headers(self.journal, row.key, self.read, self.log)
         if set_aside:
             return True  # the journal has the series in another version
         unread = self._unread(row.key, instances)
@@ -141,7 +141,7 @@ class TrackStep:
     def _glance(self, row: SeriesRow, last: _Look, quiet_s: float, began: float) -> bool:
         """Read the headers that came since the last look, so that they are there when the series is complete."""
         before = last.version[0]
-        _, set_aside = headers_of(self.journal, row.key, self.read, self.log, before)
+        _, set_aside = read_headers(self.journal, row.key, self.read, self.log, before)
         self._wait(row, last.count, quiet_s, began)
         return bool(set_aside)
 

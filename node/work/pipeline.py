@@ -53,7 +53,7 @@ class Processed:
     timings_s: dict[str, float]
 
 
-def settings_of(node: NodeConfig, results: ResultsConfig) -> Settings:
+def build_settings(node: NodeConfig, results: ResultsConfig) -> Settings:
     """Take from the configuration what the objects carry."""
     identity = Identity(
         manufacturer=results.manufacturer,
@@ -65,7 +65,7 @@ def settings_of(node: NodeConfig, results: ResultsConfig) -> Settings:
     return Settings(identity)
 
 
-def key_of(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
+def compute_key(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
     """Return the identity of the result, known before any pixel is read."""
     identity = settings.identity
     return result_key(
@@ -81,7 +81,7 @@ def settings_after(
     *,
     forced: bool = False,
 ) -> Settings:
-    """Settings with the predecessor of this input's result, which `key_of` then finds or names.
+    """Settings with the predecessor of this input's result, which `compute_key` then finds or names.
 
     earlier: results of the series, oldest first. The result that this input already has among them is
     found again; another input, model or `forced` makes one whose predecessor is the latest.
@@ -91,7 +91,7 @@ def settings_after(
         return latest
     for predecessor in (*reversed(earlier), None):
         known = replace(settings, predecessor=predecessor)
-        if key_of(grid, engine, known) in earlier:
+        if compute_key(grid, engine, known) in earlier:
             return known
     return latest
 
@@ -107,7 +107,7 @@ def process_series(
     watch = _Watch()
     source = read_source(grid)
     headers = sanitised_headers(source, own_text(settings.identity))
-    key = key_of(grid, model.info, settings)
+    key = compute_key(grid, model.info, settings)
     rehearse(TrialInput(source, headers, key, model.info, settings.identity, clock()))
     watch.lap("load")
     segmentation = segment(source.volume, model, progress)

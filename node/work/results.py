@@ -11,7 +11,7 @@ from dicomseg.read.series import Grid
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from node.durable import publish
-from node.work.pipeline import Clock, Settings, key_of, process_series, settings_after
+from node.work.pipeline import Clock, Settings, compute_key, process_series, settings_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Results:
             InputRefused: the series cannot be processed. The model's errors pass through, and OSError.
         """
         settings = settings_after(grid, self.model.info, self.settings, earlier, forced=forced)
-        key = key_of(grid, self.model.info, settings)
+        key = compute_key(grid, self.model.info, settings)
         path = self.root / key.result_id
         if path.exists():
             return ResultFolder(key, path, made=False)

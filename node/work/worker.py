@@ -42,12 +42,12 @@ from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
 from node.library_log import catch_all
-from node.step import LONGEST_WAIT_S, headers_of
+from node.step import LONGEST_WAIT_S, read_headers
 from node.store.layout import StateDirectory
 from node.work.claims import release_claim, return_claim
 from node.work.heartbeat import Heartbeat
 from node.work.load_model import load_model
-from node.work.pipeline import settings_of
+from node.work.pipeline import build_settings
 from node.work.results import Results
 from node.work.worker_process import READY
 
@@ -119,15 +119,15 @@ class Worker:
         The claim stays alive until the journal has the answer, also while another program holds it.
         """
         with Heartbeat(self.journal, row.key, row.token or "", self.config.work.heartbeat_seconds):
-            ending = self._ending_of(row)
+            ending = self._work_to_its_end(row)
             while not self._has_ended(ending):
                 if stopping.wait(FAULT_WAIT_S):
                     return  # the supervisor hands the claim back
 
-    def _ending_of(self, row: SeriesRow) -> Ending:
+    def _work_to_its_end(self, row: SeriesRow) -> Ending:
         """Do the work; what is left to do is to write its end into the journal."""
         try:
-            answer = self._result_of(row)
+            answer = self._find_or_make(row)
         except Exception as error:  # noqa: BLE001 - one series must not end the service
             return self._ending_after(row, error)
         self.faults.pop(row.id, None)
@@ -182,12 +182,12 @@ class Worker:
         if self.is_new(reason):
             self.log(StepFailed("work", reason, error_trace(error)))
 
-    def _result_of(self, row: SeriesRow) -> ResultRow | NotInView:
+    def _find_or_make(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
         grid = self._grid(row)
         published = self.journal.results.of_series(row.key)
         earlier = [*self.journal.results.corrected_into(row.key), *published]
-        settings = settings_of(self.config.node, self.config.results)
+        settings = build_settings(self.config.node, self.config.results)
         root = StateDirectory(self.config.node.state).results
         result = Results(self.model, settings, root, _now).find_or_make(
             grid,
@@ -199,7 +199,7 @@ class Worker:
         return ResultRow(result.key.result_id, result.path, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:
-        instances, set_aside = headers_of(self.journal, row.key, headers.read_instance, self.log)
+        instances, set_aside = read_headers(self.journal, row.key, headers.read_instance, self.log)
         if set_aside:
             raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
         grid = judge_series(row.key.series, instances, self.config.rules).grid

@@ -22,7 +22,7 @@ from node.cli.app import run
 from node.config.sections import NodeConfig, ResultsConfig
 from node.offline import run as process
 from node.work import results
-from node.work.pipeline import settings_of
+from node.work.pipeline import build_settings
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, list]]:  # type: ignore[type-arg]
@@ -98,7 +98,7 @@ def test_one_bad_series_never_ends_a_batch(
         return answered
 
     model: Any = SimpleNamespace(info=EngineInfo("n", "1", "d", "none", "float32"))
-    settings = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
+    settings = build_settings(NodeConfig(ae_title="NODE"), ResultsConfig())
     clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
     offline_run = process.OfflineRun(model, settings, tmp_path / "out", clock)
     monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)

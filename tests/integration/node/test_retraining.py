@@ -37,9 +37,9 @@ from node.models.retraining import (
     TRAIN,
     JobDirectory,
     JobRunner,
-    arguments_of,
+    build_arguments,
     cancel,
-    fault_of,
+    explain_failure,
 )
 from node.service import service as supervise
 
@@ -228,7 +228,7 @@ def test_only_one_is_enqueued_where_it_must_be_alone(journal: Journal) -> None:
 def test_arguments_say_what_was_planned() -> None:
     place = JobDirectory(Path("/s/jobs/3"))
     plan = JobPlan("c", "h.json", recipe="r.toml", bundle="b", margin=0.02, max_hours=1.5)
-    assert arguments_of(["train"], plan, place) == [
+    assert build_arguments(["train"], plan, place) == [
         "train", "retrain", "--cases", "c", "--held-out", "h.json", "--out", "/s/jobs/3/out",
         "--margin", "0.02", "--max-minutes", "90.0", "--bundle", "b", "--recipe", "r.toml",
     ]  # fmt: skip
@@ -451,7 +451,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     path = shop.state / "config.toml"
     path.write_text(CONFIG.format(port=port))
     monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: _Workers())
-    real = jobs.arguments_of
+    real = jobs.build_arguments
     command = (sys.executable, str(shop.fake))
     monkeypatch.setattr(jobs, "arguments_of", lambda _, *rest: real(command, *rest))
     first = shop.enqueue("wait once")
@@ -550,7 +550,7 @@ def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(
 def test_fault_is_the_programs_own_line_where_it_has_one(
     code: int | None, lines: list[str], told: str
 ) -> None:
-    assert fault_of(code, lines) == told
+    assert explain_failure(code, lines) == told
 
 
 # ---- commands ------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ def _proposed(bench: Bench, candidate: Path) -> JobRow:
 
 def _promote_job(bench: Bench, job_id: int) -> None:
     job = bench.journal.jobs.get(job_id)
-    promote(bench.registry, models.candidate_of(bench.registry.state, job), WHY, job)
+    promote(bench.registry, models.find_candidate(bench.registry.state, job), WHY, job)
 
 
 def test_proposed_candidate_is_promoted_once_and_its_job_says_so(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from node.journal.jobs import JobTable
 from node.journal.journal import Journal
 from node.journal.states import JobEvent
 from node.models import schedule
-from node.models.plan import cases_below, new_cases, plan_of
+from node.models.plan import build_plan, cases_below, new_cases
 from node.models.schedule import DEFAULTS, Schedule
 
 SUNDAY = datetime(2030, 1, 6, 3, 0, tzinfo=UTC)
@@ -192,7 +192,7 @@ def test_run_that_finds_somebody_quicker_is_an_overlap(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan.add(1, 2)
-    plan.journal.jobs.enqueue(plan_of(plan.config), "by hand")
+    plan.journal.jobs.enqueue(build_plan(plan.config), "by hand")
     monkeypatch.setattr(JobTable, "active", lambda _: [])
     assert plan.schedule().due({}) == "overlap"
     assert len(plan.journal.jobs.in_states()) == 1

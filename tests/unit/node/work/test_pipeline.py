@@ -14,11 +14,17 @@ from dicomseg.read.series import Grid, assemble
 from dicomseg.segmentation import EngineInfo, NotInView
 from node.config.sections import NodeConfig, ResultsConfig
 from node.work import pipeline
-from node.work.pipeline import Processed, key_of, process_series, settings_after, settings_of
+from node.work.pipeline import (
+    Processed,
+    build_settings,
+    compute_key,
+    process_series,
+    settings_after,
+)
 
 INFO = EngineInfo("test", "1", "d" * 64, "oracle", "float32")
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-SETTINGS = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig())
+SETTINGS = build_settings(NodeConfig(ae_title="NODE"), ResultsConfig())
 
 
 @pytest.fixture
@@ -79,22 +85,22 @@ def test_no_level_in_view_ends_the_way(grid: Grid, science: Any) -> None:
 def test_key_is_known_before_and_the_same_afterwards(grid: Grid, science: Any) -> None:
     done = _process(grid)
     assert isinstance(done, Processed)
-    assert done.key == key_of(grid, INFO, SETTINGS)
+    assert done.key == compute_key(grid, INFO, SETTINGS)
     assert science.run.predecessor is None
 
 
 def test_result_after_another_names_it_and_has_another_identity(grid: Grid, science: Any) -> None:
-    first = key_of(grid, INFO, SETTINGS)
+    first = compute_key(grid, INFO, SETTINGS)
     later = replace(SETTINGS, predecessor=first)
     _process(grid, later)
-    assert science.run.key == key_of(grid, INFO, later) != first
+    assert science.run.key == compute_key(grid, INFO, later) != first
     assert science.run.predecessor == first
 
 
 def test_predecessor_is_the_latest_and_the_same_input_finds_its_result(grid: Grid) -> None:
     def after(grid: Grid, earlier: list[ResultKey], **how: Any) -> tuple[ResultKey, Any]:
         settings = settings_after(grid, INFO, SETTINGS, earlier, **how)
-        return key_of(grid, INFO, settings), settings.predecessor
+        return compute_key(grid, INFO, settings), settings.predecessor
 
     part = replace(grid, instances=grid.instances[:-1])
     first, before = after(part, [])
@@ -112,16 +118,16 @@ def test_predecessor_is_the_latest_and_the_same_input_finds_its_result(grid: Gri
 
 
 def test_what_changes_bytes_changes_the_key(grid: Grid) -> None:
-    first = key_of(grid, INFO, SETTINGS)
-    other_name = settings_of(NodeConfig(ae_title="NODE"), ResultsConfig(model_name="other"))
-    other_station = settings_of(NodeConfig(ae_title="NODE", station="S"), ResultsConfig())
-    other_port = settings_of(NodeConfig(ae_title="X", port=1), ResultsConfig())
-    assert key_of(grid, INFO, other_name) != first
-    assert key_of(grid, INFO, other_station) != first
-    assert key_of(grid, replace(INFO, precision="bfloat16"), SETTINGS) != first
-    assert key_of(grid, INFO, other_port) == first
+    first = compute_key(grid, INFO, SETTINGS)
+    other_name = build_settings(NodeConfig(ae_title="NODE"), ResultsConfig(model_name="other"))
+    other_station = build_settings(NodeConfig(ae_title="NODE", station="S"), ResultsConfig())
+    other_port = build_settings(NodeConfig(ae_title="X", port=1), ResultsConfig())
+    assert compute_key(grid, INFO, other_name) != first
+    assert compute_key(grid, INFO, other_station) != first
+    assert compute_key(grid, replace(INFO, precision="bfloat16"), SETTINGS) != first
+    assert compute_key(grid, INFO, other_port) == first
 
 
 def test_order_of_the_files_does_not_matter(grid: Grid) -> None:
     turned = replace(grid, instances=grid.instances[::-1])
-    assert key_of(turned, INFO, SETTINGS) == key_of(grid, INFO, SETTINGS)
+    assert compute_key(turned, INFO, SETTINGS) == compute_key(grid, INFO, SETTINGS)
