@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -10,14 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -25,20 +22,17 @@ from pydicom.uid import (
     JPEG2000,
     ComprehensiveSRStorage,
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     LegacyConvertedEnhancedMRImageStorage,
     MRImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
-from pynetdicom import AE
 
 from dicomseg.read import header as headers
 from dicomseg.read import parsing
@@ -47,11 +41,12 @@ from node.errors import PortBusy
 from node.event_log import EventLog
 from node.journal.instances import InstanceTable
 from node.journal.journal import Journal
-from node.journal.states import InstanceState, SeriesState
+from node.journal.states import SeriesState
 from node.receive.admission import VERIFICATION
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 from tests.support.mr_series import KEY
+from tests.support.senders import associate, data_set_of, needs_dcmtk, send_files, storescu
 
 MB = 1_000_000
 
@@ -63,24 +58,6 @@ def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
         time.sleep(0.01)
 
 
-def _associate(port: int, *contexts: Any, calling: str = "SCANNER", called: str = "NODE") -> Any:
-    ae = AE(ae_title=calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 8
-    for context in contexts or (MRImageStorage,):
-        uid, syntaxes = context if isinstance(context, tuple) else (context, ExplicitVRLittleEndian)
-        ae.add_requested_context(uid, syntaxes)
-    return ae.associate("127.0.0.1", port, ae_title=called)
-
-
-def _send(port: int, *objects: Dataset | Path) -> list[int]:
-    """Statuses of the objects sent in one association."""
-    assoc = _associate(port)
-    assert assoc.is_established
-    statuses = [int(assoc.send_c_store(o).get("Status", -1)) for o in objects]
-    assoc.release()
-    return statuses
-
-
 def _wait_until_closed(connection: socket.socket) -> None:
     """Read until the node has closed the connection; a time-out of 8 s is an error."""
     try:
@@ -88,20 +65,6 @@ def _wait_until_closed(connection: socket.socket) -> None:
             pass
     except ConnectionResetError:
         pass
-
-
-def _storescu(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["storescu", "-v", "-aec", "NODE", "127.0.0.1", str(port), *arguments],
-        env={**os.environ, "TCP_NODELAY": "1"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-needs_dcmtk = pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
 
 
 # ---- what is kept --------------------------------------------------------------------------------
@@ -114,7 +77,7 @@ def test_every_acknowledged_object_is_in_journal_and_spool(
 ) -> None:
     node = listen()
     paths = write_series(tmp_path / "in")
-    assert _storescu(node.port, *map(str, paths)).returncode == 0
+    assert storescu(node.port, *map(str, paths)).returncode == 0
     rows = node.journal.instances.of_series(KEY)
     assert {r.digest for r in rows} == {headers.read_instance(p).digest for p in paths}
     assert {headers.read_instance(r.path).digest for r in rows} == {r.digest for r in rows}
@@ -128,9 +91,9 @@ def test_same_objects_again_are_acknowledged_and_change_nothing(
 ) -> None:
     node = listen()
     paths = write_series(tmp_path / "in", slices=3)
-    assert _send(node.port, *paths) == [0, 0, 0]
+    assert send_files(node.port, *paths) == [0, 0, 0]
     before = node.journal.series.get(KEY), node.journal.series.events(KEY), sorted(node.files())
-    assert _send(node.port, *paths) == [0, 0, 0]
+    assert send_files(node.port, *paths) == [0, 0, 0]
     assert (
         node.journal.series.get(KEY),
         node.journal.series.events(KEY),
@@ -138,60 +101,6 @@ def test_same_objects_again_are_acknowledged_and_change_nothing(
     ) == before
     assert node.wait_for("AssociationEnded", 2)[1]["same"] == 3
     assert node.events("ObjectQuarantined") == []
-
-
-def test_other_content_under_a_known_uid_is_kept_and_told(
-    listen: Any, tmp_path: Path, write_series: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    other = dcmread(path)
-    other.PixelData = other.PixelData[::-1]
-    assert _send(node.port, path, other) == [0, 0]
-    (alarm,) = node.wait_for("ObjectQuarantined")
-    assert alarm["sop_instance"] == "1.2.3.1"
-    kept = Path(alarm["path"])
-    assert kept.parent.parent == node.spool.directory.root / "quarantine"
-    assert dcmread(kept).PixelData == other.PixelData
-    (stored,) = node.journal.instances.of_series(KEY)
-    assert dcmread(stored.path).PixelData == dcmread(path).PixelData
-    assert [r.path for r in node.journal.instances.quarantined()] == [kept]
-
-
-def test_two_senders_with_other_content_at_once_lose_neither(
-    listen: Any, tmp_path: Path, write_series: Any, monkeypatch: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    other = dcmread(path)
-    other.PixelData = other.PixelData[::-1]
-    monkeypatch.setattr(InstanceTable, "named", lambda *_: [])  # both looked before either wrote
-    assert _send(node.port, path, other) == [0, 0]
-    assert len(node.wait_for("ObjectQuarantined")) == 1
-    assert len(node.files()) == 2
-    assert (
-        len(node.journal.instances.of_series(KEY)) == len(node.journal.instances.quarantined()) == 1
-    )
-
-
-@pytest.mark.servers
-@needs_dcmtk
-def test_same_content_in_another_syntax_is_no_alarm(
-    listen: Any, tmp_path: Path, write_series: Any
-) -> None:
-    node = listen()
-    paths = [str(p) for p in write_series(tmp_path / "in", slices=2)]
-    for program in (["dcmcjpls"], ["dcmcrle"], ["dcmconv", "+ti"], ["dcmconv", "+td"]):
-        subprocess.run([*program, paths[0], f"{paths[0]}.{program[-1]}"], check=True, timeout=10)
-    for option, file in (
-        ("-xe", paths[0]), ("-xt", f"{paths[0]}.dcmcjpls"), ("-xr", f"{paths[0]}.dcmcrle"),
-        ("-xi", f"{paths[0]}.+ti"), ("-xd", f"{paths[0]}.+td"),
-    ):  # fmt: skip
-        sent = _storescu(node.port, option, file)
-        assert sent.returncode == 0, sent.stderr
-    assert sum(e["same"] for e in node.wait_for("AssociationEnded", 5)) == 4
-    assert node.events("ObjectQuarantined") == []
-    assert node.journal.series.get(KEY).instances == 1
 
 
 def _without_uid(ds: Dataset) -> None:
@@ -212,7 +121,7 @@ def test_object_that_cannot_be_tracked_is_kept_apart(
     (path,) = write_series(tmp_path / "in", slices=1)
     ds = dcmread(path)
     spoil(ds)
-    assert _send(node.port, ds) == [0]
+    assert send_files(node.port, ds) == [0]
     (alarm,) = node.wait_for("ObjectQuarantined")
     assert "InstanceUID" in alarm["reason"]
     assert {r.state for r in node.journal.series.in_states()} == {SeriesState.QUARANTINED}
@@ -234,7 +143,7 @@ def test_object_that_cannot_be_tracked_is_kept_apart(
 def test_syntax_is_ours_to_choose_lossless_and_explicit_first(
     listen: Any, offered: list[str], taken: str
 ) -> None:
-    assoc = _associate(listen().port, (MRImageStorage, offered))
+    assoc = associate(listen().port, (MRImageStorage, offered))
     assert [c.transfer_syntax[0] for c in assoc.accepted_contexts] == [taken]
     assoc.release()
 
@@ -245,7 +154,7 @@ def test_everything_a_pacs_may_route_is_accepted(listen: Any) -> None:
         SegmentationStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage,
         EncapsulatedPDFStorage, VERIFICATION,
     ]  # fmt: skip
-    assoc = _associate(listen().port, *[(c, [ExplicitVRLittleEndian]) for c in classes])
+    assoc = associate(listen().port, *[(c, [ExplicitVRLittleEndian]) for c in classes])
     assert {c.abstract_syntax for c in assoc.accepted_contexts} == set(classes)
     assert assoc.send_c_echo().Status == 0
     assoc.release()
@@ -260,10 +169,10 @@ def test_strangers_are_rejected_with_the_reason(listen: Any) -> None:
         ({"called": "OTHER"}, "called AE title 'OTHER' is not ours"),
         ({"calling": "STRANGER"}, "calling AE title 'STRANGER' is not in"),
     ):
-        assoc = _associate(node.port, **titles)
+        assoc = associate(node.port, **titles)
         assert assoc.is_rejected
         assert reason in node.events("AssociationRefused")[-1]["reason"]
-    assert _associate(node.port).is_established
+    assert associate(node.port).is_established
 
 
 def test_address_outside_the_peers_gets_no_word(listen: Any) -> None:
@@ -279,7 +188,7 @@ def test_full_disk_refuses_associations_until_there_is_space(listen: Any) -> Non
     taken = []
     for free_mb in (500, 99, 150, 200):
         free["mb"] = free_mb
-        assoc = _associate(node.port)
+        assoc = associate(node.port)
         taken.append(assoc.is_established)
         if assoc.is_established:
             assoc.release()
@@ -303,7 +212,7 @@ def test_fault_while_writing_is_out_of_resources_and_the_association_goes_on(
         sync(handle)
 
     monkeypatch.setattr(os, "fdatasync", fail_once)
-    assert _send(node.port, *paths) == [0xA700, 0]
+    assert send_files(node.port, *paths) == [0xA700, 0]
     assert [r.sop_instance_uid for r in node.journal.instances.of_series(KEY)] == ["1.2.3.2"]
     assert "Doe" not in node.log.getvalue()
 
@@ -319,8 +228,8 @@ def test_journal_that_cannot_be_written_means_no_success(
 
     with monkeypatch.context() as patch:
         patch.setattr(InstanceTable, "add", broken)
-        assert _send(node.port, path) == [0xA700]
-    assert _send(node.port, path) == [0]
+        assert send_files(node.port, path) == [0xA700]
+    assert send_files(node.port, path) == [0]
     assert node.journal.series.get(KEY).instances == 1
 
 
@@ -334,7 +243,7 @@ def test_object_above_the_limit_is_refused_and_a_much_larger_one_cut_off(
     for size in (900_000, 1_200_000, 4_000_000):
         ds.PixelData = bytes(size)
         ds.SOPInstanceUID = f"1.2.3.{size}"
-        statuses += _send(node.port, ds)
+        statuses += send_files(node.port, ds)
     assert statuses == [0, 0xA700, -1]
     assert len(node.files()) == 1
 
@@ -356,7 +265,7 @@ def _request_bytes(port: int) -> bytes:
 
         thread = threading.Thread(target=take)
         thread.start()
-        _associate(listener.getsockname()[1])
+        associate(listener.getsockname()[1])
         thread.join(10)
     return seen[0]
 
@@ -379,7 +288,7 @@ def test_connection_that_makes_no_sense_is_closed_and_others_get_in(
     node = listen(idle_seconds=0.4)
     with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
         connection.sendall(said)
-        other = _associate(node.port)
+        other = associate(node.port)
         assert other.is_established
         other.release()
         _wait_until_closed(connection)
@@ -431,7 +340,7 @@ def test_sender_that_leaves_in_the_middle_of_an_object_leaves_nothing(
         item = struct.pack(">IBB", len(fragment) + 2, 1, control) + fragment
         return struct.pack(">BBI", 4, 0, len(item)) + item
 
-    assert _send(node.port, paths[0]) == [0]
+    assert send_files(node.port, paths[0]) == [0]
     with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
         connection.sendall(_request_bytes(node.port))
         assert connection.recv(1 << 16)[:1] == b"\x02"
@@ -464,7 +373,7 @@ def test_stop_lets_an_open_association_finish(
 ) -> None:
     node = listen()
     paths = write_series(tmp_path / "in", slices=2)
-    assoc = _associate(node.port)
+    assoc = associate(node.port)
     assert assoc.send_c_store(paths[0]).Status == 0
     left: list[int] = []
     stopping = threading.Thread(target=lambda: left.append(node.receiver.stop(5.0)))
@@ -484,7 +393,7 @@ def test_stop_lets_an_open_association_finish(
 
 def test_stop_ends_an_association_that_does_not(listen: Any) -> None:
     node = listen()
-    assoc = _associate(node.port)
+    assoc = associate(node.port)
     assert node.receiver.stop(0.2) == 1
     _until(lambda: not assoc.is_established)
 
@@ -545,204 +454,6 @@ def test_kill_in_the_middle_of_receiving_loses_nothing_acknowledged(
     journal.close()
 
 
-# ---- broken, known and corrected objects ----------------------------------------------------------
-
-
-def _data(path: Path) -> bytes:
-    raw = path.read_bytes()
-    return raw[parsing.split_file_meta(raw)[0] :]
-
-
-def _deflated(data: bytes) -> bytes:
-    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return deflate.compress(data) + deflate.flush()
-
-
-_DEFLATED = (MRImageStorage, (DeflatedExplicitVRLittleEndian,))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda data: _deflated(data)[:-9], "the deflate stream is cut off"),
-        (lambda data: b"\xff" + _deflated(data)[1:], "cannot be read"),
-        (lambda data: _deflated(data[:-5]), "(7FE0,0010): 5 bytes of a value are missing"),
-        (
-            lambda data: _deflated(
-                data
-                + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 9_000_000)
-                + bytes(9_000_000)
-            ),
-            "inflates to more than 2 MB",
-        ),
-    ],
-    ids=["cut", "damaged", "cut inside", "bomb"],
-)
-def test_deflated_object_that_is_broken_or_a_bomb_is_kept_apart(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any, spoil: Any, reason: str
-) -> None:
-    node = listen(max_object_mb=2)
-    first, second = write_series(tmp_path / "in", slices=2)
-    with raw_peer(node.port).associate(_DEFLATED, (MRImageStorage, (ExplicitVRLittleEndian,))) as p:
-        assert p.store(spoil(_data(first)), "1.2.3.1") == 0
-        assert p.store(_data(second), "1.2.3.2", context=3) == 0
-    (alarm,) = node.wait_for("ObjectQuarantined")
-    assert reason in alarm["reason"]
-    (row,) = node.journal.instances.quarantined()
-    assert (row.path, row.reason) == (Path(alarm["path"]), alarm["reason"])
-    assert row.path.is_file()
-    assert [r.sop_instance_uid for r in node.journal.instances.of_series(KEY)] == ["1.2.3.2"]
-
-
-def test_truncated_object_is_kept_apart_and_its_whole_one_stored(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    with raw_peer(node.port).associate() as peer:
-        assert peer.store(_data(path)[:-7], "1.2.3.1") == 0
-        assert peer.store(_data(path), "1.2.3.1") == 0
-    assert (
-        "(7FE0,0010): a value of 32 bytes, 25 are there"
-        in node.journal.instances.quarantined()[0].reason
-    )
-    assert node.journal.series.get(KEY).instances == 1
-
-
-def test_number_of_three_bytes_is_kept_apart(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    columns = b"\x28\0\x11\0US\2\0\4\0"
-    spoilt = _data(path).replace(columns, b"\x28\0\x11\0US\3\0\4\0\0")
-    assert spoilt != _data(path)
-    with raw_peer(node.port).associate() as peer:
-        assert peer.store(spoilt, "1.2.3.1") == 0
-    assert "(0028,0011): 3 bytes" in node.journal.instances.quarantined()[0].reason
-
-
-@pytest.mark.filterwarnings("ignore:Expected implicit VR")
-def test_same_bytes_in_another_syntax_leave_the_acknowledged_file_as_it_is(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    syntaxes = (ExplicitVRLittleEndian, JPEGLosslessSV1, ImplicitVRLittleEndian)
-    contexts = [(MRImageStorage, (syntax,)) for syntax in syntaxes]
-    with raw_peer(node.port).associate(*contexts) as peer:
-        assert peer.store(_data(path), "1.2.3.1") == 0
-        (row,) = node.journal.instances.of_series(KEY)
-        before = row.path.read_bytes()
-        assert peer.store(_data(path), "1.2.3.1", context=3) == 0
-        assert peer.store(_data(path), "1.2.3.1", context=5) == 0
-        assert peer.store(_data(path), "1.2.3.1", context=3) == 0
-    assert node.journal.instances.of_series(KEY) == [row]
-    assert row.path.read_bytes() == before
-    rows = [row, *node.journal.instances.quarantined()]
-    assert {r.path for r in rows} == {p for p in node.files() if p.suffix == ".dcm"}
-    for one in rows:  # journal and file agree
-        assert dcmread(one.path).file_meta.TransferSyntaxUID == one.transfer_syntax_uid
-
-
-def test_bytes_under_a_wrong_syntax_do_not_bar_them_under_the_right_one(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    with raw_peer(node.port).associate(_DEFLATED, (MRImageStorage, (ExplicitVRLittleEndian,))) as p:
-        for _ in range(2):
-            assert p.store(_data(path), "1.2.3.1") == 0
-        assert p.store(_data(path), "1.2.3.1", context=3) == 0
-        assert p.store(_data(path), "1.2.3.1") == 0
-    (stored,), (apart,) = (
-        node.journal.instances.of_series(KEY),
-        node.journal.instances.quarantined(),
-    )
-    assert stored.transfer_syntax_uid == ExplicitVRLittleEndian
-    assert apart.transfer_syntax_uid == DeflatedExplicitVRLittleEndian
-    assert {stored.path, apart.path} == set(node.files())
-
-
-def test_lost_file_comes_back_with_the_same_object(
-    listen: Any, tmp_path: Path, write_series: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    assert _send(node.port, path) == [0]
-    (row,) = node.journal.instances.of_series(KEY)
-    row.path.unlink()
-    assert _send(node.port, path) == [0]
-    assert headers.read_instance(row.path).digest == row.digest
-
-
-def _renamed(path: Path, **changes: Any) -> Dataset:
-    ds = dcmread(path)
-    for keyword, value in changes.items():
-        setattr(ds, keyword, value)
-    return ds
-
-
-def test_corrected_patient_is_a_correction_with_both_contents_kept(
-    listen: Any, tmp_path: Path, write_series: Any
-) -> None:
-    node = listen()
-    paths = write_series(tmp_path / "in", slices=3)
-    assert _send(node.port, *paths) == [0, 0, 0]
-    right = [_renamed(p, PatientName="Right^Person", PatientID="P-2") for p in paths]
-    assert _send(node.port, *right) == [0, 0, 0]
-    assert node.events("ObjectQuarantined") == []
-    stored = node.journal.instances.of_series(KEY)
-    assert {dcmread(r.path).PatientID for r in stored} == {"P-2"}
-    superseded = node.journal.instances.unused(KEY)
-    assert [r.state for r in superseded] == [InstanceState.SUPERSEDED] * 3
-    assert {dcmread(r.path).PatientID for r in superseded} == {"T1"}
-    assert node.journal.series.get(KEY).instances == 3
-    assert node.wait_for("AssociationEnded", 2)[1]["stored"] == 3
-    # the first sender again: the newest header is right
-    assert _send(node.port, *paths) == [0, 0, 0]
-    assert {dcmread(r.path).PatientID for r in node.journal.instances.of_series(KEY)} == {"T1"}
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"SeriesInstanceUID": "1.2.77"}, "known from series 1.2.3 of study 1.2.1"),
-        ({"StudyInstanceUID": "1.2.78"}, "known from series 1.2.3 of study 1.2.1"),
-        ({"ImagePositionPatient": [0, 0, 50]}, "other content"),
-    ],
-)
-def test_known_uid_in_another_series_or_place_is_kept_apart_with_the_reason(
-    listen: Any, tmp_path: Path, write_series: Any, change: dict[str, Any], reason: str
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    assert _send(node.port, path, _renamed(path, **change)) == [0, 0]
-    (row,) = node.journal.instances.quarantined()
-    assert reason in row.reason
-    assert node.journal.series.get(KEY).instances == 1
-    assert change.get("SeriesInstanceUID", "1.2.3") == row.series.series
-
-
-@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
-@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
-def test_uid_of_66_characters_is_kept_and_its_reason_says_so(
-    listen: Any, tmp_path: Path, write_series: Any, raw_peer: Any, keyword: str, monkeypatch: Any
-) -> None:
-    node = listen()
-    (path,) = write_series(tmp_path / "in", slices=1)
-    long = "1.2." + "3" * 62
-    monkeypatch.setattr(pydicom.config.settings, "writing_validation_mode", pydicom.config.IGNORE)
-    _renamed(path, **{keyword: long}).save_as(path)
-    sop = long if keyword == "SOPInstanceUID" else "1.2.3.1"
-    with raw_peer(node.port).associate() as peer:
-        assert peer.store(_data(path), sop) == 0
-    (row,) = node.journal.instances.quarantined()
-    assert row.reason == f"the data set has no valid {keyword}, but one of 66 characters"
-    assert row.path.is_file()
-    assert node.wait_for("AssociationEnded")[0]["peer"] == "127.0.0.1"
-
-
 @pytest.mark.servers
 @needs_dcmtk
 def test_same_series_from_four_senders_at_once_and_again_is_one(
@@ -752,7 +463,7 @@ def test_same_series_from_four_senders_at_once_and_again_is_one(
     paths = [str(p) for p in write_series(tmp_path / "in", slices=16)]
     for _ in range(2):
         with ThreadPoolExecutor(4) as senders:
-            sent = list(senders.map(lambda _: _storescu(node.port, *paths), range(4)))
+            sent = list(senders.map(lambda _: storescu(node.port, *paths), range(4)))
         assert [s.returncode for s in sent] == [0, 0, 0, 0]
     rows = node.journal.instances.of_series(KEY)
     assert sorted(node.files()) == sorted(r.path for r in rows)
@@ -778,7 +489,7 @@ def test_unfinished_bytes_of_all_senders_are_bounded(
         assert second.status() == 0xA700
         first.link.close()
         node.wait_for("AssociationEnded")
-        assert second.store(_data(path), "1.2.3.1") == 0
+        assert second.store(data_set_of(path), "1.2.3.1") == 0
     (refused,) = node.events("ObjectRefused")
     assert refused["peer"] == "127.0.0.1"
     assert "max_unfinished_mb" in refused["reason"]
