@@ -554,6 +554,7 @@ def server(exported: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.process
 def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
     exported: Path, tmp_path: Path, server: str
 ) -> None:
@@ -568,6 +569,7 @@ def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
     assert not list((tmp_path / "web").glob(".incoming*"))
 
 
+@pytest.mark.process
 def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str) -> None:
     with (
         pytest.raises(PeerFailed, match="HTTP 401"),
@@ -603,6 +605,7 @@ def test_addresses_and_uids_are_checked_before_anything_is_asked(
 # The command
 
 
+@pytest.mark.process
 def test_the_command_imports_says_so_and_ends_with_the_code(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
