@@ -9,7 +9,7 @@ JITTER: Final = 0.1
 
 
 def wait_s(tries: int, first_s: float, longest_s: float, spread: float = 0.0) -> float:
-    """Seconds to wait after the `tries`-th failed try (from 1): doubled each time, up to a longest.
+    """Return the seconds to wait after the `tries`-th failed try (from 1): doubled each time, up to a longest.
 
     spread: 0…1, chosen by the caller; the wait grows by at most `JITTER` of itself.
     """

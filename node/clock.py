@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 
 def at_text(at: float) -> str:
-    """A moment, in seconds since 1970, as ISO 8601 in local time."""
+    """Return a moment, in seconds since 1970, as ISO 8601 in local time."""
     return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
 
 
@@ -26,7 +26,7 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
 
     def since(self, at: float) -> float:
-        """Seconds since a moment of the wall clock, to be shown: never negative."""
+        """Return the seconds since a moment of the wall clock, to be shown: never negative."""
         return max(0.0, self.wall() - at)
 
 
@@ -51,7 +51,7 @@ class Ages:
         self._round = clock.monotonic() if from_start else -math.inf
 
     def of(self, key: Hashable, version: Hashable, at: float) -> float:
-        """Seconds for which `key` has been `version`, which it became at the wall's `at`."""
+        """Return the seconds for which `key` has been `version`, which it became at the wall's `at`."""
         now = self._clock.monotonic()
         seen = self._seen.get(key)
         if seen is None or seen.version != version:

@@ -87,7 +87,7 @@ def read_headers(
     log: Log,
     skip: int = 0,
 ) -> tuple[list[Instance], int]:
-    """Headers of a series' stored objects in order of arrival, and how many were set aside unread.
+    """Return the headers of a series' stored objects in order of arrival, and how many were set aside unread.
 
     skip: objects at the beginning to be left out.
 
@@ -110,7 +110,7 @@ def read_headers(
 
 
 def frames_in_memory(instance: Instance) -> int:
-    """Frames of a multi-frame object that its header describes one by one."""
+    """Return the number of frames of a multi-frame object that its header describes one by one."""
     return max(
         len(instance.frame_positions_lps),
         len(instance.frame_orientations_lps),
@@ -122,7 +122,7 @@ def frames_in_memory(instance: Instance) -> int:
 
 
 def read_or_reason(path: Path, read: Callable[[Path], Instance]) -> Instance | str:
-    """Header of one object, or why it cannot be read. Raises `OSError` as `read_headers` does."""
+    """Return the header of one object, or why it cannot be read. Raises `OSError` as `read_headers` does."""
     try:
         return read(path)
     except InputRefused as error:

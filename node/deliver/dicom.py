@@ -146,7 +146,7 @@ class Pacs:
             return None
 
     def echo(self) -> str:
-        """C-ECHO, and the storage classes offered as for sending; nothing is sent."""
+        """Send C-ECHO, with the storage classes offered as for sending; no object is sent."""
         offered = [build_context(c, list(_NATIVE)) for c in self.sop_classes]
         try:
             with self._associated([build_context(Verification), *offered]) as peer:

@@ -36,7 +36,7 @@ def _query(level: str, **keys: str) -> Dataset:
 
 
 def find(peer: Association, query: Dataset) -> list[Dataset]:
-    """All matches of a query that ended well. Raises `QueryUnsupported` and `QueryUnanswered`."""
+    """Return all matches of a query that ended well. Raises `QueryUnsupported` and `QueryUnanswered`."""
     found: list[Dataset] = []
     if not peer.is_established:
         raise QueryUnanswered("ended the association during the query")
@@ -72,7 +72,7 @@ def is_held(peer: Association, file: ResultFile) -> bool:
 
 
 def related_instances(peer: Association, study: str, series: str) -> int | None:
-    """Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
+    """Return Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
     query = _query(
         "SERIES",
         StudyInstanceUID=study,

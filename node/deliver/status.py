@@ -23,7 +23,7 @@ _STORE_STATUS: Final[Mapping[int, Disposition]] = MappingProxyType(
 
 
 def judge_status(status: int) -> Disposition:
-    """What a C-STORE status means for us (PS3.4 B.2.3, PS3.7 C).
+    """Return what a C-STORE status means for us (PS3.4 B.2.3, PS3.7 C).
 
     Warnings (0xBnnn) are successes. 0xA7nn is "out of resources" and passes, as does 0x0110
     (processing failure); everything else says that the object will not be taken.

@@ -277,7 +277,7 @@ def steps(
     spread: Callable[[], float],
     log: Log = noop_log,
 ) -> tuple[DeliverStep, ...]:
-    """One `DeliverStep` per configured destination; what goes to no configured one is given up first."""
+    """Return one `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
     notes = config.node.state / NOTES
     return tuple(

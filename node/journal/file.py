@@ -52,7 +52,7 @@ def damaged(path: Path, what: str) -> JournalDamaged:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether SQLite says that the file itself is broken."""
+    """Return whether SQLite says that the file itself is broken."""
     return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGE
 
 

@@ -133,7 +133,7 @@ class InstanceTable:
     # --- questions ---
 
     def of_series(self, key: SeriesKey, skip: int = 0) -> list[InstanceRow]:
-        """Stored objects of a series, in order of arrival, without the first `skip`."""
+        """Return the stored objects of a series, in order of arrival, without the first `skip`."""
         return self._instances(
             "WHERE s.study = ? AND s.series = ? AND i.state = 'stored' ORDER BY i.rowid"
             " LIMIT -1 OFFSET ?",
@@ -142,26 +142,26 @@ class InstanceTable:
         )
 
     def unused(self, key: SeriesKey) -> list[InstanceRow]:
-        """Quarantined and superseded objects of a series, in order of arrival."""
+        """Return the quarantined and superseded objects of a series, in order of arrival."""
         return self._instances(
             "WHERE s.study = ? AND s.series = ? AND i.state <> 'stored' ORDER BY i.rowid", *key
         )
 
     def iterate(self) -> Iterator[InstanceRow]:
-        """Every object, one after the other: there may be millions."""
+        """Return every object, one after the other: there may be millions."""
         for row in self.database.query(_INSTANCE + "ORDER BY i.rowid"):
             yield InstanceRow.from_row(row, self.database.root)
 
     def quarantined(self) -> list[InstanceRow]:
-        """Objects that were kept but cannot be used."""
+        """Return the objects that were kept but cannot be used."""
         return self._instances("WHERE i.state = 'quarantined' ORDER BY i.rowid")
 
     def named(self, sop_instance_uid: str) -> list[InstanceRow]:
-        """Every object with this SOP Instance UID, whatever its state, in order of arrival."""
+        """Return every object with this SOP Instance UID, whatever its state, in order of arrival."""
         return self._instances("WHERE i.sop_instance = ? ORDER BY i.rowid", sop_instance_uid)
 
     def unused_counts(self) -> dict[SeriesKey, Counter[tuple[InstanceState, str]]]:
-        """How many objects of each series are quarantined or superseded, by state and reason."""
+        """Return how many objects of each series are quarantined or superseded, by state and reason."""
         rows = self.database.query(
             "SELECT s.study, s.series, i.state, i.reason, count(*) AS objects FROM instance i"
             " LEFT JOIN series s ON s.id = i.series_id WHERE i.state IN ('quarantined', 'superseded')"
@@ -176,12 +176,12 @@ class InstanceTable:
         return counts
 
     def paths(self) -> set[str]:
-        """Every path an instance row names, for comparing journal and disk."""
+        """Return every path an instance row names, for comparing journal and disk."""
         rows = self.database.query("SELECT path FROM instance")
         return {str(self.database.root / r["path"]) for r in rows}
 
     def stored_digest(self, sop_instance_uid: str) -> tuple[str, Path] | None:
-        """Digest and path of the stored object with this UID."""
+        """Return the digest and path of the stored object with this UID."""
         row = self.database.query(_STORED, (sop_instance_uid,)).fetchone()
         return None if row is None else (row["digest"], self.database.root / row["path"])
 

@@ -16,7 +16,7 @@ from node.errors import JournalOutdated, JournalTooNew
 
 @cache
 def migrations() -> tuple[tuple[int, str], ...]:
-    """All migrations by number."""
+    """Return all migrations by number."""
     files = resources.files("node.journal").joinpath("migrations")
     found = [
         (int(f.name[:4]), f.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def backup_path(path: Path, version: int) -> Path:
-    """Place of the copy that is made before a journal of this version is migrated."""
+    """Return the place of the copy that is made before a journal of this version is migrated."""
     return path.with_name(f"{path.name}.v{version}-backup")
 
 

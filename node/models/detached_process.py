@@ -24,7 +24,7 @@ _PROC: Final = Path("/proc")
 
 
 def held(lock: Path) -> bool:
-    """Whether some process holds the lock file."""
+    """Return whether some process holds the lock file."""
     handle = take(lock)
     if handle is None:
         return True
@@ -44,7 +44,7 @@ def take(lock: Path) -> int | None:
 
 
 def identity(pid: int) -> str:
-    """When a process began, as the machine tells it; empty when it has ended, or no `/proc` is there."""
+    """Return when a process began, as the machine tells it; empty when it has ended, or no `/proc` is there."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
@@ -77,7 +77,7 @@ def start(arguments: Sequence[str], log: Path, lock: int) -> subprocess.Popen[by
 
 
 def poll_group(process: subprocess.Popen[bytes]) -> int | None:
-    """Exit code of a child that has ended, None while it runs; what is left of its group is ended.
+    """Return the exit code of a child that has ended, None while it runs; what is left of its group is ended.
 
     The group is killed before the child is waited for: until then its number is not reused.
     """

@@ -13,7 +13,7 @@ from node.journal.job_rows import JobPlan
 
 
 def cases_below(data: Path) -> dict[str, str]:
-    """Digest of each prepared case of a folder, and of the folders directly in it, by its id.
+    """Return the digest of each prepared case of a folder, and of the folders directly in it, by its id.
 
     A case is an `.npz` with its `.json` card; one whose card cannot be read counts by its bytes.
     """
@@ -35,7 +35,7 @@ def _digest(card: Path) -> str:
 
 
 def read_held_out(file: Path) -> frozenset[str]:
-    """Ids of the fixed held-out cases. Raises `JobStateError` when the file cannot be read."""
+    """Return the ids of the fixed held-out cases. Raises `JobStateError` when the file cannot be read."""
     try:
         return frozenset(json.loads(file.read_text(encoding="utf-8"))["cases"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -45,12 +45,12 @@ def read_held_out(file: Path) -> frozenset[str]:
 
 
 def new_cases(now: Mapping[str, str], before: Mapping[str, str], held: frozenset[str]) -> list[str]:
-    """Ids of cases to train on that came or changed."""
+    """Return the ids of cases to train on that came or changed."""
     return [name for name, digest in now.items() if name not in held and before.get(name) != digest]
 
 
 def build_plan(config: ScheduleConfig) -> JobPlan:
-    """Plan of the configured retraining. Raises `JobStateError` when data or held-out cases are missing."""
+    """Return the plan of the configured retraining. Raises `JobStateError` when data or held-out cases are missing."""
     data = Path(config.data)
     if not config.data or not data.is_dir():
         raise JobStateError(

@@ -55,7 +55,7 @@ class ModelRegistry:
         return StateDirectory(self.state).models
 
     def installed(self) -> list[Path]:
-        """Folders of the installed bundles, by name."""
+        """Return the folders of the installed bundles, by name."""
         if not self.models.is_dir():
             return []
         return sorted(p for p in self.models.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -70,7 +70,7 @@ class Request:
 
 
 def folder_name(card: Mapping[str, Any]) -> str:
-    """`<name>-<version>-<digest12>`. Raises `BundleError` for words that are no part of a file name."""
+    """Return `<name>-<version>-<digest12>`. Raises `BundleError` for words that are no part of a file name."""
     for key in ("name", "version"):
         if not _WORD.fullmatch(str(card[key])):
             raise BundleError(
@@ -159,7 +159,7 @@ def nothing_before() -> PromotionRefused:
 
 
 def find_candidate(state: Path, job: JobRow) -> Path:
-    """Folder of the bundle that a job proposes. Raises `PromotionRefused` when it proposes none."""
+    """Return the folder of the bundle that a job proposes. Raises `PromotionRefused` when it proposes none."""
     if job.state is not JobState.PROPOSED:
         raise PromotionRefused(
             f"job {job.id} is {job.state}; only a proposed candidate can be promoted; see `lumbar-node jobs show {job.id}`"

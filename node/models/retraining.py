@@ -67,7 +67,7 @@ class JobDirectory:
         return self.out / CANDIDATE
 
     def tail(self) -> list[str]:
-        """Last lines of the log that are not empty; none without a log."""
+        """Return the last lines of the log that are not empty; none without a log."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))

@@ -18,7 +18,7 @@ _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 
 
 def peer_allowed(address: str, networks: Sequence[str]) -> bool:
-    """Whether an address lies in one of the networks; without any everybody may connect."""
+    """Return whether an address lies in one of the networks; without any, every peer may connect."""
     if not networks:
         return True
     try:
@@ -30,17 +30,17 @@ def peer_allowed(address: str, networks: Sequence[str]) -> bool:
 
 
 def called_allowed(called: str, own: str, others: Sequence[str]) -> bool:
-    """Whether the called AE title is one of ours; ours alone when none are configured."""
+    """Return whether the called AE title is one of ours; ours alone when none are configured."""
     return called.strip() in (tuple(others) or (own,))
 
 
 def calling_allowed(calling: str, allowed: Sequence[str]) -> bool:
-    """Whether the calling AE title may send; everybody when none are configured."""
+    """Return whether the calling AE title may send; any when none are configured."""
     return not allowed or calling.strip() in allowed
 
 
 def is_storage(sop_class: str) -> bool:
-    """Whether a class may be stored: every storage class, private ones, and those newer than the dictionary.
+    """Return whether a class may be stored: every storage class, private ones, and those newer than the dictionary.
 
     A sender stops at the first object whose class is not accepted, so the images behind a private
     report would not come. What the node cannot use it keeps.
@@ -52,7 +52,7 @@ def is_storage(sop_class: str) -> bool:
 
 
 def answers(request: Request) -> dict[int, tuple[int, str]]:
-    """Result and transfer syntax for each proposed presentation context, in our order of preference."""
+    """Return the result and transfer syntax for each proposed presentation context, in our order of preference."""
     return {proposed.id: _answer(proposed) for proposed in request.contexts}
 
 
@@ -76,7 +76,7 @@ def _is_foreign(syntax: str) -> bool:
 
 
 def only_verification(request: Request) -> bool:
-    """Whether a peer wants nothing but C-ECHO."""
+    """Return whether a peer wants nothing but C-ECHO."""
     return bool(request.contexts) and all(
         c.abstract_syntax == VERIFICATION for c in request.contexts
     )

@@ -89,11 +89,11 @@ class Connection:
             self._thread.join(timeout_s)
 
     def behind_s(self) -> float:
-        """Seconds behind the slowest rate."""
+        """Return the seconds behind the slowest rate."""
         return self._pace.behind_s()
 
     def gone(self) -> bool:
-        """Whether the peer has closed the connection, even if it sent something before."""
+        """Return whether the peer has closed the connection, even if it sent something before."""
         try:
             waiting = select.poll()
             waiting.register(self._link, _CLOSED_BY_PEER)

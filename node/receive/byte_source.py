@@ -64,7 +64,7 @@ class PlainBytes:
         self._file.seek(count, 1)
 
     def at(self) -> int:
-        """Offset of the next byte."""
+        """Return the offset of the next byte."""
         return self._size - self._left
 
     def tail(self) -> bytes | None:
@@ -104,7 +104,7 @@ class InflatedBytes:
         self._next += count
 
     def at(self) -> int:
-        """Offset of the next byte when inflated."""
+        """Return the offset of the next byte when inflated."""
         return self._total - len(self._ready) + self._next
 
     def tail(self) -> bytes | None:

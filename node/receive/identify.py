@@ -30,7 +30,7 @@ def survey(got: Received, largest: int) -> Survey:
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text is a UID (PS3.5 section 9.1), leading zeros forgiven."""
+    """Return whether a text is a UID (PS3.5 section 9.1), leading zeros forgiven."""
     return (
         0 < len(text) <= 64
         and set(text) <= UID_CHARACTERS
@@ -40,7 +40,7 @@ def is_uid(text: str) -> bool:
 
 
 def why_unusable(found: Survey, affected: str) -> str:
-    """Why an object cannot be tracked, or "" when it can."""
+    """Return why an object cannot be tracked, or "" when it can."""
     if found.fault:
         return f"the data set cannot be read: {found.fault}"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):

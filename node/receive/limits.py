@@ -53,7 +53,7 @@ class Pace:
         self._since, self._bytes = None, self._bytes + count
 
     def behind_s(self) -> float:
-        """Seconds of waiting, less those that the bytes were worth; asked from any thread."""
+        """Return the seconds of waiting, less those that the bytes were worth; asked from any thread."""
         since = self._since
         waiting = 0.0 if since is None else self.now() - since
         return self._waited + waiting - self._bytes / self.least_rate
@@ -66,11 +66,11 @@ class Guest(Protocol):
     messages: int
 
     def behind_s(self) -> float:
-        """Seconds behind the slowest rate."""
+        """Return the seconds behind the slowest rate."""
         ...
 
     def gone(self) -> bool:
-        """Whether the peer has closed the connection, even if its thread has not seen it yet."""
+        """Return whether the peer has closed the connection, even if its thread has not seen it yet."""
         ...
 
     def end(self, reason: str) -> None:
@@ -217,7 +217,7 @@ class Lines:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, address: str, *, silence: bool) -> int | None:
-        """Number of lines left out since the last one, or None when this one is left out too.
+        """Return the number of lines left out since the last one, or None when this one is left out too.
 
         silence: the connection sent no byte.
         """

@@ -284,5 +284,5 @@ class ReceiveStep:
 
 
 def free_bytes(state: Path) -> int:
-    """Free space for ordinary users on the disk of the state folder."""
+    """Return the free space for ordinary users on the disk of the state folder."""
     return shutil.disk_usage(state).free

@@ -101,7 +101,7 @@ class Command:
 
 
 def header(raw: bytes | memoryview) -> tuple[int, int]:
-    """Type and length of a PDU from its first six bytes."""
+    """Return the type and length of a PDU from its first six bytes."""
     kind, length = struct.unpack(">BxI", raw)
     return int(kind), int(length)
 
@@ -206,7 +206,7 @@ def released() -> bytes:
 
 
 def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Context id, control header and fragment of each value of a P-DATA-TF. Raises `Malformed`."""
+    """Return the context id, control header and fragment of each value of a P-DATA-TF. Raises `Malformed`."""
     if (
         not body
     ):  # PS3.8 section 9.3.5: one or more values; none would be a sign of life for nothing

@@ -53,5 +53,5 @@ class StateDirectory:
         return self.root / "engines"
 
     def job(self, job_id: int) -> Path:
-        """Folder of a retraining job."""
+        """Return the folder of a retraining job."""
         return self.root / "jobs" / str(job_id)

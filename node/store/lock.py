@@ -62,7 +62,7 @@ def read_holder(state: Path) -> Holder | None:
 
 
 def is_running(state: Path) -> bool:
-    """Whether a process holds the lock of a state folder."""
+    """Return whether a process holds the lock of a state folder."""
     try:
         handle = os.open(StateDirectory(state).lock, os.O_RDONLY)
     except OSError:

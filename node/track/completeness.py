@@ -74,7 +74,7 @@ def _may_be_eligible(instances: Sequence[Instance], rules: Sequence[Rule]) -> bo
 
 
 def announced(instances: Sequence[Instance], config: TrackConfig) -> int | None:
-    """How many slices the headers announce; None where they do not, or are not to be asked."""
+    """Return how many slices the headers announce; None where they do not, or are not to be asked."""
     return expected_count(instances) if instances and config.expected_count != "none" else None
 
 

@@ -23,7 +23,7 @@ class Counts(Protocol):
     """What of a destination is asked here."""
 
     def count(self, study: str, series: str) -> int | None:
-        """Objects of a series; None when that cannot be known now."""
+        """Return the number of objects of a series; None when that cannot be known now."""
         ...
 
 
@@ -45,7 +45,7 @@ class Inquiry:
         self._free = threading.Semaphore(QUESTIONS)
 
     def held(self, key: SeriesKey, version: Hashable) -> int | None:
-        """Objects that the sender holds, as answered since the series was in this version; None: not known."""
+        """Return the objects that the sender holds, as answered since the series was in this version; None: not known."""
         with self._lock:
             last = self._asked.get(key)
             answer = last.held if last is not None and last.version == version else None

@@ -81,7 +81,7 @@ def settings_after(
     *,
     forced: bool = False,
 ) -> Settings:
-    """Settings with the predecessor of this input's result, which `compute_key` then finds or names.
+    """Return the settings with the predecessor of this input's result, which `compute_key` then finds or names.
 
     earlier: results of the series, oldest first. The result that this input already has among them is
     found again; another input, model or `forced` makes one whose predecessor is the latest.

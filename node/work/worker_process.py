@@ -137,7 +137,7 @@ class WorkerProcess:
         return self._life is not None and self._life.ready.is_set() and self.running
 
     def poll(self) -> int | None:
-        """Exit code of a process that has ended (negative: the signal), None while it runs."""
+        """Return the exit code of a process that has ended (negative: the signal), None while it runs."""
         return None if self._life is None else self._life.child.poll()
 
     @property
@@ -158,7 +158,7 @@ class WorkerProcess:
         return f"the worker was ended by {_signal_name(-code)}"
 
     def resident_mb(self) -> float:
-        """Memory that the process occupies, in MB; 0 when it has ended or the machine does not tell."""
+        """Return memory that the process occupies, in MB; 0 when it has ended or the machine does not tell."""
         if self._life is None:
             return 0.0
         try:
@@ -168,11 +168,11 @@ class WorkerProcess:
         return int(memory.split()[1]) * _PAGE_MB
 
     def made(self, claim: str | None) -> bool:
-        """Whether a claim in the journal was made by the process of the last start."""
+        """Return whether a claim in the journal was made by the process of the last start."""
         return bool(self.token) and claim is not None and claim.startswith(f"{self.token}/")
 
     def owns(self, claim: str | None) -> bool:
-        """Whether a claim in the journal is one of this running process."""
+        """Return whether a claim in the journal is one of this running process."""
         return self.running and self.made(claim)
 
     def send_signal(self, number: signal.Signals) -> None:
