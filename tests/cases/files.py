@@ -204,7 +204,7 @@ def one_identity(ran: Ran) -> str:
 
 
 def whole_bytes(ran: Ran) -> str:
-    """Frames of the segmentation begin at whole bytes."""
+    """Frames of the segmentation begin at byte boundaries."""
     seg = ran.objects["seg.dcm"]
     bits = seg.Rows * seg.Columns * seg.BitsAllocated
     return valid(ran) if bits % 8 == 0 else f"{seg.Rows} × {seg.Columns} at {seg.BitsAllocated} bit"

@@ -58,7 +58,7 @@ def _uid_in(data: bytes) -> str:
 
 
 def poison(syntax: str) -> Callable[[Bench], str]:
-    """The object stops nobody, before and after a restart, and a person sees it."""
+    """The object stops no other sender, before and after a restart, and a person sees it."""
 
     def check(bench: Bench) -> str:
         made = bench.folder / "object.bin"
@@ -102,7 +102,7 @@ def poison(syntax: str) -> Callable[[Bench], str]:
 
 
 def tcp_probes(bench: Bench) -> str:
-    """A health check that opens and closes the port refuses nobody."""
+    """A health check that opens and closes the port refuses no sender."""
     with bench.serving() as node:
         stop = threading.Event()
 
@@ -184,7 +184,7 @@ def commit_of_nothing(bench: Bench) -> str:
 
 
 def damaged_result(bench: Bench) -> str:
-    """An emptied file of one result blocks nobody."""
+    """An emptied file of one result blocks no other delivery."""
     later = servers_port()
     where = f'name = "pacs"\nkind = "dicom"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {later}\nfirst_wait_seconds = 1\nprove = false\n'
     other = bench.folder / "other"

@@ -47,7 +47,7 @@ class Peer:
     """A server under test control.
 
     held: what it holds by SOP instance. refuse: the status it answers to storing one. ends: objects at which
-    it aborts the association, or refuses the whole request with HTTP 400. slow_s, silent_s: time it takes for an object and a query. related: whether it
+    it aborts the association, or refuses the complete request with HTTP 400. slow_s, silent_s: time it takes for an object and a query. related: whether it
     tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
     with `body` when one of them is given.
     """
@@ -537,8 +537,8 @@ def test_query_without_an_answer_in_time_proves_nothing(files: tuple[ResultFile,
 def test_refusal_names_the_peer_the_answer_and_its_meaning(files: tuple[ResultFile, ...]) -> None:
     with pacs(Peer(refuse={UIDS["seg.dcm"]: 0xA700})) as port:
         outcome = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0).send(files)[0]
-    told = f"PACS@127.0.0.1:{port} answers C-STORE with 0xA700, refused: Out of Resources"
-    assert outcome.text.startswith(told)
+    reason = f"PACS@127.0.0.1:{port} answers C-STORE with 0xA700, refused: Out of Resources"
+    assert outcome.text.startswith(reason)
     assert outcome.text.endswith("look into its log")
 
 

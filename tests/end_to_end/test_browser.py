@@ -273,7 +273,7 @@ def test_a_refused_value_hides_nothing(
     assert [s for s in seen.said if not s.startswith(HARMLESS)] == []
 
 
-# ---- frames that are not whole bytes -------------------------------------------------------------
+# ---- frames that end within a byte -------------------------------------------------------------
 
 HISTOGRAMS = """() => {
   const [held] = cornerstoneTools.segmentation.state.getSegmentations();

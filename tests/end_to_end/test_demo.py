@@ -56,7 +56,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Studies are painted once; every demonstration starts its servers anew."""
+    """Studies are painted once; every demonstration starts its own servers."""
     return tmp_path_factory.mktemp("demo")
 
 

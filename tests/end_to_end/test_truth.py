@@ -1,4 +1,4 @@
-"""The whole way with known truth: scanner → Orthanc → node → Orthanc, compared in patient space."""
+"""The complete path with known truth: scanner → Orthanc → node → Orthanc, compared in patient space."""
 
 from __future__ import annotations
 

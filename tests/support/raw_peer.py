@@ -13,7 +13,7 @@ _FRAGMENT = 100_000
 
 
 class RawPeer:
-    """A peer that writes the bytes it is told to, right ones and wrong ones (PS3.8 section 9.3)."""
+    """A peer that writes the bytes it is given, right ones and wrong ones (PS3.8 section 9.3)."""
 
     def __init__(self, port: int, *, source: str = "127.0.0.1") -> None:
         self.link = socket.create_connection(("127.0.0.1", port), 8, source_address=(source, 0))
@@ -67,7 +67,7 @@ class RawPeer:
         return element(0x0000, struct.pack("<I", len(body))) + body
 
     def send(self, raw: bytes) -> RawPeer:
-        """Write bytes; a node that has closed is no error here, what it said last is read."""
+        """Write bytes; a node that has closed is no error here, its last bytes are read."""
         with suppress(OSError):
             self.link.sendall(raw)
         return self

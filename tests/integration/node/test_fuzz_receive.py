@@ -51,7 +51,7 @@ SCALE: Final = int(os.environ.get("FUZZ", "1"))
 OBJECTS: Final = 2_000 * SCALE
 CONNECTIONS: Final = 200 * SCALE
 GROWTH_MB: Final = 300
-"""Memory that the whole run may add to the process."""
+"""Memory that the complete run may add to the process."""
 
 Mutation = Callable[[random.Random, bytearray], None]
 
@@ -277,7 +277,7 @@ def _healthy_sender(node: Any, raw_peer: Any, data: bytes, sop: str) -> Iterator
 
 @pytest.fixture
 def faults(monkeypatch: Any) -> list[str]:
-    """What ended a thread that nobody caught."""
+    """Exceptions that ended a thread uncaught."""
     found: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: found.append(repr(args.exc_value)))
     return found

@@ -1,4 +1,4 @@
-"""What peers do wrong: each has its one line in the log, and nobody else waits for it."""
+"""What peers do wrong: each has its one line in the log, and no other peer waits for it."""
 
 from __future__ import annotations
 

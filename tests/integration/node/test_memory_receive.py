@@ -155,6 +155,6 @@ def test_twenty_hostile_senders_stay_below_the_limit_and_others_are_served(
     assert peak < LIMIT_MB
     ends_at = time.monotonic() + 10
     while list(served.state.rglob("*.part")):
-        assert time.monotonic() < ends_at, "what nobody finished is still there"
+        assert time.monotonic() < ends_at, "unfinished objects are still there"
         time.sleep(0.1)
     assert served.child.poll() is None

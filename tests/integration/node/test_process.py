@@ -103,8 +103,8 @@ def test_one_bad_series_never_ends_a_batch(
     offline_run = process.OfflineRun(model, settings, tmp_path / "out", clock)
     monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)
     monkeypatch.setattr(results, "process_series", process_series)
-    code, told = _json(capsys, "process", "in", "--json")
-    rows = {row["series"]: row for row in told["series"]}
+    code, output = _json(capsys, "process", "in", "--json")
+    rows = {row["series"]: row for row in output["series"]}
     assert code == 4
     assert [rows[f"1.2.{n}"]["outcome"] for n in (1, 2, 3)] == ["written", did, "written"]
     assert text in rows["1.2.2"]["text"]

@@ -79,13 +79,13 @@ def test_what_is_raised_anywhere_is_an_event_with_class_and_place() -> None:
         [sys.executable, "-c", FAILS], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 1
-    told = [json.loads(line) for line in done.stderr.splitlines()]
+    events = [json.loads(line) for line in done.stderr.splitlines()]
     assert "Doe" not in done.stdout + done.stderr
-    failed = [t for t in told if t["event"] == "ThreadFailed"]
+    failed = [t for t in events if t["event"] == "ThreadFailed"]
     assert [t["thread"] for t in failed] == ["heartbeat"] * 3 + ["cleanup", "main"]
     assert all("ValueError in <string>:" in t["error"] for t in failed)
     # Once from one place, while it lasts.
-    logged, warned = [t for t in told if t["event"] == "LibraryComplained"]
+    logged, warned = [t for t in events if t["event"] == "LibraryComplained"]
     assert logged["place"].startswith("pynetdicom.events <string>:")
     assert logged["error"].startswith("ValueError in <string>:")
     assert (warned["level"], warned["error"]) == ("warning", "UserWarning")

@@ -269,9 +269,9 @@ def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
     journal.close()
     assert node.stop() == 0
     assert len(node.workers.stopped) == 1
-    told = [e for e in node.events() if e.startswith(("Node", "Series", "Assoc"))]
-    assert sorted(told[:3]) == ["AssociationEnded", "NodeReady", "NodeStarted"]
-    assert told[3:] == ["SeriesTracked", "NodeStopped"]
+    names = [e for e in node.events() if e.startswith(("Node", "Series", "Assoc"))]
+    assert sorted(names[:3]) == ["AssociationEnded", "NodeReady", "NodeStarted"]
+    assert names[3:] == ["SeriesTracked", "NodeStopped"]
     assert node.events()[0] == "SpoolSwept"
     assert "Test^Node" not in node.log.getvalue()
 

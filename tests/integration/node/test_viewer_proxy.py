@@ -26,8 +26,12 @@ class Archive(BaseHTTPRequestHandler):
             Archive.dropped += 1
             self.connection.close()  # as an archive closes an idle connection under a question
             return
-        told = {"path": self.path, "host": self.headers["Host"], "accept": self.headers["Accept"]}
-        body = json.dumps(told).encode()
+        request = {
+            "path": self.path,
+            "host": self.headers["Host"],
+            "accept": self.headers["Accept"],
+        }
+        body = json.dumps(request).encode()
         self.send_response(200 if "missing" not in self.path else 404)
         self.send_header("Content-Type", 'multipart/related; boundary="b"')
         self.send_header("Content-Length", str(len(body)))

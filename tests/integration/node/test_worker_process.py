@@ -102,11 +102,15 @@ sys.exit(7)
     process.start()
     _until(lambda: not process.running and "noise" in log.getvalue())
     _until(lambda: not [t for t in threading.enumerate() if t.name == "w1 output"])
-    told = [json.loads(line) for line in log.getvalue().splitlines()]
-    assert (told[0]["event"], told[0]["series"], told[0]["node"]) == ("SeriesEnded", "1.2", "test")
-    assert told[1]["event"] == "WorkerSaid"
-    assert len(told[1]["text"]) == worker_process.SAID
-    assert len(told) == 1 + worker_process.MOST_LINES
+    events = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (events[0]["event"], events[0]["series"], events[0]["node"]) == (
+        "SeriesEnded",
+        "1.2",
+        "test",
+    )
+    assert events[1]["event"] == "WorkerSaid"
+    assert len(events[1]["text"]) == worker_process.SAID
+    assert len(events) == 1 + worker_process.MOST_LINES
     assert process.poll() == 7
     process.kill("")
 

@@ -42,9 +42,9 @@ class Bright(RootsNet):
         super().__init__(TINY)
         self.factor = factor
 
-    def forward(self, image: Tensor, told: Tensor) -> Tensor:
-        assert told.shape[1:] == (CHANNELS, *(n // 2 for n in image.shape[2:]))
-        assert torch.allclose(told.sum(1), torch.ones(()))
+    def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
+        assert guidance.shape[1:] == (CHANNELS, *(n // 2 for n in image.shape[2:]))
+        assert torch.allclose(guidance.sum(1), torch.ones(()))
         return (image - 1.0) * self.factor
 
 
@@ -148,9 +148,9 @@ class Above(RootsNet):
     def __init__(self) -> None:
         super().__init__(replace(TINY, places=True))
 
-    def forward(self, image: Tensor, told: Tensor) -> Tensor:
-        assert told.shape[1:] == (CHANNELS + 3, *(n // 2 for n in image.shape[2:]))
-        up, _, left = told[:, CHANNELS:].unbind(1)
+    def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
+        assert guidance.shape[1:] == (CHANNELS + 3, *(n // 2 for n in image.shape[2:]))
+        up, _, left = guidance[:, CHANNELS:].unbind(1)
         where = (up > 8.0 / COORDINATE_UNIT_MM) & (left > 0)
         fine = torch.nn.functional.interpolate(where[:, None].float(), scale_factor=2.0)
         return fine * 10 - 5
@@ -189,11 +189,11 @@ def test_a_root_leads_the_scores_by_its_own_logit() -> None:
     before = logits.copy()
     patch = patch_of(rods())
     answer = finder(Bright()).logits(patch, logits)
-    told = scores_with_roots(patch, logits, answer).logits
-    others = np.delete(told, ROOTS, axis=0)
+    refined = scores_with_roots(patch, logits, answer).logits
+    others = np.delete(refined, ROOTS, axis=0)
     np.testing.assert_array_equal(others, np.delete(before, ROOTS, axis=0))
-    np.testing.assert_allclose((told[ROOTS] - others.max(0))[30, 19, 30], 4.0, atol=1e-5)
-    np.testing.assert_array_equal(told.argmax(0) == ROOTS, rods()[::2, ::2, ::2] > 0)
+    np.testing.assert_allclose((refined[ROOTS] - others.max(0))[30, 19, 30], 4.0, atol=1e-5)
+    np.testing.assert_array_equal(refined.argmax(0) == ROOTS, rods()[::2, ::2, ::2] > 0)
     np.testing.assert_array_equal(logits, before)
 
 
@@ -243,16 +243,16 @@ def test_segmenting_asks_the_roots_network_and_says_so(tmp_path: Path) -> None:
             return np.ascontiguousarray(inner.run(patch)[:, ::2, ::2, ::2])
 
     class Rods(RootsNet):
-        def forward(self, image: Tensor, told: Tensor) -> Tensor:
-            assert int(told.argmax(1).max()) == 3
+        def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
+            assert int(guidance.argmax(1).max()) == 3
             answer = torch.full_like(image, -5.0)
             answer[..., 20:60, 10:16, 10:16] = 5.0
             answer[..., 20:60, 10:16, 100:106] = 5.0
             return answer
 
     stages: list[str] = []
-    told = replace(model, engine=Halved(), roots=finder(Rods(TINY)))
-    found = segment(volume, told, stages.append)
+    halved = replace(model, engine=Halved(), roots=finder(Rods(TINY)))
+    found = segment(volume, halved, stages.append)
     assert isinstance(found, Segmentation)
     assert stages == ["level", "window", "network", "roots", "labels"]
     assert "roots" in found.timings_s

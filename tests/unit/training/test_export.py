@@ -131,10 +131,10 @@ def test_the_mean_of_several_runs_and_a_bundle_is_shipped(
     for key, value in load_network(new).state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (first[key] + 2 * other[key]) / 3, msg=key)
-    told = read_card(new)["training"]
-    assert told["held_out"] == ["spider-b"]
-    assert told["mean_with"][0]["recipe"]["seed"] == 9
-    assert told["mean_with"][1]["version"] == "0.8"
+    training_facts = read_card(new)["training"]
+    assert training_facts["held_out"] == ["spider-b"]
+    assert training_facts["mean_with"][0]["recipe"]["seed"] == 9
+    assert training_facts["mean_with"][1]["version"] == "0.8"
     assert "mean_with" not in read_card(old)["training"]
 
 
@@ -184,8 +184,10 @@ def test_a_bundle_goes_on_with_other_finders_and_its_card_says_no_more_than_is_t
     trained: Path, level: Path, tmp_path: Path
 ) -> None:
     errors = {"model_sd_mm": {"PI_LEFT": 0.7}, "model_share": {"PI_LEFT": 0.5}}
-    told = replace(FIELDS, extra={**errors, "licence": "CC0", "outline_shifts": {"aa": -1.0}})
-    first = export(trained, [level], tmp_path / "first", told)
+    training_facts = replace(
+        FIELDS, extra={**errors, "licence": "CC0", "outline_shifts": {"aa": -1.0}}
+    )
+    first = export(trained, [level], tmp_path / "first", training_facts)
     renewed = CardFields("1.0", "2031-01-01")
     both = export(first, [level, level], tmp_path / "both", renewed)
     card = read_card(both)

@@ -46,7 +46,7 @@ def test_the_thinnest_of_three_is_no_branch() -> None:
 def test_veins_that_have_just_joined_are_measured_across_both_with_the_wider_branch_in_the_range(
     shapes,
 ):  # type: ignore[no-untyped-def]
-    """Two round branches with a narrow bridge: the value is the whole, the range begins at the wider branch."""
+    """Two round branches with a narrow bridge: the value is across both, the range begins at the wider branch."""
     tubes = {
         **shapes.spine(),
         "aa": (shapes.tube((24.0, -30.0, 0.0), (5.5, 5.5)), shapes.tube((10.0, -40.0, 0.0), (5.0, 5.0))),

@@ -84,7 +84,7 @@ def another(instance, number=99, **changes):
 
 
 def again(whole, number=100, **changes):
-    """The whole series under other UIDs, changed."""
+    """The complete series under other UIDs, changed."""
     return [another(i, number + n, **changes) for n, i in enumerate(whole)]
 
 

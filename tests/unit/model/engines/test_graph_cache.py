@@ -1,4 +1,4 @@
-"""A converted network is kept whole, and only for the bundle and the version that it names."""
+"""A converted network is kept intact, and only for the bundle and the version that it names."""
 
 from __future__ import annotations
 

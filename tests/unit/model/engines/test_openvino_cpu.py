@@ -1,4 +1,4 @@
-"""The graph answers as the network, in the precision told, and its cache is never taken on trust."""
+"""The graph answers as the network, in the precision asked for, and its cache is never taken on trust."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def test_the_precision_is_what_the_graph_runs_in() -> None:
 )
 def test_one_step_in_a_lower_precision_counts(steps: list[str], lowest: str) -> None:
     def step(precision: str) -> Any:
-        told = SimpleNamespace(astype=lambda _: precision)
-        return SimpleNamespace(get_rt_info=lambda: {"runtimePrecision": told})
+        element_type = SimpleNamespace(astype=lambda _: precision)
+        return SimpleNamespace(get_rt_info=lambda: {"runtimePrecision": element_type})
 
     graph = SimpleNamespace(get_ops=lambda: [step(p) for p in steps])
     compiled = SimpleNamespace(get_runtime_model=lambda: graph)
@@ -379,12 +379,12 @@ def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path, places: 
     roots = RootsNet(architecture).eval()
     rng = np.random.default_rng(2)
     image = rng.normal(size=(1, 1, 24, 16, 32)).astype(np.float32)
-    told = rng.random((1, architecture.guidance_count, 12, 8, 16)).astype(np.float32)
+    guidance = rng.random((1, architecture.guidance_count, 12, 8, 16)).astype(np.float32)
     with torch.inference_mode():
-        expected = roots(torch.from_numpy(image), torch.from_numpy(told)).numpy()
+        expected = roots(torch.from_numpy(image), torch.from_numpy(guidance)).numpy()
     for _ in range(2):  # converted, then from the cache
         engine = OpenVinoEngine(roots, digest="d-roots", cache=tmp_path, threads=1)
         assert engine.precision == "float32"
         engine.warm((24, 16, 32))
-        np.testing.assert_allclose(engine.infer(image, told), expected, atol=1e-5)
+        np.testing.assert_allclose(engine.infer(image, guidance), expected, atol=1e-5)
     assert len(list(tmp_path.iterdir())) == 1

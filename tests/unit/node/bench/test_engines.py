@@ -54,7 +54,7 @@ def times(median: float = 2.0) -> EngineTimes:
     )
 
 
-# ---- the whole command ---------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -178,19 +178,23 @@ def test_agreement_counts_what_it_says() -> None:
     found = expected.copy()
     found[2, 0] = 0  # 10 missed
     found[9, 9, :4] = 1  # 4 too many
-    told = compare_labels(found, expected)
-    assert told.equal == pytest.approx(1 - 14 / 1000)
-    assert told.equal_foreground == pytest.approx(1 - 14 / 254)
-    assert told.lowest_structure == "n4"
-    assert told.lowest_dice == pytest.approx(2 * 40 / 90)
-    assert (told.structures, told.foreground_voxels) == (2, 250)
+    agreement = compare_labels(found, expected)
+    assert agreement.equal == pytest.approx(1 - 14 / 1000)
+    assert agreement.equal_foreground == pytest.approx(1 - 14 / 254)
+    assert agreement.lowest_structure == "n4"
+    assert agreement.lowest_dice == pytest.approx(2 * 40 / 90)
+    assert (agreement.structures, agreement.foreground_voxels) == (2, 250)
 
 
 def test_without_a_foreground_nothing_is_claimed_about_it() -> None:
     empty = np.zeros((4, 4, 4), np.uint8)
-    told = compare_labels(empty, empty)
-    assert told.equal == 1
-    assert (told.equal_foreground, told.lowest_dice, told.structures) == (None, None, 0)
+    agreement = compare_labels(empty, empty)
+    assert agreement.equal == 1
+    assert (agreement.equal_foreground, agreement.lowest_dice, agreement.structures) == (
+        None,
+        None,
+        0,
+    )
 
 
 def test_labels_are_taken_after_upsampling() -> None:
@@ -224,8 +228,8 @@ def test_every_run_gets_another_image(tiny: Path, tmp_path: Path, monkeypatch: A
 
     np.save(tmp_path / "image.npy", synthetic_image(SHAPE))
     monkeypatch.setattr(timing, "_engine", lambda *_: (Watching(), ""))
-    told = timing._run("x", tiny, tmp_path, 4, 1)
-    assert len(told.runs_s) == 4
+    times = timing._run("x", tiny, tmp_path, 4, 1)
+    assert len(times.runs_s) == 4
     assert len(set(seen)) == 5
 
 

@@ -80,7 +80,7 @@ def test_every_help_has_examples_and_exit_status(said: Said, command: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("selct",), "Did you mean 'select'?; see `lumbar-node --help`"),
         (("select",), "missing argument 'PATH'; see `lumbar-node select --help`"),
@@ -97,11 +97,11 @@ def test_every_help_has_examples_and_exit_status(said: Said, command: str) -> No
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(
-    said: Said, arguments: tuple[str, ...], told: str
+    said: Said, arguments: tuple[str, ...], message: str
 ) -> None:
     code, _, err = said(*arguments)
     assert code == 2
-    assert told in err
+    assert message in err
     assert err.startswith("lumbar-node: ")
     assert err.count("\n") == 1
 
@@ -226,7 +226,7 @@ def test_select_tells_verdict_and_reasons(said: Said, tmp_path: Path, write_seri
 
 
 @pytest.mark.parametrize(
-    ("changes", "slices", "verdict", "told"),
+    ("changes", "slices", "verdict", "message"),
     [
         ({}, 3, "refused", "3 slices; at least 12 are needed"),
         ({"EchoTime": 30.0}, 14, "skipped", "TE 30 ms is below 60 ms"),
@@ -234,14 +234,14 @@ def test_select_tells_verdict_and_reasons(said: Said, tmp_path: Path, write_seri
     ],
 )
 def test_nothing_eligible_is_exit_3_with_the_reason(
-    said: Said, tmp_path: Path, write_series: Any, changes: dict[str, Any], slices: int, verdict: str, told: str
+    said: Said, tmp_path: Path, write_series: Any, changes: dict[str, Any], slices: int, verdict: str, message: str
 ) -> None:  # fmt: skip
     write_series(tmp_path / "s", slices=slices, **changes)
     code, out, err = said("select", "s", "--json")
     (row,) = json.loads(out)
     assert code == 3
     assert row["verdict"] == verdict
-    assert any(told in r for r in row["reasons"])
+    assert any(message in r for r in row["reasons"])
     assert "no eligible series" in err
 
 
@@ -267,7 +267,7 @@ def _change(path: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (
             _other_echo,
@@ -281,16 +281,16 @@ def _change(path: Path, **changes: object) -> None:
     ],
 )
 def test_broken_series_is_incomplete_and_process_refuses_it(
-    said: Said, tmp_path: Path, write_series: Any, spoil: Any, told: str
+    said: Said, tmp_path: Path, write_series: Any, spoil: Any, message: str
 ) -> None:
     spoil(write_series(tmp_path / "s"))
     code, out, _ = said("select", "s", "--json")
     (row,) = json.loads(out)
     assert (code, row["verdict"]) == (3, "incomplete")
-    assert told in row["reasons"][0]
+    assert message in row["reasons"][0]
     code, out, _ = said("process", "s")
     assert code == 4
-    assert told in out
+    assert message in out
 
 
 def test_any_sequence_leaves_the_rules_aside_but_not_geometry(

@@ -11,13 +11,13 @@ class Silent(InMemory):
     """A destination that does not answer."""
 
     def echo(self) -> str:
-        raise PeerUnreachable(f"destination {self.name}: nobody there; check that it runs")
+        raise PeerUnreachable(f"destination {self.name}: no peer there; check that it runs")
 
 
 def test_every_destination_is_told_in_order() -> None:
     found = echo_all([InMemory("a"), Silent("b"), InMemory("c")])
     assert [(r.name, r.answers) for r in found] == [("a", True), ("b", False), ("c", True)]
-    assert found[1] == EchoResult("b", False, "destination b: nobody there; check that it runs")
+    assert found[1] == EchoResult("b", False, "destination b: no peer there; check that it runs")
 
 
 def test_they_are_tried_side_by_side() -> None:

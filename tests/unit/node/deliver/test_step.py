@@ -381,9 +381,11 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     row = only_delivery(journal)
     assert row.state is DeliveryState.DEAD
     assert "failed after 8 attempts: ValueError in test_step.py" in row.detail
-    told = " ".join([row.detail, *map(str, heard), *(str(e) for e in journal.series.events(KEY))])
-    assert "secret" not in told
-    assert "Doe" not in told
+    records = " ".join(
+        [row.detail, *map(str, heard), *(str(e) for e in journal.series.events(KEY))]
+    )
+    assert "secret" not in records
+    assert "Doe" not in records
 
 
 def test_outcomes_that_cannot_be_read_cost_a_second_sending_not_the_destination(

@@ -350,7 +350,7 @@ def shared(facts: Any, clock: Any) -> Iterator[tuple[Journal, Path]]:
 
 
 def _ask_as_another(path: Path) -> subprocess.CompletedProcess[str]:
-    # As root up to the imports: the tests' own interpreter may lie where nobody else may look.
+    # As root up to the imports: the tests' own interpreter may lie where no other user may look.
     script = (
         "import os, node.journal.journal; node.journal.migrate.migrations(); os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         + _READER

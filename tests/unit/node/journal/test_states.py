@@ -1,4 +1,4 @@
-"""The state tables against two lists written by hand: what may happen, and what must not."""
+"""The state tables against two lists written manually: what may happen, and what must not."""
 
 from __future__ import annotations
 

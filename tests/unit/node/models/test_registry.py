@@ -93,7 +93,7 @@ def test_installed_bundle_is_a_verified_copy_named_by_its_card(bench: Bench) -> 
     assert place.name == f"oracle-2-{card['digest'][:12]}"
     assert digest(place) == digest(bench.second)
     assert bench.registry.installed() == [place]
-    shutil.rmtree(bench.second)  # the copy stands alone
+    shutil.rmtree(bench.second)  # the copy is independent
     assert install(place, bench.registry.models)[0] == place
 
 
@@ -156,8 +156,8 @@ def test_promotions_and_rollbacks_are_a_stack_and_all_stay_in_the_journal(bench:
     promote(registry, bench.third, WHY)
     rollback(registry, WHY)
     assert bench.serving() == "1"
-    told = [(p.event, p.version) for p in bench.journal.promotions.all()]
-    assert told == [
+    changes = [(p.event, p.version) for p in bench.journal.promotions.all()]
+    assert changes == [
         ("promoted", "2"), ("promoted", "3"), ("rolled_back", "2"), ("rolled_back", "1"),
         ("promoted", "3"), ("rolled_back", "1"),
     ]  # fmt: skip
@@ -204,7 +204,7 @@ def test_rollback_to_a_damaged_bundle_is_refused(bench: Bench) -> None:
     promote(bench.registry, bench.second, WHY)
     second = bench.registry.in_service
     promote(bench.registry, bench.third, WHY)
-    make(second, "2", name="another")  # whole, and not what was promoted
+    make(second, "2", name="another")  # intact, and not what was promoted
     with pytest.raises(BundleError, match="another bundle than was promoted"):
         rollback(bench.registry, WHY)
     shutil.rmtree(second)
@@ -396,12 +396,12 @@ def test_commands_promote_list_show_verify_and_roll_back(bench: Bench, said: Any
     second = digest(bench.second)[:12]
     assert said("promote", "v2", *BY) == (0, f"in service: oracle 2 {second} (promoted)\n", "")
     assert "version: 2" in said("show")[1]
-    told = json.loads(said("list", "--json")[1])
-    assert [(b["kind"], b["version"], b["in_service"]) for b in told["bundles"]] == [
+    listing = json.loads(said("list", "--json")[1])
+    assert [(b["kind"], b["version"], b["in_service"]) for b in listing["bundles"]] == [
         ("configured", "1", False),
         ("installed", "2", True),
     ]
-    assert told["changes"][0]["by"] == "E. Miller"
+    assert listing["changes"][0]["by"] == "E. Miller"
     assert "promoted: oracle 2, by E. Miller: better" in said("list")[1]
     assert said("verify")[:2] == (0, f"oracle 2 {second}: ok (digest verified)\n")
     code, out, _ = said("rollback", *BY, "--json")
@@ -422,7 +422,7 @@ def test_job_is_promoted_by_its_number(bench: Bench, said: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("promote", "v2", "--by", "x"), 2, "missing option '--reason'"),
         (("rollback", "--reason", "x"), 2, "missing option '--by'"),
@@ -433,11 +433,11 @@ def test_job_is_promoted_by_its_number(bench: Bench, said: Any) -> None:
     ],
 )
 def test_wrong_asks_are_one_line_and_change_nothing(
-    bench: Bench, said: Any, words: tuple[str, ...], code: int, told: str
+    bench: Bench, said: Any, words: tuple[str, ...], code: int, message: str
 ) -> None:
     found = said(*words)
     assert found[0] == code, found
-    assert told in found[2]
+    assert message in found[2]
     assert found[2].count("\n") == 1
     assert bench.journal.promotions.newest() is None
 

@@ -63,12 +63,12 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Iterato
     journal.close()
 
 
-def _told(journal: Journal, state: Path, *, quick: bool = False) -> list[Finding]:
+def _findings(journal: Journal, state: Path, *, quick: bool = False) -> list[Finding]:
     return examine(journal, Check(state, quick))
 
 
 def test_node_in_order_has_no_finding(lived: Journal, state: Path) -> None:
-    assert _told(lived, state) == []
+    assert _findings(lived, state) == []
 
 
 def test_incomplete_series_is_no_fault_of_the_node(lived: Journal, state: Path) -> None:
@@ -76,7 +76,7 @@ def test_incomplete_series_is_no_fault_of_the_node(lived: Journal, state: Path) 
     lived.series.advance(KEY, E.RULES_ACCEPT)
     lived.series.claim("w/2")
     lived.series.advance(KEY, E.REFUSED, detail={"reason": "shear"})
-    assert _told(lived, state) == []
+    assert _findings(lived, state) == []
 
 
 def test_dead_delivery_is_found_and_a_waiting_one_is_not(
@@ -95,9 +95,9 @@ def test_dead_delivery_is_found_and_a_waiting_one_is_not(
     lived.deliveries.advance(
         web.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
     )
-    told = [f for f in _told(lived, state) if f.kind.startswith("delivery")]
-    assert [(f.kind, f.path, f.count) for f in told] == [("delivery-dead", "pacs", 1)]
-    assert told[0].remedy == "seg.dcm: 0xA900; `lumbar-node retry UID` sends it again"
+    findings = [f for f in _findings(lived, state) if f.kind.startswith("delivery")]
+    assert [(f.kind, f.path, f.count) for f in findings] == [("delivery-dead", "pacs", 1)]
+    assert findings[0].remedy == "seg.dcm: 0xA900; `lumbar-node retry UID` sends it again"
 
 
 def _flip(path: Path) -> None:
@@ -130,7 +130,7 @@ def test_object_that_is_not_what_was_received_is_found(
 ) -> None:
     damage, kind, reason = DAMAGE[what]
     damage(state / "spool" / "2.dcm")
-    (found,) = _told(lived, state)
+    (found,) = _findings(lived, state)
     assert (found.kind, found.path, found.count) == (kind, str(state / "spool" / "2.dcm"), 1)
     assert reason in found.remedy
     assert found.remedy.endswith("send series 1.2.3 again")
@@ -139,9 +139,9 @@ def test_object_that_is_not_what_was_received_is_found(
 def test_objects_of_one_series_are_one_finding(lived: Journal, state: Path) -> None:
     for number in (1, 2, 3):
         _flip(state / "spool" / f"{number}.dcm")
-    (found,) = _told(lived, state)
+    (found,) = _findings(lived, state)
     assert (found.kind, found.count) == ("object-damaged", 3)
-    assert _told(lived, state, quick=True) == []
+    assert _findings(lived, state, quick=True) == []
 
 
 def _write(folder: Path, text: str) -> None:
@@ -181,8 +181,8 @@ def test_result_that_is_not_what_was_written_is_found(
     damage(state / "results" / "r1")
     assert [w["state"] for w in why(lived, "r1")] == [
         "delivered"
-    ]  # the story can be told all the same
-    (found,) = _told(lived, state)
+    ]  # the history can be explained all the same
+    (found,) = _findings(lived, state)
     assert (found.kind, found.path) == ("result-damaged", str(state / "results" / "r1"))
     assert reason in found.remedy
 
@@ -191,7 +191,7 @@ def test_damaged_result_is_no_finding_any_more_once_another_took_its_place(
     lived: Journal, state: Path
 ) -> None:
     shutil.rmtree(state / "results" / "r1")
-    assert [f.kind for f in _told(lived, state)] == ["result-missing"]
+    assert [f.kind for f in _findings(lived, state)] == ["result-missing"]
     lived.request_retry(KEY.series, force=True)
     lived.series.advance(KEY, E.RULES_ACCEPT)
     lived.series.claim("w/2")
@@ -199,7 +199,7 @@ def test_damaged_result_is_no_finding_any_more_once_another_took_its_place(
     folder.mkdir()
     (folder / "result.json").write_text('{"objects": []}')
     lived.results.publish(KEY, "w/2", ResultRow("r2", folder, "m", 1), ["pacs"])
-    assert _told(lived, state) == []
+    assert _findings(lived, state) == []
 
 
 def test_files_without_a_row_are_one_finding_per_area(lived: Journal, state: Path) -> None:
@@ -207,8 +207,8 @@ def test_files_without_a_row_are_one_finding_per_area(lived: Journal, state: Pat
         (state / "spool" / name).write_bytes(b"x")
     (state / "quarantine" / "z.dcm").write_bytes(b"x")
     (state / "results" / "other").mkdir()
-    told = [(f.kind, f.count) for f in _told(lived, state)]
-    assert told == [("object-unknown", 2), ("object-unknown", 1), ("result-unknown", 1)]
+    findings = [(f.kind, f.count) for f in _findings(lived, state)]
+    assert findings == [("object-unknown", 2), ("object-unknown", 1), ("result-unknown", 1)]
 
 
 def test_what_a_running_node_is_writing_is_no_finding(lived: Journal, state: Path) -> None:
@@ -216,18 +216,18 @@ def test_what_a_running_node_is_writing_is_no_finding(lived: Journal, state: Pat
     (state / "spool" / "y.dcm").write_bytes(b"x")
     (state / "results" / ".r2.7.part").mkdir()
     with locked(state):
-        assert _told(lived, state) == []
+        assert _findings(lived, state) == []
         os.utime(state / "spool" / "y.dcm", (1, 1))
-        assert [f.kind for f in _told(lived, state)] == ["object-unknown"]
-    assert {f.kind for f in _told(lived, state)} == {"object-unknown", "result-unknown"}
+        assert [f.kind for f in _findings(lived, state)] == ["object-unknown"]
+    assert {f.kind for f in _findings(lived, state)} == {"object-unknown", "result-unknown"}
 
 
 def test_folder_for_every_user_is_found(lived: Journal, state: Path) -> None:
     (state / "journal.sqlite").chmod(0o644)
-    assert _told(lived, state) == []  # nobody may enter the folder above it
+    assert _findings(lived, state) == []  # no user may enter the folder above it
     state.chmod(0o755)
-    told = [f for f in _told(lived, state) if "-wal" not in f.path and "-shm" not in f.path]
-    assert [(f.kind, Path(f.path).name) for f in told] == [
+    findings = [f for f in _findings(lived, state) if "-wal" not in f.path and "-shm" not in f.path]
+    assert [(f.kind, Path(f.path).name) for f in findings] == [
         ("permissions", "state"), ("permissions", "journal.sqlite"),
     ]  # fmt: skip
 
@@ -244,12 +244,12 @@ def test_blocked_and_quarantined_rows_are_named_by_reason(
         lived.instances.quarantine(
             replace(facts, sop_instance_uid=uid, series_uid="1.2.9"), "no study UID"
         )
-    told = _told(lived, state)
-    assert [(f.kind, f.count, f.path) for f in told] == [
+    findings = _findings(lived, state)
+    assert [(f.kind, f.count, f.path) for f in findings] == [
         ("fault", 1, "deliver"), ("quarantined", 64, "series 1.2.9"),
     ]  # fmt: skip
-    assert "Input/output error" in told[0].remedy
-    assert told[1].remedy.startswith("no study UID; ")
+    assert "Input/output error" in findings[0].remedy
+    assert findings[1].remedy.startswith("no study UID; ")
 
 
 def test_progress_is_told_while_it_looks(

@@ -65,15 +65,15 @@ def test_stages_start_at_the_last_slice_and_end_at_the_last_object(
         journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
         clock.pass_s(1)
         journal.deliveries.advance(delivery.id, DeliveryEvent.PROOF_FOUND)
-    told = timeline(journal, KEY)
-    assert told.receive_s == pytest.approx(1)
-    assert told.stages_s == pytest.approx(
+    times = timeline(journal, KEY)
+    assert times.receive_s == pytest.approx(1)
+    assert times.stages_s == pytest.approx(
         {"complete": 1, "select": 2, "queue": 3, "process": 4, "deliver": 6}
     )
-    assert told.inside_s == {"load": 0.5, "segment": 3.0}
-    assert told.delivered_s == pytest.approx({"a": 11, "b": 16})
-    assert told.total_s == pytest.approx(16)
-    assert sum(told.stages_s.values()) == pytest.approx(16)
+    assert times.inside_s == {"load": 0.5, "segment": 3.0}
+    assert times.delivered_s == pytest.approx({"a": 11, "b": 16})
+    assert times.total_s == pytest.approx(16)
+    assert sum(times.stages_s.values()) == pytest.approx(16)
 
 
 def test_clock_that_was_set_back_hides_no_stage_and_shows_no_negative_duration(
@@ -90,10 +90,10 @@ def test_clock_that_was_set_back_hides_no_stage_and_shows_no_negative_duration(
     journal.results.publish(KEY, "t/1", ResultRow("r1", tmp_path, "d"), ["a"])
     (delivery,) = journal.deliveries.of_series(KEY)
     journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
-    told = timeline(journal, KEY)
-    assert told.receive_s == 0
-    assert set(told.stages_s) == {"complete", "select", "queue", "process", "deliver"}
-    assert min([*told.stages_s.values(), *told.delivered_s.values()]) >= 0
+    times = timeline(journal, KEY)
+    assert times.receive_s == 0
+    assert set(times.stages_s) == {"complete", "select", "queue", "process", "deliver"}
+    assert min([*times.stages_s.values(), *times.delivered_s.values()]) >= 0
 
 
 def test_total_is_absent_until_everything_is_confirmed(
@@ -136,16 +136,17 @@ def test_why_names_reason_delivery_and_what_comes_next(
     journal.deliveries.advance(
         second.id, DeliveryEvent.TRANSIENT_FAILURE, detail=detail, next_try_at=clock() + 60
     )
-    (told,) = why(journal, "1.2.3.2")
+    (explanation,) = why(journal, "1.2.3.2")
     assert (
-        told["next"] == "delivery to a failed permanently; `lumbar-node retry UID` sends it again"
+        explanation["next"]
+        == "delivery to a failed permanently; `lumbar-node retry UID` sends it again"
     )
-    assert [d["state"] for d in told["deliveries"]] == ["dead", "waiting"]
-    assert told["deliveries"][1]["next_try"] is not None
-    text = "\n".join(why_lines(told))
+    assert [d["state"] for d in explanation["deliveries"]] == ["dead", "waiting"]
+    assert explanation["deliveries"][1]["next_try"] is not None
+    text = "\n".join(why_lines(explanation))
     assert "→ a failed: PACS@127.0.0.1:104 does not answer" in text
     assert text.count("instance_stored") == 1
-    json.dumps(told)
+    json.dumps(explanation)
 
 
 def test_unknown_uid_is_refused(journal: Journal) -> None:
@@ -170,14 +171,14 @@ def test_corrected_series_says_so_everywhere(journal: Journal, clock: Any, tmp_p
     assert (row["state"], row["instances"]) == ("receiving", 2)
     assert reason_text(row) == f"2 superseded: {CORRECTED}"
     assert _rows(journal, "superseded") == [row]
-    (told,) = why(journal, "1.2.3.1")
-    assert [(o["digest"], o["state"], o["superseded_by"]) for o in told["objects"]] == [
+    (explanation,) = why(journal, "1.2.3.1")
+    assert [(o["digest"], o["state"], o["superseded_by"]) for o in explanation["objects"]] == [
         ("1.2.3.1", "superseded", "new1"), ("new1", "stored", ""),
     ]  # fmt: skip
-    assert told["history"][-1]["objects"] == 2
-    assert told["history"][-1]["detail"]["now"] == "new1"
-    assert [r["superseded_because"] for r in told["results"]] == ["corrected_identity"]
-    text = "\n".join(why_lines(told))
+    assert explanation["history"][-1]["objects"] == 2
+    assert explanation["history"][-1]["detail"]["now"] == "new1"
+    assert [r["superseded_because"] for r in explanation["results"]] == ["corrected_identity"]
+    text = "\n".join(why_lines(explanation))
     assert f"  2 superseded: {CORRECTED}" in text
     assert "  object 1.2.3.1 new1 stored" in text
     assert "result r1, superseded (corrected identity) in" in text
@@ -194,13 +195,13 @@ def test_quarantined_series_is_listed_and_explained(journal: Journal) -> None:
     assert (row["series"], row["state"], row["instances"]) == ("1.2.7", "quarantined", 0)
     assert reason_text(row) == "64 quarantined: the data set has no valid StudyInstanceUID"
     for uid in (long.study, long.series, "1.2.3.63"):
-        (told,) = why(journal, uid)
-        assert told["unused"][0]["objects"] == 64
-        assert "64 quarantined: the data set has no valid" in "\n".join(why_lines(told))
-        assert len(told["history"]) == 1
+        (explanation,) = why(journal, uid)
+        assert explanation["unused"][0]["objects"] == 64
+        assert "64 quarantined: the data set has no valid" in "\n".join(why_lines(explanation))
+        assert len(explanation["history"]) == 1
     (matter,) = attention(journal)
     assert (matter.kind, matter.count, matter.subject) == ("quarantined", 64, "series 1.2.7")
-    assert "correct and resend it" in told["next"]
+    assert "correct and resend it" in explanation["next"]
 
 
 def test_second_series_with_known_objects_is_listed_beside_the_first(journal: Journal) -> None:
@@ -240,15 +241,15 @@ def test_fault_is_shown_with_its_next_try(journal: Journal, clock: Any, tmp_path
     assert reason_text(row).startswith(
         "work failed (1): OSError: no space left on device, next try "
     )
-    (told,) = why(journal, KEY.series)
-    text = "\n".join(why_lines(told))
+    (explanation,) = why(journal, KEY.series)
+    text = "\n".join(why_lines(explanation))
     assert "  work failed (1): OSError" in text
     assert "→ a pending, next try " in text
     assert ": InvalidDicomError in parcels_in" in text
-    told_faults = {(m.kind, m.subject): m for m in attention(journal)}
-    assert told_faults["fault", "work"].next_try == at_text(clock() + 60)
-    assert told_faults["delivery", "a"].uids == ("r1",)
-    json.dumps([asdict(m) for m in told_faults.values()])
+    matters = {(m.kind, m.subject): m for m in attention(journal)}
+    assert matters["fault", "work"].next_try == at_text(clock() + 60)
+    assert matters["delivery", "a"].uids == ("r1",)
+    json.dumps([asdict(m) for m in matters.values()])
 
 
 def test_retry_ends_the_wait_after_a_fault(journal: Journal, clock: Any, tmp_path: Path) -> None:

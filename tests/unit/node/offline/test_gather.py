@@ -1,4 +1,4 @@
-"""Files and folders given by hand: one bad file or series never costs the others."""
+"""Files and folders given on the command line: one bad file or series never costs the others."""
 
 from __future__ import annotations
 

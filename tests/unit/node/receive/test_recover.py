@@ -217,11 +217,11 @@ def _facts(path: Path) -> NewInstance:
 def _result(state: Path, name: str, predecessor: str | None, created: str) -> Path:
     folder = state / "results" / name
     folder.mkdir(parents=True)
-    told = {
+    content = {
         "result_id": name, "predecessor": predecessor, "created": created,
         "source": {"study": KEY.study, "series": KEY.series}, "model": {"digest": "m" * 64},
     }  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(told))
+    (folder / "result.json").write_text(json.dumps(content))
     return folder
 
 
@@ -269,10 +269,10 @@ def _check_rebuilt(journal: Journal) -> None:
 
 
 def test_whole_journal_made_new_keeps_what_no_file_says(lived: Path, clock: Any) -> None:
-    told = rebuild(lived, clock)
-    assert (told.swept.adopted, told.swept.set_aside, told.swept.results) == (3, 1, 2)
-    assert told.former is not None
-    assert told.former.is_file()
+    outcome = rebuild(lived, clock)
+    assert (outcome.swept.adopted, outcome.swept.set_aside, outcome.swept.results) == (3, 1, 2)
+    assert outcome.former is not None
+    assert outcome.former.is_file()
     journal = Journal.reading(lived / "journal.sqlite", clock)
     _check_rebuilt(journal)
     assert [r.reason for r in journal.instances.quarantined()] == ["why it was odd"]
@@ -387,8 +387,8 @@ def test_rebuild_that_is_killed_leaves_the_former_journal(
         with pytest.raises(KeyboardInterrupt):
             rebuild(lived, clock)
     assert (lived / "journal.sqlite").read_bytes() == before
-    told = rebuild(lived, clock)
-    assert (told.swept.adopted, told.swept.results, told.taken["delivery"]) == (3, 2, 2)
+    outcome = rebuild(lived, clock)
+    assert (outcome.swept.adopted, outcome.swept.results, outcome.taken["delivery"]) == (3, 2, 2)
     assert [p.name for p in lived.iterdir() if p.name.startswith(".")] == []
 
 

@@ -154,7 +154,7 @@ def test_series_that_cannot_be_judged_is_put_off_and_no_other(
         step.run_once()
     assert (
         _state(journal, good) is SeriesState.SELECTED
-    )  # also as a possible twin it is in nobody's way
+    )  # also as a possible twin it is in no other's way
     row = journal.series.get(bad)
     assert (row.state, row.fault_step) == (SeriesState.COMPLETE, "select")
     assert "Doe" not in row.fault
@@ -318,6 +318,6 @@ def test_of_several_volumes_in_a_series_the_first_that_a_rule_accepts_is_judged(
     one = judge_series("1.2.3", [stranger, *given], DEFAULT_RULES)
     assert one.verdict.value == "yes"
     assert one.first.echo_time_ms == 120.0
-    told = "; ".join(one.verdict.reasons)
-    assert "set aside: instance 99: a localizer" in told
-    assert "different echo time (TE 20 ms)" in told
+    reasons = "; ".join(one.verdict.reasons)
+    assert "set aside: instance 99: a localizer" in reasons
+    assert "different echo time (TE 20 ms)" in reasons

@@ -441,7 +441,7 @@ def test_sender_that_holds_no_more_completes_a_series_of_unknown_count(
 def test_sender_that_holds_more_is_waited_for_and_then_named(node: Tracked, slices: Any) -> None:
     _asking(node, 18)
     node.came(slices(12))
-    assert node.after(25) is S.RECEIVING  # settled, and yet not whole
+    assert node.after(25) is S.RECEIVING  # settled, and yet not complete
     assert node.after(5) is S.INCOMPLETE
     assert node.reason == "6 objects that the sender holds were not received"
 

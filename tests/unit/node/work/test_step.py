@@ -65,8 +65,8 @@ def test_claim_of_a_crashed_worker_says_how_it_ended(
     log = StringIO()
     assert _workers(FakeProcess(running=False), journal, clock, log).run_once() == 1
     assert journal.series.get(KEY).reason == "the worker was ended by SIGSEGV, attempt 1 of 3"
-    (told,) = [json.loads(line) for line in log.getvalue().splitlines()]
-    assert (told["event"], told["worker"], told["exit_code"], told["ends"]) == (
+    (entry,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (entry["event"], entry["worker"], entry["exit_code"], entry["ends"]) == (
         "WorkerEnded", "w1", -11, 1,
     )  # fmt: skip
 

@@ -223,7 +223,7 @@ def test_fault_of_the_machine_puts_the_series_off_and_is_no_attempt(
     for attempt in (1, 2, 3, 4):
         row = _work(made, journal, f"w1/{attempt}")
         assert (row.state, row.fault, row.attempts) == (SeriesState.SELECTED, reason, 0)
-        assert journal.series.claim("w1/0") is None  # not in the way of others
+        assert journal.series.claim("w1/0") is None  # not an obstacle for others
         waits.append(row.try_at - clock.wall())
         clock.pass_s(waits[-1] + 0.1)
     assert waits == pytest.approx([5, 10, 20, 40])

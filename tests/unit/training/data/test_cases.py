@@ -90,10 +90,10 @@ def test_another_disc_can_stand_for_l45(case: Case, tmp_path: Path) -> None:
 def test_every_second_phantom_has_random_contrast() -> None:
     even, odd = (phantom_case(seed, slices=8, matrix=48) for seed in (72, 73))
     assert even.card["contrast"]["randomised"] is False
-    told = even.card["measurements"]
-    assert set(told) == {"OC", "DAA", "DIVC", "PI"}
-    assert np.linalg.norm(np.subtract(*told["DAA"]["points_lps"])) == pytest.approx(
-        told["DAA"]["value_mm"], abs=1e-6
+    values = even.card["measurements"]
+    assert set(values) == {"OC", "DAA", "DIVC", "PI"}
+    assert np.linalg.norm(np.subtract(*values["DAA"]["points_lps"])) == pytest.approx(
+        values["DAA"]["value_mm"], abs=1e-6
     )
     assert odd.card["contrast"]["randomised"] is True
 

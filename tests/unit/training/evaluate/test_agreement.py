@@ -13,7 +13,7 @@ from training.evaluate.paper_values import ORDER, TABLE2, TABLE3
 
 def test_icc_of_the_published_example() -> None:
     # Shrout & Fleiss 1979, table 2: four judges; ICC(2,1) = 0.290. Two-rater values of judges 1 and 3
-    # by the formulas of the same paper, worked out by hand from the sums of squares.
+    # by the formulas of the same paper, worked out manually from the sums of squares.
     one, three = [9, 6, 8, 7, 10, 6], [5, 3, 4, 2, 6, 4]
     table = np.array([one, three], float).T
     rows, columns, grand = table.mean(1), table.mean(0), table.mean()

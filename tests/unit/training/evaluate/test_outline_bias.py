@@ -32,7 +32,7 @@ def ladder_of(*zeros: float) -> np.ndarray:
 
 
 def test_the_median_of_the_errors_is_balanced_between_two_shifts() -> None:
-    errors = ladder_of(*[-0.7] * 9, 40.0, -40.0)  # two are wrong as a whole
+    errors = ladder_of(*[-0.7] * 9, 40.0, -40.0)  # two are wrong throughout
     assert balancing_shift(errors, "DAA") == pytest.approx(-0.7)
     assert balancing_shift(ladder_of(*[0.0] * 10), "DAA") == 0.0
     assert balancing_shift(-ladder_of(*[0.35] * 11), "OC") == pytest.approx(0.35)

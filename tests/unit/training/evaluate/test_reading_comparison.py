@@ -1,4 +1,4 @@
-"""Answers beside readings: closed forms, and a volume of upright tubes through the whole command."""
+"""Answers beside readings: closed forms, and a volume of upright tubes through the command."""
 
 from __future__ import annotations
 

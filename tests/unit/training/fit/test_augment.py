@@ -183,7 +183,7 @@ def test_a_crop_is_scored_by_its_window_as_the_service_does() -> None:
     assert float(whole.image.mean()) == pytest.approx(0.0, abs=1e-4)
     assert float(whole.image.std()) == pytest.approx(1.0, abs=1e-3)
     small = augmented_sample(case, (8, 8, 8), (3,), replace(STILL, focus=1.0))
-    # one of three grey levels, at the place that it has in the whole window
+    # one of three grey levels, at the place that it has in the complete window
     levels = [float(whole.image[0][whole.labels == v].mean()) for v in (0, 1, 6)]
     for value, level in zip((0, 1, 6), levels, strict=True):
         here = small.image[0][small.labels == value]
@@ -219,14 +219,14 @@ def level_ball() -> Case:
     return replace(case, level_centre_lps=(x, y, z))
 
 
-def told_at_level(sample: Sample) -> np.ndarray:
-    """What the network is told at the middle of the ball, mm."""
+def offset_of_level(sample: Sample) -> np.ndarray:
+    """Coordinates that the network gets at the middle of the ball, mm."""
     middle = np.argwhere(sample.labels[0].numpy() == 1).mean(0)
     out = []
     for axis in range(3):
-        told = np.moveaxis(sample.coordinates[0, axis].numpy(), axis, 0)[:, 0, 0]
-        at = np.arange(len(told)) * 4 + 1.5
-        slope, start = np.polyfit(at, told, 1)
+        coordinate = np.moveaxis(sample.coordinates[0, axis].numpy(), axis, 0)[:, 0, 0]
+        at = np.arange(len(coordinate)) * 4 + 1.5
+        slope, start = np.polyfit(at, coordinate, 1)
         out.append((start + slope * middle[axis]) * COORDINATE_UNIT_MM)
     return np.array(out)
 
@@ -234,16 +234,16 @@ def told_at_level(sample: Sample) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_draw_is_told_where_the_level_is_however_it_is_turned(seed: int) -> None:
     strength = Strength(rotation_deg=25.0, scale=0.2, elastic_mm=0.0, level_mm=0.0)
-    told = told_at_level(augmented_sample(level_ball(), (48, 56, 48), (seed,), strength))
-    np.testing.assert_allclose(told, 0.0, atol=0.3)
+    offset = offset_of_level(augmented_sample(level_ball(), (48, 56, 48), (seed,), strength))
+    np.testing.assert_allclose(offset, 0.0, atol=0.3)
 
 
 def test_the_window_is_told_where_the_level_is_and_a_draw_with_the_finder_s_error() -> None:
     case = level_ball()
-    np.testing.assert_allclose(told_at_level(window_sample(case)), 0.0, atol=0.2)
+    np.testing.assert_allclose(offset_of_level(window_sample(case)), 0.0, atol=0.2)
     still = replace(STILL, level_mm=8.0)
     errors = np.array(
-        [told_at_level(augmented_sample(case, (48, 56, 48), (n,), still)) for n in range(40)]
+        [offset_of_level(augmented_sample(case, (48, 56, 48), (n,), still)) for n in range(40)]
     )
     assert 1.8 < errors.std() < 4.0
     assert np.abs(errors).max() < 8.3

@@ -54,11 +54,11 @@ def test_an_instance_normalised_bundle_is_told_its_places_and_its_statistics_are
     monkeypatch.setattr("training.fit.initial_weights.load_case", lambda path: path)
     monkeypatch.setattr("training.fit.initial_weights.window_sample", lambda _: window(image))
     wanted = replace(TINY, norm="batch", position=4, context=8)
-    told = initial_network(bundle, wanted, [tmp_path / "one.npz"])
-    assert told.architecture == wanted
+    initial = initial_network(bundle, wanted, [tmp_path / "one.npz"])
+    assert initial.architecture == wanted
     with torch.inference_mode():
         place = window(image).coordinates
-        torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(initial(image, place), network(image), atol=1e-4, rtol=1e-3)
 
 
 def test_a_bundle_is_started_from_and_another_architecture_is_refused(
@@ -75,8 +75,8 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
         initial_network(bundle, replace(TINY, stem=2), [])
     tapped = replace(TINY, late_tap=True)
     taps = DeepLabV3Plus3D(tapped).eval()
-    told_later = {**card, "architecture": tapped.to_dict()}
-    later = write_bundle(tmp_path / "later", told_later, taps, torch.nn.Linear(1, 1))
+    later_card = {**card, "architecture": tapped.to_dict()}
+    later = write_bundle(tmp_path / "later", later_card, taps, torch.nn.Linear(1, 1))
     for refused in (
         replace(tapped, stem=8),
         TINY,
@@ -90,8 +90,8 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
     place = coordinate_channels((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]
     with torch.inference_mode():
         torch.testing.assert_close(doubled(image), taps(image), atol=1e-4, rtol=1e-3)
-        told = initial_network(bundle, replace(TINY, position=4, width=6), [])
-        torch.testing.assert_close(told(image, place), network(image), atol=1e-4, rtol=1e-3)
+        initial = initial_network(bundle, replace(TINY, position=4, width=6), [])
+        torch.testing.assert_close(initial(image, place), network(image), atol=1e-4, rtol=1e-3)
         wide = initial_network(bundle, replace(TINY, width=6), [])
         torch.testing.assert_close(wide(image), network(image), atol=1e-4, rtol=1e-3)
         further = initial_network(bundle, replace(TINY, width=6, context=8), [])

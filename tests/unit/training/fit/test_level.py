@@ -235,7 +235,7 @@ def test_members_begin_alike_learn_apart_and_are_gone_on_with(tmp_path: Path) ->
 
 
 class Stopped(Exception):
-    """Stands for a kill."""
+    """Represents a kill."""
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5])

@@ -133,15 +133,15 @@ def test_the_network_is_told_a_level_that_is_off_by_as_much_as_a_finder_s() -> N
     for n in range(12):
         segment_case(rod_case(), engine, (1, n))
     segment_case(rod_case(), engine)
-    told = np.array([p.centre for p in engine.asked])
-    np.testing.assert_allclose(told[-1], (24, 20, 48), atol=1e-6)
-    off = np.abs((told[:-1] - told[-1]) * SPACING_MM)
+    centres = np.array([p.centre for p in engine.asked])
+    np.testing.assert_allclose(centres[-1], (24, 20, 48), atol=1e-6)
+    off = np.abs((centres[:-1] - centres[-1]) * SPACING_MM)
     assert 1.0 < off.mean() < 4.0
     assert off.max() <= 8.0
 
 
 def test_image_labels_and_answers_turn_together(item: SegmentedCase) -> None:
-    """Where the draw is a root it is bright, where the network said L4 it is dark, mirrored or not."""
+    """Where the draw is a root it is bright, where the network has L4 it is dark, mirrored or not."""
     sides = set()
     for seed in range(8):
         sample = roots_sample(item, (32, 40, 64), (seed,))
@@ -259,7 +259,7 @@ def test_a_network_that_learns_its_places_begins_as_what_it_was() -> None:
 
 
 def test_a_draw_is_told_where_it_lies_from_the_disc_mirrored_or_not(item: SegmentedCase) -> None:
-    """The rods' middles lie 24 voxels to either side of it; what is told is off by a few millimetres at most."""
+    """The rods' middles lie 24 voxels to either side of it; the guidance is off by a few millimetres at most."""
     sides = []
     for seed in range(12):
         sample = roots_sample(item, (32, 40, 64), (seed,), places=True)

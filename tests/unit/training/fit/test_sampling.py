@@ -1,4 +1,4 @@
-"""Which disc a draw is about: L4/5, or another one that stands for it."""
+"""Which disc a draw is about: L4/5, or another one that serves as it."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_a_draw_about_another_disc_is_told_where_that_one_lies(
         height = (
             sample.coordinates[0, 0].mean((1, 2)).numpy()
         )  # rises with the slice, 0 at the level
-        told = np.interp(0.0, height, np.arange(len(height)) * 4 + 1.5)
-        assert told == pytest.approx(disc, abs=0.6)
+        position = np.interp(0.0, height, np.arange(len(height)) * 4 + 1.5)
+        assert position == pytest.approx(disc, abs=0.6)
         above = np.argwhere(sample.labels[0].numpy() == 1)[:, 0].mean()
         assert above > disc > np.argwhere(sample.labels[0].numpy() == 3)[:, 0].mean()
         level = np.linalg.solve(case.affine, [*case.level_centre_lps, 1.0])[0]

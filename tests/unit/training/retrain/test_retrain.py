@@ -92,7 +92,7 @@ class Scores:
         self.asked: list[tuple[list[str], str]] = []
 
     def __call__(self, paths: Sequence[Path], folder: Path) -> list[CaseResult]:
-        digest = read_card(folder)["digest"]  # what is scored is a whole bundle
+        digest = read_card(folder)["digest"]  # what is scored is a complete bundle
         self.asked.append(([p.stem for p in paths], digest))
         value = self.before if folder == self.in_service else self.after
         scores = dict.fromkeys(ALL_STRUCTURES, Score("scored", value, 1.0, 1.0))
