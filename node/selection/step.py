@@ -39,7 +39,7 @@ _RIVALS: Final = (
     SeriesState.ENCODED,
     SeriesState.DELIVERED,
 )
-"""States of series that may be preferred to the one that is judged now."""
+"""States of series that may be preferred to the series that is judged now."""
 
 
 CORRECTED_VERSION_S: Final = 2.0

@@ -1,4 +1,4 @@
-"""Retraining jobs in the journal and their runner; a small script stands in for `lumbar-train`."""
+"""Retraining jobs in the journal and their runner; a small script replaces `lumbar-train`."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_training_outlives_a_killed_node_and_its_answer_is_recorded(shop: Shop) 
 
 def test_training_that_died_with_the_node_fails_as_killed(shop: Shop) -> None:
     row = shop.started(shop.enqueue("wait"))
-    shop.runner._end_child()  # the machine went down: nobody recorded anything
+    shop.runner._end_child()  # the machine went down: nothing was recorded
     shop.runner = shop.another()
     assert shop.runner.run_once() == 1
     row = shop.journal.jobs.get(row.id)
@@ -391,9 +391,9 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     assert not thread.is_alive()
     _gone(row.pid or 0)
     assert shop.journal.jobs.get(first).state is JobState.QUEUED
-    told = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
-    assert [e for e in told if e.startswith("Job")] == ["JobStarted", "JobEnded"]
-    assert told[-1] == "NodeStopped"
+    events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert [e for e in events if e.startswith("Job")] == ["JobStarted", "JobEnded"]
+    assert events[-1] == "NodeStopped"
 
 
 def test_the_real_program_takes_these_arguments(shop: Shop) -> None:
@@ -461,7 +461,7 @@ def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(
 
 
 @pytest.mark.parametrize(
-    ("code", "lines", "told"),
+    ("code", "lines", "message"),
     [
         (2, ["a", "lumbar-train: bad recipe", "b"], "bad recipe"),
         (1, ["a", "b"], "exit code 1: b"),
@@ -470,9 +470,9 @@ def test_journal_on_a_full_disk_is_tried_again_and_the_answer_is_not_lost(
     ],
 )
 def test_fault_is_the_programs_own_line_where_it_has_one(
-    code: int | None, lines: list[str], told: str
+    code: int | None, lines: list[str], message: str
 ) -> None:
-    assert explain_failure(code, lines) == told
+    assert explain_failure(code, lines) == message
 
 
 # ---- commands ------------------------------------------------------------------------------------
@@ -512,9 +512,9 @@ def test_commands_tell_one_story(shop: Shop, said: Any, tmp_path: Path) -> None:
     assert code == 0
     assert "job 1: rejected (ivd: worse)" in out
     assert "candidate: m b bbbbbbbbbbbb" in out
-    told = json.loads(said("show", "1", "--json")[1])
-    assert told["plan"]["data"] == str(tmp_path / "cases")
-    assert [e["event"] for e in told["events"]] == [
+    shown = json.loads(said("show", "1", "--json")[1])
+    assert shown["plan"]["data"] == str(tmp_path / "cases")
+    assert [e["event"] for e in shown["events"]] == [
         "enqueued", "cancel_requested", "enqueued_again", "started", "comparison_failed",
     ]  # fmt: skip
     assert said("log", "1", "--lines", "1")[1] == "step 1 of 3, loss 0.5\n"
@@ -524,7 +524,7 @@ def test_commands_tell_one_story(shop: Shop, said: Any, tmp_path: Path) -> None:
 
 
 def test_wrong_asks_are_one_line_with_their_code(said: Any) -> None:
-    for words, code, told in (
+    for words, code, message in (
         (["show", "7"], 3, "no job 7"),
         (["list", "--state", "propose"], 2, 'did you mean "proposed"?'),
         (["enqueue"], 3, "[training.schedule] data '' is no folder of prepared cases"),
@@ -532,5 +532,5 @@ def test_wrong_asks_are_one_line_with_their_code(said: Any) -> None:
     ):
         found = said(*words)
         assert found[0] == code, found
-        assert told in found[2]
+        assert message in found[2]
         assert found[2].count("\n") == 1

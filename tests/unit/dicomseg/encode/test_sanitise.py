@@ -233,7 +233,7 @@ VALUES: dict[str, tuple[str, bytes, str]] = {
     "smoker": ("SmokingStatus", b"20 A DAY", ""),
     "pregnant": ("PregnancyStatus", b"\x63\x00", ""),
 }  # fmt: skip
-"""Attribute, its bytes, what stands in every object."""
+"""Attribute, its bytes, what every object holds."""
 
 
 def rounds(cases: dict[str, tuple[Any, ...]]) -> list[list[str]]:
@@ -369,7 +369,7 @@ ANY = (*IDENTITY, *EQUIPMENT, *ACQUISITION, "SpecificCharacterSet", "RequestAttr
 
 
 SCRAMBLED = int(os.environ.get("SCRAMBLED_HEADERS", "30"))
-"""How many; more by hand."""
+"""How many; more manually."""
 
 
 def _scrambled(ds: Dataset, seed: int, put_raw: Any) -> None:

@@ -29,11 +29,11 @@ CRON = "0 3 * * sun"
 
 
 class Plan:
-    """A schedule on a journal, its cases on disk, and a clock that is moved by hand."""
+    """A schedule on a journal, its cases on disk, and a clock that is moved manually."""
 
     def __init__(self, folder: Path) -> None:
         self.at = SUNDAY - timedelta(days=3)
-        self.folder, self.told = folder, []  # type: ignore[var-annotated]
+        self.folder, self.logged = folder, []  # type: ignore[var-annotated]
         self.journal = Journal.open(folder / "journal.sqlite", self.now)
         (folder / "cases" / "more").mkdir(parents=True)
         (folder / "held.json").write_text('{"schema": 1, "cases": {"case-0": "x"}}')
@@ -54,7 +54,7 @@ class Plan:
 
     def schedule(self, **changes: Any) -> Schedule:
         config = self.config.model_copy(update=changes)
-        return Schedule(config, self.journal, self.now, self.told.append)
+        return Schedule(config, self.journal, self.now, self.logged.append)
 
     def noted(self) -> list[str]:
         return [e.event for e in reversed(self.journal.jobs.schedule_events())]
@@ -77,7 +77,7 @@ def plan(tmp_path: Path) -> Iterator[Plan]:
 
 
 @pytest.mark.parametrize(
-    ("cron", "told"),
+    ("cron", "message"),
     [
         ("0 3 * * 0", "write the weekday as a name"),  # Monday to the library, Sunday to cron
         ("0 3 * * 1-5", "write the weekday as a name"),
@@ -87,8 +87,8 @@ def plan(tmp_path: Path) -> Iterator[Plan]:
         ("0 3 * * son", "son"),
     ],
 )
-def test_cron_that_would_mean_something_else_is_refused(cron: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_cron_that_would_mean_something_else_is_refused(cron: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         trigger_of(cron)
 
 
@@ -105,7 +105,7 @@ def test_times_are_utc_and_sunday_is_sunday() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "line", "told"),
+    ("lines", "line", "message"),
     [
         ('cron = "0 3 * * 0"', 4, "write the weekday as a name"),
         ('data = "d"\ncron = "0 3 * * sun"', 3, "cron needs held_out"),
@@ -113,12 +113,12 @@ def test_times_are_utc_and_sunday_is_sunday() -> None:
         ('crom = ""', 4, 'did you mean "cron"?'),
     ],
 )
-def test_configuration_names_the_line(tmp_path: Path, lines: str, line: int, told: str) -> None:
+def test_configuration_names_the_line(tmp_path: Path, lines: str, line: int, message: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'[node]\nae_title = "N"\n[training.schedule]\n{lines}\n')
     with pytest.raises(ConfigError, match=rf":{line}: .*") as caught:
         read_config(path)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_paths_start_at_the_files_folder(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_run_that_finds_somebody_quicker_is_an_overlap(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan.add(1, 2)
-    plan.journal.jobs.enqueue(build_plan(plan.config), "by hand")
+    plan.journal.jobs.enqueue(build_plan(plan.config), "manually")
     monkeypatch.setattr(JobTable, "active", lambda _: [])
     assert plan.schedule().due({}) == "overlap"
     assert len(plan.journal.jobs.in_states()) == 1
@@ -202,7 +202,7 @@ def test_run_that_finds_somebody_quicker_is_an_overlap(
 def test_data_that_is_not_there_is_recorded_and_told(plan: Plan, key: str) -> None:
     assert plan.schedule(**{key: "/nowhere"}).due({}) == "refused"
     assert "/nowhere" in plan.journal.jobs.schedule_events()[0].detail["reason"]
-    assert [e.step for e in plan.told] == ["schedule"]
+    assert [e.step for e in plan.logged] == ["schedule"]
 
 
 # ---- missed --------------------------------------------------------------------------------------
@@ -289,4 +289,4 @@ def test_fault_of_a_run_is_told(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> 
     one = plan.schedule()
     one._fault(SimpleNamespace(exception=OSError(28, "disk")))
     one._fault(SimpleNamespace())
-    assert [e.error for e in plan.told] == ["OSError: disk", "a scheduled run was skipped"]
+    assert [e.error for e in plan.logged] == ["OSError: disk", "a scheduled run was skipped"]
