@@ -7,24 +7,22 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
 )
 
-from dicomseg.read import parsing
 from node.receive.compare import compare
 from node.receive.compare_process import Comparer
+from tests.support.syntaxes import in_syntax
 
 
 @pytest.fixture
@@ -33,34 +31,15 @@ def ds(tmp_path: Path, write_series: Any) -> Dataset:
     return dcmread(path)
 
 
-def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
-    """File meta and data set of the object in another transfer syntax."""
-    if syntax == RLELossless:
-        ds.compress(RLELossless, generate_instance_uid=False)
-    ds.file_meta.TransferSyntaxUID = syntax
-    out = BytesIO()
-    implicit = syntax == ImplicitVRLittleEndian
-    dcmwrite(
-        out,
-        ds,
-        implicit_vr=implicit,
-        little_endian=syntax != ExplicitVRBigEndian,
-        enforce_file_format=True,
-    )
-    raw = out.getvalue()
-    at = parsing.split_file_meta(raw)[0]
-    return raw[:at], raw[at:]
-
-
 def _stored(tmp_path: Path, ds: Dataset) -> Path:
     path = tmp_path / "stored.dcm"
-    path.write_bytes(b"".join(_in_syntax(ds, ExplicitVRLittleEndian)))
+    path.write_bytes(b"".join(in_syntax(ds, ExplicitVRLittleEndian)))
     return path
 
 
 def _compared(old: Path, ds: Dataset, syntax: str) -> str:
     new = old.with_name("new.dcm")
-    new.write_bytes(b"".join(_in_syntax(ds, syntax)))
+    new.write_bytes(b"".join(in_syntax(ds, syntax)))
     return compare(old, new).value
 
 
@@ -151,7 +130,7 @@ def test_polarity_in_the_same_syntax_is_another_image(tmp_path: Path, ds: Datase
 
 def test_same_elements_in_other_bytes_are_the_same(tmp_path: Path, ds: Dataset) -> None:
     path = _stored(tmp_path, ds)
-    meta, data = _in_syntax(ds, ExplicitVRLittleEndian)
+    meta, data = in_syntax(ds, ExplicitVRLittleEndian)
     new = tmp_path / "new.dcm"
     new.write_bytes(meta + data + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4))
     assert compare(path, new).value == "same"
@@ -161,7 +140,7 @@ def test_reason_names_the_series_that_is_known(tmp_path: Path, ds: Dataset) -> N
     path = _stored(tmp_path, ds)
     _other_series(ds)
     new = tmp_path / "new.dcm"
-    new.write_bytes(b"".join(_in_syntax(ds, ExplicitVRLittleEndian)))
+    new.write_bytes(b"".join(in_syntax(ds, ExplicitVRLittleEndian)))
     reason = compare(path, new).reason
     assert reason == "its SOP Instance UID is known from series 1.2.3 of study 1.2.1"
 
@@ -191,7 +170,7 @@ def test_child_that_died_in_between_costs_no_comparison(
 ) -> None:
     path = _stored(tmp_path, ds)
     new = tmp_path / "new.dcm"
-    new.write_bytes(b"".join(_in_syntax(ds, RLELossless)))
+    new.write_bytes(b"".join(in_syntax(ds, RLELossless)))
     assert comparer(path, new).value == "same"
     child = comparer._child
     assert child is not None

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MRImageStorage
 
-from dicomseg.read import parsing
+from tests.support.senders import data_set_of
 
 LIMIT_MB = 600
 """What the serving process may take whatever is sent; 120 MB of it are Python and its libraries."""
@@ -73,11 +73,6 @@ def served(tmp_path: Path) -> Iterator[_Served]:
     one.end()
 
 
-def _data(path: Path) -> bytes:
-    raw = path.read_bytes()
-    return raw[parsing.split_file_meta(raw)[0] :]
-
-
 def _bomb(data: bytes) -> bytes:
     """Two megabytes that inflate to two gigabytes."""
     deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
@@ -121,7 +116,7 @@ def test_twenty_hostile_senders_stay_below_the_limit_and_others_are_served(
     served: _Served, tmp_path: Path, write_series: Any, raw_peer: Any
 ) -> None:
     paths = write_series(tmp_path / "in", slices=14)
-    bombs = [_bomb(_data(paths[0])), _many_small_pieces(_data(paths[1]))]
+    bombs = [_bomb(data_set_of(paths[0])), _many_small_pieces(data_set_of(paths[1]))]
     deflated = (MRImageStorage, (DeflatedExplicitVRLittleEndian,))
     go_on = threading.Event()
 
@@ -135,7 +130,7 @@ def test_twenty_hostile_senders_stay_below_the_limit_and_others_are_served(
         time.sleep(0.2)
         with raw_peer(served.port).associate() as peer:
             peer.link.settimeout(60)
-            status: int = peer.store(_data(path), path.stem)
+            status: int = peer.store(data_set_of(path), path.stem)
             return status
 
     with ThreadPoolExecutor(60) as pool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
@@ -20,6 +20,7 @@ from pydicom.uid import (
 from dicomseg.read import parsing
 from node.receive import identify as content
 from node.receive import structure
+from tests.support.syntaxes import in_syntax
 
 UIDS = {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.1", "SeriesInstanceUID": "1.2.3"}
 
@@ -28,25 +29,6 @@ UIDS = {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.1", "SeriesInstanc
 def ds(tmp_path: Path, write_series: Any) -> Dataset:
     (path,) = write_series(tmp_path / "in", slices=1)
     return dcmread(path)
-
-
-def _in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
-    """File meta and data set of the object in another transfer syntax."""
-    if syntax == RLELossless:
-        ds.compress(RLELossless, generate_instance_uid=False)
-    ds.file_meta.TransferSyntaxUID = syntax
-    out = BytesIO()
-    implicit = syntax == ImplicitVRLittleEndian
-    dcmwrite(
-        out,
-        ds,
-        implicit_vr=implicit,
-        little_endian=syntax != ExplicitVRBigEndian,
-        enforce_file_format=True,
-    )
-    raw = out.getvalue()
-    at = parsing.split_file_meta(raw)[0]
-    return raw[:at], raw[at:]
 
 
 def _survey(data: bytes, syntax: str, limit: int = 1 << 30) -> structure.Survey:
@@ -66,7 +48,7 @@ SYNTAXES = [
 def test_uids_are_found_in_every_syntax(ds: Dataset, syntax: str) -> None:
     if syntax == ExplicitVRBigEndian:
         del ds.PixelData
-    found = _survey(_in_syntax(ds, syntax)[1], syntax)
+    found = _survey(in_syntax(ds, syntax)[1], syntax)
     assert found.fault == ""
     assert {k: v for k, v in found.uids.items() if k != "SOPClassUID"} == UIDS
     assert content.why_unusable(found, "1.2.3.1") == ""
@@ -88,7 +70,7 @@ def test_hostile_bytes_are_unusable_and_nothing_worse(data: bytes, syntax: str) 
 @pytest.mark.filterwarnings("ignore:The value length")
 def test_uid_that_is_none_is_named(ds: Dataset, keyword: str, value: Any) -> None:
     setattr(ds, keyword, value)
-    found = _survey(_in_syntax(ds, ExplicitVRLittleEndian)[1], ExplicitVRLittleEndian)
+    found = _survey(in_syntax(ds, ExplicitVRLittleEndian)[1], ExplicitVRLittleEndian)
     assert f"no valid {keyword}" in content.why_unusable(found, "1.2.3.1")
 
 
