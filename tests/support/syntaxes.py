@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from dicomseg.read import parsing
+
+
+def store_object(tmp_path: Path, ds: Dataset) -> Path:
+    path = tmp_path / "stored.dcm"
+    path.write_bytes(b"".join(in_syntax(ds, ExplicitVRLittleEndian)))
+    return path
 
 
 def in_syntax(ds: Dataset, syntax: str) -> tuple[bytes, bytes]:
