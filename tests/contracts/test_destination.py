@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import threading
 import time
@@ -17,9 +16,8 @@ from urllib.parse import parse_qs, urlparse
 import httpx
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComprehensiveSRStorage,
@@ -33,13 +31,10 @@ from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.folder import Folder
 from node.deliver.memory import InMemory
-from node.deliver.port import Destination, ResultFile, read_result_file
+from node.deliver.port import Destination, ResultFile
 from node.deliver.status import judge_status
 from node.errors import PeerUnreachable
-
-STUDY, SERIES = "2.25.1", "2.25.2"
-FILES = ("seg.dcm", "measurements.dcm")
-UIDS = {"seg.dcm": "2.25.11", "measurements.dcm": "2.25.12"}
+from tests.support.parcels import FILES, SERIES, STUDY, UIDS, files_of, write_result
 
 
 @dataclass
@@ -64,28 +59,13 @@ class Peer:
     asked: list[str] = field(default_factory=list)
 
 
-def _write(path: Path, sop_class: str, uid: str) -> None:
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, SERIES
-    ds.PatientName = "Test^Destination"
-    ds.save_as(path, enforce_file_format=True)
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[ResultFile, ...]:
     folder = tmp_path / "results" / "0123456789abcdef"
     folder.mkdir(parents=True)
-    _write(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
-    _write(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
-    return _parcels(folder, FILES)
-
-
-def _parcels(folder: Path, files: tuple[str, ...]) -> tuple[ResultFile, ...]:
-    return tuple(read_result_file(folder / name) for name in files)
+    write_result(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
+    write_result(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
+    return files_of(folder, FILES)
 
 
 def _matches(peer: Peer, wanted: Dataset) -> list[Dataset]:
@@ -483,11 +463,11 @@ def test_port_that_speaks_no_dicom_is_named_as_such(files: tuple[ResultFile, ...
 def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
     folder = tmp_path / "abc"
     folder.mkdir()
-    _write(folder / "seg.dcm", SegmentationStorage, "2.25.11")
-    _write(folder / "volumes.dcm", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.13")
+    write_result(folder / "seg.dcm", SegmentationStorage, "2.25.11")
+    write_result(folder / "volumes.dcm", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.13")
     with pacs(Peer()) as port:
         destination = Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 5.0)
-        outcomes = destination.send(_parcels(folder, ("seg.dcm", "volumes.dcm")))
+        outcomes = destination.send(files_of(folder, ("seg.dcm", "volumes.dcm")))
     assert [o.disposition for o in outcomes] == ["accepted", "permanent"]
     name = "Comprehensive 3D SR Storage (1.2.840.10008.5.1.4.1.1.88.34)"
     assert outcomes[1].text == (
@@ -540,50 +520,6 @@ def test_refusal_names_the_peer_the_answer_and_its_meaning(files: tuple[ResultFi
     reason = f"PACS@127.0.0.1:{port} answers C-STORE with 0xA700, refused: Out of Resources"
     assert outcome.text.startswith(reason)
     assert outcome.text.endswith("look into its log")
-
-
-def test_folder_repairs_a_damaged_file(tmp_path: Path, files: tuple[ResultFile, ...]) -> None:
-    destination = Folder("folder", tmp_path / "out")
-    destination.send(files)
-    copy = tmp_path / "out" / "0123456789abcdef" / "seg.dcm"
-    copy.write_bytes(b"damaged")
-    assert destination.verify_stored(files).value == "missing"
-    destination.send(files)
-    assert destination.verify_stored(files).value == "stored"
-    assert sorted(p.name for p in copy.parent.iterdir()) == sorted(FILES)
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_asking_a_folder_changes_nothing(tmp_path: Path, there: bool) -> None:
-    path = tmp_path / "a" / "b"
-    if there:
-        path.mkdir(parents=True)
-    before = sorted(tmp_path.rglob("*"))
-    assert str(path) in Folder("folder", path).echo()
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_folder_that_cannot_be_read_proves_nothing(
-    tmp_path: Path, files: tuple[ResultFile, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    destination = Folder("folder", tmp_path / "out")
-    destination.send(files)
-
-    def fails(_: Path) -> bytes:
-        raise OSError(errno.EIO, "Input/output error", "seg.dcm")
-
-    monkeypatch.setattr(Path, "read_bytes", fails)
-    assert destination.verify_stored(files).value == "unknown"
-
-
-def test_folder_that_cannot_be_made_is_transient(
-    tmp_path: Path, files: tuple[ResultFile, ...]
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    destination = Folder("folder", tmp_path / "file" / "out")
-    assert {o.disposition for o in destination.send(files)} == {"transient"}
-    with pytest.raises(PeerUnreachable):
-        destination.echo()
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,171 +12,29 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
-from typer.testing import CliRunner
 
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.series import assemble
-from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
-from dicomseg.volume import Volume, build_affine
-from training.cli.app import app
+from dicomseg.structures import BY_ID
+from tests.support.exported_study import (
+    BLOBS,
+    ORIGIN,
+    SAGITTAL,
+    all_masks,
+    blob,
+    grid_of,
+    imported,
+    write_mr,
+    write_seg,
+)
 from training.data.cases import Case, list_cases_in, load_case
-from training.errors import ImportRefused, PeerFailed, SourceMissing, UsageError
-from training.importing.deidentify import read_or_create_secret
-from training.importing.dicom import pending
-from training.importing.dicomweb import fetched_studies
-from training.importing.importer import ImportOptions, ImportSummary, import_all
-from training.importing.label_table import LabelTable, Target
-from training.phantom import dicom_series as study
-from training.phantom.person import draw_person
+from training.errors import ImportRefused, SourceMissing
+from training.importing.label_table import Target
 
-# Centres and half sizes in LPS mm; nothing is symmetrical, so a mirrored axis would be seen.
-BLOBS: Mapping[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "l4": ((2, 0, 16), (17, 12, 9)),
-    "ivd": ((3, 0, 1), (17, 12, 5)),
-    "l5": ((5, 2, -14), (17, 12, 9)),
-    "dura": ((4, 22, 0), (6, 5, 18)),
-    "n4.left": ((16, 24, 4), (4, 3, 6)),
-    "n4.right": ((-9, 25, 2), (4, 3, 6)),
-    "aa": ((9, -21, 2), (6, 5, 16)),
-    "pm.left": ((33, 6, 1), (8, 9, 14)),
-    "pm.right": ((-25, 4, -2), (6, 8, 14)),
-    "ivc": ((-11, -20, 0), (5, 5, 16)),
-}
 SPINE = ("l4", "ivd", "l5")
-ORIGIN = np.array([7.0, -11.0, 123.0])
 AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
-SAGITTAL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 TILTED = SAGITTAL @ np.array([[0.98, 0.199, 0], [-0.199, 0.98, 0], [0, 0, 1]])
-
-
-def grid_of(directions: Any, spacing: Sequence[float] = (2.0, 1.5, 1.5)) -> Volume:
-    """An empty grid of 90 × 70 × 56 mm about the blobs, whatever its axes."""
-    unit = directions / np.linalg.norm(directions, axis=0)
-    unit = np.linalg.qr(unit)[0] * np.sign(np.diag(np.linalg.qr(unit)[1]))
-    reach = np.abs(unit.T @ np.diag([90.0, 70.0, 56.0])).sum(axis=1)
-    count = np.ceil(reach / spacing).astype(int)
-    start = ORIGIN + np.array([4, 4, 1]) - unit @ ((count - 1) / 2 * np.array(spacing))
-    return Volume(np.zeros(count), build_affine(unit, spacing, start))
-
-
-def blob(grid: Volume, name: str) -> np.ndarray[Any, Any]:
-    centre, half = BLOBS[name]
-    points = grid.to_patient(np.stack(np.indices(grid.shape), axis=-1)) - ORIGIN
-    return (np.abs(points - centre) <= half).all(axis=-1)
-
-
-def pixels_of(grid: Volume, seed: int = 1) -> np.ndarray[Any, Any]:
-    image = np.random.default_rng(seed).integers(20, 60, grid.shape).astype(float)
-    for n, name in enumerate(BLOBS):
-        image[blob(grid, name)] += 100 + 60 * n
-    return image
-
-
-def write_mr(folder: Path, grid: Volume, seed: int = 1, **changes: Any) -> list[Path]:
-    """A classic MR series with names, dates and private elements of an invented patient."""
-    folder.mkdir(parents=True, exist_ok=True)
-    patient = study.Patient(f"case-{seed}", draw_person(seed), seed)
-    stack = study.Stack(study.T2_SPACE, pixels_of(grid, seed), grid.affine)
-    out = []
-    for n, ds in enumerate(study.build_datasets(patient, stack)):
-        ds.private_block(0x0029, "SIEMENS CSA", create=True).add_new(0x10, "LO", "Phantom^Private")
-        for keyword, value in changes.items():
-            setattr(ds, keyword, value)
-        out.append(folder / f"{(n * 7) % 101:03d}.dcm")
-        ds.save_as(out[-1], enforce_file_format=True)
-    return out
-
-
-def described(number: int, name: str, by: str = "MANUAL") -> hd.seg.SegmentDescription:
-    structure, _, side = name.partition(".")
-    code = BY_ID[structure].code if structure in BY_ID else Code("113343008", "SCT", "Organ")  # type: ignore[index]
-    concept = hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-    made = hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=f"label {name}",
-        segmented_property_category=hd.sr.CodedConcept(
-            ANATOMICAL_STRUCTURE.value, ANATOMICAL_STRUCTURE.scheme, ANATOMICAL_STRUCTURE.meaning
-        ),
-        segmented_property_type=concept,
-        algorithm_type=by,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            "tool", codes.DCM.ArtificialIntelligence, "1"
-        )
-        if by == "AUTOMATIC"
-        else None,
-        tracking_id=f"lesion {number}",
-        tracking_uid=hd.UID(),
-    )
-    if side:
-        code = LEFT if side == "left" else RIGHT
-        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-        ]
-    return made
-
-
-def write_seg(
-    file: Path,
-    images: Sequence[Path],
-    masks: Mapping[str, Any],
-    grid: Volume,
-    *,
-    by: str = "MANUAL",
-    change: Callable[[Dataset], None] = lambda _: None,
-    kind: str = "BINARY",
-) -> Path:
-    """A SEG of the masks on `grid`, which need not be that of the images."""
-    sources = [dcmread(p) for p in images]
-    for ds in sources:
-        ds.remove_private_tags()
-    array = np.stack(list(masks.values()), axis=-1)
-    volume = hd.Volume(
-        array.astype(np.uint8 if kind == "BINARY" else np.float32),
-        grid.affine,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=sources[0].FrameOfReferenceUID,
-        channels={"SegmentNumber": list(range(1, len(masks) + 1))},
-    )
-    seg = hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=volume,
-        segmentation_type=kind,
-        segment_descriptions=[described(n, name, by) for n, name in enumerate(masks, start=1)],
-        series_instance_uid=hd.UID(),
-        series_number=100,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="Reader",
-        manufacturer_model_name="Drawing",
-        software_versions="1",
-        device_serial_number="SN-4711",
-        content_creator_name="Doe^Jane",
-        omit_empty_frames=True,
-    )
-    change(seg)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    seg.save_as(file)
-    return file
-
-
-def all_masks(grid: Volume, names: Sequence[str] = tuple(BLOBS)) -> dict[str, Any]:
-    return {name: blob(grid, name) for name in names}
-
-
-def options_for(out: Path, **changes: Any) -> ImportOptions:
-    made = ImportOptions(
-        out, "dicom", "CC BY 4.0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23"
-    )
-    return replace(made, **changes)
-
-
-def imported(
-    folder: Path, out: Path, table: LabelTable | None = None, **changes: Any
-) -> tuple[ImportSummary, list[str]]:
-    notes: list[str] = []
-    return import_all(pending(folder, table), options_for(out, **changes), notes.append), notes
 
 
 def centre_of(case: Case, name: str) -> np.ndarray[Any, Any]:
@@ -191,17 +46,6 @@ def centre_of(case: Case, name: str) -> np.ndarray[Any, Any]:
         middle = ORIGIN[0] + 4
         points = points[(points[:, 0] > middle) == (side == "left")]
     return np.asarray(points.mean(axis=0))
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sagittal study: MR in one folder, the SEG of all ten labels in another."""
-    folder = tmp_path_factory.mktemp("exported")
-    grid = grid_of(SAGITTAL)
-    images = write_mr(folder / "mr", grid)
-    write_seg(folder / "seg" / "reader.dcm", images, all_masks(grid), grid)
-    (folder / "notes.txt").write_text("no DICOM")
-    return folder
 
 
 @pytest.mark.parametrize("directions", [AXIAL, SAGITTAL, TILTED], ids=["axial", "sagittal", "tilt"])
@@ -496,128 +340,3 @@ def test_two_imports_do_not_write_at_once(exported: Path, tmp_path: Path) -> Non
 
     with manifest.locked(tmp_path), pytest.raises(ImportRefused, match="another import"):
         imported(exported, tmp_path)
-
-
-# DICOMweb
-
-
-def _served(folder: Path) -> type[BaseHTTPRequestHandler]:
-    """QIDO-RS for series and WADO-RS for the objects of a series, of the files below a folder."""
-    files: dict[str, list[Path]] = {}
-    kinds: dict[str, str] = {}
-    for file in sorted(folder.rglob("*.dcm")):
-        ds = dcmread(file, stop_before_pixels=True)
-        files.setdefault(str(ds.SeriesInstanceUID), []).append(file)
-        kinds[str(ds.SeriesInstanceUID)] = ds.Modality
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.headers.get("Authorization") != "Bearer right":
-                self.send_error(401)
-                return
-            path = self.path.split("?")[0].rstrip("/")
-            if path.endswith("/series"):
-                rows = []
-                for uid, kind in kinds.items():
-                    row = Dataset()
-                    row.SeriesInstanceUID, row.Modality = uid, kind
-                    rows.append(row.to_json_dict())
-                self._answer(json.dumps(rows).encode(), "application/dicom+json")
-                return
-            parts = b"".join(
-                b"--part\r\nContent-Type: application/dicom\r\n\r\n" + p.read_bytes() + b"\r\n"
-                for p in files[path.rsplit("/", 1)[1]]
-            )
-            kind = 'multipart/related; type="application/dicom"; boundary=part'
-            self._answer(parts + b"--part--", kind)
-
-        def _answer(self, body: bytes, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is given
-            """Say nothing."""
-
-    return Handler
-
-
-@pytest.fixture
-def server(exported: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _served(exported)) as made:
-        thread = threading.Thread(target=made.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_address[1]}/dicom-web"
-        made.shutdown()
-        thread.join()
-
-
-@pytest.mark.process
-def test_a_study_from_dicomweb_gives_the_same_case_as_its_files(
-    exported: Path, tmp_path: Path, server: str
-) -> None:
-    imported(exported, tmp_path / "files")
-    (tmp_path / "web" / ".incoming-killed").mkdir(parents=True)  # of an import that was killed
-    with fetched_studies(server, ["1.2.3"], tmp_path / "web", "Bearer right") as folder:
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        imported(folder, tmp_path / "web", source="dicomweb")
-    first, second = (load_case(list_cases_in(tmp_path / n)[0]) for n in ("files", "web"))
-    assert np.array_equal(first.labels, second.labels)
-    assert np.array_equal(first.image, second.image)
-    assert not list((tmp_path / "web").glob(".incoming*"))
-
-
-@pytest.mark.process
-def test_a_server_that_refuses_is_a_peer_that_failed(tmp_path: Path, server: str) -> None:
-    with (
-        pytest.raises(PeerFailed, match="HTTP 401"),
-        fetched_studies(server, ["1.2.3"], tmp_path, "no"),
-    ):
-        pass
-    nowhere = "http://127.0.0.1:9/dicom-web"
-    with (
-        pytest.raises(PeerFailed, match=r"127\.0\.0\.1:9"),
-        fetched_studies(nowhere, ["1.2.3"], tmp_path),
-    ):
-        pass
-    assert not list(tmp_path.glob(".incoming*"))
-
-
-@pytest.mark.parametrize(
-    ("url", "study"),
-    [
-        ("ftp://host/x", "1.2"),
-        ("host:8042", "1.2"),
-        ("http://me:secret@host/x", "1.2"),
-        ("http://host/x", "../1"),
-    ],
-)
-def test_addresses_and_uids_are_checked_before_anything_is_asked(
-    tmp_path: Path, url: str, study: str
-) -> None:
-    with pytest.raises(UsageError) as refused, fetched_studies(url, [study], tmp_path):
-        pass
-    assert "secret" not in str(refused.value)
-
-
-# The command
-
-
-@pytest.mark.process
-def test_the_command_imports_says_so_and_ends_with_the_code(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
-) -> None:
-    run = CliRunner()
-    given = ["import", "--out", str(tmp_path / "out"), "--licence", "CC0"]
-    done = run.invoke(app, [*given, "--dicom", str(exported)])
-    assert done.exit_code == 0
-    assert "1 imported, 0 already there" in done.output
-    monkeypatch.setenv("LUMBAR_DICOMWEB_AUTHORIZATION", "Bearer right")
-    done = run.invoke(app, [*given, "--dicomweb", server, "--study", "1.2.3"])
-    assert "0 imported, 1 already there" in done.output
-    for wrong in ([], ["--dicomweb", server], ["--dicom", "x", "--study", "1"]):
-        assert run.invoke(app, [*given, *wrong]).exception.exit_code == 2  # type: ignore[union-attr]
-    refused = run.invoke(app, [*given, "--dicom", str(tmp_path)])
-    assert refused.exception.exit_code == 4  # type: ignore[union-attr]
