@@ -7,18 +7,18 @@ peer, whatever it sends or does not send, raises anything out of here.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from node.faults import describe_error
 from node.receive import wire
 from node.receive.arrival import Arrival
 from node.receive.limits import Pace
-from node.receive.port import Outcome, Service
+from node.receive.listener import is_closed
+from node.receive.message import AssociationEnd, Message
+from node.receive.port import Service
 from node.receive.wire import Command, Malformed
 
 SUCCESS: Final = 0x0000
@@ -26,35 +26,16 @@ OUT_OF_RESOURCES: Final = 0xA700
 UNRECOGNIZED_OPERATION: Final = 0x0211
 
 REQUEST_S: Final = 10.0
-"""Time from the connection to the last byte of the association request."""
+"""Time from the connection to the last byte of the A-ASSOCIATE-RQ (ARTIM); idle sockets would otherwise use up
+`max_associations`."""
 LINGER_S: Final = 0.5
-"""Time for the peer to close behind the last word, and again to read it before it is closed here."""
+"""Time for the peer to close after the last PDU, and again to read it before it is closed here."""
 LONGEST_COMMAND: Final = 1 << 14
 """Bytes of a command set; the longest that is used has a few hundred."""
 _DRAIN: Final = 1 << 16
-_CLOSED_BY_PEER: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
-"""Linux tells of a half-closed connection; elsewhere of a closed one."""
 
 _GONE: Final = "the peer closed the connection without a release"
 _GONE_EARLY: Final = "the peer closed the connection inside its association request"
-
-
-class _End(Exception):
-    """The connection is over. last: what is still sent to the peer."""
-
-    def __init__(self, outcome: Outcome, reason: str, last: bytes = b"") -> None:
-        super().__init__(reason)
-        self.outcome, self.reason, self.last = outcome, reason, last
-
-
-@dataclass(slots=True)
-class _Message:
-    """A message that has begun."""
-
-    context: int
-    raw: bytearray
-    command: Command | None = None
-    arrival: Arrival | None = None
 
 
 class Connection:
@@ -69,7 +50,7 @@ class Connection:
         self._request_s = min(REQUEST_S, idle_s)
         self._began, self._pace = time.monotonic(), Pace(least_rate)
         self._answers: dict[int, tuple[int, str]] = {}
-        self._message: _Message | None = None
+        self._message: Message | None = None
         self._buffer = bytearray(wire.MAX_PDU)
         self._associated, self._ending = False, ""
         self._thread = threading.Thread(target=self._run, name=f"from {address}", daemon=True)
@@ -94,12 +75,7 @@ class Connection:
 
     def gone(self) -> bool:
         """Return whether the peer has closed the connection, even if it sent something before."""
-        try:
-            waiting = select.poll()
-            waiting.register(self._link, _CLOSED_BY_PEER)
-            return bool(waiting.poll(0))
-        except (OSError, ValueError):
-            return True  # closed here already
+        return is_closed(self._link)
 
     def end(self, reason: str) -> None:
         """Abort it, from any thread; returns at once."""
@@ -112,24 +88,24 @@ class Connection:
     def _run(self) -> None:
         try:
             self._serve()
-        except _End as end:
+        except AssociationEnd as end:
             self._finish(end)
         except Malformed as error:
             last = wire.abort(wire.INVALID_PARAMETER)
-            self._finish(_End("aborted", f"{self._where()}{error}", last))
+            self._finish(AssociationEnd("aborted", f"{self._where()}{error}", last))
         except OSError as error:
-            self._finish(_End("closed", error.strerror or type(error).__name__))
+            self._finish(AssociationEnd("closed", error.strerror or type(error).__name__))
         except Exception as error:  # noqa: BLE001 - a fault of ours ends this association, no other
-            self._finish(_End("aborted", describe_error(error), wire.abort()))
+            self._finish(AssociationEnd("aborted", describe_error(error), wire.abort()))
         finally:
             self._link.close()
             self._service.left(self)
 
-    def _finish(self, end: _End) -> None:
+    def _finish(self, end: AssociationEnd) -> None:
         if self._message is not None and self._message.arrival is not None:
             self._message.arrival.close()
         if self._ending:
-            end = _End("aborted", self._ending, wire.abort())
+            end = AssociationEnd("aborted", self._ending, wire.abort())
         if self._associated:
             nothing = all(result for result, _ in self._answers.values())
             asked = "none of the services it asked for is offered; " if nothing else ""
@@ -179,7 +155,7 @@ class Connection:
         return self._began + self._request_s - time.monotonic()
 
     def _fill(self, view: memoryview, *, eof: str | None = None) -> None:
-        """Read until the view is full. Raises `_End` at the deadline, at the peer's end, at ours."""
+        """Read until the view is full. Raises `AssociationEnd` at the deadline, at the peer's end, at ours."""
         while view:
             left = self._left_s()
             if left <= 0:
@@ -192,18 +168,18 @@ class Connection:
                 raise self._late() from None
             if not count:
                 gone = _GONE if self._associated else _GONE_EARLY
-                raise _End("closed", gone if eof is None else eof)
+                raise AssociationEnd("closed", gone if eof is None else eof)
             self._pace.came(count)
             view = view[count:]
 
-    def _late(self) -> _End:
+    def _late(self) -> AssociationEnd:
         if not self._associated:
             reason = f"no complete association request within {self._request_s:g} s"
         elif self._message is None:
             reason = f"silent for {self._idle_s:g} s, [receive] idle_seconds"
         else:
             reason = f"{self._idle_s:g} s behind the slowest rate, [receive] least_kb_per_second"
-        return _End("aborted", reason, wire.abort())
+        return AssociationEnd("aborted", reason, wire.abort())
 
     def _header(self, *, eof: str | None = None) -> tuple[int, int]:
         """Type and length of the next PDU."""
@@ -211,7 +187,7 @@ class Connection:
         self._fill(raw[:1], eof=eof)
         if not wire.ASSOCIATE_RQ <= raw[0] <= wire.ABORT:
             reason = f"{self._where()}no PDU begins with 0x{raw[0]:02X}"
-            raise _End("aborted", reason, wire.abort(wire.UNRECOGNIZED_PDU))
+            raise AssociationEnd("aborted", reason, wire.abort(wire.UNRECOGNIZED_PDU))
         self._fill(raw[1:])
         kind, length = wire.header(raw)
         if length > wire.LARGEST_PDU:
@@ -228,18 +204,18 @@ class Connection:
     # ---- the association ----
 
     def _establish(self) -> None:
-        """Read the request and answer it. Raises `_End` for one that is not let in."""
+        """Read the request and answer it. Raises `AssociationEnd` for one that is not let in."""
         kind, length = self._header(eof="")
         if kind == wire.ABORT:
-            raise _End("closed", "aborted by the peer before its association request")
+            raise AssociationEnd("closed", "aborted by the peer before its association request")
         if kind != wire.ASSOCIATE_RQ:
             reason = f"{self._where()}a PDU of type {kind}"
-            raise _End("aborted", reason, wire.abort(wire.UNEXPECTED_PDU))
+            raise AssociationEnd("aborted", reason, wire.abort(wire.UNEXPECTED_PDU))
         request = wire.request(bytes(self._body(length)))
         self.calling = request.calling
         verdict = self._service.judge(self, request)
         if verdict.refusal is not None:
-            raise _End("aborted", verdict.reason, wire.reject(verdict.refusal))
+            raise AssociationEnd("aborted", verdict.reason, wire.reject(verdict.refusal))
         self._answers, self._associated = verdict.contexts, True
         self._send(wire.accept(request, verdict.contexts))
 
@@ -257,13 +233,13 @@ class Connection:
             return
         body = self._body(length)
         if kind == wire.RELEASE_RQ:
-            raise _End("released", "", wire.released())
+            raise AssociationEnd("released", "", wire.released())
         if kind == wire.ABORT:
             source = "user" if length < 4 or body[2] == 0 else "provider"
-            raise _End(
+            raise AssociationEnd(
                 "aborted", f"by the peer's service {source}, reason {bytes(body[3:4]).hex()}"
             )
-        raise _End(
+        raise AssociationEnd(
             "aborted", f"a PDU of type {kind} in an association", wire.abort(wire.UNEXPECTED_PDU)
         )
 
@@ -273,7 +249,7 @@ class Connection:
             raise Malformed(f"presentation context {context} was not accepted")
         message = self._message
         if message is None:
-            message = self._message = _Message(context, bytearray())
+            message = self._message = Message(context, bytearray())
         if message.context != context or bool(control & 1) != (message.command is None):
             raise Malformed("fragments of two messages are mixed")
         if message.command is None:
@@ -281,7 +257,7 @@ class Connection:
         elif message.arrival is not None:
             self._take_data(message, message.arrival, fragment, last=bool(control & 2))
 
-    def _take_command(self, message: _Message, fragment: memoryview, *, last: bool) -> None:
+    def _take_command(self, message: Message, fragment: memoryview, *, last: bool) -> None:
         message.raw += fragment
         if len(message.raw) > LONGEST_COMMAND:
             raise Malformed(f"a command set of more than {LONGEST_COMMAND} bytes")
@@ -299,15 +275,15 @@ class Connection:
             message.arrival = self._service.drop()
 
     def _take_data(
-        self, message: _Message, arrival: Arrival, fragment: memoryview, *, last: bool
+        self, message: Message, arrival: Arrival, fragment: memoryview, *, last: bool
     ) -> None:
         arrival.write(fragment)
         if arrival.too_long:
-            raise _End("aborted", arrival.refusal, wire.abort())
+            raise AssociationEnd("aborted", arrival.refusal, wire.abort())
         if last and message.command is not None:
             self._answer(message, message.command)
 
-    def _answer(self, message: _Message, command: Command) -> None:
+    def _answer(self, message: Message, command: Command) -> None:
         status, comment = SUCCESS, ""
         if command.field == wire.C_STORE_RQ:
             syntax = self._answers[message.context][1]

@@ -1,14 +1,17 @@
-"""The listening socket, and why there may be none."""
+"""Sockets: the one that listens and why there may be none; whether a peer has closed its own."""
 
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from typing import Final
 
 from node.errors import PortBusy
 
 BACKLOG: Final = 64
+_CLOSED_BY_PEER: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""Linux reports a half-closed connection; other systems a closed one."""
 
 
 def why_not_listening(host: str, port: int, error: OSError) -> str:
@@ -35,3 +38,13 @@ def open_listener(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise PortBusy(why_not_listening(host, port, error)) from error
+
+
+def is_closed(link: socket.socket) -> bool:
+    """Return whether the peer has closed a connection, even if it sent something before."""
+    try:
+        waiting = select.poll()
+        waiting.register(link, _CLOSED_BY_PEER)
+        return bool(waiting.poll(0))
+    except (OSError, ValueError):
+        return True  # closed here already

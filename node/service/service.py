@@ -37,6 +37,7 @@ from node.receive.recover import adopt
 from node.receive.step import ReceiveStep, free_bytes
 from node.selection.step import SelectStep
 from node.service.loop import TICK_S, Loop
+from node.step import Step
 from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, StateLock, locked
 from node.store.spool import Spool
@@ -81,14 +82,12 @@ class Node:
             spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
-            loops = self._loops(journal, workers, stopping)
-            loops.append(Loop("jobs", (jobs,), stopping, self.log.event, journal))
+            loops = self._loops(journal, workers, jobs, stopping)
             receiver = self._receiver(spool, journal)
             port = receiver.start()
             holder = replace(holder, port=port)
             lock.describe(holder)
-            threads: list[threading.Thread] = []
-            end_schedule: Callable[[], None] = _nothing
+            threads, end_schedule = list[threading.Thread](), _nothing
             try:
                 self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
                 ready(port)
@@ -172,27 +171,22 @@ class Node:
         self.hung_up.clear()
         self.log.event(HungUp(self.log_file.reopen()))
 
-    def _loops(self, journal: Journal, workers: WorkStep, stopping: threading.Event) -> list[Loop]:
+    def _loops(
+        self, journal: Journal, workers: WorkStep, jobs: JobRunner, stopping: threading.Event
+    ) -> list[Loop]:
+        """Build one thread per step, so that none delays another; each delivery has its own."""
+        guard = MemoryGuard(workers.processes, self.config.work.memory_limit_mb)
         deliveries = deliver.steps(
             self.config, journal, self.clock.wall, random.random, self.log.event
         )
-        tracker, selection = self._tracking(journal)
-        limit = self.config.work.memory_limit_mb
-        return [
-            Loop("track", (tracker, selection), stopping, self.log.event, journal),
-            Loop(WORK, (workers,), stopping, self.log.event, journal),
-            Loop(
-                "memory",
-                (MemoryGuard(workers.processes, limit),),
-                stopping,
-                self.log.event,
-                journal,
-            ),
-            *(
-                Loop(f"deliver {d.config.name}", (d,), stopping, self.log.event, journal)
-                for d in deliveries
-            ),
-        ]
+        steps: dict[str, tuple[Step, ...]] = {
+            "track": self._tracking(journal),
+            WORK: (workers,),
+            "memory": (guard,),
+            **{f"deliver {d.config.name}": (d,) for d in deliveries},
+            "jobs": (jobs,),
+        }
+        return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
 
     def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
         config, rules, read = self.config.track, self.config.rules, remembering()

@@ -490,13 +490,12 @@ def test_tracker_and_selection_read_a_header_once_between_them(
 ) -> None:
     ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
     journal = Journal.open(tmp_path / "journal.sqlite", time.time)
-    loops = ready._loops(journal, node.workers, threading.Event())
-    tracker, selection = loops[0].steps
+    tracker, selection = ready._tracking(journal)
     (path, *_) = write_series(tmp_path / "a")
     reads: list[Path] = []
     read = headers.read_instance
     monkeypatch.setattr(headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
-    assert tracker.read(path) == selection.read(path)  # type: ignore[attr-defined]
+    assert tracker.read(path) == selection.read(path)
     assert reads == [path]
     journal.close()
 
