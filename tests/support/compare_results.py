@@ -37,7 +37,7 @@ INPUTS: Final = ("phantom-axial", "phantom-sagittal", "spider-5", "enhanced")
 FREE: Final = ("uid", "time", "digest", "version", "text")
 """Kinds of difference that another version of the code may have; UIDs only one to one."""
 
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+){3,}|[0-9a-f]{32}")
+_UID: Final = re.compile(r"2\.25\.[0-9]+|[0-9]+(\.[0-9]+){3,}|[0-9a-f]{32}")
 _OWN_UID: Final = re.compile(r"2\.25\.[0-9]+|[0-9a-f]{32}")
 _SOURCE_UIDS: Final = {"StudyInstanceUID", "FrameOfReferenceUID", "study", "series", "frame_of_reference"}  # fmt: skip
 """Where a UID of the source is, which stays."""

@@ -36,6 +36,7 @@ def _write(out: Path) -> None:
             "code": "a",
             "sha256": "0" * 64,
         }
+        content |= {"sop_instance": f"2.25.{number + 50}", "study": "2.25.7"}
         (folder / "result.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -81,6 +82,9 @@ def _set_in_item(keyword: str, value: Any) -> Callable[[Path], None]:
         (_set_in_item("CodeMeaning", "Disk"), "text", True),
         (_key("value_mm", 1.50001), "value", False),
         (_key("code", "b"), "value", False),
+        (_key("sop_instance", "2.25.999"), "uid", True),
+        (_key("sop_instance", "2.25.51"), "uid not one to one", False),
+        (_key("study", "2.25.8"), "uid of the source", False),
         (_key("extra", 1), "key", False),
         (_key("text", "is cut"), "text", True),
         (_key("created", "2027"), "time", True),
