@@ -1,4 +1,4 @@
-"""Sockets: the one that listens and why there may be none; whether a peer has closed its own."""
+"""Sockets: which one listens, and why there may be none; whether a peer has closed its own."""
 
 from __future__ import annotations
 
