@@ -49,19 +49,17 @@ def catch_all(log: EventLog) -> None:
     quiet_libraries()
     seldom = Seldom()
 
-    def thread_failed(given: threading.ExceptHookArgs) -> None:
-        if given.exc_value is not None and given.exc_type is not SystemExit:
-            name = "" if given.thread is None else given.thread.name
+    def thread_failed(hook: threading.ExceptHookArgs) -> None:
+        if hook.exc_value is not None and hook.exc_type is not SystemExit:
+            name = "" if hook.thread is None else hook.thread.name
             log.event(
-                ThreadFailed(name, describe_error(given.exc_value), error_trace(given.exc_value))
+                ThreadFailed(name, describe_error(hook.exc_value), error_trace(hook.exc_value))
             )
 
-    def unraisable(given: sys.UnraisableHookArgs) -> None:
-        if given.exc_value is not None:
+    def unraisable(hook: sys.UnraisableHookArgs) -> None:
+        if hook.exc_value is not None:
             log.event(
-                ThreadFailed(
-                    "cleanup", describe_error(given.exc_value), error_trace(given.exc_value)
-                )
+                ThreadFailed("cleanup", describe_error(hook.exc_value), error_trace(hook.exc_value))
             )
 
     def uncaught(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:

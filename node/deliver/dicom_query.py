@@ -37,7 +37,7 @@ def _query(level: str, **keys: str) -> Dataset:
 
 def find(peer: Association, query: Dataset) -> list[Dataset]:
     """Return all matches of a query that ended well. Raises `QueryUnsupported` and `QueryUnanswered`."""
-    found: list[Dataset] = []
+    matches: list[Dataset] = []
     if not peer.is_established:
         raise QueryUnanswered("ended the association during the query")
     for answer, identifier in peer.send_c_find(query, FIND):
@@ -47,13 +47,13 @@ def find(peer: Association, query: Dataset) -> list[Dataset]:
         if status in _PENDING:
             if identifier is None:
                 raise QueryUnanswered("answers C-FIND with an identifier that cannot be read")
-            found.append(identifier)
+            matches.append(identifier)
         elif status == NO_SUCH_CLASS:
             raise QueryUnsupported(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
         elif status != SUCCESS:
             raise QueryUnanswered(f"answers C-FIND with 0x{status:04X}")
         else:
-            return found
+            return matches
     raise QueryUnanswered("does not end its answer to C-FIND")
 
 
@@ -65,7 +65,7 @@ def is_held(peer: Association, file: ResultFile) -> bool:
         SeriesInstanceUID=file.series,
         SOPInstanceUID=file.sop_instance,
     )
-    named = [str(found.get("SOPInstanceUID", "")) for found in find(peer, query)]
+    named = [str(match.get("SOPInstanceUID", "")) for match in find(peer, query)]
     if named and not any(named):
         raise QueryUnanswered("answers C-FIND without naming an object")
     return file.sop_instance in named
@@ -79,10 +79,10 @@ def related_instances(peer: Association, study: str, series: str) -> int | None:
         SeriesInstanceUID=series,
         NumberOfSeriesRelatedInstances="",
     )
-    found = find(peer, query)
-    if not found:
+    matches = find(peer, query)
+    if not matches:
         return 0
-    named = [f for f in found if str(f.get("SeriesInstanceUID", "")) == series]
+    named = [f for f in matches if str(f.get("SeriesInstanceUID", "")) == series]
     counts = [str(f.get("NumberOfSeriesRelatedInstances", "")) for f in named]
     return next((int(t) for t in counts if t.strip().isdigit()), None)
 

@@ -103,22 +103,22 @@ class DicomwebServer:
 
     def _holds(self, client: httpx.Client, file: ResultFile) -> bool:
         path = f"studies/{file.study}/instances"
-        found = self._matches(client, path, SOPInstanceUID=file.sop_instance)
-        return file.sop_instance in {_text(item, _SOP_INSTANCE) for item in found}
+        matches = self._matches(client, path, SOPInstanceUID=file.sop_instance)
+        return file.sop_instance in {_text(item, _SOP_INSTANCE) for item in matches}
 
     def count(self, study: str, series: str) -> int | None:
         """Ask by QIDO-RS for Number of Series Related Instances, else count the instances."""
         try:
             with self._client() as client:
-                found = self._matches(
+                matches = self._matches(
                     client,
                     f"studies/{study}/series",
                     SeriesInstanceUID=series,
                     includefield=_RELATED,
                 )
-                named = [item for item in found if _text(item, _SERIES) == series]
+                named = [item for item in matches if _text(item, _SERIES) == series]
                 number = next((t for t in (_text(i, _RELATED) for i in named) if t.isdigit()), "")
-                if number or not found:
+                if number or not matches:
                     return int(number or 0)
                 path = f"studies/{study}/series/{series}/instances"
                 images = self._matches(client, path)
@@ -202,12 +202,12 @@ def _secret(file: str) -> str:
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
     """Items of a QIDO-RS answer. Raises `QueryUnanswered` for anything but a list of objects."""
     try:
-        found = answer.json()
+        matches = answer.json()
     except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        matches = None
+    if not isinstance(matches, list) or not all(isinstance(item, dict) for item in matches):
         raise QueryUnanswered("answers QIDO-RS with a body that is not valid DICOM JSON")
-    return found
+    return matches
 
 
 def _multipart(files: Sequence[ResultFile]) -> bytes:

@@ -129,7 +129,7 @@ def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
     """
     try:
         listed = json.loads((folder / RESULT_FILE).read_text("utf-8"))["objects"]
-        digests = {one["file"]: one["sha256"] for one in listed}
+        digests = {entry["file"]: entry["sha256"] for entry in listed}
     except _GONE as error:
         raise DamagedResult(f"{error.filename}: {error.strerror}; {_AGAIN}") from error
     except (ValueError, TypeError, KeyError) as error:

@@ -251,8 +251,8 @@ class DeliverStep:
         self.hold_until = self.held_at + min(self._wait_s(tries), LONGEST_HOLD_S)
 
     def _wait_s(self, tries: int) -> float:
-        given = self.config
-        return wait_s(tries, given.first_wait_seconds, given.max_wait_seconds, self.spread())
+        config = self.config
+        return wait_s(tries, config.first_wait_seconds, config.max_wait_seconds, self.spread())
 
 
 def _words(outcome: Outcome) -> str:

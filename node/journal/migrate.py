@@ -18,12 +18,12 @@ from node.errors import JournalOutdated, JournalTooNew
 def migrations() -> tuple[tuple[int, str], ...]:
     """Return all migrations by number."""
     files = resources.files("node.journal").joinpath("migrations")
-    found = [
+    scripts = [
         (int(f.name[:4]), f.read_text(encoding="utf-8"))
         for f in files.iterdir()
         if f.name.endswith(".sql")
     ]
-    return tuple(sorted(found))
+    return tuple(sorted(scripts))
 
 
 def migrate(connection: sqlite3.Connection, path: Path | None = None) -> None:
@@ -98,10 +98,10 @@ def _apply(connection: sqlite3.Connection, steps: Sequence[tuple[int, str]]) -> 
 def statements(script: str) -> list[str]:
     """Split a script at the semicolons that end a statement."""
     # Not executescript: it commits the open transaction first, and with it gives up the lock.
-    found, begun = [], ""
+    complete, begun = [], ""
     for line in script.splitlines(keepends=True):
         begun += line
         if sqlite3.complete_statement(begun):
-            found.append(begun)
+            complete.append(begun)
             begun = ""
-    return found
+    return complete

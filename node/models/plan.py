@@ -17,12 +17,12 @@ def cases_below(data: Path) -> dict[str, str]:
 
     A case is an `.npz` with its `.json` card; one whose card cannot be read counts by its bytes.
     """
-    found = {}
+    digests = {}
     for pattern in ("*.json", "*/*.json"):
         for path in data.glob(pattern):
             if path.with_suffix(".npz").exists():
-                found[path.stem] = _digest(path)
-    return dict(sorted(found.items()))
+                digests[path.stem] = _digest(path)
+    return dict(sorted(digests.items()))
 
 
 def _digest(card: Path) -> str:

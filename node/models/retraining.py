@@ -79,13 +79,13 @@ class JobDirectory:
 
 def build_arguments(command: Sequence[str], plan: JobPlan, directory: JobDirectory) -> list[str]:
     """Return the argument list of one start."""
-    found = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
-    found += ["--out", str(directory.out), "--margin", repr(plan.margin)]
-    found += ["--max-minutes", repr(plan.max_hours * 60)]
+    arguments = [*command, "retrain", "--cases", plan.data, "--held-out", plan.held_out]
+    arguments += ["--out", str(directory.out), "--margin", repr(plan.margin)]
+    arguments += ["--max-minutes", repr(plan.max_hours * 60)]
     for name in ("bundle", "recipe"):
         if getattr(plan, name):
-            found += [f"--{name}", getattr(plan, name)]
-    return found
+            arguments += [f"--{name}", getattr(plan, name)]
+    return arguments
 
 
 def read_answer(directory: JobDirectory) -> dict[str, Any] | None:
@@ -120,10 +120,10 @@ def cancel(journal: Journal, state: Path, job_id: int, by: str) -> JobState:
     """Cancel a queued or running job and end its processes. Raises `UnknownJob`, `IllegalTransition`."""
     row = journal.jobs.get(job_id)
     detail = {"by": by, "reason": f"by {by}"}
-    found = journal.jobs.advance(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
+    state_after = journal.jobs.advance(job_id, JobEvent.CANCEL_REQUESTED, detail=detail)
     if row.state is JobState.RUNNING and row.pid is not None:
         child.end(row.pid, row.started, JobDirectory.of(state, job_id).lock)
-    return found
+    return state_after
 
 
 @dataclass(slots=True)
@@ -243,8 +243,8 @@ class JobRunner:
             reason = explain_failure(code, directory.tail())
             return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
         event = VERDICTS[answer["verdict"]]
-        first, *more = answer.get("reasons") or [""]
-        detail = {"reason": f"{first} (and {len(more)} more)" if more else first}
+        reason, *others = answer.get("reasons") or [""]
+        detail = {"reason": f"{reason} (and {len(others)} more)" if others else reason}
         return self._record(row.id, event, detail, answer)
 
     def _record(

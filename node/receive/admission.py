@@ -58,16 +58,16 @@ def answers(request: Request) -> dict[int, tuple[int, str]]:
 
 def _answer(proposed: Proposed) -> tuple[int, str]:
     offered = proposed.transfer_syntaxes
-    first = offered[0] if offered else ""
+    preferred = offered[0] if offered else ""
     verification = proposed.abstract_syntax == VERIFICATION
     if not verification and not is_storage(proposed.abstract_syntax):
-        return _NO_ABSTRACT_SYNTAX, first
+        return _NO_ABSTRACT_SYNTAX, preferred
     for syntax in TRANSFER_SYNTAXES:
         if syntax in offered:
             return _ACCEPTED, syntax
     # One that is not known is stored as it is, and what cannot be decoded is named later.
     foreign = next((s for s in offered if _is_foreign(s)), "")
-    return (_ACCEPTED, foreign) if foreign else (_NO_TRANSFER_SYNTAX, first)
+    return (_ACCEPTED, foreign) if foreign else (_NO_TRANSFER_SYNTAX, preferred)
 
 
 def _is_foreign(syntax: str) -> bool:

@@ -87,9 +87,9 @@ class InflatedBytes:
 
     def read(self, count: int) -> bytes:
         """Take bytes."""
-        there = self._fill(count)
-        if count > there:
-            raise Broken(f"{count} bytes of a header, {there} are there")
+        ready = self._fill(count)
+        if count > ready:
+            raise Broken(f"{count} bytes of a header, {ready} are there")
         self._next += count
         return self._ready[self._next - count : self._next]
 
@@ -139,8 +139,8 @@ class InflatedBytes:
         self._left -= len(raw)
         return raw
 
-    def _check(self, more: int) -> None:
-        if self._total + more > self._limit:
+    def _check(self, count: int) -> None:
+        if self._total + count > self._limit:
             raise Broken(
                 f"it inflates to more than {self._limit // 1_000_000} MB, [receive] max_object_mb"
             )

@@ -107,11 +107,11 @@ def _header(path: Path) -> tuple[FileDataset, int]:
             dcmread(file, specific_tags=[], stop_before_pixels=True).file_meta.TransferSyntaxUID
         )
         file.seek(begin)
-        found = structure.survey(file, size - begin, syntax, LARGEST_HEADER)
-    header_bytes = found.bytes if found.pixels_at is None else found.pixels_at
-    if found.fault or header_bytes > LARGEST_HEADER:
+        walk = structure.survey(file, size - begin, syntax, LARGEST_HEADER)
+    header_bytes = walk.bytes if walk.pixels_at is None else walk.pixels_at
+    if walk.fault or header_bytes > LARGEST_HEADER:
         raise ValueError("broken or too large")
-    at = size if found.pixels_at is None else begin + found.pixels_at
+    at = size if walk.pixels_at is None else begin + walk.pixels_at
     if syntax == DeflatedExplicitVRLittleEndian:
         at = begin
     return dcmread(path, stop_before_pixels=True), at

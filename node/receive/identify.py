@@ -23,10 +23,10 @@ class Received:
     calling_ae: str
 
 
-def survey(got: Received, largest: int) -> Survey:
+def survey(received: Received, largest: int) -> Survey:
     """Walk over a received data set. largest: the most bytes that a deflated one may inflate to."""
-    with got.incoming.data_set() as file:
-        return structure.survey(file, got.incoming.size, got.transfer_syntax, largest)
+    with received.incoming.data_set() as file:
+        return structure.survey(file, received.incoming.size, received.transfer_syntax, largest)
 
 
 def is_uid(text: str) -> bool:
@@ -39,15 +39,15 @@ def is_uid(text: str) -> bool:
     )
 
 
-def why_unusable(found: Survey, affected: str) -> str:
+def why_unusable(walk: Survey, affected: str) -> str:
     """Return why an object cannot be tracked, or "" when it can."""
-    if found.fault:
-        return f"the data set cannot be read: {found.fault}"
+    if walk.fault:
+        return f"the data set cannot be read: {walk.fault}"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        uid = found.uids[name]
+        uid = walk.uids[name]
         if not is_uid(uid):
             what = f"one of {len(uid)} characters" if uid else "none"
             return f"the data set has no valid {name}, but {what}"
-    if found.uids["SOPInstanceUID"] != affected:
+    if walk.uids["SOPInstanceUID"] != affected:
         return "the data set's SOP Instance UID is not the one of the C-STORE request"
     return ""

@@ -30,82 +30,92 @@ class Keeper:
         """End the process that compares pixels."""
         self._compare.close()
 
-    def keep(self, got: Received) -> str:
+    def keep(self, received: Received) -> str:
         """Make an object durable and known. Returns stored, same, corrected or quarantined."""
-        found = content.survey(got, self.largest)
-        reason = content.why_unusable(found, got.sop_instance)
+        walk = content.survey(received, self.largest)
+        reason = content.why_unusable(walk, received.sop_instance)
         if reason:
-            return self._quarantine(got, found.uids, reason)
-        rows = self.journal.instances.named(got.sop_instance)
+            return self._quarantine(received, walk.uids, reason)
+        rows = self.journal.instances.named(received.sop_instance)
         known = next((r for r in rows if r.state is InstanceState.STORED), None)
         if known is None:
-            return self._first(got, found.uids, rows)
-        if known.digest == got.incoming.digest and known.transfer_syntax_uid == got.transfer_syntax:
-            self.spool.restore(known.path, got.incoming)
+            return self._first(received, walk.uids, rows)
+        if (
+            known.digest == received.incoming.digest
+            and known.transfer_syntax_uid == received.transfer_syntax
+        ):
+            self.spool.restore(known.path, received.incoming)
             return "same"
-        return self._again(got, found.uids, known, rows)
+        return self._again(received, walk.uids, known, rows)
 
-    def _first(self, got: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
+    def _first(self, received: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
         """Keep an object of which none is stored; one that came before is what it was then."""
-        earlier = next((r for r in rows if r.digest in {got.incoming.digest, _apart(got)}), None)
+        earlier = next(
+            (r for r in rows if r.digest in {received.incoming.digest, _apart(received)}), None
+        )
         if earlier is None:
-            stored = self.spool.put(got.incoming, got.transfer_syntax)
-            added = self.journal.instances.add(_new_instance(got, uids, stored))
+            stored = self.spool.put(received.incoming, received.transfer_syntax)
+            added = self.journal.instances.add(_new_instance(received, uids, stored))
             if added == "conflict":  # two associations at once, each with other bytes
-                self._alarm(got, CONFLICT, stored)
+                self._alarm(received, CONFLICT, stored)
                 return "quarantined"
             return added
         if (
             earlier.state is InstanceState.SUPERSEDED
-            and earlier.transfer_syntax_uid == got.transfer_syntax
+            and earlier.transfer_syntax_uid == received.transfer_syntax
         ):
-            stored = self.spool.put(got.incoming, got.transfer_syntax)
-            return self.journal.instances.correct(_new_instance(got, uids, stored))
-        return self._quarantine(got, uids, earlier.reason or CONFLICT)
+            stored = self.spool.put(received.incoming, received.transfer_syntax)
+            return self.journal.instances.correct(_new_instance(received, uids, stored))
+        return self._quarantine(received, uids, earlier.reason or CONFLICT)
 
     def _again(
-        self, got: Received, uids: dict[str, str], known: InstanceRow, rows: Sequence[InstanceRow]
+        self,
+        received: Received,
+        uids: dict[str, str],
+        known: InstanceRow,
+        rows: Sequence[InstanceRow],
     ) -> str:
         """Keep an object whose SOP Instance UID is known with other bytes, or in another syntax."""
-        verdict = self._compare(known.path, got.incoming.path)
+        verdict = self._compare(known.path, received.incoming.path)
         if verdict.value == "same":
             return "same"
         # The journal names an object by its bytes: in a second syntax they cannot be stored beside.
         twice = any(
-            r.digest == got.incoming.digest and r.transfer_syntax_uid != got.transfer_syntax
+            r.digest == received.incoming.digest
+            and r.transfer_syntax_uid != received.transfer_syntax
             for r in rows
         )
         if verdict.value == "other" or twice:
-            return self._quarantine(got, uids, verdict.reason or CONFLICT)
-        stored = self.spool.put(got.incoming, got.transfer_syntax)
-        return self.journal.instances.correct(_new_instance(got, uids, stored))
+            return self._quarantine(received, uids, verdict.reason or CONFLICT)
+        stored = self.spool.put(received.incoming, received.transfer_syntax)
+        return self.journal.instances.correct(_new_instance(received, uids, stored))
 
-    def _quarantine(self, got: Received, uids: dict[str, str], reason: str) -> str:
-        stored = self.spool.quarantine(got.incoming, got.transfer_syntax)
-        instance = replace(_new_instance(got, uids, stored), digest=_apart(got))
+    def _quarantine(self, received: Received, uids: dict[str, str], reason: str) -> str:
+        stored = self.spool.quarantine(received.incoming, received.transfer_syntax)
+        instance = replace(_new_instance(received, uids, stored), digest=_apart(received))
         self.journal.instances.quarantine(instance, reason)
-        self._alarm(got, reason, stored)
+        self._alarm(received, reason, stored)
         return "quarantined"
 
-    def _alarm(self, got: Received, reason: str, stored: Stored) -> None:
-        uid = got.sop_instance if content.is_uid(got.sop_instance) else ""
+    def _alarm(self, received: Received, reason: str, stored: Stored) -> None:
+        uid = received.sop_instance if content.is_uid(received.sop_instance) else ""
         self.log(ObjectQuarantined(uid, reason, str(stored.path)))
 
 
-def _apart(got: Received) -> str:
+def _apart(received: Received) -> str:
     """Digest of a quarantined row: with the syntax, so that the same bytes may be stored in the right one."""
-    return file_stem(got.incoming.digest, got.transfer_syntax)
+    return file_stem(received.incoming.digest, received.transfer_syntax)
 
 
-def _new_instance(got: Received, uids: dict[str, str], stored: Stored) -> NewInstance:
+def _new_instance(received: Received, uids: dict[str, str], stored: Stored) -> NewInstance:
     return NewInstance(
-        got.sop_instance,
-        got.sop_class,
+        received.sop_instance,
+        received.sop_class,
         uids["StudyInstanceUID"],
         uids["SeriesInstanceUID"],
         stored.digest,
-        got.transfer_syntax,
+        received.transfer_syntax,
         stored.path,
         stored.bytes,
-        got.calling_ae,
+        received.calling_ae,
     )

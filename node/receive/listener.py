@@ -31,10 +31,10 @@ def why_not_listening(host: str, port: int, error: OSError) -> str:
 def open_listener(host: str, port: int) -> socket.socket:
     """Return a socket that listens; "::" is both families. Raises `PortBusy`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
+    dual_stack = host == "::" and socket.has_dualstack_ipv6()
     try:
         return socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual_stack
         )
     except OSError as error:
         raise PortBusy(why_not_listening(host, port, error)) from error

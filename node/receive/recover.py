@@ -42,16 +42,16 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     """
     removed, known = spool.sweep(), journal.instances.paths()
     apart = spool.orphans(known, spool.directory.quarantine)
-    found = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
+    endings = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
     compare = Comparer()
     try:
         came = sorted(spool.orphans(known, spool.directory.spool), key=_age)
-        found += [_adopt(path, spool, journal, compare) for path in came]
+        endings += [_adopt(path, spool, journal, compare) for path in came]
     finally:
         compare.close()
     results = 0 if known else restore_results(spool.directory.results, journal)
     return SpoolSwept(
-        removed, found.count("stored"), found.count("set aside"), found.count("left"), results
+        removed, endings.count("stored"), endings.count("set aside"), endings.count("left"), results
     )
 
 
@@ -151,9 +151,9 @@ def restore_results(folder: Path, journal: Journal) -> int:
 
     Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
     """
-    found = {p.name: read_result(p) for p in _folders(folder)}
-    after = {_before(content): name for name, content in found.items()}
-    rows = sorted(found.items(), key=lambda item: (_depth(item[0], found), _created(item[1])))
+    contents = {p.name: read_result(p) for p in _folders(folder)}
+    after = {_before(content): name for name, content in contents.items()}
+    rows = sorted(contents.items(), key=lambda item: (_depth(item[0], contents), _created(item[1])))
     return sum(
         _restore(folder / name, content, after.get(name, ""), journal) for name, content in rows
     )
@@ -169,12 +169,12 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _depth(name: str, found: dict[str, dict[str, Any]]) -> int:
+def _depth(name: str, contents: dict[str, dict[str, Any]]) -> int:
     """How many results came before one, by their predecessors."""
     seen: list[str] = []
-    while name in found and name not in seen:
+    while name in contents and name not in seen:
         seen.append(name)
-        name = _before(found[name])
+        name = _before(contents[name])
     return len(seen)
 
 

@@ -224,7 +224,7 @@ class ReceiveStep:
         """Answer one C-STORE; a fault of ours is never "permanent", so that the sender keeps its copy."""
         if arrival.refusal or arrival.incoming is None:
             return self._refused(connection, arrival.refusal)
-        got = Received(
+        received = Received(
             arrival.incoming,
             command.sop_class,
             command.sop_instance,
@@ -232,7 +232,7 @@ class ReceiveStep:
             connection.calling,
         )
         try:
-            kept = self._keeper.keep(got)
+            kept = self._keeper.keep(received)
         except OSError as error:
             return self._refused(connection, f"{error.strerror or error}")
         except LumbarError as error:
@@ -252,9 +252,9 @@ class ReceiveStep:
 
     def _say_refused(self, address: str, reason: str) -> None:
         """Log it, unless there were many of this address within the last minute."""
-        more = self._lines.take(address, silence=not reason)
-        if more is not None:
-            counted = f" ({more} more of this address before)" if more else ""
+        unlogged = self._lines.take(address, silence=not reason)
+        if unlogged is not None:
+            counted = f" ({unlogged} more of this address before)" if unlogged else ""
             reason = reason or "closed without a byte"
             self.log(AssociationRefused(address, reason + counted))
 

@@ -224,7 +224,7 @@ def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
 
 def command(raw: bytes) -> Command:
     """Read a command set, always in Implicit VR Little Endian. Raises `Malformed`."""
-    found: dict[int, bytes] = {}
+    elements: dict[int, bytes] = {}
     at = 0
     while at < len(raw):
         if at + 8 > len(raw):
@@ -233,19 +233,19 @@ def command(raw: bytes) -> Command:
         if at + 8 + length > len(raw):
             raise Malformed("an element is longer than its command set")
         if group == 0:
-            found[element] = raw[at + 8 : at + 8 + length]
+            elements[element] = raw[at + 8 : at + 8 + length]
         at += 8 + length
     return Command(
-        _number(found, 0x0100, "command field"),
-        _number(found, 0x0110, "message id") if 0x0110 in found else 0,
-        _uid(found.get(0x0002, b"")),
-        _uid(found.get(0x1000, b"")),
-        _number(found, 0x0800, "command data set type") != _NO_DATA_SET,
+        _number(elements, 0x0100, "command field"),
+        _number(elements, 0x0110, "message id") if 0x0110 in elements else 0,
+        _uid(elements.get(0x0002, b"")),
+        _uid(elements.get(0x1000, b"")),
+        _number(elements, 0x0800, "command data set type") != _NO_DATA_SET,
     )
 
 
-def _number(found: dict[int, bytes], element: int, name: str) -> int:
-    value = found.get(element, b"")
+def _number(elements: dict[int, bytes], element: int, name: str) -> int:
+    value = elements.get(element, b"")
     if len(value) != 2:
         raise Malformed(f"a command set without a valid {name}")
     return int.from_bytes(value, "little")

@@ -76,14 +76,16 @@ class SelectStep:
         return moved
 
     def _judge(self, row: SeriesRow) -> bool:
-        mine = self._candidate(row)
-        if mine is None:
+        candidate = self._candidate(row)
+        if candidate is None:
             return True  # an object was set aside, and the tracker has the series again
-        verdict = mine.verdict
+        verdict = candidate.verdict
         if verdict.value == "yes":
-            if may_have_corrected_version(mine) and self._study_is_arriving(row):
+            if may_have_corrected_version(candidate) and self._study_is_arriving(row):
                 return False
-            verdict = prefer_reconstructions([mine, *self._rivals(row, mine)])[mine.series]
+            verdict = prefer_reconstructions([candidate, *self._rivals(row, candidate)])[
+                candidate.series
+            ]
         event = SeriesEvent.RULES_ACCEPT if verdict.value == "yes" else SeriesEvent.RULES_REJECT
         detail: dict[str, object] = {
             "verdict": verdict.value,
@@ -102,9 +104,9 @@ class SelectStep:
         version = (row.instances, row.last_at)
         known = self._made.get(row.id)
         if known is None or known[0] != version:
-            found, set_aside = read_headers(self.journal, row.key, self.read, self.log)
-            made = None if set_aside else judge_series(row.key.series, found, self.rules)
-            known = self._made[row.id] = (version, made)
+            instances, set_aside = read_headers(self.journal, row.key, self.read, self.log)
+            judged = None if set_aside else judge_series(row.key.series, instances, self.rules)
+            known = self._made[row.id] = (version, judged)
         return known[1]
 
     def _study_is_arriving(self, row: SeriesRow) -> bool:
@@ -122,26 +124,26 @@ class SelectStep:
     def _may_be_eligible(self, row: SeriesRow) -> bool:
         """Whether a series that still arrives may be a corrected version: no rule could accept most of a study's others."""
         if row.id not in self._eligible:
-            found, _ = read_headers(self.journal, row.key, self.read, self.log)
-            self._eligible[row.id] = not found or could_accept(found[0], self.rules)
+            instances, _ = read_headers(self.journal, row.key, self.read, self.log)
+            self._eligible[row.id] = not instances or could_accept(instances[0], self.rules)
         return self._eligible[row.id]
 
-    def _rivals(self, row: SeriesRow, mine: SeriesCandidate) -> list[SeriesCandidate]:
+    def _rivals(self, row: SeriesRow, candidate: SeriesCandidate) -> list[SeriesCandidate]:
         """Other series of the study that could be preferred to this one."""
-        if mine.preference == (0, MAX_RANK):
+        if candidate.preference == (0, MAX_RANK):
             return []
         study = self.journal.series.of_study(row.key.study)
-        found: list[SeriesCandidate] = []
+        rivals: list[SeriesCandidate] = []
 
         def add(rival: SeriesRow) -> bool:
-            made = self._candidate(rival)
-            if made is not None:
-                found.append(made)
-            return made is not None
+            judged = self._candidate(rival)
+            if judged is not None:
+                rivals.append(judged)
+            return judged is not None
 
         # What cannot be judged itself is not preferred; its own turn records why.
         each([s for s in study if s.id != row.id and s.state in _RIVALS], add, _nothing)
-        return found
+        return rivals
 
 
 def _nothing(_row: SeriesRow, _error: Exception) -> None:

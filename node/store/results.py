@@ -13,7 +13,7 @@ RESULT_FILE: Final = "result.json"
 def read_result(folder: Path) -> dict[str, Any]:
     """Return `result.json` of a folder, {} when it is not there or holds anything else."""
     try:
-        found = json.loads((folder / RESULT_FILE).read_text("utf-8"))
+        content = json.loads((folder / RESULT_FILE).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -28,14 +28,14 @@ def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
 
     def read(path: Path) -> Instance:
         nonlocal weight
-        found = kept.pop(path, None)
-        if found is None:
-            found = headers.read_instance(path)
-            weight += _weight(found)
-        kept[path] = found  # the order is that of use
+        instance = kept.pop(path, None)
+        if instance is None:
+            instance = headers.read_instance(path)
+            weight += _weight(instance)
+        kept[path] = instance  # the order is that of use
         while weight > most:
             weight -= _weight(kept.pop(next(iter(kept))))
-        return found
+        return instance
 
     return read
 

@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m node.work.worker", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     catch_all(EventLog("worker"))
     faulthandler.enable()  # a crash in native code says where it was called: places, no values
     stopping = threading.Event()
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the log is the supervisor's
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        worker = prepared(read_config(given.config), given.token)
+        worker = prepared(read_config(options.config), options.token)
     except LumbarError as error:
         sys.stderr.write(f"worker: {error}\n")
         return error.exit_code

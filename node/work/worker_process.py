@@ -86,10 +86,10 @@ def _event_in(line: bytes) -> dict[str, Any] | None:
     if not line.startswith(b"{"):
         return None
     try:
-        found: object = json.loads(line)
+        content: object = json.loads(line)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "event" in found else None
+    return content if isinstance(content, dict) and "event" in content else None
 
 
 @dataclass(slots=True)
@@ -123,12 +123,12 @@ class WorkerProcess:
         with suppress(OSError):
             (_PROC / str(child.pid) / "oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
         self._life = life = _Life(child)
-        for target, given in (
+        for target, arguments in (
             (life.listen, (child.stdout,)),
             (life.relay, (child.stderr, self.name, self.log)),
         ):
             threading.Thread(
-                target=target, args=given, name=f"{self.name} output", daemon=True
+                target=target, args=arguments, name=f"{self.name} output", daemon=True
             ).start()
 
     @property

@@ -375,7 +375,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: _Workers())
     real = jobs.build_arguments
     command = (sys.executable, str(shop.fake))
-    monkeypatch.setattr(jobs, "arguments_of", lambda _, *rest: real(command, *rest))
+    monkeypatch.setattr(jobs, "build_arguments", lambda _, *rest: real(command, *rest))
     first = shop.enqueue("wait once")
     stopping, log = threading.Event(), StringIO()
     node = supervise.Node(read_config(path), path, EventLog("t", log))
