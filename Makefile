@@ -19,7 +19,7 @@ HASHED := $(PIP) install -qq --require-hashes --no-deps
 # One thread each: the quick tests run on every core by themselves, the others start processes that do.
 RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
-QUICK := tests/unit tests/docs -m quick --numprocesses auto --dist worksteal
+QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
 
 .PHONY: help install demo test test-quick lint fmt lock reproduce-model clean
 
