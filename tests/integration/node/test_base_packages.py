@@ -52,5 +52,5 @@ def test_process_writes_a_result_without_the_packages_of_the_training(
     run = "from node.cli.app import run; raise SystemExit(run(sys.argv[1:]))"
     out = _python(run, "process", "study", "--bundle", str(oracle_bundle), "--json", cwd=tmp_path)
     (row,) = json.loads(out)["series"]
-    assert row["did"] == "written"
+    assert row["outcome"] == "written"
     assert (tmp_path / "results" / row["result_id"] / "seg.dcm").is_file()
