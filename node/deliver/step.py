@@ -35,6 +35,7 @@ from node.journal.file import is_damage
 from node.journal.journal import Journal
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesState
+from node.store.layout import StateDirectory
 
 RESOURCE_TRIES: Final = 5
 """Tries when the peer itself answers "out of resources" (0xA7nn): Orthanc says so for a full disk,
@@ -45,9 +46,6 @@ LONGEST_HOLD_S: Final = 30.0
 
 WITHDRAWALS_S: Final = 2.0
 """Time between two looks for superseded results; the look grows with their number over the years."""
-
-NOTES: Final = "withdrawals"
-"""Folder of rejection notes in the state folder."""
 
 _E, _D = DeliveryEvent, DeliveryState
 _GIVE_UP: Final = MappingProxyType(
@@ -279,7 +277,7 @@ def steps(
 ) -> tuple[DeliverStep, ...]:
     """Return one `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
-    notes = config.node.state / NOTES
+    notes = StateDirectory(config.node.state).withdrawals
     return tuple(
         DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, notes, log=log)
         for d in config.destinations

@@ -1,4 +1,4 @@
-"""A rejection note for a delivered result that another replaces, as a file that is sent like any other."""
+"""A rejection note for a delivered result that another redirectorys, as a file that is sent like any other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 from pydicom import dcmread
 
 from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
-from node import durable as folder
 from node.deliver.port import ResultFile, read_result_file, result_files
+from node.durable import publish
 
 NOTE: Final = "rejection.dcm"
 
@@ -28,7 +28,7 @@ def find_or_write_note(
     """
     sent = [dcmread(p.path, stop_before_pixels=True) for p in result_files(result, files)]
     rejection = Rejection(result.name, because, sent)
-    place = notes / rejection.key.result_id
-    if not place.exists():
-        folder.publish(notes, place.name, {NOTE: encode(rejection, created)})
-    return read_result_file(place / NOTE)
+    directory = notes / rejection.key.result_id
+    if not directory.exists():
+        publish(notes, directory.name, {NOTE: encode(rejection, created)})
+    return read_result_file(directory / NOTE)

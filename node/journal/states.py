@@ -1,6 +1,6 @@
 """The state tables: one truth for the journal, ARCHITECTURE.md and the metrics.
 
-Every (state, event) pair that is not here is refused by `journal.advance`.
+Every (state, event) pair that is not here is refused by the journal's tables.
 """
 
 from __future__ import annotations

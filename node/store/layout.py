@@ -43,6 +43,11 @@ class StateDirectory:
         return self.root / "results"
 
     @property
+    def withdrawals(self) -> Path:
+        """Rejection notes, one folder each."""
+        return self.root / "withdrawals"
+
+    @property
     def models(self) -> Path:
         """Installed bundles."""
         return self.root / "models"

@@ -6,14 +6,23 @@ from pathlib import Path
 from node.store.layout import StateDirectory
 
 ROOT = Path(__file__).parents[4]
-NAMES = frozenset({"journal.sqlite", "spool", "quarantine", "jobs"})
+NAMES = frozenset({"journal.sqlite", "spool", "quarantine", "jobs", "withdrawals"})
 
 
 def test_paths_below_the_state_folder(tmp_path: Path) -> None:
     directory = StateDirectory(tmp_path)
     paths = {
         name: getattr(directory, name)
-        for name in ("journal", "new_journal", "lock", "spool", "quarantine", "results", "models")
+        for name in (
+            "journal",
+            "new_journal",
+            "lock",
+            "spool",
+            "quarantine",
+            "results",
+            "models",
+            "withdrawals",
+        )
     }
     assert {name: path.relative_to(tmp_path).as_posix() for name, path in paths.items()} == {
         "journal": "journal.sqlite",
@@ -23,6 +32,7 @@ def test_paths_below_the_state_folder(tmp_path: Path) -> None:
         "quarantine": "quarantine",
         "results": "results",
         "models": "models",
+        "withdrawals": "withdrawals",
     }
     assert directory.job(7) == tmp_path / "jobs" / "7"
     assert directory.engines == tmp_path / "engines"
