@@ -394,6 +394,7 @@ def _scrambled(ds: Dataset, seed: int, put_raw: Any) -> None:
         put_raw(ds, keyword, b"".join(draw.choices(PIECES, k=draw.randint(0, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SCRAMBLED, 10))
 def test_no_header_whatsoever_stops_an_encoder(studio: Any, put_raw: Any, first: int) -> None:
     for seed in range(first, first + 10):

@@ -152,6 +152,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(HOSTILE))
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_hostile_header_takes_bounded_memory(scan, stored, monkeypatch, kind, packed):
@@ -165,6 +166,7 @@ def test_a_hostile_header_takes_bounded_memory(scan, stored, monkeypatch, kind, 
     assert peak_mb(path) < 30
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_without_being_inflated(scan, stored, monkeypatch):
     """2 MB of deflated zeros in a private element become 1 GB."""
     ds = scan.dataset(0)

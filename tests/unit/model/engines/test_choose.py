@@ -87,6 +87,7 @@ def test_auto_takes_cuda_where_it_is_and_openvino_elsewhere(
     assert made == [("cuda", "float32")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_threads_are_set_only_when_asked_for(engine: str) -> None:
     """Conversion included, which runs the network once."""

@@ -273,6 +273,7 @@ def test_a_damaged_file_is_made_again(
     assert len(converted) == 2
 
 
+@pytest.mark.slow
 def test_weights_of_another_bundle_are_not_used(tmp_path: Path, converted: list[nn.Module]) -> None:
     """A file renamed to another digest, and one that also says so inside."""
     engine_of(network(seed=4), tmp_path, "cd" * 32)

@@ -16,6 +16,8 @@ from training.cli.app import app
 from training.errors import UsageError
 from training.phantom.study import StudyOptions, write_study
 
+pytestmark = pytest.mark.slow  # phantoms with all their distractors
+
 SMALL = {"slices": 24, "matrix": 64}
 
 

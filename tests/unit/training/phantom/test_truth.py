@@ -12,6 +12,7 @@ def anatomy() -> Anatomy:
     return build_anatomy(41)
 
 
+@pytest.mark.slow
 def test_two_rasters_agree_to_a_hundredth_of_a_millimetre(anatomy: Anatomy) -> None:
     plane = truth.disc_plane(anatomy)
     fine = truth.measure_truth(anatomy, plane, 0.1)
@@ -62,6 +63,7 @@ def test_plane_lies_between_the_bodies_and_points_to_the_head(anatomy: Anatomy) 
     assert back[1] > 0.8
 
 
+@pytest.mark.slow
 def test_a_mirrored_person_has_the_corridor_on_the_other_side(anatomy: Anatomy) -> None:
     mirrored = build_anatomy(41, mirror=True)
     plane = truth.disc_plane(mirrored)
