@@ -24,7 +24,7 @@ import node
 from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
-from node.config import sections
+from node.config import schedule, sections
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
 
@@ -102,7 +102,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[work]", sections.WorkConfig
     yield "[model]", sections.ModelConfig
     yield "[results]", sections.ResultsConfig
-    yield "[training.schedule]", sections.ScheduleConfig
+    yield "[training.schedule]", schedule.ScheduleConfig
 
 
 def _is_section(annotation: object) -> bool:

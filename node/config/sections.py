@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, Folder, Network, Port, Section, Text
+from node.config.schedule import TrainingConfig
 from node.config.words import nearest
 
 
@@ -235,58 +236,6 @@ class ResultsConfig(Section):
     device_serial_number: Text = Field(
         default="0", min_length=1, max_length=64, description="Device Serial Number."
     )
-
-
-class ScheduleConfig(Section):
-    """`[training.schedule]`: when a retraining is enqueued, and with what. Promotion is always manual."""
-
-    cron: str = Field(
-        default="",
-        description='Times in UTC as minute, hour, day, month, weekday, e.g. "0 3 * * sun"; empty = never.',
-    )
-    data: str = Field(default="", description="Folder of prepared cases.")
-    held_out: str = Field(
-        default="", description="JSON file of the fixed held-out cases (`lumbar-train held-out`)."
-    )
-    recipe: str = Field(default="", description="Recipe (TOML); empty = the default one.")
-    minimum_new_cases: int = Field(
-        default=10,
-        ge=0,
-        description="New or changed cases since the last comparison, below which nothing is enqueued.",
-    )
-    margin: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="Largest accepted drop in mean Dice of any structure against the model in service.",
-    )
-    max_hours: float = Field(
-        default=12.0,
-        gt=0,
-        description="Hours of training per start; an unfinished training resumes when enqueued again.",
-    )
-
-    @field_validator("cron")
-    @classmethod
-    def _times(cls, value: str) -> str:
-        if value:
-            from node.config.cron import trigger_of  # noqa: PLC0415 - only where there is a schedule
-
-            trigger_of(value)
-        return value
-
-    @model_validator(mode="after")
-    def _complete(self) -> ScheduleConfig:
-        missing = next((k for k in ("data", "held_out") if self.cron and not getattr(self, k)), "")
-        if missing:
-            raise ValueError(f"cron needs {missing}; give both, or leave cron empty")
-        return self
-
-
-class TrainingConfig(Section):
-    """`[training]`: holds the schedule."""
-
-    schedule: ScheduleConfig = ScheduleConfig()
 
 
 class Config(Section):

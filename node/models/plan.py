@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from node.config.sections import ScheduleConfig
+from node.config.schedule import ScheduleConfig
 from node.errors import JobStateError
 from node.journal.job_rows import JobPlan
 

@@ -17,7 +17,7 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.config.cron import trigger_of
-from node.config.sections import ScheduleConfig
+from node.config.schedule import ScheduleConfig
 from node.errors import JobStateError
 from node.events import Log, StepFailed
 from node.faults import describe_error

@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.config.cron import trigger_of
 from node.config.file import read_config
-from node.config.sections import ScheduleConfig
+from node.config.schedule import ScheduleConfig
 from node.errors import ConfigError
 from node.journal.jobs import JobTable
 from node.journal.journal import Journal
