@@ -128,9 +128,16 @@ def carrier(study_uid: str, series_uid: str, sop_class: str, sop_instance: str) 
 def to_bytes(ds: Dataset) -> bytes:
     """Return the object as a DICOM file."""
     out = BytesIO()
+    written = [
+        e for e in ds.elements() if e.is_raw and e.VR == "SQ"
+    ]  # `seg.encode`: not to be parsed
+    for element in written:
+        del ds[element.tag]
     correct_ambiguous_vr(
         ds, is_little_endian=True
     )  # left out by pydicom where bytes are written as they are
+    for element in written:
+        ds[element.tag] = element
     ds.save_as(out, enforce_file_format=True)
     return out.getvalue()
 

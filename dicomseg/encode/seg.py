@@ -1,4 +1,4 @@
-"""`seg.dcm`: ten segments on the source grid, each voxel in or out (Segmentation IOD, PS3.3 A.51)."""
+"""`seg.dcm`: ten segments on the source grid (Segmentation IOD, PS3.3 A.51; as a label map A.88)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
@@ -21,13 +22,16 @@ from dicomseg.encode.context import (
     equipment,
     make_reproducible,
 )
+from dicomseg.encode.seg_form import Form, form_for, frames_of, pixel_data
+from dicomseg.encode.seg_groups import per_frame_groups, source_images
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.read.charset import ascii_text
 from dicomseg.read.series import Grid
 from dicomseg.structures import ANATOMICAL_STRUCTURE, LEFT, RIGHT, SEGMENTS, Segment
+from dicomseg.volume import Array
 
 SERIES_NUMBER = 9001
-_STAND_IN: Final = "2.25.1."
+STAND_IN: Final = "2.25.1."
 """Stem of the instances that stand for slices while highdicom runs; none of them reaches a file."""
 _LOSSY: Final = (
     "LossyImageCompression",
@@ -65,21 +69,52 @@ def _description(segment: Segment, inputs: EncodeInput) -> hd.seg.SegmentDescrip
     return described
 
 
-def encode(inputs: EncodeInput) -> Dataset:
-    """Encode the sides on the source grid; segments without voxels stay described."""
-    sides, engine = inputs.segmentation.sides, inputs.segmentation.engine
-    if not np.allclose(sides.affine, inputs.source.grid.affine):
+def encode(inputs: EncodeInput, form: Form | None = None) -> Dataset:
+    """Encode the sides on the source grid; segments without voxels stay described.
+
+    form: how voxels and frames are stored; the default follows from the matrix. Raises `ValueError` where the
+    segmentation does not lie on the grid of its source.
+    """
+    sides, grid = inputs.segmentation.sides, inputs.source.grid
+    if not np.allclose(sides.affine, grid.affine):
         raise ValueError("the segmentation does not lie on the grid of its source")
+    form = form or form_for(*grid.shape[1:])
+    corner = np.zeros((min(2, grid.shape[0]), *grid.shape[1:]), np.uint8)
+    corner[:, 0, 0] = SEGMENTS[0].number
+    seg = by_highdicom(inputs, form, corner)
+    order = _file_order(grid)
+    numbers = [s.number for s in SEGMENTS]
+    frames = frames_of(sides.array, form, order, numbers)
+    template = seg.PerFrameFunctionalGroupsSequence[0]
+    correct_ambiguous_vr(seg, is_little_endian=True)
+    seg.NumberOfFrames = len(frames)
+    seg.PixelData = pixel_data(sides.array, form, frames)
+    groups = per_frame_groups(template, grid, frames, order)
+    seg[groups.tag] = groups
+    images = source_images(grid, "SourceImageSequence")
+    seg[images.tag] = images
+    instances = source_images(grid, "ReferencedInstanceSequence")
+    seg.ReferencedSeriesSequence[0][instances.tag] = instances
+    return seg
+
+
+def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
+    """Return the object that highdicom makes of the first slices of the grid, with stand-ins as their images.
+
+    sides: segment numbers (slices, rows, columns), uint8, of as many slices. `encode` takes from two slices all but
+    frames, voxels and references to the source.
+    """
+    engine = inputs.segmentation.engine
     seg = hd.seg.Segmentation(
-        source_images=_slices(inputs),
-        pixel_array=np.ascontiguousarray(sides.array),
-        segmentation_type=_form(*inputs.source.grid.shape[1:]),
+        source_images=_slices(inputs, len(sides)),
+        pixel_array=sides,
+        segmentation_type=form.segmentation_type,
         fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
         max_fractional_value=1,
         segment_descriptions=[_description(s, inputs) for s in SEGMENTS],
-        series_instance_uid=inputs.key.uid("seg.series"),
+        series_instance_uid=inputs.key.uid(f"{form.role}.series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=inputs.key.uid("seg.instance"),
+        sop_instance_uid=inputs.key.uid(f"{form.role}.instance"),
         instance_number=1,
         manufacturer=inputs.identity.manufacturer,
         manufacturer_model_name=inputs.identity.model_name,
@@ -93,35 +128,33 @@ def encode(inputs: EncodeInput) -> Dataset:
         series_description=f"L4/5 segmentation ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         contributing_equipment=[equipment(inputs)],
-        omit_empty_frames=True,
+        transfer_syntax_uid=form.transfer_syntax,
+        omit_empty_frames=form.kind != "labelmap",
     )
-    make_reproducible(seg, inputs, "seg")
-    _refer(seg, inputs.source.grid)
+    # OHIF lists highdicom's item of the background as a structure and jumps to the wrong ones.
+    seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber != 0]
+    make_reproducible(seg, inputs, form.role)
     return seg
 
 
-def _form(rows: int, columns: int) -> hd.seg.SegmentationTypeValues:
-    """One bit for a voxel, or one byte where frames of bits would not end at byte boundaries.
-
-    OHIF 3.13 reads such frames with the bits of every byte turned round: a third of the slices is wrong, or nothing is
-    drawn. Bytes of 0 and 1 are read rightly everywhere; a label map would be smaller, but archives refuse its class.
-    """
-    fits_bytes = rows * columns % 8 == 0
-    types = hd.seg.SegmentationTypeValues
-    return types.BINARY if fits_bytes else types.FRACTIONAL
+def _file_order(grid: Grid) -> list[int]:
+    """Slice numbers in the order of their frames: against the normal row × column, as highdicom has it."""
+    normal = np.cross(grid.affine[:3, 2], grid.affine[:3, 1])
+    forward = range(grid.shape[0])
+    return list(forward if normal @ grid.affine[:3, 0] < 0 else reversed(forward))
 
 
-def _slices(inputs: EncodeInput) -> list[Dataset]:
-    """Every slice of the grid as a classic MR image, in its order, for highdicom to take the geometry from.
+def _slices(inputs: EncodeInput, count: int) -> list[Dataset]:
+    """The first slices of the grid as classic MR images, in its order, for highdicom to take the geometry from.
 
     Its own geometry, not the source's: the grid is what was segmented, whatever objects its slices came in. The
-    instances are stand-ins; `_refer` names the true ones.
+    instances are stand-ins; `encode` names the true ones.
     """
     grid, acquired = inputs.source.grid, inputs.headers.acquisition
     column, row = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (1, 2))
     first, slices = grid.instances[0], []
-    for n in range(grid.shape[0]):
-        ds = carrier(first.study_uid, first.series_uid, MRImageStorage, f"{_STAND_IN}{n}")
+    for n in range(count):
+        ds = carrier(first.study_uid, first.series_uid, MRImageStorage, f"{STAND_IN}{n}")
         ds.Rows, ds.Columns = grid.shape[1:]
         ds.FrameOfReferenceUID = inputs.headers.frame_of_reference_uid
         ds.PositionReferenceIndicator = acquired.get("PositionReferenceIndicator", "")
@@ -139,25 +172,3 @@ def _slices(inputs: EncodeInput) -> list[Dataset]:
 
 def _decimals(values: Iterable[float]) -> list[DSfloat]:
     return [DSfloat(float(v), auto_format=True) for v in values]
-
-
-def _refer(seg: Dataset, grid: Grid) -> None:
-    """Replace the references to stand-ins by references to the source's instances and frames."""
-    for frame in seg.PerFrameFunctionalGroupsSequence:
-        for item in frame.DerivationImageSequence[0].SourceImageSequence:
-            stem, _, n = item.ReferencedSOPInstanceUID.rpartition(".")
-            if f"{stem}." != _STAND_IN:
-                continue  # segments of one slice share the item
-            if grid.frame_order:
-                item.ReferencedFrameNumber = grid.frame_order[int(n)] + 1
-            instance = grid.instances[0 if len(grid.instances) == 1 else int(n)]
-            item.ReferencedSOPClassUID = instance.sop_class_uid
-            item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    references = []
-    for instance in grid.instances:
-        item = Dataset()
-        item.ReferencedSOPClassUID = instance.sop_class_uid
-        item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-        references.append(item)
-    seg.SourceImageSequence = references
-    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
