@@ -19,6 +19,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicomseg.encode.sanitise import IDENTITY, PATIENT_EMPTY, STUDY_EMPTY, Headers
+from dicomseg.encode.series_names import series_description, series_number
 from dicomseg.encode.uids import Identity, ResultKey, device_uid, make_uid
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read.charset import ascii_text
@@ -143,9 +144,12 @@ def to_bytes(ds: Dataset) -> bytes:
 
 
 def new_object(
-    inputs: EncodeInput, sop_class: str, role: str, modality: str, number: int, description: str
+    inputs: EncodeInput, sop_class: str, role: str, modality: str, number: int, what: str
 ) -> Dataset:
-    """Start an object of our own: patient, study, new series, equipment, SOP common, file meta."""
+    """Start an object of our own: patient, study, new series, equipment, SOP common, file meta.
+
+    number, what: of the series, as `name_series` takes them.
+    """
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
@@ -155,8 +159,9 @@ def new_object(
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, inputs.key.uid(f"{role}.instance")
     ds.StudyInstanceUID = inputs.source.grid.instances[0].study_uid
-    ds.SeriesInstanceUID, ds.SeriesNumber = inputs.key.uid(f"{role}.series"), number
-    ds.Modality, ds.SeriesDescription, ds.BodyPartExamined = modality, description, BODY_PART
+    ds.SeriesInstanceUID = inputs.key.uid(f"{role}.series")
+    ds.Modality, ds.BodyPartExamined = modality, BODY_PART
+    name_series(ds, inputs, number, what)
     ds.InstanceNumber = 1
     set_dates(ds, inputs)
     identity = inputs.identity
@@ -170,6 +175,32 @@ def new_object(
     ds.ContributingEquipmentSequence = [*scanner(inputs), equipment(inputs)]
     identify(ds, inputs.headers)
     return ds
+
+
+def name_series(ds: Dataset, inputs: EncodeInput, number: int, what: str) -> None:
+    """Write Series Number and Description, by which results are distinguished in a list.
+
+    number: 9001 to 9099, one per kind of object. what: the object in a word or two, e.g. ``measurements``.
+    """
+    source = inputs.source.grid.instances[0].series_number
+    ds.SeriesNumber = series_number(number, source)
+    engine = inputs.segmentation.engine
+    ds.SeriesDescription = series_description(what, engine, inputs.local_time, source)
+
+
+def name_predecessor(ds: Dataset, inputs: EncodeInput, role: str) -> None:
+    """Name in an image the image of the same role that it replaces (General Reference, PS3.3 C.12.4).
+
+    No code of CID 7201 means a replacement, so its purpose is one of our own. Reports have Predecessor Documents.
+    """
+    if inputs.predecessor is None:
+        return
+    item = Dataset()
+    item.ReferencedSOPClassUID = ds.SOPClassUID
+    item.ReferencedSOPInstanceUID = inputs.predecessor.uid(f"{role}.instance")
+    item.PurposeOfReferenceCodeSequence = [private_code("PREDECESSOR", "Replaced by this object")]
+    ds.ReferencedImageSequence = [item]
+    declare_private_scheme(ds)
 
 
 def set_dates(ds: Dataset, inputs: EncodeInput) -> None:
@@ -212,8 +243,14 @@ def scanner(inputs: EncodeInput) -> list[Dataset]:
     return [item]
 
 
-def private_scheme() -> Dataset:
-    """Build the Coding Scheme Identification item of our private scheme."""
+def declare_private_scheme(ds: Dataset) -> None:
+    """Add our private scheme to the coding schemes that an object declares."""
+    existing = list(ds.get("CodingSchemeIdentificationSequence", []))
+    if all(i.get("CodingSchemeDesignator") != PRIVATE_SCHEME for i in existing):
+        ds.CodingSchemeIdentificationSequence = [*existing, _private_scheme()]
+
+
+def _private_scheme() -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeUID = make_uid("coding scheme")
@@ -240,9 +277,7 @@ def make_reproducible(ds: Dataset, inputs: EncodeInput, role: str) -> None:
             item.DimensionOrganizationUID = organization
     ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    existing = list(ds.get("CodingSchemeIdentificationSequence", []))
-    if all(i.get("CodingSchemeDesignator") != PRIVATE_SCHEME for i in existing):
-        ds.CodingSchemeIdentificationSequence = [*existing, private_scheme()]
+    declare_private_scheme(ds)
 
 
 def algorithm(inputs: EncodeInput) -> dict[str, Any]:

@@ -182,4 +182,4 @@ def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
     groups = [_group(m, inputs, image, refused.index(m) if m in refused else 0) for m in values]
     title = coded_concept(codes.DCM.ImagingMeasurementReport)
     content = report(groups, title, inputs)
-    return document(inputs, "measurements", content, [image], SERIES_NUMBER, "L4/5 measurements")
+    return document(inputs, "measurements", content, [image], SERIES_NUMBER, "measurements")

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 from scipy.ndimage import map_coordinates
 
-from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput, coded_concept, new_object
+from dicomseg.encode.context import EncodeInput, coded_concept, name_predecessor, new_object
 from dicomseg.read import attributes
 from dicomseg.read.instance import Instance
 from dicomseg.result import Plane
@@ -117,7 +117,7 @@ def encode(inputs: EncodeInput) -> Dataset:
         "midplane",
         "MR",
         SERIES_NUMBER,
-        f"L4/5 mid-disc plane ({RESEARCH_ONLY})",
+        "mid-disc plane",
     )
     ds.ImageType = ["DERIVED", "SECONDARY", "MPR"]
     _acquisition(ds, inputs.headers.acquisition)
@@ -132,6 +132,7 @@ def encode(inputs: EncodeInput) -> Dataset:
     ds.DerivationDescription = "oblique reformat through the middle of the L4/5 disc"
     ds.DerivationCodeSequence = [coded_concept(codes.DCM.MultiplanarReformatting)]
     ds.SourceImageSequence = [_reference(i) for i in inputs.source.grid.instances]
+    name_predecessor(ds, inputs, "midplane")
     return ds
 
 

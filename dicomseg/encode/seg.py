@@ -14,13 +14,14 @@ from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
 
 from dicomseg.encode.context import (
-    RESEARCH_ONLY,
     EncodeInput,
     algorithm,
     carrier,
     coded_concept,
     equipment,
     make_reproducible,
+    name_predecessor,
+    name_series,
 )
 from dicomseg.encode.seg_form import Form, form_for, frames_of, pixel_data
 from dicomseg.encode.seg_groups import per_frame_groups, source_images
@@ -113,7 +114,7 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
         max_fractional_value=1,
         segment_descriptions=[_description(s, inputs) for s in SEGMENTS],
         series_instance_uid=inputs.key.uid(f"{form.role}.series"),
-        series_number=SERIES_NUMBER,
+        series_number=SERIES_NUMBER,  # and its description: `name_series`
         sop_instance_uid=inputs.key.uid(f"{form.role}.instance"),
         instance_number=1,
         manufacturer=inputs.identity.manufacturer,
@@ -125,7 +126,6 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
             :64
         ],
         content_creator_name="lumbar-node^",
-        series_description=f"L4/5 segmentation ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         contributing_equipment=[equipment(inputs)],
         transfer_syntax_uid=form.transfer_syntax,
@@ -134,7 +134,22 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
     # OHIF lists highdicom's item of the background as a structure and jumps to the wrong ones.
     seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber != 0]
     make_reproducible(seg, inputs, form.role)
+    name_series(seg, inputs, SERIES_NUMBER, "segmentation")
+    _name_predecessor(seg, inputs, form)
     return seg
+
+
+def _name_predecessor(seg: Dataset, inputs: EncodeInput, form: Form) -> None:
+    """Name the segmentation of the result before, in the list of referenced series too (C.12.2)."""
+    name_predecessor(seg, inputs, form.role)
+    if inputs.predecessor is not None:
+        reference, series = Dataset(), Dataset()
+        reference.ReferencedSOPClassUID = seg.SOPClassUID
+        reference.ReferencedSOPInstanceUID = inputs.predecessor.uid(f"{form.role}.instance")
+        series.SeriesInstanceUID = inputs.predecessor.uid(f"{form.role}.series")
+        series.ReferencedInstanceSequence = [reference]
+        # behind the source: viewers take the first for the images that the segments lie on
+        seg.ReferencedSeriesSequence.append(series)
 
 
 def _file_order(grid: Grid) -> list[int]:

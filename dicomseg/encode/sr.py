@@ -10,15 +10,17 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
 
 from dicomseg.encode.context import (
-    RESEARCH_ONLY,
     EncodeInput,
     algorithm,
     carrier,
     equipment,
     make_reproducible,
+    name_series,
 )
+from dicomseg.encode.seg_groups import source_images
 from dicomseg.encode.uids import device_uid
 from dicomseg.read.charset import ascii_text
+from dicomseg.read.series import Grid
 
 Group = (
     hd.sr.MeasurementsAndQualitativeEvaluations
@@ -75,9 +77,13 @@ def document(
     content: hd.sr.MeasurementReport,
     evidence: Sequence[Dataset],
     number: int,
-    description: str,
+    what: str,
 ) -> Dataset:
-    """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own."""
+    """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own.
+
+    evidence: objects that its content refers to; the source series is listed after them. number, what: of the series,
+    as `name_series` takes them.
+    """
     sr = hd.sr.Comprehensive3DSR(
         evidence=[_evidence(inputs, ds) for ds in evidence],
         content=content,
@@ -89,7 +95,6 @@ def document(
         manufacturer_model_name=inputs.identity.model_name,
         software_versions=inputs.identity.software_version,
         device_serial_number=inputs.identity.device_serial_number,
-        series_description=f"{description} ({RESEARCH_ONLY})",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         contributing_equipment=[equipment(inputs)],
         is_complete=True,
@@ -98,7 +103,19 @@ def document(
         previous_versions=_predecessor(inputs, role),
     )
     make_reproducible(sr, inputs, role)
+    name_series(sr, inputs, number, what)
+    (study,) = sr.CurrentRequestedProcedureEvidenceSequence
+    study.ReferencedSeriesSequence.append(_source_series(inputs.source.grid))
     return sr
+
+
+def _source_series(grid: Grid) -> Dataset:
+    """The source as evidence, instance by instance."""
+    item = Dataset()
+    item.SeriesInstanceUID = grid.instances[0].series_uid
+    references = source_images(grid, "ReferencedSOPSequence")
+    item[references.tag] = references
+    return item
 
 
 def _evidence(inputs: EncodeInput, ds: Dataset) -> Dataset:

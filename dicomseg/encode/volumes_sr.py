@@ -127,5 +127,5 @@ def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
         report(groups, title, inputs),
         [encoded["seg.dcm"]],
         SERIES_NUMBER,
-        "L4/5 volumes",
+        "volumes",
     )

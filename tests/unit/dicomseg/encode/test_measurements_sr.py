@@ -72,7 +72,9 @@ def test_a_refused_value_is_a_point_with_its_reason(
         points.append((column, row))
     assert len(set(points)) == len(refused)
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
-    assert [s.SeriesInstanceUID for s in evidence] == [image.SeriesInstanceUID]
+    assert [s.SeriesInstanceUID for s in evidence] == [image.SeriesInstanceUID, "1.2.3.4"]
+    source = [i.ReferencedSOPInstanceUID for i in evidence[1].ReferencedSOPSequence]
+    assert source == [str(ds.SOPInstanceUID) for ds in studio.slices()]
     comments = [c.TextValue for held in groups_of(objects["volumes.dcm"]) for c in held["Comment"]]
     assert [t for t in comments if "not measured" in t] == [
         f"{n} not measured: cut +/-1 mm2" for n in FOUR if n in refused
