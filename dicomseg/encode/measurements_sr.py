@@ -19,6 +19,7 @@ from pydicom.sr.codedict import codes
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
+from dicomseg.encode.value_text import value_text
 from dicomseg.measurement_names import TITLES
 from dicomseg.read.charset import ascii_text
 from dicomseg.result import Measurement, Refusal
@@ -54,6 +55,15 @@ _NAMES: Final = {
     "DIVC": (codes.SCT.Diameter, codes.SCT.Maximum),
 }
 _SIDES: Final = {"left": codes.SCT.Left, "right": codes.SCT.Right}
+_VESSELS: Final = {
+    "abdominal aorta": codes.SCT.AbdominalAorta,
+    "common iliac artery": codes.SCT.CommonIliacArtery,
+    "inferior vena cava": codes.SCT.InferiorVenaCava,
+    "common iliac vein": codes.SCT.CommonIliacVein,
+}
+"""Codes of the vessels that `Measurement.start` names, a side aside."""
+_DIAMETERS: Final = ("DAA", "DIVC")
+"""Values of a vessel, which may be one or another."""
 
 
 def coordinates(image: Dataset, points_lps: Array) -> Array:
@@ -116,7 +126,7 @@ def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Gro
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=tracking(m, inputs, tool),
         finding_type=private_code(m.name, TITLES[m.name]),
-        finding_sites=[finding_site(m)],
+        finding_sites=[*vessel_sites(m), finding_site(m)],
         algorithm_id=algorithm_id(inputs),
         measurements=_numbers(m, image) or None,
         qualitative_evaluations=None if refusal is None else [not_reported(refusal)],
@@ -138,6 +148,27 @@ def finding_site(m: Measurement) -> hd.sr.FindingSite:
     """Return the level of a measurement, with its side where it has one."""
     laterality = {} if m.side is None else {"laterality": coded_concept(_SIDES[m.side])}
     return hd.sr.FindingSite(coded_concept(LEVEL_L45), **laterality)
+
+
+def vessel_sites(m: Measurement) -> list[hd.sr.FindingSite]:
+    """Return the vessel that a diameter was measured on, with its side; none where it is not known.
+
+    Put in front of the level: some readers take the first site alone.
+    """
+    if m.name not in _DIAMETERS:
+        return []
+    side, _, rest = m.start.partition(" ")
+    name = rest if side in _SIDES else m.start
+    if name not in _VESSELS:
+        return []
+    laterality = {"laterality": coded_concept(_SIDES[side])} if side in _SIDES else {}
+    return [hd.sr.FindingSite(coded_concept(_VESSELS[name]), **laterality)]
+
+
+def row_title(m: Measurement) -> str:
+    """Return the title of a value's row in a viewer: name, value and how well it is known, and which vessel it is of."""
+    vessel = f", {m.start}" if m.name in _DIAMETERS and m.start else ""
+    return f"{m.name} {value_text(m)}{vessel}"
 
 
 def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
@@ -170,7 +201,7 @@ def _remarks(m: Measurement) -> list[str]:
     if m.refusal is not None:
         return [reason(m), m.refusal.text]
     between = f"{m.start} to {m.end}" if m.end and m.end != m.start else m.start
-    remarks = [m.name, between, m.method, m.note, m.uncertainty_note, ", ".join(m.flags)]
+    remarks = [row_title(m), between, m.method, m.note, m.uncertainty_note, ", ".join(m.flags)]
     return [text for text in remarks if text]
 
 

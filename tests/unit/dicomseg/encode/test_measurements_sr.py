@@ -11,6 +11,8 @@ import highdicom as hd
 import pytest
 from pydicom.dataset import Dataset
 
+from dicomseg.encode.value_text import value_text
+from dicomseg.result import Measurement, Refusal
 from tests.support.encoded import errors_of, read
 
 pytestmark = pytest.mark.process  # dciodvfy judges what is written
@@ -56,7 +58,7 @@ def test_a_refused_value_is_a_point_with_its_reason(
             == f"Cornerstone3DTools@^0.1.0:{'ArrowAnnotate' if name in refused else 'Length'}:{name}"
         )
         if name not in refused:
-            assert comments[0] == name
+            assert comments[0].startswith(f"{name} ")
             assert "POLYLINE" in [i.get("GraphicType") for i in numbers[0].ContentSequence]
             continue
         assert numbers == []
@@ -97,3 +99,64 @@ def test_a_range_is_two_numbers(studio: Any) -> None:
         for n in ("Minimum value near the plane", "Maximum value near the plane")
     ]
     assert ends == [10.0, 14.5]
+    value = round(ranged.value_mm)
+    assert held["Comment"][0].TextValue == f"DAA {value} (10 to 15) mm, {ranged.start}"
+
+
+def _measurement(value: float | None, **more: Any) -> Measurement:
+    refusal = Refusal("missing", "aorta: not found") if value is None else None
+    return Measurement("DAA", "", value_mm=value, refusal=refusal, **more)
+
+
+@pytest.mark.parametrize(
+    ("m", "text"),
+    [
+        (_measurement(8.0952, uncertainty_mm=0.66), "8.1 ± 0.7 mm"),
+        (_measurement(0.0952, uncertainty_mm=0.56), "0.1 ± 0.6 mm"),
+        (_measurement(0.0, uncertainty_mm=0.56), "0.0 ± 0.6 mm"),
+        (_measurement(12.34, uncertainty_mm=0.01), "12.3 ± 0.1 mm"),
+        (_measurement(12.34, uncertainty_mm=0.99), "12.3 ± 1.0 mm"),
+        (_measurement(12.34, uncertainty_mm=1.0), "12 ± 1 mm"),
+        (_measurement(12.34, uncertainty_mm=2.6), "12 ± 3 mm"),
+        (_measurement(12.34), "12.3 mm"),
+        (_measurement(12.34, range_mm=(11.91, 12.52)), "12.3 (11.9 to 12.6) mm"),
+        (_measurement(12.3, range_mm=(11.9, 12.6)), "12.3 (11.9 to 12.6) mm"),
+        (_measurement(12.34, range_mm=(9.6, 14.2)), "12 (9 to 15) mm"),
+        (_measurement(None), ""),
+    ],
+)
+def test_a_value_is_never_finer_than_its_uncertainty(m: Measurement, text: str) -> None:
+    assert value_text(m) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "codes"),
+    [
+        ("DAA", "abdominal aorta", [("7832008", "")]),
+        ("DAA", "left common iliac artery", [("73634005", "7771000")]),
+        ("DIVC", "inferior vena cava", [("64131007", "")]),
+        ("DIVC", "right common iliac vein", [("46027005", "24028007")]),
+        ("DIVC", "", []),
+        ("OC", "left psoas major", []),
+    ],
+)
+def test_a_diameter_says_of_which_vessel_it_is(
+    studio: Any, tmp_path: Path, name: str, start: str, codes: list[tuple[str, str]]
+) -> None:
+    named = replace(studio.measured.main[name], start=start, uncertainty_mm=0.52)
+    measured = replace(studio.measured, main={**studio.measured.main, name: named})
+    files = replace(studio, measured=measured).encode(studio.slices())
+    (held,) = [
+        g
+        for g in groups_of(read(files)["measurements.dcm"])
+        if g["Tracking Identifier"][0].TextValue.endswith(f":{name}")
+    ]
+    sites = []
+    for item in held["Finding Site"]:
+        side = [c.ConceptCodeSequence[0].CodeValue for c in item.get("ContentSequence", [])]
+        sites.append((item.ConceptCodeSequence[0].CodeValue, "".join(side)))
+    assert sites[:-1] == codes
+    assert sites[-1][0] == "243923001"  # the level comes last
+    vessel = f", {start}" if codes else ""
+    assert held["Comment"][0].TextValue == f"{name} {named.value_mm:.1f} +/- 0.5 mm{vessel}"
+    assert errors_of(files, tmp_path) == []
