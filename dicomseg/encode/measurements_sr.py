@@ -20,6 +20,7 @@ from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.encode.value_text import value_text
+from dicomseg.measure.measure import GRADE_NAMES, corridor_grade
 from dicomseg.measurement_names import TITLES
 from dicomseg.read.charset import ascii_text
 from dicomseg.result import Measurement, Refusal
@@ -47,6 +48,7 @@ RANGE: Final = (
 )
 """The two ends of a range that takes the place of an uncertainty."""
 
+GRADE: Final = private_code("CORRIDORGRADE", "Corridor grade (Ng 2020, Spine 45:E552)")
 NOT_REPORTED: Final = private_code("NOTREPORTED", "Reason measurement not reported")
 _NAMES: Final = {
     "OC": (codes.DCM.Distance, codes.SCT.Minimum),
@@ -111,13 +113,17 @@ def _numbers(m: Measurement, image: Dataset) -> list[hd.sr.Measurement]:
             referenced_coordinates=[line],
         )
     ]
-    doubts = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
-    doubts += zip(RANGE, m.range_mm or (), strict=False)
-    numbers += [
+    return numbers + doubts(m)
+
+
+def doubts(m: Measurement) -> list[hd.sr.Measurement]:
+    """Return how well a value is known: its standard uncertainty, or the two ends of its range, in mm."""
+    known = [] if m.uncertainty_mm is None else [(UNCERTAINTY, m.uncertainty_mm)]
+    known += zip(RANGE, m.range_mm or (), strict=False)
+    return [
         hd.sr.Measurement(name=private_code(*what), value=round(float(value), 3), unit=MILLIMETRE)
-        for what, value in doubts
+        for what, value in known
     ]
-    return numbers
 
 
 def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Group:
@@ -129,13 +135,22 @@ def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Gro
         finding_sites=[*vessel_sites(m), finding_site(m)],
         algorithm_id=algorithm_id(inputs),
         measurements=_numbers(m, image) or None,
-        qualitative_evaluations=None if refusal is None else [not_reported(refusal)],
+        qualitative_evaluations=_grades(m) if refusal is None else [not_reported(refusal)],
     )
     if refusal is not None:
         group[0].ContentSequence.append(_pointer(image, row))
-    for text in _remarks(m):
+    for text in remarks(m, row_title(m)):
         comment(group, text)
     return group
+
+
+def _grades(m: Measurement) -> list[hd.sr.QualitativeEvaluation] | None:
+    """The grade of the oblique corridor as a code; the other values have none."""
+    if m.name != "OC" or m.value_mm is None:
+        return None
+    grade = corridor_grade(m.value_mm)
+    value = private_code(f"GRADE{grade}", f"Grade {grade}: {GRADE_NAMES[grade]}")
+    return [hd.sr.QualitativeEvaluation(GRADE, value)]
 
 
 def tracking(m: Measurement, inputs: EncodeInput, tool: str) -> hd.sr.TrackingIdentifier:
@@ -173,9 +188,12 @@ def row_title(m: Measurement) -> str:
 
 def not_reported(refusal: Refusal) -> hd.sr.QualitativeEvaluation:
     """Return why a value is absent, as a code."""
-    code = refusal.code.replace("_", "").upper()[:16]
-    meaning = refusal.code.replace("_", " ")[:64]
-    return hd.sr.QualitativeEvaluation(name=NOT_REPORTED, value=private_code(code, meaning))
+    return hd.sr.QualitativeEvaluation(name=NOT_REPORTED, value=code_of_name(refusal.code))
+
+
+def code_of_name(name: str) -> hd.sr.CodedConcept:
+    """Return the private code of a stable name, e.g. ``CUTBYIMAGE``, "cut by image" of ``cut_by_image``."""
+    return private_code(name.replace("_", "").upper()[:16], name.replace("_", " ")[:64])
 
 
 def reason(m: Measurement) -> str:
@@ -196,13 +214,13 @@ def _pointer(image: Dataset, row: int) -> hd.sr.ImageRegion:
     return hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POINT, inside, source)
 
 
-def _remarks(m: Measurement) -> list[str]:
-    """Comments: the row's title first, on the picture of a refusal; what it means in full last."""
+def remarks(m: Measurement, title: str) -> list[str]:
+    """Return the comments of a value: first a row's title, or the text on the picture of a refusal; the fullest last."""
     if m.refusal is not None:
         return [reason(m), m.refusal.text]
-    between = f"{m.start} to {m.end}" if m.end and m.end != m.start else m.start
-    remarks = [row_title(m), between, m.method, m.note, m.uncertainty_note, ", ".join(m.flags)]
-    return [text for text in remarks if text]
+    between = f"{m.start} to {m.end}" if m.end and m.end != m.start else ""
+    texts = [title, between, m.method, m.note, m.uncertainty_note, ", ".join(m.flags)]
+    return [text for text in texts if text]
 
 
 def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:

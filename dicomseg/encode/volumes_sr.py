@@ -1,7 +1,8 @@
 """`volumes.dcm`: volume per segment, referring to `seg.dcm` (TID 1500, TID 1411).
 
 A document of its own with its own title: a volumetric group in a report titled 126000 leaves OHIF's
-viewport black. Refused values are repeated here, for readers of text.
+viewport black. What else `result.json` says stands here too, for archives that keep no such file: refused values,
+further values, how the level was found, every warning.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
+from dicomseg.encode.further_sr import further_groups, level_group, warning_groups
 from dicomseg.encode.measurements_sr import (
     NOT_REPORTED,
     finding_site,
@@ -112,7 +114,7 @@ def _refused(m: Measurement, inputs: EncodeInput) -> Group:
 
 
 def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
-    """Encode the volume of all ten segments by voxel count; absent ones say why."""
+    """Encode the volume of all ten segments by voxel count, absent ones with their reason, and the rest of a result."""
     sides = inputs.segmentation.sides
     counts = np.bincount(np.asarray(sides.array).ravel(), minlength=len(SEGMENTS) + 1)
     voxel_mm3 = sides.voxel_ml * 1000.0
@@ -120,6 +122,7 @@ def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
         _group(s, float(counts[s.number]) * voxel_mm3, inputs, encoded["seg.dcm"]) for s in SEGMENTS
     ]
     groups += [_refused(m, inputs) for m in inputs.result.measurements.main.values() if m.refusal]
+    groups += [level_group(inputs), *further_groups(inputs), *warning_groups(inputs)]
     title = private_code("VOLUMEREPORT", "L4/5 Volume Report")
     return document(
         inputs,

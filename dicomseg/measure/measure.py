@@ -35,6 +35,8 @@ from dicomseg.volume import Point
 GRADE_MM: Final = (10.0, 20.0)
 """Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""
 
+GRADE_NAMES: Final = ("none", "up to 10 mm", "10 to 20 mm", "above 20 mm")
+
 EXPECTED_MM: Final[Mapping[str, tuple[float, float]]] = {
     "OC": (0.0, 30.0),
     "DAA": (5.0, 30.0),
@@ -157,12 +159,18 @@ def _points(plane: Plane, line: Line) -> tuple[Point, Point]:
     return (start[0], start[1], start[2]), (end[0], end[1], end[2])
 
 
+def corridor_grade(value_mm: float) -> int:
+    """Return the corridor grade, 0 to 3 (Ng 2020), of an oblique corridor in mm."""
+    return 0 if value_mm == 0 else 1 + sum(value_mm > limit for limit in GRADE_MM)
+
+
 def _grade(value_mm: float, unsure_mm: float | None) -> tuple[str, bool]:
     """Return the corridor grade as a text, and whether a limit lies within twice the uncertainty."""
-    grade = 0 if value_mm == 0 else 1 + sum(value_mm > limit for limit in GRADE_MM)
+    grade = corridor_grade(value_mm)
     near = [limit for limit in GRADE_MM if abs(value_mm - limit) < 2 * (unsure_mm or 0.0)]
-    names = ("none", "up to 10 mm", "10 to 20 mm", "above 20 mm")
-    return f"grade {grade} ({names[grade]}; Ng 2020)" + (" borderline" if near else ""), bool(near)
+    return f"grade {grade} ({GRADE_NAMES[grade]}; Ng 2020)" + (" borderline" if near else ""), bool(
+        near
+    )
 
 
 def _findings(scene: Scene) -> tuple[Finding, ...]:
