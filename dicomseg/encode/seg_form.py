@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 from dicomseg.volume import Array
 
 ALL_SEGMENTS: Final = 0
-"""Stands for the segment number of a frame that holds every segment."""
+"""In place of a segment number: the frame holds every segment."""
 
 Kind = Literal["binary", "fractional", "labelmap"]
 Frame = tuple[int, int]

@@ -14,7 +14,7 @@ COARSE_MM: Final = 1.0
 def value_text(m: Measurement) -> str:
     """Return e.g. ``8.1 ± 0.7 mm``, ``12 ± 2 mm``, ``12 (10 to 15) mm``; "" for a refused value.
 
-    Beside the value stands its standard uncertainty (k = 1), or its range, whose ends are rounded outwards.
+    Its standard uncertainty (k = 1) follows the value, or its range, whose ends are rounded outwards.
     """
     if m.value_mm is None:
         return ""

@@ -1,8 +1,8 @@
 """`volumes.dcm`: volume per segment, referring to `seg.dcm` (TID 1500, TID 1411).
 
 A document of its own with its own title: a volumetric group in a report titled 126000 leaves OHIF's
-viewport black. What else `result.json` says stands here too, for archives that keep no such file: refused values,
-further values, how the level was found, every warning.
+viewport black. The rest of `result.json` is here too, for archives that keep no such file: refused
+values, further values, how the level was determined, every warning.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def _refused(m: Measurement, inputs: EncodeInput) -> Group:
 def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
     """Encode the volume of all ten segments by voxel count, absent ones with their reason, and the rest of a result."""
     sides = inputs.segmentation.sides
-    counts = np.bincount(np.asarray(sides.array).ravel(), minlength=len(SEGMENTS) + 1)
+    labelled = sides.array[sides.array > 0]
+    counts = np.bincount(labelled, minlength=len(SEGMENTS) + 1)
     voxel_mm3 = sides.voxel_ml * 1000.0
     groups = [
         _group(s, float(counts[s.number]) * voxel_mm3, inputs, encoded["seg.dcm"]) for s in SEGMENTS

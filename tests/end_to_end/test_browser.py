@@ -16,8 +16,10 @@ import httpx
 import pydicom
 import pytest
 
-from dicomseg.encode.context import EncodeInput
+from dicomseg.encode import seg
+from dicomseg.encode.context import EncodeInput, to_bytes
 from dicomseg.encode.result_folder import encode_all
+from dicomseg.encode.seg_form import LABELMAP, Form
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.read import header as headers
 from dicomseg.read import series
@@ -309,25 +311,36 @@ def _odd(files: Sequence[Path], folder: Path) -> list[Path]:
     return made
 
 
+@pytest.mark.parametrize(
+    "form", [None, LABELMAP, Form("labelmap", rle=True), Form("fractional", rle=True)], ids=str
+)
 def test_segments_of_an_odd_matrix_are_exact(
-    pacs: servers.Ports, coded: Any, oracle_bundle: Path, tmp_path: Path
+    pacs: servers.Ports, coded: Any, oracle_bundle: Path, tmp_path: Path, form: Form | None
 ) -> None:
     dist = ohif.built(ROOT / ".cache" / "ohif")
     if dist is None or not Path(CHROMIUM).exists():
         pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif) and Chromium")
     files = _odd(coded.files, tmp_path)
     run = _run_of(files, oracle_bundle)
+    results = []
     for name, content in encode_all(run).items():
         if name.endswith(".dcm"):
-            files.append(tmp_path / name)
-            files[-1].write_bytes(content)
-    _store(pacs, files)
+            results.append(tmp_path / name)
+            results[-1].write_bytes(content)
+    if form is not None:  # storescu knows neither its class nor its transfer syntax
+        (tmp_path / "seg.dcm").write_bytes(to_bytes(seg.encode(run, form)))
+        with httpx.Client(base_url=pacs.pacs_url) as client:
+            sent = client.post("/instances", content=(tmp_path / "seg.dcm").read_bytes())
+            sent.raise_for_status()
+    _store(pacs, [*files, *(p for p in results if form is None or p.name != "seg.dcm")])
     (port,) = servers.free_ports(1)
     served = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", pacs.pacs_url), port)
     try:
-        seen = look(served.link("2.25.77"), "odd", HISTOGRAMS)
+        name = "odd" if form is None else f"odd-{form.kind}{'-rle' * form.rle}"
+        seen = look(served.link("2.25.77"), name, HISTOGRAMS)
     finally:
         served.stop()
+        _forget(pacs, results)
     sides = run.segmentation.sides.array
     true = [
         {str(n): int((one == n).sum()) for n in range(1, 11) if (one == n).any()} for one in sides

@@ -1,4 +1,4 @@
-"""What `result.json` says stands in `volumes.dcm` too, for an archive that keeps nothing else."""
+"""What `result.json` says is in `volumes.dcm` too, for an archive that keeps nothing else."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""`seg.dcm` in every form: the bytes that highdicom writes of all slices, and the voxels of the segmentation."""
+"""Voxels of the segmentation lie in place in every form, on every grid."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from io import BytesIO
-from itertools import permutations, product
 from typing import Any
 
 import highdicom as hd
@@ -16,93 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 
 from dicomseg.encode import seg
-from dicomseg.encode.context import EncodeInput, to_bytes
-from dicomseg.encode.gather import build_result
-from dicomseg.encode.seg_form import BINARY, FRACTIONAL, LABELMAP, Form, form_for
-from dicomseg.segmentation import Labels
+from dicomseg.encode.context import to_bytes
+from dicomseg.encode.seg_form import Form, form_for
 from dicomseg.structures import SEGMENTS
 from dicomseg.volume import Volume
+from tests.support.seg_inputs import FORMS, TURNS, inputs_of, turned
 
-FORMS = {
-    "binary": BINARY,
-    "fractional": FRACTIONAL,
-    "labelmap": LABELMAP,
-    "fractional, RLE": Form("fractional", rle=True),
-    "labelmap, RLE": Form("labelmap", rle=True),
-}
-TURNS = [(axes, flips) for axes in permutations(range(3)) for flips in product((1, -1), repeat=3)]
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-
-
-def inputs_of(studio: Any, rows: int = 24, columns: int = 40) -> EncodeInput:
-    """What an encoder gets of a small part of the studio's segmentation, with voxels of all ten segments."""
-    small = studio.cropped(rows, columns)
-    plan = small.plan(small.slices())
-    found = small.found
-    sides = found.sides.array.copy()
-    for number in range(1, len(SEGMENTS) + 1):
-        sides[3 + number, 2, number], sides[5, 4, number] = number, number
-    sides[:2], sides[-2:] = 0, 0
-    found = replace(found, sides=found.sides.with_array(sides))
-    result = build_result(
-        plan.source, plan.headers, found, small.measured, plan.key, plan.created, {}
-    )
-    return EncodeInput(
-        result, plan.source, found, plan.key, plan.headers, plan.identity, plan.created
-    )
-
-
-def turned(inputs: EncodeInput, axes: tuple[int, ...], flips: tuple[int, ...]) -> EncodeInput:
-    """The same voxels in LPS on a grid with other axes; slices are frames of one object, in an order of their own."""
-    old, grid = inputs.segmentation.sides, inputs.source.grid
-    affine = old.affine.copy()
-    for axis, flip in enumerate(flips):
-        if flip < 0:
-            affine[:3, 3] += affine[:3, axis] * (old.shape[axis] - 1)
-            affine[:3, axis] *= -1
-    affine[:3, :3] = affine[:3, :3][:, axes]
-    array = np.ascontiguousarray(
-        old.array[tuple(slice(None, None, f) for f in flips)].transpose(axes)
-    )
-    sides = Volume(array, affine, old.frame_of_reference_uid)
-    frames = tuple(np.random.default_rng(1).permutation(array.shape[0]).tolist())
-    turned_grid = replace(
-        grid, affine=affine, shape=array.shape, instances=grid.instances[:1], frame_order=frames
-    )
-    return replace(
-        inputs,
-        source=replace(inputs.source, grid=turned_grid),
-        segmentation=replace(
-            inputs.segmentation,
-            sides=sides,
-            labels=Labels(sides.with_array(np.zeros_like(array)), np.ones(array.shape, bool)),
-        ),
-    )
-
-
-def by_highdicom(inputs: EncodeInput, form: Form) -> Dataset:
-    """The object that highdicom makes of all slices, with the references to the source put in."""
-    grid = inputs.source.grid
-    ds = seg.by_highdicom(inputs, form, inputs.segmentation.sides.array)
-    for frame in ds.PerFrameFunctionalGroupsSequence:
-        (item,) = frame.DerivationImageSequence[0].SourceImageSequence
-        stem, _, n = item.ReferencedSOPInstanceUID.rpartition(".")
-        if f"{stem}." != seg.STAND_IN:
-            continue  # segments of one slice share the item
-        if grid.frame_order:
-            item.ReferencedFrameNumber = grid.frame_order[int(n)] + 1
-        instance = grid.instances[0 if len(grid.instances) == 1 else int(n)]
-        item.ReferencedSOPClassUID = instance.sop_class_uid
-        item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    references = []
-    for instance in grid.instances:
-        item = Dataset()
-        item.ReferencedSOPClassUID = instance.sop_class_uid
-        item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-        references.append(item)
-    ds.SourceImageSequence = references
-    ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references
-    return ds
 
 
 def voxels_of(ds: Dataset, sides: Volume) -> np.ndarray:
@@ -127,26 +44,6 @@ def voxels_of(ds: Dataset, sides: Volume) -> np.ndarray:
         assert not out[tuple(near.T)].any(), "two frames hold the same voxel"
         out[tuple(near.T)] = numbers
     return out
-
-
-@pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("matrix", [(24, 40), (23, 41)], ids=str)
-def test_bytes_are_those_of_highdicom(studio: Any, name: str, matrix: tuple[int, int]) -> None:
-    inputs = inputs_of(studio, *matrix)
-    expected = to_bytes(by_highdicom(inputs, FORMS[name]))
-    written = to_bytes(seg.encode(inputs, FORMS[name]))
-    if written != expected:  # of an odd number of bytes highdicom fills up with the digit 0
-        last = max(n for n in range(len(written)) if written[n] != expected[n])
-        assert (written[last], expected[last]) == (0, ord("0"))
-        written = written[:last] + b"0" + written[last + 1 :]
-    assert written == expected
-
-
-@pytest.mark.parametrize("turn", TURNS[::5], ids=str)
-def test_bytes_are_those_of_highdicom_on_every_grid(studio: Any, turn: Any) -> None:
-    inputs = turned(inputs_of(studio), *turn)
-    for form in (BINARY, FRACTIONAL):
-        assert to_bytes(seg.encode(inputs, form)) == to_bytes(by_highdicom(inputs, form))
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -209,36 +106,3 @@ def test_bits_of_whole_bytes_are_the_default(studio: Any) -> None:
         Form("binary", rle=True)
     assert seg.encode(inputs_of(studio)).SegmentationType == "BINARY"
     assert seg.encode(inputs_of(studio, 23, 41)).SegmentationType == "FRACTIONAL"
-
-
-@pytest.mark.parametrize("name", ["binary", "labelmap"])
-def test_a_segmentation_without_voxels_has_every_frame(studio: Any, name: str) -> None:
-    inputs = inputs_of(studio)
-    sides = inputs.segmentation.sides
-    nothing = replace(inputs.segmentation, sides=sides.with_array(np.zeros_like(sides.array)))
-    inputs = replace(inputs, segmentation=nothing)
-    written = to_bytes(seg.encode(inputs, FORMS[name]))
-    assert written == to_bytes(by_highdicom(inputs, FORMS[name]))
-
-
-def test_a_full_segmentation_takes_little_time(studio: Any) -> None:
-    """Ten segments in each of 128 slices: as highdicom writes them, half a second of headers alone."""
-    inputs = inputs_of(studio)
-    old = inputs.segmentation.sides
-    array = np.zeros((128, 24, 40), np.uint8)
-    array[:, 2, 1:11] = np.arange(1, 11)
-    sides = Volume(array, old.affine, old.frame_of_reference_uid)
-    grid = replace(
-        inputs.source.grid, shape=array.shape, instances=inputs.source.grid.instances[:1] * 128
-    )
-    run = replace(
-        inputs,
-        source=replace(inputs.source, grid=grid),
-        segmentation=replace(inputs.segmentation, sides=sides),
-    )
-    seg.encode(run)
-    started = time.process_time()
-    ds = seg.encode(run)
-    to_bytes(ds)
-    assert time.process_time() - started < 0.3
-    assert int(ds.NumberOfFrames) == 1280

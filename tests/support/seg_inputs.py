@@ -1,0 +1,71 @@
+"""Inputs of the segmentation's encoder: a small series with all ten segments, on grids with other axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+
+from dicomseg.encode.context import EncodeInput
+from dicomseg.encode.gather import build_result
+from dicomseg.encode.seg_form import BINARY, FRACTIONAL, LABELMAP, Form
+from dicomseg.segmentation import Labels
+from dicomseg.structures import SEGMENTS
+from dicomseg.volume import Volume
+
+FORMS = {
+    "binary": BINARY,
+    "fractional": FRACTIONAL,
+    "labelmap": LABELMAP,
+    "fractional, RLE": Form("fractional", rle=True),
+    "labelmap, RLE": Form("labelmap", rle=True),
+}
+TURNS = [(axes, flips) for axes in permutations(range(3)) for flips in product((1, -1), repeat=3)]
+
+
+def inputs_of(studio: Any, rows: int = 24, columns: int = 40) -> EncodeInput:
+    """What an encoder gets of a small part of the studio's segmentation, with voxels of all ten segments."""
+    small = studio.cropped(rows, columns)
+    plan = small.plan(small.slices())
+    found = small.found
+    sides = found.sides.array.copy()
+    for number in range(1, len(SEGMENTS) + 1):
+        sides[3 + number, 2, number], sides[5, 4, number] = number, number
+    sides[:2], sides[-2:] = 0, 0
+    found = replace(found, sides=found.sides.with_array(sides))
+    result = build_result(
+        plan.source, plan.headers, found, small.measured, plan.key, plan.created, {}
+    )
+    return EncodeInput(
+        result, plan.source, found, plan.key, plan.headers, plan.identity, plan.created
+    )
+
+
+def turned(inputs: EncodeInput, axes: tuple[int, ...], flips: tuple[int, ...]) -> EncodeInput:
+    """The same voxels in LPS on a grid with other axes; slices are frames of one object, in an order of their own."""
+    old, grid = inputs.segmentation.sides, inputs.source.grid
+    affine = old.affine.copy()
+    for axis, flip in enumerate(flips):
+        if flip < 0:
+            affine[:3, 3] += affine[:3, axis] * (old.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    affine[:3, :3] = affine[:3, :3][:, axes]
+    array = np.ascontiguousarray(
+        old.array[tuple(slice(None, None, f) for f in flips)].transpose(axes)
+    )
+    sides = Volume(array, affine, old.frame_of_reference_uid)
+    frames = tuple(np.random.default_rng(1).permutation(array.shape[0]).tolist())
+    turned_grid = replace(
+        grid, affine=affine, shape=array.shape, instances=grid.instances[:1], frame_order=frames
+    )
+    return replace(
+        inputs,
+        source=replace(inputs.source, grid=turned_grid),
+        segmentation=replace(
+            inputs.segmentation,
+            sides=sides,
+            labels=Labels(sides.with_array(np.zeros_like(array)), np.ones(array.shape, bool)),
+        ),
+    )
