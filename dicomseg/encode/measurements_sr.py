@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 
 from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
+from dicomseg.encode.text_places import text_places, text_position
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.encode.value_text import value_text
 from dicomseg.measure.measure import GRADE_NAMES, corridor_grade
@@ -126,7 +127,9 @@ def doubts(m: Measurement) -> list[hd.sr.Measurement]:
     ]
 
 
-def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Group:
+def _group(
+    m: Measurement, inputs: EncodeInput, image: Dataset, row: int, place: Array | None
+) -> Group:
     refusal = m.refusal
     tool = TOOL if refusal is None else REFUSAL_TOOL
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
@@ -139,6 +142,8 @@ def _group(m: Measurement, inputs: EncodeInput, image: Dataset, row: int) -> Gro
     )
     if refusal is not None:
         group[0].ContentSequence.append(_pointer(image, row))
+    if place is not None:
+        group[0].ContentSequence.append(text_position(place, image))
     for text in remarks(m, row_title(m)):
         comment(group, text)
     return group
@@ -228,7 +233,12 @@ def encode(inputs: EncodeInput, encoded: Mapping[str, Dataset]) -> Dataset:
     image = encoded["midplane.dcm"]
     values = list(inputs.result.measurements.main.values())
     refused = [m for m in reversed(values) if m.refusal is not None]
-    groups = [_group(m, inputs, image, refused.index(m) if m in refused else 0) for m in values]
+    lines = {m.name: coordinates(image, np.array(m.points_lps)) for m in values if m.points_lps}
+    places = text_places(lines, (image.Rows, image.Columns), float(image.PixelSpacing[0]))
+    groups = [
+        _group(m, inputs, image, refused.index(m) if m in refused else 0, places.get(m.name))
+        for m in values
+    ]
     title = coded_concept(codes.DCM.ImagingMeasurementReport)
     content = report(groups, title, inputs)
     return document(inputs, "measurements", content, [image], SERIES_NUMBER, "measurements")
