@@ -138,6 +138,12 @@ class Studio:
         self, datasets: Sequence[Dataset], *, refused: Sequence[str] = (), **more: Any
     ) -> dict[str, bytes]:
         """All files of one result; measured with the given refusals in the place of values."""
+        return encode_all(self.inputs(datasets, refused=refused, **more))
+
+    def inputs(
+        self, datasets: Sequence[Dataset], *, refused: Sequence[str] = (), **more: Any
+    ) -> EncodeInput:
+        """What every encoder of that result is given."""
         source, identity = self.source(datasets), more.pop("identity", IDENTITY)
         cleaned = sanitised_headers(source, own_text(identity))
         main = {
@@ -151,9 +157,7 @@ class Studio:
         key, now = ResultKey("0" * 32), datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         measured = replace(self.measured, main=main)
         result = build_result(source, cleaned, self.found, measured, key, now, {})
-        return encode_all(
-            EncodeInput(result, source, self.found, key, cleaned, identity, now, **more)
-        )
+        return EncodeInput(result, source, self.found, key, cleaned, identity, now, **more)
 
 
 IDENTITY = Identity("m", "n", "1", "1", "")

@@ -21,7 +21,9 @@ LIGHT = {
     "dicomseg.read.series": {"scipy", "highdicom", "torch"},
     "dicomseg.read.pixels": {"scipy", "highdicom", "torch"},
     "dicomseg.measure.measure": {"pydicom", "highdicom", "torch"},
-    "dicomseg.encode.result_folder": {"torch", "openvino", "pynetdicom"},
+    "dicomseg.encode.result_folder": {"torch", "openvino", "pynetdicom", "matplotlib"},
+    "dicomseg.encode.pictures": {"torch", "openvino", "matplotlib", "fast_simplification"},
+    "dicomseg.draw.texts": {"scipy", "pydicom", "matplotlib"},
 }
 """Module → packages that importing it must not import."""
 

@@ -1,0 +1,15 @@
+"""The languages of the page, by the code that chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from dicomseg.draw.english import ENGLISH
+from dicomseg.draw.german import GERMAN
+from dicomseg.draw.texts import Texts
+
+LANGUAGES: Final[Mapping[str, Texts]] = MappingProxyType(
+    {texts.language: texts for texts in (ENGLISH, GERMAN)}
+)

@@ -1,0 +1,141 @@
+"""`Sheet`: one A4 figure on which everything is placed in millimetres from the top left corner."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+
+from dicomseg.draw.layout import DPI, DPI_IN_PDF, LEFT, PAGE_MM, RIGHT, Box
+from dicomseg.draw.looks import FAINT, INK, NIGHT
+from dicomseg.volume import Array
+
+FONT: Final = "DejaVu Sans"
+"""Comes with matplotlib, so that every machine sets the same page."""
+_MM_PER_INCH: Final = 25.4
+_LEAST_SHRINK: Final = 0.6
+"""A text that is too wide is set smaller, down to this share, and then shortened."""
+STYLE: Final[Any] = {
+    "font.family": [FONT],
+    "pdf.fonttype": 42,
+    "pdf.compression": 6,
+    "axes.unicode_minus": False,
+    "text.usetex": False,
+    "text.parse_math": False,
+}
+
+
+def halo(width: float = 2.2, colour: str = NIGHT) -> list[Any]:
+    """Return the effect that keeps a sign readable on any grey."""
+    return [withStroke(linewidth=width, foreground=colour)]
+
+
+def can_show(text: str) -> bool:
+    """Say whether the page's font has every character of a text."""
+    font = FT2Font(font_manager.findfont(FONT))
+    return all(c.isspace() or font.get_char_index(ord(c)) for c in text)
+
+
+class Sheet:
+    """The figure. Use it inside `rc_context(STYLE)`, as `draw_page` does."""
+
+    def __init__(self) -> None:
+        width, height = (mm / _MM_PER_INCH for mm in PAGE_MM)
+        self.figure = Figure(figsize=(width, height), facecolor="white", dpi=DPI)
+        self.canvas: Any = FigureCanvasAgg(self.figure)
+
+    def axes(self, box: Box) -> Axes:
+        """Add axes without ticks."""
+        width, height = PAGE_MM
+        bounds = (
+            box.x / width,
+            1 - box.bottom / height,
+            box.width / width,
+            box.height / height,
+        )
+        axes = self.figure.add_axes(bounds)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return axes
+
+    def text(self, x: float, y: float, text: str, size: float = 7.5, **style: Any) -> Text:
+        """Write a text with its base line at y."""
+        width, height = PAGE_MM
+        style.setdefault("color", INK)
+        return self.figure.text(x / width, 1 - y / height, text, fontsize=size, **style)
+
+    def fitted(
+        self, x: float, y: float, text: str, size: float, width: float, **style: Any
+    ) -> Text:
+        """Write a text that becomes smaller, then shorter, rather than wider than `width`."""
+        written = self.text(x, y, text, size, **style)
+        shrunk = size
+        while self.width_of(written) > width and shrunk > size * _LEAST_SHRINK:
+            shrunk *= (
+                0.98  # letters are placed on pixels, so that width does not follow size exactly
+            )
+            written.set_fontsize(shrunk)
+        while self.width_of(written) > width and len(written.get_text()) > 4:
+            written.set_text(written.get_text()[:-2].rstrip("… ") + "…")
+        return written
+
+    def width_of(self, text: Text) -> float:
+        """Return the width of a text in mm."""
+        extent = text.get_window_extent(self.canvas.get_renderer())
+        return float(extent.width) / DPI * _MM_PER_INCH
+
+    def wrapped(self, text: str, size: float, width: float) -> list[str]:
+        """Break a text into lines of at most `width`."""
+        lines, probe = [""], self.text(0, 0, "", size)
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            probe.set_text(longer)
+            if lines[-1] and self.width_of(probe) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        probe.remove()
+        return lines
+
+    def rule(self, y: float, colour: str = FAINT, width: float = 0.6) -> None:
+        """Draw a line across the page."""
+        page_width, page_height = PAGE_MM
+        ends, height = [LEFT / page_width, RIGHT / page_width], 1 - y / page_height
+        self.figure.add_artist(Line2D(ends, [height, height], color=colour, linewidth=width))
+
+    def box(self, box: Box, fill: str, edge: str = "none", *, is_round: bool = False) -> None:
+        """Draw a filled rectangle."""
+        width, height = PAGE_MM
+        corner = (box.x / width, 1 - box.bottom / height)
+        size = (box.width / width, box.height / height)
+        style: dict[str, Any] = {"facecolor": fill, "edgecolor": edge, "linewidth": 0.6}
+        style["transform"] = self.figure.transFigure
+        if is_round:
+            shape = "round,pad=0,rounding_size=0.003"
+            self.figure.add_artist(FancyBboxPatch(corner, *size, boxstyle=shape, **style))
+        else:
+            self.figure.add_artist(Rectangle(corner, *size, **style))
+
+    def pixels(self) -> Array:
+        """Return the page as RGB uint8 (rows, columns, 3)."""
+        self.canvas.draw()
+        rgba = np.asarray(self.canvas.buffer_rgba())
+        return np.ascontiguousarray(rgba[..., :3])
+
+    def pdf(self, title: str) -> bytes:
+        """Return the page as PDF with embedded fonts; the same page gives the same bytes."""
+        out = BytesIO()
+        fixed = dict.fromkeys(("CreationDate", "ModDate", "Producer"))
+        metadata = fixed | {"Creator": "lumbar-node", "Title": title}
+        self.figure.savefig(out, format="pdf", dpi=DPI_IN_PDF, metadata=metadata)
+        return out.getvalue()

@@ -1,0 +1,288 @@
+"""The page by its content: texts, places, colours; never by its existence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from shapely.geometry import LineString, box
+
+from dicomseg.draw import layout
+from dicomseg.draw.english import ENGLISH
+from dicomseg.draw.german import GERMAN
+from dicomseg.draw.layout import Box
+from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
+from dicomseg.draw.page import PageInput, compose, draw_page
+from dicomseg.draw.plan import build_plan
+from dicomseg.draw.sheet import STYLE, Sheet, can_show
+from dicomseg.measure.plane import to_plane
+from dicomseg.result import Measurements
+from dicomseg.segmentation import Finding
+from tests.support.pages import page_input, patient, with_refusals
+
+
+def composed(inputs: PageInput) -> Sheet:
+    with rc_context(STYLE):
+        sheet = compose(inputs)
+        sheet.canvas.draw()
+        return sheet
+
+
+def texts_of(sheet: Sheet) -> list[Text]:
+    inside = [t for axes in sheet.figure.axes for t in axes.texts]
+    return [t for t in (*sheet.figure.texts, *inside) if t.get_text()]
+
+
+def written(sheet: Sheet) -> list[str]:
+    return [t.get_text() for t in texts_of(sheet)]
+
+
+def panel(sheet: Sheet, wanted: Box) -> Axes:
+    """The axes at a place of the layout."""
+    left, bottom = wanted.x / layout.PAGE_MM[0], 1 - wanted.bottom / layout.PAGE_MM[1]
+    (axes,) = [
+        a
+        for a in sheet.figure.axes
+        if a.get_position().x0 == pytest.approx(left, abs=0.004)
+        and a.get_position().y0 == pytest.approx(bottom, abs=0.004)
+    ]
+    return axes
+
+
+WORST = (
+    Finding("cut_by_image", "x", "warning", "pm"),
+    Finding("section_left_out", "x", "warning", "aa"),
+    Finding("section_reassigned", "x", "warning", "ivc"),
+    Finding("thick_slices", "x", "warning"),
+    Finding("plane_methods_differ", "x", "warning"),
+    Finding("a_new_code", " ".join(["a long sentence of the program"] * 12), "warning"),
+)
+
+
+def flagged() -> Measurements:
+    """All values with ranges and every flag."""
+    _, own = patient()
+    flags = tuple(ENGLISH.warnings.flags)
+    main = {
+        name: replace(m, flags=flags, uncertainty_mm=None, range_mm=(10.04, 28.96))
+        for name, m in own.main.items()
+    }
+    return replace(own, main=main)
+
+
+def refused_plane() -> Measurements:
+    _, own = patient()
+    refused = with_refusals(own, list(own.main), "plane_undetermined")
+    return Measurements(None, refused.main)
+
+
+CASES: dict[str, Any] = {
+    "plain": {},
+    "german": {"texts": GERMAN},
+    "warnings": {"warnings": WORST},
+    "flags": {"measured": flagged()},
+    "german flags": {"measured": flagged(), "texts": GERMAN, "warnings": WORST},
+    "one refused": {"measured": with_refusals(patient()[1], ["OC"], "cut_by_image")},
+    "all refused": {
+        "measured": with_refusals(patient()[1], list(patient()[1].main), "orientation_unexpected")
+    },
+    "no plane": {"measured": refused_plane()},
+    "long names": {"names": ("Wolfeschlegelsteinhausenbergerdorff Hubert Blaine " * 3,)},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_no_text_leaves_the_page_or_covers_another(name: str) -> None:
+    case = dict(CASES[name])
+    sheet = composed(page_input(case.pop("measured", None), **case))
+    renderer, page = sheet.canvas.get_renderer(), sheet.figure.bbox
+    boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in texts_of(sheet)]
+    outside = [s for s, b in boxes if b.x0 < 0 or b.x1 > page.x1 or b.y0 < 0 or b.y1 > page.y1]
+    assert outside == []
+    on_paper = [(t.get_text(), t.get_window_extent(renderer)) for t in sheet.figure.texts]
+    margin = 201 / 210 * page.x1
+    assert [s for s, b in on_paper if b.x1 > margin] == []
+    covered = [
+        (a, b)
+        for (a, p), (b, q) in combinations(on_paper, 2)
+        if min(p.x1, q.x1) - max(p.x0, q.x0) > 1 and min(p.y1, q.y1) - max(p.y0, q.y0) > 2.5
+    ]
+    assert covered == []
+    shortened = [s for s in written(sheet) if s.endswith("…")]
+    assert len(shortened) == (name == "long names"), shortened
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("texts", [ENGLISH, GERMAN], ids=["en", "de"])
+def test_everything_that_must_be_on_the_page_is(texts: Any) -> None:
+    sheet = composed(page_input(texts=texts))
+    everything = "\n".join(written(sheet))
+    required = [texts.title, texts.badge, texts.disclaimer, texts.plan.heading, *texts.footnotes]
+    required += [texts.captions[k].title for k in "ABCDEF"]
+    required += list(texts.measurements.values())
+    required += ["PHANTOM 77", "PH-77", "1970-01-01", "2030-01-02", "lumbar-l45 0.10.0", "5f3a"]
+    required += [texts.warnings.supine, "Wang 2023", "Ng 2020", "Emami 2024", "Barber 2017"]
+    assert [r for r in required if r not in everything] == []
+    _, measured = patient()
+    for name, m in measured.main.items():
+        assert f"{name}  {m.value_mm:.1f}" in everything
+    panels = {
+        layout.MIDPLANE: "RLP", layout.PLAIN: "RL", layout.SAGITTAL: "APH", layout.CORONAL: "RLH",
+        layout.FRONT: "RL", layout.VIEW: "LHA",
+    }  # fmt: skip
+    for wanted, letters in panels.items():
+        axes = panel(sheet, wanted)
+        assert sorted(t.get_text() for t in axes.texts if t.get_gid() == "letter") == sorted(
+            letters
+        )
+    assert written(sheet).count("10 mm") == 4
+
+
+@pytest.mark.slow
+def test_labels_lie_on_no_line_and_lines_where_they_were_measured() -> None:
+    _, measured = patient()
+    assert measured.plane is not None
+    sheet = composed(page_input())
+    axes = panel(sheet, layout.MIDPLANE)
+    labels = [t for t in axes.texts if t.get_gid() == "label"]
+    assert sorted(t.get_text()[:2] for t in labels) == ["DA", "DI", "OC", "PI"]
+    back = axes.transData.inverted()
+    lines = {
+        name: to_plane(measured.plane, np.array(m.points_lps)) for name, m in measured.main.items()
+    }
+    drawn = [np.array(line.get_xydata()) for line in axes.lines]
+    for name, ends in lines.items():
+        assert any(d.shape == (2, 2) and np.allclose(d, ends) for d in drawn), name
+        for label in labels:
+            low, high = back.transform(label.get_window_extent(sheet.canvas.get_renderer()))
+            assert not box(*low, *high).intersects(LineString(ends)), (name, label.get_text())
+
+
+def pixel(rgb: np.ndarray, axes: Axes, ab: tuple[float, float]) -> np.ndarray:
+    """Colour of the page where a point of a panel is drawn."""
+    x, y = axes.transData.transform(ab)
+    return np.asarray(rgb[int(rgb.shape[0] - y), int(x)], int)
+
+
+@pytest.mark.slow
+def test_colours_of_corridor_and_outlines_are_where_their_shapes_are() -> None:
+    inputs = page_input()
+    seg, measured = patient()
+    plan = build_plan(seg, measured, inputs.shown)
+    sheet = composed(inputs)
+    with rc_context(STYLE):
+        rgb = sheet.pixels()
+    axes = panel(sheet, layout.MIDPLANE)
+    assert plan.corridor is not None
+    inside = plan.corridor.shape.representative_point()
+    away = plan.corridor.middle_ab + 14 * plan.corridor.outwards_ab + np.array([1.5, 1.5])
+    lime = 255 * np.array(to_rgb(CORRIDOR))
+    for ab in ((inside.x, inside.y), tuple(away)):
+        red, green, blue = pixel(rgb, axes, ab)
+        assert green > blue + 30, ab
+        assert green >= red
+    hits = {}
+    for name in ("aa", "ivc", "ivd", "dura"):
+        outline = plan.sections[name][0].polygon.exterior  # type: ignore[index]
+        points = [outline.interpolate(s, normalized=True) for s in np.linspace(0, 1, 60)]
+        colour = 255 * np.array(to_rgb(LOOKS[name].outline))  # type: ignore[index]
+        away = [np.abs(pixel(rgb, axes, (p.x, p.y)) - colour).max() for p in points]
+        hits[name] = np.mean(np.array(away) < 60)
+    assert min(hits.values()) > 0.4, hits  # the vein is dashed, lines cross outlines
+    near_line = plan.corridor.middle_ab
+    assert np.abs(pixel(rgb, axes, tuple(near_line)) - lime).max() < 60
+
+
+@pytest.mark.slow
+def test_the_view_shows_every_structure_and_the_plain_panel_nothing_drawn() -> None:
+    sheet = composed(page_input())
+    with rc_context(STYLE):
+        rgb = sheet.pixels()
+    view = region(rgb, layout.VIEW)
+    hue = view.astype(int)
+    artery = (hue[..., 0] > hue[..., 1] + 60) & (hue[..., 0] > hue[..., 2] + 60)
+    vein = (hue[..., 2] > hue[..., 0] + 40) & (hue[..., 2] > hue[..., 1] + 40)
+    corridor = (hue[..., 1] > hue[..., 2] + 80) & (hue[..., 1] > hue[..., 0] + 15)
+    assert artery.mean() > 0.005
+    assert vein.mean() > 0.005
+    assert corridor.mean() > 0.0005
+    assert (view < 245).any(axis=-1).mean() > 0.15
+    plain = region(rgb, layout.PLAIN)
+    inner = plain[20:-40, 30:-30].astype(int)
+    colourful = np.ptp(inner, axis=-1) > 25
+    is_outside = np.abs(inner - np.array(NOT_IMAGED)).max(axis=-1) < 8
+    assert (colourful & ~is_outside).mean() < 0.002
+
+
+def region(rgb: np.ndarray, wanted: Box) -> np.ndarray:
+    """The pixels of a panel."""
+    scale = rgb.shape[1] / layout.PAGE_MM[0]
+    rows = slice(round(wanted.y * scale), round(wanted.bottom * scale))
+    return rgb[rows, round(wanted.x * scale) : round((wanted.x + wanted.width) * scale)]
+
+
+@pytest.mark.slow
+def test_refusals_are_on_the_picture_and_hide_no_other_line() -> None:
+    _, own = patient()
+    one = with_refusals(own, ["OC"], "cut_by_image")
+    sheet = composed(page_input(one))
+    axes = panel(sheet, layout.MIDPLANE)
+    reason = ENGLISH.refusals["cut_by_image"]
+    assert f"OC not measured: {reason}" in [t.get_text() for t in axes.texts]
+    labels = [t.get_text()[:2] for t in axes.texts if t.get_gid() == "label"]
+    assert sorted(labels) == ["DA", "DI", "PI"]
+    assert written(sheet).count(ENGLISH.not_measured) == 1
+    sheet = composed(page_input(refused_plane()))
+    everything = "\n".join(written(sheet))
+    assert ENGLISH.captions["A refused"].title in everything
+    assert f"OC, DAA, DIVC, PI not measured: {ENGLISH.refusals['plane_undetermined']}" in everything
+    assert written(sheet).count(ENGLISH.not_measured) == 4
+    assert [t for t in panel(sheet, layout.MIDPLANE).texts if t.get_gid() == "label"] == []
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_counted() -> None:
+    sheet = composed(page_input(flagged(), warnings=WORST))
+    (more,) = [t for t in written(sheet) if "more: see" in t]
+    shown = [t for t in written(sheet) if t.startswith("• ")]
+    hidden = int(more.split()[2])
+    assert len(shown) - 2 + hidden == len(ENGLISH.warnings.flags) + len(WORST)
+
+
+@pytest.mark.slow
+def test_the_same_input_gives_the_same_bytes_and_another_gives_others() -> None:
+    first, second = draw_page(page_input()), draw_page(page_input())
+    assert np.array_equal(first.rgb, second.rgb)
+    assert first.pdf == second.pdf
+    other = draw_page(page_input(patient_id="PH-78"))
+    assert not np.array_equal(first.rgb, other.rgb)
+    assert first.pdf != other.pdf
+    height, width, _ = first.rgb.shape
+    assert (width, height) == (1653, 2338)
+    assert first.pdf.count(b"/Type /Page\n") + first.pdf.count(b"/Type /Page ") == 1
+    assert b"/MediaBox [ 0 0 595." in first.pdf
+    assert b"/FontFile2" in first.pdf
+
+
+def test_a_name_is_printed_in_the_first_spelling_that_the_font_has() -> None:
+    assert can_show("Müller Jörg, Wałęsa Żaneta, Διονυσιος, Люкс")
+    assert not can_show("山田 太郎")
+
+
+@pytest.mark.slow
+def test_a_name_without_glyphs_is_never_boxes() -> None:
+    def heads(*names: str) -> list[str]:
+        sheet = composed(page_input(names=names))
+        return [t.get_text() for t in sheet.figure.texts]
+
+    assert "Yamada Tarou" in heads("山田 太郎", "Yamada Tarou")
+    assert ENGLISH.anonymous in heads("山田 太郎")
+    assert ENGLISH.anonymous in heads("")
