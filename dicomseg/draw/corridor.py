@@ -23,6 +23,8 @@ MIN_WIDTH_MM: Final = 0.5
 """A narrower corridor has no shape and no direction."""
 MAX_ALONG: Final = 0.9
 """Largest cosine between the measured line and the way to the disc: beyond it, the line does not lie across the way."""
+ARROW_MM: Final = (27.0, 6.0)
+"""The arrow along the way in: start and tip, outwards from the measured line."""
 HALF_PLATE_MM: Final = 1.2
 """Half the thickness of the plate that shows the corridor in 3D."""
 
@@ -39,6 +41,11 @@ class Corridor:
     middle_ab: Points
     outwards_ab: Points
     direction_deg: float
+
+    @property
+    def arrow_ab(self) -> Points:
+        """Start and tip (2, 2) of the arrow along the way in."""
+        return self.middle_ab + np.outer(ARROW_MM, self.outwards_ab)
 
 
 def find_corridor(line_ab: Points, disc: Polygon, solids: Sequence[Polygon]) -> Corridor | None:

@@ -10,7 +10,7 @@ LEFT: Final = 10.0
 RIGHT: Final = 200.0
 DPI: Final = 200
 """Of the pixels; 5.2 pt type is at its limit below 150."""
-DPI_IN_PDF: Final = 300
+DPI_IN_PDF: Final = 200
 """Of the pictures inside the PDF."""
 VIEW_DPI: Final = 240
 """Of the 3D views."""

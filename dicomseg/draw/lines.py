@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
 from dicomseg.draw.labels import place_labels
 from dicomseg.draw.looks import NIGHT, RED, VALUES
@@ -27,7 +27,13 @@ _LABEL_PAD: Final = 1.25
 """Millimetres on paper around a label's text."""
 
 
-_REFUSED_STEP: Final = 0.052
+_REFUSED_PT: Final = 7.0
+_REFUSED_WIDTH: Final = 0.66
+"""Share of the picture: between the letters and left of the ruler; bold type is wider by a tenth."""
+_REFUSED_BOTTOM: Final = 0.075
+_REFUSED_STEP: Final = 0.022
+_REFUSED_LINE: Final = 0.031
+"""Shares of the picture's height: between two refusals, and per line."""
 
 
 def draw_lines(
@@ -50,7 +56,7 @@ def draw_lines(
     sizes = {name: _label_size(sheet, text, mm_per_mm) for name, text in labels.items()}
     shapes: list[Any] = [s.polygon for k in ("aa", "ivc", "ivd") for s in plan.sections[k]]
     if plan.corridor is not None:
-        shapes.append(plan.corridor.shape)
+        shapes += [plan.corridor.shape, LineString(plan.corridor.arrow_ab)]
     placed = place_labels(lines, sizes, (a0, b0, a1, b1), shapes)
     for name in lines:
         _draw_label(axes, labels[name], VALUES[name], placed[name].box, placed[name].leader)
@@ -103,23 +109,25 @@ def draw_refusals(sheet: Sheet, axes: Axes, measurements: Measurements, texts: T
         refusal = measurements.main[name].refusal
         if refusal is not None:
             reasons.setdefault(refusal_text(refusal, texts), []).append(name)
-    written = []
-    for n, (reason, names) in enumerate(reversed(reasons.items())):
+    written: list[Text] = []
+    room, y = _REFUSED_WIDTH * _width_mm(sheet, axes), _REFUSED_BOTTOM
+    for reason, names in reversed(reasons.items()):
         text = texts.refused_label.format(name=", ".join(names), reason=reason)
-        label = axes.text(
-            0.5,
-            0.15 + _REFUSED_STEP * n,
-            text,
-            transform=axes.transAxes,
-            ha="center",
-            va="bottom",
-            fontsize=7,
-            color="white",
-            weight="bold",
-            bbox={"boxstyle": "round,pad=0.3", "facecolor": RED, "edgecolor": "none"},
-            zorder=11,
+        lines = sheet.wrapped(text, _REFUSED_PT, room)
+        written.append(
+            axes.text(
+                0.5,
+                y,
+                "\n".join(lines),
+                transform=axes.transAxes,
+                ha="center",
+                va="bottom",
+                fontsize=_REFUSED_PT,
+                color="white",
+                weight="bold",
+                bbox={"boxstyle": "round,pad=0.3", "facecolor": RED, "edgecolor": "none"},
+                zorder=11,
+            )
         )
-        room, wide = 0.90 * _width_mm(sheet, axes), sheet.width_of(label)
-        label.set_fontsize(min(7.0, 7.0 * room / wide))
-        written.append(label)
+        y += _REFUSED_STEP + _REFUSED_LINE * len(lines)
     return written

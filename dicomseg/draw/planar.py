@@ -30,7 +30,6 @@ from dicomseg.volume import Volume
 GREY_MM: Final = 0.25
 OUTLINE_MM: Final = 0.6
 _SHADE: Final = "#00000088"
-_ARROW_MM: Final = (27.0, 6.0)
 SLICE_STRUCTURES: Final[tuple[StructureId, ...]] = (
     "l4", "l5", "ivd", "dura", "pm", "n4", "ivc", "aa",
 )  # fmt: skip
@@ -147,7 +146,7 @@ def draw_corridor(axes: Axes, corridor: Corridor) -> None:
     outline = np.array(corridor.shape.exterior.coords)
     axes.add_patch(Patch(outline, facecolor=CORRIDOR, edgecolor="none", alpha=0.30))
     axes.add_patch(Patch(outline, fill=False, edgecolor=CORRIDOR, linewidth=0.7))
-    far, near = (corridor.middle_ab + mm * corridor.outwards_ab for mm in _ARROW_MM)
+    far, near = corridor.arrow_ab
     axes.add_patch(
         FancyArrowPatch(
             (float(far[0]), float(far[1])),

@@ -24,7 +24,7 @@ from dicomseg.draw.render import Camera, Part, look_from, render
 from dicomseg.draw.sheet import halo
 from dicomseg.draw.surface import Mesh
 from dicomseg.draw.texts import Texts
-from dicomseg.structures import SEGMENTS, StructureId
+from dicomseg.structures import SEGMENTS, Segment, StructureId
 from dicomseg.volume import Array, Points, to_point
 
 GLASS: Final[frozenset[StructureId]] = frozenset({"pm"})
@@ -32,6 +32,10 @@ GLASS: Final[frozenset[StructureId]] = frozenset({"pm"})
 _FRONT: Final[frozenset[StructureId]] = frozenset({"l4", "l5", "ivd", "aa", "ivc"})
 _END_MM: Final = 6.0
 """Names of long structures are written at their upper end, this deep."""
+_LONG: Final[frozenset[StructureId]] = frozenset({"ivc", "aa", "dura"})
+_UNNAMED: Final[frozenset[StructureId]] = frozenset({"ivd", "l5"})
+_LEAST_SEEN_MM2: Final = 15.0
+"""A part of which less is seen gets no name."""
 _AXES_MM: Final = 7.0
 
 
@@ -54,19 +58,28 @@ def draw_view(
         opaque.append(Part(corridor_plate(plan.corridor, plan.plane), CORRIDOR_RGB))
     rgb, parts = render(opaque, glass, camera)
     _show(axes, rgb)
+    number = 0
     for segment in SEGMENTS:
-        mesh, name = meshes.get(segment.number), segment.structure.id
-        if mesh is None or name in {"ivd", "l5"}:
+        if segment.number not in meshes:
             continue
-        text = texts.short_names[name]
-        if segment.side is not None:
-            long = texts.structures[name]
-            text = texts.side_names[segment.side].format(structure=long)
-        if name == "n4" and segment.side == "right":
-            continue  # behind the spine
-        _name(axes, camera, text, _anchor(mesh, name), LOOKS[name].ink)
+        name = segment.structure.id
+        if name in GLASS:
+            spot = _upper_end(meshes[segment.number], camera)
+        else:
+            spot = _visible_spot(parts == number, camera, is_long=name in _LONG)
+            number += 1
+        if spot is not None and name not in _UNNAMED:
+            _name(axes, camera, _text(segment, texts), spot, LOOKS[name].ink)
     _draw_axes(axes, camera, texts)
     return parts
+
+
+def _text(segment: Segment, texts: Texts) -> str:
+    """Name of a segment in the picture, with its side where it has one."""
+    name = segment.structure.id
+    if segment.side is None:
+        return texts.short_names[name]
+    return texts.side_names[segment.side].format(structure=texts.structures[name])
 
 
 def draw_front(
@@ -152,20 +165,31 @@ def _show(axes: Axes, rgb: Array) -> None:
         spine.set_color(FAINT)
 
 
-def _anchor(mesh: Mesh, name: StructureId) -> Points:
-    """Where a structure's name is written: in the middle of a compact one, at the upper end of a long one."""
+def _upper_end(mesh: Mesh, camera: Camera) -> Points | None:
+    """Pixel (x, y) of the middle of a long structure's upper end; None outside the picture."""
     vertices = mesh.vertices_lps
-    if name in {"ivc", "aa", "pm", "dura"}:
-        vertices = vertices[vertices[:, 2] > vertices[:, 2].max() - _END_MM]
-    middle: Points = vertices.mean(axis=0)
-    return middle
-
-
-def _name(axes: Axes, camera: Camera, text: str, lps: Points, ink: str) -> None:
-    x, y, _ = camera.project(lps)
+    top = vertices[vertices[:, 2] > vertices[:, 2].max() - _END_MM]
+    spot: Points = camera.project(top.mean(axis=0))[:2]
     width, height = camera.size
-    if not (0 < x < width and -0.1 * height < y < height):
-        return
+    is_inside = 0 < spot[0] < width and -0.1 * height < spot[1] < height
+    return spot if is_inside else None
+
+
+def _visible_spot(mask: Array, camera: Camera, *, is_long: bool) -> Points | None:
+    """Pixel (x, y) for a name on what is seen of a part, at the upper end of a long one; None where too little is."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) * camera.pixel_mm**2 < _LEAST_SEEN_MM2:
+        return None
+    if is_long:
+        end = rows < rows.min() + _END_MM / camera.pixel_mm
+        rows, columns = rows[end], columns[end]
+    away = np.hypot(rows - rows.mean(), columns - columns.mean())
+    nearest = int(np.argmin(away))
+    return np.array([columns[nearest], rows[nearest]], np.float64)
+
+
+def _name(axes: Axes, camera: Camera, text: str, spot: Points, ink: str) -> None:
+    (x, y), (width, height) = spot, camera.size
     axes.text(
         min(max(x, 0.08 * width), 0.9 * width),
         max(y, 0.045 * height),

@@ -17,7 +17,7 @@ HEIGHTS = [-12.0, -9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0, 12.0]
         ([1, 2, 2, 2, 2, 2, 1, 1, 1], Fork("at", 4.5)),  # one limb leaves the picture below
         ([1, 1, 1, 1, 1, 1, 1, 1, 1], Fork("below")),
         ([2, 2, 2, 2, 2, 2, 2, 2, 2], Fork("above")),
-        ([2, 2, 2, 1, 2, 1, 1, 1, 1], Fork("unclear")),  # to and fro
+        ([2, 2, 2, 1, 2, 1, 1, 1, 1], Fork("unclear")),  # not once
         ([1, 1, 1, 2, 2, 2, 2, 2, 2], Fork("above")),
         ([2, 2, 1, 1, 1, 1, 1, 1, 1], Fork("unclear")),  # too near to the end to be sure
         ([0, 0, 0, 0, 2, 1, 1, 0, 0], Fork("unclear")),

@@ -1,0 +1,79 @@
+"""Draws the page to plan with, and the surfaces, of a synthetic patient or of a series.
+
+`python docs/page.py OUT [--seed 77] [--series FOLDER] [--bundle BUNDLE] [--language en]` writes `page.png`,
+`report.pdf` and the files of `dicomseg.encode.pictures` into OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+from PIL import Image
+
+from dicomseg.encode.context import EncodeInput, own_text
+from dicomseg.encode.gather import build_result
+from dicomseg.encode.pictures import LANGUAGES, encode_pictures
+from dicomseg.encode.sanitise import sanitised_headers
+from dicomseg.encode.uids import Identity, result_key
+from dicomseg.measure.measure import measure
+from dicomseg.read.header import read_instance
+from dicomseg.read.pixels import read_source
+from dicomseg.read.series import Grid, assemble
+from dicomseg.segmentation import NotInView
+from model.bundle.load import load_bundle
+from model.segment import segment
+from node.program import program_version
+from training.phantom.study import StudyOptions, write_study
+
+BUNDLE = Path(__file__).resolve().parents[1] / "model" / "bundles" / "lumbar-l45"
+
+
+def process(series: Path, bundle: Path) -> EncodeInput:
+    """Segment and measure one series; returns what the encoders are given."""
+    grid = assemble([read_instance(path) for path in sorted(series.glob("*.dcm"))])
+    if not isinstance(grid, Grid):
+        raise SystemExit(f"{series}: {grid.text}")
+    source, model = read_source(grid), load_bundle(bundle)
+    identity = Identity("lumbar-node", "lumbar-node", program_version(), "1", "")
+    headers = sanitised_headers(source, own_text(identity))
+    segmentation = segment(source.volume, model)
+    if isinstance(segmentation, NotInView):
+        raise SystemExit(f"{series}: {segmentation.reason}")
+    measurements = measure(segmentation, model.model_errors or None)
+    key = result_key(grid.instances, model.info, "", program_version())
+    now = datetime.now(UTC)
+    result = build_result(source, headers, segmentation, measurements, key, now, {})
+    return EncodeInput(result, source, segmentation, key, headers, identity, now)
+
+
+def main() -> None:
+    """Draw one page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--series", type=Path)
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--language", choices=LANGUAGES, default="en")
+    options = parser.parse_args()
+    out: Path = options.out
+    series = options.series
+    if series is None:
+        series = write_study(out / "study", options.seed, StudyOptions()) / "t2_space"
+    for name, content in encode_pictures(process(series, options.bundle), options.language).items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if name == "summary.dcm":
+            Image.fromarray(pydicom.dcmread(BytesIO(content)).pixel_array).save(out / "page.png")
+        if name == "report.dcm":
+            ds = pydicom.dcmread(BytesIO(content))
+            pdf = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
+            (out / "report.pdf").write_bytes(pdf)
+
+
+if __name__ == "__main__":
+    main()
