@@ -68,7 +68,7 @@ ENGLISH: Final = Texts(
     refused_label="{name} not measured: {reason}",
     value="{value} mm",
     value_sd="{value} ± {sd} mm",
-    value_range="{value} mm ({low} to {high})",
+    value_range="{value} ({low} to {high}) mm",
     refusals={
         "missing": "{structure} not recognised",
         "outside_image": "{structure} lies outside the image",

@@ -79,7 +79,7 @@ GERMAN: Final = Texts(
     refused_label="{name} nicht gemessen: {reason}",
     value="{value} mm",
     value_sd="{value} ± {sd} mm",
-    value_range="{value} mm ({low} bis {high})",
+    value_range="{value} ({low} bis {high}) mm",
     refusals={
         "missing": "{structure} nicht erkannt",
         "outside_image": "{structure} liegt außerhalb des Bildes",

@@ -8,7 +8,8 @@ from typing import Final
 from dicomseg.draw.forks import Fork
 from dicomseg.draw.plan import Plan, PsoasPosition
 from dicomseg.draw.texts import Texts
-from dicomseg.measure.measure import GRADE_MM
+from dicomseg.measure.measure import corridor_grade
+from dicomseg.measure.value_text import round_value
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.result import Measurement, Refusal, Result
 from dicomseg.segmentation import Finding
@@ -25,17 +26,16 @@ _VESSELS: Final[tuple[StructureId, ...]] = ("aa", "ivc")
 
 
 def value_text(m: Measurement, texts: Texts) -> str:
-    """Return the value with its uncertainty or range, one decimal each, or that there is none."""
-    if m.value_mm is None:
+    """Return the value with its uncertainty or range, or that there is none."""
+    rounded = round_value(m)
+    if rounded is None:
         return texts.not_measured
-    value = f"{m.value_mm:.1f}"
-    if m.range_mm is not None:
-        low, high = (f"{v:.1f}" for v in m.range_mm)
-        return texts.value_range.format(value=value, low=low, high=high)
-    if m.uncertainty_mm is not None:
-        sd = f"{max(m.uncertainty_mm, 0.1):.1f}"
-        return texts.value_sd.format(value=value, sd=sd)
-    return texts.value.format(value=value)
+    if rounded.ends is not None:
+        low, high = rounded.ends
+        return texts.value_range.format(value=rounded.value, low=low, high=high)
+    if rounded.sd is not None:
+        return texts.value_sd.format(value=rounded.value, sd=rounded.sd)
+    return texts.value.format(value=rounded.value)
 
 
 def between_text(m: Measurement, texts: Texts) -> str:
@@ -53,11 +53,6 @@ def refusal_text(refusal: Refusal, texts: Texts) -> str:
     if named is None:
         return refusal.text if "{structure}" in sentence else sentence
     return sentence.format(structure=texts.structures[named])
-
-
-def corridor_grade(value_mm: float) -> int:
-    """Return the grade 0…3 of Ng 2020."""
-    return 0 if value_mm == 0 else 1 + sum(value_mm > limit for limit in GRADE_MM)
 
 
 def grade_text(oc: Measurement, texts: Texts) -> str:

@@ -18,7 +18,7 @@ from dicomseg.encode.measurements_sr import (
 )
 from dicomseg.encode.sr import Group, algorithm_id, comment
 from dicomseg.encode.uids import tracking_uid
-from dicomseg.encode.value_text import value_text
+from dicomseg.measure.value_text import value_text
 from dicomseg.result import Measurement
 from dicomseg.structures import LEVEL_L45
 

@@ -20,8 +20,8 @@ from dicomseg.encode.context import EncodeInput, coded_concept, private_code
 from dicomseg.encode.sr import Group, algorithm_id, comment, document, report
 from dicomseg.encode.text_places import text_places, text_position
 from dicomseg.encode.uids import tracking_uid
-from dicomseg.encode.value_text import value_text
 from dicomseg.measure.measure import GRADE_NAMES, corridor_grade
+from dicomseg.measure.value_text import value_text
 from dicomseg.measurement_names import TITLES
 from dicomseg.read.charset import ascii_text
 from dicomseg.result import Measurement, Refusal

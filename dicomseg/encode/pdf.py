@@ -7,7 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
-from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput
+from dicomseg.encode.context import EncodeInput
 from dicomseg.encode.encapsulated import Document, Series, encapsulate
 
 SERIES_NUMBER: Final = 9006
@@ -15,8 +15,7 @@ SERIES_NUMBER: Final = 9006
 
 def encode(inputs: EncodeInput, pdf: bytes, title: str) -> Dataset:
     """Encode the PDF. title: what the document is called."""
-    text = f"L4/5 planning page, PDF ({RESEARCH_ONLY})"
-    series = Series(EncapsulatedPDFStorage, "report", "DOC", SERIES_NUMBER, text)
+    series = Series(EncapsulatedPDFStorage, "report", "DOC", SERIES_NUMBER, "page as PDF")
     ds = encapsulate(inputs, series, Document(pdf, "application/pdf", title))
     ds.ConversionType = "WSD"
     return ds

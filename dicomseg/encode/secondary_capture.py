@@ -7,7 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput, new_object
+from dicomseg.encode.context import EncodeInput, name_predecessor, new_object
 from dicomseg.volume import Array
 
 SERIES_NUMBER: Final = 9005
@@ -21,7 +21,7 @@ def encode(inputs: EncodeInput, rgb: Array) -> Dataset:
         "summary",
         "OT",
         SERIES_NUMBER,
-        f"L4/5 planning page ({RESEARCH_ONLY})",
+        "planning page",
     )
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
@@ -33,5 +33,6 @@ def encode(inputs: EncodeInput, rgb: Array) -> Dataset:
     ds.RecognizableVisualFeatures = "NO"
     ds.LossyImageCompression = "00"
     ds.DerivationDescription = "page drawn from segmentation and measurements of the L4/5 level"
+    name_predecessor(ds, inputs, "summary")
     ds.PixelData = rgb.tobytes() + b"\0" * (rgb.size % 2)
     return ds

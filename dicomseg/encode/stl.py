@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import EncapsulatedSTLStorage
 
-from dicomseg.encode.context import RESEARCH_ONLY, EncodeInput, coded_concept
+from dicomseg.encode.context import EncodeInput, coded_concept
 from dicomseg.encode.encapsulated import Document, Series, encapsulate
 
 SERIES_NUMBER: Final = 9007
@@ -17,8 +17,7 @@ TITLE: Final = "L4/5 surfaces in LPS millimetres"
 
 def encode(inputs: EncodeInput, stl: bytes) -> Dataset:
     """Encode a binary STL."""
-    text = f"L4/5 surfaces, STL ({RESEARCH_ONLY})"
-    series = Series(EncapsulatedSTLStorage, "surface", "M3D", SERIES_NUMBER, text)
+    series = Series(EncapsulatedSTLStorage, "surface", "M3D", SERIES_NUMBER, "surfaces")
     ds = encapsulate(inputs, series, Document(stl, "model/stl", TITLE))
     ds.BurnedInAnnotation = "NO"
     ds.FrameOfReferenceUID = inputs.headers.frame_of_reference_uid

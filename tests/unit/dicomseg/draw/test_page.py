@@ -22,6 +22,7 @@ from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
 from dicomseg.draw.page import PageInput, compose, draw_page
 from dicomseg.draw.plan import build_plan
 from dicomseg.draw.sheet import STYLE, Sheet, can_show
+from dicomseg.draw.wording import value_text
 from dicomseg.measure.plane import to_plane
 from dicomseg.result import Measurements
 from dicomseg.segmentation import Finding
@@ -133,7 +134,7 @@ def test_everything_that_must_be_on_the_page_is(texts: Any) -> None:
     assert [r for r in required if r not in everything] == []
     _, measured = patient()
     for name, m in measured.main.items():
-        assert f"{name}  {m.value_mm:.1f}" in everything
+        assert f"{name}  {value_text(m, texts)}" in everything
     panels = {
         layout.MIDPLANE: "RLP", layout.PLAIN: "RL", layout.SAGITTAL: "APH", layout.CORONAL: "RLH",
         layout.FRONT: "RL", layout.VIEW: "LHA",

@@ -16,13 +16,13 @@ from dicomseg.draw.languages import LANGUAGES
 from dicomseg.draw.plan import Plan, PsoasPosition, build_plan
 from dicomseg.draw.wording import (
     between_text,
-    corridor_grade,
     grade_text,
     plan_rows,
     refusal_text,
     value_text,
     warning_texts,
 )
+from dicomseg.measure.measure import corridor_grade
 from dicomseg.result import Measurement, Refusal
 from dicomseg.segmentation import Finding
 from tests.support.pages import patient, result_of, with_refusals
@@ -38,13 +38,17 @@ def measured(**more: Any) -> Measurement:
         (measured(), "12.3 ± 0.6 mm"),
         (measured(uncertainty_mm=0.0952), "12.3 ± 0.1 mm"),
         (measured(uncertainty_mm=0.01), "12.3 ± 0.1 mm"),
+        (measured(uncertainty_mm=2.4), "12 ± 2 mm"),
         (measured(uncertainty_mm=None), "12.3 mm"),
-        (measured(uncertainty_mm=None, range_mm=(3.72, 18.7)), "12.3 mm (3.7 to 18.7)"),
+        (measured(uncertainty_mm=None, range_mm=(11.72, 12.68)), "12.3 (11.7 to 12.7) mm"),
+        (measured(uncertainty_mm=None, range_mm=(3.72, 18.7)), "12 (3 to 19) mm"),
         (measured(value_mm=0.0), "0.0 ± 0.6 mm"),
         (measured(value_mm=None, refusal=Refusal("missing", "x")), "not measured"),
     ],
 )
-def test_a_value_has_one_decimal_and_its_uncertainty_beside_it(m: Measurement, text: str) -> None:
+def test_a_value_is_no_finer_than_its_uncertainty_which_follows_it(
+    m: Measurement, text: str
+) -> None:
     assert value_text(m, ENGLISH) == text
 
 

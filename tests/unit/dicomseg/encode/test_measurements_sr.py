@@ -11,7 +11,7 @@ import highdicom as hd
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomseg.encode.value_text import value_text
+from dicomseg.measure.value_text import value_text
 from dicomseg.result import Measurement, Refusal
 from tests.support.encoded import errors_of, read
 
