@@ -22,11 +22,12 @@ from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
 from dicomseg.draw.page import PageInput, compose, draw_page
 from dicomseg.draw.plan import build_plan
 from dicomseg.draw.sheet import STYLE, Sheet, can_show
+from dicomseg.draw.spatial import camera_of
 from dicomseg.draw.wording import value_text
 from dicomseg.measure.plane import to_plane
 from dicomseg.result import Measurements
 from dicomseg.segmentation import Finding
-from tests.support.pages import page_input, patient, with_refusals
+from tests.support.pages import GREYS, page_input, patient, with_refusals
 
 
 def composed(inputs: PageInput) -> Sheet:
@@ -200,6 +201,69 @@ def test_colours_of_corridor_and_outlines_are_where_their_shapes_are() -> None:
     assert min(hits.values()) > 0.4, hits  # the vein is dashed, lines cross outlines
     near_line = plan.corridor.middle_ab
     assert np.abs(pixel(rgb, axes, tuple(near_line)) - lime).max() < 60
+
+
+def expected_grey(inputs: PageInput, lps: np.ndarray) -> np.ndarray:
+    """Grey values (n) of the patient's labels at LPS points (n, 3), NaN outside the image."""
+    labels = inputs.segmentation.labels.volume
+    index = np.rint(labels.to_index(lps)).astype(int)
+    inside = np.all((index >= 0) & (index < np.array(labels.shape)), axis=-1)
+    grey = np.full(len(lps), np.nan)
+    grey[inside] = GREYS[labels.array[tuple(index[inside].T)]]
+    return grey
+
+
+@pytest.mark.slow
+def test_pictures_show_the_patient_where_he_is_in_every_plane() -> None:
+    """Grey values of the page against those of the labels at the same place, mirrored ones for comparison."""
+    inputs = page_input()
+    sheet = composed(inputs)
+    with rc_context(STYLE):
+        rgb = sheet.pixels()
+    plane = inputs.shown
+    a, b = (v.ravel() for v in np.meshgrid(np.arange(-36, 37, 1.5), np.arange(-36, 26, 1.5)))
+    points = np.stack([a, b], axis=1)
+    left, back, down = np.eye(3) * np.array([1.0, 1.0, -1.0])[:, None]
+    upright = [(layout.SAGITTAL, back, down), (layout.CORONAL, left, down)]
+    flat = [
+        (box, np.array(plane.e_left), np.array(plane.e_back))
+        for box in (layout.MIDPLANE, layout.PLAIN)
+    ]
+    for wanted, across, along in (*flat, *upright):
+        axes = panel(sheet, wanted)
+        (a0, a1), (b1, b0) = axes.get_xlim(), axes.get_ylim()
+        shown = points[(a > a0) & (a < a1) & (b > b0) & (b < b1)]
+        drawn = np.array([pixel(rgb, axes, (p[0], p[1])).mean() for p in shown])
+        likeness = {}
+        for name, signs in {
+            "own": (1, 1),
+            "left to right": (-1, 1),
+            "top to bottom": (1, -1),
+        }.items():
+            moved = shown * np.array(signs)
+            lps = np.array(plane.point_lps) + moved[:, :1] * across + moved[:, 1:] * along
+            grey = np.minimum(expected_grey(inputs, lps), 330)  # brighter is white
+            known = np.isfinite(grey)
+            likeness[name] = np.corrcoef(grey[known], drawn[known])[0, 1]
+        own = likeness.pop("own")
+        assert own > 0.7, (wanted, own)
+        if wanted in {layout.MIDPLANE, layout.PLAIN}:
+            assert own > max(likeness.values()) + 0.1, (wanted, own, likeness)
+
+
+def test_the_view_looks_from_the_patients_left_front() -> None:
+    seg, measured = patient()
+    assert measured.plane is not None
+    plan = build_plan(seg, measured, measured.plane)
+    camera, front = (camera_of(layout.VIEW, plan, front=is_front) for is_front in (False, True))
+    depth = [
+        float(camera.project(seg.sides.to_patient(seg.sides.where(n))).mean(axis=0)[2])
+        for n in (8, 9)  # left and right psoas
+    ]
+    assert depth[0] > depth[1] + 20
+    across = front.project(np.array(plan.plane.point_lps) + np.array([[10.0, 0, 0], [-10.0, 0, 0]]))
+    assert across[0, 0] > across[1, 0]
+    assert across[0, 2] == pytest.approx(across[1, 2])
 
 
 @pytest.mark.slow
