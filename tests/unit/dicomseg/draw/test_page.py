@@ -251,6 +251,37 @@ def test_pictures_show_the_patient_where_he_is_in_every_plane() -> None:
             assert own > max(likeness.values()) + 0.1, (wanted, own, likeness)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["left", "back", "head"])
+def test_grey_rises_towards_the_side_that_the_letters_name(axis: int) -> None:
+    """A volume that becomes brighter to the left, back or head, seen in every plane."""
+    inputs = page_input()
+    volume = inputs.volume
+    place = volume.to_patient(np.stack(np.indices(volume.shape), axis=-1))[..., axis]
+    ramp = 1000 * (place - place.min()) / np.ptp(place)
+    sheet = composed(replace(inputs, volume=volume.with_array(ramp.astype(np.uint16))))
+    with rc_context(STYLE):
+        rgb = sheet.pixels()
+    a, b = (v.ravel() for v in np.meshgrid(np.arange(-24, 25, 3.0), np.arange(-14, 15, 2.0)))
+    rising = {}
+    for name, wanted in (
+        ("A", layout.MIDPLANE), ("C", layout.PLAIN), ("D", layout.SAGITTAL), ("E", layout.CORONAL),
+    ):  # fmt: skip
+        drawn = np.array(
+            [pixel(rgb, panel(sheet, wanted), ab).mean() for ab in zip(a, b, strict=True)]
+        )
+        terms = np.column_stack([a, b, np.ones(len(a))])
+        slope = np.linalg.lstsq(terms, drawn, rcond=None)[0]
+        steep = [round(float(s) * 24 / 20) for s in slope[:2]]  # drawn lines disturb a little
+        rising[name] = tuple(int(np.sign(s)) for s in steep)
+    expected = [
+        {"A": (1, 0), "C": (1, 0), "D": (0, 0), "E": (1, 0)},
+        {"A": (0, 1), "C": (0, 1), "D": (1, 0), "E": (0, 0)},
+        {"D": (0, -1), "E": (0, -1)},  # the plane itself is flat in this one
+    ]
+    assert {name: rising[name] for name in expected[axis]} == expected[axis]
+
+
 def test_the_view_looks_from_the_patients_left_front() -> None:
     seg, measured = patient()
     assert measured.plane is not None
