@@ -32,6 +32,8 @@ from training.export import CardFields, export, join_finders
 from training.fit.recipe import Recipe
 from training.fit.segmentation import segmentation_trainer, train_segmentation
 
+pytestmark = pytest.mark.slow  # none of them alone, all of them together
+
 TINY = Recipe(
     architecture=Architecture(width=4, dilations=(1,), decoder=2),
     crops=((8, 16, 16),),

@@ -27,7 +27,10 @@ from dicomseg.encode.sanitise import (
 from dicomseg.encode.uids import Identity
 from tests.support.encoded import changed, errors_of, read, warnings_of
 
-pytestmark = pytest.mark.process  # dciodvfy judges what is written
+pytestmark = [
+    pytest.mark.process,  # dciodvfy judges what is written
+    pytest.mark.slow,  # half a second each, sixty of them
+]
 BY_US_AND_BY_HIGHDICOM = ("midplane.dcm", "measurements.dcm")
 """One of each kind is enough where only text differs."""
 

@@ -32,6 +32,8 @@ from training.data.cases import Case, list_cases_in, load_case
 from training.errors import ImportRefused, SourceMissing
 from training.importing.label_table import Target
 
+pytestmark = pytest.mark.slow  # none of them alone, all of them together
+
 SPINE = ("l4", "ivd", "l5")
 AXIAL = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
 TILTED = SAGITTAL @ np.array([[0.98, 0.199, 0], [-0.199, 0.98, 0], [0, 0, 1]])

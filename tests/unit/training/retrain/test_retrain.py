@@ -33,6 +33,8 @@ from training.fit.segmentation import CHECKPOINT
 from training.retrain import retrain
 from training.retrain.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
 
+pytestmark = pytest.mark.slow  # none of them alone, all of them together
+
 RECIPE = """
 crops = [[8, 16, 16]]
 narrow = [8, 16, 8]
