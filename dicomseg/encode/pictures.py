@@ -35,8 +35,8 @@ def encode_pictures(inputs: EncodeInput, language: str = "en") -> dict[str, byte
     for any surface has no `surface.dcm`.
     """
     # matplotlib takes half a second to import, and nothing else of the service needs it
-    from dicomseg.draw.solid_files import glb_bytes, stl_bytes  # noqa: PLC0415
-    from dicomseg.draw.surface import build_surfaces  # noqa: PLC0415
+    from dicomseg.draw.solid_files import glb_bytes, stl_bytes  # noqa: PLC0415 - only when drawn
+    from dicomseg.draw.surface import build_surfaces  # noqa: PLC0415 - only when drawn
 
     meshes = build_surfaces(inputs.segmentation.sides)
     page, title = draw(inputs, meshes, language)
@@ -61,8 +61,8 @@ _SUFFIXES: Final = MappingProxyType({None: "", "left": "_left", "right": "_right
 
 def draw(inputs: EncodeInput, meshes: Mapping[int, Mesh], language: str = "en") -> tuple[Page, str]:
     """Draw the page of a result; returns it with its title in that language."""
-    from dicomseg.draw.languages import LANGUAGES as TABLES  # noqa: PLC0415
-    from dicomseg.draw.page import PageInput, draw_page  # noqa: PLC0415
+    from dicomseg.draw.languages import LANGUAGES as TABLES  # noqa: PLC0415 - only when drawn
+    from dicomseg.draw.page import PageInput, draw_page  # noqa: PLC0415 - only when drawn
 
     shown = plane_to_show(inputs.result.measurements.plane, inputs.result.level)
     texts = TABLES[language]
@@ -80,7 +80,7 @@ def draw(inputs: EncodeInput, meshes: Mapping[int, Mesh], language: str = "en") 
 
 def heading(inputs: EncodeInput) -> Heading:
     """Return who and what the page is about, from the cleaned headers."""
-    from dicomseg.draw.page import Heading  # noqa: PLC0415
+    from dicomseg.draw.page import Heading  # noqa: PLC0415 - only when drawn
 
     identity, engine = _identity(inputs), inputs.segmentation.engine
     software = f"{inputs.identity.model_name} {inputs.identity.software_version}"
