@@ -124,6 +124,15 @@ class ResultObject:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherFile:
+    """A file of the result folder that is no DICOM object; file: path within the folder."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One run on one series; `created` is ISO 8601 with zone, `predecessor` the result before it."""
 
@@ -137,4 +146,5 @@ class Result:
     warnings: tuple[Finding, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
     objects: tuple[ResultObject, ...] = ()
+    files: tuple[FurtherFile, ...] = ()
     predecessor: str | None = None

@@ -109,16 +109,32 @@ def unfinished_folder(target: Path, part: Path) -> Iterator[Path]:
 
 
 def publish(root: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    """Write `root/name` with these files; the folder that is there first wins and stays as it is."""
+    """Write `root/name` with these files; the folder that is there first wins and stays as it is.
+
+    files: content by path within the folder, which may name a folder below it.
+    """
     target = root / name
     if target.exists():
         return target
     try:
         with unfinished_folder(target, root / f".{name}.{os.getpid()}{PART}") as part:
-            for file, content in files.items():
-                write_durably(part / file, content)
+            _write_all(part, files)
     except OSError:
         if not target.is_dir():
             raise
         sync_folder(root)
     return target
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below a folder, durably but for the folder's own entries."""
+    below: set[Path] = set()
+    for name, content in files.items():
+        path = folder / name
+        if path.parent != folder and path.parent not in below:
+            path.parent.mkdir()
+            path.parent.chmod(folder.stat().st_mode & 0o777)
+            below.add(path.parent)
+        write_durably(path, content)
+    for subfolder in below:
+        sync_folder(subfolder)

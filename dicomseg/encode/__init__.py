@@ -1,4 +1,4 @@
-"""Encode a result as files: segmentation, mid-disc image, two reports and `result.json`; rejection notes.
+"""Encode a result as files: segmentation, image, reports, page, surfaces, `result.json`; rejection notes.
 
 In: `Source`, `Segmentation`, `Measurements`, identity of the node.
 Out: bytes of every file, by name.

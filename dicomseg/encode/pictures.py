@@ -1,8 +1,9 @@
-"""`encode_pictures`: the files that people look at, beside the objects that programs read."""
+"""The files that people look at, beside the objects that programs read: drawn, then encoded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from types import MappingProxyType
@@ -16,44 +17,72 @@ from dicomseg.encode import pdf, secondary_capture, stl
 from dicomseg.encode.context import EncodeInput, new_object, to_bytes
 from dicomseg.encode.midplane_image import plane_to_show
 from dicomseg.structures import SEGMENTS
+from dicomseg.volume import Array
 
 if TYPE_CHECKING:
     from dicomseg.draw.page import Heading, Page
     from dicomseg.draw.surface import Mesh
 
-LANGUAGES: Final = ("en", "de")
 SURFACES: Final = "surfaces"
 """Folder of the files for other programs: one STL per segment, and all of them in colour."""
 _DATE_LENGTH: Final = 8
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """What was drawn of a result, before it is encoded.
+
+    rgb: the page, uint8 (rows, columns, 3). pdf, title: the same page as document. stl: every surface in one file,
+    empty where the segmentation is too small for any. surfaces: files of the folder `surfaces`, by name.
+    """
+
+    rgb: Array
+    pdf: bytes
+    title: str
+    stl: bytes
+    surfaces: Mapping[str, bytes]
+
+
 def encode_pictures(inputs: EncodeInput, language: str = "en") -> dict[str, bytes]:
     """Draw and encode the page, as picture and PDF, and the surfaces.
 
-    language: one of `LANGUAGES`. Returns bytes by file name: `summary.dcm`, `report.dcm`, `surface.dcm`, and in the
-    folder `surfaces` one STL per segment and `all.glb`. The same input gives the same bytes. A segmentation too small
-    for any surface has no `surface.dcm`.
+    language: a key of `dicomseg.draw.languages.LANGUAGES`. Returns bytes by file name: `summary.dcm`, `report.dcm`,
+    `surface.dcm`, and in the folder `surfaces` one STL per segment and `all.glb`. The same input gives the same bytes.
+    A segmentation too small for any surface has no `surface.dcm`.
     """
+    drawing = draw_pictures(inputs, language)
+    objects = {name: to_bytes(ds) for name, ds in encode_drawing(inputs, drawing).items()}
+    return {**objects, **drawing.surfaces}
+
+
+def encode_drawing(inputs: EncodeInput, drawing: Drawing) -> dict[str, Dataset]:
+    """Encode what was drawn, as objects by file name."""
+    objects = {
+        "summary.dcm": secondary_capture.encode(inputs, drawing.rgb),
+        "report.dcm": pdf.encode(inputs, drawing.pdf, drawing.title),
+    }
+    if drawing.stl:
+        objects["surface.dcm"] = stl.encode(inputs, drawing.stl)
+    return objects
+
+
+def draw_pictures(inputs: EncodeInput, language: str = "en") -> Drawing:
+    """Draw the page and the surfaces. language: a key of `dicomseg.draw.languages.LANGUAGES`."""
     # matplotlib takes half a second to import, and nothing else of the service needs it
     from dicomseg.draw.solid_files import glb_bytes, stl_bytes  # noqa: PLC0415 - only when drawn
     from dicomseg.draw.surface import build_surfaces  # noqa: PLC0415 - only when drawn
 
     meshes = build_surfaces(inputs.segmentation.sides)
     page, title = draw(inputs, meshes, language)
-    objects: dict[str, Dataset] = {
-        "summary.dcm": secondary_capture.encode(inputs, page.rgb),
-        "report.dcm": pdf.encode(inputs, page.pdf, title),
-    }
-    if meshes:
-        objects["surface.dcm"] = stl.encode(inputs, stl_bytes(list(meshes.values())))
-    files = {name: to_bytes(ds) for name, ds in objects.items()}
+    if not meshes:
+        return Drawing(page.rgb, page.pdf, title, b"", {})
+    surfaces: dict[str, bytes] = {}
     for segment in SEGMENTS:
         if segment.number in meshes:
             name = f"{SURFACES}/{segment.structure.id}{_SUFFIXES[segment.side]}.stl"
-            files[name] = stl_bytes([meshes[segment.number]])
-    if meshes:
-        files[f"{SURFACES}/all.glb"] = glb_bytes(meshes)
-    return files
+            surfaces[name] = stl_bytes([meshes[segment.number]])
+    surfaces[f"{SURFACES}/all.glb"] = glb_bytes(meshes)
+    return Drawing(page.rgb, page.pdf, title, stl_bytes(list(meshes.values())), surfaces)
 
 
 _SUFFIXES: Final = MappingProxyType({None: "", "left": "_left", "right": "_right"})

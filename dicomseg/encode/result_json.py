@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from dicomseg.result import Measurement, Result, ResultObject, SourceSeries, StructureResult
@@ -107,4 +108,5 @@ def to_json(result: Result) -> dict[str, Any]:
         ],
         "timings_s": {k: round(v, 3) for k, v in result.timings_s.items()},
         "objects": [_object_json(o) for o in result.objects],
+        "files": [asdict(f) for f in result.files],
     }

@@ -168,6 +168,8 @@ def _outcomes(judged: Sequence[Judged], run: OfflineRun | None) -> list[SeriesOu
             continue
         print_progress(series.candidate.name)
         outcomes.append(_process_one(series, run, print_progress))
+        if outcomes[-1].folder is not None and outcomes[-1].text:
+            warn(f"{outcomes[-1].name}: {outcomes[-1].text}")
     return outcomes
 
 

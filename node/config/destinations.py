@@ -8,13 +8,20 @@ from pydantic import Field, model_validator
 
 from node.config.fields import AE, Folder, Name, Port, Section, Url
 
-ObjectFile = Literal["seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm"]
+ObjectFile = Literal[
+    "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm", "surface.dcm"
+]  # fmt: skip
 OBJECT_FILES: Final[tuple[ObjectFile, ...]] = (
     "seg.dcm",
     "midplane.dcm",
     "measurements.dcm",
     "volumes.dcm",
+    "summary.dcm",
+    "report.dcm",
+    "surface.dcm",
 )
+PICTURES: Final = frozenset[ObjectFile]({"summary.dcm", "report.dcm", "surface.dcm"})
+"""Objects that a result may be without: not wanted, not drawn, or nothing to draw."""
 
 
 class _Destination(Section):

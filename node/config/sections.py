@@ -225,7 +225,15 @@ class ModelConfig(Section):
 
 
 class ResultsConfig(Section):
-    """`[results]`: equipment attributes written to every object. Changing them yields new results (new UIDs)."""
+    """`[results]`: what is made, and the equipment attributes of every object. Changes yield new results (new UIDs)."""
+
+    pictures: bool = Field(
+        default=True,
+        description="Also draw the page (summary.dcm, report.dcm) and the surfaces (surface.dcm, surfaces/).",
+    )
+    language: Literal["en", "de"] = Field(
+        default="en", description='Language of the page: "en" or "de".'
+    )
 
     manufacturer: Text = Field(
         default="lumbar-node", min_length=1, max_length=64, description="Manufacturer."

@@ -16,11 +16,16 @@ from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
-
-from node.config.destinations import (
-    ObjectFile,
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    EncapsulatedSTLStorage,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
+
+from node.config.destinations import PICTURES, ObjectFile
 from node.errors import DamagedResult
 from node.store.results import RESULT_FILE
 
@@ -36,6 +41,9 @@ SOP_CLASSES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
         "midplane.dcm": MRImageStorage,
         "measurements.dcm": Comprehensive3DSRStorage,
         "volumes.dcm": Comprehensive3DSRStorage,
+        "summary.dcm": SecondaryCaptureImageStorage,
+        "report.dcm": EncapsulatedPDFStorage,
+        "surface.dcm": EncapsulatedSTLStorage,
     }
 )
 """What each file of a result is, so that a peer can be asked beforehand whether it takes it."""
@@ -121,7 +129,7 @@ class QueryUnanswered(Exception):
 
 
 def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
-    """Read the named files of a result folder, in the given order.
+    """Read the named files of a result folder, in the given order; pictures that it does not list are left out.
 
     Raises:
         DamagedResult: a file is gone, or its digest is not the one in `result.json`.
@@ -136,7 +144,8 @@ def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
         raise DamagedResult(
             f"{folder / RESULT_FILE}: no list of objects in it; {_AGAIN}"
         ) from error
-    return tuple(_checked(folder / name, digests.get(name)) for name in files)
+    there = (name for name in files if name in digests or name not in PICTURES)
+    return tuple(_checked(folder / name, digests.get(name)) for name in there)
 
 
 _GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

@@ -158,30 +158,37 @@ def _all_results(journal: Journal) -> list[ResultRow]:
 
 def _result_faults(folder: Path, *, quick: bool) -> Iterator[str]:
     """Yield what is wrong with each file of a result, "" for an intact one."""
-    objects = read_result(folder).get("objects")
-    if not isinstance(objects, list):
+    content = read_result(folder)
+    objects, further = content.get("objects"), content.get("files", [])
+    if not isinstance(objects, list) or not isinstance(further, list):
         yield "result.json is missing, or cannot be read"
         return
-    for entry in objects:
+    for entry in (*objects, *further):
         yield _file_fault(folder, entry, quick=quick)
 
 
 def _file_fault(folder: Path, entry: Any, *, quick: bool) -> str:
-    path = folder
+    name = ""
     try:
-        path = folder / Path(entry["file"]).name
+        path = folder.joinpath(*_inside(entry["file"]))
+        name = str(path.relative_to(folder))
         size = path.stat().st_size
         if size != entry["bytes"]:
-            return f"{path.name} has {size} bytes, {entry['bytes']} were written"
+            return f"{name} has {size} bytes, {entry['bytes']} were written"
         if quick:
             return ""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return "" if digest == entry["sha256"] else f"{path.name} differs from what was written"
+        return "" if digest == entry["sha256"] else f"{name} differs from what was written"
     except FileNotFoundError:
-        return f"{path.name} is missing"
+        return f"{name} is missing"
     except Exception as error:  # noqa: BLE001 - as above
         return f"a file cannot be read ({_fault(error)})"
+
+
+def _inside(file: str) -> tuple[str, ...]:
+    """Return the parts of a path within a result folder, without what leads out of it."""
+    return tuple(part for part in Path(file).parts if part not in {"/", ".."})
 
 
 def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterator[Finding]:

@@ -3,5 +3,5 @@
 In: paths of DICOM files.
 Out: verdicts, or result folders; with `--send`, deliveries without retry.
 Edge: none.
-May import: work, deliver, store, config, durable, errors.
+May import: work, deliver, store, config, durable, errors, faults.
 """

@@ -16,6 +16,7 @@ from model.bundle.load import LoadedModel
 from node.config.destinations import DestinationConfig
 from node.deliver.port import Destination, Outcome, result_files
 from node.errors import DamagedResult
+from node.faults import describe_error
 from node.offline.gather import Judged
 from node.store.results import RESULT_FILE, read_result
 from node.work.pipeline import Clock, Settings
@@ -28,7 +29,7 @@ OutcomeKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class SeriesOutcome:
-    """What became of one series; `result` is the content of its `result.json`."""
+    """What became of one series; `result` is the content of its `result.json`. text: why there is none, or not all."""
 
     study: str
     series: str
@@ -91,6 +92,9 @@ def process_one(judged: Judged, run: OfflineRun, progress: Callable[[str], None]
         return outcome("refused", str(error))
     if isinstance(result, NotInView):
         return outcome("not in view", result.reason)
+    if result.fault is not None:
+        text = f"written without page and surfaces: {describe_error(result.fault)}"
+        return outcome("written", text, result.path)
     return outcome("written" if result.made else "already there", folder=result.path)
 
 

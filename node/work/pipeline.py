@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
+from dicomseg.encode.pictures import draw_pictures
 from dicomseg.encode.rehearsal import TrialInput, rehearse
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
@@ -31,26 +33,35 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What reaches the objects beside the series: the configured identity, and the result before."""
+    """What reaches the objects beside the series: the configured identity, and the result before.
+
+    language: of the page; None where neither page nor surfaces are drawn.
+    """
 
     identity: Identity
     predecessor: ResultKey | None = None
+    language: str | None = None
 
     @property
     def digest(self) -> str:
         """Digest of what the configuration changes in the bytes, for the UIDs."""
-        content = asdict(self.identity)
+        drawn = {} if self.language is None else {"language": self.language}
+        content = asdict(self.identity) | drawn
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Processed:
-    """The files of one result, by name, and how long each stage took in seconds."""
+    """The files of one result, by name, and how long each stage took in seconds.
+
+    fault: why its pictures could not be drawn.
+    """
 
     key: ResultKey
     files: dict[str, bytes]
     result: Result
     timings_s: dict[str, float]
+    fault: Exception | None = None
 
 
 def build_settings(node: NodeConfig, results: ResultsConfig) -> Settings:
@@ -62,7 +73,7 @@ def build_settings(node: NodeConfig, results: ResultsConfig) -> Settings:
         device_serial_number=results.device_serial_number,
         station_name=node.station,
     )
-    return Settings(identity)
+    return Settings(identity, language=results.language if results.pictures else None)
 
 
 def compute_key(grid: Grid, engine: EngineInfo, settings: Settings) -> ResultKey:
@@ -119,14 +130,16 @@ def process_series(
     created = clock()
     timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
     result = build_result(source, headers, segmentation, measurements, key, created, timings)
-    files = encode_all(
-        EncodeInput(
-            result, source, segmentation, key, headers, settings.identity, created,
-            predecessor=settings.predecessor,
-        )
+    inputs = EncodeInput(
+        result, source, segmentation, key, headers, settings.identity, created,
+        predecessor=settings.predecessor,
     )  # fmt: skip
+    faults: list[Exception] = []
+    language = settings.language
+    draw = None if language is None else partial(draw_pictures, inputs, language)
+    files = encode_all(inputs, draw, faults.append)
     watch.lap("encode")
-    return Processed(key, files, result, timings | watch.laps_s)
+    return Processed(key, files, result, timings | watch.laps_s, next(iter(faults), None))
 
 
 @dataclass(slots=True)

@@ -16,11 +16,12 @@ from node.work.pipeline import Clock, Settings, compute_key, process_series, set
 
 @dataclass(frozen=True, slots=True)
 class ResultFolder:
-    """A complete result folder on disk; made: by this call, not found."""
+    """A complete result folder on disk; made: by this call, not found. fault: why it was made without pictures."""
 
     key: ResultKey
     path: Path
     made: bool
+    fault: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,4 +60,5 @@ class Results:
         processed = process_series(grid, self.model, settings, self.clock, progress)
         if isinstance(processed, NotInView):
             return processed
-        return ResultFolder(key, publish(self.root, path.name, processed.files), made=True)
+        folder = publish(self.root, path.name, processed.files)
+        return ResultFolder(key, folder, made=True, fault=processed.fault)

@@ -196,6 +196,9 @@ class Worker:
         )
         if isinstance(result, NotInView):
             return result
+        if result.fault is not None:
+            error = result.fault
+            self.log(RowFailed("draw", row.key.series, describe_error(error), error_trace(error)))
         return ResultRow(result.key.result_id, result.path, self.model.info.digest, row.forced)
 
     def _grid(self, row: SeriesRow) -> Grid:

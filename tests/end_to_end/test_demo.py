@@ -120,7 +120,7 @@ def test_it_says_what_a_person_wants_to_know(demo: Demo) -> None:
         r"patient +routing +complete +select +queue +process +deliver +total", demo.output
     )
     assert "reachable from other machines" in demo.output
-    assert "Orthanc holds all 4 objects" in demo.output
+    assert "Orthanc holds all 7 objects" in demo.output
     assert all(len(line) <= 80 for line in demo.output.splitlines() if not line.startswith(" " * 2))
 
 

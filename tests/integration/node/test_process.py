@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,7 +55,14 @@ def test_process_finds_its_result_again_forces_another_and_sends(
     assert [s["storage"] for s in first["sent"]] == ["stored"]
     assert {p.name for p in (tmp_path / "sent" / row["result_id"]).iterdir()} == {
         "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm",
+        "summary.dcm", "report.dcm", "surface.dcm",
     }  # fmt: skip
+    folder = Path(row["folder"])
+    content = json.loads((folder / "result.json").read_text())
+    listed = [f["file"] for f in (*content["objects"], *content["files"])]
+    held = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    assert sorted(held) == sorted([*listed, "result.json"])
+    assert "surfaces/all.glb" in held
     code, again = _json(capsys, "process", "study", "--json")
     assert (code, again["series"][0]["outcome"]) == (0, "already there")
     assert again["series"][0]["result_id"] == row["result_id"]
@@ -90,19 +98,14 @@ def test_one_bad_series_never_ends_a_batch(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     for n in (1, 2, 3):
         write_series(tmp_path / "in" / str(n), series=f"1.2.{n}", StudyInstanceUID=f"1.9.{n}")
-    answered = SimpleNamespace(files={"result.json": b"{}"})
+    answered = SimpleNamespace(files={"result.json": b"{}"}, fault=None)
 
     def process_series(grid: Grid, *_: object) -> object:
         if grid.instances[0].series_uid == "1.2.2":
             raise fault
         return answered
 
-    model: Any = SimpleNamespace(info=EngineInfo("n", "1", "d", "none", "float32"))
-    settings = build_settings(NodeConfig(ae_title="NODE"), ResultsConfig())
-    clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
-    offline_run = process.OfflineRun(model, settings, tmp_path / "out", clock)
-    monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)
-    monkeypatch.setattr(results, "process_series", process_series)
+    _answer_by(process_series, tmp_path, monkeypatch)
     code, output = _json(capsys, "process", "in", "--json")
     rows = {row["series"]: row for row in output["series"]}
     assert code == 4
@@ -110,6 +113,39 @@ def test_one_bad_series_never_ends_a_batch(
     assert text in rows["1.2.2"]["text"]
     assert "\n" not in rows["1.2.2"]["text"]
     assert "patient" not in rows["1.2.2"]["text"]
+
+
+def _answer_by(
+    process_series: Callable[..., object], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the command take its results from a function."""
+    model: Any = SimpleNamespace(info=EngineInfo("n", "1", "d", "none", "float32"))
+    settings = build_settings(NodeConfig(ae_title="NODE"), ResultsConfig())
+    clock = lambda: datetime(2030, 1, 1, tzinfo=UTC)  # noqa: E731
+    offline_run = process.OfflineRun(model, settings, folder / "out", clock)
+    monkeypatch.setattr(cli, "_offline_run", lambda *_, **__: offline_run)
+    monkeypatch.setattr(results, "process_series", process_series)
+
+
+def test_result_without_pictures_is_written_and_says_why(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    write_series: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_series(tmp_path / "in", series="1.2.1")
+    files, fault = {"result.json": b"{}"}, ValueError("a name of a patient")
+    _answer_by(lambda *_: SimpleNamespace(files=files, fault=fault), tmp_path, monkeypatch)
+    assert run(["process", "in", "--json"]) == 0
+    printed = capsys.readouterr()
+    (row,) = json.loads(printed.out)["series"]
+    assert (row["outcome"], row["text"]) == (
+        "written",
+        "written without page and surfaces: ValueError",
+    )
+    assert row["text"] in printed.err
+    assert "patient" not in printed.err
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"source": null}', '{"source": "s"}', "{}"])

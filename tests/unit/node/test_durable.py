@@ -69,6 +69,25 @@ def test_folder_that_is_published_first_stays(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "a").read_bytes() == b"1"
 
 
+def test_published_files_may_lie_in_a_folder_below_which_is_as_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o750)
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+    )
+    publish(tmp_path, "r", {"a": b"1", "s/b": b"2", "s/c": b"3"})
+    held = {str(p.relative_to(tmp_path / "r")): p for p in (tmp_path / "r").rglob("*")}
+    assert {n: p.read_bytes() for n, p in held.items() if p.is_file()} == {
+        "a": b"1", "s/b": b"2", "s/c": b"3",
+    }  # fmt: skip
+    assert held["s"].stat().st_mode & 0o777 == 0o750
+    assert held["s/b"].stat().st_mode & 0o777 == 0o640
+    part = f".r.{os.getpid()}.part"
+    assert synced == ["a", "b", "c", "s", part, tmp_path.name]
+
+
 def test_folder_that_appears_meanwhile_stays(tmp_path: Path, monkeypatch: Any) -> None:
     def other(self: Path, target: Path) -> None:
         target.mkdir()

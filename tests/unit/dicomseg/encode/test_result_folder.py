@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom import config
@@ -21,13 +24,15 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicomseg.encode.pictures import Drawing
 from dicomseg.encode.rehearsal import HeadersRefused, rehearse
+from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import (
     IDENTITY,
     headers_from,
 )
 from dicomseg.encode.uids import make_uid
-from tests.support.encoded import changed, enhanced, errors_of, read, warnings_of
+from tests.support.encoded import FILES, changed, enhanced, errors_of, read, warnings_of
 
 pytestmark = pytest.mark.process  # dciodvfy judges what is written
 
@@ -123,6 +128,66 @@ def test_an_absent_frame_of_reference_is_made_from_the_series(
 def test_equal_runs_give_equal_bytes(studio: Any) -> None:
     source = changed(studio, rich)
     assert studio.encode(source) == studio.encode(source)
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+DRAWN = Drawing(
+    np.zeros((2, 2, 3), np.uint8), b"%PDF-1.4", "a page", b"solid", {"surfaces/l4.stl": b"mesh"}
+)
+
+
+def test_pictures_are_objects_of_the_result_and_surfaces_further_files(
+    studio: Any, tmp_path: Path
+) -> None:
+    inputs = studio.inputs(changed(studio, rich))
+    files = encode_all(inputs, lambda: DRAWN)
+    assert list(files) == [
+        *FILES, "summary.dcm", "report.dcm", "surface.dcm", "surfaces/l4.stl", "result.json",
+    ]  # fmt: skip
+    content = json.loads(files["result.json"])
+    objects = read(files)
+    for entry in content["objects"]:
+        ds = objects[entry["file"]]
+        assert entry["sop_class"] == ds.SOPClassUID == ds.file_meta.MediaStorageSOPClassUID
+        assert entry["sop_instance"] == ds.SOPInstanceUID
+    listed = {e["file"]: e for e in (*content["objects"], *content["files"])}
+    assert [e["file"] for e in content["files"]] == ["surfaces/l4.stl"]
+    assert set(listed) == set(files) - {"result.json"}
+    for name, entry in listed.items():
+        assert entry["bytes"] == len(files[name])
+        assert entry["sha256"] == hashlib.sha256(files[name]).hexdigest()
+    for keyword in IDENTITY:
+        assert len({str(ds.get(keyword)) for ds in objects.values()}) == 1, keyword
+    assert errors_of(files, tmp_path, [*objects]) == []
+
+
+def test_segmentation_too_small_for_a_surface_has_no_surface_object(studio: Any) -> None:
+    files = encode_all(studio.inputs(studio.slices()), lambda: replace(DRAWN, stl=b"", surfaces={}))
+    assert "summary.dcm" in files
+    assert "surface.dcm" not in files
+    assert json.loads(files["result.json"])["files"] == []
+    assert "pictures_missing" not in warnings_of(files)
+
+
+@pytest.mark.parametrize("where", ["drawing", "encoding"])
+def test_fault_of_drawing_costs_no_measured_object_and_is_a_warning(
+    studio: Any, where: str
+) -> None:
+    inputs = studio.inputs(changed(studio, rich))
+
+    def draw() -> Any:
+        if where == "drawing":
+            raise MemoryError
+        return replace(DRAWN, rgb=None)
+
+    seen: list[Exception] = []
+    files, without = encode_all(inputs, draw, seen.append), encode_all(inputs)
+    assert [type(e) for e in seen] == [MemoryError if where == "drawing" else AttributeError]
+    assert set(files) == set(without) == {*FILES, "result.json"}
+    assert {n for n in files if files[n] != without[n]} == {"volumes.dcm", "result.json"}
+    assert set(warnings_of(files)) - set(warnings_of(without)) == {"pictures_missing"}
+    assert b"pictures_missing" in files["volumes.dcm"]  # a PACS keeps no other file
 
 
 # ---- before the network runs ---------------------------------------------------------------------

@@ -4,13 +4,22 @@ import itertools
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from node.config.destinations import DicomDestination, FolderDestination
+from dicomseg.draw.languages import LANGUAGES
+from node.config.destinations import (
+    OBJECT_FILES,
+    DicomDestination,
+    FolderDestination,
+    ObjectFile,
+)
 from node.config.example import example
 from node.config.file import read_config
 from node.config.render import render
+from node.config.sections import ResultsConfig
+from node.deliver.port import SOP_CLASSES
 from tests.support.paths import ROOT
 
 SMALLEST = '[node]\nae_title = "NODE"\n'
@@ -75,3 +84,11 @@ def test_values_are_frozen(tmp_path: Path) -> None:
     found = read_config(_file(tmp_path, SMALLEST))
     with pytest.raises(ValueError, match="frozen"):
         found.track.quiet_seconds = 1.0  # type: ignore[misc]
+
+
+def test_languages_are_those_of_the_page() -> None:
+    assert set(get_args(ResultsConfig.model_fields["language"].annotation)) == set(LANGUAGES)
+
+
+def test_every_object_of_a_result_can_be_chosen_and_has_a_class() -> None:
+    assert set(SOP_CLASSES) == set(OBJECT_FILES) == set(get_args(ObjectFile))

@@ -4,15 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    EncapsulatedSTLStorage,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from node.config.destinations import DicomDestination, DicomwebDestination, FolderDestination
 from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.factory import build_all
 from node.deliver.folder import Folder
+from node.deliver.port import result_files
 from node.durable import publish
-from node.errors import PeerUnreachable
+from node.errors import DamagedResult, PeerUnreachable
+from tests.support.result_folders import list_objects
 
 
 def test_each_kind_is_built_from_its_section() -> None:
@@ -29,7 +38,10 @@ def test_each_kind_is_built_from_its_section() -> None:
     pacs = built["d"]
     assert isinstance(pacs, Pacs)
     assert replace(pacs, sop_classes=()) == Pacs("d", "PACS", "h", 104, "NODE", 30.0)
-    assert pacs.sop_classes == (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage)
+    assert pacs.sop_classes == (
+        SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage,
+        SecondaryCaptureImageStorage, EncapsulatedPDFStorage, EncapsulatedSTLStorage,
+    )  # fmt: skip
     other, web = built["e"], built["w"]
     assert isinstance(other, Pacs)
     assert other.calling_ae_title == "OTHER"
@@ -69,3 +81,16 @@ def test_left_over_part_of_a_kill_is_no_result(
     assert not (tmp_path / "r").exists()
     publish(tmp_path, "r", {"a": b"2"})
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_pictures_that_a_result_does_not_list_are_no_damage(tmp_path: Path) -> None:
+    for name in ("seg.dcm", "summary.dcm"):
+        (tmp_path / name).write_bytes(b"x")
+    list_objects(tmp_path)
+    wanted = ("seg.dcm", "summary.dcm", "report.dcm", "surface.dcm")
+    assert [f.name for f in result_files(tmp_path, wanted)] == ["seg.dcm", "summary.dcm"]
+    with pytest.raises(DamagedResult, match=r"volumes\.dcm: not in the list"):
+        result_files(tmp_path, ("seg.dcm", "volumes.dcm"))
+    (tmp_path / "summary.dcm").unlink()
+    with pytest.raises(DamagedResult, match=r"summary\.dcm: No such file"):
+        result_files(tmp_path, wanted)

@@ -24,6 +24,7 @@ from tests.support.mr_series import KEY
 
 E = SeriesEvent
 FILES = {"seg.dcm": b"segments", "measurements.dcm": b"values"}
+SURFACE = "surfaces/l4.stl"
 
 
 @pytest.fixture
@@ -54,7 +55,11 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Iterato
         {"file": n, "bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()}
         for n, c in FILES.items()
     ]
-    (folder / "result.json").write_text(json.dumps({"objects": objects}))
+    (folder / "surfaces").mkdir(mode=0o700)
+    (folder / SURFACE).write_bytes(b"triangles")
+    digest = hashlib.sha256(b"triangles").hexdigest()
+    further = [{"file": SURFACE, "bytes": 9, "sha256": digest}]
+    (folder / "result.json").write_text(json.dumps({"objects": objects, "files": further}))
     journal.results.publish(KEY, "w/1", ResultRow("r1", folder, "m"), ["pacs"])
     (delivery,) = journal.deliveries.of_series(KEY)
     journal.deliveries.advance(delivery.id, DeliveryEvent.PEER_ACCEPTED)
@@ -161,6 +166,15 @@ RESULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a file is empty": (
         lambda f: (f / "seg.dcm").write_bytes(b"") and None,
         "seg.dcm has 0 bytes, 8 were written",
+    ),
+    "a surface is gone": (lambda f: (f / SURFACE).unlink(), "surfaces/l4.stl is missing"),
+    "a surface differs": (
+        lambda f: (f / SURFACE).write_bytes(b"Triangles") and None,
+        "surfaces/l4.stl differs from what was written",
+    ),
+    "files are no list": (
+        lambda f: _write(f, '{"objects": [], "files": 1}'),
+        "result.json is missing",
     ),
     "one bit": (lambda f: _flip(f / "seg.dcm"), "seg.dcm differs from what was written"),
     "no result.json": (lambda f: (f / "result.json").unlink(), "result.json is missing"),

@@ -126,6 +126,12 @@ def test_what_changes_bytes_changes_the_key(grid: Grid) -> None:
     assert compute_key(grid, INFO, other_station) != first
     assert compute_key(grid, replace(INFO, precision="bfloat16"), SETTINGS) != first
     assert compute_key(grid, INFO, other_port) == first
+    german, without, neither = (
+        build_settings(NodeConfig(ae_title="NODE"), ResultsConfig(**more))
+        for more in ({"language": "de"}, {"pictures": False}, {"pictures": False, "language": "de"})
+    )
+    assert len({first, *(compute_key(grid, INFO, s) for s in (german, without))}) == 3
+    assert compute_key(grid, INFO, neither) == compute_key(grid, INFO, without)
 
 
 def test_order_of_the_files_does_not_matter(grid: Grid) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -43,7 +44,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
     path = tmp_path / "config.toml"
     path.write_text(CONFIG)
     made = SimpleNamespace(
-        runs=0, answer=None, before=lambda: None, log=StringIO(), predecessors=[]
+        runs=0, answer=None, before=lambda: None, log=StringIO(), predecessors=[], fault=None
     )
 
     def process_series(grid: Any, model: Any, settings: Any, clock: Any, _: Any) -> Any:
@@ -52,7 +53,8 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
         made.before()
         if isinstance(made.answer, Exception):
             raise made.answer
-        return made.answer or SimpleNamespace(files={"result.json": b"{}", "seg.dcm": b"x"})
+        files = {"result.json": b"{}", "seg.dcm": b"x"}
+        return made.answer or SimpleNamespace(files=files, fault=made.fault)
 
     monkeypatch.setattr(results, "process_series", process_series)
     made.worker = Worker(
@@ -79,6 +81,18 @@ def test_result_is_published_with_a_delivery_per_destination(
     assert (result.folder / "seg.dcm").read_bytes() == b"x"
     assert result.folder.parent == tmp_path / "state" / "results"
     assert [d.destination for d in journal.deliveries.of_series(KEY)] == ["out"]
+
+
+def test_a_fault_of_drawing_is_logged_and_costs_no_result(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    made.fault = ValueError("a name of a patient")
+    assert _work(made, journal).state is SeriesState.ENCODED
+    (line,) = [json.loads(x) for x in made.log.getvalue().splitlines()]
+    assert (line["event"], line["step"], line["series"]) == ("RowFailed", "draw", KEY.series)
+    assert "ValueError" in line["error"]
+    assert "patient" not in made.log.getvalue()
 
 
 def test_same_input_finds_its_folder_and_is_not_computed_twice(
