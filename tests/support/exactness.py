@@ -1,0 +1,193 @@
+"""What stored objects say of a series whose every voxel is known: each check lists what differs, in patient space.
+
+Objects are read by pydicom alone and, where it can, by highdicom; nothing of the package computes a place here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from scipy.spatial import cKDTree
+
+from tests.support.meshes import mesh_of, read_stl, winding
+from tests.support.random_series import (
+    GREY_STEPS,
+    Floats,
+    Series,
+    measurements,
+    points_of_image,
+)
+from tests.support.truth import read_lines
+
+Points = tuple[Floats, NDArray[np.int64]]
+"""LPS points (n, 3) and the segment number of each (n,)."""
+
+PLACE_MM: Final = 1e-3
+"""Largest distance of a voxel from its place: attributes are written with six decimals and more."""
+LINE_MM: Final = 0.01
+"""Largest distance of a line's end from `result.json`: coordinates are stored with 24 bits."""
+GREY: Final = 0.5 + 0.5 * 10 / GREY_STEPS + 0.6
+"""Rounding of a grey, the label in its low bits, and rounding of the picture."""
+
+
+# ---- the segmentation ----------------------------------------------------------------------------
+
+
+def true_points(series: Series) -> Points:
+    """Labelled voxels of the series."""
+    kept = series.numbers > 0
+    return series.points_lps[kept], series.numbers[kept].astype(np.int64)
+
+
+def points_by_pydicom(content: bytes) -> Points:
+    """Labelled voxels of a stored segmentation, from the geometry of every frame."""
+    ds = pydicom.dcmread(BytesIO(content))
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    image = Dataset()
+    image.PixelSpacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    image.ImageOrientationPatient = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    image.Rows, image.Columns = ds.Rows, ds.Columns
+    lps, numbers = [], []
+    frames = ds.pixel_array.reshape(int(ds.NumberOfFrames), ds.Rows, ds.Columns)
+    for values, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        image.ImagePositionPatient = groups.PlanePositionSequence[0].ImagePositionPatient
+        kept = values > 0
+        lps.append(points_of_image(image)[kept])
+        number = values[kept].astype(np.int64)
+        if "SegmentIdentificationSequence" in groups:
+            number[:] = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        numbers.append(number)
+    return np.concatenate(lps), np.concatenate(numbers)
+
+
+def points_by_highdicom(content: bytes) -> Points:
+    """The same, read by highdicom."""
+    read = hd.seg.segread(BytesIO(content))
+    volume = read.get_volume(combine_segments=True, allow_missing_positions=True)
+    index = np.argwhere(volume.array > 0)
+    return np.asarray(volume.map_indices_to_reference(index)), volume.array[tuple(index.T)].astype(
+        np.int64
+    )
+
+
+READERS: Final = {"pydicom": points_by_pydicom, "highdicom": points_by_highdicom}
+
+
+def label_differences(content: bytes, series: Series) -> list[str]:
+    """Labels of a stored segmentation that are not the true ones at the same patient points."""
+    true_lps, true_numbers = true_points(series)
+    wrong: list[str] = []
+    for reader, read in READERS.items():
+        lps, numbers = read(content)
+        if len(lps) != len(true_lps):
+            wrong.append(f"{reader}: {len(lps)} labelled voxels, true are {len(true_lps)}")
+        away, nearest = cKDTree(true_lps).query(lps)
+        if len(np.unique(nearest)) != len(lps):
+            wrong.append(f"{reader}: two voxels at one place")
+        if away.max() > PLACE_MM:
+            wrong.append(f"{reader}: voxels are up to {away.max():.3f} mm off")
+        elif (count := int((numbers != true_numbers[nearest]).sum())) > 0:
+            wrong.append(f"{reader}: {count} voxels are of another segment")
+    return wrong
+
+
+def reference_differences(content: bytes, series: Series) -> list[str]:
+    """Frames of a stored segmentation that name another image, or frame of one, than the one that they lie on."""
+    ds, wrong = pydicom.dcmread(BytesIO(content)), []
+    by_uid = {str(one.SOPInstanceUID): one for one in series.slices}
+    indices: dict[Any, Any] = {}
+    for n, groups in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        (item,) = groups.DerivationImageSequence[0].SourceImageSequence
+        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        if series.geometry.multi_frame:
+            image = series.slices[item.ReferencedFrameNumber - 1]
+        else:
+            image = by_uid[str(item.ReferencedSOPInstanceUID)]
+        off = np.linalg.norm(position - np.array(image.ImagePositionPatient, float))
+        if off > PLACE_MM:
+            wrong.append(f"frame {n + 1} names an image {off:.3f} mm away")
+        place = groups.FrameContentSequence[0].DimensionIndexValues
+        place = place[-1] if isinstance(place, Sequence) else place
+        if indices.setdefault(place, tuple(position)) != tuple(position):
+            wrong.append(f"frame {n + 1} has the dimension index of another position")
+    named = {str(i.ReferencedSOPInstanceUID) for i in ds.SourceImageSequence}
+    if named != {str(one.SOPInstanceUID) for one in series.datasets()}:
+        wrong.append("the images named are not those of the series")
+    return wrong
+
+
+# ---- the picture and its lines -------------------------------------------------------------------
+
+
+def grey_differences(image: Dataset, series: Series) -> list[str]:
+    """Whether the picture of the plane shows at every patient point the grey that the series has there."""
+    lps = points_of_image(image).reshape(-1, 3)
+    index = series.index_of(lps)
+    inside = np.all((index >= 0) & (index <= np.array(series.geometry.shape) - 1), axis=1)
+    if inside.sum() < 10:
+        return ["the picture shows nothing of the series"]
+    stored = np.frombuffer(image.PixelData, np.uint16).astype(float)
+    shown = stored * float(image.get("RescaleSlope", 1)) + float(image.get("RescaleIntercept", 0))
+    true = series.grey_at(lps) + 5 / GREY_STEPS  # the label in the low bits, five on average
+    off = np.abs(shown / GREY_STEPS - true)[inside].max()
+    return [f"greys are up to {off:.2f} of {GREY:.2f} off"] if off > GREY else []
+
+
+def line_differences(
+    report: Dataset, image: Dataset, result: Mapping[str, Any], series: Series
+) -> list[str]:
+    """Ends and lengths of the drawn lines that are not those of `result.json`, or of the truth."""
+    lines, wrong = read_lines(report, image), []
+    true = measurements(series).main
+    for name, listed in result["measurements"].items():
+        if name not in lines:
+            wrong.append(f"{name}: no line")
+            continue
+        value, ends = lines[name]
+        for what, points in (
+            ("result.json", listed["points_mm"]),
+            ("truth", true[name].points_lps),
+        ):
+            off = np.linalg.norm(ends - np.array(points), axis=1).max()
+            if off > LINE_MM:
+                wrong.append(f"{name}: ends are {off:.3f} mm from those of {what}")
+        if abs(value - np.linalg.norm(ends[1] - ends[0])) > LINE_MM:
+            wrong.append(f"{name}: {value} mm is not the length of the line")
+        if abs(value - listed["value_mm"]) > LINE_MM:
+            wrong.append(f"{name}: {value} mm here, {listed['value_mm']} in result.json")
+    return wrong
+
+
+def result_differences(files: Mapping[str, bytes], series: Series) -> list[str]:
+    """Everything in which the files of a result and the truth differ."""
+    sets = {n: pydicom.dcmread(BytesIO(b)) for n, b in files.items() if n.endswith(".dcm")}
+    result = json.loads(files["result.json"])
+    image, report = sets["midplane.dcm"], sets["measurements.dcm"]
+    return [
+        *label_differences(files["seg.dcm"], series),
+        *reference_differences(files["seg.dcm"], series),
+        *grey_differences(image, series),
+        *line_differences(report, image, result, series),
+    ]
+
+
+# ---- surfaces ------------------------------------------------------------------------------------
+
+
+def surface_differences(stl: bytes, inner: Floats, outer: Floats) -> list[str]:
+    """Points that must lie inside (outside) the surfaces of a binary STL in LPS mm and do not. Points: (n, 3)."""
+    _, corners = read_stl(stl)
+    mesh, wrong = mesh_of(corners), []
+    for what, points, expected in (("inside", inner, 1.0), ("outside", outer, 0.0)):
+        count = int((np.abs(winding(points, mesh) - expected) > 0.05).sum())
+        if count:
+            wrong.append(f"{count} of {len(points)} points are not {what} of the surface")
+    return wrong
