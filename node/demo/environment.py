@@ -129,7 +129,7 @@ def _viewer(console: DemoConsole, stack: ExitStack, ports: Ports) -> ohif.Viewer
         )
         return None
     (port,) = servers.free_ports(1)
-    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", ports.pacs_url), port)
+    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif", ports.pacs_url), port)
     stack.callback(viewer.stop)
     console.print_line(f"OHIF viewer: {viewer.url}")
     return viewer

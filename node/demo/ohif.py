@@ -46,10 +46,15 @@ class _Pages(StaticFiles):
         return FileResponse(Path(str(self.directory)) / "index.html", headers=_NO_STORE)
 
 
-def application(dist: Path, app_config: Path, pacs_url: str) -> Starlette:
+def app_config(folder: Path) -> str:
+    """Return OHIF's `app-config.js`: the scripts of a folder, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.js")))
+
+
+def application(dist: Path, scripts: Path, pacs_url: str) -> Starlette:
     """Return the web application.
 
-    dist: OHIF's built files. app_config: our `app-config.js`. pacs_url: Orthanc's base address.
+    dist: OHIF's built files. scripts: the folder of our `app_config`. pacs_url: Orthanc's base address.
     """
 
     @asynccontextmanager
@@ -59,7 +64,7 @@ def application(dist: Path, app_config: Path, pacs_url: str) -> Starlette:
             yield
 
     async def settings(_: Request) -> Response:
-        return FileResponse(app_config, media_type="text/javascript", headers=_NO_STORE)
+        return Response(app_config(scripts), media_type="text/javascript", headers=_NO_STORE)
 
     async def dicomweb(request: Request) -> Response:
         path = request.scope["raw_path"].decode("latin-1")
@@ -116,8 +121,8 @@ class Viewer:
         return f"http://{LOOPBACK}:{self.port}"
 
     def link(self, study_uid: str) -> str:
-        """Return the address that opens a study with lines on the left and segments on the right."""
-        return f"{self.url}/viewer?StudyInstanceUIDs={study_uid}&hangingProtocolId=lumbar"
+        """Return the address that opens a study: lines on the left and segments on the right where it has a result."""
+        return f"{self.url}/viewer?StudyInstanceUIDs={study_uid}"
 
     def stop(self) -> None:
         """Stop serving."""

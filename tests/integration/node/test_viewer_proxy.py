@@ -54,7 +54,7 @@ def viewer(tmp_path: Path) -> Iterator[ohif.Viewer]:
     Thread(target=archive.serve_forever, daemon=True).start()
     (port,) = servers.free_ports(1)
     url = f"http://{servers.LOOPBACK}:{archive.server_port}"
-    running = ohif.serve(ohif.application(dist, servers.home() / "ohif.js", url), port)
+    running = ohif.serve(ohif.application(dist, servers.home() / "ohif", url), port)
     yield running
     running.stop()
     archive.shutdown()
@@ -109,7 +109,7 @@ def test_a_silent_archive_is_a_bad_gateway(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("", encoding="utf-8")
     nowhere, port = servers.free_ports(2)
     url = f"http://{servers.LOOPBACK}:{nowhere}"
-    running = ohif.serve(ohif.application(tmp_path, servers.home() / "ohif.js", url), port)
+    running = ohif.serve(ohif.application(tmp_path, servers.home() / "ohif", url), port)
     try:
         answer = httpx.get(f"{running.url}/dicom-web/studies")
         assert (answer.status_code, answer.text) == (502, "The PACS does not answer.")
