@@ -52,9 +52,7 @@ def viewer(
     (row,) = here.wait(1)
     assert row.state == "delivered", row.reason
     (port,) = servers.free_ports(1)
-    served = ohif.serve(
-        ohif.application(dist, servers.home() / "ohif", here.ports.pacs_url), port
-    )
+    served = ohif.serve(ohif.application(dist, servers.home() / "ohif", here.ports.pacs_url), port)
     yield here, served
     served.stop()
 
@@ -127,7 +125,7 @@ def _run_of(files: Sequence[Path], oracle_bundle: Path) -> EncodeInput:
     assert isinstance(grid, series.Grid)
     runs: list[EncodeInput] = []
 
-    def keep(run: EncodeInput) -> dict[str, bytes]:
+    def keep(run: EncodeInput, *_: Any) -> dict[str, bytes]:
         runs.append(run)
         return {}
 
