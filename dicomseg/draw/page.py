@@ -10,6 +10,7 @@ from matplotlib import rc_context
 
 from dicomseg.draw import layout
 from dicomseg.draw.english import ENGLISH
+from dicomseg.draw.fonts import can_show
 from dicomseg.draw.layout import Box
 from dicomseg.draw.lines import draw_lines, draw_refusals
 from dicomseg.draw.looks import INK, PALE_RED, RED, SOFT
@@ -25,7 +26,7 @@ from dicomseg.draw.planar import (
     show_grey,
 )
 from dicomseg.draw.reformat import Window
-from dicomseg.draw.sheet import STYLE, Sheet, can_show
+from dicomseg.draw.sheet import STYLE, Sheet
 from dicomseg.draw.spatial import camera_of, draw_front, draw_view
 from dicomseg.draw.surface import Mesh
 from dicomseg.draw.tables import draw_foot, draw_plan_rows, draw_values, draw_warnings

@@ -6,27 +6,24 @@ from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
+from dicomseg.draw.fonts import COMPLETE, FONT, register
 from dicomseg.draw.layout import DPI, DPI_IN_PDF, LEFT, PAGE_MM, RIGHT, Box
 from dicomseg.draw.looks import FAINT, INK, NIGHT
 from dicomseg.volume import Array
 
-FONT: Final = "DejaVu Sans"
-"""Comes with matplotlib, so that every machine sets the same page."""
 _MM_PER_INCH: Final = 25.4
 _LEAST_SHRINK: Final = 0.6
 """A text that is too wide is set smaller, down to this share, and then shortened."""
 STYLE: Final[Any] = {
-    "font.family": [FONT],
+    "font.family": [FONT, COMPLETE],
     "pdf.fonttype": 42,
     "pdf.compression": 6,
     "axes.unicode_minus": False,
@@ -40,16 +37,11 @@ def halo(width: float = 2.2, colour: str = NIGHT) -> list[Any]:
     return [withStroke(linewidth=width, foreground=colour)]
 
 
-def can_show(text: str) -> bool:
-    """Say whether the page's font has every character of a text."""
-    font = FT2Font(font_manager.findfont(FONT))
-    return all(c.isspace() or font.get_char_index(ord(c)) for c in text)
-
-
 class Sheet:
     """The figure. Use it inside `rc_context(STYLE)`, as `draw_page` does."""
 
     def __init__(self) -> None:
+        register()
         width, height = (mm / _MM_PER_INCH for mm in PAGE_MM)
         self.figure = Figure(figsize=(width, height), facecolor="white", dpi=DPI)
         self.canvas: Any = FigureCanvasAgg(self.figure)

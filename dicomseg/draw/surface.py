@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import fast_simplification
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 from skimage.measure import marching_cubes
 
 from dicomseg.structures import SEGMENTS, StructureId
@@ -15,16 +14,18 @@ from dicomseg.volume import Array, Volume
 
 SMOOTHING_MM: Final = 1.0
 """Gauss that removes the steps of voxels."""
+GRID_MM: Final = 1.5
+"""Grid on which the smoothed segment is sampled, whatever the image's: it decides the number of triangles."""
 THIN: Final[dict[StructureId, float]] = {"n4": 0.6}
-"""Structures of a few voxels across: the usual Gauss would thin them."""
-REDUCTION: Final = 0.7
-"""Share of triangles that is left out; the volume changes by at most 0.5 %."""
-RETRIES: Final = (1.0, 0.7, 0.4)
-"""Shares of `REDUCTION` that are tried in turn: decimation opened 1 of 30 meshes."""
+"""Structures of a few voxels across: the usual Gauss would thin them. Their grid is finer by the same factor."""
+BETWEEN_SLICES: Final = 0.5
+"""Least width of the Gauss in voxels: between thick slices, less would leave steps."""
 VOLUME_TOLERANCE: Final = 0.003
-_PAD: Final = 5
-"""Voxels around the mask: at least three standard deviations, or the cap at the image border is lost."""
+_REACH: Final = 3.0
+"""Standard deviations after which the Gauss ends."""
 _STEPS: Final = 8
+_NUDGES: Final = (0.0, 1e-3, -1e-3, 4e-3, -4e-3)
+"""Changes of the level that are tried in turn: where it meets a grid point exactly, the surface may be open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ def is_closed(faces: Array) -> bool:
     size = int(faces.max()) + 1
     there = np.sort(edges[:, 0] * size + edges[:, 1])
     back = np.sort(edges[:, 1] * size + edges[:, 0])
-    return len(np.unique(there)) == len(there) and np.array_equal(there, back)
+    return bool((np.diff(there) > 0).all()) and np.array_equal(there, back)
 
 
 def build_surfaces(sides: Volume) -> dict[int, Mesh]:
@@ -65,67 +66,93 @@ def build_surfaces(sides: Volume) -> dict[int, Mesh]:
     for a surface is left out.
     """
     meshes: dict[int, Mesh] = {}
-    for segment in SEGMENTS:
+    boxes = ndimage.find_objects(sides.array, max_label=len(SEGMENTS))
+    for segment, box in zip(SEGMENTS, boxes, strict=True):
         smoothing_mm = THIN.get(segment.structure.id, SMOOTHING_MM)
-        mesh = build_surface(sides, segment.number, smoothing_mm)
+        mesh = build_surface(sides, segment.number, box, smoothing_mm) if box else None
         if mesh is not None:
             meshes[segment.number] = mesh
     return meshes
 
 
-def build_surface(sides: Volume, number: int, smoothing_mm: float = SMOOTHING_MM) -> Mesh | None:
-    """Build the surface of one segment with the volume of its voxels; None where there are too few of them."""
-    mask, corner = _padded_mask(sides, number)
-    if mask is None:
-        return None
-    spacing = np.array(sides.spacing_mm)
-    soft = ndimage.gaussian_filter(mask.astype(np.float32), smoothing_mm / spacing, truncate=3)
-    level_set = _level_set(soft, int(mask.sum()))
+def build_surface(
+    sides: Volume, number: int, box: tuple[slice, ...], smoothing_mm: float = SMOOTHING_MM
+) -> Mesh | None:
+    """Build the surface of one segment with the volume of its voxels; None where there are too few of them.
+
+    box: part of the array that holds the segment.
+    """
+    mask = sides.array[box] == number
+    start, step, soft = np.zeros(3), np.zeros(3), mask.astype(np.float32)
+    for axis, spacing_mm in enumerate(sides.spacing_mm):
+        grid_mm = GRID_MM * smoothing_mm / SMOOTHING_MM
+        sigma_mm = max(smoothing_mm, BETWEEN_SLICES * spacing_mm)
+        start[axis], weights = _smoothing(mask.shape[axis], spacing_mm, sigma_mm, grid_mm)
+        step[axis] = grid_mm / spacing_mm
+        soft = _along(weights, soft, axis)
+    level_set = _level_set(soft, np.count_nonzero(mask) / float(np.prod(step)))
     if level_set is None:
         return None
-    vertices, faces = _decimated(*level_set)
-    lps = sides.to_patient(vertices + corner)
+    points, faces = level_set
+    corner = start + [s.start for s in box]
+    lps = sides.to_patient(points * step + corner)
     if signed_volume(lps, faces) < 0:
         faces = faces[:, ::-1]
     return Mesh(lps.astype(np.float32), np.ascontiguousarray(faces, np.int32))
 
 
-def _padded_mask(sides: Volume, number: int) -> tuple[Array | None, Array]:
-    """Mask of one segment with a rim of `_PAD` empty voxels, and the index of its first voxel in the volume."""
-    index = sides.where(number)
-    if len(index) == 0:
-        return None, np.zeros(3)
-    low, high = index.min(axis=0), index.max(axis=0)
-    mask = np.zeros(high - low + 1 + 2 * _PAD, bool)
-    mask[tuple((index - low + _PAD).T)] = True
-    return mask, low - _PAD
+def _smoothing(
+    count: int, spacing_mm: float, sigma_mm: float, grid_mm: float
+) -> tuple[float, sparse.csr_array]:
+    """Weights (grid points, voxels) of a Gauss sampled on another grid, which begins and ends where all are zero.
+
+    Returns the index of the first grid point, and the weights. Voxels beyond the segment's box count as empty.
+    """
+    rim_mm = _REACH * sigma_mm + grid_mm
+    points = int(np.ceil(((count - 1) * spacing_mm + 2 * rim_mm) / grid_mm)) + 1
+    beyond = int(np.ceil((rim_mm + grid_mm + _REACH * sigma_mm) / spacing_mm)) + 1
+    at_mm = grid_mm * np.arange(points) - rim_mm
+    away = (at_mm[:, None] - spacing_mm * np.arange(-beyond, count + beyond)) / sigma_mm
+    weights = np.where(np.abs(away) <= _REACH, np.exp(-0.5 * away**2), 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    inside = weights[:, beyond : beyond + count].astype(np.float32)
+    return -rim_mm / spacing_mm, sparse.csr_array(inside)
 
 
-def _level_set(soft: Array, count: int) -> tuple[Array, Array] | None:
-    """Vertices in voxels and faces of the level at which the mesh encloses `count` voxels, found by halving."""
-    level = float(np.partition(soft.ravel(), soft.size - count)[soft.size - count])
+def _along(weights: sparse.csr_array, array: Array, axis: int) -> Array:
+    """Apply weights (new, old) along one axis; sparse, so that the sums have one order on every machine."""
+    lines = np.moveaxis(array, axis, 0)
+    flat = np.ascontiguousarray(lines).reshape(len(lines), -1)
+    applied = (weights @ flat).reshape(-1, *lines.shape[1:])
+    out: Array = np.ascontiguousarray(np.moveaxis(applied, 0, axis))
+    return out
+
+
+def _level_set(soft: Array, count: float) -> tuple[Array, Array] | None:
+    """Vertices in grid steps and faces of the level at which the surface encloses `count` steps³, found by halving."""
     low, high = 0.02, min(0.98, float(soft.max()) * 0.999)
     if high <= low:
         return None
-    level = min(max(level, low), high)
-    mesh: tuple[Array, Array] | None = None
+    rank = soft.size - min(max(round(count), 1), soft.size)
+    level = min(max(float(np.partition(soft.ravel(), rank)[rank]), low), high)
+    surface = _surface_at(soft, level)
     for _ in range(_STEPS):
-        vertices, faces, _, _ = marching_cubes(soft, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
-        mesh = vertices, faces
-        volume = abs(signed_volume(vertices, faces))
+        volume = abs(signed_volume(*surface))
         if abs(volume / count - 1.0) < VOLUME_TOLERANCE:
             break
         low, high = (level, high) if volume > count else (low, level)
         level = (low + high) / 2
-    return mesh
+        surface = _surface_at(soft, level)
+    return surface
 
 
-def _decimated(vertices: Array, faces: Array) -> tuple[Array, Array]:
-    """Leave out triangles, fewer or none where that would open the surface."""
-    for share in RETRIES:
-        points, fewer = fast_simplification.simplify(
-            vertices.astype(np.float32), faces.astype(np.int32), target_reduction=REDUCTION * share
-        )
-        if len(fewer) > 3 and is_closed(fewer):
-            return points, fewer
-    return vertices, faces
+def _surface_at(soft: Array, level: float) -> tuple[Array, Array]:
+    """Vertices and faces of a level, or of one beside it where only that is closed."""
+    tried: list[tuple[Array, Array]] = []
+    for nudge in _NUDGES:
+        near = min(level + nudge, float(soft.max()) * 0.999)
+        vertices, faces, _, _ = marching_cubes(soft, near, allow_degenerate=False)  # type: ignore[no-untyped-call]
+        tried.append((vertices, faces))
+        if is_closed(faces):
+            return tried[-1]
+    return tried[0]

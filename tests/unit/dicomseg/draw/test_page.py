@@ -21,7 +21,7 @@ from dicomseg.draw.layout import Box
 from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
 from dicomseg.draw.page import PageInput, compose, draw_page
 from dicomseg.draw.plan import build_plan
-from dicomseg.draw.sheet import STYLE, Sheet, can_show
+from dicomseg.draw.sheet import STYLE, Sheet
 from dicomseg.draw.spatial import camera_of
 from dicomseg.draw.wording import value_text
 from dicomseg.measure.plane import to_plane

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicomseg.draw.surface import Mesh, build_surface, build_surfaces, is_closed, signed_volume
+from dicomseg.draw.surface import Mesh, build_surfaces, is_closed, signed_volume
 from dicomseg.structures import SEGMENTS
 from dicomseg.volume import Volume, build_affine
 from tests.support.meshes import share_inside
@@ -65,7 +65,7 @@ def test_a_missing_or_turned_face_is_not_closed() -> None:
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_surface_is_closed_outward_and_as_large_as_its_voxels(shapes: Shapes, cut: bool) -> None:
     volume = ellipsoid(shapes, cut=cut)
-    mesh = build_surface(volume, 1)
+    mesh = build_surfaces(volume).get(1)
     assert mesh is not None
     assert is_closed(mesh.faces)
     voxels_ml = np.count_nonzero(volume.array) * volume.voxel_ml
@@ -73,7 +73,7 @@ def test_a_surface_is_closed_outward_and_as_large_as_its_voxels(shapes: Shapes, 
 
 
 def test_a_surface_lies_on_the_shape_it_was_made_from(shapes: Shapes) -> None:
-    mesh = build_surface(ellipsoid(shapes), 1)
+    mesh = build_surfaces(ellipsoid(shapes)).get(1)
     assert mesh is not None
     local = (mesh.vertices_lps - np.array([20.0, -30.0, 7.0])) / np.array([12.0, 9.0, 15.0])
     away_mm = (np.linalg.norm(local, axis=1) - 1) * 9.0
@@ -84,7 +84,6 @@ def test_a_surface_lies_on_the_shape_it_was_made_from(shapes: Shapes) -> None:
 def test_too_few_voxels_have_no_surface() -> None:
     array = np.zeros((9, 9, 9), np.uint8)
     volume = Volume(array, np.eye(4))
-    assert build_surface(volume, 1) is None
     assert build_surfaces(volume) == {}
 
 
