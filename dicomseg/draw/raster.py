@@ -35,31 +35,32 @@ def rasterise(triangles: Array, shape: tuple[int, int], chunk: int = CHUNK) -> t
     nearest = np.full(rows * columns, -1, np.int32)
     slope_x, slope_y, constant = _depth_planes(triangles)
     spans = _spans(triangles, shape)
-    start_depth = (constant[spans.triangle] + slope_y[spans.triangle] * (spans.row + 0.5)).astype(
-        np.float32
-    )
-    slope_x = slope_x.astype(np.float32)
+    number = spans.triangle
+    middle = spans.first + 0.5
+    first_depth = constant[number] + slope_y[number] * (spans.row + 0.5) + slope_x[number] * middle
+    first_depth, slope = first_depth.astype(np.float32), slope_x.astype(np.float32)[number]
+    first_pixel = (spans.row * columns + spans.first).astype(np.int32)
     ends = np.cumsum(spans.count)
     start = 0
     while start < len(ends):
         base = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, base + chunk)))
         count = spans.count[start:stop]
-        run = np.repeat(np.arange(start, stop), count)
-        column = spans.first[run] + _counting(count)
-        pixel = spans.row[run] * columns + column
-        triangle = spans.triangle[run]
-        here = start_depth[run] + slope_x[triangle] * (column + 0.5).astype(np.float32)
+        along = _counting(count)
+        pixel = np.repeat(first_pixel[start:stop], count) + along
+        here = np.repeat(slope[start:stop], count) * along.astype(np.float32)
+        here += np.repeat(first_depth[start:stop], count)
         np.maximum.at(depth, pixel, here)
         won = here >= depth[pixel]
-        nearest[pixel[won]] = triangle[won]
+        nearest[pixel[won]] = np.repeat(number[start:stop], count)[won]
         start = stop
     return depth.reshape(shape), nearest.reshape(shape)
 
 
 def _counting(count: Array) -> Array:
     """Number the members of runs of these lengths: 0, 1, … in each."""
-    numbers: Array = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    start = (np.cumsum(count) - count).astype(np.int32)
+    numbers: Array = np.arange(int(count.sum()), dtype=np.int32) - np.repeat(start, count)
     return numbers
 
 

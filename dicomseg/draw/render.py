@@ -30,6 +30,10 @@ _COARSE: Final = 4
 _EDGE_MM: Final = 1.6
 """A contour is drawn where the depth bends by more than this between neighbouring pixels."""
 _GLASS_EDGE_MM: Final = 4.0
+_INKED: Final = 0.35
+"""Brightness that is left on a contour."""
+_GLOSS: Final = (0.22, 0.30)
+"""Of opaque surfaces and of glass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,60 +97,91 @@ def render(
 
     Returns RGB uint8 (height, width, 3) and the number of the opaque part in every pixel, -1 where there is none.
     """
-    width, height = camera.size
     big = camera.enlarged(SUPERSAMPLE)
-    shape = (big.size[1], big.size[0])
-    picture = np.empty((shape[0] * shape[1], 3), np.float32)
-    picture[:] = background
-    depth = np.full(shape, -np.inf, np.float32)
-    part = np.full(shape, -1, np.int8)
-    if opaque:
-        layer = _layer(opaque, big)
-        depth, part = layer.depth, layer.part
-        colour = _shade(layer.normals, layer.colours, 0.22)
-        colour *= (1 - _hollows(depth, big.pixel_mm).ravel()[layer.hit])[:, None]
-        colour[_contour(depth, part, _EDGE_MM).ravel()[layer.hit]] *= 0.35
-        picture[layer.hit] = colour
+    columns, rows = big.size
+    picture = np.empty((3, rows, columns), np.float32)
+    picture[:] = np.array(background)[:, None, None]
+    depth = np.full((rows, columns), -np.inf, np.float32)
+    part = np.full((rows, columns), -1, np.int8)
+    layer = _layer(opaque, big, _GLOSS[0])
+    if layer is not None:
+        depth[layer.box], part[layer.box] = layer.depth, layer.part
+        light = 1 - _hollows(layer.depth, big.pixel_mm)[layer.mask]
+        light[_contour(layer.depth, layer.part, _EDGE_MM)[layer.mask]] *= _INKED
+        for plane, colour in zip(picture, layer.colours(), strict=True):
+            plane[layer.box][layer.mask] = colour * light
     for single in glass:
-        _lay_glass(picture, depth, _layer([single], big))
-    fine = picture.reshape(height, SUPERSAMPLE, width, SUPERSAMPLE, 3)
-    rgb = (np.clip(fine.mean(axis=(1, 3)), 0, 1) * 255 + 0.5).astype(np.uint8)
-    return rgb, part[::SUPERSAMPLE, ::SUPERSAMPLE]
+        shell = _layer([single], big, _GLOSS[1])
+        if shell is not None:
+            _lay_glass(picture[:, *shell.box], depth[shell.box], shell)
+    rgb = (np.clip(_reduced(picture), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(rgb.transpose(1, 2, 0)), part[::SUPERSAMPLE, ::SUPERSAMPLE]
+
+
+def _reduced(picture: Array) -> Array:
+    """Means of `SUPERSAMPLE`² pixels of planes (3, rows, columns)."""
+    low = sum(picture[:, n::SUPERSAMPLE] for n in range(1, SUPERSAMPLE)) + picture[:, ::SUPERSAMPLE]
+    small = sum(low[..., n::SUPERSAMPLE] for n in range(1, SUPERSAMPLE)) + low[..., ::SUPERSAMPLE]
+    mean: Array = small / np.float32(SUPERSAMPLE**2)
+    return mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """What is nearest to the viewer; `hit` are the flat numbers of covered pixels, in which the rest is given."""
+    """What is nearest to the viewer.
 
+    box: the part of the picture that it lies in; depth, part and mask have its shape. lit: (3, pixels of the mask)
+    light, gloss and turn of the surface away from the viewer. rgb: (parts, 3) colours.
+    """
+
+    box: tuple[slice, slice]
     depth: Array
     part: Array
-    hit: Array
-    normals: Array
-    colours: Array
+    mask: Array
+    lit: Array
+    rgb: Array
+
+    def colours(self) -> list[Array]:
+        """Return red, green and blue of the lit surface in the pixels of the mask."""
+        part, (light, gloss, _) = self.part[self.mask], self.lit
+        return [np.minimum(of_parts[part] * light + gloss, 1.0) for of_parts in self.rgb.T]
 
 
-def _layer(parts: Sequence[Part], camera: Camera) -> _Layer:
-    corners, normals, numbers = [], [], []
+def _layer(parts: Sequence[Part], camera: Camera, gloss: float) -> _Layer | None:
+    """Draw surfaces in front of one another; None where nothing of them lies in the picture."""
+    corners, lit, numbers = [], [], []
     for number, part in enumerate(parts):
         seen = camera.project(part.mesh.vertices_lps)
-        turned = _vertex_normals(part.mesh) @ camera.axes.T
+        of_vertices = _lit(_vertex_normals(part.mesh) @ camera.axes.T, gloss)
         faces = part.mesh.faces
         front = faces[_twice_areas(seen[faces]) < 0]  # y runs down
         corners.append(seen[front])
-        normals.append(turned[front])
+        lit.append(of_vertices[front])
         numbers.append(np.full(len(front), number, np.int8))
-    triangles = np.concatenate(corners)
-    width, height = camera.size
-    depth, nearest = rasterise(triangles, (height, width))
-    hit = np.flatnonzero(nearest.ravel() >= 0)
-    triangle = nearest.ravel()[hit]
-    row, column = np.divmod(hit, width)
-    smooth = _pixel_normals(triangles, np.concatenate(normals), triangle, column, row)
-    of_part = np.concatenate(numbers)[triangle]
-    part_map = np.full(height * width, -1, np.int8)
-    part_map[hit] = of_part
-    colours = np.array([p.rgb for p in parts], np.float32)[of_part]
-    return _Layer(depth, part_map.reshape(height, width), hit, smooth, colours)
+    triangles = np.concatenate(corners) if corners else np.zeros((0, 3, 3))
+    box = _box(triangles, camera.size)
+    if box is None:
+        return None
+    triangles[:, :, :2] -= [box[1].start, box[0].start]
+    depth, nearest = rasterise(triangles, (box[0].stop - box[0].start, box[1].stop - box[1].start))
+    mask = nearest >= 0
+    of_pixels = _interpolated(triangles, np.concatenate(lit), nearest[mask], mask)
+    part_map = np.full(mask.shape, -1, np.int8)
+    part_map[mask] = np.concatenate(numbers)[nearest[mask]]
+    rgb = np.array([p.rgb for p in parts], np.float32)
+    return _Layer(box, depth, part_map, mask, of_pixels, rgb)
+
+
+def _box(triangles: Array, size: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Rows and columns of the picture that triangles touch."""
+    if len(triangles) == 0:
+        return None
+    flat = triangles[:, :, :2].reshape(-1, 2)
+    low = np.maximum(np.floor(flat.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(flat.max(axis=0)).astype(int) + 1, size)
+    if (high <= low).any():
+        return None
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
 def _twice_areas(triangles: Array) -> Array:
@@ -171,36 +206,45 @@ def _vertex_normals(mesh: Mesh) -> Array:
     return unit
 
 
-def _pixel_normals(
-    triangles: Array, normals: Array, triangle: Array, column: Array, row: Array
-) -> Array:
-    """Unit normals (k, 3) float32 in the pixels: inside a triangle they are affine in x and y."""
+def _interpolated(triangles: Array, values: Array, triangle: Array, mask: Array) -> Array:
+    """Values (n, pixels) float32 between those of the corners (triangles, 3, n).
+
+    triangle: number in every pixel of the mask. Inside a triangle they are affine in x and y.
+    """
     corner = triangles[:, 0, :2]
     first, second = triangles[:, 1, :2] - corner, triangles[:, 2, :2] - corner
     det = first[:, 0] * second[:, 1] - second[:, 0] * first[:, 1]
-    to_first, to_second = normals[:, 1] - normals[:, 0], normals[:, 2] - normals[:, 0]
+    to_first, to_second = values[:, 1] - values[:, 0], values[:, 2] - values[:, 0]
     along_x = to_first * (second[:, 1] / det)[:, None] - to_second * (first[:, 1] / det)[:, None]
     along_y = to_second * (first[:, 0] / det)[:, None] - to_first * (second[:, 0] / det)[:, None]
-    constant = normals[:, 0] - along_x * corner[:, :1] - along_y * corner[:, 1:]
-    out = along_x.astype(np.float32)[triangle] * (column + 0.5).astype(np.float32)[:, None]
-    out += along_y.astype(np.float32)[triangle] * (row + 0.5).astype(np.float32)[:, None]
-    out += constant.astype(np.float32)[triangle]
-    length = np.sqrt(np.einsum("ij,ij->i", out, out))
-    smooth: Array = out / np.maximum(length, 1e-6)[:, None]
-    return smooth
+    y, x = (n.astype(np.float32) for n in np.nonzero(mask))
+    x -= (corner[:, 0] - 0.5).astype(np.float32)[triangle]
+    y -= (corner[:, 1] - 0.5).astype(np.float32)[triangle]
+    out = np.empty((values.shape[2], len(triangle)), np.float32)
+    for n, (start, slope_x, slope_y) in enumerate(
+        zip(values[:, 0].T, along_x.T, along_y.T, strict=True)
+    ):
+        out[n] = slope_x.astype(np.float32)[triangle] * x
+        out[n] += slope_y.astype(np.float32)[triangle] * y
+        out[n] += start.astype(np.float32)[triangle]
+    return out
 
 
-def _shade(normals: Array, colours: Array, gloss: float) -> Array:
-    """Colours (k, 3) of lit faces; normals in view axes."""
-    light = np.array(_LIGHT, np.float32) / np.float32(np.linalg.norm(_LIGHT))
-    fill = np.array(_FILL, np.float32) / np.float32(np.linalg.norm(_FILL))
-    half = light + np.array([0, 0, 1], np.float32)
+def _lit(normals: Array, gloss: float) -> Array:
+    """Light, gloss and turn (n, 3) of a surface with these normals in view axes.
+
+    Light is the share of its colour that is seen, gloss is added to it; turn is 0 where it faces the viewer, 1 at its
+    rim.
+    """
+    light = np.array(_LIGHT) / np.linalg.norm(_LIGHT)
+    fill = np.array(_FILL) / np.linalg.norm(_FILL)
+    half = light + np.array([0.0, 0.0, 1.0])
     half /= np.linalg.norm(half)
-    lit = np.clip(normals @ np.stack([light, fill, half], axis=1), 0, 1)
-    out = colours * (0.36 + 0.54 * lit[:, 0] + 0.20 * lit[:, 1])[:, None]
-    out += (gloss * lit[:, 2] ** 32)[:, None]
-    shaded: Array = np.minimum(out, 1.0)
-    return shaded
+    cosines = np.clip(normals @ np.stack([light, fill, half], axis=1), 0, 1)
+    seen = 0.36 + 0.54 * cosines[:, 0] + 0.20 * cosines[:, 1]
+    turn = 1 - np.clip(normals[:, 2], 0, 1)
+    lit: Array = np.stack([seen, gloss * cosines[:, 2] ** 32, turn], axis=1)
+    return lit
 
 
 def _hollows(depth: Array, pixel_mm: float) -> Array:
@@ -234,14 +278,12 @@ def _contour(depth: Array, part: Array, bend_mm: float) -> Array:
 
 
 def _lay_glass(picture: Array, depth: Array, layer: _Layer) -> None:
-    """Blend one translucent part over the picture (pixels, 3), in place, where nothing opaque is in front."""
-    is_seen = layer.depth.ravel()[layer.hit] > depth.ravel()[layer.hit]
-    line = _contour(layer.depth, layer.part, _GLASS_EDGE_MM).ravel()[layer.hit][is_seen]
-    hit, normals = layer.hit[is_seen], layer.normals[is_seen]
-    rim = 1 - np.clip(normals[:, 2], 0, 1)
-    opacity = 0.20 + 0.62 * rim * rim
-    opacity[line] = 0.85
-    share = opacity[:, None]
-    picture[hit] = (
-        picture[hit] * (1 - share) + _shade(normals, layer.colours[is_seen], 0.30) * share
-    )
+    """Blend one translucent part over planes (3, rows, columns) of its box, in place, where nothing opaque is in front."""
+    is_line = _contour(layer.depth, layer.part, _GLASS_EDGE_MM)[layer.mask]
+    turn = layer.lit[2]
+    opacity = 0.20 + 0.62 * turn * turn
+    opacity[is_line] = 0.85
+    opacity[layer.depth[layer.mask] <= depth[layer.mask]] = 0.0
+    for plane, colour in zip(picture, layer.colours(), strict=True):
+        behind = plane[layer.mask]
+        plane[layer.mask] = behind + (colour - behind) * opacity
