@@ -37,7 +37,7 @@ _NAMED: Final = {1: FONT, 3: FONT, 4: FONT, 6: FONT.replace(" ", ""), 16: FONT}
 
 def reduced(source: Path, style: str) -> subset.ttLib.TTFont:
     """Return a font with `CHARACTERS` only, named `FONT`."""
-    options = subset.Options(hinting=False, layout_features=[], legacy_kern=True)
+    options = subset.Options(layout_features=[], legacy_kern=True)
     options.notdef_outline, options.name_IDs = True, ["*"]
     options.drop_tables += list(_DROPPED)
     font = subset.load_font(str(source), options)
@@ -48,7 +48,9 @@ def reduced(source: Path, style: str) -> subset.ttLib.TTFont:
     for record in list(names.names):
         if record.nameID in _NAMED:
             suffix = "" if record.nameID in {1, 16} else f" {style}"
-            text = _NAMED[record.nameID] + (suffix.replace(" ", "-") if record.nameID == 6 else suffix)
+            text = _NAMED[record.nameID] + (
+                suffix.replace(" ", "-") if record.nameID == 6 else suffix
+            )
             names.setName(
                 text.strip(), record.nameID, record.platformID, record.platEncID, record.langID
             )

@@ -9,11 +9,9 @@ PAGE_MM: Final = (210.0, 297.0)
 LEFT: Final = 10.0
 RIGHT: Final = 200.0
 DPI: Final = 200
-"""Of the pixels; 5.2 pt type is at its limit below 150."""
-DPI_IN_PDF: Final = 200
-"""Of the pictures inside the PDF."""
-VIEW_DPI: Final = 240
-"""Of the 3D views."""
+"""Of the page as pixels and of the pictures in the PDF; 5.2 pt type is at its limit below 150."""
+PAGE_PX: Final = (1653, 2338)
+"""The page at that many dots per inch. Panels begin and end on pixels, so that pictures need no second resampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +27,13 @@ class Box:
     def bottom(self) -> float:
         """Lower edge."""
         return self.y + self.height
+
+
+def pixels(box: Box) -> tuple[int, int, int, int]:
+    """Return left, top, width and height of a panel in pixels of the page."""
+    across, down = (px / mm for px, mm in zip(PAGE_PX, PAGE_MM, strict=True))
+    left, top = round(box.x * across), round(box.y * down)
+    return left, top, round((box.x + box.width) * across) - left, round(box.bottom * down) - top
 
 
 HEAD_TITLE: Final = 15.4

@@ -12,10 +12,10 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.patches import Polygon as Patch
 
 from dicomseg.draw.corridor import Corridor
-from dicomseg.draw.layout import RULER_MM, Box
+from dicomseg.draw.layout import RULER_MM, Box, pixels
 from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
 from dicomseg.draw.plan import SHOWN, Plan
-from dicomseg.draw.reformat import Window, find_window, sample_grey, to_rgb
+from dicomseg.draw.reformat import Window, doubled, find_window, sample_grey, to_rgb
 from dicomseg.draw.sheet import halo
 from dicomseg.draw.texts import Texts
 from dicomseg.measure.contours import outline_sections
@@ -27,7 +27,8 @@ from dicomseg.segmentation import Segmentation
 from dicomseg.structures import StructureId
 from dicomseg.volume import Volume
 
-GREY_MM: Final = 0.25
+FINE_MM: Final = 0.2
+"""Smaller pixels are interpolated between every second one: no source has as many."""
 OUTLINE_MM: Final = 0.6
 _SHADE: Final = "#00000088"
 SLICE_STRUCTURES: Final[tuple[StructureId, ...]] = (
@@ -45,7 +46,8 @@ class View:
 
     def frame(self, box: Box) -> tuple[float, float, float, float]:
         """Return least a, least b, most a, most b in a panel of this shape."""
-        half_b = self.half_mm * box.height / box.width
+        _, _, width, height = pixels(box)
+        half_b = self.half_mm * height / width
         a, b = self.middle_ab
         return a - self.half_mm, b - half_b, a + self.half_mm, b + half_b
 
@@ -55,17 +57,22 @@ def show_grey(
 ) -> Window:
     """Draw the grey values; returns the window, of this picture where none is given."""
     a0, b0, a1, b1 = view.frame(box)
-    shape = (int((a1 - a0) / GREY_MM) + 1, int((b1 - b0) / GREY_MM) + 1)
-    raster = Raster(a0, b0, GREY_MM, shape)
-    grey = sample_grey(volume, view.plane, raster)
+    _, _, width, height = pixels(box)
+    step = (a1 - a0) / width
+    is_fine = step < FINE_MM
+    sampled = Raster(a0 + step / 2, b0 + step / 2, step, (width, height))
+    if is_fine:
+        half = (width // 2 + 1, height // 2 + 1)
+        sampled = Raster(sampled.a_mm, sampled.b_mm, 2 * step, half)
+    grey = sample_grey(volume, view.plane, sampled)
+    if is_fine:
+        grey = doubled(grey)[:width, :height]
     window = window or find_window(grey)
-    half = GREY_MM / 2
-    last_a, last_b = raster.corners_ab[-1]
     axes.imshow(
         to_rgb(grey, window, NOT_IMAGED),
-        extent=(a0 - half, last_a + half, last_b + half, b0 - half),
-        interpolation="lanczos",
-        aspect="equal",
+        extent=(a0, a1, b1, b0),
+        interpolation="none",
+        aspect="auto",
     )
     axes.set_xlim(a0, a1)
     axes.set_ylim(b1, b0)

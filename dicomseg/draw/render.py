@@ -32,6 +32,8 @@ _EDGE_MM: Final = 1.6
 _GLASS_EDGE_MM: Final = 4.0
 _INKED: Final = 0.35
 """Brightness that is left on a contour."""
+_EVENED: Final = 1
+"""How often normals are evened out: marching cubes leaves slivers whose normals would show as flecks."""
 _GLOSS: Final = (0.22, 0.30)
 """Of opaque surfaces and of glass."""
 
@@ -193,16 +195,21 @@ def _twice_areas(triangles: Array) -> Array:
 
 
 def _vertex_normals(mesh: Mesh) -> Array:
-    """Unit normals (n, 3) of the vertices: the mean of their faces', by area."""
+    """Unit normals (n, 3) of the vertices: the mean of their faces', by area, evened out with their neighbours'."""
     vertices, faces = mesh.vertices_lps.astype(np.float64), mesh.faces
     first, second = (vertices[faces[:, n]] - vertices[faces[:, 0]] for n in (1, 2))
-    of_faces = np.cross(first, second)
-    sums = [
-        np.bincount(faces.ravel(), np.repeat(of_faces[:, axis], 3), len(vertices))
-        for axis in range(3)
-    ]
-    normals = np.stack(sums, axis=1)
-    unit: Array = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    unit = _gathered(np.cross(first, second), faces, len(vertices))
+    for _ in range(_EVENED):
+        unit = _gathered(unit[faces].sum(axis=1), faces, len(vertices))
+    return unit
+
+
+def _gathered(of_faces: Array, faces: Array, count: int) -> Array:
+    """Unit vectors (vertices, 3) along the sum of the vectors of their faces."""
+    corners = faces.ravel()
+    sums = [np.bincount(corners, np.repeat(of_faces[:, n], 3), count) for n in range(3)]
+    vectors = np.stack(sums, axis=1)
+    unit: Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     return unit
 
 

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from dicomseg.draw.fonts import COMPLETE, FONT, register
-from dicomseg.draw.layout import DPI, DPI_IN_PDF, LEFT, PAGE_MM, RIGHT, Box
+from dicomseg.draw.layout import DPI, LEFT, PAGE_MM, PAGE_PX, RIGHT, Box, pixels
 from dicomseg.draw.looks import FAINT, INK, NIGHT
 from dicomseg.volume import Array
 
@@ -42,19 +42,15 @@ class Sheet:
 
     def __init__(self) -> None:
         register()
-        width, height = (mm / _MM_PER_INCH for mm in PAGE_MM)
+        width, height = (px / DPI for px in PAGE_PX)
         self.figure = Figure(figsize=(width, height), facecolor="white", dpi=DPI)
         self.canvas: Any = FigureCanvasAgg(self.figure)
 
     def axes(self, box: Box) -> Axes:
-        """Add axes without ticks."""
-        width, height = PAGE_MM
-        bounds = (
-            box.x / width,
-            1 - box.bottom / height,
-            box.width / width,
-            box.height / height,
-        )
+        """Add axes without ticks, on the pixels of `layout.pixels`."""
+        left, top, across, down = pixels(box)
+        width, height = PAGE_PX
+        bounds = (left / width, 1 - (top + down) / height, across / width, down / height)
         axes = self.figure.add_axes(bounds)
         axes.set_xticks([])
         axes.set_yticks([])
@@ -129,5 +125,5 @@ class Sheet:
         out = BytesIO()
         fixed = dict.fromkeys(("CreationDate", "ModDate", "Producer"))
         metadata = fixed | {"Creator": "lumbar-node", "Title": title}
-        self.figure.savefig(out, format="pdf", dpi=DPI_IN_PDF, metadata=metadata)
+        self.figure.savefig(out, format="pdf", dpi=DPI, metadata=metadata)
         return out.getvalue()

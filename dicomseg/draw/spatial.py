@@ -14,9 +14,9 @@ from dicomseg.draw.layout import (
     HALF_FRONT_MM,
     HALF_VIEW_MM,
     VIEW_ANGLES,
-    VIEW_DPI,
     VIEW_SHIFT_MM,
     Box,
+    pixels,
 )
 from dicomseg.draw.looks import CORRIDOR_RGB, FAINT, INK, LOOKS, ON_WHITE
 from dicomseg.draw.plan import Plan
@@ -41,7 +41,7 @@ _AXES_MM: Final = 7.0
 
 def camera_of(box: Box, plan: Plan, *, front: bool) -> Camera:
     """Return the camera of panel B, or of F (from the front)."""
-    width, height = (round(mm / 25.4 * VIEW_DPI) for mm in (box.width, box.height))
+    _, _, width, height = pixels(box)
     azimuth, elevation = (0.0, 0.0) if front else VIEW_ANGLES
     shift = FRONT_SHIFT_MM if front else VIEW_SHIFT_MM
     centre = np.array(plan.plane.point_lps) + np.array(shift)
@@ -158,7 +158,7 @@ def _parts(
 
 def _show(axes: Axes, rgb: Array) -> None:
     height, width, _ = rgb.shape
-    axes.imshow(rgb, interpolation="none", aspect="equal", extent=(0, width, height, 0))
+    axes.imshow(rgb, interpolation="none", aspect="auto", extent=(0, width, height, 0))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     for spine in axes.spines.values():

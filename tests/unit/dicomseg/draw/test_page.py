@@ -199,8 +199,9 @@ def test_colours_of_corridor_and_outlines_are_where_their_shapes_are() -> None:
         away = [np.abs(pixel(rgb, axes, (p.x, p.y)) - colour).max() for p in points]
         hits[name] = np.mean(np.array(away) < 60)
     assert min(hits.values()) > 0.4, hits  # the vein is dashed, lines cross outlines
-    near_line = plan.corridor.middle_ab
-    assert np.abs(pixel(rgb, axes, tuple(near_line)) - lime).max() < 60
+    start, end = to_plane(inputs.shown, np.array(measured.main["OC"].points_lps))
+    quarter = start + (end - start) / 4  # a leader ends on the middle
+    assert np.abs(pixel(rgb, axes, tuple(quarter)) - lime).max() < 60
 
 
 def expected_grey(inputs: PageInput, lps: np.ndarray) -> np.ndarray:
@@ -367,11 +368,6 @@ def test_the_same_input_gives_the_same_bytes_and_another_gives_others() -> None:
     assert first.pdf.count(b"/Type /Page\n") + first.pdf.count(b"/Type /Page ") == 1
     assert b"/MediaBox [ 0 0 595." in first.pdf
     assert b"/FontFile2" in first.pdf
-
-
-def test_a_name_is_printed_in_the_first_spelling_that_the_font_has() -> None:
-    assert can_show("Müller Jörg, Wałęsa Żaneta, Διονυσιος, Люкс")
-    assert not can_show("山田 太郎")
 
 
 @pytest.mark.slow
