@@ -94,7 +94,6 @@ def test_every_dependency_earns_its_line() -> None:
 
 
 IMPORT_NAMES = {
-    "fast-simplification": "fast_simplification",
     "scikit-image": "skimage",
     "simpleitk": "SimpleITK",
     "dicomweb-client": "dicomweb_client",

@@ -22,7 +22,7 @@ LIGHT = {
     "dicomseg.read.pixels": {"scipy", "highdicom", "torch"},
     "dicomseg.measure.measure": {"pydicom", "highdicom", "torch"},
     "dicomseg.encode.result_folder": {"torch", "openvino", "pynetdicom", "matplotlib"},
-    "dicomseg.encode.pictures": {"torch", "openvino", "matplotlib", "fast_simplification"},
+    "dicomseg.encode.pictures": {"torch", "openvino", "matplotlib"},
     "dicomseg.draw.texts": {"scipy", "pydicom", "matplotlib"},
 }
 """Module → packages that importing it must not import."""
