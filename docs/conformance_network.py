@@ -1,0 +1,275 @@
+"""Tables of the network services: contexts, statuses, limits and keys, asked of the code that decides them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from conformance_example import objects
+from pydantic import BaseModel
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, UID_dictionary
+from pynetdicom import AE
+from reference import table
+
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from dicomseg.read.predicates import MR_CLASSES
+from node.config.destinations import DicomDestination, DicomwebDestination
+from node.config.sections import NodeConfig, ReceiveConfig, ResultsConfig, TrackConfig
+from node.deliver.dicom import _storage_contexts
+from node.deliver.dicom_query import _PENDING, FIND, NO_SUCH_CLASS
+from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
+from node.deliver.port import ResultFile
+from node.deliver.status import judge_status
+from node.receive import association, limits, step, structure, wire
+from node.receive.admission import VERIFICATION, answers, is_storage
+from node.receive.wire import Proposed, Request
+
+_UNUSED: Final = b""
+_VERDICTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "accepted": "stored; storage is verified afterwards",
+        "transient": "sent again after a wait, up to `max_tries`",
+        "permanent": "not sent again; the delivery is shown as failed with the peer's status and comment",
+    }
+)
+
+
+def name_of(uid: str) -> str:
+    """Return the name of a UID without the registry's endings."""
+    return str(UID(uid).name).removesuffix(" SOP Class").replace("&amp;", "&")
+
+
+def storage_classes() -> list[str]:
+    """Return every storage class that the registry of this version's dictionary names and the node accepts."""
+    return [uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and is_storage(uid)]
+
+
+def refused_classes() -> list[str]:
+    """Return every class of the registry that the node does not accept."""
+    named = (uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and entry[0])
+    return [uid for uid in named if not is_storage(uid) and uid != VERIFICATION]
+
+
+def negotiate(sop_class: str, *syntaxes: str) -> tuple[int, str]:
+    """Return the acceptor's answer to one presentation context: result and transfer syntax."""
+    proposed = Proposed(1, sop_class, syntaxes)
+    return answers(Request(1, "", "", wire.APPLICATION_CONTEXT, (proposed,), _UNUSED))[1]
+
+
+def result_files() -> list[ResultFile]:
+    """Return the encoded objects of a result and a rejection note as files to send."""
+    return [
+        ResultFile(Path(name), "", str(ds.SOPClassUID), transfer_syntax=str(ds.file_meta.TransferSyntaxUID))
+        for name, ds in objects("full").items()
+    ]
+
+
+def services() -> str:
+    """Render the overview of network services."""
+    sent = dict.fromkeys(file.sop_class for file in result_files())
+    rows = [("Verification", VERIFICATION, "yes", "yes"), (name_of(FIND), str(FIND), "yes", "no")]
+    rows += [(name_of(uid), uid, "yes", "yes") for uid in sent]
+    rows += [(name_of(uid), uid, "yes" if uid in sent else "no", "yes") for uid in MR_CLASSES if uid not in sent]
+    others = len(storage_classes()) - len({*sent, *MR_CLASSES})
+    rows.append((f"{others} other storage classes (annex F) and private ones", "", "no", "yes"))
+    return table(("SOP class", "UID", "SCU", "SCP"), rows)
+
+
+def accepted_classes() -> str:
+    """Render every storage class that is accepted."""
+    rows = []
+    for uid in storage_classes():
+        retired = " (retired)" if UID(uid).is_retired else ""
+        rows.append((name_of(uid).removesuffix(" (Retired)") + retired, uid))
+    return table(("SOP class", "UID"), rows)
+
+
+def accepted_syntaxes() -> str:
+    """Render the transfer syntaxes in the order of the acceptor's preference."""
+    rows = []
+    for rank, syntax in enumerate(wire.TRANSFER_SYNTAXES, start=1):
+        readable = not UID(syntax).is_encapsulated or get_decoder(UID(syntax)).is_available
+        rows.append((str(rank), name_of(syntax), syntax, "yes" if readable else "no"))
+    return table(("preference", "transfer syntax", "UID", "decoded"), rows)
+
+
+def context_results() -> str:
+    """Render the answers to a proposed presentation context, each asked of the acceptor."""
+    mr, plain = next(iter(MR_CLASSES)), wire.TRANSFER_SYNTAXES[0]
+    private, foreign = "1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.99999.2"
+    asked = (
+        ("any storage class, or Verification, with a transfer syntax of the table above", mr, plain),
+        ("the same with other transfer syntaxes only, registered or private", mr, foreign),
+        ("a class that is not in the registry: private or newer", private, plain),
+        ("a storage class without a transfer syntax, or with a UID of another kind", mr, VERIFICATION),
+        ("a registered class that is not a storage class", refused_classes()[0], plain),
+    )
+    words = {
+        0: "0, acceptance",
+        3: "3, abstract syntax not supported",
+        4: "4, transfer syntaxes not supported",
+    }
+    rows = [(what, words[negotiate(uid, syntax)[0]]) for what, uid, syntax in asked]
+    return table(("proposed", "result (PS3.8 table 9-18)"), rows)
+
+
+_REJECTIONS: Final = (
+    (wire.CALLED_UNKNOWN, "the called AE title is not the node's, nor in `[receive] called_ae_titles`"),
+    (wire.CALLING_UNKNOWN, "the calling AE title is not in `[receive] calling_ae_titles`, where that has entries"),
+    (wire.NO_APPLICATION_CONTEXT, "the application context is not DICOM's"),
+    (wire.NO_PROTOCOL_VERSION, "the protocol version has no bit 0"),
+    (
+        wire.LOCAL_LIMIT,
+        "`[receive]` limits of associations, after a wait of {wait:g} s for a free place; or free disk space below "
+        "`disk_low_mb` (Verification alone is accepted even then)",
+    ),
+)
+_RESULTS: Final = {1: "1, permanent", 2: "2, transient"}
+_SOURCES: Final = {1: "1, user", 2: "2, provider (ACSE)", 3: "3, provider (presentation)"}
+
+
+def rejections() -> str:
+    """Render why an association is rejected."""
+    rows = []
+    for (result, source, reason), when in _REJECTIONS:
+        rows.append((_RESULTS[result], _SOURCES[source], str(reason), when.format(wait=step.SLOT_S)))
+    return table(("result", "source", "reason", "when"), rows)
+
+
+def acceptor_limits() -> str:
+    """Render the limits of the acceptor that cannot be configured."""
+    rows = [
+        ("PDU that is announced (Maximum Length)", f"{wire.MAX_PDU} bytes"),
+        ("PDU that is read, also of peers that exceed it", f"{wire.LARGEST_PDU} bytes"),
+        ("time to the end of the association request (ARTIM)", f"{association.REQUEST_S:g} s"),
+        ("wait of a request for a free association", f"{step.SLOT_S:g} s"),
+        ("connections without a request: in all, from one address", f"{step.STRANGERS}, {step.STRANGERS_PER_PEER}"),
+        ("time that a slow association keeps its place while others wait", f"{limits.PATIENCE_S:g} s"),
+        ("time for the peer to close after the last PDU", f"{association.LINGER_S:g} s"),
+        ("command set", f"{association.LONGEST_COMMAND} bytes"),
+        ("nested sequences of an object", f"{structure.DEEPEST}"),
+        ("elements of an object", f"{structure.MOST_ELEMENTS}"),
+    ]
+    return table(("limit", "value"), rows)
+
+
+def identification() -> str:
+    """Render who the node says it is, in associations and files."""
+    rows = [
+        ("Implementation Class UID", f"`{IMPLEMENTATION_CLASS_UID}`"),
+        ("Implementation Version Name", f"`{IMPLEMENTATION_VERSION}`"),
+        ("Application Context Name", f"`{wire.APPLICATION_CONTEXT}`"),
+        ("Maximum Length as acceptor", f"{wire.MAX_PDU}"),
+        ("Maximum Length as initiator", f"{AE().maximum_pdu_size}"),
+    ]
+    return table(("parameter", "value"), rows)
+
+
+def sent_contexts() -> str:
+    """Render the presentation contexts that are proposed for each object."""
+    rows = []
+    for file in result_files():
+        proposed = _storage_contexts([file])
+        syntaxes = [f"{name_of(c.transfer_syntax[0])} ({c.transfer_syntax[0]})" for c in proposed]
+        kind = f"{name_of(file.sop_class)} ({file.sop_class})"
+        rows.append((f"`{file.name}`", kind, "; ".join(syntaxes)))
+    return table(("object", "SOP class", "transfer syntaxes, a context each"), rows)
+
+
+def _ranges(values: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive numbers as first and last."""
+    for _, run in groupby(enumerate(values), key=lambda pair: pair[1] - pair[0]):
+        numbers = [value for _, value in run]
+        yield numbers[0], numbers[-1]
+
+
+def received_statuses() -> str:
+    """Render what becomes of an object by the status of its C-STORE response, over all 65,536."""
+    found: dict[str, list[int]] = {}
+    for status in range(1 << 16):
+        found.setdefault(judge_status(status), []).append(status)
+    rows = []
+    for verdict in ("accepted", "transient"):
+        spans = [f"{a:04X}" if a == b else f"{a:04X}–{b:04X}" for a, b in _ranges(found[verdict])]
+        rows.append((", ".join(spans), verdict, _VERDICTS[verdict]))
+    rows.append(("any other", "permanent", _VERDICTS["permanent"]))
+    return table(("status (hexadecimal)", "meaning", "behaviour"), rows)
+
+
+def returned_statuses() -> str:
+    """Render the statuses that the acceptor returns."""
+    rows = [
+        ("C-STORE, C-ECHO", f"{association.SUCCESS:04X}", "success", "the object is on disk and in the journal, also one that is only quarantined; a repeated object is not stored twice"),
+        ("C-STORE", f"{association.OUT_OF_RESOURCES:04X}", "refused: out of resources", "an object above `max_object_mb`, too many unfinished bytes (`max_unfinished_mb`), no disk space, or a fault of the node; Error Comment says which"),
+        ("any other request", f"{association.UNRECOGNIZED_OPERATION:04X}", "unrecognised operation", "its data set is read and dropped"),
+    ]  # fmt: skip
+    return table(("request", "status", "meaning", "when"), rows)
+
+
+def find_statuses() -> str:
+    """Render what is made of the statuses of C-FIND."""
+    pending = ", ".join(f"{s:04X}" for s in sorted(_PENDING))
+    rows = [
+        (pending, "a match", "counted if it names the object"),
+        ("0000", "success", "the matches decide: all objects named, or those that are missing"),
+        (f"{NO_SUCH_CLASS:04X}", "not supported", "storage is shown as *unproven*; not asked again"),
+        ("any other, or no response", "unanswered", "asked again after a wait, up to `max_tries`; nothing is sent again for it"),
+    ]  # fmt: skip
+    return table(("status (hexadecimal)", "meaning", "behaviour"), rows)
+
+
+def web_statuses() -> str:
+    """Render what is made of the HTTP codes of STOW-RS and QIDO-RS."""
+
+    def listed(codes: frozenset[int]) -> str:
+        return ", ".join(str(c) for c in sorted(codes))
+
+    rows = [
+        ("STOW-RS", listed(_BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
+        ("STOW-RS", listed(_OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
+        ("STOW-RS", "any other, or no response", "sent again after a wait, up to `max_tries`"),
+        ("QIDO-RS", "200, 204", "the matches decide"),
+        ("QIDO-RS", "404", "a study that the server does not have, if `/studies` answers; else as the next row"),
+        ("QIDO-RS", listed(_NOT_OFFERED), "not supported: storage is shown as *unproven*"),
+        ("QIDO-RS", "any other, or no response", "asked again after a wait, up to `max_tries`"),
+    ]  # fmt: skip
+    return table(("request", "HTTP code", "behaviour"), rows)
+
+
+_KEYS: Final[tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...]] = (
+    ("[node]", NodeConfig, ("ae_title", "host", "port", "station")),
+    ("[receive]", ReceiveConfig, ()),
+    ("[track]", TrackConfig, ()),
+    ("[results]", ResultsConfig, ()),
+    ('kind = "dicom"', DicomDestination, ()),
+    ('kind = "dicomweb"', DicomwebDestination, ("url", "authorization_file", "verify_storage")),
+)
+
+
+def keys() -> str:
+    """Render the configuration keys that change what peers see, with their bounds."""
+    rows = []
+    for section, model, wanted in _KEYS:
+        for key, info in model.model_fields.items():
+            if info.description and key != "kind" and key in (wanted or model.model_fields):
+                default = "required" if info.is_required() else _written(info.default)
+                rows.append((f"`{section}` {key}", default, _bounds(info.metadata), info.description))
+    return table(("parameter", "default", "range", "meaning"), rows)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"`{v}`" for v in value) or "none"
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`" if value != "" else "empty"
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "max_length": "≤ {} characters"}
+    found = ((words[k], getattr(m, k)) for m in metadata for k in words if hasattr(m, k))
+    return ", ".join(word.format(f"{value:g}") for word, value in found)
+
+
