@@ -19,12 +19,16 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
-from dicomseg.draw.languages import LANGUAGES
-from dicomseg.encode import pdf, secondary_capture, stl
+from dicomseg.draw.english import ENGLISH
 from dicomseg.encode.context import EncodeInput, own_text, to_bytes
 from dicomseg.encode.gather import build_result
+from dicomseg.encode.pictures import Drawing, encode_drawing
 from dicomseg.encode.rejection_note import Rejection
 from dicomseg.encode.rejection_note import encode as encode_note
 from dicomseg.encode.result_folder import ENCODERS
@@ -143,10 +147,17 @@ def _slice(grid: Volume, number: int, headers: int | None) -> Dataset:
     sop_class = LegacyConvertedEnhancedMRImageStorage if headers else MRImageStorage
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{uid}.4.{number + 1}"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = f"{uid}.1", f"{uid}.2", f"{uid}.3"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = (
+        f"{uid}.1",
+        f"{uid}.2",
+        f"{uid}.3",
+    )
     ds.Modality, ds.ImageType, ds.InstanceNumber = "MR", ["ORIGINAL", "PRIMARY"], number + 1
     if headers is not None:
-        ds.SeriesNumber, ds.SpecificCharacterSet = 4 + headers, ("ISO_IR 100", "ISO_IR 192")[headers]
+        ds.SeriesNumber, ds.SpecificCharacterSet = (
+            4 + headers,
+            ("ISO_IR 100", "ISO_IR 192")[headers],
+        )
     step_mm, row_mm, column_mm = grid.spacing_mm
     ds.ImagePositionPatient = [f"{v:.6g}" for v in grid.affine[:3, 3] + number * grid.affine[:3, 0]]
     columns = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (2, 1))
@@ -166,16 +177,18 @@ def _as_read(ds: Dataset) -> Dataset:
 def _pose(*, turned: bool) -> Array:
     """Directions of the patient's left, back and head in LPS, as columns."""
     angle = 0.1 if turned else 0.0
-    return np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    return np.array(
+        [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    )
 
 
 def _grid(*, other: bool) -> Volume:
-    """An empty axial grid; the other one is coarser, oblique, and its frames of bits do not end at byte boundaries."""
-    step, shape = (1.9, (13, 45, 61)) if other else (1.7, (14, 48, 68))
+    """An empty axial grid; the other one is oblique, and its frames of bits do not end at byte boundaries."""
+    steps, shape = ((3.1, 1.9, 1.9), (8, 45, 61)) if other else ((3.0, 1.7, 1.7), (8, 48, 68))
     axes = np.fliplr(_pose(turned=other))  # slices upwards, rows to the back, columns to the left
     affine = np.eye(4)
-    affine[:3, :3] = axes * step
-    affine[:3, 3] = -axes @ (np.array(shape) / 2 * step)
+    affine[:3, :3] = axes * steps
+    affine[:3, 3] = -axes @ (np.array(shape) / 2 * steps)
     return Volume(np.zeros(shape, np.uint8), affine)
 
 
@@ -197,7 +210,7 @@ def _logits(points: Array) -> Array:
 
 
 @cache
-def _found(other: bool) -> tuple[Segmentation, Measurements]:  # noqa: FBT001 - the key of a cache
+def _found(other: bool) -> tuple[Segmentation, Measurements]:
     """Segment and measure: with a range, a refusal, an absent root and warnings."""
     grid, pose = _grid(other=other), _pose(turned=other)
     points = grid.to_patient(np.stack(np.indices(grid.shape), axis=-1)) @ pose
@@ -221,7 +234,11 @@ def _found(other: bool) -> tuple[Segmentation, Measurements]:  # noqa: FBT001 - 
     main = dict(measured.main)
     main["DIVC"] = replace(main["DIVC"], uncertainty_mm=None, range_mm=(8.0, 22.0))
     main["PI"] = replace(
-        main["PI"], value_mm=None, points_lps=None, uncertainty_mm=None, refusal=Refusal("missing", "an example")
+        main["PI"],
+        value_mm=None,
+        points_lps=None,
+        uncertainty_mm=None,
+        refusal=Refusal("missing", "an example"),
     )
     return found, replace(measured, main=main)
 
@@ -231,7 +248,9 @@ def _inputs(variant: Variant) -> EncodeInput:
     found, measured = _found(variant.headers == 1)
     run = f"{variant.run}"
     engine = replace(found.engine, name=f"model-{run}", version=run, digest=run * 64)
-    found = replace(found, engine=engine, level=replace(found.level, confidence=0.8 + 0.1 * variant.run))
+    found = replace(
+        found, engine=engine, level=replace(found.level, confidence=0.8 + 0.1 * variant.run)
+    )
     shape = found.sides.shape
     datasets = [_slice(found.sides, n, variant.headers) for n in range(shape[0])]
     instances = [instance_from_dataset(ds, Path(f"{n}"), str(n)) for n, ds in enumerate(datasets)]
@@ -244,10 +263,21 @@ def _inputs(variant: Variant) -> EncodeInput:
     names = [f"{word} {variant.config}" for word in ("maker", "node", "1", "serial")]
     identity = Identity(*names, f"ROOM{variant.config}" if variant.station else "")
     headers = sanitised_headers(source, own_text(identity))
-    key, created = ResultKey(f"{variant.run}" * 32), datetime(2030, 1, 1 + variant.run, 3, variant.run, tzinfo=UTC)
+    key, created = (
+        ResultKey(f"{variant.run}" * 32),
+        datetime(2030, 1, 1 + variant.run, 3, variant.run, tzinfo=UTC),
+    )
     result = build_result(source, headers, found, measured, key, created, {})
     before = ResultKey(f"{8 + variant.run}" * 32) if variant.replaces else None
     return EncodeInput(result, source, found, key, headers, identity, created, before)
+
+
+def _drawing(variant: Variant) -> Drawing:
+    """Return pictures of any content: the attributes around them matter here."""
+    source, run = variant.headers or 0, variant.run
+    document = f"{source}{'x' * run}".encode()
+    page = np.full((2 + run, 4 + run, 3), source, np.uint8)
+    return Drawing(page, document, ENGLISH.title, document, {})
 
 
 @cache
@@ -258,12 +288,7 @@ def objects(name: str) -> Mapping[str, Dataset]:
         inputs, encoded = _inputs(VARIANTS[name]), dict[str, Dataset]()
         for file, encode in ENCODERS.items():
             encoded[file] = encode(inputs, encoded)
-        source, run = VARIANTS[name].headers or 0, VARIANTS[name].run
-        page = np.full((2 + run, 4 + run, 3), source, np.uint8)
-        encoded["summary.dcm"] = secondary_capture.encode(inputs, page)
-        document = f"{source}{'x' * run}".encode()
-        encoded["report.dcm"] = pdf.encode(inputs, document, LANGUAGES["en"].title)
-        encoded["surface.dcm"] = stl.encode(inputs, document)
+        encoded |= encode_drawing(inputs, _drawing(VARIANTS[name]))
         files = {file: dcmread(BytesIO(to_bytes(ds))) for file, ds in encoded.items()}
         note = Rejection(inputs.key.result_id, "newer_input", list(files.values()))
         files[NOTE] = dcmread(BytesIO(encode_note(note, inputs.created)))

@@ -45,7 +45,9 @@ def name_of(uid: str) -> str:
 
 def storage_classes() -> list[str]:
     """Return every storage class that the registry of this version's dictionary names and the node accepts."""
-    return [uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and is_storage(uid)]
+    return [
+        uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and is_storage(uid)
+    ]
 
 
 def refused_classes() -> list[str]:
@@ -63,7 +65,9 @@ def negotiate(sop_class: str, *syntaxes: str) -> tuple[int, str]:
 def result_files() -> list[ResultFile]:
     """Return the encoded objects of a result and a rejection note as files to send."""
     return [
-        ResultFile(Path(name), "", str(ds.SOPClassUID), transfer_syntax=str(ds.file_meta.TransferSyntaxUID))
+        ResultFile(
+            Path(name), "", str(ds.SOPClassUID), transfer_syntax=str(ds.file_meta.TransferSyntaxUID)
+        )
         for name, ds in objects("full").items()
     ]
 
@@ -73,7 +77,11 @@ def services() -> str:
     sent = dict.fromkeys(file.sop_class for file in result_files())
     rows = [("Verification", VERIFICATION, "yes", "yes"), (name_of(FIND), str(FIND), "yes", "no")]
     rows += [(name_of(uid), uid, "yes", "yes") for uid in sent]
-    rows += [(name_of(uid), uid, "yes" if uid in sent else "no", "yes") for uid in MR_CLASSES if uid not in sent]
+    rows += [
+        (name_of(uid), uid, "yes" if uid in sent else "no", "yes")
+        for uid in MR_CLASSES
+        if uid not in sent
+    ]
     others = len(storage_classes()) - len({*sent, *MR_CLASSES})
     rows.append((f"{others} other storage classes (annex F) and private ones", "", "no", "yes"))
     return table(("SOP class", "UID", "SCU", "SCP"), rows)
@@ -102,10 +110,18 @@ def context_results() -> str:
     mr, plain = next(iter(MR_CLASSES)), wire.TRANSFER_SYNTAXES[0]
     private, foreign = "1.3.6.1.4.1.99999.1", "1.3.6.1.4.1.99999.2"
     asked = (
-        ("any storage class, or Verification, with a transfer syntax of the table above", mr, plain),
+        (
+            "any storage class, or Verification, with a transfer syntax of the table above",
+            mr,
+            plain,
+        ),
         ("the same with other transfer syntaxes only, registered or private", mr, foreign),
         ("a class that is not in the registry: private or newer", private, plain),
-        ("a storage class without a transfer syntax, or with a UID of another kind", mr, VERIFICATION),
+        (
+            "a storage class without a transfer syntax, or with a UID of another kind",
+            mr,
+            VERIFICATION,
+        ),
         ("a registered class that is not a storage class", refused_classes()[0], plain),
     )
     words = {
@@ -118,14 +134,19 @@ def context_results() -> str:
 
 
 _REJECTIONS: Final = (
-    (wire.CALLED_UNKNOWN, "the called AE title is not the node's, nor in `[receive] called_ae_titles`"),
-    (wire.CALLING_UNKNOWN, "the calling AE title is not in `[receive] calling_ae_titles`, where that has entries"),
+    (
+        wire.CALLED_UNKNOWN,
+        "the called AE title is not the node's, nor in `[receive] called_ae_titles`",
+    ),
+    (
+        wire.CALLING_UNKNOWN,
+        "the calling AE title is not in `[receive] calling_ae_titles`, where that has entries",
+    ),
     (wire.NO_APPLICATION_CONTEXT, "the application context is not DICOM's"),
     (wire.NO_PROTOCOL_VERSION, "the protocol version has no bit 0"),
     (
         wire.LOCAL_LIMIT,
-        "`[receive]` limits of associations, after a wait of {wait:g} s for a free place; or free disk space below "
-        "`disk_low_mb` (Verification alone is accepted even then)",
+        "no free association after a wait of {wait:g} s, or disk space below `disk_low_mb` (except for Verification alone)",
     ),
 )
 _RESULTS: Final = {1: "1, permanent", 2: "2, transient"}
@@ -136,7 +157,9 @@ def rejections() -> str:
     """Render why an association is rejected."""
     rows = []
     for (result, source, reason), when in _REJECTIONS:
-        rows.append((_RESULTS[result], _SOURCES[source], str(reason), when.format(wait=step.SLOT_S)))
+        rows.append(
+            (_RESULTS[result], _SOURCES[source], str(reason), when.format(wait=step.SLOT_S))
+        )
     return table(("result", "source", "reason", "when"), rows)
 
 
@@ -147,8 +170,14 @@ def acceptor_limits() -> str:
         ("PDU that is read, also of peers that exceed it", f"{wire.LARGEST_PDU} bytes"),
         ("time to the end of the association request (ARTIM)", f"{association.REQUEST_S:g} s"),
         ("wait of a request for a free association", f"{step.SLOT_S:g} s"),
-        ("connections without a request: in all, from one address", f"{step.STRANGERS}, {step.STRANGERS_PER_PEER}"),
-        ("time that a slow association keeps its place while others wait", f"{limits.PATIENCE_S:g} s"),
+        (
+            "connections without a request: in all, from one address",
+            f"{step.STRANGERS}, {step.STRANGERS_PER_PEER}",
+        ),
+        (
+            "time that a slow association keeps its place while others wait",
+            f"{limits.PATIENCE_S:g} s",
+        ),
         ("time for the peer to close after the last PDU", f"{association.LINGER_S:g} s"),
         ("command set", f"{association.LONGEST_COMMAND} bytes"),
         ("nested sequences of an object", f"{structure.DEEPEST}"),
@@ -257,19 +286,25 @@ def keys() -> str:
         for key, info in model.model_fields.items():
             if info.description and key != "kind" and key in (wanted or model.model_fields):
                 default = "required" if info.is_required() else _written(info.default)
-                rows.append((f"`{section}` {key}", default, _bounds(info.metadata), info.description))
+                rows.append(
+                    (f"`{section}` {key}", default, _bounds(info.metadata), info.description)
+                )
     return table(("parameter", "default", "range", "meaning"), rows)
 
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"`{v}`" for v in value) or "none"
-    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`" if value != "" else "empty"
+    return (
+        f"`{str(value).lower()}`"
+        if isinstance(value, bool)
+        else f"`{value}`"
+        if value != ""
+        else "empty"
+    )
 
 
 def _bounds(metadata: Sequence[Any]) -> str:
     words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "max_length": "≤ {} characters"}
     found = ((words[k], getattr(m, k)) for m in metadata for k in words if hasattr(m, k))
     return ", ".join(word.format(f"{value:g}") for word, value in found)
-
-

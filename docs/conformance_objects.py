@@ -63,7 +63,15 @@ class Row:
         """Return the cells of a table. module: of the row above, which is not repeated."""
         name = "> " * (len(self.path) - 1) + dictionary_description(self.path[-1])
         shown = "" if self.module == module else _title(self.module)
-        return (shown, name.replace("> ", "&gt; "), self.tag, self.type, self.presence, self.source, self.value)
+        return (
+            shown,
+            name.replace("> ", "&gt; "),
+            self.tag,
+            self.type,
+            self.presence,
+            self.source,
+            self.value,
+        )
 
 
 HEADINGS: Final = ("module", "attribute", "tag", "type", "presence", "source", "value")
@@ -222,7 +230,9 @@ def _merged(column: Sequence[Row]) -> Row:
 
 
 def _title(module: str) -> str:
-    words = " ".join(w.upper() if w in {"sop", "mr", "sr", "sc", "voi"} else w.title() for w in module.split("-"))
+    words = " ".join(
+        w.upper() if w in {"sop", "mr", "sr", "sc", "voi"} else w.title() for w in module.split("-")
+    )
     return f"**{words}**" if words else "**added to the IOD**"
 
 
@@ -232,6 +242,20 @@ def _table(listed: Iterable[Row]) -> str:
         cells.append(row.cells(module))
         module = row.module
     return table(HEADINGS, cells)
+
+
+def overview() -> str:
+    """Render the objects that are created, with their series."""
+    rows = []
+    for file, iod in IODS.items():
+        ds, bare = objects("full")[file], objects("bare")[file]
+        number = (
+            f"{bare.SeriesNumber}"
+            if ds.SeriesNumber == bare.SeriesNumber
+            else f"{ds.SeriesNumber} or {bare.SeriesNumber}"
+        )
+        rows.append((f"`{file}`", iod, str(ds.SOPClassUID), ds.Modality, number))
+    return table(("object", "IOD", "SOP class UID", "modality", "series number"), rows)
 
 
 def shared_table() -> str:

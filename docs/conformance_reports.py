@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from conformance_example import VARIANTS, objects
+from conformance_example import objects
 from conformance_objects import IODS, code_text
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -118,7 +118,7 @@ def _absent(entry: Item) -> None:
 @cache
 def _tree(file: str) -> Item:
     root: dict[tuple[str, ...], Item] = {}
-    for variant in VARIANTS:
+    for variant in ("full", "source"):
         _add(root, [objects(variant)[file]])
     _absent(top := Item("", "", "", items=root))
     return top
@@ -148,12 +148,18 @@ def _cells(item: Item, level: int) -> tuple[str, ...]:
 
 def segments_table() -> str:
     """Render the codes of the segments."""
-    sides = {None: "", "left": code_text(coded_concept(LEFT)), "right": code_text(coded_concept(RIGHT))}
+    sides = {
+        None: "",
+        "left": code_text(coded_concept(LEFT)),
+        "right": code_text(coded_concept(RIGHT)),
+    }
     rows = []
     for s in SEGMENTS:
         rgb = "#" + "".join(f"{c:02X}" for c in s.structure.rgb)
         code = code_text(coded_concept(s.structure.code))
-        rows.append((str(s.number), s.label, code, sides[s.side], f"`lumbar-node:{_track(s)}`", rgb))
+        rows.append(
+            (str(s.number), s.label, code, sides[s.side], f"`lumbar-node:{_track(s)}`", rgb)
+        )
     return table(("segment", "label", "property type", "modifier", "tracking id", "sRGB"), rows)
 
 
@@ -202,7 +208,9 @@ def _further_cells(finding: Dataset, number: Dataset | None) -> tuple[str, ...]:
     if number is None:
         return code, "", "", ""
     inner = {_concept(i): i for i in number.get("ContentSequence", ())}
-    derived = next((code_text(i.ConceptCodeSequence[0]) for c, i in inner.items() if "121401" in c), "")
+    derived = next(
+        (code_text(i.ConceptCodeSequence[0]) for c, i in inner.items() if "121401" in c), ""
+    )
     unit = code_text(number.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0])
     return code, _concept(number), derived, unit
 
@@ -216,10 +224,12 @@ def _groups(file: str) -> Iterator[Dataset]:
 
 def reasons_table() -> str:
     """Render the codes of refusals, flags and warnings that a report may hold."""
-    rows = []
-    for group, where in (("value", "reason of a refused value"), ("warning", "warning")):
-        for code in documented_codes()[group]:
-            rows.append((f"`{code}`", code_text(code_of_name(code)), where))
+    words = {"value": "reason of a refused value", "warning": "warning"}
+    rows = [
+        (f"`{code}`", code_text(code_of_name(code)), where)
+        for group, where in words.items()
+        for code in documented_codes()[group]
+    ]
     return table(("code of result.json", "code of the report", "as"), rows)
 
 

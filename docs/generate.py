@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import commands
+import conformance
 import reference
 from reference import ROOT, table
 
@@ -130,6 +131,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "errors": reference.error_table,
     "exit-codes": reference.exit_table,
     "journal": reference.journal_schema,
+    **conformance.PARTS,
     "cli-node": lambda: commands.reference("lumbar-node"),
     "cli-train": lambda: commands.reference("lumbar-train"),
     **{
