@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
+from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from node.config.destinations import DicomDestination
 from node.deliver.dicom_query import FIND, count_images, is_held, related_instances
 from node.deliver.port import (
@@ -182,6 +183,8 @@ class Pacs:
     def _associated(self, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
         """One association with these contexts, released at the end. Raises `_Refused`."""
         ae = AE(self.calling_ae_title)
+        ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        ae.implementation_version_name = IMPLEMENTATION_VERSION
         for limit in ("acse_timeout", "dimse_timeout", "network_timeout", "connection_timeout"):
             setattr(ae, limit, self.timeout_s)
         opened: list[evt.Event] = []
