@@ -163,6 +163,7 @@ def new_object(
     ds.Modality, ds.BodyPartExamined = modality, BODY_PART
     name_series(ds, inputs, number, what)
     ds.InstanceNumber = 1
+    ds.ContentQualification = "RESEARCH"
     set_dates(ds, inputs)
     identity = inputs.identity
     ds.Manufacturer, ds.ManufacturerModelName = identity.manufacturer, identity.model_name

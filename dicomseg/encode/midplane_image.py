@@ -128,7 +128,6 @@ def encode(inputs: EncodeInput) -> Dataset:
     ds.SliceThickness = f"{min(source.spacing_mm):.6g}"
     _pixels(ds, stored, shift, slope)
     ds.BurnedInAnnotation = "NO"
-    ds.ContentQualification = "RESEARCH"
     ds.DerivationDescription = "oblique reformat through the middle of the L4/5 disc"
     ds.DerivationCodeSequence = [coded_concept(codes.DCM.MultiplanarReformatting)]
     ds.SourceImageSequence = [_reference(i) for i in inputs.source.grid.instances]

@@ -76,6 +76,12 @@ def read(name: str) -> Dataset:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_object_is_qualified_for_research_only(name: str) -> None:
+    assert read(name).ContentQualification == "RESEARCH"
+
+
+@pytest.mark.slow
 def test_the_files_are_three_objects_and_the_surfaces() -> None:
     numbers = set(np.unique(inputs().segmentation.sides.array)) - {0}
     expected = {
