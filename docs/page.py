@@ -1,7 +1,7 @@
 """Draws the page to plan with, and the surfaces, of a synthetic patient or of a series.
 
 `python docs/page.py OUT [--seed 77] [--series FOLDER] [--bundle BUNDLE] [--language en]` writes `page.png`,
-`report.pdf` and the files of `dicomseg.encode.pictures` into OUT.
+`report.pdf` and the files of `dicomseg.encode.pictures` into OUT; `--picture FILE` a small picture for documents.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 import pydicom
 from PIL import Image
 
+from dicomseg.draw.languages import LANGUAGES
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
-from dicomseg.encode.pictures import LANGUAGES, encode_pictures
+from dicomseg.encode.pictures import encode_pictures
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, result_key
 from dicomseg.measure.measure import measure
@@ -29,6 +30,8 @@ from model.segment import segment
 from node.program import program_version
 from training.phantom.study import StudyOptions, write_study
 
+WIDTH = 1100
+"""Columns of the picture for documents, in 256 colours."""
 BUNDLE = Path(__file__).resolve().parents[1] / "model" / "bundles" / "lumbar-l45"
 
 
@@ -50,6 +53,13 @@ def process(series: Path, bundle: Path) -> EncodeInput:
     return EncodeInput(result, source, segmentation, key, headers, identity, now)
 
 
+def reduced(page: Image.Image) -> Image.Image:
+    """Return the page small enough for a document."""
+    size = (WIDTH, round(page.height * WIDTH / page.width))
+    small = page.resize(size, Image.Resampling.LANCZOS)
+    return small.quantize(256, method=Image.Quantize.FASTOCTREE)
+
+
 def main() -> None:
     """Draw one page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,7 +67,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--series", type=Path)
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
-    parser.add_argument("--language", choices=LANGUAGES, default="en")
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--language", choices=list(LANGUAGES), default="en")
     options = parser.parse_args()
     out: Path = options.out
     series = options.series
@@ -68,7 +79,10 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         if name == "summary.dcm":
-            Image.fromarray(pydicom.dcmread(BytesIO(content)).pixel_array).save(out / "page.png")
+            page = Image.fromarray(pydicom.dcmread(BytesIO(content)).pixel_array)
+            page.save(out / "page.png")
+            if options.picture is not None:
+                reduced(page).save(options.picture, optimize=True)
         if name == "report.dcm":
             ds = pydicom.dcmread(BytesIO(content))
             pdf = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]

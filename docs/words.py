@@ -26,7 +26,7 @@ BANNED = {
     r"(?:goes|went|gone|going) on": "continues",
     r"anew": "again",
     r"once more": "again",
-    r"whole(?! numbers?\b)": "intact, complete, entire",
+    r"whole(?! numbers?\b| Slide\b)": "intact, complete, entire",
     r"at it": "in progress",
     r"the way of": "pipeline for, path of",
     r"by hand": "manually",
