@@ -6,7 +6,7 @@ Objects are read by pydicom alone and, where it can, by highdicom; nothing of th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy.spatial import cKDTree
 
+from dicomseg.draw.layout import HALF_PLAIN_MM, PAGE_MM, PLAIN
+from dicomseg.structures import SEGMENTS, STRUCTURES
 from tests.support.meshes import mesh_of, read_stl, winding
 from tests.support.random_series import (
     GREY_STEPS,
@@ -34,6 +36,8 @@ PLACE_MM: Final = 1e-3
 """Largest distance of a voxel from its place: attributes are written with six decimals and more."""
 LINE_MM: Final = 0.01
 """Largest distance of a line's end from `result.json`: coordinates are stored with 24 bits."""
+MIDDLE_MM: Final = 0.2
+"""Largest distance of a surface's middle from that of its voxels: less than half of the finest."""
 GREY: Final = 0.5 + 0.5 * 10 / GREY_STEPS + 0.6
 """Rounding of a grey, the label in its low bits, and rounding of the picture."""
 
@@ -141,6 +145,22 @@ def grey_differences(image: Dataset, series: Series) -> list[str]:
     return [f"greys are up to {off:.2f} of {GREY:.2f} off"] if off > GREY else []
 
 
+def view_differences(image: Dataset, series: Series) -> list[str]:
+    """Whether the picture is the plane that was measured, seen from the feet: rows to the back, columns to the left."""
+    row, column = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
+    plane = measurements(series).plane
+    assert plane is not None
+    wrong = [
+        f"{what} of the picture run along {np.round(found, 2)}"
+        for what, found, true in (("columns", row, plane.e_left), ("rows", column, plane.e_back))
+        if np.abs(found - np.array(true)).max() > 1e-6
+    ]
+    off = (np.array(image.ImagePositionPatient, float) - plane.point_lps) @ plane.normal
+    if abs(off) > PLACE_MM:
+        wrong.append(f"the picture lies {off:.3f} mm off the measured plane")
+    return wrong
+
+
 def line_differences(
     report: Dataset, image: Dataset, result: Mapping[str, Any], series: Series
 ) -> list[str]:
@@ -163,31 +183,118 @@ def line_differences(
             wrong.append(f"{name}: {value} mm is not the length of the line")
         if abs(value - listed["value_mm"]) > LINE_MM:
             wrong.append(f"{name}: {value} mm here, {listed['value_mm']} in result.json")
+    drawn_on = {str(i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for i in _images(report)}
+    if drawn_on != {str(image.SOPInstanceUID)}:
+        wrong.append("lines are drawn on another image")
     return wrong
+
+
+def _images(item: Dataset) -> Iterator[Dataset]:
+    """Image items below an item of a report."""
+    for child in item.get("ContentSequence", []):
+        if child.ValueType == "IMAGE":
+            yield child
+        yield from _images(child)
+
+
+def volume_differences(
+    report: Dataset, result: Mapping[str, Any], series: Series
+) -> list[str]:
+    """Volumes of a report and of `result.json` that are not the number of voxels times the volume of one."""
+    found = {}
+    for container in report.ContentSequence:
+        for group in container.get("ContentSequence", []):
+            items = group.get("ContentSequence", [])
+            segments = [i for i in _images(group) if "ReferencedSegmentNumber" in i.ReferencedSOPSequence[0]]
+            values = [i.MeasuredValueSequence[0] for i in items if i.ValueType == "NUM"]
+            for segment in segments[:1]:
+                number = int(segment.ReferencedSOPSequence[0].ReferencedSegmentNumber)
+                unit = values[0].MeasurementUnitsCodeSequence[0].CodeValue
+                found[number] = (float(values[0].NumericValue), unit)
+    voxel_mm3 = abs(np.linalg.det(series.axes_mm[1]))
+    wrong = []
+    for number, count in zip(*np.unique(series.numbers[series.numbers > 0], return_counts=True), strict=True):
+        value, unit = found.get(int(number), (0.0, "mm3"))
+        if abs(value - count * voxel_mm3) > 0.01 + 1e-5 * value or unit != "mm3":
+            wrong.append(f"segment {number}: {value} {unit}, true are {count * voxel_mm3:.2f} mm3")
+    for structure in STRUCTURES:
+        numbers = [n.number for n in SEGMENTS if n.structure is structure]
+        true_ml = np.isin(series.numbers, numbers).sum() * voxel_mm3 / 1000
+        listed = float(result["structures"][structure.id]["volume_ml"])
+        if abs(listed - true_ml) > 1e-4 + 1e-5 * listed:
+            wrong.append(f"{structure.id}: {listed} ml in result.json, true are {true_ml:.4f} ml")
+    return wrong
+
+
+def differences_by_check(files: Mapping[str, bytes], series: Series) -> dict[str, list[str]]:
+    """Everything in which the files of a result and the truth differ, by the check that notices it."""
+    sets = {n: pydicom.dcmread(BytesIO(b)) for n, b in files.items() if n.endswith(".dcm")}
+    result = json.loads(files["result.json"])
+    image, report = sets["midplane.dcm"], sets["measurements.dcm"]
+    return {
+        "labels": label_differences(files["seg.dcm"], series),
+        "references": reference_differences(files["seg.dcm"], series),
+        "greys": grey_differences(image, series),
+        "view": view_differences(image, series),
+        "lines": line_differences(report, image, result, series),
+        "volumes": volume_differences(sets["volumes.dcm"], result, series),
+    }
 
 
 def result_differences(files: Mapping[str, bytes], series: Series) -> list[str]:
     """Everything in which the files of a result and the truth differ."""
-    sets = {n: pydicom.dcmread(BytesIO(b)) for n, b in files.items() if n.endswith(".dcm")}
-    result = json.loads(files["result.json"])
-    image, report = sets["midplane.dcm"], sets["measurements.dcm"]
-    return [
-        *label_differences(files["seg.dcm"], series),
-        *reference_differences(files["seg.dcm"], series),
-        *grey_differences(image, series),
-        *line_differences(report, image, result, series),
-    ]
+    return [text for found in differences_by_check(files, series).values() for text in found]
 
 
 # ---- surfaces ------------------------------------------------------------------------------------
 
 
-def surface_differences(stl: bytes, inner: Floats, outer: Floats) -> list[str]:
-    """Points that must lie inside (outside) the surfaces of a binary STL in LPS mm and do not. Points: (n, 3)."""
+def surface_differences(stl: bytes, inner: Floats, outer: Floats, middle: Floats) -> list[str]:
+    """Points that must lie inside (outside) the surfaces of a binary STL in LPS mm and do not, and where its middle is.
+
+    inner, outer: (n, 3). middle: mean of the voxels that the surfaces enclose.
+    """
     _, corners = read_stl(stl)
     mesh, wrong = mesh_of(corners), []
     for what, points, expected in (("inside", inner, 1.0), ("outside", outer, 0.0)):
         count = int((np.abs(winding(points, mesh) - expected) > 0.05).sum())
         if count:
             wrong.append(f"{count} of {len(points)} points are not {what} of the surface")
+    a, b, c = (corners[:, n].astype(np.float64) - middle for n in range(3))
+    volumes = np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+    off = float(np.linalg.norm((volumes[:, None] * (a + b + c) / 4).sum(axis=0) / volumes.sum()))
+    if off > MIDDLE_MM:
+        wrong.append(f"the middle of the surface is {off:.2f} mm off")
+    return wrong
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def page_differences(rgb: NDArray[np.uint8], grey_at: Callable[[Floats], Floats], middle: Floats, axes: Floats) -> list[str]:
+    """Whether the two pictures of the mid-disc plane on a page show what is there in the patient, and no mirror image.
+
+    rgb: (rows, columns, 3) of an A4 page. grey_at: greys (n) of LPS points (n, 3), NaN outside. middle: of the disc.
+    axes: left and back in the plane, in rows (2, 3).
+    """
+    pixels_per_mm = rgb.shape[1] / PAGE_MM[0]
+    wrong = []
+    for name, box, half_mm, front_mm in (
+        ("plain panel", PLAIN, HALF_PLAIN_MM, 10.0),
+    ):
+        half_back = half_mm * box.height / box.width
+        a, b = (v.ravel() for v in np.meshgrid(np.arange(-36, 37, 1.5), np.arange(-44, 26, 1.5)))
+        inside = (np.abs(a) < half_mm - 2) & (np.abs(b + front_mm) < half_back - 2)
+        a, b = a[inside], b[inside]
+        across = box.x + (a / half_mm + 1) / 2 * box.width
+        down = box.y + ((b + front_mm) / half_back + 1) / 2 * box.height
+        at = (np.array([down, across]) * pixels_per_mm).astype(int)
+        drawn = rgb[at[0], at[1]].mean(axis=-1)
+        likeness = []
+        for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            true = grey_at(middle + (a * signs[0])[:, None] * axes[0] + (b * signs[1])[:, None] * axes[1])
+            known = np.isfinite(true)
+            likeness.append(float(np.corrcoef(true[known], drawn[known])[0, 1]))
+        if not likeness[0] > max(0.7, *(v + 0.1 for v in likeness[1:])):
+            wrong.append(f"{name}: likeness {likeness[0]:.2f}; of mirror images {np.round(likeness[1:], 2)}")
     return wrong

@@ -299,6 +299,11 @@ class Balls(Series):
             out[np.linalg.norm(self.points_lps - centre, axis=-1) < BALL_MM] = number
         return out
 
+    def middle_of(self, *numbers: int) -> Floats:
+        """Mean of the voxels of these segments, of all without one."""
+        kept = np.isin(self.numbers, numbers) if numbers else self.numbers > 0
+        return np.asarray(self.points_lps[kept].mean(axis=0))
+
     def points_within(self, number: int, share: float, count: int = 12) -> Floats:
         """Random points (count, 3) at most a share of the radius away from the centre of a ball."""
         rng = np.random.default_rng([self.geometry.seed, 5, number])

@@ -104,11 +104,11 @@ def test_surfaces_lie_in_place(geometry: Geometry) -> None:
     document = ds.EncapsulatedDocument[: ds.EncapsulatedDocumentLength]
     inner = np.concatenate([series.points_within(n, 0.6) for n in numbers])
     outer = np.concatenate([series.points_around(n, 2.5) for n in numbers])
-    assert surface_differences(document, inner, outer) == []
+    assert surface_differences(document, inner, outer, series.middle_of()) == []
     mirrored = inner * [-1, 1, 1] + [2 * series.middle_lps[0], 0, 0]
-    assert surface_differences(document, mirrored, outer) != []
+    assert surface_differences(document, mirrored, outer, series.middle_of()) != []
     for n in numbers:
         others = np.concatenate([series.points_within(m, 0.6, 3) for m in numbers if m != n])
-        file = stl_bytes([meshes[n]])
-        assert surface_differences(file, series.points_within(n, 0.6), others) == [], n
+        file, own = stl_bytes([meshes[n]]), series.points_within(n, 0.6)
+        assert surface_differences(file, own, others, series.middle_of(n)) == [], n
         assert is_closed(mesh_of(read_stl(file)[1]).faces), n
