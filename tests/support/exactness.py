@@ -197,15 +197,15 @@ def _images(item: Dataset) -> Iterator[Dataset]:
         yield from _images(child)
 
 
-def volume_differences(
-    report: Dataset, result: Mapping[str, Any], series: Series
-) -> list[str]:
+def volume_differences(report: Dataset, result: Mapping[str, Any], series: Series) -> list[str]:
     """Volumes of a report and of `result.json` that are not the number of voxels times the volume of one."""
     found = {}
     for container in report.ContentSequence:
         for group in container.get("ContentSequence", []):
             items = group.get("ContentSequence", [])
-            segments = [i for i in _images(group) if "ReferencedSegmentNumber" in i.ReferencedSOPSequence[0]]
+            segments = [
+                i for i in _images(group) if "ReferencedSegmentNumber" in i.ReferencedSOPSequence[0]
+            ]
             values = [i.MeasuredValueSequence[0] for i in items if i.ValueType == "NUM"]
             for segment in segments[:1]:
                 number = int(segment.ReferencedSOPSequence[0].ReferencedSegmentNumber)
@@ -213,7 +213,9 @@ def volume_differences(
                 found[number] = (float(values[0].NumericValue), unit)
     voxel_mm3 = abs(np.linalg.det(series.axes_mm[1]))
     wrong = []
-    for number, count in zip(*np.unique(series.numbers[series.numbers > 0], return_counts=True), strict=True):
+    for number, count in zip(
+        *np.unique(series.numbers[series.numbers > 0], return_counts=True), strict=True
+    ):
         value, unit = found.get(int(number), (0.0, "mm3"))
         if abs(value - count * voxel_mm3) > 0.01 + 1e-5 * value or unit != "mm3":
             wrong.append(f"segment {number}: {value} {unit}, true are {count * voxel_mm3:.2f} mm3")
@@ -270,31 +272,30 @@ def surface_differences(stl: bytes, inner: Floats, outer: Floats, middle: Floats
 
 # ---- the page ------------------------------------------------------------------------------------
 
+FRONT_MM: Final = 10.0
+"""The picture's middle lies so far in front of the disc's."""
 
-def page_differences(rgb: NDArray[np.uint8], grey_at: Callable[[Floats], Floats], middle: Floats, axes: Floats) -> list[str]:
-    """Whether the two pictures of the mid-disc plane on a page show what is there in the patient, and no mirror image.
+
+def page_differences(
+    rgb: NDArray[np.uint8], grey_at: Callable[[Floats], Floats], middle: Floats, axes: Floats
+) -> list[str]:
+    """Whether the picture without lines on a page shows what is there in the patient, and none of its mirror images.
 
     rgb: (rows, columns, 3) of an A4 page. grey_at: greys (n) of LPS points (n, 3), NaN outside. middle: of the disc.
-    axes: left and back in the plane, in rows (2, 3).
+    axes: left and back in the plane, in its rows (2, 3).
     """
-    pixels_per_mm = rgb.shape[1] / PAGE_MM[0]
-    wrong = []
-    for name, box, half_mm, front_mm in (
-        ("plain panel", PLAIN, HALF_PLAIN_MM, 10.0),
-    ):
-        half_back = half_mm * box.height / box.width
-        a, b = (v.ravel() for v in np.meshgrid(np.arange(-36, 37, 1.5), np.arange(-44, 26, 1.5)))
-        inside = (np.abs(a) < half_mm - 2) & (np.abs(b + front_mm) < half_back - 2)
-        a, b = a[inside], b[inside]
-        across = box.x + (a / half_mm + 1) / 2 * box.width
-        down = box.y + ((b + front_mm) / half_back + 1) / 2 * box.height
-        at = (np.array([down, across]) * pixels_per_mm).astype(int)
-        drawn = rgb[at[0], at[1]].mean(axis=-1)
-        likeness = []
-        for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
-            true = grey_at(middle + (a * signs[0])[:, None] * axes[0] + (b * signs[1])[:, None] * axes[1])
-            known = np.isfinite(true)
-            likeness.append(float(np.corrcoef(true[known], drawn[known])[0, 1]))
-        if not likeness[0] > max(0.7, *(v + 0.1 for v in likeness[1:])):
-            wrong.append(f"{name}: likeness {likeness[0]:.2f}; of mirror images {np.round(likeness[1:], 2)}")
-    return wrong
+    half_back = HALF_PLAIN_MM * PLAIN.height / PLAIN.width
+    a, b = (v.ravel() for v in np.meshgrid(np.arange(-42, 43, 1.5), np.arange(-52, 33, 1.5)))
+    across = (a / HALF_PLAIN_MM + 1) / 2
+    down = ((b + FRONT_MM) / half_back + 1) / 2
+    shown = (np.abs(across - 0.5) < 0.48) & (np.abs(down - 0.5) < 0.48)
+    place_mm = np.stack([PLAIN.y + down * PLAIN.height, PLAIN.x + across * PLAIN.width])[:, shown]
+    drawn = rgb[tuple((place_mm * rgb.shape[1] / PAGE_MM[0]).astype(int))].mean(axis=-1)
+    plane_mm, likeness = np.stack([a, b], axis=1)[shown], []
+    for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+        true = grey_at(middle + (plane_mm * signs) @ axes)
+        known = np.isfinite(true)
+        likeness.append(round(float(np.corrcoef(true[known], drawn[known])[0, 1]), 2))
+    own, *mirrored = likeness
+    is_own = own > max(0.7, max(mirrored) + 0.1)
+    return [] if is_own else [f"likeness {own}, of mirror images {mirrored}"]

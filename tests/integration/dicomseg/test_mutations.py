@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pytest import MonkeyPatch
 
 from dicomseg.draw import surface
 from dicomseg.draw.solid_files import stl_bytes
@@ -56,13 +55,17 @@ def noticed_by() -> set[str]:
 # ---- faults --------------------------------------------------------------------------------------
 
 
-def changed(patch: MonkeyPatch, module: Any, name: str, change: Callable[[Any], Any]) -> None:
+def changed(
+    patch: pytest.MonkeyPatch, module: Any, name: str, change: Callable[[Any], Any]
+) -> None:
     """Let a function return something else."""
     right = getattr(module, name)
     patch.setattr(module, name, lambda *a, **k: change(right(*a, **k)))
 
 
-def regrid(patch: MonkeyPatch, change: Callable[[np.ndarray, tuple[int, int, int]], None]) -> None:
+def regrid(
+    patch: pytest.MonkeyPatch, change: Callable[[np.ndarray, tuple[int, int, int]], None]
+) -> None:
     """Let every series be read with a changed affine."""
 
     def wrong(grid: Grid) -> Grid:
@@ -99,7 +102,7 @@ def in_ras(affine: np.ndarray, shape: tuple[int, int, int]) -> None:
     affine[:2] *= -1
 
 
-def pixels_reversed(patch: MonkeyPatch) -> None:
+def pixels_reversed(patch: pytest.MonkeyPatch) -> None:
     def reverse(source: Any) -> Any:
         flipped = np.ascontiguousarray(source.volume.array[::-1])
         return replace(source, volume=source.volume.with_array(flipped))
@@ -107,7 +110,7 @@ def pixels_reversed(patch: MonkeyPatch) -> None:
     changed(patch, random_series, "read_source", reverse)
 
 
-def sides_swapped(patch: MonkeyPatch) -> None:
+def sides_swapped(patch: pytest.MonkeyPatch) -> None:
     """Left and right psoas under each other's number in the frames, descriptions unchanged."""
     other = {8: 9, 9: 8}
     right = seg_groups._identification
@@ -115,17 +118,17 @@ def sides_swapped(patch: MonkeyPatch) -> None:
     frame = seg_form._frame
     swap = np.arange(256, dtype=np.uint8)
     swap[[8, 9]] = swap[[9, 8]]
-    patch.setattr(
-        seg_form, "_frame", lambda s, f: swap[frame(s, f)] if f[1] == 0 else frame(s, f)
-    )
+    patch.setattr(seg_form, "_frame", lambda s, f: swap[frame(s, f)] if f[1] == 0 else frame(s, f))
 
 
-def bits_turned(patch: MonkeyPatch) -> None:
+def bits_turned(patch: pytest.MonkeyPatch) -> None:
     packed = np.packbits
-    patch.setattr(np, "packbits", lambda a, bitorder="big": packed(a, bitorder="big"))
+    patch.setattr(np, "packbits", lambda frame, **_: packed(frame))
 
 
-def seg_header(patch: MonkeyPatch, keyword: str, change: Callable[[list[Any]], list[Any]]) -> None:
+def seg_header(
+    patch: pytest.MonkeyPatch, keyword: str, change: Callable[[list[Any]], list[Any]]
+) -> None:
     """Let the geometry that the segmentation's frames share be another one than the grid's."""
 
     def wrong(slices: list[Dataset]) -> list[Dataset]:
@@ -136,7 +139,7 @@ def seg_header(patch: MonkeyPatch, keyword: str, change: Callable[[list[Any]], l
     changed(patch, seg_encoder, "_slices", wrong)
 
 
-def picture(patch: MonkeyPatch, change: Callable[[Dataset], None]) -> None:
+def picture(patch: pytest.MonkeyPatch, change: Callable[[Dataset], None]) -> None:
     def wrong(ds: Dataset) -> Dataset:
         change(ds)
         return ds
@@ -156,7 +159,7 @@ def mirror_picture(ds: Dataset) -> None:
     ds.PixelData = np.ascontiguousarray(values[:, ::-1]).tobytes()
 
 
-def points_in_ras(patch: MonkeyPatch) -> None:
+def points_in_ras(patch: pytest.MonkeyPatch) -> None:
     def wrong(content: dict[str, Any]) -> dict[str, Any]:
         points = content["points_mm"]
         return content | {"points_mm": [[-x, -y, z] for x, y, z in points]}
@@ -164,11 +167,11 @@ def points_in_ras(patch: MonkeyPatch) -> None:
     changed(patch, result_json, "_measurement_json", wrong)
 
 
-def flat_voxels(patch: MonkeyPatch) -> None:
+def flat_voxels(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Volume, "voxel_ml", property(lambda v: v.spacing_mm[1] * v.spacing_mm[2] / 1000))
 
 
-def normal_negated(patch: MonkeyPatch) -> None:
+def normal_negated(patch: pytest.MonkeyPatch) -> None:
     """The plane seen from the head: its rows run to the front."""
     changed(
         patch,
@@ -178,7 +181,7 @@ def normal_negated(patch: MonkeyPatch) -> None:
     )
 
 
-def sampled_late(patch: MonkeyPatch) -> None:
+def sampled_late(patch: pytest.MonkeyPatch) -> None:
     """The picture is taken half a voxel away from where it says."""
     right = midplane_image.sample
 
@@ -190,15 +193,15 @@ def sampled_late(patch: MonkeyPatch) -> None:
     patch.setattr(midplane_image, "sample", wrong)
 
 
-def next_slice(patch: MonkeyPatch) -> None:
+def next_slice(patch: pytest.MonkeyPatch) -> None:
     changed(patch, seg_groups, "_derivations", lambda items: items[1:] + items[:1])
 
 
-def positions_reversed(patch: MonkeyPatch) -> None:
+def positions_reversed(patch: pytest.MonkeyPatch) -> None:
     changed(patch, seg_groups, "_positions", lambda items: items[::-1])
 
 
-def surfaces_moved(patch: MonkeyPatch, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def surfaces_moved(patch: pytest.MonkeyPatch, change: Callable[[np.ndarray], np.ndarray]) -> None:
     def wrong(mesh: surface.Mesh | None) -> surface.Mesh | None:
         return None if mesh is None else replace(mesh, vertices_lps=change(mesh.vertices_lps))
 
@@ -211,7 +214,7 @@ PLACE = {*SEG, "greys", "surfaces"}
 CORNER = {*PLACE, "references"}
 """The same where the corners of the images are elsewhere, too."""
 
-FAULTS: Mapping[str, tuple[Callable[[MonkeyPatch], None], set[str]]] = {
+FAULTS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], set[str]]] = {
     "columns mirrored": (lambda p: regrid(p, mirror_axis(2)), CORNER),
     "rows mirrored": (lambda p: regrid(p, mirror_axis(1)), CORNER),
     "slices mirrored": (lambda p: regrid(p, mirror_axis(0)), CORNER),
@@ -255,7 +258,7 @@ def test_nothing_is_noticed_of_the_code_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_noticed(fault: str, monkeypatch: MonkeyPatch) -> None:
+def test_a_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put_in, checks = FAULTS[fault]
     put_in(monkeypatch)
     assert noticed_by() == checks
