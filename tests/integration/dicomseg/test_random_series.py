@@ -107,8 +107,11 @@ def test_surfaces_lie_in_place(geometry: Geometry) -> None:
     assert surface_differences(document, inner, outer, series.middle_of()) == []
     mirrored = inner * [-1, 1, 1] + [2 * series.middle_lps[0], 0, 0]
     assert surface_differences(document, mirrored, outer, series.middle_of()) != []
+    voxel_ml = np.prod(geometry.spacing_mm) / 1000
     for n in numbers:
         others = np.concatenate([series.points_within(m, 0.6, 3) for m in numbers if m != n])
         file, own = stl_bytes([meshes[n]]), series.points_within(n, 0.6)
         assert surface_differences(file, own, others, series.middle_of(n)) == [], n
-        assert is_closed(mesh_of(read_stl(file)[1]).faces), n
+        mesh, voxels = mesh_of(read_stl(file)[1]), int((series.numbers == n).sum())
+        assert is_closed(mesh.faces), n
+        assert mesh.volume_ml == pytest.approx(voxels * voxel_ml, rel=0.02), n
