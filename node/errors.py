@@ -20,6 +20,7 @@ LumbarError (dicomseg.errors)
 ├── PromotionRefused
 ├── NoSuchPath
 ├── NothingEligible
+├── NothingToVerify
 ├── PackagesApart
 ├── UnknownDestination
 └── PeerUnreachable
@@ -155,6 +156,13 @@ class NothingEligible(LumbarError):
     """No series can be worked on; the table says why for each."""
 
     code = "nothing-eligible"
+    exit_code = 3
+
+
+class NothingToVerify(LumbarError):
+    """The folder holds neither a result nor a DICOM file; name another."""
+
+    code = "nothing-to-verify"
     exit_code = 3
 
 
