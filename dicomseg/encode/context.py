@@ -265,7 +265,8 @@ def make_reproducible(ds: Dataset, inputs: EncodeInput, role: str) -> None:
     """Overwrite what highdicom draws afresh at every call, so that equal runs give equal bytes."""
     set_dates(ds, inputs)
     identify(ds, inputs.headers)
-    ds.BodyPartExamined = BODY_PART
+    if ds.Modality != "SR":  # the series of a report has none (PS3.3 C.17.1)
+        ds.BodyPartExamined = BODY_PART
     if inputs.identity.station_name:
         ds.StationName = inputs.identity.station_name
     ds.ContributingEquipmentSequence = [*scanner(inputs), *ds.ContributingEquipmentSequence]
