@@ -16,6 +16,7 @@ pytest_plugins = (
     "tests.support.phantoms",
     "tests.support.prepared_cases",
     "tests.support.raw_peer",
+    "tests.support.result_sets",
     "tests.support.scans",
     "tests.support.shapes",
     "tests.support.sites",

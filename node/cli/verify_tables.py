@@ -10,8 +10,8 @@ from node.cli.tables import Table
 from node.verify.report import Answer, FolderReport, Report
 from node.verify.run import OWN
 
-NAME_LENGTH: Final = 22
-"""Characters of an object's name in the table, which is 80 columns wide with seven tools."""
+NAME_LENGTH: Final = 14
+"""Characters of an object's name in the table, which is 80 columns wide."""
 
 
 def columns(report: Report) -> list[str]:
@@ -23,12 +23,16 @@ def columns(report: Report) -> list[str]:
 def folder_table(report: Report, folder: FolderReport) -> Table:
     """Return tool × object of one folder; 80 columns wide."""
     tools = columns(report)
-    rows = [(_short(name), *(_cell(folder.answer(tool, name)) for tool in tools)) for name in folder.names]
+    rows = [
+        (_short(name), *(_cell(folder.answer(tool, name)) for tool in tools))
+        for name in folder.names
+    ]
     return Table(("object", *tools), rows, folding=0)
 
 
 def _short(name: str) -> str:
-    """Return the end of a long name."""
+    """Return an object's name without its suffix; of a long name the end."""
+    name = name.removesuffix(".dcm")
     return name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
 
 

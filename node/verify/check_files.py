@@ -17,13 +17,15 @@ from node.verify.classes import PDF, STL
 from node.verify.objects import ResultSet
 
 _PAGE: Final = re.compile(rb"/Type\s*/Page\b(?!s)")
+_SUFFIXES: Final = frozenset({".dcm", ".stl", ".glb"})
 _TRIANGLE: Final = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("extra", "<u2")])
 """PS3.3 A.85: binary STL; 50 bytes for each triangle after a header of 84."""
 
 
 def files_are_those_written(results: ResultSet) -> Iterator[Complaint]:
     """Find files that are gone, changed or not listed in `result.json`."""
-    listed = {str(o["file"]): o for o in results.result["objects"]}
+    result = results.result
+    listed = {str(o["file"]): o for o in (*result["objects"], *result.get("files", ()))}
     for name, entry in listed.items():
         path = results.folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts or path.is_symlink():
@@ -32,9 +34,10 @@ def files_are_those_written(results: ResultSet) -> Iterator[Complaint]:
             yield name, "is listed in result.json and is not there"
         else:
             yield from _changed(results, name, entry)
-    for path in sorted(results.folder.glob("*.dcm")):
-        if path.name not in listed:
-            yield path.name, "is not listed in result.json"
+    for path in sorted(results.folder.rglob("*")):
+        name = path.relative_to(results.folder).as_posix()
+        if path.suffix in _SUFFIXES and name not in listed:
+            yield name, "is not listed in result.json"
 
 
 def _changed(results: ResultSet, name: str, entry: Any) -> Iterator[Complaint]:
@@ -44,7 +47,7 @@ def _changed(results: ResultSet, name: str, entry: Any) -> Iterator[Complaint]:
         yield name, "is not the file that was written: its digest differs from that in result.json"
     ds = results.objects.get(name)
     for keyword, key in (("SOPClassUID", "sop_class"), ("SOPInstanceUID", "sop_instance")):
-        if ds is not None and attributes.text(ds, keyword) != entry[key]:
+        if ds is not None and key in entry and attributes.text(ds, keyword) != entry[key]:
             yield name, f"{keyword} is not that of result.json"
 
 

@@ -57,9 +57,9 @@ def same_scanner(results: ResultSet) -> Iterator[Complaint]:
             ] == node:
                 yield name, "the node is named as Acquisition Equipment; that is the scanner"
         algorithms = _contributions(ds, _PROCESSING)
-        digest = str(results.result["model"]["digest"])[:12]
+        model = f"model {str(results.result['model']['digest'])[:12]}"
         versions = "\\".join(attributes.text(i, "SoftwareVersions") for i in algorithms)
-        if not digest or digest not in versions:
+        if model not in versions:
             yield name, "no Contributing Equipment names the model of result.json"
 
 
@@ -85,7 +85,7 @@ def same_predecessor(results: ResultSet) -> Iterator[Complaint]:
     """Find objects that name no predecessor, or another one than `result.json`."""
     before = results.result["predecessor"]
     for name, ds in results.objects.items():
-        named = set(_predecessors(ds))
+        named = set(predecessors(ds))
         role = name.removesuffix(".dcm")
         wanted = set() if before is None else {ResultKey(before).uid(f"{role}.instance")}
         if named != wanted:
@@ -137,7 +137,7 @@ def _requests(ds: Dataset) -> str:
 
 def _request(item: Dataset) -> Mapping[str, Any]:
     held = ((k, item[k].to_json_dict(None, 0)) for k in _REQUEST if k in item)
-    return {k: v for k, v in held if len(v) > 1}
+    return {k: v for k, v in held if v.get("Value")}
 
 
 def _contributions(ds: Dataset, purpose: str) -> list[Dataset]:
@@ -156,8 +156,8 @@ def _made_by(ds: Dataset, purpose: str) -> str:
     return json.dumps([item.to_json_dict() for item in _contributions(ds, purpose)])
 
 
-def _predecessors(ds: Dataset) -> Iterator[str]:
-    """SOP instances that an object names as those it replaces."""
+def predecessors(ds: Dataset) -> Iterator[str]:
+    """Yield the SOP instances that an object names as those it replaces."""
     for item in attributes.items(ds, "PredecessorDocumentsSequence"):
         for _, element in elements(item):
             if element.keyword == "ReferencedSOPInstanceUID":

@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicomseg.read import attributes
-from node.verify.check_identity import Complaint
+from node.verify.check_identity import Complaint, predecessors
 from node.verify.objects import ResultSet, content, elements
 
 _ELSEWHERE: Final = frozenset(
@@ -99,14 +99,10 @@ def _evidence(ds: Dataset) -> Iterator[tuple[str, str]]:
 
 def _references(ds: Dataset) -> Iterator[tuple[Dataset, str]]:
     """(item, SOP instance) of every reference, those to earlier results and to others' objects left out."""
+    earlier = set(predecessors(ds))
     for item, element in elements(ds, _ELSEWHERE):
-        if element.keyword == "ReferencedSOPInstanceUID" and not _is_predecessor(item):
+        if element.keyword == "ReferencedSOPInstanceUID" and str(element.value) not in earlier:
             yield item, str(element.value)
-
-
-def _is_predecessor(item: Dataset) -> bool:
-    codes = attributes.items(item, "PurposeOfReferenceCodeSequence")
-    return any(attributes.text(code, "CodeValue") == "PREDECESSOR" for code in codes)
 
 
 def _names(item: Dataset) -> bool:

@@ -104,7 +104,7 @@ def warnings_are_told(results: ResultSet) -> Iterator[Complaint]:
 
 def nothing_claims_a_score(results: ResultSet) -> Iterator[Complaint]:
     """Find a Dice value: a clinic has no reference to compute one from."""
-    if _SCORE.search(json.dumps(results.result)):
+    if _SCORE.search(json.dumps(results.result, ensure_ascii=False)):
         yield "result.json", "mentions a Dice value"
     for name, ds in results.objects.items():
         found = any(

@@ -96,10 +96,13 @@ def _sop_class(path: Path) -> tuple[str, str]:
         meta = FileMetaDataset(read_dataset(BytesIO(head[132:end]), False, True))
     except Exception as error:  # noqa: BLE001 - pydicom raises what it likes on damaged bytes
         return "", f"damaged file meta information ({type(error).__name__})"
-    return attributes.text(meta, "MediaStorageSOPClassUID"), ""
+    sop_class = attributes.text(meta, "MediaStorageSOPClassUID")
+    return sop_class, "" if sop_class else "damaged file meta information (no SOP class)"
 
 
-_ORDER: Final = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
+_ORDER: Final = (
+    "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm", "surface.dcm",
+)  # fmt: skip
 """Objects in the order of the documents; others follow by name."""
 
 

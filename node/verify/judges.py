@@ -29,7 +29,7 @@ class Run:
 
 
 Judge = Callable[[Run], Iterator[Finding]]
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RecursionError)
 """What an answer of another form than expected raises."""
 
 
