@@ -75,5 +75,5 @@ def tool_lines(report: Report) -> Iterator[str]:
 
 def report_json(report: Report) -> dict[str, Any]:
     """Return the report for `--json`."""
-    totals = {s: report.count(s) for s in ("error", "warning", "known")}  # type: ignore[arg-type]
+    totals = {s: report.count(s) for s in ("error", "warning", "known")}
     return {"total": totals, **asdict(report)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from dicomseg.encode.sanitise import IDENTITY
 from dicomseg.encode.uids import ResultKey
@@ -41,8 +42,7 @@ def same_identity(results: ResultSet) -> Iterator[Complaint]:
         e.keyword for ds in results.objects.values() for e in ds.group_dataset(0x10) if e.keyword
     }
     for keyword in sorted({*_ALIKE, *group_10}):
-        tag = Tag(keyword)
-        yield from _different(results, lambda ds, tag=tag: _value(ds, tag), keyword)
+        yield from _different(results, partial(_value, tag=Tag(keyword)), keyword)
     yield from _different(results, _requests, "the request")
 
 
@@ -121,7 +121,7 @@ def _different(
             yield name, f"{what} differs from that of the other objects"
 
 
-def _value(ds: Dataset, tag: Any) -> str:
+def _value(ds: Dataset, *, tag: BaseTag) -> str:
     """A value as text; an absent attribute is not an empty one."""
     return json.dumps(ds[tag].to_json_dict(None, 0)) if tag in ds else "absent"
 

@@ -45,10 +45,10 @@ def lines_have_their_length(results: ResultSet) -> Iterator[Complaint]:
                 )
                 if value is None or abs(value - length) >= LENGTH_TOLERANCE_MM:
                     yield name, f"{what}: the stored value is not the distance of its end points"
-                told = wanted.get(what, {}).get("points_mm")
+                reported = wanted.get(what, {}).get("points_mm")
                 if (
-                    told is None
-                    or np.abs(np.array(told, float) - points).max() > POINT_TOLERANCE_MM
+                    reported is None
+                    or np.abs(np.array(reported, float) - points).max() > POINT_TOLERANCE_MM
                 ):
                     yield name, f"{what}: its end points are not those of result.json"
 
@@ -80,17 +80,17 @@ def volumes_agree(results: ResultSet) -> Iterator[Complaint]:
         by_structure: dict[str, float] = {}
         for segment in SEGMENTS:
             volume = voxels.get(str(segment.number), 0) * voxel_mm3
-            key = segment.structure.id
+            key: str = segment.structure.id
             by_structure[key] = by_structure.get(key, 0.0) + volume
             side = "" if segment.side is None else f".{segment.side}"
             yield from _other_volume(results, f"{key}{side}", volume)
-        for key, volume in by_structure.items():
-            told = float(results.result["structures"][key]["volume_ml"]) * 1000.0
-            if not _near(volume, told):
-                yield name, f"{key}: its voxels give another volume than result.json"
+        for structure, volume in by_structure.items():
+            reported = float(results.result["structures"][structure]["volume_ml"]) * 1000.0
+            if not _near(volume, reported):
+                yield name, f"{structure}: its voxels give another volume than result.json"
 
 
-def warnings_are_told(results: ResultSet) -> Iterator[Complaint]:
+def warnings_are_reported(results: ResultSet) -> Iterator[Complaint]:
     """Find warnings, doubts of the level and refusals of `result.json` that no report has in its text."""
     texts = "\n".join(
         attributes.text(item, "TextValue")

@@ -25,7 +25,7 @@ OUTPUT_LIMIT: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: exit status (negative: killed by that signal), or late; and what it said."""
+    """How a program ended: exit status (negative: killed by that signal), or late; and its output."""
 
     status: int
     output: str

@@ -35,7 +35,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("values are the distance of their end points", check_values.lines_have_their_length),
     ("values of result.json are reported", check_values.values_are_reported),
     ("volumes agree with the voxels", check_values.volumes_agree),
-    ("warnings are reported", check_values.warnings_are_told),
+    ("warnings are reported", check_values.warnings_are_reported),
     ("no Dice value", check_values.nothing_claims_a_score),
     ("the PDF has one page", check_files.documents_have_a_page),
     ("surfaces are closed", check_files.surfaces_are_closed),

@@ -51,7 +51,7 @@ class FolderReport:
     answers: tuple[Answer, ...]
 
     def answer(self, tool: str, name: str) -> Answer | None:
-        """Return what a tool said of an object, None where it does not apply or is not installed."""
+        """Return the answer of a tool about an object, None where it does not apply or is not installed."""
         return next((a for a in self.answers if (a.tool, a.name) == (tool, name)), None)
 
 

@@ -53,7 +53,9 @@ def _judge(folder: Folder, found: Sequence[Found], pool: ThreadPoolExecutor) -> 
         for f in found
         if f.tool is not BETWEEN and f.tool.applies(sop_class)
     ]
-    answers = list(pool.map(lambda job: _ask(folder, *job, facts.get(job[1], Reading())), jobs))
+    answers = list(
+        pool.map(lambda job: _ask(folder, job[0], job[1], facts.get(job[1], Reading())), jobs)
+    )
     answers += [_compare(folder, f) for f in found if f.tool is BETWEEN and folder.objects]
     names = (*folder.objects, *folder.damaged)
     further = dict.fromkeys(a.name for a in own if a.name not in (*names, TOGETHER))
@@ -100,9 +102,9 @@ def _own_checks(folder: Folder) -> tuple[list[Answer], dict[str, Reading]]:
     with tempfile.TemporaryDirectory(prefix="lumbar-node-") as place:
         ended = run_child(own_module("own", folder.path, *folder.objects), Path(place))
     try:
-        told = json.loads(ended.output)
-        facts = {str(name): reading_of(value) for name, value in told["facts"].items()}
-        complaints = [(str(name), str(text)) for name, text in told["complaints"]]
+        answer = json.loads(ended.output)
+        facts = {str(name): reading_of(value) for name, value in answer["facts"].items()}
+        complaints = [(str(name), str(text)) for name, text in answer["complaints"]]
     except UNREADABLE:
         why = ended.failure or f"exit status {ended.status}"
         return [

@@ -11,7 +11,7 @@ CHECKS = [
     check_values.lines_have_their_length,
     check_values.values_are_reported,
     check_values.volumes_agree,
-    check_values.warnings_are_told,
+    check_values.warnings_are_reported,
     check_values.nothing_claims_a_score,
 ]
 
@@ -76,7 +76,7 @@ def test_sentences_that_no_report_holds(results: ResultSet) -> None:
     results.result["warnings"].append({"code": "count_differs", "text": "3 mm² fewer"})
     results.result["level"]["warnings"] = ["the sacrum is not in view"]
     results.result["measurements"]["PI"]["refusal"]["text"] = "another reason"
-    assert list(check_values.warnings_are_told(results)) == [
+    assert list(check_values.warnings_are_reported(results)) == [
         ("", "the warning count_differs of result.json is in no report: 3 mm² fewer"),
         ("", "a doubt of the level of result.json is in no report: the sacrum is not in view"),
         ("", "the refusal of PI of result.json is in no report: another reason"),
