@@ -32,8 +32,6 @@ _REQUEST: Final = (
 _ACQUISITION, _PROCESSING = "109101", "109102"
 _IN_SPACE: Final = frozenset({"SEG", "MR", "M3D"})
 """Modalities of objects that lie in the patient's space."""
-_QUALIFIED: Final = frozenset({"SEG", "MR", "SR"})
-"""Modalities whose objects have Content Qualification."""
 
 
 def same_identity(results: ResultSet) -> Iterator[Complaint]:
@@ -97,7 +95,7 @@ def only_research(results: ResultSet) -> Iterator[Complaint]:
     """Find objects that do not say that they are for research and unverified."""
     for name, ds in results.objects.items():
         modality = attributes.text(ds, "Modality")
-        if modality in _QUALIFIED and attributes.text(ds, "ContentQualification") != "RESEARCH":
+        if attributes.text(ds, "ContentQualification") != "RESEARCH":
             yield name, "Content Qualification is not RESEARCH"
         if modality == "SR" and attributes.text(ds, "VerificationFlag") != "UNVERIFIED":
             yield name, "Verification Flag is not UNVERIFIED"
