@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dicomseg.measurement_names import MeasurementName
 from dicomseg.segmentation import EngineInfo, Finding, Level
@@ -66,6 +67,47 @@ class Measurement:
             raise ValueError(f"{self.name}: a measurement has either a value or a refusal")
 
 
+Unit = Literal["mm", "mm2", "deg", "ratio"]
+"""Units of further values; a ratio has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherValue:
+    """A value that is not the length of a line: an area, an angle, a share, or a position with a sign.
+
+    It has either a value or a refusal. All numbers are in its unit.
+    """
+
+    name: str
+    method: str
+    unit: Unit
+    side: Side | None = None
+    value: float | None = None
+    """None exactly when `refusal` is set."""
+    category: str | None = None
+    """The class that the value falls into, e.g. a zone "III"; None of values without classes."""
+    uncertainty: float | None = None
+    """One standard deviation (k = 1); `uncertainty_note` lists its parts. None where none could be derived."""
+    range: tuple[float, float] | None = None
+    """Smallest and largest value instead of a standard deviation, as in `Measurement`."""
+    uncertainty_note: str = ""
+    softness: float | None = None
+    """How far the value moves when uncertain boundaries are moved; None where that was not tried."""
+    start: str = ""
+    """What was measured, e.g. "left psoas major"."""
+    end: str = ""
+    """What its position is relative to, or what it is compared with; "" of an area."""
+    points_lps: tuple[Point, ...] = ()
+    """In LPS mm, as the method says: the outline of an area, end points of a position, ends of two lines of an angle."""
+    note: str = ""
+    flags: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.refusal is None):
+            raise ValueError(f"{self.name}: a further value has either a value or a refusal")
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
     """The oblique mid-disc plane: a point and unit axes in LPS; `e_left` and `e_back` span it, `normal` points to the head."""
@@ -78,12 +120,15 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The four values, the extras, and the plane they lie on (None when it was not determined)."""
+    """The four values, what else was measured, and the plane they lie on (None when it was not determined)."""
 
     plane: Plane | None
     main: dict[MeasurementName, Measurement]
     extra: dict[str, Measurement] = field(default_factory=dict)
+    """Lengths beside the four."""
     findings: tuple[Finding, ...] = ()
+    further: dict[str, FurtherValue] = field(default_factory=dict)
+    """Areas, angles, shares and positions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ import conformance
 import reference
 from reference import ROOT, table
 
+from dicomseg.measure.measure import DEFINITIONS
+from dicomseg.measure.quantities import QUANTITIES
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.structures import SEGMENTS, STRUCTURES
 
 PACKAGES = ("node", "dicomseg", "model", "training")
@@ -48,6 +51,19 @@ def segments() -> str:
         code = s.structure.code
         rows.append((str(s.number), s.label, f"({code.value}, {code.scheme}, {code.meaning})"))
     return table(("segment", "label", "code"), rows)
+
+
+def further() -> str:
+    """Render the values beside the four: name, unit, definition."""
+    lengths = [(q.name, "mm", q.method) for q in QUANTITIES if q.name not in MAIN_MEASUREMENTS]
+    others = [(what.name, what.unit, what.method) for what in DEFINITIONS]
+    return table(
+        ("name", "unit", "definition"),
+        [(f"`{name}`", _UNITS.get(unit, unit), method) for name, unit, method in lengths + others],
+    )
+
+
+_UNITS = {"mm2": "mm²", "deg": "°"}
 
 
 def rooms() -> str:
@@ -122,6 +138,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "state-values": reference.state_values,
     "layers": layers,
     "segments": segments,
+    "further": further,
     "rooms": rooms,
     "decisions": decisions,
     "performance": performance,

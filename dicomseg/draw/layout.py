@@ -65,7 +65,7 @@ STRIP: Final = Box(96.0, 0.0, 32.0, 5.4)
 
 PLAN_X: Final = 133.0
 PLAN_VALUE_X: Final = 155.0
-PLAN_ROW: Final = 3.75
+PLAN_ROW: Final = 3.35
 PLAN_FIRST: Final = 8.4
 
 WARNINGS_TOP: Final = 247.6

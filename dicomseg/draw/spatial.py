@@ -97,10 +97,8 @@ def draw_front(
         ends[:, 0], ends[:, 1], color=ON_WHITE, lw=0.9, ls=(0, (5, 3)), path_effects=_pale(1.8)
     )
     width, height = camera.size
-    for name, fork in plan.forks.items():
-        if fork.place != "at":
-            continue
-        lps = np.array(plane.point_lps) + fork.height_mm * np.array(plane.normal)
+    for name, height_mm in plan.forks_mm.items():
+        lps = np.array(plane.point_lps) + height_mm * np.array(plane.normal)
         y = float(camera.project(lps)[1])
         if not 8 < y < height - 8:
             continue
@@ -111,7 +109,7 @@ def draw_front(
         axes.text(
             width * at,
             y,
-            f"{fork.height_mm:+.0f}",
+            f"{height_mm:+.0f}",
             color=LOOKS[name].ink,
             fontsize=6,
             weight="bold",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicomseg.measurement_names import MeasurementName
+from dicomseg.result import Unit
 from dicomseg.structures import Side, StructureId
 
 
@@ -46,6 +47,8 @@ class PlanTexts:
     psoas_behind: str
     psoas_level: str
     psoas_zone: str
+    psoas_area: str
+    psoas_area_value: str
     forks: Mapping[StructureId, str]
     fork_above: str
     fork_below: str
@@ -64,8 +67,10 @@ class PlanTexts:
     gap_touches: str
     height: str
     height_value: str
-    wedge: str
-    wedge_value: str
+    disc_angle: str
+    disc_angle_value: str
+    segment: str
+    segment_value: str
     sac: str
     sac_value: str
 
@@ -115,6 +120,8 @@ class Texts:
     value: str
     value_sd: str
     value_range: str
+    units: Mapping[Unit, str]
+    """What follows a number, with the space before it."""
     refusals: Mapping[str, str]
     plan: PlanTexts
     warnings: Warnings

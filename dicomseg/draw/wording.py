@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from dicomseg.draw.forks import Fork
-from dicomseg.draw.plan import Plan, PsoasPosition
+from dicomseg.draw.plan import FORKS, Plan
 from dicomseg.draw.texts import Texts
 from dicomseg.measure.measure import corridor_grade
 from dicomseg.measure.value_text import round_value
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
-from dicomseg.result import Measurement, Refusal, Result
+from dicomseg.result import FurtherValue, Measurement, Measurements, Refusal, Result
 from dicomseg.segmentation import Finding
 from dicomseg.structures import STRUCTURES, Side, StructureId
 
 UNSURE_SHARE: Final = 0.25
 UNSURE_MM: Final = 1.0
 """A value that is less certain than both is named in the warnings."""
-_NO_SIDES: Final = "orientation_unexpected"
 _AT_PLANE_MM: Final = 3.0
 _TOUCH_MM: Final = 0.5
 _SIDES: Final[tuple[Side, ...]] = ("left", "right")
-_VESSELS: Final[tuple[StructureId, ...]] = ("aa", "ivc")
+_GAPS: Final[dict[StructureId, str]] = {"aa": "artery_disc", "ivc": "vein_disc"}
 
 
-def value_text(m: Measurement, texts: Texts) -> str:
+def value_text(m: Measurement | FurtherValue, texts: Texts) -> str:
     """Return the value with its uncertainty or range, or that there is none."""
     rounded = round_value(m)
     if rounded is None:
         return texts.not_measured
+    unit = texts.units["mm" if isinstance(m, Measurement) else m.unit]
     if rounded.ends is not None:
         low, high = rounded.ends
-        return texts.value_range.format(value=rounded.value, low=low, high=high)
+        return texts.value_range.format(value=rounded.value, low=low, high=high, unit=unit)
     if rounded.sd is not None:
-        return texts.value_sd.format(value=rounded.value, sd=rounded.sd)
-    return texts.value.format(value=rounded.value)
+        return texts.value_sd.format(value=rounded.value, sd=rounded.sd, unit=unit)
+    return texts.value.format(value=rounded.value, unit=unit)
 
 
 def between_text(m: Measurement, texts: Texts) -> str:
@@ -73,78 +73,110 @@ def plan_rows(plan: Plan, result: Result, texts: Texts) -> list[tuple[str, str]]
     if plan.corridor is not None:
         degrees = f"{plan.corridor.direction_deg:.0f}"
         rows.append((words.direction, words.direction_value.format(degrees=degrees)))
-    if result.measurements.plane is None or plan.disc is None:
+    if result.measurements.plane is None:
         return rows
-    refusals = [m.refusal.code for m in result.measurements.main.values() if m.refusal is not None]
-    if _NO_SIDES in refusals:  # nothing beside the disc can be named
-        return rows + _disc_rows(plan, result, texts)
-    rows += [(words.psoas[side], _psoas_text(plan.psoas.get(side), texts)) for side in _SIDES]
+    found = result.measurements
+    rows += [(words.psoas[side], _psoas_text(found, side, texts)) for side in _SIDES]
+    rows += _area_rows(found, texts)
     rows += [
-        (words.forks[name], _fork_text(plan.forks[name], texts))
-        for name in _VESSELS
-        if name in plan.forks
+        (words.forks[name], _fork_text(found.further[key], texts)) for name, key in FORKS.items()
     ]
-    if plan.vein_left_mm is not None:
-        reaches = words.left_vein_reaches.format(mm=f"{plan.vein_left_mm:.0f}")
-        text = reaches if plan.vein_left_mm >= _TOUCH_MM else words.left_vein_not
-        rows.append((words.left_vein, text))
-    if plan.cover is not None:
-        rows.append((words.cover, words.cover_value.format(percent=f"{100 * plan.cover:.0f}")))
-    if plan.gaps_mm:
-        gaps = (_gap_text(name, mm, texts) for name, mm in plan.gaps_mm.items())
-        rows.append((words.gap, " · ".join(gaps)))
-    return rows + _disc_rows(plan, result, texts)
+    return rows + _vessel_rows(found, texts) + _disc_rows(found, texts)
 
 
-def _disc_rows(plan: Plan, result: Result, texts: Texts) -> list[tuple[str, str]]:
+def _has(m: Measurement | FurtherValue) -> bool:
+    return m.refusal is None
+
+
+def _psoas_text(found: Measurements, side: Side, texts: Texts) -> str:
+    """Where a psoas lies; why that is not known where neither its front nor its back is."""
+    words = texts.plan
+    front, back = found.further[f"psoas_front_{side}"], found.further[f"psoas_zone_{side}"]
+    parts = []
+    if front.value is not None:
+        ahead = words.psoas_front if front.value > 0 else words.psoas_behind
+        at = words.psoas_level if abs(front.value) < _TOUCH_MM else ahead
+        parts.append(at.format(value=_unsigned(front, texts)))
+    if back.category is not None:
+        parts.append(words.psoas_zone.format(zone=back.category))
+    if parts or front.refusal is None:
+        return ", ".join(parts)
+    special = {"cut_by_image": words.psoas_cut, "no_section": words.psoas_absent}
+    return special.get(front.refusal.code) or refusal_text(front.refusal, texts)
+
+
+def _unsigned(m: FurtherValue, texts: Texts) -> str:
+    """The value without its sign, which a sentence gives in words."""
+    if m.value is None or m.value >= 0:
+        return value_text(m, texts)
+    ends = None if m.range is None else (-m.range[1], -m.range[0])
+    return value_text(replace(m, value=-m.value, range=ends), texts)
+
+
+def _area_rows(found: Measurements, texts: Texts) -> list[tuple[str, str]]:
+    areas = {side: found.further[f"psoas_area_{side}"] for side in _SIDES}
+    if not any(_has(area) for area in areas.values()):
+        return []
+    sides = {side: value_text(area, texts) for side, area in areas.items()}
+    return [(texts.plan.psoas_area, texts.plan.psoas_area_value.format(**sides))]
+
+
+def _fork_text(fork: FurtherValue, texts: Texts) -> str:
+    words = texts.plan
+    if fork.refusal is not None:
+        special = {
+            "fork_above_view": words.fork_beyond_above,
+            "fork_below_view": words.fork_beyond_below,
+            "fork_unclear": words.fork_unclear,
+        }
+        return special.get(fork.refusal.code) or refusal_text(fork.refusal, texts)
+    height_mm = fork.value or 0.0
+    if abs(height_mm) <= _AT_PLANE_MM:
+        return words.fork_at
+    sentence = words.fork_above if height_mm > 0 else words.fork_below
+    return sentence.format(value=_unsigned(fork, texts))
+
+
+def _vessel_rows(found: Measurements, texts: Texts) -> list[tuple[str, str]]:
+    words, rows = texts.plan, list[tuple[str, str]]()
+    edge, cover = found.further["vein_left_edge"], found.further["vessel_cover"]
+    if edge.value is not None:
+        reaches = words.left_vein_reaches.format(value=value_text(edge, texts))
+        rows.append((words.left_vein, reaches if edge.value >= _TOUCH_MM else words.left_vein_not))
+    if _has(cover):
+        rows.append((words.cover, words.cover_value.format(value=value_text(cover, texts))))
+    gaps = [_gap_text(name, m, texts) for name, key in _GAPS.items() if _has(m := found.extra[key])]
+    return [*rows, (words.gap, " · ".join(gaps))] if gaps else rows
+
+
+def _gap_text(name: StructureId, m: Measurement, texts: Texts) -> str:
+    words = texts.plan
+    touches = m.value_mm is not None and m.value_mm < _TOUCH_MM
+    sentence = words.gap_touches if touches else words.gap_value
+    return sentence.format(name=words.gap_names[name], value=value_text(m, texts))
+
+
+def _disc_rows(found: Measurements, texts: Texts) -> list[tuple[str, str]]:
     words, rows = texts.plan, list[tuple[str, str]]()
     heights = {
-        key: m.value_mm
+        key: round_value(found.extra[f"disc_height_{place}"])
         for key, place in (("front", "anterior"), ("middle", "middle"), ("back", "posterior"))
-        if (m := result.measurements.extra.get(f"disc_height_{place}")) is not None
-        and m.value_mm is not None
     }
-    if len(heights) == 3:
-        rounded = {key: f"{mm:.0f}" for key, mm in heights.items()}
-        rows.append((words.height, words.height_value.format(**rounded)))
-    if plan.wedge_deg is not None:
-        rows.append((words.wedge, words.wedge_value.format(degrees=f"{plan.wedge_deg:.0f}")))
-    if plan.sac_mm2 is not None:
-        rows.append((words.sac, words.sac_value.format(area=f"{plan.sac_mm2:.0f}")))
+    known = {key: rounded for key, rounded in heights.items() if rounded is not None}
+    if len(known) == len(heights):
+        sd = max(
+            (rounded.sd or "" for rounded in known.values()), key=lambda text: float(text or 0)
+        )
+        numbers = {key: rounded.value for key, rounded in known.items()}
+        rows.append((words.height, words.height_value.format(**numbers, sd=sd)))
+    for key, name, sentence in (
+        ("disc_angle", words.disc_angle, words.disc_angle_value),
+        ("segmental_angle", words.segment, words.segment_value),
+        ("dural_sac_area", words.sac, words.sac_value),
+    ):
+        if _has(found.further[key]):
+            rows.append((name, sentence.format(value=value_text(found.further[key], texts))))
     return rows
-
-
-def _psoas_text(position: PsoasPosition | None, texts: Texts) -> str:
-    words = texts.plan
-    if position is None:
-        return words.psoas_absent
-    if position.is_cut:
-        return words.psoas_cut
-    mm = abs(position.front_mm)
-    if mm < _TOUCH_MM:
-        where = words.psoas_level
-    else:
-        sentence = words.psoas_front if position.front_mm > 0 else words.psoas_behind
-        where = sentence.format(mm=f"{mm:.0f}")
-    area = f"{position.area_mm2:.0f}"
-    return words.psoas_zone.format(position=where, zone=position.zone, area=area)
-
-
-def _fork_text(fork: Fork, texts: Texts) -> str:
-    words = texts.plan
-    if fork.place != "at":
-        beyond = {"above": words.fork_beyond_above, "below": words.fork_beyond_below}
-        return beyond.get(fork.place, words.fork_unclear)
-    if abs(fork.height_mm) <= _AT_PLANE_MM:
-        return words.fork_at
-    sentence = words.fork_above if fork.height_mm > 0 else words.fork_below
-    return sentence.format(mm=f"{abs(fork.height_mm):.0f}")
-
-
-def _gap_text(name: StructureId, mm: float, texts: Texts) -> str:
-    words = texts.plan
-    sentence = words.gap_touches if mm < _TOUCH_MM else words.gap_value
-    return sentence.format(name=words.gap_names[name], mm=f"{mm:.0f}")
 
 
 def warning_texts(result: Result, texts: Texts) -> list[str]:

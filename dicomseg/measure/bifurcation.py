@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dicomseg.measure.branches import widest_branch_mm
-from dicomseg.measure.lengths import max_feret, min_feret, solidity
+from dicomseg.measure.lengths import min_feret, solidity
+from dicomseg.measure.marks import Mark
 from dicomseg.measure.polygons import Section
 from dicomseg.measure.quantities import WIDEST, Quantity
 from dicomseg.measure.scene import PARALLEL_OFFSETS_MM, Scene
@@ -22,9 +23,6 @@ from dicomseg.structures import StructureId
 MIN_SOLIDITY: Final = 0.93
 MIN_ROUNDNESS: Final = 0.6
 """Below this solidity, or ratio of least to largest diameter, one cross-section may be two merged vessels."""
-
-Mark = tuple[str, str]
-"""The code of a flag and its sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def _merged(q: Quantity, part: NamedSection, vessel: StructureId, *, alone: bool
     A vein is flat by nature: only its bays count, and only where it is one: the left branch lies about the disc's front.
     """
     polygon = part.section.polygon
-    ratio = min_feret(polygon).length_mm / max_feret(polygon).length_mm
+    ratio = min_feret(polygon).length_mm / part.section.widest.length_mm
     is_solid = solidity(polygon) >= MIN_SOLIDITY
     if (is_solid and ratio >= MIN_ROUNDNESS) if vessel == "aa" else (is_solid or not alone):
         return Alternatives()

@@ -1,6 +1,6 @@
 """OC, DAA, DIVC, PI and their neighbours on the oblique mid-disc plane, with end points and uncertainty.
 
-Every value is the distance of its two stored end points in LPS mm. A value that cannot be measured is
+Every length is the distance of its two stored end points in LPS mm. A value that cannot be measured is
 absent and says why; it is never 0 and never a guess.
 """
 
@@ -13,24 +13,25 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure import midplane
-from dicomseg.measure.bifurcation import (
-    Mark,
-    alternatives,
-    vessel_sections,
-)
-from dicomseg.measure.disc_height import disc_heights
+from dicomseg.measure.bifurcation import alternatives, vessel_sections
+from dicomseg.measure.disc_height import disc_heights, refused_heights
+from dicomseg.measure.end_plates import ANGLES, end_plate_angles
+from dicomseg.measure.forks import FORKS, fork_values
+from dicomseg.measure.further import FURTHER, further_value, refused_value
+from dicomseg.measure.marks import REASSIGNED, Mark, reassigned_marks
 from dicomseg.measure.plane import to_lps
 from dicomseg.measure.quantities import QUANTITIES, Quantity
 from dicomseg.measure.scene import Scene, build_scene
-from dicomseg.measure.sections import (
-    Line,
-)
+from dicomseg.measure.sections import Line
 from dicomseg.measure.uncertainty import Uncertainty, estimate_uncertainty
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.result import Measurement, Measurements, ModelError, Plane, Refusal
 from dicomseg.segmentation import Finding, Segmentation
 from dicomseg.structures import BY_ID
 from dicomseg.volume import Point
+
+DEFINITIONS: Final = (*(q.what for q in FURTHER), *FORKS.values(), *ANGLES)
+"""Every value that is not a length, in the order of the results."""
 
 GRADE_MM: Final = (10.0, 20.0)
 """Corridor grades of Ng 2020 (Spine 45:E552): 0 none, 1 up to 10 mm, 2 up to 20 mm, 3 above."""
@@ -71,15 +72,17 @@ def measure(seg: Segmentation, model: Mapping[str, ModelError] | None = None) ->
         return _all_refused(scene, middle.plane)
     lines = {q.name: _measurement(q, scene) for q in QUANTITIES}
     main = {name: lines.pop(name) for name in MAIN_MEASUREMENTS}
-    return Measurements(
-        middle.plane, main, lines | disc_heights(middle, scene.flags), _findings(scene)
-    )
+    further = {q.what.name: further_value(q, scene) for q in FURTHER}
+    further |= fork_values(scene) | end_plate_angles(seg, middle, scene.flags)
+    heights = disc_heights(middle, scene.voxel_mm, scene.flags)
+    return Measurements(middle.plane, main, lines | heights, _findings(scene), further)
 
 
 def _all_refused(refusal: Refusal, plane: Plane | None) -> Measurements:
     lines = {q.name: Measurement(q.name, q.method, q.side, refusal=refusal) for q in QUANTITIES}
     main = {name: lines.pop(name) for name in MAIN_MEASUREMENTS}
-    return Measurements(plane, main, lines)
+    further = {what.name: refused_value(what, refusal) for what in DEFINITIONS}
+    return Measurements(plane, main, lines | refused_heights(refusal), (), further)
 
 
 def _measurement(q: Quantity, scene: Scene) -> Measurement:
@@ -92,7 +95,7 @@ def _measurement(q: Quantity, scene: Scene) -> Measurement:
     uncertainty = estimate_uncertainty(q, line, scene, others)
     marks = [*_section_marks(q, scene), *others.marks, *_value_marks(q, value, uncertainty)]
     notes = [line.note, *(note for _, note in marks)]
-    grade, borderline = _grade(value, uncertainty.sd_mm) if q.name == "OC" else ("", False)
+    grade, borderline = _grade(value, uncertainty.sd) if q.name == "OC" else ("", False)
     flags = [
         *scene.flags,
         *(flag for flag, _ in marks),
@@ -103,9 +106,9 @@ def _measurement(q: Quantity, scene: Scene) -> Measurement:
         q.method,
         q.side,
         value_mm=value,
-        uncertainty_mm=uncertainty.sd_mm,
-        range_mm=uncertainty.range_mm,
-        softness_mm=uncertainty.softness_mm,
+        uncertainty_mm=uncertainty.sd,
+        range_mm=uncertainty.range,
+        softness_mm=uncertainty.softness,
         uncertainty_note=uncertainty.note,
         start=line.start,
         end=line.end,
@@ -115,21 +118,9 @@ def _measurement(q: Quantity, scene: Scene) -> Measurement:
     )
 
 
-REASSIGNED: Final = "section_reassigned"
-
-
 def _section_marks(q: Quantity, scene: Scene) -> list[Mark]:
     """Flag a value of a vessel that lost or got a piece, and a diameter beside a branch that the image border truncates."""
-    touched = {
-        name
-        for piece in scene.pieces
-        if piece.instead is not None
-        for name in (piece.section.structure, piece.instead)
-    }
-    marks: list[Mark] = []
-    if touched.intersection(q.vessels):
-        text = "part of one vessel was reassigned to another structure; see the warnings"
-        marks.append((REASSIGNED, text))
+    marks = reassigned_marks(q.vessels, scene)
     if q.kind == "diameter":
         sections = (p for name in q.vessels for p in vessel_sections(scene.anatomy, name))
         truncated = [p.name for p in sections if p.section.is_truncated]
@@ -143,8 +134,8 @@ def _section_marks(q: Quantity, scene: Scene) -> list[Mark]:
 def _value_marks(q: Quantity, value_mm: float, uncertainty: Uncertainty) -> list[Mark]:
     """Flag a value outside the expected range, and one that depends on uncertain boundaries."""
     marks = []
-    if uncertainty.softness_mm > MAX_SOFTNESS_MM:
-        low, high = uncertainty.soft_mm
+    if uncertainty.softness > MAX_SOFTNESS_MM:
+        low, high = uncertainty.soft
         text = f"uncertain boundaries: {low:.1f} to {high:.1f} mm when they are moved"
         marks.append(("outline_unsure", text))
     low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))

@@ -6,12 +6,14 @@ no staircase of a label map, and independent of the image's slice thickness as f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from dicomseg.measure.score_field import ScoreField
+from dicomseg.measure.faces import BEYOND_MM, STEP_MM, exits, fit_face, least_axis
+from dicomseg.measure.score_field import OUTLINE_SHIFT, ScoreField
 from dicomseg.result import Plane, Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, StructureId
@@ -20,18 +22,8 @@ from dicomseg.volume import Array, Points, to_point
 LINE_MM: Final = 1.25
 """Distance of the lines through the disc: about 1,000 of them cross an adult disc."""
 
-STEP_MM: Final = 0.5
-"""Step along a line; the crossing is interpolated between two steps."""
-
-BEYOND_MM: Final = 4.0
-"""How far the lines run past the disc: bone must follow within this distance, so that a layer of
-unlabelled end-plate does not hide it."""
-
 MIN_FACE_MM2: Final = 128.0
 """Smallest area of a face that determines a plane: 200 voxels of 0.8 mm."""
-
-CORE_SHARE: Final = 0.8
-"""Share of a face's radius that its plane is fitted to: rims are rounded, torn and grown over."""
 
 WARN_DEG: Final = 3.0
 REFUSE_DEG: Final = 8.0
@@ -39,20 +31,30 @@ REFUSE_DEG: Final = 8.0
 
 MIN_DISC_VOXELS: Final = 50
 
+Faces = tuple[Points, Points]
+"""(lines, 3) LPS points of the disc's faces towards L4 and L5, NaN where a line has none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MidPlane:
     """The plane and what it rests on.
 
     upper_lps, lower_lps: (lines, 3) points of the faces towards L4 and L5, NaN where a line has none;
-    line n of both is the same line. pca_angle_deg: angle to the disc's least main axis.
+    line n of both is the same line. upper_normal, lower_normal: of the planes fitted to them, towards the head.
+    soft: the faces with the disc's outline moved inwards and outwards by `OUTLINE_SHIFT`, on the same lines.
+    pca_angle_deg: angle to the disc's least main axis. wedge_deg: angle between the normals.
+    bodies_lps: (voxels, 3) of the bodies of L4 and L5.
     """
 
     plane: Plane
     upper_lps: Points
     lower_lps: Points
+    upper_normal: Points
+    lower_normal: Points
+    soft: tuple[Faces, Faces]
     pca_angle_deg: float
     wedge_deg: float
+    bodies_lps: Mapping[StructureId, Points]
 
 
 def find_midplane(seg: Segmentation) -> MidPlane | Refusal:
@@ -68,8 +70,7 @@ def find_midplane(seg: Segmentation) -> MidPlane | Refusal:
     upwards = clouds["l4"].mean(axis=0) - clouds["l5"].mean(axis=0)
     if upwards[2] <= 0:
         return Refusal("orientation_unexpected", "L4 lies below L5: check orientation and labels")
-    least = _least_axis(disc, upwards)
-    return _bisector(seg, disc, least)
+    return _bisector(seg, clouds, least_axis(disc, upwards))
 
 
 def _voxels_lps(seg: Segmentation, structure: StructureId) -> Points:
@@ -77,46 +78,70 @@ def _voxels_lps(seg: Segmentation, structure: StructureId) -> Points:
     return volume.to_patient(volume.where(BY_ID[structure].value))
 
 
-def _least_axis(points: Points, towards: Points) -> Points:
-    """Unit axis of least variance (total least squares), signed to one side."""
-    covariance = np.cov(points.T)
-    axis: Points = np.linalg.eigh(covariance)[1][:, 0]
-    return axis if axis @ towards >= 0 else -axis
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lines:
+    """Logits (channels, lines, steps) at t (steps,) mm along the normal from feet (lines, 3)."""
+
+    feet_lps: Points
+    normal: Points
+    t: Points
+    logits: Array
 
 
-def _bisector(seg: Segmentation, disc: Points, least: Points) -> MidPlane | Refusal:
-    field = ScoreField.around(seg, disc, 2 * BEYOND_MM)
-    normal = least
-    upper = lower = np.empty((0, 3))
-    n4 = n5 = least
-    point = disc[0]
-    for _ in range(2):  # the second pass samples along the first one's bisector
-        upper, lower = _faces(field, disc, normal)
-        for face, name in ((upper, "L4"), (lower, "L5")):
-            area = np.isfinite(face[:, 0]).sum() * LINE_MM**2
-            if area < MIN_FACE_MM2:
-                return Refusal(
-                    "plane_undetermined",
-                    f"disc plane not determined: {area:.0f} mm² of the disc face towards {name}, at least {MIN_FACE_MM2:g} mm² are needed",
-                )
-        (p4, n4), (p5, n5) = _fit(upper, normal), _fit(lower, normal)
-        normal = (n4 + n5) / np.linalg.norm(n4 + n5)
-        middle = (p4 + p5) / 2
-        above, below = n4 @ (p4 - middle), n5 @ (middle - p5)
-        point = middle + normal * (above - below) / (n4 @ normal + n5 @ normal)
-    angle = _angle_deg(normal, least)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bisector:
+    """Faces found along one direction, the normals of their planes, and the plane between them."""
+
+    lines: _Lines
+    faces: Faces
+    normals: tuple[Points, Points]
+    point: Points
+    normal: Points
+
+
+def _bisector(
+    seg: Segmentation, clouds: Mapping[StructureId, Points], least: Points
+) -> MidPlane | Refusal:
+    field = ScoreField.around(seg, clouds["ivd"], 2 * BEYOND_MM)
+    found = _bisect(field, clouds["ivd"], least)
+    if not isinstance(found, Refusal):  # the second pass samples along the first one's bisector
+        found = _bisect(field, clouds["ivd"], found.normal)
+    if isinstance(found, Refusal):
+        return found
+    angle = angle_deg(found.normal, least)
     if angle > REFUSE_DEG:
         return Refusal(
             "plane_undetermined",
             f"disc plane not determined: two methods differ by {angle:.1f}°, at most {REFUSE_DEG:g}° are allowed",
         )
-    plane = plane_at(point, normal)
+    plane = plane_at(found.point, found.normal)
     if plane is None:
         return Refusal(
             "orientation_unexpected",
             "disc plane is more than 70° off the axial plane: check orientation",
         )
-    return MidPlane(plane, upper, lower, angle, _angle_deg(n4, n5))
+    soft = _faces(found.lines, -OUTLINE_SHIFT), _faces(found.lines, OUTLINE_SHIFT)
+    wedge = angle_deg(*found.normals)
+    return MidPlane(plane, *found.faces, *found.normals, soft, angle, wedge, clouds)
+
+
+def _bisect(field: ScoreField, disc: Points, along: Points) -> _Bisector | Refusal:
+    """Find the plane between the disc's faces on lines along a direction."""
+    lines = _lines(field, disc, along)
+    faces = _faces(lines)
+    for face, name in zip(faces, ("L4", "L5"), strict=True):
+        area = np.isfinite(face[:, 0]).sum() * LINE_MM**2
+        if area < MIN_FACE_MM2:
+            return Refusal(
+                "plane_undetermined",
+                f"disc plane not determined: {area:.0f} mm² of the disc face towards {name}, at least {MIN_FACE_MM2:g} mm² are needed",
+            )
+    (p4, n4), (p5, n5) = (fit_face(face, along) for face in faces)
+    normal = (n4 + n5) / np.linalg.norm(n4 + n5)
+    middle = (p4 + p5) / 2
+    above, below = n4 @ (p4 - middle), n5 @ (middle - p5)
+    point = middle + normal * (above - below) / (n4 @ normal + n5 @ normal)
+    return _Bisector(lines, faces, (n4, n5), point, normal)
 
 
 def plane_at(point: Points, normal: Points) -> Plane | None:
@@ -129,12 +154,13 @@ def plane_at(point: Points, normal: Points) -> Plane | None:
     return Plane(to_point(point), to_point(normal), to_point(left), to_point(back))
 
 
-def _angle_deg(a: Points, b: Points) -> float:
+def angle_deg(a: Points, b: Points) -> float:
+    """Return the angle between two unit vectors."""
     return float(np.rad2deg(np.arccos(np.clip(a @ b, -1.0, 1.0))))
 
 
-def _faces(field: ScoreField, disc: Points, normal: Points) -> tuple[Points, Points]:
-    """Points (lines, 3) where lines along the normal leave the disc towards L4 and towards L5."""
+def _lines(field: ScoreField, disc: Points, normal: Points) -> _Lines:
+    """Sample lines along the normal through the disc."""
     side = np.cross(normal, np.eye(3)[np.abs(normal).argmin()])
     side /= np.linalg.norm(side)
     frame = np.stack([side, np.cross(normal, side), normal])
@@ -145,54 +171,12 @@ def _faces(field: ScoreField, disc: Points, normal: Points) -> tuple[Points, Poi
     b = np.arange(low[1], high[1] + LINE_MM, LINE_MM)
     t = np.arange(low[2] - BEYOND_MM, high[2] + BEYOND_MM, STEP_MM)
     feet = np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1).reshape(-1, 2) @ frame[:2] + centre
-    logits = field.along(feet, normal, t)
-    upper = _exits(logits, t, BY_ID["l4"].value)
-    lower = -_exits(logits[:, :, ::-1], -t[::-1], BY_ID["l5"].value)
-    return feet + upper[:, None] * normal, feet + lower[:, None] * normal
+    return _Lines(feet, normal, t, field.along(feet, normal, t))
 
 
-def _exits(logits: Array, t: Array, bone: int) -> Points:
-    """Where each line leaves the disc for good, if bone follows within reach; else NaN.
-
-    The crossing is that of the first class to rise above the disc, each taken linearly between two
-    steps: the margin itself has a bend there, which would move the face by a tenth of a step.
-    """
-    disc = BY_ID["ivd"].value
-    best = logits.argmax(axis=0)
-    inside = best == disc
-    lines, steps = np.arange(len(best)), best.shape[1]
-    last = steps - 1 - inside[:, ::-1].argmax(axis=1)
-    ahead = np.minimum(last[:, None] + 1 + np.arange(int(BEYOND_MM / STEP_MM)), steps - 1)
-    follows = (best[lines[:, None], ahead] == bone).any(axis=1)
-    good = inside.any(axis=1) & (last < steps - 1) & follows
-    following = np.minimum(last + 1, steps - 1)
-    before = logits[disc, lines, last] - logits[:, lines, last]
-    after = logits[disc, lines, following] - logits[:, lines, following]
-    overtaken = (after < 0) & (before > after)
-    share = np.divide(before, before - after, out=np.ones_like(before), where=overtaken).min(axis=0)
-    return np.where(good, t[last] + STEP_MM * share, np.nan)
-
-
-def _fit(face: Points, towards: Points) -> tuple[Points, Points]:
-    """Plane of a face's core by total least squares without outliers: (centroid, unit normal)."""
-    points = _core(face[np.isfinite(face[:, 0])])
-    kept = points
-    centre, normal = points.mean(axis=0), towards
-    for _ in range(4):
-        centre = kept.mean(axis=0)
-        normal = _least_axis(kept, towards)
-        residual = np.abs((points - centre) @ normal)
-        kept = points[residual < max(1.2, 1.5 * float(np.median(residual)))]
-        if len(kept) < 3:
-            break
-    return centre, normal
-
-
-def _core(points: Points) -> Points:
-    """Return the points within `CORE_SHARE` of the rim of an ellipse that has their spread."""
-    away = points - points.mean(axis=0)
-    values, axes = np.linalg.eigh(np.cov(away.T))
-    # the variance along a semi-axis r of an evenly covered ellipse is r²/4
-    share = ((away @ axes[:, 1:]) ** 2 / (4 * values[1:])).sum(axis=1)
-    core: Points = points[share <= CORE_SHARE**2]
-    return core
+def _faces(lines: _Lines, gain: float = 0.0) -> Faces:
+    """Points where the lines leave the disc towards L4 and towards L5."""
+    disc, t = BY_ID["ivd"].value, lines.t
+    upper = exits(lines.logits, t, disc, BY_ID["l4"].value, gain)
+    lower = -exits(lines.logits[:, :, ::-1], -t[::-1], disc, BY_ID["l5"].value, gain)
+    return tuple(lines.feet_lps + at[:, None] * lines.normal for at in (upper, lower))  # type: ignore[return-value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from skimage.measure import find_contours
 from skimage.segmentation import watershed
 
+from dicomseg.measure.lengths import Span, max_feret
 from dicomseg.measure.plane import Raster
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
@@ -49,11 +50,20 @@ class Section:
     structure: StructureId
     polygon: Polygon
     truncation_ab: Points
+    _widest: list[Span] = field(default_factory=list, init=False, repr=False)
+    """The largest diameter once it was asked for: several values are made from it."""
 
     @property
     def is_truncated(self) -> bool:
         """Whether the section reaches the image border."""
         return len(self.truncation_ab) > 0
+
+    @property
+    def widest(self) -> Span:
+        """The largest diameter."""
+        if not self._widest:
+            self._widest.append(max_feret(self.polygon))
+        return self._widest[0]
 
     @property
     def centre_ab(self) -> tuple[float, float]:
@@ -111,25 +121,35 @@ def view_rim(in_view: Array, width_px: float) -> Array:
     return rim
 
 
-def _parts(
-    structure: StructureId, own: Array, labelled: Array, rim: Array, raster: Raster
-) -> tuple[list[Section], int]:
-    """Return the sections of one margin field, and the number of ignored small ones."""
+def find_regions(
+    structure: StructureId, own: Array, labelled: Array, raster: Raster
+) -> tuple[Array, list[int], int]:
+    """Number the regions of one margin field (a, b), and find those that may be sections.
+
+    labelled: where the label map shows the structure. Returns the numbers on the raster, those that are large enough
+    and agree with the label map, and how many do not.
+    """
     parts, count = ndimage.label(own > 0)
     if structure == "aa":
         parts, count = _split_branches(own, parts, count, raster)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     agreed = np.bincount(parts.ravel(), weights=labelled.ravel(), minlength=count + 1)
+    enough = sizes * raster.step_mm**2 >= MIN_AREA_MM2 / 2
+    kept = [
+        n for n in range(1, count + 1) if enough[n] and agreed[n] >= MIN_LABELLED_SHARE * sizes[n]
+    ]
+    return parts, kept, count - len(kept)
+
+
+def _parts(
+    structure: StructureId, own: Array, labelled: Array, rim: Array, raster: Raster
+) -> tuple[list[Section], int]:
+    """Return the sections of one margin field, and the number of ignored small ones."""
+    parts, kept, small = find_regions(structure, own, labelled, raster)
+    boxes = ndimage.find_objects(parts) if kept else []
     sections: list[Section] = []
-    small = 0
-    for n, box in enumerate(ndimage.find_objects(parts), start=1):
-        if (
-            sizes[n] * raster.step_mm**2 < MIN_AREA_MM2 / 2
-            or agreed[n] < MIN_LABELLED_SHARE * sizes[n]
-        ):
-            small += 1
-            continue
-        wide = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
+    for n in kept:
+        wide = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in boxes[n - 1])
         corner = np.array([s.start for s in wide])
         only = np.where((parts[wide] == n) | (parts[wide] == 0), own[wide], -np.abs(own[wide]))
         polygon = _polygon(only, corner, raster)

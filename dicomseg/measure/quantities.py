@@ -90,6 +90,10 @@ QUANTITIES: Final = (
     Quantity("DAA_min", "diameter", _NARROWEST, None, lambda a: _narrowest(a.arteries), _ARTERY),
     Quantity("DIVC_min", "diameter", _NARROWEST, None, lambda a: _narrowest(a.veins), _VEIN),
     Quantity("dural_sac_ap", "diameter", _SAC, None, lambda a: _sac(a.dura)),
+    Quantity(
+        "artery_disc", "distance", _SHORTEST, None, lambda a: distance(a.disc, a.arteries), _ARTERY
+    ),
+    Quantity("vein_disc", "distance", _SHORTEST, None, lambda a: distance(a.disc, a.veins), _VEIN),
 )
 """OC, DAA, DIVC, PI first. Which branch DAA and DIVC mean is the line's name: the wider one. Where branches have just
 joined they are measured across both, flagged `at_bifurcation`, with a range that begins at the wider branch alone."""

@@ -18,6 +18,10 @@ COARSE_GRID_MM: Final = 1.0
 """Axes of the scores coarser than this get a cubic midpoint between any two voxels before they are
 sampled linearly: on smooth phantoms at 1.6 mm the largest error falls from 0.09 to 0.03 mm."""
 
+OUTLINE_SHIFT: Final = 2.0
+"""By how much, in logits, every structure's margin is raised and lowered to see how far a value moves: e² to 1 for the
+next one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreField:
@@ -82,17 +86,38 @@ class ScoreField:
         return _nearest(volume.array, volume.affine, plane, raster)
 
 
+def look_up(seg: Segmentation, points_lps: Points) -> tuple[Array, Array]:
+    """Look points (n, 3) up in a segmentation.
+
+    Returns whether each lies inside the scores' grid, the image and what was analysed, and the label of its voxel.
+    """
+    inverse = np.linalg.inv(seg.scores.affine)
+    index = points_lps @ inverse[:3, :3].T + inverse[:3, 3]
+    in_view = ((index >= 0) & (index <= np.array(seg.scores.logits.shape[1:]) - 1)).all(axis=1)
+    volume = seg.labels.volume
+    voxel = np.rint(volume.to_index(points_lps)).astype(np.intp)
+    in_view &= ((voxel >= 0) & (voxel < volume.shape)).all(axis=1)
+    nearest = tuple(np.clip(voxel, 0, np.array(volume.shape) - 1).T)
+    return in_view & seg.labels.analysed_mask[nearest], volume.array[nearest]
+
+
 def _with_midpoints(array: Array, axis: int) -> Array:
-    """Put the cubic midpoint (−1, 9, 9, −1)/16 between any two neighbours along one axis."""
-    lines = np.moveaxis(array, axis, -1)
-    wide = np.pad(lines, [(0, 0)] * (lines.ndim - 1) + [(1, 1)], mode="edge")
-    count = lines.shape[-1]
-    out = np.empty((*lines.shape[:-1], 2 * count - 1), dtype=np.float32)
-    out[..., 0::2] = lines
-    inner = wide[..., 1:count] + wide[..., 2 : count + 1]
-    outer = wide[..., 0 : count - 1] + wide[..., 3 : count + 2]
-    out[..., 1::2] = (9 * inner - outer) / 16
-    return np.moveaxis(out, -1, axis)
+    """Put the cubic midpoint (−1, 9, 9, −1)/16 between any two neighbours along one axis; the ends are repeated."""
+    count = array.shape[axis]
+    shape = list(array.shape)
+    shape[axis] = 2 * count - 1
+    out = np.empty(shape, dtype=np.float32)  # in the order of the input: the last axis stays fast
+    lines, wide = np.moveaxis(array, axis, -1), np.moveaxis(out, axis, -1)
+    wide[..., 0::2] = lines
+    middle = lines[..., :-1] + lines[..., 1:]
+    middle *= 9
+    middle[..., 1:] -= lines[..., :-2]
+    middle[..., :-1] -= lines[..., 2:]
+    middle[..., :1] -= lines[..., :1]
+    middle[..., -1:] -= lines[..., -1:]
+    middle /= 16
+    wide[..., 1::2] = middle
+    return out
 
 
 def _raster_to_index(affine: Points, plane: Plane, raster: Raster) -> tuple[Points, Points]:

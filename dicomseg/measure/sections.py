@@ -12,11 +12,12 @@ import numpy as np
 
 from dicomseg.measure.branches import MAX_BRANCHES
 from dicomseg.measure.contours import Outlines
-from dicomseg.measure.lengths import TOUCH_MM, Span, gap, max_feret, nearest_mm
+from dicomseg.measure.lengths import TOUCH_MM, Span, gap, nearest_mm
 from dicomseg.measure.polygons import Section
 from dicomseg.result import Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, SEGMENTS, Side, StructureId
+from dicomseg.volume import Array
 
 SECOND_PSOAS: Final = 0.2
 """A further section on one side larger than this share of the largest may be the muscle too."""
@@ -61,13 +62,18 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """The outlines of one plane as anatomy; a `Refusal` where a part cannot be used."""
+    """The outlines of one plane as anatomy; a `Refusal` where a part cannot be used.
+
+    sac_tilt_deg: angle between the plane's normal and the course of the dural sac, None where that is not known.
+    """
 
     left_psoas: NamedSection | Refusal
     right_psoas: NamedSection | Refusal
     arteries: tuple[NamedSection, ...] | Refusal
     veins: tuple[NamedSection, ...] | Refusal
     dura: NamedSection | Refusal
+    disc: NamedSection | Refusal
+    sac_tilt_deg: float | None = None
 
     def psoas(self, side: Side) -> NamedSection | Refusal:
         """Return the psoas of one side."""
@@ -81,13 +87,13 @@ def unmeasurable(seg: Segmentation) -> dict[StructureId, Refusal]:
     judges what the image border may hide, line by line.
     """
     out: dict[StructureId, Refusal] = {}
-    present = np.bincount(seg.labels.volume.array.ravel(), minlength=len(BY_ID) + 1)
+    array = seg.labels.volume.array
     for structure in MEASURED:
         label = BY_ID[structure].label
         finding = next(
             (f for f in seg.findings if f.severity == "refusal" and f.structure == structure), None
         )
-        absent = present[BY_ID[structure].value] == 0
+        absent = not _is_present(array, BY_ID[structure].value)
         if absent and structure in seg.outside_view:
             out[structure] = _outside(label)
         elif finding is not None:
@@ -95,6 +101,11 @@ def unmeasurable(seg: Segmentation) -> dict[StructureId, Refusal]:
         elif absent:
             out[structure] = Refusal("missing", f"{label}: not found")
     return out
+
+
+def _is_present(array: Array, value: int) -> bool:
+    """Whether a value occurs; most do in a sixty-fourth of the voxels, which takes a tenth of the time."""
+    return bool((array[::4, ::4, ::4] == value).any() or (array == value).any())
 
 
 def _outside(label: str) -> Refusal:
@@ -106,15 +117,24 @@ def name_sections(
 ) -> Anatomy:
     """Name the sections. middle_a: the disc's centre along `e_left`, which parts left from right."""
     sides = _psoas(outlines, seg, refusals, middle_a)
-    dura = outlines.sections.get("dura", ())
     return Anatomy(
         left_psoas=sides[0],
         right_psoas=sides[1],
         arteries=_vessels("aa", outlines, refusals),
         veins=_vessels("ivc", outlines, refusals),
-        dura=refusals.get("dura")
-        or (NamedSection("dural sac", dura[0]) if dura else _no_section("Dural sac")),
+        dura=_only_one("dura", "dural sac", outlines, refusals),
+        disc=_only_one("ivd", "L4/5 disc", outlines, refusals),
     )
+
+
+def _only_one(
+    structure: StructureId, name: str, outlines: Outlines, refusals: dict[StructureId, Refusal]
+) -> NamedSection | Refusal:
+    """The largest section of a structure that there is one of."""
+    if structure in refusals:
+        return refusals[structure]
+    sections = outlines.sections.get(structure, ())
+    return NamedSection(name, sections[0]) if sections else _no_section(BY_ID[structure].label)
 
 
 def _no_section(label: str) -> Refusal:
@@ -203,8 +223,9 @@ def check_sides(anatomy: Anatomy, middle_a: float) -> Anatomy:
     """
     arteries, veins = anatomy.arteries, anatomy.veins
     if isinstance(arteries, tuple) and len(arteries) == 1:
-        outline = arteries[0].section.polygon
-        if outline.bounds[2] < middle_a and max_feret(outline).length_mm < MAX_LONE_BRANCH_MM:
+        section = arteries[0].section
+        lies_right = section.polygon.bounds[2] < middle_a
+        if lies_right and section.widest.length_mm < MAX_LONE_BRANCH_MM:
             text = "left common iliac artery not found; the only arterial cross-section is to the right of midline"
             arteries = Refusal("side_missing", text)
     if isinstance(veins, tuple) and all(p.section.polygon.bounds[0] > middle_a for p in veins):
@@ -222,38 +243,41 @@ def _mean_a(parts: tuple[NamedSection, ...]) -> float:
 
 
 def distance(
-    psoas: NamedSection | Refusal, *vessels: tuple[NamedSection, ...] | Refusal
+    start: NamedSection | Refusal, *vessels: tuple[NamedSection, ...] | Refusal
 ) -> Line | Refusal:
-    """Find the shortest line from a psoas to the nearest of the vessels, refused where truncation could hide a shorter one."""
-    if isinstance(psoas, Refusal):
-        return psoas
+    """Find the shortest line from a psoas, or the disc, to the nearest of the vessels.
+
+    Refused where truncation could hide a shorter one.
+    """
+    if isinstance(start, Refusal):
+        return start
     parts: list[NamedSection] = []
     for group in vessels:
         if isinstance(group, Refusal):
             return group
         parts += group
-    spans = [(gap(psoas.section.polygon, p.section.polygon), p) for p in parts]
+    spans = [(gap(start.section.polygon, p.section.polygon), p) for p in parts]
     span, nearest = min(spans, key=lambda pair: pair[0].length_mm)
-    for other in psoas.others:
+    for other in start.others:
         other_mm = min(gap(other.polygon, p.section.polygon).length_mm for p in parts)
         if other_mm < span.length_mm - TOUCH_MM:
             return Refusal(
                 "psoas_sides_unclear",
-                f"several cross-sections of the {psoas.name}: {psoas.section.polygon.area:.0f} mm² at {span.length_mm:.1f} mm,"
+                f"several cross-sections of the {start.name}: {start.section.polygon.area:.0f} mm² at {span.length_mm:.1f} mm,"
                 f" {other.polygon.area:.0f} mm² at {other_mm:.1f} mm",
             )
     for part in parts:
         hidden = min(
-            nearest_mm(psoas.section.polygon, part.section.truncation_ab),
-            nearest_mm(part.section.polygon, psoas.section.truncation_ab),
+            nearest_mm(start.section.polygon, part.section.truncation_ab),
+            nearest_mm(part.section.polygon, start.section.truncation_ab),
         )
         if span.length_mm >= hidden - CUT_CLEARANCE_MM:
             return Refusal(
                 "cut_by_image",
-                f"{psoas.name} or {part.name} is truncated at the image border:"
+                f"{start.name} or {part.name} is truncated at the image border:"
                 f" {span.length_mm:.1f} mm is only an upper bound",
             )
-    return Line(span, psoas.name, nearest.name)
+    return Line(span, start.name, nearest.name)
 
 
 def diameter(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
@@ -263,7 +287,7 @@ def diameter(parts: tuple[NamedSection, ...] | Refusal) -> Line | Refusal:
     """
     if isinstance(parts, Refusal):
         return parts
-    spans = [(max_feret(p.section.polygon), p) for p in parts]
+    spans = [(p.section.widest, p) for p in parts]
     span, widest = max(spans, key=lambda pair: pair[0].length_mm)
     if widest.section.is_truncated:
         return Refusal("cut_by_image", f"{widest.name} is truncated at the image border")

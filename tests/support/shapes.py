@@ -98,7 +98,25 @@ class Pose:
         return np.asarray(local @ self.disc.T + np.array(self.centre_lps))
 
 
-def _logits(points: Vector, tubes: Mapping[str, tuple[Tube, ...]], tau_mm: float) -> Vector:
+@dataclass(frozen=True)
+class Ends:
+    """The end plates turned away from the disc: so far from it, open to the front by these angles."""
+
+    height_mm: float = 32.0
+    upper_deg: float = 0.0
+    lower_deg: float = 0.0
+
+    def inside(self, points: Vector, *, upper: bool) -> Vector:
+        """Positive on the disc's side of an end plate, in mm."""
+        angle = np.deg2rad(self.upper_deg if upper else self.lower_deg)
+        away = points[..., 2] if upper else -points[..., 2]
+        # a plate that opens to the front rises there: along −b
+        return np.asarray((self.height_mm - np.tan(angle) * points[..., 1] - away) * np.cos(angle))
+
+
+def _logits(
+    points: Vector, tubes: Mapping[str, tuple[Tube, ...]], tau_mm: float, ends: Ends | None
+) -> Vector:
     out = np.full((CHANNELS, *points.shape[:-1]), -30.0, dtype=np.float32)
     out[0] = 0.0
     for name, parts in tubes.items():
@@ -110,11 +128,18 @@ def _logits(points: Vector, tubes: Mapping[str, tuple[Tube, ...]], tau_mm: float
     out[2] = np.minimum(side, np.minimum(upper, lower)) / tau_mm
     out[1] = np.minimum(side, -upper) / tau_mm
     out[3] = np.minimum(side, -lower) / tau_mm
+    if ends is not None:
+        out[1] = np.minimum(out[1], ends.inside(points, upper=True) / tau_mm)
+        out[3] = np.minimum(out[3], ends.inside(points, upper=False) / tau_mm)
     return np.asarray(np.clip(out, -30, 30))
 
 
 def segmentation(
-    tubes: Mapping[str, tuple[Tube, ...]], pose: Pose, tau_mm: float = 0.4, **more: Any
+    tubes: Mapping[str, tuple[Tube, ...]],
+    pose: Pose,
+    tau_mm: float = 0.4,
+    ends: Ends | None = None,
+    **more: Any,
 ) -> Segmentation:
     """Smooth logits of the tubes around a disc on the pose's grid, with their label map."""
     low, high, spacing = (np.array(v) for v in (pose.low_mm, pose.high_mm, pose.spacing_mm))
@@ -130,7 +155,7 @@ def segmentation(
         affine[:3, axis] *= -1
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
     lps = index @ affine[:3, :3].T + affine[:3, 3]
-    logits = _logits((lps - np.array(pose.centre_lps)) @ pose.disc, tubes, tau_mm)
+    logits = _logits((lps - np.array(pose.centre_lps)) @ pose.disc, tubes, tau_mm, ends)
     return answer(logits, affine, pose, **more)
 
 
@@ -163,6 +188,22 @@ class Shapes:
     segmentation: Callable[..., Segmentation] = segmentation
     answer: Callable[..., Segmentation] = answer
     rotation: Callable[[float, Vector], Vector] = rotation
+    ends: type[Ends] = Ends
+
+    def posed(self, seed: int, **more: Any) -> Pose:
+        """A disc that lies obliquely in the patient on a grid that fits neither; seed 0 is straight."""
+        rng = np.random.default_rng(seed)
+        if seed == 0:
+            return Pose(**more)
+        disc = rotation(rng.uniform(-20, 20), np.array([1.0, 0, 0])) @ rotation(
+            rng.uniform(-8, 8), np.array([0, 1.0, 0])
+        )
+        x, y, z = rng.uniform(-40, 40, 3)
+        grid = rotation(rng.uniform(-15, 15), rng.normal(size=3)) @ disc
+        i, j, k = (int(v) for v in rng.permutation(3))
+        flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
+        posed = {"disc": disc, "centre_lps": (x, y, z), "grid": grid, "order": (i, j, k)}
+        return Pose(**posed | {"flips": flips} | more)
 
     def straight(self, **more: Any) -> Pose:
         """A straight disc on a coarse grid: quick, for what is refused or flagged."""

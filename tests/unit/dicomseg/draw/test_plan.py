@@ -1,50 +1,13 @@
-"""What follows from the outlines, on shapes of closed form."""
+"""The corridor as a shape, and what is shown where nothing was measured."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from shapely.geometry import Polygon
+from dataclasses import replace
 
 from dicomseg.draw.plan import build_plan
 from dicomseg.result import Plane
-from dicomseg.segmentation import Segmentation
 from tests.support.pages import patient, with_refusals
-from tests.support.shapes import Tube, spine
-
-
-def true_section(tube: Tube) -> Polygon:
-    return tube.polygon()
-
-
-DISC = Tube((0.0, 0.0, 0.0), (25.0, 18.0))
-
-
-def test_positions_areas_and_angles_are_those_of_the_shapes() -> None:
-    seg, measured = patient()
-    assert measured.plane is not None
-    plan = build_plan(seg, measured, measured.plane)
-    tubes = {name: [true_section(t) for t in parts] for name, parts in spine().items()}
-    for side, psoas in zip(("left", "right"), tubes["pm"], strict=True):
-        position = plan.psoas[side]  # type: ignore[index]
-        assert position.area_mm2 == pytest.approx(psoas.area, rel=0.03)
-        assert position.front_mm == pytest.approx(-18.0 - psoas.bounds[1], abs=0.5)
-        assert not position.is_cut
-    assert plan.sac_mm2 == pytest.approx(tubes["dura"][0].area, rel=0.03)
-    assert plan.wedge_deg == pytest.approx(8.0, abs=1.0)
-    gap = min(p.distance(true_section(DISC)) for p in tubes["aa"])
-    assert plan.gaps_mm["aa"] == pytest.approx(gap, abs=0.3)
-    assert plan.vein_left_mm == pytest.approx(tubes["ivc"][0].bounds[2], abs=0.5)
-
-
-def test_the_cover_is_the_share_of_the_disc_with_a_vessel_in_front() -> None:
-    seg, measured = patient()
-    assert measured.plane is not None
-    plan = build_plan(seg, measured, measured.plane)
-    vessels = [t.polygon().bounds for name in ("aa", "ivc") for t in spine()[name]]
-    a = np.linspace(-25, 25, 5001)
-    covered = np.any([(a >= v[0]) & (a <= v[2]) for v in vessels], axis=0)
-    assert plan.cover == pytest.approx(covered.mean(), abs=0.02)
+from tests.support.shapes import spine
 
 
 def test_the_corridor_lies_left_of_the_disc_between_psoas_and_artery() -> None:
@@ -70,23 +33,17 @@ def test_a_refused_value_has_no_corridor_and_a_refused_plane_only_outlines() -> 
     nothing = type(measured)(None, all_refused.main)
     plan = build_plan(seg, nothing, Plane((0, 0, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0)))
     assert plan.sections["aa"]
-    assert (plan.cover, plan.sac_mm2, plan.wedge_deg) == (None, None, None)
-    assert not plan.psoas
-    assert not plan.forks
+    assert plan.disc is not None
+    assert plan.corridor is None
+    assert not plan.forks_mm
 
 
-def test_a_psoas_at_the_end_of_the_image_is_cut() -> None:
+def test_forks_in_view_are_those_of_the_result() -> None:
     seg, measured = patient()
     assert measured.plane is not None
-    narrow = Segmentation(
-        seg.level,
-        type(seg.labels)(
-            seg.labels.volume, seg.labels.analysed_mask & (np.indices(seg.sides.shape)[2] < 88)
-        ),
-        seg.sides,
-        seg.scores,
-        seg.engine,
-    )
-    plan = build_plan(narrow, measured, measured.plane)
-    assert plan.psoas["left"].is_cut
-    assert not plan.psoas["right"].is_cut
+    refusal = measured.further["aortic_bifurcation_height"].refusal
+    assert refusal is not None
+    assert not build_plan(seg, measured, measured.plane).forks_mm
+    seen = replace(measured.further["aortic_bifurcation_height"], value=12.5, refusal=None)
+    found = replace(measured, further=measured.further | {seen.name: seen})
+    assert build_plan(seg, found, measured.plane).forks_mm == {"aa": 12.5}

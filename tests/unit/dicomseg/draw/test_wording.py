@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from dicomseg.draw.english import ENGLISH
-from dicomseg.draw.forks import Fork
 from dicomseg.draw.german import GERMAN
 from dicomseg.draw.languages import LANGUAGES
-from dicomseg.draw.plan import Plan, PsoasPosition, build_plan
+from dicomseg.draw.plan import Plan, build_plan
 from dicomseg.draw.wording import (
     between_text,
     grade_text,
@@ -92,66 +91,111 @@ def test_ends_are_named_in_the_language_of_the_page() -> None:
 
 
 def rows(**changes: Any) -> dict[str, str]:
+    """Rows of "For the plan" with other further values, by name."""
     seg, own = patient()
     assert own.plane is not None
-    plan = replace(build_plan(seg, own, own.plane), **changes)
-    return dict(plan_rows(plan, result_of(seg, own), ENGLISH))
+    values = {k: replace(own.further[k], **v) for k, v in changes.items() if k in own.further}
+    lengths = {k: replace(own.extra[k], **v) for k, v in changes.items() if k in own.extra}
+    assert len(values) + len(lengths) == len(changes)
+    found = replace(own, further=own.further | values, extra=own.extra | lengths)
+    plan = build_plan(seg, found, own.plane)
+    return dict(plan_rows(plan, result_of(seg, found), ENGLISH))
+
+
+def given(value: float, uncertainty: float | None = None, **more: Any) -> dict[str, Any]:
+    return {"value": value, "uncertainty": uncertainty, "range": None, "refusal": None} | more
+
+
+def absent(code: str) -> dict[str, Any]:
+    return {
+        "value": None, "uncertainty": None, "range": None, "category": None,
+        "refusal": Refusal(code, "a reason of the program"),
+    }  # fmt: skip
 
 
 def test_the_plan_answers_every_question_of_its_list() -> None:
     words = ENGLISH.plan
+    length = {"uncertainty_mm": 0.2, "range_mm": None}
     answers = rows(
-        forks={"aa": Fork("at", 20.2), "ivc": Fork("at", -1.0)},
-        vein_left_mm=7.6,
-        gaps_mm={"aa": 2.4, "ivc": 0.2},
-        cover=0.567,
-        sac_mm2=80.4,
-        wedge_deg=8.2,
-        psoas={
-            "left": PsoasPosition(863.4, 5.1, "IV", False),
-            "right": PsoasPosition(836.0, -3.0, "P", True),
-        },
+        aortic_bifurcation_height=given(20.2, 1.12),
+        iliac_confluence_height=given(-1.0, 1.2),
+        vein_left_edge=given(7.6, 0.31),
+        artery_disc={"value_mm": 2.4} | length,
+        vein_disc={"value_mm": 0.2} | length,
+        vessel_cover=given(0.567, 0.021),
+        dural_sac_area=given(80.4, 1.3),
+        disc_angle=given(8.24, 0.6),
+        segmental_angle=given(-3.16, 0.6),
+        psoas_front_left=given(5.12, 0.34),
+        psoas_zone_left=given(0.9, category="IV"),
+        psoas_front_right=given(-3.04, 0.3),
+        psoas_zone_right=absent("cut_by_image"),
+        psoas_area_left=given(863.4, 8.2),
+        psoas_area_right=absent("cut_by_image"),
+        disc_height_anterior={"value_mm": 8.46, "uncertainty_mm": 0.05},
+        disc_height_middle={"value_mm": 9.03, "uncertainty_mm": 0.31},
+        disc_height_posterior={"value_mm": 6.7, "uncertainty_mm": 0.2},
     )
-    assert answers[words.forks["aa"]] == "20 mm above plane A"
+    assert answers[words.forks["aa"]] == "20 ± 1 mm above plane A"
     assert answers[words.forks["ivc"]] == "at plane A"
-    assert answers[words.left_vein] == "crosses: 8 mm left of the disc centre"
-    assert answers[words.gap] == "artery 2 mm · vein touches"
-    assert answers[words.cover] == "57 % of the disc front"
-    assert answers[words.sac] == "80 mm² in plane A"
-    assert answers[words.wedge] == "8° between the end plates"
-    assert answers[words.psoas["left"]] == "5 mm before disc front³, zone IV⁴, 863 mm²"
-    assert answers[words.psoas["right"]] == words.psoas_cut
-    assert answers[words.height].endswith("(front, mid, back)")
+    assert answers[words.left_vein] == "crosses: 7.6 ± 0.3 mm left of the disc centre"
+    assert answers[words.gap] == "artery 2.4 ± 0.2 mm · vein touches"
+    assert answers[words.cover] == "57 ± 2 % of the disc front"
+    assert answers[words.sac] == "80 ± 1 mm² at plane A"
+    assert answers[words.disc_angle] == "8.2 ± 0.6° between its end plates"
+    assert answers[words.segment] == "-3.2 ± 0.6° from L4 top to L5 base"
+    assert answers[words.psoas["left"]] == "5.1 ± 0.3 mm before disc front³, zone IV⁴"
+    assert answers[words.psoas["right"]] == "3.0 ± 0.3 mm behind disc front³"
+    assert answers[words.psoas_area] == "left 863 ± 8 mm² · right not measured"
+    assert answers[words.height] == "8.5 / 9.0 / 6.7 ± 0.3 mm (front, mid, back)"
     assert "grade" in answers[words.corridor]
 
 
 @pytest.mark.parametrize(
     ("fork", "text"),
     [
-        (Fork("at", -21.8), "22 mm below plane A"),
-        (Fork("above"), "above the part in view"),
-        (Fork("below"), "below the part in view"),
-        (Fork("unclear"), "unclear: see F"),
+        (given(-21.8, 1.4), "22 ± 1 mm below plane A"),
+        (given(-21.8, None, range=(-24.2, -19.0)), "22 (19 to 25) mm below plane A"),
+        (absent("fork_above_view"), "above the part in view"),
+        (absent("fork_below_view"), "below the part in view"),
+        (absent("fork_unclear"), "unclear: see F"),
+        (absent("another_code"), "a reason of the program"),
     ],
 )
-def test_a_fork_is_never_placed_where_it_was_not_seen(fork: Fork, text: str) -> None:
-    assert rows(forks={"aa": fork})[ENGLISH.plan.forks["aa"]] == text
+def test_a_fork_is_never_placed_where_it_was_not_seen(fork: dict[str, Any], text: str) -> None:
+    assert rows(aortic_bifurcation_height=fork)[ENGLISH.plan.forks["aa"]] == text
 
 
-def test_unexpected_orientation_leaves_only_the_disc() -> None:
-    seg, own = patient()
-    assert own.plane is not None
-    refused = with_refusals(own, list(own.main), "orientation_unexpected")
-    plan = build_plan(seg, refused, own.plane)
-    names = [name for name, _ in plan_rows(plan, result_of(seg, refused), ENGLISH)]
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("cut_by_image", ENGLISH.plan.psoas_cut),
+        ("no_section", ENGLISH.plan.psoas_absent),
+        ("psoas_sides_unclear", ENGLISH.refusals["psoas_sides_unclear"]),
+    ],
+)
+def test_a_psoas_without_a_place_says_why(code: str, text: str) -> None:
+    without = rows(psoas_front_left=absent(code), psoas_zone_left=absent(code))
+    assert without[ENGLISH.plan.psoas["left"]] == text
+
+
+def test_what_was_refused_is_left_out() -> None:
+    names = ("vein_left_edge", "vessel_cover", "dural_sac_area", "disc_angle", "segmental_angle")
+    answers = rows(
+        **{name: absent("missing") for name in names},
+        psoas_area_left=absent("missing"),
+        psoas_area_right=absent("missing"),
+    )
     words = ENGLISH.plan
-    assert names == [words.height, words.wedge, words.sac]
+    left_out = {words.left_vein, words.cover, words.sac, words.disc_angle, words.psoas_area}
+    assert left_out.isdisjoint(answers)
+    assert words.segment not in answers
 
 
-def test_without_a_disc_there_is_nothing_to_answer() -> None:
+def test_without_a_plane_there_is_nothing_to_answer() -> None:
     seg, own = patient()
     assert own.plane is not None
-    refused = with_refusals(own, list(own.main), "missing")
+    refused = replace(with_refusals(own, list(own.main), "missing"), plane=None)
     assert plan_rows(Plan(own.plane, {}), result_of(seg, refused), ENGLISH) == []
 
 

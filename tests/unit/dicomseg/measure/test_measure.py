@@ -15,24 +15,6 @@ from dicomseg.result import ModelError
 TOLERANCE_MM = 0.1
 
 
-def posed(shapes, seed, **more):
-    """A disc that lies obliquely in the patient on a grid that fits neither; seed 0 is straight."""
-    rng = np.random.default_rng(seed)
-    if seed == 0:
-        return shapes.pose(**more)
-    disc = shapes.rotation(rng.uniform(-20, 20), np.array([1.0, 0, 0])) @ shapes.rotation(
-        rng.uniform(-8, 8), np.array([0, 1.0, 0])
-    )
-    return shapes.pose(
-        disc=disc,
-        centre_lps=tuple(rng.uniform(-40, 40, 3)),
-        grid=shapes.rotation(rng.uniform(-15, 15), rng.normal(size=3)) @ disc,
-        order=tuple(int(v) for v in rng.permutation(3)),
-        flips=tuple(axis for axis in range(3) if rng.random() < 0.5),
-        **more,
-    )
-
-
 def truths(tubes):
     """Values and end points (a, b) in the disc's frame, from the closed form of the shapes."""
     arteries = [t.polygon() for t in tubes["aa"]]
@@ -51,7 +33,7 @@ def truths(tubes):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_values_and_end_points_are_true_in_any_pose(shapes, seed):
-    tubes, pose = shapes.spine(), posed(shapes, seed)
+    tubes, pose = shapes.spine(), shapes.posed(seed)
     values, ends = truths(tubes)
     found = measure(shapes.segmentation(tubes, pose))
     for name, true in values.items():
@@ -69,7 +51,7 @@ def test_values_and_end_points_are_true_in_any_pose(shapes, seed):
 
 
 def test_the_ends_of_a_diameter_are_true(shapes):
-    tubes, pose = shapes.spine(), posed(shapes, 3)
+    tubes, pose = shapes.spine(), shapes.posed(3)
     centre, form = tubes["ivc"][0].section()
     lengths, axes = np.linalg.eigh(form)
     half = axes[:, 0] / np.sqrt(lengths[0])
@@ -84,14 +66,14 @@ def test_the_ends_of_a_diameter_are_true(shapes):
 def test_half_resolution_scores_reach_the_same_values(shapes):
     tubes = shapes.spine()
     values, _ = truths(tubes)
-    seg = shapes.segmentation(tubes, posed(shapes, 2, spacing_mm=(1.6, 1.6, 1.6)), tau_mm=0.8)
+    seg = shapes.segmentation(tubes, shapes.posed(2, spacing_mm=(1.6, 1.6, 1.6)), tau_mm=0.8)
     found = measure(seg)
     for name, true in values.items():
         assert found.main[name].value_mm == pytest.approx(true, abs=TOLERANCE_MM), name
 
 
 def test_every_line_has_names_method_and_uncertainty(shapes):
-    found = measure(shapes.segmentation(shapes.spine(), posed(shapes, 1)))
+    found = measure(shapes.segmentation(shapes.spine(), shapes.posed(1)))
     oc, daa = found.main["OC"], found.main["DAA"]
     assert (oc.start, oc.end, oc.side) == ("left psoas major", "left common iliac artery", "left")
     assert (found.main["PI"].start, found.main["PI"].end) == (
@@ -109,7 +91,7 @@ def test_every_line_has_names_method_and_uncertainty(shapes):
 
 
 def test_the_models_own_uncertainty_is_added(shapes):
-    seg = shapes.segmentation(shapes.spine(), posed(shapes, 1))
+    seg = shapes.segmentation(shapes.spine(), shapes.posed(1))
     without = measure(seg).main["OC"].uncertainty_mm
     found = measure(seg, {"OC": ModelError(1.12)}).main["OC"]
     assert found.uncertainty_mm == pytest.approx(math.hypot(without, 1.12))
@@ -144,7 +126,7 @@ def test_a_value_that_soft_outlines_lose_has_a_range(shapes):
 
 def test_extras_are_measured(shapes):
     tubes = shapes.spine()
-    found = measure(shapes.segmentation(tubes, posed(shapes, 4))).extra
+    found = measure(shapes.segmentation(tubes, shapes.posed(4))).extra
     left, right = (t.polygon() for t in tubes["pm"])
     vein = tubes["ivc"][0]
     artery = max(tubes["aa"], key=lambda t: t.diameters()[0])
@@ -163,7 +145,7 @@ def test_extras_are_measured(shapes):
 
 
 def test_disc_heights_follow_the_wedge(shapes):
-    pose = posed(shapes, 5)
+    pose = shapes.posed(5)
     found = measure(shapes.segmentation(shapes.spine(), pose)).extra
     for place in ("anterior", "middle", "posterior"):
         line = found[f"disc_height_{place}"]
@@ -176,7 +158,7 @@ def test_disc_heights_follow_the_wedge(shapes):
 def test_a_touch_is_exactly_zero_at_one_point(shapes):
     tubes = shapes.spine()
     tubes["ivc"] = (replace(tubes["ivc"][0], centre=(-26.0, -15.0, 0.0)),)
-    found = measure(shapes.segmentation(tubes, posed(shapes, 2))).main["PI"]
+    found = measure(shapes.segmentation(tubes, shapes.posed(2))).main["PI"]
     assert found.value_mm == 0.0
     assert found.points_lps[0] == found.points_lps[1]
 
@@ -259,7 +241,7 @@ def test_thick_slices_are_flagged(shapes):
 
 
 def test_measuring_takes_about_a_second(shapes):
-    seg = shapes.segmentation(shapes.spine(), posed(shapes, 1))
+    seg = shapes.segmentation(shapes.spine(), shapes.posed(1))
     start = time.process_time()
     measure(seg)
     assert time.process_time() - start < 2.0
