@@ -138,7 +138,7 @@ def _group(
         finding_sites=[*vessel_sites(m), finding_site(m)],
         algorithm_id=algorithm_id(inputs),
         measurements=_numbers(m, image) or None,
-        qualitative_evaluations=_grades(m) if refusal is None else [not_reported(refusal)],
+        qualitative_evaluations=grades(m) if refusal is None else [not_reported(refusal)],
     )
     if refusal is not None:
         group[0].ContentSequence.append(_pointer(image, row))
@@ -149,8 +149,8 @@ def _group(
     return group
 
 
-def _grades(m: Measurement) -> list[hd.sr.QualitativeEvaluation] | None:
-    """The grade of the oblique corridor as a code; the other values have none."""
+def grades(m: Measurement) -> list[hd.sr.QualitativeEvaluation] | None:
+    """Return the grade of the oblique corridor as a code; None for the other values, and where it is refused."""
     if m.name != "OC" or m.value_mm is None:
         return None
     grade = corridor_grade(m.value_mm)

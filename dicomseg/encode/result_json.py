@@ -6,10 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from dicomseg.result import Measurement, Result, ResultObject, SourceSeries, StructureResult
+from dicomseg.result import (
+    FurtherValue,
+    Measurement,
+    Measurements,
+    Result,
+    ResultObject,
+    SourceSeries,
+    StructureResult,
+    Unit,
+)
 from dicomseg.segmentation import EngineInfo, Level
 
 SCHEMA: Final = 1
+
+DIGITS: Final[Mapping[Unit, int]] = {"mm": 3, "mm2": 2, "deg": 3, "ratio": 4}
+"""Decimals of a further value."""
 
 
 def _measurement_json(m: Measurement) -> dict[str, Any]:
@@ -23,6 +35,38 @@ def _measurement_json(m: Measurement) -> dict[str, Any]:
         "from": m.start,
         "to": m.end,
         "points_mm": None if m.points_lps is None else [list(p) for p in m.points_lps],
+        "method": m.method,
+        "note": m.note,
+        "flags": list(m.flags),
+        "refusal": None if m.refusal is None else {"code": m.refusal.code, "text": m.refusal.text},
+    }
+
+
+def _length_json(m: Measurement) -> dict[str, Any]:
+    """A length beside the four: its own fields, and those that every further value has."""
+    own = _measurement_json(m)
+    common = {name: own[f"{name}_mm"] for name in ("value", "uncertainty", "range", "softness")}
+    return {"unit": "mm", **common, "category": None, **own}
+
+
+def _further_json(m: FurtherValue) -> dict[str, Any]:
+    digits = DIGITS[m.unit]
+
+    def number(value: float | None) -> float | None:
+        return None if value is None else round(value, digits)
+
+    return {
+        "unit": m.unit,
+        "value": number(m.value),
+        "uncertainty": number(m.uncertainty),
+        "range": None if m.range is None else [round(v, digits) for v in m.range],
+        "softness": number(m.softness),
+        "category": m.category,
+        "uncertainty_note": m.uncertainty_note,
+        "side": m.side,
+        "from": m.start,
+        "to": m.end,
+        "points_mm": [[round(v, 3) for v in p] for p in m.points_lps] or None,
         "method": m.method,
         "note": m.note,
         "flags": list(m.flags),
@@ -85,8 +129,9 @@ def _object_json(o: ResultObject) -> dict[str, Any]:
     }
 
 
-def _measurements_json(measurements: Mapping[Any, Measurement]) -> dict[str, Any]:
-    return {name: _measurement_json(m) for name, m in measurements.items()}
+def _extra_json(measurements: Measurements) -> dict[str, Any]:
+    lengths = {name: _length_json(m) for name, m in measurements.extra.items()}
+    return lengths | {name: _further_json(m) for name, m in measurements.further.items()}
 
 
 def to_json(result: Result) -> dict[str, Any]:
@@ -100,8 +145,8 @@ def to_json(result: Result) -> dict[str, Any]:
         "model": _model_json(result.model),
         "level": _level_json(result.level),
         "structures": {key: _structure_json(s) for key, s in result.structures.items()},
-        "measurements": _measurements_json(result.measurements.main),
-        "extra": _measurements_json(result.measurements.extra),
+        "measurements": {k: _measurement_json(m) for k, m in result.measurements.main.items()},
+        "extra": _extra_json(result.measurements),
         "warnings": [
             {"code": f.code, "text": f.text, "structure": f.structure, "severity": f.severity}
             for f in result.warnings

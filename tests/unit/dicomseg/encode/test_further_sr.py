@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tomllib
 from dataclasses import replace
 from io import BytesIO
@@ -13,6 +14,7 @@ import highdicom as hd
 import pytest
 from pydicom.dataset import Dataset
 
+from dicomseg.encode.further_codes import CODES
 from dicomseg.encode.measurements_sr import code_of_name
 from dicomseg.read.charset import ascii_text
 from dicomseg.result import Measurement, Refusal
@@ -67,20 +69,35 @@ def test_every_further_value_is_given_or_refused(files: dict[str, bytes]) -> Non
     groups = groups_of(read(files)["volumes.dcm"])
     extra = json.loads(files["result.json"])["extra"]
     assert {"OC_right", "disc_height_middle", "dural_sac_ap", "of_tomorrow"} <= set(extra)
+    assert {"psoas_area_left", "segmental_angle", "vessel_cover", "artery_disc"} <= set(extra)
     for name, value in extra.items():
         held = groups[f"lumbar-node:{name}"]
         numbers = [i for items in held.values() for i in items if i.ValueType == "NUM"]
-        if value["value_mm"] is None:
+        if value["value"] is None:
             assert numbers == []
             code = held["Reason measurement not reported"][0].ConceptCodeSequence[0]
             assert code.CodeValue == value["refusal"]["code"].replace("_", "").upper()[:16]
             assert texts_of(held)[-1] == value["refusal"]["text"]
             continue
-        assert number_of(numbers[0]) == value["value_mm"]
-        assert numbers[0].MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue == "mm"
-        if value["uncertainty_mm"] is not None:
+        assert number_of(numbers[0]) == value["value"]
+        units = [i.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0] for i in numbers]
+        unit = "1" if value["unit"] == "ratio" else value["unit"]
+        assert {(u.CodeValue, u.CodingSchemeDesignator) for u in units} == {(unit, "UCUM")}
+        if value["uncertainty"] is not None:
             (one,) = held["Standard uncertainty (k = 1)"]
-            assert number_of(one) == value["uncertainty_mm"]
+            assert number_of(one) == value["uncertainty"]
+        if value["range"] is not None:
+            ends = ("Minimum value near the plane", "Maximum value near the plane")
+            assert [number_of(held[end][0]) for end in ends] == value["range"]
+        if value["category"] is not None:
+            (zone,) = held["Zone of the psoas back edge (Moro)"]
+            assert zone.ConceptCodeSequence[0].CodeValue == f"ZONE{value['category']}"
+        sides = {
+            i.ContentSequence[0].ConceptCodeSequence[0].CodeMeaning.lower()
+            for i in held["Finding Site"]
+            if "ContentSequence" in i
+        }
+        assert sides == ({value["side"]} if value["side"] else set())
         if value["note"]:
             assert ascii_text(value["note"]) in texts_of(held)
     ends = [number_of(i) for i in groups["lumbar-node:DAA_min"]["Minimum value near the plane"]]
@@ -141,6 +158,71 @@ def test_the_corridor_has_a_grade(studio: Any, value: float, code: str, meaning:
 def test_a_refused_corridor_has_no_grade(studio: Any) -> None:
     report = read(studio.encode(studio.slices(), refused=["OC"]))["measurements.dcm"]
     assert not any("Corridor grade" in name for g in groups_of(report).values() for name in g)
+
+
+def test_every_further_value_has_a_code_of_its_own(studio: Any) -> None:
+    """One code per value; the two sides of the psoas share theirs, which the laterality tells apart."""
+    found = studio.measured
+    assert set(CODES) == set(found.extra) | set(found.further)
+    assert len({c.meaning for c in CODES.values()}) == len({c.value for c in CODES.values()})
+    for code in CODES.values():
+        assert len(code.value) <= 16
+        assert len(code.meaning) <= 64
+    shared = [code.value for code in CODES.values()]
+    assert {v for v in shared if shared.count(v) > 1} == {"PSOASAREA", "PSOASFRONT", "PSOASBACK"}
+
+
+def test_official_codes_name_areas_angles_and_places(files: dict[str, bytes]) -> None:
+    groups = groups_of(read(files)["volumes.dcm"])
+    names = {"psoas_area_left": "42798000", "dural_sac_area": "42798000", "disc_angle": "1483009"}
+    for name, code in names.items():
+        held = groups[f"lumbar-node:{name}"]
+        numbers = [i for items in held.values() for i in items if i.ValueType == "NUM"]
+        assert numbers[0].ConceptNameCodeSequence[0].CodeValue == code
+    sites = {
+        name: [
+            i.ConceptCodeSequence[0].CodeValue
+            for i in groups[f"lumbar-node:{name}"]["Finding Site"]
+        ]
+        for name in ("psoas_front_right", "aortic_bifurcation_height", "vessel_cover")
+    }
+    assert sites == {
+        "psoas_front_right": ["18060", "243923001"],
+        "aortic_bifurcation_height": ["73166001", "243923001"],
+        "vessel_cover": ["243923001"],
+    }
+
+
+def test_the_grade_is_in_the_report_that_holds_everything(files: dict[str, bytes]) -> None:
+    held = groups_of(read(files)["volumes.dcm"])["lumbar-node:corridor_grade"]
+    (grade,) = held["Corridor grade (Ng 2020, Spine 45:E552)"]
+    assert grade.ConceptCodeSequence[0].CodeValue == "GRADE2"
+
+
+def test_dcmqi_reads_every_group(files: dict[str, bytes], tmp_path: Path) -> None:
+    reader = ROOT / ".venv" / "bin" / "tid1500reader"
+    if not reader.exists():
+        pytest.skip("tid1500reader of dcmqi is not installed")
+    (tmp_path / "volumes.dcm").write_bytes(files["volumes.dcm"])
+    out = tmp_path / "volumes.json"
+    ran = subprocess.run(
+        [reader, "--inputDICOM", tmp_path / "volumes.dcm", "--outputMetadata", out],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    read_back = json.loads(out.read_text("utf-8"))["Measurements"]
+    identifiers = {m["TrackingIdentifier"] for m in read_back}
+    assert identifiers == set(groups_of(read(files)["volumes.dcm"]))
+    numbers = {
+        m["TrackingIdentifier"]: {float(item["value"]) for item in m.get("measurementItems", [])}
+        for m in read_back
+    }
+    for name, value in json.loads(files["result.json"])["extra"].items():
+        if value["value"] is not None:
+            assert value["value"] in numbers[f"lumbar-node:{name}"], name
 
 
 def test_validators_and_highdicom_read_it(files: dict[str, bytes], tmp_path: Path) -> None:
