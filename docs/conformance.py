@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+import conformance_keys
 import conformance_network as network
 import conformance_objects as content
 import conformance_reports as reports
@@ -52,7 +53,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         "returned-statuses": network.returned_statuses,
         "find-statuses": network.find_statuses,
         "web-statuses": network.web_statuses,
-        "keys": network.keys,
+        "keys": conformance_keys.keys,
         "shared": content.shared_table,
         "seg": partial(content.iod_table, "seg.dcm"),
         "midplane": partial(content.iod_table, "midplane.dcm"),

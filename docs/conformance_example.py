@@ -247,7 +247,9 @@ def _inputs(variant: Variant) -> EncodeInput:
     """Everything that the encoders are given for one variant."""
     found, measured = _found(variant.headers == 1)
     run = f"{variant.run}"
-    engine = replace(found.engine, name=f"model-{run}", version=run, digest=run * 64)
+    engine = EngineInfo(
+        f"model-{run}", run, run * 64, f"engine {run}", f"float{16 + 16 * variant.run}"
+    )
     found = replace(
         found, engine=engine, level=replace(found.level, confidence=0.8 + 0.1 * variant.run)
     )

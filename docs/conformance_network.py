@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from conformance_example import objects
-from pydantic import BaseModel
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom import AE
@@ -17,8 +16,6 @@ from reference import table
 
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read.predicates import MR_CLASSES
-from node.config.destinations import DicomDestination, DicomwebDestination
-from node.config.sections import NodeConfig, ReceiveConfig, ResultsConfig, TrackConfig
 from node.deliver.dicom import _storage_contexts
 from node.deliver.dicom_query import _PENDING, FIND, NO_SUCH_CLASS
 from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
@@ -267,44 +264,3 @@ def web_statuses() -> str:
         ("QIDO-RS", "any other, or no response", "asked again after a wait, up to `max_tries`"),
     ]  # fmt: skip
     return table(("request", "HTTP code", "behaviour"), rows)
-
-
-_KEYS: Final[tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...]] = (
-    ("[node]", NodeConfig, ("ae_title", "host", "port", "station")),
-    ("[receive]", ReceiveConfig, ()),
-    ("[track]", TrackConfig, ()),
-    ("[results]", ResultsConfig, ()),
-    ('kind = "dicom"', DicomDestination, ()),
-    ('kind = "dicomweb"', DicomwebDestination, ("url", "authorization_file", "verify_storage")),
-)
-
-
-def keys() -> str:
-    """Render the configuration keys that change what peers see, with their bounds."""
-    rows = []
-    for section, model, wanted in _KEYS:
-        for key, info in model.model_fields.items():
-            if info.description and key != "kind" and key in (wanted or model.model_fields):
-                default = "required" if info.is_required() else _written(info.default)
-                rows.append(
-                    (f"`{section}` {key}", default, _bounds(info.metadata), info.description)
-                )
-    return table(("parameter", "default", "range", "meaning"), rows)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(f"`{v}`" for v in value) or "none"
-    return (
-        f"`{str(value).lower()}`"
-        if isinstance(value, bool)
-        else f"`{value}`"
-        if value != ""
-        else "empty"
-    )
-
-
-def _bounds(metadata: Sequence[Any]) -> str:
-    words = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "max_length": "≤ {} characters"}
-    found = ((words[k], getattr(m, k)) for m in metadata for k in words if hasattr(m, k))
-    return ", ".join(word.format(f"{value:g}") for word, value in found)

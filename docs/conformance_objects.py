@@ -38,7 +38,7 @@ IODS: Final[Mapping[str, str]] = {
 RESULT: Final = tuple(file for file in IODS if file != NOTE)
 _SEQUENCE, _BULK = "\0sequence", frozenset({"PixelData", "EncapsulatedDocument"})
 _IN_ANNEX_B: Final = frozenset({"ContentSequence"})
-_LONGEST: Final = 120
+_LONGEST: Final = 200
 """Characters of a value that are printed."""
 
 
