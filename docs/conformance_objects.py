@@ -246,6 +246,8 @@ def _table(listed: Iterable[Row]) -> str:
 
 def overview() -> str:
     """Render the objects that are created, with their series."""
+    if objects("full").keys() != IODS.keys():
+        raise ValueError(f"objects without a chapter: {objects('full').keys() ^ IODS.keys()}")
     rows = []
     for file, iod in IODS.items():
         ds, bare = objects("full")[file], objects("bare")[file]
