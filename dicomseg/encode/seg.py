@@ -23,7 +23,7 @@ from dicomseg.encode.context import (
     name_predecessor,
     name_series,
 )
-from dicomseg.encode.seg_form import Form, form_for, frames_of, pixel_data
+from dicomseg.encode.seg_form import Form, form_for, frames_of, leaves_gaps, pixel_data, role_of
 from dicomseg.encode.seg_groups import per_frame_groups, source_images
 from dicomseg.encode.uids import tracking_uid
 from dicomseg.read.charset import ascii_text
@@ -89,6 +89,8 @@ def encode(inputs: EncodeInput, form: Form | None = None) -> Dataset:
     template = seg.PerFrameFunctionalGroupsSequence[0]
     correct_ambiguous_vr(seg, is_little_endian=True)
     seg.NumberOfFrames = len(frames)
+    if "DimensionOrganizationType" in seg and leaves_gaps([n for n, _ in frames]):
+        del seg.DimensionOrganizationType  # "3D" is of slices at one distance (C.7.6.17)
     seg.PixelData = pixel_data(sides.array, form, frames)
     groups = per_frame_groups(template, grid, frames, order)
     seg[groups.tag] = groups
@@ -106,6 +108,7 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
     frames, voxels and references to the source.
     """
     engine = inputs.segmentation.engine
+    role = role_of(form.kind, *inputs.source.grid.shape[1:])
     seg = hd.seg.Segmentation(
         source_images=_slices(inputs, len(sides)),
         pixel_array=sides,
@@ -113,9 +116,9 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
         fractional_type=hd.seg.SegmentationFractionalTypeValues.OCCUPANCY,
         max_fractional_value=1,
         segment_descriptions=[_description(s, inputs) for s in SEGMENTS],
-        series_instance_uid=inputs.key.uid(f"{form.role}.series"),
+        series_instance_uid=inputs.key.uid(f"{role}.series"),
         series_number=SERIES_NUMBER,  # and its description: `name_series`
-        sop_instance_uid=inputs.key.uid(f"{form.role}.instance"),
+        sop_instance_uid=inputs.key.uid(f"{role}.instance"),
         instance_number=1,
         manufacturer=inputs.identity.manufacturer,
         manufacturer_model_name=inputs.identity.model_name,
@@ -129,24 +132,23 @@ def by_highdicom(inputs: EncodeInput, form: Form, sides: Array) -> Dataset:
         content_qualification=hd.ContentQualificationValues.RESEARCH,
         contributing_equipment=[equipment(inputs)],
         transfer_syntax_uid=form.transfer_syntax,
-        omit_empty_frames=form.kind != "labelmap",
     )
     # OHIF lists highdicom's item of the background as a structure and jumps to the wrong ones.
     seg.SegmentSequence = [item for item in seg.SegmentSequence if item.SegmentNumber != 0]
-    make_reproducible(seg, inputs, form.role)
+    make_reproducible(seg, inputs, role)
     name_series(seg, inputs, SERIES_NUMBER, "segmentation")
-    _name_predecessor(seg, inputs, form)
+    _name_predecessor(seg, inputs, role)
     return seg
 
 
-def _name_predecessor(seg: Dataset, inputs: EncodeInput, form: Form) -> None:
+def _name_predecessor(seg: Dataset, inputs: EncodeInput, role: str) -> None:
     """Name the segmentation of the result before, in the list of referenced series too (C.12.2)."""
-    name_predecessor(seg, inputs, form.role)
+    name_predecessor(seg, inputs, role)
     if inputs.predecessor is not None:
         reference, series = Dataset(), Dataset()
         reference.ReferencedSOPClassUID = seg.SOPClassUID
-        reference.ReferencedSOPInstanceUID = inputs.predecessor.uid(f"{form.role}.instance")
-        series.SeriesInstanceUID = inputs.predecessor.uid(f"{form.role}.series")
+        reference.ReferencedSOPInstanceUID = inputs.predecessor.uid(f"{role}.instance")
+        series.SeriesInstanceUID = inputs.predecessor.uid(f"{role}.series")
         series.ReferencedInstanceSequence = [reference]
         # behind the source: viewers take the first for the images that the segments lie on
         seg.ReferencedSeriesSequence.append(series)

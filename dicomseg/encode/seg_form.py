@@ -5,6 +5,7 @@ Frames are named by (slice, segment number); slice numbers count along axis 0 of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -30,7 +31,8 @@ class Form:
     """How segments are stored.
 
     binary: one bit per voxel, one frame per segment and slice that it crosses; read by every reader of segmentations.
-    fractional: the same frames, one byte of 0 or 1 per voxel. labelmap: one byte per voxel, one frame per slice.
+    fractional: the same frames, one byte of 0 or 1 per voxel. labelmap: one byte per voxel, one frame per
+    slice that any segment crosses.
     """
 
     kind: Kind
@@ -51,11 +53,6 @@ class Form:
         """Return the transfer syntax of the object."""
         return RLELossless if self.rle else ExplicitVRLittleEndian
 
-    @property
-    def role(self) -> str:
-        """Return the role that the object's UIDs follow from; a compressed copy is the same object."""
-        return "seg.labelmap" if self.kind == "labelmap" else "seg"
-
 
 BINARY: Final = Form("binary")
 FRACTIONAL: Final = Form("fractional")
@@ -71,32 +68,52 @@ def form_for(rows: int, columns: int) -> Form:
     return BINARY if rows * columns % 8 == 0 else FRACTIONAL
 
 
+def role_of(kind: Kind, rows: int, columns: int) -> str:
+    """Return the role that the object's UIDs follow from.
+
+    `seg` for the default form of the matrix, `seg.<kind>` for any other: other bytes never share a UID. A compressed
+    copy is the same object.
+    """
+    return "seg" if kind == form_for(rows, columns).kind else f"seg.{kind}"
+
+
 def frames_of(
     sides: Array, form: Form, order: Sequence[int], segments: Sequence[int]
 ) -> list[Frame]:
     """Return the frames in the order of the file.
 
     sides: segment numbers (slices, rows, columns). order: slices as they follow each other in the file.
-    Slices that a segment does not cross have no frame; of no voxel at all every slice has one for every segment.
+    Slices that a segment, or in a label map any segment, does not cross have no frame; of no voxel at all every slice
+    has one for every segment.
     """
-    if form.kind == "labelmap":
-        return [(n, ALL_SEGMENTS) for n in order]
     flat = sides.reshape(len(sides), -1)
+    if form.kind == "labelmap":
+        crossed_by_any = flat.any(axis=1) if flat.any() else np.ones(len(sides), bool)
+        return [(n, ALL_SEGMENTS) for n in order if crossed_by_any[n]]
     crossed = {n: (flat == n).any(axis=1) for n in segments}
     frames = [(n, number) for number in segments for n in order if crossed[number][n]]
     return frames or [(n, number) for number in segments for n in order]
 
 
+def leaves_gaps(slices: Sequence[int]) -> bool:
+    """Return whether slices of one frame each do not follow each other without a gap."""
+    return any(abs(b - a) != 1 for a, b in itertools.pairwise(slices))
+
+
 def pixel_data(sides: Array, form: Form, frames: Sequence[Frame]) -> bytes:
     """Return the value of Pixel Data of these frames, padded to an even length."""
+    return stored([_frame(sides, frame) for frame in frames], form)
+
+
+def stored(frames: Sequence[Array], form: Form) -> bytes:
+    """Return the value of Pixel Data of frames (rows, columns), uint8, padded to an even length."""
     if form.rle:
-        return encapsulate([_compressed(_frame(sides, frame)) for frame in frames])
+        return encapsulate([_compressed(frame) for frame in frames])
     if form.kind != "binary":
-        return _even(b"".join(_frame(sides, frame).tobytes() for frame in frames))
-    if sides[0].size % 8 == 0:
-        packed = (np.packbits(_frame(sides, f), bitorder="little").tobytes() for f in frames)
-        return _even(b"".join(packed))
-    bits = np.concatenate([_frame(sides, frame).ravel() for frame in frames])
+        return _even(b"".join(frame.tobytes() for frame in frames))
+    if frames[0].size % 8 == 0:
+        return _even(b"".join(np.packbits(f, bitorder="little").tobytes() for f in frames))
+    bits = np.concatenate([frame.ravel() for frame in frames])
     return _even(np.packbits(bits, bitorder="little").tobytes())
 
 

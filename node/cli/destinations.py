@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from node.cli.output import leave_with, print_json, print_line, warn
 
 if TYPE_CHECKING:
     from node.config.sections import Config
-    from node.deliver.port import Destination
+    from node.deliver.echo import EchoResult
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +34,10 @@ def echo(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Test connectivity to destinations.
+    """Test destinations, and which objects they accept.
 
-    By C-ECHO, by QIDO-RS, or by a test write into the folder.
+    By C-ECHO with the SOP classes and transfer syntaxes that will be sent, by
+    QIDO-RS, or by the permissions of the folder. Nothing is stored.
 
     \b
     Examples:
@@ -45,27 +45,40 @@ def echo(
       lumbar-node echo pacs --json
 
     \b
-    Exit status: 0 all respond, 2 unknown name, 5 one does not respond.
+    Exit status: 0 all respond and refuse nothing, 2 unknown name, 5 one does not
+    respond or refuses an object.
     """
     settings = read_config(config)
     if name is not None:
         check_destination(settings, name)
-    destinations = build_destinations(settings)
-    leave_with(_echo([d for d in destinations if name in {None, d.name}], as_json=as_json))
-
-
-def _echo(destinations: Sequence[Destination], *, as_json: bool) -> int:
-    from node.deliver.echo import echo_all
-
-    results = echo_all(destinations)
+    results = _echo(settings, name)
     if as_json:
-        print_json([{"name": r.name, "answers": r.answers, "text": r.text} for r in results])
+        from node.cli.destination_matrix import result_json
+
+        print_json([result_json(r) for r in results])
+    leave_with(_show(results, quiet=as_json))
+
+
+def _echo(config: Config, name: str | None = None) -> tuple[EchoResult, ...]:
+    from node.deliver.echo import echo_all
+    from node.deliver.offers import offers_for
+
+    pairs = zip(build_destinations(config), config.destinations, strict=True)
+    return echo_all([(d, offers_for(c)) for d, c in pairs if name in {None, c.name}])
+
+
+def _show(results: Sequence[EchoResult], *, quiet: bool = False, error_stream: bool = False) -> int:
+    """Print who responds and the matrix; returns the exit code. quiet: only what does not respond."""
+    from node.cli.destination_matrix import matrix_lines
+
     for result in results:
         if not result.answers:
             warn(result.text)
-        elif not as_json:
-            print_line(f"{result.name}: {result.text}")
-    return 0 if all(r.answers for r in results) else 5
+        elif not quiet:
+            typer.echo(f"{result.name}: {result.text}", err=error_stream)
+    for line in () if quiet else matrix_lines(results):
+        typer.echo(line, err=error_stream)
+    return 0 if all(r.usable for r in results) else 5
 
 
 def check_config(
@@ -75,6 +88,8 @@ def check_config(
 ) -> None:
     """Print the effective configuration and test destinations.
 
+    With --json the configuration alone is on standard output.
+
     \b
     Examples:
       lumbar-node check-config
@@ -82,7 +97,7 @@ def check_config(
 
     \b
     Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination
-    does not respond.
+    does not respond or refuses an object.
     """
     import json
 
@@ -99,17 +114,4 @@ def check_config(
     if not settings.destinations:
         warn("no destination is configured; results stay on this machine")
     if not offline:
-        leave_with(_echo_beside(settings, as_json=as_json))
-
-
-def _echo_beside(config: Config, *, as_json: bool) -> int:
-    """Test the destinations; with --json the configuration alone is on standard output."""
-    from node.deliver.echo import echo_all
-
-    results = echo_all(build_destinations(config))
-    for result in results:
-        if not result.answers:
-            warn(result.text)
-        else:
-            typer.echo(f"{result.name}: {result.text}", file=sys.stderr if as_json else sys.stdout)
-    return 0 if all(r.answers for r in results) else 5
+        leave_with(_show(_echo(settings), error_stream=as_json))

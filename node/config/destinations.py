@@ -7,27 +7,32 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from node.config.fields import AE, Folder, Name, Port, Section, Url
-
-ObjectFile = Literal[
-    "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm", "surface.dcm"
-]  # fmt: skip
-OBJECT_FILES: Final[tuple[ObjectFile, ...]] = (
-    "seg.dcm",
-    "midplane.dcm",
-    "measurements.dcm",
-    "volumes.dcm",
-    "summary.dcm",
-    "report.dcm",
-    "surface.dcm",
+from node.config.profiles import (
+    Compression,
+    ObjectFile,
+    Profile,
+    ProfileName,
+    SegForm,
+    resolve,
 )
-PICTURES: Final = frozenset[ObjectFile]({"summary.dcm", "report.dcm", "surface.dcm"})
-"""Objects that a result may be without: not wanted, not drawn, or nothing to draw."""
 
 
 class _Destination(Section):
     name: Name = Field(description="Name of the destination in the log, in `why` and in `retry`.")
+    profile: ProfileName = Field(
+        default="dicom-viewer",
+        description="What is sent, and in which form: by the kind of viewer or archive.",
+    )
     objects: tuple[ObjectFile, ...] = Field(
-        default=OBJECT_FILES, min_length=1, description="Files of a result that are sent."
+        default=(), description="Files of a result that are sent; empty = those of the profile."
+    )
+    seg_form: Literal["", SegForm] = Field(
+        default="",
+        description='Form of seg.dcm: "default" (as in the result folder), "binary", "fractional" or "labelmap"; empty = that of the profile.',
+    )
+    compress: Literal["", Compression] = Field(
+        default="",
+        description='Compression of pixels: "none", or "rle" where the peer accepts it; empty = that of the profile.',
     )
     max_tries: int = Field(
         default=20, ge=1, description="Delivery attempts before it is marked failed."
@@ -45,6 +50,11 @@ class _Destination(Section):
         default=False,
         description="Send a rejection note (IHE IOCM) for a result that a corrected or later one replaces.",
     )
+
+    @property
+    def sends(self) -> Profile:
+        """The profile, with what this destination says otherwise."""
+        return resolve(self.profile, self.objects, self.seg_form, self.compress)
 
     @model_validator(mode="after")
     def _waits(self) -> _Destination:

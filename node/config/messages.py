@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
@@ -14,6 +15,8 @@ from node.config.words import masked, nearest
 
 MAX_LINES: Final = 20
 """Errors that are listed; a file with more of them is another program's."""
+
+_WORD: Final = re.compile(r"'([^']*)'")
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType({"prove": "verify_storage"})
 """Keys of earlier versions."""
@@ -109,7 +112,7 @@ _EXPECTED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProx
         "path_type": lambda _: 'must be a path in quotes, as "…"',
         "tuple_type": lambda _: 'must be a list, as ["…"]',
         "model_type": lambda _: "must be a table of keys",
-        "literal_error": lambda c: "must be " + str(c["expected"]).replace("'", '"'),
+        "literal_error": lambda c: "must be " + str(c["expected"]).replace("'", '"').removeprefix('"", '),
         "string_too_short": lambda c: (
             "must not be empty"
             if c["min_length"] == 1
@@ -134,7 +137,16 @@ def _expected(fault: ErrorDetails) -> str:
     is_short = isinstance(given, bool | int | float) or (
         isinstance(given, str) and len(given) <= 40
     )
-    return f"{text}, not {_value(given)}" if is_short and given != "" else text
+    if not is_short or given == "":
+        return text
+    return f"{text}, not {_value(given)}{_meant(fault) if kind == 'literal_error' else ''}"
+
+
+def _meant(fault: ErrorDetails) -> str:
+    """Name the known word that is close to the given one, if one is."""
+    known = [word for word in _WORD.findall(str(fault["ctx"]["expected"])) if word]
+    hint = nearest(str(fault["input"]), known)
+    return hint if "did you mean" in hint else ""
 
 
 def _number(value: float) -> str:

@@ -11,12 +11,7 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    KeyObjectSelectionDocumentStorage,
-)
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -28,10 +23,10 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from node.config.destinations import DicomDestination
 from node.deliver.dicom_query import FIND, count_images, is_held, related_instances
+from node.deliver.offers import NATIVE, Acceptance, EchoAnswer, Offer, class_name, remedy
 from node.deliver.port import (
     NO_ANSWER,
     NO_ASSOCIATION,
-    SOP_CLASSES,
     Outcome,
     QueryUnanswered,
     QueryUnsupported,
@@ -46,13 +41,6 @@ _config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log
 
 
 ABORTED: Final = "aborted"
-_NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-
-
-def class_name(sop_class: str) -> str:
-    """Name and UID of a SOP class, the UID alone where the dictionary has no name."""
-    name = UID(sop_class).name
-    return sop_class if name == sop_class else f"{name} ({sop_class})"
 
 
 class _Refused(Exception):
@@ -61,10 +49,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pacs:
-    """A peer that takes C-STORE. Times in seconds.
-
-    sop_classes: of the objects that it will be sent; `echo` asks whether it takes them.
-    """
+    """A peer that takes C-STORE. Times in seconds."""
 
     name: str
     ae_title: str
@@ -73,12 +58,10 @@ class Pacs:
     calling_ae_title: str
     timeout_s: float
     verify_by_query: bool = True
-    sop_classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: DicomDestination, ae_title: str) -> Pacs:
         """Make it from its section; `ae_title` is the node's own."""
-        note = (KeyObjectSelectionDocumentStorage,) if config.withdraw else ()
         return cls(
             config.name,
             config.ae_title,
@@ -87,7 +70,6 @@ class Pacs:
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
             config.verify_storage,
-            tuple(dict.fromkeys((*(SOP_CLASSES[file] for file in config.objects), *note))),
         )
 
     def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
@@ -146,12 +128,13 @@ class Pacs:
         except (QueryUnsupported, QueryUnanswered, _Refused):
             return None
 
-    def echo(self) -> str:
-        """Send C-ECHO, with the storage classes offered as for sending; no object is sent."""
-        offered = [build_context(c, list(_NATIVE)) for c in self.sop_classes]
+    def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
+        """Send C-ECHO, with the objects offered as for sending; none is sent."""
+        wanted = {(o.sop_class, syntax): None for o in offers for syntax in o.syntaxes}
+        contexts = [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
         try:
-            with self._associated([build_context(Verification), *offered]) as peer:
-                taken = {str(c.abstract_syntax) for c in peer.accepted_contexts}
+            with self._associated([build_context(Verification), *contexts]) as peer:
+                taken = _accepted(peer)
                 answer = peer.send_c_echo() if Verification in taken else Dataset()
         except _Refused as error:
             raise PeerUnreachable(f"destination {self.name}: {error}") from error
@@ -159,13 +142,8 @@ class Pacs:
             raise PeerUnreachable(
                 f"destination {self.name}: {self._address} refuses C-ECHO; enable it on the PACS"
             )
-        refused = [class_name(c) for c in self.sop_classes if c not in taken]
-        if refused:
-            raise PeerUnreachable(
-                f"destination {self.name}: {self._address} answers C-ECHO, but does not accept SOP class "
-                f"{', '.join(refused)}; enable it on the PACS, or leave their files out of [[node.destination]] objects"
-            )
-        return f"{self._address} answers C-ECHO and accepts {len(self.sop_classes)} storage classes"
+        objects = tuple(_acceptance(offer, taken.get(offer.sop_class, ())) for offer in offers)
+        return EchoAnswer(f"{self._address} answers C-ECHO", objects)
 
     @contextmanager
     def _querying(self) -> Iterator[Association]:
@@ -242,21 +220,42 @@ def _storage_contexts(files: Sequence[ResultFile]) -> list[PresentationContext]:
     many choose Implicit VR, which loses the types of private elements.
     """
     wanted: dict[tuple[str, str], None] = {}
-    for file in files:
+    for file in (variant for file in files for variant in (file, file.plain) if variant):
         wanted[file.sop_class, file.transfer_syntax] = None
-        if file.transfer_syntax in _NATIVE:
+        if file.transfer_syntax in NATIVE:
             wanted[file.sop_class, ImplicitVRLittleEndian] = None
     return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
 
 
+def _accepted(peer: Association) -> dict[str, list[str]]:
+    """Accepted transfer syntaxes by SOP class."""
+    taken: dict[str, list[str]] = {}
+    for context in peer.accepted_contexts:
+        syntaxes = taken.setdefault(str(context.abstract_syntax), [])
+        syntaxes += [str(syntax) for syntax in context.transfer_syntax]
+    return taken
+
+
+def _acceptance(offer: Offer, taken: Sequence[str]) -> Acceptance:
+    syntax = next((s for s in offer.syntaxes if s in taken), "")
+    return Acceptance(offer, "accepted" if syntax else "refused", syntax)
+
+
+def _variant(file: ResultFile, taken: Sequence[str]) -> ResultFile:
+    """The file as the peer takes it: compressed, or plain where it takes no compression."""
+    return file.plain if file.plain and file.transfer_syntax not in taken else file
+
+
 def _store(peer: Association, file: ResultFile, number: int, address: str) -> Outcome:
-    if file.sop_class not in {str(c.abstract_syntax) for c in peer.accepted_contexts}:
-        text = f"{address} does not accept SOP class {class_name(file.sop_class)}; enable it on the PACS"
+    taken = _accepted(peer).get(file.sop_class)
+    if taken is None:
+        name, what_to_do = class_name(file.sop_class), remedy(file.sop_class)
+        text = f"{address} does not accept SOP class {name}; {what_to_do}"
         return Outcome(file.name, "permanent", text, "no context")
     if not peer.is_established:
         return Outcome(file.name, "transient", f"{address} ended the association", ABORTED)
     try:
-        answer = peer.send_c_store(dcmread(file.path), msg_id=number)
+        answer = peer.send_c_store(dcmread(_variant(file, taken).path), msg_id=number)
     except ValueError as error:
         return Outcome(file.name, "permanent", f"cannot be sent: {error}", "no context")
     except RuntimeError:

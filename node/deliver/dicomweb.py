@@ -16,6 +16,7 @@ import httpx
 
 from node.config.destinations import DicomwebDestination
 from node.config.words import masked
+from node.deliver.offers import EchoAnswer, Offer, all_unknown
 from node.deliver.port import (
     NO_ANSWER,
     Disposition,
@@ -80,7 +81,12 @@ class DicomwebServer:
         if answer.status_code in _OBJECT_REFUSED and len(files) > 1:
             # One of them is meant, and the others shall arrive.
             return tuple(outcome for file in files for outcome in self.send([file]))
-        return _outcomes(files, answer, self._shown)
+        outcomes = _outcomes(files, answer, self._shown)
+        # Nothing is negotiated: a server that refuses a compressed object may take it uncompressed.
+        return tuple(
+            self.send([file.plain])[0] if file.plain and o.disposition == "permanent" else o
+            for file, o in zip(files, outcomes, strict=True)
+        )
 
     def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Ask by QIDO-RS for every object."""
@@ -144,8 +150,8 @@ class DicomwebServer:
             raise QueryUnanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
         return _listed(answer)
 
-    def echo(self) -> str:
-        """Query for at most one study."""
+    def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
+        """Query for at most one study; whether objects are taken, only sending one shows (PS3.18 10.5)."""
         try:
             with self._client() as client:
                 answer = client.get(f"{self.url}/{_STUDIES}", params={"limit": "1"}, headers=_JSON)
@@ -156,7 +162,8 @@ class DicomwebServer:
                 f"destination {self.name}: {self._shown} returned HTTP {answer.status_code}; "
                 "check URL and credentials"
             )
-        return f"{self._shown} answers QIDO-RS"
+        text = f"{self._shown} answers QIDO-RS; STOW-RS cannot be tested without sending an object"
+        return EchoAnswer(text, all_unknown(offers))
 
     @property
     def _shown(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.deliver.offers import EchoAnswer, Offer, all_accepted
 from node.deliver.port import Outcome, ResultFile, StorageCheck, all_alike
 from node.durable import publish, replace_durably
 from node.errors import PeerUnreachable
@@ -61,7 +62,7 @@ class Folder:
         del study, series
         return None
 
-    def echo(self) -> str:
+    def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
         """Check that the folder, or the nearest one above it that exists, can be written; nothing is."""
         place = next(p for p in (self.path, *self.path.parents) if p.exists())
         if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
@@ -69,9 +70,8 @@ class Folder:
             raise PeerUnreachable(
                 f"destination {self.name}: {place}: {why}; check the path and its permissions"
             )
-        if place == self.path:
-            return f"folder {self.path} can be written"
-        return f"folder {self.path} can be made in {place}"
+        text = f"can be written" if place == self.path else f"can be made in {place}"
+        return EchoAnswer(f"folder {self.path} {text}", all_accepted(offers))
 
 
 def _digest(path: Path) -> str:

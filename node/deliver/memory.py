@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from node.deliver.offers import EchoAnswer, Offer, all_accepted
 from node.deliver.port import Outcome, ResultFile, StorageCheck, all_alike
 
 
@@ -57,6 +58,6 @@ class InMemory:
         """Answer from `series`."""
         return self.series.get((study, series))
 
-    def echo(self) -> str:
-        """Answer always."""
-        return "in memory"
+    def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
+        """Answer always, and accept everything."""
+        return EchoAnswer("in memory", all_accepted(offers))

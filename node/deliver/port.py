@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from pydicom import dcmread
-from pydicom.uid import (
-    Comprehensive3DSRStorage,
-    EncapsulatedPDFStorage,
-    EncapsulatedSTLStorage,
-    MRImageStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
 
-from node.config.destinations import PICTURES, ObjectFile
+from node.config.profiles import PICTURES
+from node.deliver.offers import EchoAnswer, Offer
 from node.errors import DamagedResult
 from node.store.results import RESULT_FILE
 
@@ -35,26 +27,15 @@ NO_ASSOCIATION, NO_ANSWER = "no association", "no answer"
 UNREACHABLE: Final = frozenset({NO_ASSOCIATION, NO_ANSWER})
 """Statuses of a peer that could not be spoken to, so that what waits behind need not try at once."""
 
-SOP_CLASSES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
-    {
-        "seg.dcm": SegmentationStorage,
-        "midplane.dcm": MRImageStorage,
-        "measurements.dcm": Comprehensive3DSRStorage,
-        "volumes.dcm": Comprehensive3DSRStorage,
-        "summary.dcm": SecondaryCaptureImageStorage,
-        "report.dcm": EncapsulatedPDFStorage,
-        "surface.dcm": EncapsulatedSTLStorage,
-    }
-)
-"""What each file of a result is, so that a peer can be asked beforehand whether it takes it."""
-
-
 _UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """One file of a result folder with its UIDs ("" for files that are no DICOM objects)."""
+    """One file of a result with its UIDs ("" for files that are no DICOM objects).
+
+    plain: the same object uncompressed, for a peer that does not take it compressed.
+    """
 
     path: Path
     sha256: str
@@ -63,6 +44,7 @@ class ResultFile:
     study: str = ""
     series: str = ""
     transfer_syntax: str = ""
+    plain: ResultFile | None = None
 
     @property
     def name(self) -> str:
@@ -115,8 +97,8 @@ class Destination(Protocol):
         """Ask how many objects of a series the peer holds; None when that cannot be known now."""
         ...
 
-    def echo(self) -> str:
-        """Say who answers (for people), and change nothing there. Raises `PeerUnreachable`."""
+    def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
+        """Ask whether the peer responds and takes these objects; nothing changes there. Raises `PeerUnreachable`."""
         ...
 
 

@@ -7,6 +7,7 @@ A fault of one delivery, of whatever kind, is that delivery's: it waits or is gi
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,13 +20,13 @@ from node.backoff import wait_s
 from node.config.destinations import DestinationConfig
 from node.config.sections import Config
 from node.deliver.factory import build
+from node.deliver.forms import prepare, sent_names
 from node.deliver.port import (
     UNREACHABLE,
     Destination,
     Outcome,
     ResultFile,
     StorageCheck,
-    result_files,
 )
 from node.errors import DamagedResult, IllegalTransition
 from node.events import Log, SeriesEnded, StepFailed, noop_log
@@ -63,8 +64,7 @@ _HIDDEN: Final = StorageCheck(
 @dataclass(slots=True)
 class DeliverStep:
     """The deliveries of one destination; each destination has its own, so that a dead one holds up
-    no other. `spread` gives 0…1 for the jitter; `now` seconds since 1970; `notes` is the folder of
-    rejection notes.
+    no other. `spread` gives 0…1 for the jitter; `now` seconds since 1970.
     """
 
     journal: Journal
@@ -72,7 +72,7 @@ class DeliverStep:
     destination: Destination
     now: Callable[[], float]
     spread: Callable[[], float]
-    notes: Path
+    state: StateDirectory
     held_at: float = 0.0
     hold_until: float = 0.0
     looked_at: float = 0.0
@@ -120,6 +120,12 @@ class DeliverStep:
         except DamagedResult as error:
             self._give_up(row, str(error))
             return True
+        try:
+            return self._deliver(row, files)
+        finally:
+            shutil.rmtree(self._outgoing, ignore_errors=True)
+
+    def _deliver(self, row: DeliveryRow, files: Sequence[ResultFile]) -> bool:
         if row.state is _D.SENT:
             return self._verify(row, files)
         if self._send(row, files):
@@ -127,21 +133,26 @@ class DeliverStep:
         return True
 
     def _files(self, row: DeliveryRow) -> tuple[ResultFile, ...]:
-        """Files of the result, or the note that takes back what was delivered of it. Raises `DamagedResult`."""
+        """Files as they are sent, or the note that takes back what was delivered. Raises `DamagedResult`."""
+        sends, outgoing = self.config.sends, self._outgoing
+        names = sent_names(row.folder, sends)
         if row.kind == RESULT or not row.because:
-            return result_files(row.folder, self.config.objects)
+            return prepare(row.folder, names, outgoing, compress=sends.compress == "rle")
         from node.deliver.withdrawal import find_or_write_note  # noqa: PLC0415 - it encodes, and is seldom needed
 
-        files = next(
+        held = next(
             d.accepted
             for d in self.journal.deliveries.of_series(row.series)
             if (d.result_id, d.destination, d.kind) == (row.result_id, row.destination, RESULT)
         )
         created = datetime.fromtimestamp(self.now(), UTC).astimezone()
-        note = find_or_write_note(
-            row.folder, row.because, files or self.config.objects, self.notes, created
-        )
-        return (note,)
+        files = prepare(row.folder, held or names, outgoing)
+        notes = self.state.withdrawals
+        return (find_or_write_note(row.folder.name, row.because, files, notes, created),)
+
+    @property
+    def _outgoing(self) -> Path:
+        return self.state.outgoing / self.config.name
 
     # --- sending ---
 
@@ -277,9 +288,9 @@ def steps(
 ) -> tuple[DeliverStep, ...]:
     """Return one `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
-    notes = StateDirectory(config.node.state).withdrawals
+    state = StateDirectory(config.node.state)
     return tuple(
-        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, notes, log=log)
+        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, state, log=log)
         for d in config.destinations
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from dicomseg.errors import InputRefused
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from node.config.destinations import DestinationConfig
-from node.deliver.port import Destination, Outcome, result_files
+from node.deliver.forms import prepare, sent_names
+from node.deliver.port import Destination, Outcome
 from node.errors import DamagedResult
 from node.faults import describe_error
 from node.offline.gather import Judged
@@ -138,16 +140,24 @@ def send_all(
     """Send every result to every destination, once, and verify that it is stored."""
     for folder in folders:
         for config, destination in destinations:
-            try:
-                files = result_files(folder, config.objects)
-            except (DamagedResult, OSError) as error:
-                outcomes = tuple(Outcome(f, "permanent", str(error)) for f in config.objects)
-                yield SentResult(destination.name, folder, outcomes, "unknown")
-                continue
-            outcomes = destination.send(files)
-            accepted = all(o.disposition == "accepted" for o in outcomes)
-            storage = destination.verify_stored(files).value if accepted else "unknown"
-            yield SentResult(destination.name, folder, outcomes, storage)
+            with tempfile.TemporaryDirectory(prefix="lumbar-node-") as outgoing:
+                yield _send(folder, config, destination, Path(outgoing) / config.name)
+
+
+def _send(
+    folder: Path, config: DestinationConfig, destination: Destination, outgoing: Path
+) -> SentResult:
+    sends = config.sends
+    names = sent_names(folder, sends)
+    try:
+        files = prepare(folder, names, outgoing, compress=sends.compress == "rle")
+    except (DamagedResult, OSError) as error:
+        outcomes = tuple(Outcome(name, "permanent", str(error)) for name in names)
+        return SentResult(destination.name, folder, outcomes, "unknown")
+    outcomes = destination.send(files)
+    accepted = all(o.disposition == "accepted" for o in outcomes)
+    storage = destination.verify_stored(files).value if accepted else "unknown"
+    return SentResult(destination.name, folder, outcomes, storage)
 
 
 def exit_code(rows: Sequence[SeriesOutcome]) -> int:

@@ -48,6 +48,11 @@ class StateDirectory:
         return self.root / "withdrawals"
 
     @property
+    def outgoing(self) -> Path:
+        """Objects in the form that a destination wants, while they are sent; one folder per destination."""
+        return self.root / "outgoing"
+
+    @property
     def models(self) -> Path:
         """Installed bundles."""
         return self.root / "models"
