@@ -88,8 +88,8 @@ def frames_of(
     """
     flat = sides.reshape(len(sides), -1)
     if form.kind == "labelmap":
-        crossed_by_any = flat.any(axis=1) if flat.any() else np.ones(len(sides), bool)
-        return [(n, ALL_SEGMENTS) for n in order if crossed_by_any[n]]
+        labelled = [n for n in order if flat[n].any()]
+        return [(n, ALL_SEGMENTS) for n in labelled or order]
     crossed = {n: (flat == n).any(axis=1) for n in segments}
     frames = [(n, number) for number in segments for n in order if crossed[number][n]]
     return frames or [(n, number) for number in segments for n in order]

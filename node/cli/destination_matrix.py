@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -27,7 +28,8 @@ def matrix_lines(results: Sequence[EchoResult]) -> Iterator[str]:
     for result in results:
         for one in result.objects:
             if one.value == "refused":
-                yield f"{result.name}: {one.offer.file} refused: {one.remedy}"
+                text = f"{result.name}: {one.offer.file} refused: {one.remedy}"
+                yield from textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 
 def result_json(result: EchoResult) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _hint(fault: ErrorDetails, where: Where, model: type[BaseModel]) -> str:
             if word in table.model_fields
         ]
         if homes:
-            return f"; it belongs to {' or '.join(homes)}"
+            return f"; it belongs to {' or '.join(dict.fromkeys(homes))}"
     return nearest(word, list(dict.fromkeys(known)))
 
 
@@ -112,7 +112,9 @@ _EXPECTED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = MappingProx
         "path_type": lambda _: 'must be a path in quotes, as "…"',
         "tuple_type": lambda _: 'must be a list, as ["…"]',
         "model_type": lambda _: "must be a table of keys",
-        "literal_error": lambda c: "must be " + str(c["expected"]).replace("'", '"').removeprefix('"", '),
+        "literal_error": lambda c: (
+            "must be " + str(c["expected"]).replace("'", '"').removeprefix('"", ')
+        ),
         "string_too_short": lambda c: (
             "must not be empty"
             if c["min_length"] == 1

@@ -220,10 +220,10 @@ def _storage_contexts(files: Sequence[ResultFile]) -> list[PresentationContext]:
     many choose Implicit VR, which loses the types of private elements.
     """
     wanted: dict[tuple[str, str], None] = {}
-    for file in (variant for file in files for variant in (file, file.plain) if variant):
-        wanted[file.sop_class, file.transfer_syntax] = None
-        if file.transfer_syntax in NATIVE:
-            wanted[file.sop_class, ImplicitVRLittleEndian] = None
+    for variant in (v for file in files for v in (file, file.plain) if v):
+        wanted[variant.sop_class, variant.transfer_syntax] = None
+        if variant.transfer_syntax in NATIVE:
+            wanted[variant.sop_class, ImplicitVRLittleEndian] = None
     return [build_context(sop_class, [syntax]) for sop_class, syntax in wanted]
 
 

@@ -70,7 +70,7 @@ class Folder:
             raise PeerUnreachable(
                 f"destination {self.name}: {place}: {why}; check the path and its permissions"
             )
-        text = f"can be written" if place == self.path else f"can be made in {place}"
+        text = "can be written" if place == self.path else f"can be made in {place}"
         return EchoAnswer(f"folder {self.path} {text}", all_accepted(offers))
 
 

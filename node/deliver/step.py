@@ -28,6 +28,7 @@ from node.deliver.port import (
     ResultFile,
     StorageCheck,
 )
+from node.deliver.reasons import outcome_words, reason_line
 from node.errors import DamagedResult, IllegalTransition
 from node.events import Log, SeriesEnded, StepFailed, noop_log
 from node.faults import describe_error, error_trace
@@ -163,11 +164,11 @@ class DeliverStep:
         outcomes = self.destination.send(unsettled) if unsettled else ()
         accepted = (*row.accepted, *(o.file for o in outcomes if o.disposition == "accepted"))
         final = [o for o in outcomes if o.disposition == "permanent"]
-        refused = {**row.refused, **{o.file: _words(o) for o in final}}
+        refused = {**row.refused, **{o.file: outcome_words(o) for o in final}}
         self.journal.deliveries.record_outcomes(row.id, accepted, refused)
         later = [o for o in outcomes if o.disposition == "transient"]
         detail: dict[str, object] = {
-            "reason": _reason(refused | {o.file: _words(o) for o in later}, accepted),
+            "reason": reason_line(refused | {o.file: outcome_words(o) for o in later}, accepted),
             "objects": len(files),
         }
         if later:
@@ -207,9 +208,9 @@ class DeliverStep:
             return False
         if check.value == "missing":
             missing = check.missing or tuple(p.name for p in files)
-            self.journal.deliveries.record_outcomes(
-                row.id, [p.name for p in files if p.name not in missing], {}
-            )
+            other = [name for name in row.accepted if name not in {p.name for p in files}]
+            held = [*other, *(p.name for p in files if p.name not in missing)]
+            self.journal.deliveries.record_outcomes(row.id, held, {})
             self._wait(row, _E.PROOF_MISSING, detail, self.config.max_tries)
             return True
         event = _E.PROOF_FOUND if check.value == "stored" else _E.NO_PROOF_OFFERED
@@ -262,21 +263,6 @@ class DeliverStep:
     def _wait_s(self, tries: int) -> float:
         config = self.config
         return wait_s(tries, config.first_wait_seconds, config.max_wait_seconds, self.spread())
-
-
-def _words(outcome: Outcome) -> str:
-    """What was answered, with its code where the words do not hold it."""
-    code = "" if outcome.status in outcome.text else outcome.status
-    return ": ".join(filter(None, (code, outcome.text)))
-
-
-def _reason(bad: Mapping[str, str], accepted: Sequence[str]) -> str:
-    """One line: what was not taken and why, the same reason once, and what was."""
-    files: dict[str, list[str]] = {}
-    for file, words in bad.items():
-        files.setdefault(words, []).append(file)
-    lines = [f"{', '.join(names)}: {words}" for words, names in files.items()]
-    return "; ".join([*lines, *([f"taken: {', '.join(accepted)}"] if accepted else [])])
 
 
 def steps(

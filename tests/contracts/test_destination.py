@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import urlparse
 
 import httpx
 import pytest
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComprehensiveSRStorage,
     SegmentationStorage,
-    StudyRootQueryRetrieveInformationModelFind,
-    Verification,
 )
 
 from node.config.destinations import DicomDestination
+from node.config.profiles import OBJECT_FILES
 from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.folder import Folder
 from node.deliver.memory import InMemory
+from node.deliver.offers import NOTE, offers_for, syntax_title
 from node.deliver.port import Destination, ResultFile
 from node.deliver.status import judge_status
 from node.errors import PeerUnreachable
 from tests.support.parcels import FILES, SERIES, STUDY, UIDS, files_of, write_result
-
-
-@dataclass
-class Peer:
-    """A server under test control.
-
-    held: what it holds by SOP instance. refuse: the status it answers to storing one. ends: objects at which
-    it aborts the association, or refuses the complete request with HTTP 400. slow_s, silent_s: time it takes for an object and a query. related: whether it
-    tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
-    with `body` when one of them is given.
-    """
-
-    held: dict[str, bytes] = field(default_factory=dict)
-    refuse: dict[str, int] = field(default_factory=dict)
-    ends: set[str] = field(default_factory=set)
-    slow_s: float = 0.0
-    silent_s: float = 0.0
-    related: bool = True
-    find: int = 0x0000
-    code: int = 200
-    body: bytes | None = None
-    asked: list[str] = field(default_factory=list)
+from tests.support.peers import Peer, pacs, web
 
 
 @pytest.fixture
@@ -66,145 +38,6 @@ def files(tmp_path: Path) -> tuple[ResultFile, ...]:
     write_result(folder / "seg.dcm", SegmentationStorage, UIDS["seg.dcm"])
     write_result(folder / "measurements.dcm", ComprehensiveSRStorage, UIDS["measurements.dcm"])
     return files_of(folder, FILES)
-
-
-def _matches(peer: Peer, wanted: Dataset) -> list[Dataset]:
-    """What C-FIND finds, at the level of the query."""
-    level = wanted.QueryRetrieveLevel
-    uids = [u for u in peer.held if wanted.get("SOPInstanceUID", "") in {"", u}]
-    matches = []
-    for uid in uids[:1] if level == "SERIES" else uids:
-        found = Dataset()
-        found.QueryRetrieveLevel, found.StudyInstanceUID, found.SeriesInstanceUID = (
-            level,
-            STUDY,
-            SERIES,
-        )
-        if level == "IMAGE":
-            found.SOPInstanceUID = uid
-        elif peer.related:
-            found.NumberOfSeriesRelatedInstances = len(peer.held)
-        matches.append(found)
-    return matches
-
-
-def _qido(peer: Peer, path: str, keys: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """What QIDO-RS finds, at the level of the path."""
-    wanted = keys.get("SOPInstanceUID", [""])[0]
-    uids = [u for u in peer.held if wanted in {"", u}]
-    if path.endswith("/instances"):
-        return [{"00080018": {"vr": "UI", "Value": [u]}} for u in uids]
-    found: dict[str, Any] = {"0020000E": {"vr": "UI", "Value": [SERIES]}}
-    if peer.related:
-        found["00201209"] = {"vr": "IS", "Value": [len(peer.held)]}
-    return [found] if uids else []
-
-
-@contextmanager
-def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
-    """A storage and query SCP on loopback."""
-
-    def store(event: evt.Event) -> int:
-        ds = event.dataset
-        uid = str(ds.SOPInstanceUID)
-        time.sleep(peer.slow_s)
-        if uid in peer.ends:
-            event.assoc.abort()
-            return 0xC000
-        if uid in peer.refuse:
-            return peer.refuse[uid]
-        peer.held[uid] = bytes(event.request.DataSet.getvalue())
-        return 0x0000
-
-    def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        time.sleep(peer.silent_s)
-        for match in _matches(peer, event.identifier):
-            yield 0xFF00, match
-        if peer.find:
-            yield peer.find, None
-
-    ae = AE("PACS")
-    ae.require_called_aet = True
-    for sop_class in (SegmentationStorage, ComprehensiveSRStorage, Verification):
-        ae.add_supported_context(sop_class)
-    if query:
-        ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-    server = ae.start_server(
-        ("127.0.0.1", 0),
-        block=False,
-        evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)],
-    )
-    assert server is not None
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def _parts(body: bytes, kind: str) -> list[bytes]:
-    """Files in a multipart body."""
-    parts = body.split(b"--" + kind.split("boundary=")[1].encode())[1:-1]
-    return [part.split(b"\r\n\r\n", 1)[1][:-2] for part in parts]
-
-
-def _stow(peer: Peer, parts: list[bytes]) -> tuple[int, dict[str, Any]]:
-    """What STOW-RS answers to these files."""
-    if any(u.encode() in part for u in peer.ends for part in parts):
-        return 400, {}
-    answer: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": []}}
-    for content in parts:
-        uid = str(dcmread(DicomBytesIO(content)).SOPInstanceUID)
-        named: dict[str, Any] = {"00081155": {"vr": "UI", "Value": [uid]}}
-        if uid in peer.refuse:
-            named["00081197"] = {"vr": "US", "Value": [peer.refuse[uid]]}
-            answer.setdefault("00081198", {"vr": "SQ", "Value": []})["Value"].append(named)
-        else:
-            peer.held[uid] = content
-            answer["00081199"]["Value"].append(named)
-    return (409 if peer.refuse else 200), answer
-
-
-@contextmanager
-def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
-    """A STOW-RS and QIDO-RS server on loopback."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self._say(*_stow(peer, _parts(body, self.headers["Content-Type"])))
-
-        def do_GET(self) -> None:
-            url = urlparse(self.path)
-            peer.asked.append(url.path)
-            if not query:
-                self._say(501, {})
-            elif peer.code != 200 or peer.body is not None:
-                self._answer(peer.code, b"" if peer.body is None else peer.body)
-            else:
-                self._say(200, _qido(peer, url.path, parse_qs(url.query)))
-
-        def _say(self, code: int, body: object) -> None:
-            self._answer(code, json.dumps(body).encode())
-
-        def _answer(self, code: int, content: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 Made = Callable[..., Destination]
@@ -471,26 +304,28 @@ def test_class_that_the_peer_does_not_take_is_permanent(tmp_path: Path) -> None:
     assert [o.disposition for o in outcomes] == ["accepted", "permanent"]
     name = "Comprehensive 3D SR Storage (1.2.840.10008.5.1.4.1.1.88.34)"
     assert outcomes[1].text == (
-        f"PACS@127.0.0.1:{port} does not accept SOP class {name}; enable it on the PACS"
+        f"PACS@127.0.0.1:{port} does not accept SOP class {name}; "
+        'enable Comprehensive 3D SR Storage on the PACS, or choose profile = "images-only"'
     )
 
 
-def test_asking_a_peer_names_the_classes_that_it_would_not_take() -> None:
+def test_asking_a_peer_says_of_every_object_whether_it_is_taken() -> None:
     with pacs(Peer()) as port:
         some = DicomDestination(
-            name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=port
+            name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=port, withdraw=True
         )
-        with pytest.raises(PeerUnreachable) as refused:
-            Pacs.of(some, "NODE").echo()
-        assert "answers C-ECHO, but does not accept SOP class MR Image Storage (1.2" in str(
-            refused.value
-        )
-        assert "Segmentation Storage" not in str(refused.value)
-        taken = some.model_copy(update={"objects": ("seg.dcm",)})
-        assert "accepts 1 storage classes" in Pacs.of(taken, "NODE").echo()
-        noted = taken.model_copy(update={"withdraw": True})
-        with pytest.raises(PeerUnreachable, match="Key Object Selection"):
-            Pacs.of(noted, "NODE").echo()
+        answer = Pacs.of(some, "NODE").echo(offers_for(some))
+    assert answer.text == f"PACS@127.0.0.1:{port} answers C-ECHO"
+    said = {o.offer.file: (o.value, syntax_title(o.syntax)) for o in answer.objects}
+    assert said.pop("seg.dcm") == ("accepted", "explicit")
+    assert set(said) == {*OBJECT_FILES, NOTE} - {"seg.dcm"}
+    assert {value for value, _ in said.values()} == {"refused"}
+    remedies = {o.offer.file: o.remedy for o in answer.objects}
+    assert remedies["seg.dcm"] == ""
+    assert remedies["surface.dcm"] == (
+        "enable Encapsulated STL Storage on the PACS, or leave surface.dcm out of objects"
+    )
+    assert remedies[NOTE].endswith("or set withdraw = false")
 
 
 def test_peer_that_gives_no_answer_is_not_asked_for_every_object(

@@ -13,6 +13,7 @@ from node.deliver.step import DeliverStep
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow
 from node.journal.states import SeriesEvent
+from node.store.layout import StateDirectory
 from tests.support.mr_series import KEY
 from tests.support.result_folders import list_objects
 
@@ -83,7 +84,9 @@ def begin_work(
 
 def deliver_step(journal: Journal, clock: Any, destination: Any, **changes: Any) -> DeliverStep:
     config = CONFIG.model_copy(update=changes)
-    return DeliverStep(journal, config, destination, clock, lambda: 0.0, Path("unused"))
+    return DeliverStep(
+        journal, config, destination, clock, lambda: 0.0, StateDirectory(Path("unused"))
+    )
 
 
 # ---- mixed answers -------------------------------------------------------------------------------

@@ -35,6 +35,30 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            SMALLEST + FOLDER + 'profile = "weasi"\n',
+            '7: "node.destination.profile" must be "dicom-viewer", "weasis", "archive-only" or "images-only", not "weasi"; did you mean "weasis"?',
+        ),
+        (
+            SMALLEST + FOLDER + 'seg_form = "label-map"\n',
+            '7: "node.destination.seg_form" must be "default", "binary", "fractional" or "labelmap", not "label-map"; did you mean "labelmap"?',
+        ),
+        (
+            SMALLEST + FOLDER + 'compress = "jpeg2000"\n',
+            '7: "node.destination.compress" must be "none" or "rle", not "jpeg2000"',
+        ),
+        (
+            SMALLEST + FOLDER + 'objects = ["seg.dcm", "sumary.dcm"]\n',
+            '7: "node.destination.objects" must be "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm" or "surface.dcm", not "sumary.dcm"; did you mean "summary.dcm"?',
+        ),
+        (
+            SMALLEST + FOLDER + 'profil = "weasis"\n',
+            '7: unknown key "node.destination.profil"; did you mean "profile"?',
+        ),
+        (
+            SMALLEST + 'profile = "weasis"\n',
+            '3: unknown key "node.profile"; it belongs to [[node.destination]]',
+        ),
         # keys
         (SMALLEST + "prot = 104\n", '3: unknown key "node.prot"; did you mean "port"?'),
         (SMALLEST + "[reciev]\n", '3: unknown key "reciev"; did you mean "receive"?'),

@@ -9,17 +9,13 @@ from typing import get_args
 import pytest
 
 from dicomseg.draw.languages import LANGUAGES
-from node.config.destinations import (
-    OBJECT_FILES,
-    DicomDestination,
-    FolderDestination,
-    ObjectFile,
-)
+from node.config.destinations import DicomDestination, FolderDestination
 from node.config.example import example
 from node.config.file import read_config
+from node.config.profiles import OBJECT_FILES, ObjectFile
 from node.config.render import render
 from node.config.sections import ResultsConfig
-from node.deliver.port import SOP_CLASSES
+from node.deliver.offers import SOP_CLASSES
 from tests.support.paths import ROOT
 
 SMALLEST = '[node]\nae_title = "NODE"\n'

@@ -43,7 +43,7 @@ def test_asking_a_folder_changes_nothing(tmp_path: Path, there: bool) -> None:
     if there:
         path.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    assert str(path) in Folder("folder", path).echo()
+    assert str(path) in Folder("folder", path).echo().text
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -16,6 +16,7 @@ from node.events import SeriesEnded
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryState, SeriesEvent, SeriesState
+from node.store.layout import StateDirectory
 from tests.support.deliveries import (
     CONFIG,
     deliver_step,
@@ -231,7 +232,7 @@ def test_a_dead_destination_holds_up_no_other(journal: Journal, clock: Any, tmp_
         InMemory("archive"),
         clock,
         lambda: 0.0,
-        tmp_path,
+        StateDirectory(tmp_path),
     )
     dead.run_once()
     good.run_once()
@@ -268,7 +269,13 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
     for name in ("pacs", "copy"):
         config = CONFIG.model_copy(update={"name": name})
         DeliverStep(
-            journal, config, InMemory(name), clock, lambda: 0.0, tmp_path, log=heard.append
+            journal,
+            config,
+            InMemory(name),
+            clock,
+            lambda: 0.0,
+            StateDirectory(tmp_path),
+            log=heard.append,
         ).run_once()
     assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
 

@@ -15,6 +15,7 @@ from node.deliver.port import Outcome
 from node.deliver.step import WITHDRAWALS_S, DeliverStep
 from node.journal.journal import Journal
 from node.journal.states import DeliveryState, SeriesState
+from node.store.layout import StateDirectory
 from tests.support.deliveries import (
     FOUR,
     begin_work,
@@ -54,7 +55,7 @@ def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
     publish_result(journal, tmp_path)
     peer = InMemory("pacs")
     step = deliver_step(journal, clock, peer, withdraw=withdraw)
-    step.notes = tmp_path / "withdrawals"
+    step.state = StateDirectory(tmp_path)
     step.run_once()
     journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
     _run(step, clock)
@@ -86,7 +87,7 @@ def test_newer_result_withdraws_only_what_the_destination_has_taken(
     bad = [Outcome(f, "permanent", "refused", "0xC000") for f in FOUR[1:]]
     peer = InMemory("pacs", script=[tuple(bad)])
     step = deliver_step(journal, clock, peer, objects=FOUR, withdraw=True)
-    step.notes = tmp_path / "withdrawals"
+    step.state = StateDirectory(tmp_path)
     step.run_once()
     publish_result(journal, tmp_path, "r22", files=FOUR)
     step.run_once()
@@ -114,7 +115,7 @@ def test_result_that_was_replaced_while_it_was_sent_is_withdrawn(
 
     peer = Slow("pacs")
     step = deliver_step(journal, clock, peer, withdraw=True)
-    step.notes = tmp_path / "withdrawals"
+    step.state = StateDirectory(tmp_path)
     _run(step, clock)
     kinds = {(d.result_id, d.kind): d.state for d in journal.deliveries.of_series(KEY)}
     assert kinds == {
