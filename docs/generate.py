@@ -143,6 +143,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "decisions": decisions,
     "performance": performance,
     "configuration": reference.configuration,
+    "profiles": reference.profile_table,
+    "readers": reference.reader_table,
     "predicates": reference.predicates,
     "events": reference.event_table,
     "errors": reference.error_table,

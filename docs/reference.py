@@ -25,6 +25,7 @@ from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
 from node.config import schedule, sections
+from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
 
@@ -130,6 +131,23 @@ def _default_of(field: Any) -> str:
     if isinstance(value, tuple):
         return f"`[{', '.join(f'{chr(34)}{v}{chr(34)}' for v in value)}]`"
     return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'
+
+
+def profile_table() -> str:
+    """Render the profiles of destinations: which objects, which form of the segmentation, which compression."""
+    headings = ("profile", *(f"`{name}`" for name in PROFILES))
+    rows = [
+        (f"`{file}`", *("yes" if file in p.objects else "–" for p in PROFILES.values()))
+        for file in OBJECT_FILES
+    ]
+    rows.append(("`seg_form`", *(p.seg_form for p in PROFILES.values())))
+    rows.append(("`compress`", *(p.compress for p in PROFILES.values())))
+    return table(headings, rows)
+
+
+def reader_table() -> str:
+    """Render which reader each profile is for."""
+    return table(("profile", "for"), [(f"`{name}`", p.reader) for name, p in PROFILES.items()])
 
 
 def predicates() -> str:

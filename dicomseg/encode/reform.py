@@ -45,7 +45,7 @@ def kind_of(seg: Dataset) -> Kind:
 def new_uids(kind: Kind, keys: Sequence[ResultKey]) -> Mapping[str, str]:
     """Return the UIDs of the segmentation and of what refers to it in another form, by those of the default form.
 
-    keys: the result, and the one that it replaces.
+    keys: of the result, and of its predecessor.
     """
     return {
         key.uid(f"{role}.{part}"): key.uid(f"{role}.{kind}.{part}")

@@ -24,7 +24,7 @@ PICTURES: Final = frozenset[ObjectFile]({"summary.dcm", "report.dcm", "surface.d
 
 ProfileName = Literal["dicom-viewer", "weasis", "archive-only", "images-only"]
 SegForm = Literal["default", "binary", "fractional", "labelmap"]
-"""Forms of `seg.dcm`; `default` is the one that the result folder holds."""
+"""Forms of `seg.dcm`; `default` is that of the result folder."""
 Compression = Literal["none", "rle"]
 
 

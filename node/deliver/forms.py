@@ -133,7 +133,7 @@ def _kind_of(path: Path) -> str:
 
 
 def _keys(folder: Path) -> list[ResultKey]:
-    """Identity of a result, and of the one that it replaces."""
+    """Identity of a result, and of its predecessor."""
     from dicomseg.encode.uids import ResultKey  # noqa: PLC0415 - as above
 
     before = read_result(folder).get("predecessor")
