@@ -48,8 +48,8 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
             '7: "node.destination.compress" must be "none" or "rle", not "jpeg2000"',
         ),
         (
-            SMALLEST + FOLDER + 'objects = ["seg.dcm", "sumary.dcm"]\n',
-            '7: "node.destination.objects" must be "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm" or "surface.dcm", not "sumary.dcm"; did you mean "summary.dcm"?',
+            SMALLEST + FOLDER + 'objects = ["seg.dcm", "sumery.dcm"]\n',
+            '7: "node.destination.objects" must be "seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm", "summary.dcm", "report.dcm" or "surface.dcm", not "sumery.dcm"; did you mean "summary.dcm"?',
         ),
         (
             SMALLEST + FOLDER + 'profil = "weasis"\n',
