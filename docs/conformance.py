@@ -68,6 +68,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         "segments": reports.segments_table,
         "values": reports.values_table,
         "grades": reports.grades_table,
+        "zones": reports.zones_table,
         "vessels": reports.vessels_table,
         "further": reports.further_table,
         "reasons": reports.reasons_table,

@@ -243,8 +243,10 @@ def _found(other: bool) -> tuple[Segmentation, Measurements]:
     return found, replace(measured, main=main)
 
 
-def _inputs(variant: Variant) -> EncodeInput:
-    """Everything that the encoders are given for one variant."""
+@cache
+def inputs(name: str) -> EncodeInput:
+    """Return everything that the encoders are given for one variant."""
+    variant = VARIANTS[name]
     found, measured = _found(variant.headers == 1)
     run = f"{variant.run}"
     engine = EngineInfo(
@@ -287,11 +289,11 @@ def objects(name: str) -> Mapping[str, Dataset]:
     """Return the encoded objects of a variant by file name, as a reader of their files has them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        inputs, encoded = _inputs(VARIANTS[name]), dict[str, Dataset]()
+        given, encoded = inputs(name), dict[str, Dataset]()
         for file, encode in ENCODERS.items():
-            encoded[file] = encode(inputs, encoded)
-        encoded |= encode_drawing(inputs, _drawing(VARIANTS[name]))
+            encoded[file] = encode(given, encoded)
+        encoded |= encode_drawing(given, _drawing(VARIANTS[name]))
         files = {file: dcmread(BytesIO(to_bytes(ds))) for file, ds in encoded.items()}
-        note = Rejection(inputs.key.result_id, "newer_input", list(files.values()))
-        files[NOTE] = dcmread(BytesIO(encode_note(note, inputs.created)))
+        note = Rejection(given.key.result_id, "newer_input", list(files.values()))
+        files[NOTE] = dcmread(BytesIO(encode_note(note, given.created)))
         return files

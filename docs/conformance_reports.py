@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-from conformance_example import objects
+from conformance_example import inputs, objects
 from conformance_objects import IODS, code_text
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from reference import documented_codes, table
 
+from dicomseg.encode.further_codes import CODES, UNITS, zone_code
 from dicomseg.encode.measurements_sr import _NAMES, _VESSELS, code_of_name, coded_concept
 from dicomseg.measure.measure import GRADE_NAMES
+from dicomseg.measure.readings import ZONES
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, TITLES
 from dicomseg.structures import LEFT, PRIVATE_SCHEME, RIGHT, SEGMENTS
 
@@ -29,6 +31,7 @@ _RELATIONS: Final = {
 }
 _FINDING, _GROUP, _REASON = "121071", "125007", "NOTREPORTED"
 _LEVEL: Final = "the level"
+_REFUSED_VALUE: Final = "a value that is refused"
 _MOST_CODES: Final = 2
 """Codes that a cell of a content table holds; of more the number."""
 
@@ -67,7 +70,8 @@ def _kind(item: Dataset) -> str:
     code = inner[_FINDING].ConceptCodeSequence[0]
     refused = _REASON in inner
     if code.CodeValue in MAIN_MEASUREMENTS:
-        return "a value that is refused" if refused else "a value"
+        measured = any(i.ValueType == "NUM" for i in item.ContentSequence)
+        return "a value" if measured else _REFUSED_VALUE if refused else "the grade of the corridor"
     if any(code.CodeValue == s.structure.code.value for s in SEGMENTS):
         return "a segment without voxels" if refused else "a segment"
     if code.CodeValue == "WARNINGS":
@@ -186,6 +190,16 @@ def grades_table() -> str:
     return table(("code", "free corridor"), rows)
 
 
+def zones_table() -> str:
+    """Render the codes of the zones of the psoas."""
+    words = {"A": "before the disc", "P": "behind the disc"}
+    rows = [
+        (code_text(zone_code(zone)), words.get(zone, f"quarter {n} of the disc from its front"))
+        for n, zone in enumerate(ZONES)
+    ]
+    return table(("code", "place"), rows)
+
+
 def vessels_table() -> str:
     """Render the finding sites of the two diameters."""
     rows = [(name, code_text(coded_concept(code))) for name, code in _VESSELS.items()]
@@ -193,33 +207,25 @@ def vessels_table() -> str:
 
 
 def further_table() -> str:
-    """Render the findings and number names of the values beside the four."""
-    rows: dict[tuple[str, ...], None] = {}
-    for group in _groups("volumes.dcm"):
-        if _kind(group).startswith("a further"):
-            finding = next(i for i in group.ContentSequence if _FINDING in _concept(i))
-            number = next((i for i in group.ContentSequence if i.ValueType == "NUM"), None)
-            rows[_further_cells(finding, number)] = None
-    return table(("finding", "name of the number", "derivation", "unit"), list(rows))
-
-
-def _further_cells(finding: Dataset, number: Dataset | None) -> tuple[str, ...]:
-    code = code_text(finding.ConceptCodeSequence[0])
-    if number is None:
-        return code, "", "", ""
-    inner = {_concept(i): i for i in number.get("ContentSequence", ())}
-    derived = next(
-        (code_text(i.ConceptCodeSequence[0]) for c, i in inner.items() if "121401" in c), ""
-    )
-    unit = code_text(number.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0])
-    return code, _concept(number), derived, unit
-
-
-def _groups(file: str) -> Iterator[Dataset]:
-    for top in objects("full")[file].ContentSequence:
-        for item in top.get("ContentSequence", ()):
-            if _kind(item):
-                yield item
+    """Render the values beside the four: finding, number, unit, and what they were found on beside the level."""
+    measured = inputs("full").result.measurements
+    units = dict.fromkeys(measured.extra, "mm") | {n: m.unit for n, m in measured.further.items()}
+    if units.keys() != CODES.keys():
+        raise ValueError(
+            f"values without a code, or codes without a value: {units.keys() ^ CODES.keys()}"
+        )
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, code in CODES.items():
+        derived = code.named.get("derivation")
+        number = "the same" if code.number is None else code_text(code.number["name"])
+        more = f", derivation {code_text(derived)}" if derived else ""
+        sites = "; ".join(code_text(coded_concept(site)) for site in code.sites)
+        unit = code_text(UNITS[units[name]])
+        rows.setdefault((code_text(code.concept), number + more, unit, sites), []).append(
+            f"`{name}`"
+        )
+    headings = ("in result.json", "finding", "name of the number", "unit", "finding sites")
+    return table(headings, [(", ".join(names), *cells) for cells, names in rows.items()])
 
 
 def reasons_table() -> str:
