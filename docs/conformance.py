@@ -56,6 +56,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         "keys": conformance_keys.keys,
         "shared": content.shared_table,
         "seg": partial(content.iod_table, "seg.dcm"),
+        "label-map": content.label_map_table,
         "midplane": partial(content.iod_table, "midplane.dcm"),
         "reports": partial(content.iod_table, *reports.REPORTS),
         "summary": partial(content.iod_table, "summary.dcm"),

@@ -7,32 +7,28 @@ measured and encoded by the same functions as a patient's series.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+from conformance_source import source_slice
 from pydicom import dcmread
-from pydicom.datadict import dictionary_VM, dictionary_VR
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    ExplicitVRLittleEndian,
-    LegacyConvertedEnhancedMRImageStorage,
-    MRImageStorage,
-)
+from pydicom.dataset import Dataset
 
 from dicomseg.draw.english import ENGLISH
+from dicomseg.encode import reform, seg
 from dicomseg.encode.context import EncodeInput, own_text, to_bytes
 from dicomseg.encode.gather import build_result
 from dicomseg.encode.pictures import Drawing, encode_drawing
 from dicomseg.encode.rejection_note import Rejection
 from dicomseg.encode.rejection_note import encode as encode_note
 from dicomseg.encode.result_folder import ENCODERS
-from dicomseg.encode.sanitise import ACQUISITION, EQUIPMENT, IDENTITY, sanitised_headers
+from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey
 from dicomseg.measure.measure import measure
 from dicomseg.read.header import instance_from_dataset
@@ -45,6 +41,7 @@ from dicomseg.volume import Volume, to_point
 
 Array = np.ndarray
 NOTE: Final = "rejection.dcm"
+LABEL_MAP: Final = "seg.labelmap.dcm"
 
 _TUBES: Final = {
     "aa": ((14.0, -29.0, 6.5, 5.5), (-7.0, -32.0, 5.5, 4.8)),
@@ -54,45 +51,6 @@ _TUBES: Final = {
     "n4": ((22.0, 16.0, 3.0, 3.0),),
 }
 """Elliptic cylinders along the spine: centre (left, back) and semi-axes in mm. There is no right root."""
-
-_CHOSEN: Final = {
-    "PatientSex": ("M", "F"),
-    "TypeOfPatientID": ("TEXT", "RFID"),
-    "SmokingStatus": ("YES", "NO"),
-    "QualityControlSubject": ("NO", "YES"),
-    "PatientIdentityRemoved": ("NO", "YES"),
-    "ScanningSequence": ("SE", "IR"),
-    "SequenceVariant": ("SK", "SP"),
-    "ScanOptions": ("PFP", "FS"),
-    "MRAcquisitionType": ("3D", "2D"),
-    "PatientPosition": ("HFS", "FFS"),
-    "LossyImageCompression": ("00", "01"),
-    "TimezoneOffsetFromUTC": ("+0100", "+0200"),
-    "UniversalEntityIDType": ("ISO", "UUID"),
-    "SliceThickness": ("1.6", "1.8"),
-}
-_SAMPLES: Final[Mapping[str, Callable[[int], Any]]] = {
-    "PN": lambda n: f"Family{n}^Given",
-    "DA": lambda n: f"2020010{n + 1}",
-    "TM": lambda n: f"1{n}0000",
-    "AS": lambda n: f"04{n}Y",
-    "DS": lambda n: f"1.{n + 1}",
-    "IS": lambda n: f"{n + 1}",
-    "UI": lambda n: f"1.2.{n + 3}",
-    "US": lambda n: n + 1,
-    "FD": lambda n: n + 1.5,
-}
-_ITEMS: Final[Mapping[str, tuple[str, ...]]] = {
-    "IssuerOfPatientIDQualifiersSequence": ("UniversalEntityID", "UniversalEntityIDType"),
-    "OtherPatientIDsSequence": ("PatientID", "IssuerOfPatientID", "TypeOfPatientID"),
-    "ReferencedStudySequence": ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID"),
-    "RequestAttributesSequence": (
-        "RequestedProcedureID", "ScheduledProcedureStepID", "AccessionNumber", "RequestedProcedureDescription",
-        "RequestedProcedureCodeSequence", "ReasonForTheRequestedProcedure",
-    ),
-}  # fmt: skip
-_CODE: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-_ENTITY: Final = ("LocalNamespaceEntityID",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,60 +78,6 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 }
 
 
-def _value(keyword: str, n: int) -> Any:
-    """Return a legal value of an attribute; n: 0 or 1, two different ones."""
-    if keyword in _CHOSEN:
-        return _CHOSEN[keyword][n]
-    vr = dictionary_VR(keyword)
-    if vr == "SQ":
-        fallback = _CODE if keyword.endswith("CodeSequence") else _ENTITY
-        item = Dataset()
-        for inner in _ITEMS.get(keyword, fallback):
-            setattr(item, inner, _value(inner, n))
-        return [item]
-    value = _SAMPLES.get(vr, lambda k: f"TEXT {k}")(n)
-    return [value] if dictionary_VM(keyword) == "1-n" else value
-
-
-def _slice(grid: Volume, number: int, headers: int | None) -> Dataset:
-    """One slice of a series, with all attributes that a result takes over or with none of them."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    if headers is not None:
-        for keyword in (*IDENTITY, *EQUIPMENT, *ACQUISITION, "RequestAttributesSequence"):
-            setattr(ds, keyword, _value(keyword, headers))
-    uid = f"1.2.3.{headers or 0}"
-    sop_class = LegacyConvertedEnhancedMRImageStorage if headers else MRImageStorage
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{uid}.4.{number + 1}"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = (
-        f"{uid}.1",
-        f"{uid}.2",
-        f"{uid}.3",
-    )
-    ds.Modality, ds.ImageType, ds.InstanceNumber = "MR", ["ORIGINAL", "PRIMARY"], number + 1
-    if headers is not None:
-        ds.SeriesNumber, ds.SpecificCharacterSet = (
-            4 + headers,
-            ("ISO_IR 100", "ISO_IR 192")[headers],
-        )
-    step_mm, row_mm, column_mm = grid.spacing_mm
-    ds.ImagePositionPatient = [f"{v:.6g}" for v in grid.affine[:3, 3] + number * grid.affine[:3, 0]]
-    columns = (grid.affine[:3, n] / grid.spacing_mm[n] for n in (2, 1))
-    ds.ImageOrientationPatient = [f"{v:.9f}" for column in columns for v in column]
-    ds.PixelSpacing = [f"{row_mm:.6g}", f"{column_mm:.6g}"]
-    ds.SliceThickness = f"{step_mm:.6g}"
-    ds.Rows, ds.Columns = grid.shape[1:]
-    return _as_read(ds)
-
-
-def _as_read(ds: Dataset) -> Dataset:
-    out = BytesIO()
-    ds.save_as(out, enforce_file_format=True)
-    return dcmread(BytesIO(out.getvalue()))
-
-
 def _pose(*, turned: bool) -> Array:
     """Directions of the patient's left, back and head in LPS, as columns."""
     angle = 0.1 if turned else 0.0
@@ -184,7 +88,7 @@ def _pose(*, turned: bool) -> Array:
 
 def _grid(*, other: bool) -> Volume:
     """An empty axial grid; the other one is oblique, and its frames of bits do not end at byte boundaries."""
-    steps, shape = ((3.1, 1.9, 1.9), (8, 45, 61)) if other else ((3.0, 1.7, 1.7), (8, 48, 68))
+    steps, shape = ((3.1, 1.9, 1.9), (9, 45, 61)) if other else ((3.0, 1.7, 1.7), (8, 48, 68))
     axes = np.fliplr(_pose(turned=other))  # slices upwards, rows to the back, columns to the left
     affine = np.eye(4)
     affine[:3, :3] = axes * steps
@@ -256,7 +160,7 @@ def inputs(name: str) -> EncodeInput:
         found, engine=engine, level=replace(found.level, confidence=0.8 + 0.1 * variant.run)
     )
     shape = found.sides.shape
-    datasets = [_slice(found.sides, n, variant.headers) for n in range(shape[0])]
+    datasets = [source_slice(found.sides, n, variant.headers) for n in range(shape[0])]
     instances = [instance_from_dataset(ds, Path(f"{n}"), str(n)) for n, ds in enumerate(datasets)]
     grid = assemble(instances)
     if not isinstance(grid, Grid):
@@ -297,3 +201,15 @@ def objects(name: str) -> Mapping[str, Dataset]:
         note = Rejection(given.key.result_id, "newer_input", list(files.values()))
         files[NOTE] = dcmread(BytesIO(encode_note(note, given.created)))
         return files
+
+
+@cache
+def encoded(name: str, file: str) -> Dataset:
+    """Return one object of a variant, or its segmentation in the form of a label map."""
+    if file != LABEL_MAP:
+        return objects(name)[file]
+    given = inputs(name)
+    keys = [given.key, *([] if given.predecessor is None else [given.predecessor])]
+    ds = dcmread(BytesIO(to_bytes(seg.encode(given))))
+    reform.convert(ds, "labelmap", reform.new_uids("labelmap", keys))
+    return dcmread(BytesIO(to_bytes(ds)))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from conformance_example import objects
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom import AE
@@ -16,10 +14,12 @@ from reference import table
 
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read.predicates import MR_CLASSES
-from node.deliver.dicom import _storage_contexts
+from node.config.destinations import DicomDestination
+from node.config.profiles import OBJECT_FILES, PROFILES
 from node.deliver.dicom_query import _PENDING, FIND, NO_SUCH_CLASS
 from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
-from node.deliver.port import ResultFile
+from node.deliver.offers import NOTE as OFFERED_NOTE
+from node.deliver.offers import Offer, class_title, offers_for
 from node.deliver.status import judge_status
 from node.receive import association, limits, step, structure, wire
 from node.receive.admission import VERIFICATION, answers, is_storage
@@ -37,7 +37,7 @@ _VERDICTS: Final[Mapping[str, str]] = MappingProxyType(
 
 def name_of(uid: str) -> str:
     """Return the name of a UID without the registry's endings."""
-    return str(UID(uid).name).removesuffix(" SOP Class").replace("&amp;", "&")
+    return class_title(uid).removesuffix(" SOP Class")
 
 
 def storage_classes() -> list[str]:
@@ -59,19 +59,19 @@ def negotiate(sop_class: str, *syntaxes: str) -> tuple[int, str]:
     return answers(Request(1, "", "", wire.APPLICATION_CONTEXT, (proposed,), _UNUSED))[1]
 
 
-def result_files() -> list[ResultFile]:
-    """Return the encoded objects of a result and a rejection note as files to send."""
-    return [
-        ResultFile(
-            Path(name), "", str(ds.SOPClassUID), transfer_syntax=str(ds.file_meta.TransferSyntaxUID)
-        )
-        for name, ds in objects("full").items()
-    ]
+def offers() -> dict[Offer, list[str]]:
+    """Return every object, class and list of transfer syntaxes that is sent, with the profiles that send it so."""
+    found: dict[Offer, list[str]] = {}
+    for profile in PROFILES:
+        fields = {"name": "x", "ae_title": "X", "host": "x", "port": 104, "withdraw": True}
+        for offer in offers_for(DicomDestination(kind="dicom", profile=profile, **fields)):
+            found.setdefault(offer, []).append(profile)
+    return found
 
 
 def services() -> str:
     """Render the overview of network services."""
-    sent = dict.fromkeys(file.sop_class for file in result_files())
+    sent = dict.fromkeys(offer.sop_class for offer in offers())
     rows = [("Verification", VERIFICATION, "yes", "yes"), (name_of(FIND), str(FIND), "yes", "no")]
     rows += [(name_of(uid), uid, "yes", "yes") for uid in sent]
     rows += [
@@ -79,7 +79,7 @@ def services() -> str:
         for uid in MR_CLASSES
         if uid not in sent
     ]
-    others = len(storage_classes()) - len({*sent, *MR_CLASSES})
+    others = len({*storage_classes()} - {*sent, *MR_CLASSES})
     rows.append((f"{others} other storage classes (annex F) and private ones", "", "no", "yes"))
     return table(("SOP class", "UID", "SCU", "SCP"), rows)
 
@@ -196,14 +196,18 @@ def identification() -> str:
 
 
 def sent_contexts() -> str:
-    """Render the presentation contexts that are proposed for each object."""
+    """Render the presentation contexts that are proposed for each object, by profile."""
     rows = []
-    for file in result_files():
-        proposed = _storage_contexts([file])
-        syntaxes = [f"{name_of(c.transfer_syntax[0])} ({c.transfer_syntax[0]})" for c in proposed]
-        kind = f"{name_of(file.sop_class)} ({file.sop_class})"
-        rows.append((f"`{file.name}`", kind, "; ".join(syntaxes)))
-    return table(("object", "SOP class", "transfer syntaxes, a context each"), rows)
+    for offer, profiles in sorted(offers().items(), key=lambda o: _ORDER.index(o[0].file)):
+        syntaxes = "; ".join(f"{name_of(s)} ({s})" for s in offer.syntaxes)
+        named = "all" if len(profiles) == len(PROFILES) else ", ".join(f"`{p}`" for p in profiles)
+        named += ", with `withdraw = true`" if offer.file == OFFERED_NOTE else ""
+        kind = f"{name_of(offer.sop_class)} ({offer.sop_class})"
+        rows.append((f"`{offer.file}`", kind, syntaxes, named))
+    return table(("object", "SOP class", "transfer syntaxes, a context each", "profiles"), rows)
+
+
+_ORDER: Final = (*OBJECT_FILES, OFFERED_NOTE)
 
 
 def _ranges(values: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -257,6 +261,7 @@ def web_statuses() -> str:
     rows = [
         ("STOW-RS", listed(_BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
         ("STOW-RS", listed(_OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
+        ("STOW-RS", "a compressed object that is refused", "sent again at once, uncompressed"),
         ("STOW-RS", "any other, or no response", "sent again after a wait, up to `max_tries`"),
         ("QIDO-RS", "200, 204", "the matches decide"),
         ("QIDO-RS", "404", "a study that the server does not have, if `/studies` answers; else as the next row"),

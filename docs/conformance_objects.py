@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import highdicom
-from conformance_example import NOTE, VARIANTS, objects
+from conformance_example import LABEL_MAP, NOTE, VARIANTS, encoded, objects
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -118,7 +118,7 @@ def _text(element: DataElement) -> str:
 def found(variant: str, file: str) -> Found:
     """Return all paths of an object with their values."""
     out: Found = {}
-    for path, value in _flat(objects(variant)[file]):
+    for path, value in _flat(encoded(variant, file)):
         out.setdefault(path, set()).add(value)
     return out
 
@@ -181,7 +181,7 @@ def _modules(sop_class: str) -> Mapping[tuple[str, ...], tuple[int, str, str]]:
 @cache
 def rows(file: str) -> tuple[Row, ...]:
     """Return every attribute of an object, by module and tag."""
-    known = _modules(str(objects("full")[file].SOPClassUID))
+    known = _modules(str(encoded("full", file).SOPClassUID))
     out = []
     for path in _paths(file):
         order, module, kind = known.get(path, (99, "", "–"))
@@ -276,6 +276,17 @@ def iod_table(*files: str) -> str:
 def _is_shared(row: Row, file: str) -> bool:
     keyword = row.path[0]
     return keyword in shared() and _alike(shared()[keyword], _parts(file)[keyword])
+
+
+def label_map_table() -> str:
+    """Render the attributes in which a label map differs from the segmentation of the result folder."""
+    usual = set(rows("seg.dcm"))
+    listed = [row for row in rows(LABEL_MAP) if row not in usual]
+    return table(HEADINGS[1:], [(_full_name(row), *row.cells("")[2:]) for row in listed])
+
+
+def _full_name(row: Row) -> str:
+    return " &gt; ".join(dictionary_description(keyword) for keyword in row.path)
 
 
 def lacking(file: str) -> str:

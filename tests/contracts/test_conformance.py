@@ -16,7 +16,9 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.config.destinations import DicomDestination
+from node.config.profiles import PROFILES
 from node.deliver.dicom import Pacs
+from node.deliver.offers import offers_for
 from tests.support.parcels import FILES, UIDS, files_of, write_result
 from tests.support.paths import ROOT
 from tests.support.raw_peer import RawPeer
@@ -237,12 +239,28 @@ def _user_at(request: bytes) -> int:
 # ---- the initiator ----
 
 
+SENT = [
+    (row[0].strip("`"), UID.findall(row[1])[0], UID.findall(row[2]), row[3]) for row in rows("sent")
+]
+
+
+def stated(profile: str) -> list[tuple[str, list[str]]]:
+    """Contexts that the statement gives for a profile, once each, in its order."""
+    found = {
+        (sop_class, syntax): None
+        for _, sop_class, syntaxes, profiles in SENT
+        if profile in profiles or "all" in profiles
+        for syntax in syntaxes
+    }
+    return [(sop_class, [syntax]) for sop_class, syntax in found]
+
+
 @contextmanager
 def archive(seen: list[Any]) -> Iterator[int]:
     """A storage SCP that remembers who asked for what."""
     ae = AE("PACS")
-    for row in rows("sent"):
-        ae.add_supported_context(UID.findall(row[1])[0], UID.findall(row[2]))
+    for _, sop_class, syntaxes, _ in SENT:
+        ae.add_supported_context(sop_class, syntaxes)
     ae.add_supported_context(Verification)
     handlers = [
         (evt.EVT_ACCEPTED, lambda event: seen.append(event.assoc.requestor)),
@@ -257,30 +275,50 @@ def archive(seen: list[Any]) -> Iterator[int]:
         server.server_close()
 
 
-def test_the_initiator_is_the_same_implementation_and_proposes_the_stated_contexts(
-    tmp_path: Path,
-) -> None:
-    stated = {row[0]: row[1].strip("`") for row in rows("identification")}
-    sent = {UID.findall(row[1])[0]: UID.findall(row[2]) for row in rows("sent")}
-    for name, sop_class in zip(FILES, sent, strict=False):
+def destination_of(profile: str, port: int) -> DicomDestination:
+    section = {
+        "name": "pacs",
+        "kind": "dicom",
+        "ae_title": "PACS",
+        "host": "127.0.0.1",
+        "port": port,
+    }
+    return DicomDestination.model_validate(section | {"profile": profile, "withdraw": True})
+
+
+def proposed(peer: Any) -> list[tuple[str, list[str]]]:
+    return [(str(c.abstract_syntax), list(c.transfer_syntax)) for c in peer.requested_contexts]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_initiator_proposes_the_contexts_of_the_profile(profile: str) -> None:
+    seen: list[Any] = []
+    with archive(seen) as port:
+        config = destination_of(profile, port)
+        answer = Pacs.of(config, "NODE").echo(offers_for(config))
+    assert {one.value for one in answer.objects} == {"accepted"}
+    wanted = stated(profile)
+    assert len(wanted) >= 8
+    storage = [context for context in proposed(seen[0]) if context[0] != Verification]
+    assert sorted(storage) == sorted(wanted)
+
+
+def test_the_initiator_is_the_same_implementation_and_asks_for_no_extension(tmp_path: Path) -> None:
+    expected = {row[0]: row[1].strip("`") for row in rows("identification")}
+    sent = stated("dicom-viewer")
+    classes = list(dict.fromkeys(sop_class for sop_class, _ in sent))[: len(FILES)]
+    for name, sop_class in zip(FILES, classes, strict=True):
         write_result(tmp_path / name, sop_class, UIDS[name])
     seen: list[Any] = []
     with archive(seen) as port:
-        destination = Pacs.of(
-            DicomDestination(
-                name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=port
-            ),
-            "NODE",
+        outcomes = Pacs.of(destination_of("dicom-viewer", port), "NODE").send(
+            files_of(tmp_path, FILES)
         )
-        outcomes = destination.send(files_of(tmp_path, FILES))
-        destination.echo()
     assert [o.disposition for o in outcomes] == ["accepted"] * len(FILES)
-    for peer in seen:
-        assert peer.implementation_class_uid == stated["Implementation Class UID"]
-        assert peer.implementation_version_name == stated["Implementation Version Name"]
-        assert peer.maximum_length == int(stated["Maximum Length as initiator"])
-        assert peer.asynchronous_operations == (1, 1)
-        assert not peer.role_selection
-    proposed = [(c.abstract_syntax, c.transfer_syntax) for c in seen[0].requested_contexts]
-    wanted = [(c, [s]) for c in list(sent)[: len(FILES)] for s in sent[c]]
-    assert proposed == wanted
+    (peer,) = seen
+    assert peer.implementation_class_uid == expected["Implementation Class UID"]
+    assert peer.implementation_version_name == expected["Implementation Version Name"]
+    assert peer.maximum_length == int(expected["Maximum Length as initiator"])
+    assert peer.asynchronous_operations == (1, 1)
+    assert not peer.role_selection
+    assert proposed(peer) == [context for context in sent if context[0] in classes]
