@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import highdicom as hd
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage
@@ -81,12 +83,12 @@ def document(
 ) -> Dataset:
     """Wrap a report into an unverified, preliminary Comprehensive 3D SR in a series of its own.
 
-    evidence: objects that its content refers to; the source series is listed after them. number, what: of the series,
+    evidence: every object that its content refers to; the source series is listed after them. number, what: of the series,
     as `name_series` takes them.
     """
     sr = hd.sr.Comprehensive3DSR(
         evidence=[_evidence(inputs, ds) for ds in evidence],
-        content=content,
+        content=_without_items(content[0]),
         series_instance_uid=inputs.key.uid(f"{role}.series"),
         series_number=number,
         sop_instance_uid=inputs.key.uid(f"{role}.instance"),
@@ -102,11 +104,23 @@ def document(
         is_verified=False,
         previous_versions=_predecessor(inputs, role),
     )
+    sr.ContentSequence = content[0].ContentSequence
     make_reproducible(sr, inputs, role)
     name_series(sr, inputs, number, what)
     (study,) = sr.CurrentRequestedProcedureEvidenceSequence
     study.ReferencedSeriesSequence.append(_source_series(inputs.source.grid))
     return sr
+
+
+def _without_items(root: Dataset) -> Dataset:
+    """The root alone: highdicom copies what it is given twice and looks through it, half of the time of a report."""
+    bare = Dataset()
+    bare.update({tag: element for tag, element in root.items() if tag != _CONTENT})
+    bare.ContentSequence = []
+    return bare
+
+
+_CONTENT: Final = tag_for_keyword("ContentSequence")
 
 
 def _source_series(grid: Grid) -> Dataset:
