@@ -15,6 +15,7 @@ LumbarError (dicomseg.errors)
 ├── DamagedResult
 ├── UsageError
 ├── BenchFailed
+├── DrawingFailed
 ├── UnknownJob
 ├── JobStateError
 ├── PromotionRefused
@@ -122,6 +123,19 @@ class BenchFailed(LumbarError):
 
     code = "bench-failed"
     exit_code = 6
+
+
+class DrawingFailed(LumbarError):
+    """Page and surfaces of a result could not be drawn; the result is complete without them.
+
+    trace: where, in the process that drew, as `node.faults.error_trace` returns it.
+    """
+
+    code = "drawing-failed"
+
+    def __init__(self, text: str, trace: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.trace = trace
 
 
 class UnknownJob(LumbarError):

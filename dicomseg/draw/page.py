@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 
 from dicomseg.draw import layout
+from dicomseg.draw.drawing import Heading
 from dicomseg.draw.english import ENGLISH
 from dicomseg.draw.fonts import can_show
 from dicomseg.draw.layout import Box
@@ -34,22 +35,6 @@ from dicomseg.draw.texts import Texts
 from dicomseg.result import Plane, Result
 from dicomseg.segmentation import Segmentation
 from dicomseg.volume import Array, Volume, to_point
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """Who and what the page is about: texts as they are printed, "" where not known.
-
-    names: spellings of the patient's name, of which the first is printed that the font can show.
-    """
-
-    names: tuple[str, ...]
-    patient_id: str
-    born: str
-    study_date: str
-    description: str
-    model: str
-    created: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

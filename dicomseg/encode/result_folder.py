@@ -11,9 +11,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from dicomseg.draw.drawing import Drawing
 from dicomseg.encode import measurements_sr, midplane_image, seg, volumes_sr
 from dicomseg.encode.context import EncodeInput, to_bytes
-from dicomseg.encode.pictures import Drawing, encode_drawing
+from dicomseg.encode.pictures import encode_drawing
 from dicomseg.encode.result_json import to_json
 from dicomseg.result import FurtherFile, ResultObject
 from dicomseg.segmentation import Finding

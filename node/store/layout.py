@@ -62,6 +62,11 @@ class StateDirectory:
         """Converted networks, unless `[model] cache` says another folder."""
         return self.root / "engines"
 
+    @property
+    def fonts(self) -> Path:
+        """What the library that draws pages keeps of the machine's fonts; may be deleted."""
+        return self.root / "fonts"
+
     def job(self, job_id: int) -> Path:
         """Return the folder of a retraining job."""
         return self.root / "jobs" / str(job_id)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
+from dicomseg.draw.drawing import Scene
 from dicomseg.encode.context import EncodeInput, own_text
 from dicomseg.encode.gather import build_result
-from dicomseg.encode.pictures import draw_pictures
+from dicomseg.encode.pictures import reading
 from dicomseg.encode.rehearsal import TrialInput, rehearse
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import sanitised_headers
@@ -26,6 +26,7 @@ from model.bundle.load import LoadedModel
 from model.segment import segment
 from node.config.sections import NodeConfig, ResultsConfig
 from node.program import program_version
+from node.work.drawing import Artist, OwnHand, Pictures
 
 Clock = Callable[[], datetime]
 """Now, with its zone."""
@@ -113,8 +114,12 @@ def process_series(
     settings: Settings,
     clock: Clock,
     progress: Callable[[str], None] | None = None,
+    artist: Artist | None = None,
 ) -> Processed | NotInView:
-    """Segment, measure and encode one series. Raises `SeriesRefused` and the model's errors."""
+    """Segment, measure, draw and encode one series. Raises `SeriesRefused` and the model's errors.
+
+    artist: draws what `settings` want drawn; None draws here, at the end.
+    """
     watch = _Watch()
     source = read_source(grid)
     headers = sanitised_headers(source, own_text(settings.identity))
@@ -125,6 +130,8 @@ def process_series(
     watch.lap("segment")
     if isinstance(segmentation, NotInView):
         return segmentation
+    pictures = Pictures(artist or OwnHand(), settings.language)
+    pictures.begin(Scene(source.volume, segmentation))
     measurements = measure(segmentation, model.model_errors or None)
     watch.lap("measure")
     created = clock()
@@ -135,9 +142,8 @@ def process_series(
         predecessor=settings.predecessor,
     )  # fmt: skip
     faults: list[Exception] = []
-    language = settings.language
-    draw = None if language is None else partial(draw_pictures, inputs, language)
-    files = encode_all(inputs, draw, faults.append)
+    pictures.finish(lambda language: reading(inputs, language))
+    files = encode_all(inputs, pictures.drawing if pictures.wanted else None, faults.append)
     watch.lap("encode")
     return Processed(key, files, result, timings | watch.laps_s, next(iter(faults), None))
 

@@ -11,6 +11,7 @@ from dicomseg.read.series import Grid
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
 from node.durable import publish
+from node.work.drawing import Artist
 from node.work.pipeline import Clock, Settings, compute_key, process_series, settings_after
 
 
@@ -29,12 +30,14 @@ class Results:
     """The results below one folder, of one model and one configuration.
 
     root: folder of result folders, each named by its key. clock: the time that the objects carry.
+    artist: draws page and surfaces; None: this process does.
     """
 
     model: LoadedModel
     settings: Settings
     root: Path
     clock: Clock
+    artist: Artist | None = None
 
     def find_or_make(
         self,
@@ -57,7 +60,7 @@ class Results:
         path = self.root / key.result_id
         if path.exists():
             return ResultFolder(key, path, made=False)
-        processed = process_series(grid, self.model, settings, self.clock, progress)
+        processed = process_series(grid, self.model, settings, self.clock, progress, self.artist)
         if isinstance(processed, NotInView):
             return processed
         folder = publish(self.root, path.name, processed.files)

@@ -28,12 +28,12 @@ from dicomseg.read.reconstructions import judge_series
 from dicomseg.read.series import Grid, why_too_small
 from dicomseg.segmentation import NotInView
 from model.bundle.load import LoadedModel
-from model.grid import PAPER_SHAPE
 from node.backoff import wait_s
 from node.clock import Clock
 from node.config.file import read_config
 from node.config.sections import Config
-from node.errors import ClaimLost, IllegalTransition
+from node.durable import private_folder
+from node.errors import ClaimLost, DrawingFailed, IllegalTransition
 from node.event_log import EventLog, Seldom
 from node.events import Log, ModelChanged, RowFailed, SeriesEnded, StepFailed
 from node.faults import describe_error, error_trace
@@ -45,10 +45,13 @@ from node.library_log import catch_all
 from node.step import LONGEST_WAIT_S, read_headers
 from node.store.layout import StateDirectory
 from node.work.claims import release_claim, return_claim
+from node.work.companion import Companion
+from node.work.drawing import Artist
 from node.work.heartbeat import Heartbeat
 from node.work.load_model import load_model
 from node.work.pipeline import build_settings
 from node.work.results import Results
+from node.work.warm import try_out, warm_networks
 from node.work.worker_process import READY
 
 POLL_S: Final = 0.1
@@ -65,6 +68,7 @@ Ending = Callable[[], object]
 class Worker:
     """One worker with its model; `token` starts every claim's token.
 
+    artist: draws page and surfaces; None: the worker itself does.
     promotion: the journal's newest row about the bundle in service when the model was loaded, 0 none.
     faults: how often in a row the machine kept a series, by its id, from its result.
     """
@@ -74,6 +78,7 @@ class Worker:
     model: LoadedModel
     token: str
     log: Log
+    artist: Artist | None = None
     promotion: int = 0
     faults: dict[int, int] = field(default_factory=dict)
     is_new: Seldom = field(default_factory=Seldom)
@@ -189,7 +194,7 @@ class Worker:
         earlier = [*self.journal.results.corrected_into(row.key), *published]
         settings = build_settings(self.config.node, self.config.results)
         root = StateDirectory(self.config.node.state).results
-        result = Results(self.model, settings, root, _now).find_or_make(
+        result = Results(self.model, settings, root, _now, self.artist).find_or_make(
             grid,
             [ResultKey(r.result_id) for r in earlier],
             forced=row.forced > max((r.attempt for r in published), default=0),
@@ -197,9 +202,12 @@ class Worker:
         if isinstance(result, NotInView):
             return result
         if result.fault is not None:
-            error = result.fault
-            self.log(RowFailed("draw", row.key.series, describe_error(error), error_trace(error)))
+            self._tell_of_drawing(row, result.fault)
         return ResultRow(result.key.result_id, result.path, self.model.info.digest, row.forced)
+
+    def _tell_of_drawing(self, row: SeriesRow, error: Exception) -> None:
+        trace = error.trace if isinstance(error, DrawingFailed) else error_trace(error)
+        self.log(RowFailed("draw", row.key.series, describe_error(error), trace))
 
     def _grid(self, row: SeriesRow) -> Grid:
         instances, set_aside = read_headers(self.journal, row.key, headers.read_instance, self.log)
@@ -246,25 +254,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     worker.run(stopping)
+    if isinstance(worker.artist, Companion):
+        worker.artist.close()
     worker.journal.close()
     return 0
 
 
 def prepared(config: Config, token: str) -> Worker:
     """Open the journal, load the bundle in service and warm it. Raises `BundleError`, `EngineError`."""
-    journal = Journal.writing(StateDirectory(config.node.state).journal, time.time)
+    state = StateDirectory(config.node.state)
+    journal = Journal.writing(state.journal, time.time)
     log = EventLog(config.node.name).event
+    companion = _companion(config) if config.results.pictures else None
     newest = (
         journal.promotions.newest()
     )  # before the folder: a change after this line is seen by `run`
     chosen = journal.promotions.folder_in_service(None)
     model = load_model(config.model, state=config.node.state, path=chosen)
-    model.engine.warm(PAPER_SHAPE)
-    if model.roots is not None:
-        model.roots.warm()
     if model.note:
         log(StepFailed("engine", model.note))
-    return Worker(config, journal, model, token, log, 0 if newest is None else newest.id)
+    warm_networks(model)
+    try:
+        try_out(build_settings(config.node, config.results), companion)
+    except Exception as error:  # noqa: BLE001 - the first series would be slower, no more
+        log(StepFailed("warm up", describe_error(error), error_trace(error)))
+    promotion = 0 if newest is None else newest.id
+    return Worker(config, journal, model, token, log, companion, promotion)
+
+
+def _companion(config: Config) -> Companion:
+    """Start the process that draws; it comes up while the model is loaded."""
+    fonts = StateDirectory(config.node.state).fonts
+    private_folder(fonts)
+    os.environ.setdefault("MPLCONFIGDIR", str(fonts))
+    companion = Companion(config.work.time_limit_seconds / 3)
+    companion.start()
+    return companion
 
 
 if __name__ == "__main__":

@@ -158,14 +158,11 @@ class WorkerProcess:
         return f"the worker was ended by {_signal_name(-code)}"
 
     def resident_mb(self) -> float:
-        """Return memory that the process occupies, in MB; 0 when it has ended or the machine does not tell."""
+        """Return memory that the process and its children occupy, in MB; 0 when the machine does not tell."""
         if self._life is None:
             return 0.0
-        try:
-            memory = (_PROC / str(self._life.child.pid) / "statm").read_text(encoding="ascii")
-        except OSError:
-            return 0.0
-        return int(memory.split()[1]) * _PAGE_MB
+        own = self._life.child.pid
+        return sum(_resident_mb(pid) for pid in (own, *_children(own)))
 
     def made(self, claim: str | None) -> bool:
         """Return whether a claim in the journal was made by the process of the last start."""
@@ -205,6 +202,23 @@ class WorkerProcess:
         """Close the worker's standard input; its outputs are closed by who reads them."""
         if self._life is not None and self._life.child.stdin is not None:
             self._life.child.stdin.close()
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        memory = (_PROC / str(pid) / "statm").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return int(memory.split()[1]) * _PAGE_MB
+
+
+def _children(pid: int) -> list[int]:
+    """Return the child processes of every thread of a process; none where the kernel lists none."""
+    found: list[int] = []
+    for listed in (_PROC / str(pid) / "task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            found += map(int, listed.read_text(encoding="ascii").split())
+    return found
 
 
 def _signal_name(number: int) -> str:

@@ -24,7 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicomseg.encode.pictures import Drawing
+from dicomseg.draw.drawing import Drawing
 from dicomseg.encode.rehearsal import HeadersRefused, rehearse
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.sanitise import (
