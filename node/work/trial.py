@@ -26,7 +26,7 @@ from node.errors import NothingEligible
 SHAPE: Final = (40, 112, 144)
 """Slices, rows, columns of 1 mm."""
 _DISC_HALF_MM: Final = 5.0
-_TUBES: Final[tuple[tuple[StructureId, float, float, float, float], ...]] = (
+TUBES: Final[tuple[tuple[StructureId, float, float, float, float], ...]] = (
     ("dura", 1.0, 27.0, 8.0, 6.0),
     ("n4", 20.0, 22.0, 2.5, 2.5),
     ("n4", -19.0, 22.0, 2.5, 2.5),
@@ -65,7 +65,7 @@ def _voxels() -> Iterator[Array]:
     )
     flat = np.full((CHANNELS, rows, columns), -30.0)
     flat[0] = 0.0
-    for name, x, y, a, b in _TUBES:
+    for name, x, y, a, b in TUBES:
         value = BY_ID[name].value
         flat[value] = np.maximum(flat[value], _inside(left - x, back - y, a, b))
     body = _inside(left, back, 25.0, 18.0)

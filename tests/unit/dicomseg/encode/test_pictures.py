@@ -18,10 +18,11 @@ import pytest
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
+from dicomseg.draw.drawing import Scene, draw_pictures, draw_surfaces
 from dicomseg.draw.surface import is_closed
 from dicomseg.encode import seg as seg_encoder
 from dicomseg.encode.context import EncodeInput, to_bytes
-from dicomseg.encode.pictures import encode_pictures, heading
+from dicomseg.encode.pictures import encode_pictures, heading, reading
 from dicomseg.encode.uids import ResultKey
 from dicomseg.segmentation import Labels
 from dicomseg.structures import SEGMENTS
@@ -142,16 +143,14 @@ def test_the_objects_are_the_patients_in_series_of_their_own() -> None:
 
 @pytest.mark.slow
 def test_the_image_holds_the_pixels_of_the_page_and_the_document_its_pdf() -> None:
-    from dicomseg.draw.surface import build_surfaces
-    from dicomseg.encode.pictures import draw
-
-    page, title = draw(inputs(), build_surfaces(inputs().segmentation.sides))
+    scene = Scene(inputs().source.volume, inputs().segmentation)
+    page = draw_pictures(scene, reading(inputs(), "en"), draw_surfaces(scene))
     summary, report = read("summary.dcm"), read("report.dcm")
     assert np.array_equal(summary.pixel_array, page.rgb)
     assert summary.BurnedInAnnotation == "YES"
     assert report.EncapsulatedDocument[: report.EncapsulatedDocumentLength] == page.pdf
     assert report.MIMETypeOfEncapsulatedDocument == "application/pdf"
-    assert report.DocumentTitle == title
+    assert report.DocumentTitle == page.title
     assert page.pdf.startswith(b"%PDF-1.")
 
 

@@ -47,7 +47,7 @@ def made(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> S
         runs=0, answer=None, before=lambda: None, log=StringIO(), predecessors=[], fault=None
     )
 
-    def process_series(grid: Any, model: Any, settings: Any, clock: Any, _: Any) -> Any:
+    def process_series(grid: Any, model: Any, settings: Any, *_: Any) -> Any:
         made.runs += 1
         made.predecessors.append(settings.predecessor)
         made.before()
