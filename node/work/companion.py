@@ -114,7 +114,7 @@ class Companion:
         self._end(self._process)
 
     def begin(self, scene: Scene) -> None:
-        """Hand a scene over, while the caller goes on; an earlier one that was not drawn is forgotten."""
+        """Hand a scene over and return at once; an earlier one that was not drawn is forgotten."""
         self._forget()
         self._job = _Job(scene)
         threading.Thread(target=self._serve, args=(self._job,), name="drawing", daemon=True).start()

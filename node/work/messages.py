@@ -10,7 +10,7 @@ _LENGTH: Final = struct.Struct("<Q")
 
 
 def write_message(pipe: IO[bytes], message: object) -> None:
-    """Write one object. Raises `OSError` (`BrokenPipeError`) when nobody reads any more."""
+    """Write one object. Raises `OSError` (`BrokenPipeError`) when the other side has ended."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
     pipe.write(_LENGTH.pack(len(buffers)))
