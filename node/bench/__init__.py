@@ -1,7 +1,7 @@
-"""Time the engines and the commands on this machine.
+"""Time the engines, the encoding and the commands on this machine.
 
-In: a bundle; a synthetic image or state folder.
+In: a bundle; a synthetic image, study or state folder.
 Out: tables of times, memory and agreement.
 Edge: none.
-May import: work, store, journal, errors.
+May import: work, store, journal, config, errors.
 """

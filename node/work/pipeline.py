@@ -137,10 +137,10 @@ def process_series(
     created = clock()
     timings = watch.laps_s | {f"segment.{k}": v for k, v in segmentation.timings_s.items()}
     result = build_result(source, headers, segmentation, measurements, key, created, timings)
+    identity, before = settings.identity, settings.predecessor
     inputs = EncodeInput(
-        result, source, segmentation, key, headers, settings.identity, created,
-        predecessor=settings.predecessor,
-    )  # fmt: skip
+        result, source, segmentation, key, headers, identity, created, predecessor=before
+    )
     faults: list[Exception] = []
     pictures.finish(lambda language: reading(inputs, language))
     files = encode_all(inputs, pictures.drawing if pictures.wanted else None, faults.append)
