@@ -7,6 +7,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")  # before one of them imports another
 pytest_plugins = (
+    "tests.support.browser",
     "tests.support.clock",
     "tests.support.exported_study",
     "tests.support.journals",

@@ -26,6 +26,13 @@ MIN_GREY_LEVELS: Final = 1000.0
 """A rescaled source (slopes of 0.0002 are met) that spans fewer units would lose its greys in whole numbers."""
 SPREAD: Final = 4095.0
 """Grey levels that such a picture is spread over: the twelve bits of most scanners."""
+BOX_MM: Final = (50.0, 25.0, 50.0)
+"""In front of the disc's centre, behind it, and to either side: psoas, vessels and disc. Its greys make the first
+window; fat near the coil is far brighter and leaves them dark in a window of the complete picture."""
+BOX_PERCENT: Final = (0.5, 98.0)
+PICTURE_PERCENT: Final = (1.0, 99.0)
+"""Percentiles of the greys that the two windows begin and end at: that of the box, and the complete picture's."""
+WINDOWS: Final = ("disc and vessels", "complete picture")
 SERIES_NUMBER: Final = 9002
 _EMPTY: Final = (
     "ScanOptions", "RepetitionTime", "EchoTime", "EchoTrainLength", "PatientPosition", "AcquisitionNumber",
@@ -127,6 +134,7 @@ def encode(inputs: EncodeInput) -> Dataset:
     ds.PixelSpacing = [str(PIXEL_MM), str(PIXEL_MM)]
     ds.SliceThickness = f"{min(source.spacing_mm):.6g}"
     _pixels(ds, stored, shift, slope)
+    _windows(ds, values, around_disc(grid, plane))
     ds.BurnedInAnnotation = "NO"
     ds.DerivationDescription = "oblique reformat through the middle of the L4/5 disc"
     ds.DerivationCodeSequence = [coded_concept(codes.DCM.MultiplanarReformatting)]
@@ -158,10 +166,31 @@ def _pixels(ds: Dataset, stored: Array, shift: float, slope: float) -> None:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
     if shift != 0.0 or slope != 1.0:
         ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = f"{shift:.8g}", f"{slope:.8g}", "US"
-    top = float(np.percentile(stored, 99)) * slope + shift
-    bottom = float(np.percentile(stored, 1)) * slope + shift
-    ds.WindowCenter, ds.WindowWidth = f"{(top + bottom) / 2:.6g}", f"{max(top - bottom, 1):.6g}"
     ds.PixelData = stored.tobytes()
+
+
+def around_disc(grid: Volume, plane: Plane) -> tuple[slice, slice]:
+    """Return the rows and columns of the picture within `BOX_MM` of the plane's point."""
+    _, row, column = grid.to_index(np.array(plane.point_lps))
+    front, behind, beside = (v / PIXEL_MM for v in BOX_MM)
+    spans = ((row - front, row + behind), (column - beside, column + beside))
+    rows, columns = (
+        slice(max(0, round(low)), min(n, round(high) + 1))
+        for (low, high), n in zip(spans, grid.shape[1:], strict=True)
+    )
+    return rows, columns
+
+
+def _windows(ds: Dataset, values: Array, near: tuple[slice, slice]) -> None:
+    """Write the window of the disc and vessels, which viewers open with, and that of the complete picture."""
+    box = values[near]
+    ends = [
+        np.percentile(part if part.size else values, percent)
+        for part, percent in ((box, BOX_PERCENT), (values, PICTURE_PERCENT))
+    ]
+    ds.WindowCenter = [f"{(low + high) / 2:.6g}" for low, high in ends]
+    ds.WindowWidth = [f"{max(high - low, 1):.6g}" for low, high in ends]
+    ds.WindowCenterWidthExplanation = list(WINDOWS)
 
 
 def _reference(source: Instance) -> Dataset:

@@ -120,9 +120,10 @@ class Viewer:
         """Address of the viewer's work list."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def link(self, study_uid: str) -> str:
-        """Return the address that opens a study: lines on the left and segments on the right where it has a result."""
-        return f"{self.url}/viewer?StudyInstanceUIDs={study_uid}"
+    def link(self, study_uid: str, result_uid: str = "") -> str:
+        """Return the address that opens a study with its newest result, or with the result that a UID names."""
+        result = f"&result={result_uid}" if result_uid else ""
+        return f"{self.url}/viewer?StudyInstanceUIDs={study_uid}{result}"
 
     def stop(self) -> None:
         """Stop serving."""

@@ -87,7 +87,7 @@ window.lumbar = window.lumbar || {};
 
   function Panel() {
     const box = { overflow: 'auto', flex: '1 1 0', minHeight: '0', borderTop: '1px solid #24345c' };
-    const top = { padding: '8px 10px', color: '#fff', fontSize: '13px', maxHeight: '50%', overflow: 'auto', flex: '0 0 auto' };
+    const top = { padding: '8px 10px', color: '#fff', fontSize: '13px', maxHeight: '60%', overflow: 'auto', flex: '0 0 auto' };
     const lists = LISTS.map(name => [name, lumbar.app.extensionManager.getModuleEntry(name)]).filter(([, entry]) => entry);
     return h('div', { style: { display: 'flex', flexDirection: 'column', height: '100%' } },
       h('div', { key: 'card', ref: keep, 'data-cy': 'lumbar-card', style: top }),
