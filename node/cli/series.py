@@ -90,7 +90,9 @@ def list_series(
     known_state(state, [s.value for s in SeriesState])
     wanted = SeriesFilter(SeriesState(state) if state else None, moment(since), sender)
     shown = limit if as_json else limit or LIMIT
-    series = listing(open_journal(read_config(config)), wanted, shown, identity=identity)
+    settings = read_config(config)
+    journal, viewer = open_journal(settings), settings.results.viewer
+    series = listing(journal, wanted, shown, identity=identity, viewer=viewer)
     if as_json:
         print_json(series.rows)
         return
@@ -114,7 +116,10 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     elif rows:
         from node.cli.tables import Table
 
-        named = ("patient_id", "accession_number") if "patient_id" in rows[0] else ()
+        named: tuple[str, ...] = (
+            ("patient_id", "accession_number") if "patient_id" in rows[0] else ()
+        )
+        named += ("link",) if any(row["link"] for row in rows) else ()
         heads = (
             "received",
             "state",
@@ -128,7 +133,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         cells = [
             (
                 row["last_slice"], row["state"], str(row["instances"]), row["acquired"] or "", row["description"],
-                *(row[name] for name in named), row["series"] or "without a UID", reason_text(row),
+                *(row[name] or "" for name in named), row["series"] or "without a UID", reason_text(row),
             )
             for row in rows
         ]  # fmt: skip
@@ -160,9 +165,10 @@ def why(
     from node.observe.explain import why_lines, why_series
     from node.observe.series_list import MAX_SEARCHED, find_by_identity, list_rows
 
-    journal = open_journal(read_config(config))
+    settings = read_config(config)
+    journal, viewer = open_journal(settings), settings.results.viewer
     try:
-        explained = explain(journal, identifier)
+        explained = explain(journal, identifier, viewer)
     except UnknownUid:
         rows = find_by_identity(journal, identifier)
         if not rows:
@@ -171,9 +177,9 @@ def why(
             raise
         if len(rows) > 1 and not as_json:
             print_line(f"{len(rows)} series; choose one: `lumbar-node why SERIES`")
-            _print_rows(list_rows(journal, rows))
+            _print_rows(list_rows(journal, rows, viewer=viewer))
             return
-        explained = why_series(journal, rows)
+        explained = why_series(journal, rows, viewer)
     if as_json:
         print_json(explained)
         return

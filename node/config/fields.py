@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 _AE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 _TEXT: Final = re.compile(r"[^\\\x00-\x1f\x7f]*")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_PLACES: Final = re.compile(r"\{[^{}]*\}|[{}]")
+_LINK: Final = re.compile(r"https?://[!-~]+")
 _URL: Final = re.compile(r"https?://[^\s/?#]\S*")
 
 
@@ -56,6 +58,19 @@ def _url(value: str) -> str:
     return value
 
 
+def _link(value: str) -> str:
+    if not value:
+        return value
+    if not _LINK.fullmatch(value) or any(sign in value for sign in "\"'<>\\^`|"):
+        raise ValueError(
+            "must be an http or https address without spaces, quotes and signs of other alphabets"
+        )
+    places = _PLACES.findall(value)
+    if "{study}" not in places or set(places) - {"{study}", "{result}"}:
+        raise ValueError("must hold {study}, may hold {result}, and nothing else in braces")
+    return value
+
+
 def _network(value: str) -> str:
     try:
         ipaddress.ip_network(value, strict=False)
@@ -80,5 +95,6 @@ Text = Annotated[str, AfterValidator(_one_line)]
 Name = Annotated[str, AfterValidator(_name)]
 """A name that also serves as a file name."""
 Url = Annotated[str, AfterValidator(_url)]
+Link = Annotated[str, AfterValidator(_link)]
 Network = Annotated[str, AfterValidator(_network)]
 Folder = Annotated[Path, BeforeValidator(_not_empty)]

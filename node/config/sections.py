@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.destinations import DestinationConfig
-from node.config.fields import AE, Folder, Network, Port, Section, Text
+from node.config.fields import AE, Folder, Link, Network, Port, Section, Text
 from node.config.schedule import TrainingConfig
 from node.config.words import nearest
 
@@ -233,6 +233,12 @@ class ResultsConfig(Section):
     )
     language: Literal["en", "de"] = Field(
         default="en", description='Language of the page: "en" or "de".'
+    )
+
+    viewer: Link = Field(
+        default="",
+        max_length=500,
+        description="Link that list and why print for a result: an address with {study} and {result}; empty = none.",
     )
 
     manufacturer: Text = Field(

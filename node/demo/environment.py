@@ -50,8 +50,8 @@ class Environment:
         return self.run / "config.toml"
 
 
-def config_text(state: Path, port: int, destination: str) -> str:
-    """Return the node's configuration for the demonstration."""
+def config_text(state: Path, port: int, destination: str, viewer: str = "") -> str:
+    """Return the node's configuration for the demonstration; viewer: template of the results' links."""
     return f"""[node]
 ae_title = "{servers.NODE_AET}"
 port = {port}
@@ -67,6 +67,9 @@ disk_high_mb = 400
 # A hospital waits longer before it considers a series complete or incomplete.
 quiet_seconds = 8
 settle_seconds = 2
+
+[results]
+viewer = {json.dumps(viewer)}
 
 {destination}
 """
@@ -94,14 +97,17 @@ def bring_up(console: DemoConsole, stack: ExitStack, *, with_pacs: bool) -> Envi
     ports = Ports(*servers.free_ports(4))
     config = run / "config.toml"
     destination = _destination(run / "delivered", ports, with_pacs=with_pacs)
-    config.write_text(config_text(run / "state", ports.node, destination), encoding="utf-8")
+    dist = ohif.built(OHIF) if with_pacs else None
+    (port,) = servers.free_ports(1)
+    links = "" if dist is None else ohif.link_template(port)
+    config.write_text(config_text(run / "state", ports.node, destination, links), encoding="utf-8")
     where = f"{servers.NODE_AET} on port {ports.node}"
     # The node first: Orthanc does not repeat a routing job whose target was down.
     with console.step(f"node {where}, log {short(run / 'node.log')}"):
         node = servers.start_node(config, run / "node.log", ports.node)
         stack.callback(servers.stop, node)
     pacs = _pacs(console, stack, run, ports) if with_pacs else None
-    viewer = _viewer(console, stack, ports) if with_pacs else None
+    viewer = _viewer(console, stack, dist, port, ports.pacs_url) if with_pacs else None
     journal = Journal.reading(StateDirectory(run / "state").journal, time.time)
     return Environment(run, ports, journal, pacs, viewer)
 
@@ -121,15 +127,15 @@ def _pacs(console: DemoConsole, stack: ExitStack, run: Path, ports: Ports) -> Pa
     return pacs
 
 
-def _viewer(console: DemoConsole, stack: ExitStack, ports: Ports) -> ohif.Viewer | None:
-    dist = ohif.built(OHIF)
+def _viewer(
+    console: DemoConsole, stack: ExitStack, dist: Path | None, port: int, pacs_url: str
+) -> ohif.Viewer | None:
     if dist is None:
         console.print_line(
             f"OHIF is not in {OHIF} (sh orthanc/ohif.sh {OHIF} fetches it): no viewer"
         )
         return None
-    (port,) = servers.free_ports(1)
-    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif", ports.pacs_url), port)
+    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif", pacs_url), port)
     stack.callback(viewer.stop)
     console.print_line(f"OHIF viewer: {viewer.url}")
     return viewer

@@ -131,6 +131,11 @@ class Viewer:
         self.thread.join(_START_TIMEOUT_S)
 
 
+def link_template(port: int) -> str:
+    """Return `[results] viewer` of a node whose viewer is served here."""
+    return f"http://{LOOPBACK}:{port}/viewer?StudyInstanceUIDs={{study}}&result={{result}}"
+
+
 def serve(app: Starlette, port: int) -> Viewer:
     """Serve on loopback in a thread. Raises `ServerFailed`."""
     settings = uvicorn.Config(

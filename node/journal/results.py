@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from node.journal.database import Database, Transaction
@@ -63,6 +64,16 @@ class ResultTable:
             key,
         )
         return [ResultRow.from_row(r, self.database.root) for r in rows]
+
+    def newest_folders(self, series_ids: Sequence[int]) -> dict[int, Path]:
+        """Return the folder of the newest result of each series that has one, by the id of the series' row."""
+        marks = ", ".join("?" * len(series_ids))
+        rows = self.database.query(
+            "SELECT series_id, folder FROM result WHERE rowid IN"
+            f" (SELECT max(rowid) FROM result WHERE series_id IN ({marks}) GROUP BY series_id)",
+            series_ids,
+        )
+        return {r["series_id"]: self.database.root / r["folder"] for r in rows}
 
     def corrected_into(self, key: SeriesKey) -> list[ResultRow]:
         """Return results of other series whose objects were corrected into this one, oldest first."""

@@ -17,6 +17,7 @@ from node.journal.states import (
     SeriesState,
 )
 from node.observe.deliveries import delivery_json, delivery_line, is_open
+from node.observe.links import viewer_link
 from node.observe.text import state_text
 from node.observe.timeline import timeline, timeline_json
 from node.store.results import read_result
@@ -92,28 +93,37 @@ def _unused_text(unused: Mapping[str, Any]) -> str:
     return f"{unused['objects']} {unused['state']}: {unused['reason']}"
 
 
-def why(journal: Journal, uid: str) -> list[dict[str, Any]]:
+def why(journal: Journal, uid: str, viewer: str = "") -> list[dict[str, Any]]:
     """Explain every series of a study, a series, an instance or a result.
+
+    viewer: template of the results' links, see `viewer_link`.
 
     Raises:
         UnknownUid: the journal has none of this UID.
     """
     named = journal.instances.named(uid)
-    return [_why(journal, row, named) for row in journal.series.find(uid)]
+    return [_why(journal, row, named, viewer) for row in journal.series.find(uid)]
 
 
-def why_series(journal: Journal, rows: Sequence[SeriesRow]) -> list[dict[str, Any]]:
-    """Explain these series."""
-    return [_why(journal, row, ()) for row in rows]
+def why_series(
+    journal: Journal, rows: Sequence[SeriesRow], viewer: str = ""
+) -> list[dict[str, Any]]:
+    """Explain these series; viewer: as in `why`."""
+    return [_why(journal, row, (), viewer) for row in rows]
 
 
-def _why(journal: Journal, row: SeriesRow, named: Sequence[InstanceRow]) -> dict[str, Any]:
+def _why(
+    journal: Journal, row: SeriesRow, named: Sequence[InstanceRow], viewer: str
+) -> dict[str, Any]:
     unused = Counter((i.state, i.reason) for i in journal.instances.unused(row.key))
     return {
         **series_json(row, unused),
         "next": _next(row, journal.deliveries.of_series(row.key)),
         "objects": [_instance_json(i) for i in named if i.series == row.key],
-        "results": [_result_json(r) for r in journal.results.of_series(row.key)],
+        "results": [
+            _result_json(r) | {"link": viewer_link(viewer, row.key.study, r.folder)}
+            for r in journal.results.of_series(row.key)
+        ],
         "deliveries": [delivery_json(d) for d in journal.deliveries.of_series(row.key)],
         "timeline": timeline_json(timeline(journal, row.key)),
         "history": _folded(journal.series.events(row.key)),
@@ -183,12 +193,13 @@ def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     return bool(a["event"] == b["event"] and a["detail"].get("reason") == b["detail"].get("reason"))
 
 
-def _result_line(row: Mapping[str, Any]) -> str:
+def _result_lines(row: Mapping[str, Any]) -> list[str]:
     predecessor = f", after {row['predecessor']}" if row["predecessor"] else ""
     because = (row["superseded_because"] or "").replace("_", " ")
     by = f" by {row['superseded_by']}" if row["superseded_by"] else ""
     superseded = f", superseded{by} ({because})" if because else ""
-    return f"  result {row['result_id']}{predecessor}{superseded} in {row['folder']}"
+    line = f"  result {row['result_id']}{predecessor}{superseded} in {row['folder']}"
+    return [line, f"    open: {row['link']}"] if row["link"] else [line]
 
 
 def _event_line(row: Mapping[str, Any]) -> str:
@@ -216,7 +227,8 @@ def why_lines(row: Mapping[str, Any]) -> list[str]:
     lines += [_object_line(o) for o in row["objects"]]
     if row["reason"]:
         lines.append(f"  next: {row['next']}")
-    lines += [_result_line(r) for r in row["results"]]
+    for result in row["results"]:
+        lines += _result_lines(result)
     lines += [f"  {delivery_line(d)}" for d in row["deliveries"]]
     stages = row["timeline"]["stages_s"]
     if stages:

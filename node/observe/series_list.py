@@ -12,6 +12,7 @@ from node.journal.overview import SeriesFilter
 from node.journal.rows import SeriesRow
 from node.observe.explain import reason_text, series_json
 from node.observe.identity import Identity, read_identity
+from node.observe.links import viewer_link
 
 MAX_SEARCHED: Final = 5000
 """Newest series whose headers are searched for an accession number or patient id: about a second."""
@@ -27,25 +28,45 @@ class SeriesList:
 
 
 def list_series(
-    journal: Journal, wanted: SeriesFilter, limit: int | None = None, *, identity: bool = False
+    journal: Journal,
+    wanted: SeriesFilter,
+    limit: int | None = None,
+    *,
+    identity: bool = False,
+    viewer: str = "",
 ) -> SeriesList:
-    """List series with state, reason, description and date.
+    """List series with state, reason, description, date and the link to the newest result.
 
-    identity: also patient id and accession number, read from the header of a stored object.
+    identity: also patient id and accession number, read from the header of a stored object. viewer: template of the
+    links, see `viewer_link`.
     """
-    rows = tuple(list_rows(journal, journal.overview.newest(wanted, limit), identity=identity))
+    newest = journal.overview.newest(wanted, limit)
+    rows = tuple(list_rows(journal, newest, identity=identity, viewer=viewer))
     return SeriesList(rows, len(rows) if limit is None else journal.overview.count(wanted))
 
 
 def list_rows(
-    journal: Journal, rows: Sequence[SeriesRow], *, identity: bool = False
+    journal: Journal, rows: Sequence[SeriesRow], *, identity: bool = False, viewer: str = ""
 ) -> list[dict[str, Any]]:
-    """Return these series for programs, with description and date; identity: as in `list_series`."""
+    """Return these series for programs, with description, date and link; identity, viewer: as in `list_series`."""
     unused = journal.instances.unused_counts()
+    links = _links(journal, rows, viewer)
     return [
-        series_json(row, unused.get(row.key, {})) | _header_json(header, identity=identity)
+        series_json(row, unused.get(row.key, {}))
+        | _header_json(header, identity=identity)
+        | {"link": links.get(row.id)}
         for row, header in _with_identity(journal, rows)
     ]
+
+
+def _links(journal: Journal, rows: Sequence[SeriesRow], viewer: str) -> dict[int, str | None]:
+    """Link to the newest result of each series that has one, by the id of its row."""
+    links: dict[int, str | None] = {}
+    for start in range(0, len(rows) if viewer else 0, _BATCH):
+        batch = {row.id: row for row in rows[start : start + _BATCH]}
+        folders = journal.results.newest_folders(list(batch))
+        links |= {n: viewer_link(viewer, batch[n].key.study, f) for n, f in folders.items()}
+    return links
 
 
 def find_by_identity(journal: Journal, text: str) -> list[SeriesRow]:
@@ -96,4 +117,4 @@ def list_lines(row: Mapping[str, Any]) -> list[str]:
         )
     lines.append(f"  {row['series'] or 'without a UID'}")
     reason = reason_text(row)
-    return [*lines, f"  {reason}"] if reason else lines
+    return lines + [f"  {text}" for text in (reason, row["link"]) if text]

@@ -119,6 +119,26 @@ def test_list_is_newest_first_with_description_and_date(home: Home) -> None:
     assert "PID-7" not in out
 
 
+def test_results_have_a_link_where_a_viewer_is_configured(home: Home) -> None:
+    delivered, _ = home.receive(1), home.receive(2)
+    home.deliver(delivered)
+    folder = home.root / "state" / "results" / delivered.series
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"objects": [{"sop_instance": "2.25.4"}]}')
+    assert [r["link"] for r in json.loads(home.call("list", "--json")[1])] == [None, None]
+    assert "http" not in home.call("list")[1] + home.call("why", delivered.series)[1]
+    viewer = "http://v/viewer?StudyInstanceUIDs={study}&result={result}"
+    with (home.root / "config.toml").open("a") as config:
+        config.write(f'[results]\nviewer = "{viewer}"\n')
+    link = "http://v/viewer?StudyInstanceUIDs=1.1.1&result=2.25.4"
+    assert [r["link"] for r in json.loads(home.call("list", "--json")[1])] == [None, link]
+    heads, _, row = home.call("list")[1].splitlines()
+    assert ("link" in heads.split(), link in row.split()) == (True, True)
+    assert f"    open: {link}\n" in home.call("why", delivered.series)[1]
+    (explained,) = json.loads(home.call("why", "--json", delivered.series)[1])
+    assert [result["link"] for result in explained["results"]] == [link]
+
+
 def test_identity_is_shown_on_request_only(home: Home) -> None:
     home.receive(1, PatientID="PID-7", AccessionNumber="ACC-1")
     assert "patient_id" not in json.loads(home.call("list", "--json")[1])[0]

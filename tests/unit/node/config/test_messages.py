@@ -276,3 +276,25 @@ def test_no_password_of_an_address_is_shown(tmp_path: Path) -> None:
     web = f'[[node.destination]]\nname = "w"\nkind = "dicomweb"\nurl = "{url}/x?token=hunter2"\n'
     for wrong in (web, web.replace('"dicomweb"', f'"{url}"'), f'port = "{url}"\n'):
         assert "hunter2" not in "\n".join(_lines(tmp_path, SMALLEST + wrong))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "viewer?s={study}", "javascript:alert({study})", "http://v/{study} x", 'http://v/\\"{study}', "http://v/<{study}>",
+        "http://v/\\u001b[2J{study}", "http://v/{study}\\n", "http://v/ü{study}", "ftp://v/{study}", "http://{}/{study}",
+        "http://v/", "http://v/{result}", "http://v/{study}{patient}", "http://v/{study}{", "http://v/{study!r}",
+        "http://v/{study.__class__}", "http://v/{study}" + "a" * 500,
+    ],
+)  # fmt: skip
+def test_a_link_that_is_none_is_refused(tmp_path: Path, link: str) -> None:
+    (line,) = _lines(tmp_path, f'{SMALLEST}[results]\nviewer = "{link}"\n')
+    assert line.startswith('4: "results.viewer"'), line
+    assert "\x1b" not in line
+
+
+def test_a_link_may_be_empty_or_name_study_and_result(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for link in ("", "https://v:8443/o/viewer?StudyInstanceUIDs={study}&result={result}#x"):
+        path.write_text(f'{SMALLEST}[results]\nviewer = "{link}"\n', encoding="utf-8")
+        assert read_config(path).results.viewer == link
