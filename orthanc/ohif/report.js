@@ -41,6 +41,13 @@ window.lumbar = window.lumbar || {};
     return [meaning(item(site, CODE.laterality)), meaning(site)].join(' ').trim().toLowerCase();
   }
 
+  /** A number with so many decimals, 0 or 1; a tie becomes even, as in the encoder. */
+  function fixed(value, digits) {
+    const isTie = digits ? Number.isInteger(value * 4) && (value * 20) % 2 === 1 : (value * 2) % 2 === 1;
+    const low = Math.floor(value * 10 ** digits);
+    return (isTie ? (low + (low % 2)) / 10 ** digits : value).toFixed(digits);
+  }
+
   /**
    * A value as text. The encoder rounds once, to what the value is known to, and writes it into the group's first
    * comment; every row, picture and page repeats this text. Reports without it are rounded here.
@@ -54,12 +61,12 @@ window.lumbar = window.lumbar || {};
     const half = isRange ? (most - least) / 2 : sd || 0;
     const digits = half >= 1 ? 0 : 1;
     const step = 10 ** -digits;
-    const value = main.toFixed(digits);
+    const value = fixed(main, digits);
     if (isRange) {
       const [low, high] = [Math.floor(least / step) * step, Math.ceil(most / step) * step];
       return `${value} (${low.toFixed(digits)} to ${high.toFixed(digits)}) mm`;
     }
-    return sd === null ? `${value} mm` : `${value} \u00b1 ${Math.max(sd, 0.1).toFixed(digits)} mm`;
+    return sd === null ? `${value} mm` : `${value} \u00b1 ${fixed(Math.max(sd, 0.1), digits)} mm`;
   }
 
   function valueOf(group) {
