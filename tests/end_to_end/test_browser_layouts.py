@@ -14,7 +14,8 @@ from dicomseg.encode.context import EncodeInput
 from dicomseg.encode.pictures import encode_pictures
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.structures import BY_ID
-from tests.support.browser import SHOWN, Archive, Look, crosses, keep_picture, overlap, pixels_of
+from tests.support.browser import Archive, Look
+from tests.support.screens import SHOWN, crosses, keep_picture, overlap, pixels_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -21,17 +21,8 @@ from dicomseg.measure.value_text import value_text
 from dicomseg.result import Measurement, Refusal
 from dicomseg.segmentation import Finding
 from dicomseg.structures import BY_ID
-from tests.support.browser import (
-    LOADS,
-    Archive,
-    Look,
-    Seen,
-    count_of,
-    crosses,
-    keep_picture,
-    near,
-    overlap,
-)
+from tests.support.browser import LOADS, Archive, Look, Seen
+from tests.support.screens import count_of, crosses, keep_picture, near, overlap
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -16,7 +16,8 @@ from dicomseg.encode.context import EncodeInput
 from dicomseg.encode.result_folder import encode_all
 from dicomseg.encode.uids import ResultKey
 from dicomseg.measure.value_text import value_text
-from tests.support.browser import READY, SHOWN, Archive, Look, keep_picture
+from tests.support.browser import Archive, Look
+from tests.support.screens import READY, SHOWN, keep_picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
