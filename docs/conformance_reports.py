@@ -236,6 +236,8 @@ def reasons_table() -> str:
         for group, where in words.items()
         for code in documented_codes()[group]
     ]
+    if len({(cell, where) for _, cell, where in rows}) < len(rows):
+        raise ValueError("two reasons have one code, which is cut at 16 characters")
     return table(("code of result.json", "code of the report", "as"), rows)
 
 
