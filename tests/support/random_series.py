@@ -218,7 +218,12 @@ def _as_frames(slices: Sequence[Dataset], stored: NDArray[np.uint16]) -> Dataset
 
 def encode_input(series: Series, folder: Path, key: ResultKey = ResultKey("0" * 32)) -> EncodeInput:  # noqa: B008 - frozen
     """Write the series, read it as the node does, and take the labels from its pixels."""
-    grid = assemble([read_instance(path) for path in series.write(folder)])
+    return input_of(series, series.write(folder), key)
+
+
+def input_of(series: Series, files: Sequence[Path], key: ResultKey) -> EncodeInput:
+    """Read the files of a series as the node does, and take the labels from its pixels."""
+    grid = assemble([read_instance(path) for path in files])
     assert isinstance(grid, Grid), grid
     source = read_source(grid)
     found = _segmentation(source.volume)
