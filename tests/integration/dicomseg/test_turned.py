@@ -104,6 +104,19 @@ def test_values_and_end_points_are_the_same_on_every_grid(axes: Any, flips: Any)
             assert other.value_mm == pytest.approx(m.value_mm, abs=SAME_MM), name
             assert np.abs(np.subtract(other.points_lps, m.points_lps)).max() < SAME_MM, name
             assert other.uncertainty_mm == pytest.approx(m.uncertainty_mm, abs=SAME_MM), name
+    assert found.further.keys() == before.further.keys() != set()
+    for name, value in before.further.items():
+        now = found.further[name]
+        assert (now.side, now.start, now.end, now.category, now.unit) == (
+            value.side, value.start, value.end, value.category, value.unit,
+        ), name  # fmt: skip
+        assert now.refusal == value.refusal, name
+        if value.value is None:
+            continue
+        assert now.value == pytest.approx(value.value, rel=1e-6, abs=SAME_MM), name
+        if value.points_lps:
+            away, _ = cKDTree(value.points_lps).query(now.points_lps)
+            assert away.max() < 1e-4, name
 
 
 def mirrored(seg: Segmentation) -> Segmentation:
