@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -177,6 +177,7 @@ class Pacs:
             refusal = self._refusal(peer, connected=bool(opened))
             if refusal:
                 raise _Refused(refusal)
+            _keep_answers(peer)
             yield peer
         finally:
             if peer.is_established:
@@ -204,6 +205,21 @@ class Pacs:
                 "check that the port is one of DICOM without TLS, and its log"
             )
         return f"{self._address} does not respond; check that it is running, its host and port"
+
+
+def _keep_answers(peer: Association) -> None:
+    """Let nothing but the call that waits for an answer take one from the queue.
+
+    pynetdicom 3.0 pauses the association's own thread, which looks for requests of the peer, before it sends; a thread
+    that has passed the pause by then takes the answer and drops it: one query in a hundred on a busy machine found
+    nothing, and a C-STORE got no answer. A peer sends no requests here.
+    """
+    receive = peer.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return receive(block=True) if block else (None, None)
+
+    peer.dimse.get_msg = get_msg  # type: ignore[method-assign]
 
 
 def _no_delay(event: evt.Event) -> None:
