@@ -16,11 +16,10 @@ import pytest
 from PIL import Image
 
 from dicomseg.draw import planar
-from dicomseg.draw.page import Page
-from dicomseg.draw.surface import build_surfaces
+from dicomseg.draw.drawing import Drawing, Scene, draw_pictures, draw_surfaces
 from dicomseg.encode import pdf, secondary_capture
 from dicomseg.encode.context import EncodeInput, to_bytes
-from dicomseg.encode.pictures import draw
+from dicomseg.encode.pictures import reading
 from dicomseg.segmentation import Labels
 from dicomseg.volume import Volume
 from tests.support.exactness import page_differences
@@ -57,7 +56,7 @@ def grey_at(lps: np.ndarray) -> np.ndarray:
     return np.minimum(grey, 330)
 
 
-def noticed(page: Page, folder: Path) -> set[str]:
+def noticed(page: Drawing, folder: Path) -> set[str]:
     """Which of both stored pages shows something else than the patient."""
     summary = pydicom.dcmread(BytesIO(to_bytes(secondary_capture.encode(inputs(), page.rgb))))
     report = pydicom.dcmread(BytesIO(to_bytes(pdf.encode(inputs(), page.pdf, "page"))))
@@ -74,11 +73,16 @@ def noticed(page: Page, folder: Path) -> set[str]:
 
 
 @cache
-def drawn_page() -> Page:
-    return draw(inputs(), build_surfaces(inputs().segmentation.sides))[0]
+def drawn_page() -> Drawing:
+    return draw()
 
 
-FAULTS: dict[str, tuple[Callable[[Page], Page], set[str]]] = {
+def draw() -> Drawing:
+    scene = Scene(inputs().source.volume, inputs().segmentation)
+    return draw_pictures(scene, reading(inputs(), "en"), draw_surfaces(scene))
+
+
+FAULTS: dict[str, tuple[Callable[[Drawing], Drawing], set[str]]] = {
     "none": (lambda page: page, set()),
     "picture mirrored": (lambda page: replace(page, rgb=page.rgb[:, ::-1]), {"summary"}),
     "picture upside down": (lambda page: replace(page, rgb=page.rgb[::-1]), {"summary"}),
@@ -100,5 +104,5 @@ def test_mirrored_panels_are_noticed_in_both(
 ) -> None:
     right = planar.to_rgb
     monkeypatch.setattr(planar, "to_rgb", lambda *a: np.ascontiguousarray(right(*a)[:, ::-1]))
-    page, _ = draw(inputs(), {})
+    page = draw()
     assert noticed(page, tmp_path) == {"summary", "report"}
