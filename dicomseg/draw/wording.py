@@ -18,6 +18,7 @@ from dicomseg.structures import STRUCTURES, Side, StructureId
 UNSURE_SHARE: Final = 0.25
 UNSURE_MM: Final = 1.0
 """A value that is less certain than both is named in the warnings."""
+_UNSURE: Final = "outline_unsure"
 _AT_PLANE_MM: Final = 3.0
 _TOUCH_MM: Final = 0.5
 _SIDES: Final[tuple[Side, ...]] = ("left", "right")
@@ -192,10 +193,25 @@ def warning_texts(result: Result, texts: Texts) -> list[str]:
             flags = ["unsure"]
         for flag in flags:
             by_flag.setdefault(flag, []).append(name)
+    for key, what in _named_positions(texts).items():
+        m = result.measurements.further.get(key)
+        if m is not None and _UNSURE in m.flags:
+            by_flag.setdefault(_UNSURE, []).append(what)
     out = [texts.warnings.flags[f].format(what=", ".join(n)) for f, n in by_flag.items()]
     out += [f"{text}." for text in result.level.warnings]
     out += _finding_texts(result.warnings, result.level.warnings, texts)
     return list(dict.fromkeys(out))
+
+
+def _named_positions(texts: Texts) -> dict[str, str]:
+    """Positions that "For the plan" names, by the name of their value."""
+    words = texts.plan
+    psoas = {f"psoas_front_{side}": words.psoas[side] for side in _SIDES}
+    return (
+        psoas
+        | {key: words.forks[of] for of, key in FORKS.items()}
+        | {"vein_left_edge": words.left_vein}
+    )
 
 
 def _is_unsure(m: Measurement, value_mm: float) -> bool:

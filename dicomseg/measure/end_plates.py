@@ -139,14 +139,8 @@ def _angle(
     soft = [[plate.soft[n] for plate in plates] for n in (0, 1)]
     shifted = [_between(plane, faces) for faces in soft if all(_is_enough(f) for f in faces)]
     errors = [tilt_error_deg(p.lps, fit_face(p.lps, normal)[1], back, p.line_mm) for p in plates]
-    spread = Spread(
-        value,
-        math.hypot(*errors),
-        shifted,
-        (),
-        unit=what.unit,
-        what="planes through the end plates",
-    )
+    fit = {"planes through the end plates": math.hypot(*errors)}
+    spread = Spread(value, fit, shifted, (), unit=what.unit)
     unsure = combine(spread, Alternatives(), why_lost(spread))
     start, end = _NAMES[what.name]
     return FurtherValue(

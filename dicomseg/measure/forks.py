@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
 import numpy as np
 from scipy import ndimage
 
-from dicomseg.measure.bifurcation import vessel_sections
+from dicomseg.measure.bifurcation import Alternatives, vessel_sections
 from dicomseg.measure.further import Definition, refused_value, stored_points
+from dicomseg.measure.marks import unsure_marks
 from dicomseg.measure.plane import Raster, move_plane, to_lps
 from dicomseg.measure.polygons import MIN_AREA_MM2, MIN_BRANCH_SHARE, find_regions
 from dicomseg.measure.scene import Scene
-from dicomseg.measure.score_field import look_up
-from dicomseg.measure.uncertainty import PLANE_MOVES_TEXT, standard_note
+from dicomseg.measure.score_field import OUTLINE_SHIFT, look_up
+from dicomseg.measure.uncertainty import PLANE_MOVES_TEXT, Spread, combine, why_lost
 from dicomseg.result import FurtherValue, Plane, Refusal
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import BY_ID, StructureId
@@ -56,6 +57,8 @@ class Fork:
     height_mm: float = 0.0
     differ_mm: float = 0.0
     """Difference of the heights that the two step widths give."""
+    soft_mm: tuple[float, ...] = ()
+    """Heights with outlines moved inwards and outwards, of those that are clear."""
 
 
 def fork_values(scene: Scene) -> dict[str, FurtherValue]:
@@ -94,35 +97,53 @@ def _value(what: Definition, name: StructureId, fork: Fork, scene: Scene) -> Fur
     centres = np.array([p.section.centre_ab for p in parts]).reshape(-1, 2)
     a, b = centres.mean(axis=0) if len(parts) else (0.0, 0.0)
     # a value between two sections lies anywhere between them
-    step = math.hypot(np.mean(STEPS_MM) / 2, fork.differ_mm / 2) / math.sqrt(3)
+    step = math.hypot(float(np.mean(STEPS_MM)) / 2, fork.differ_mm / 2) / math.sqrt(3)
     tilt = math.radians(_PLANE_DEG)
     moved = math.sqrt((_PLANE_MM**2 + (a * tilt) ** 2 + (b * tilt) ** 2) / 3)
     sizes = {"steps": step, f"plane ({PLANE_MOVES_TEXT})": moved}
+    spread = Spread(fork.height_mm, sizes, fork.soft_mm, ())
+    unsure = combine(spread, Alternatives(), why_lost(spread))
+    marks = unsure_marks(unsure.soft)
+    texts = (f"the two step widths differ by {fork.differ_mm:.1f} mm", *(t for _, t in marks))
     plane = move_plane(scene.middle.plane, fork.height_mm)
     return FurtherValue(
         what.name,
         what.method,
         what.unit,
         value=fork.height_mm,
-        uncertainty=math.hypot(step, moved),
-        uncertainty_note=standard_note(sizes, what.unit),
+        uncertainty=unsure.sd,
+        range=unsure.range,
+        uncertainty_note=unsure.note,
+        softness=unsure.softness if len(fork.soft_mm) == 2 else None,
         start=_NAMES[name],
         end="mid-disc plane",
         points_lps=stored_points(plane, np.array([a, b])) if len(parts) else (),
-        note=f"the two step widths differ by {fork.differ_mm:.1f} mm",
-        flags=scene.flags,
+        note="; ".join(texts),
+        flags=(*scene.flags, *(flag for flag, _ in marks)),
     )
 
 
 def find_forks(seg: Segmentation, plane: Plane) -> dict[StructureId, Fork]:
-    """Count artery and vein sections along the normal, at two step widths that must agree."""
+    """Count artery and vein sections along the normal, at two step widths that must agree.
+
+    Counted again with outlines moved inwards and outwards, at the wider step alone.
+    """
     answers: dict[StructureId, list[Fork]] = {name: [] for name in VESSELS}
+    soft: dict[StructureId, list[Fork]] = {name: [] for name in VESSELS}
     for step in STEPS_MM:
         heights = np.arange(-REACH_MM, REACH_MM + step / 2, step)
         for name, margin in _vessel_margins(seg, plane, heights).items():
-            counts = _counts(seg, plane, heights, name, margin)
-            answers[name].append(fork_of(counts, heights.tolist()))
-    return {name: agreed(found) for name, found in answers.items()}
+            stack = _Stack(name, plane, heights, margin)
+            shifts = (0.0, -OUTLINE_SHIFT, OUTLINE_SHIFT) if step == max(STEPS_MM) else (0.0,)
+            found, *moved = (fork_of(c, heights.tolist()) for c in stack.counts(seg, shifts))
+            answers[name].append(found)
+            soft[name] += moved
+    return {
+        name: replace(
+            agreed(found), soft_mm=tuple(f.height_mm for f in soft[name] if f.place == "at")
+        )
+        for name, found in answers.items()
+    }
 
 
 def _vessel_margins(seg: Segmentation, plane: Plane, heights: Points) -> dict[StructureId, Array]:
@@ -157,28 +178,35 @@ def _vessel_margins(seg: Segmentation, plane: Plane, heights: Points) -> dict[St
     return {"aa": artery - np.maximum(vein, other), "ivc": vein - np.maximum(artery, other)}
 
 
-def _counts(
-    seg: Segmentation, plane: Plane, heights: Points, name: StructureId, margin: Array
-) -> list[int]:
-    """Count the sections of a vessel on every plane, as `find_regions` finds them."""
-    own = np.moveaxis(margin, -1, 0).copy()
-    inside = np.argwhere(own > 0)
-    step = RASTER.step_mm
-    ab = np.array([RASTER.a_mm, RASTER.b_mm]) + step * inside[:, 1:]
-    lps = to_lps(plane, ab) + np.outer(heights[inside[:, 0]], plane.normal)
-    in_view, labels = look_up(seg, lps)
-    outside = tuple(inside[~in_view].T)
-    own[outside] = -np.abs(own[outside]) - 1e-3
-    labelled = np.zeros(own.shape, bool)
-    labelled[tuple(inside.T)] = labels == BY_ID[name].value
-    counts = []
-    for level in range(len(heights)):
-        parts, kept, _ = find_regions(name, own[level], labelled[level], RASTER)
-        areas = np.bincount(parts.ravel())[kept] * step**2
-        counts.append(
-            int((areas >= max(MIN_AREA_MM2, MIN_BRANCH_SHARE * areas.max(initial=0.0))).sum())
-        )
-    return counts
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """The margin (a, b, height) of one vessel on planes at heights (n,) in mm."""
+
+    name: StructureId
+    plane: Plane
+    heights: Points
+    margin: Array
+
+    def counts(self, seg: Segmentation, shifts: Sequence[float]) -> list[list[int]]:
+        """Count the sections on every plane, as `find_regions` finds them, for each shift of the margin."""
+        own = np.moveaxis(self.margin, -1, 0).copy()
+        near = np.argwhere(own > -max(shifts))
+        ab = np.array([RASTER.a_mm, RASTER.b_mm]) + RASTER.step_mm * near[:, 1:]
+        lps = to_lps(self.plane, ab) + np.outer(self.heights[near[:, 0]], self.plane.normal)
+        in_view, labels = look_up(seg, lps)
+        own[tuple(near[~in_view].T)] = -np.inf
+        labelled = np.zeros(own.shape, bool)
+        labelled[tuple(near.T)] = labels == BY_ID[self.name].value
+        levels = range(len(own))
+        return [
+            [self._count(own[level] + np.float32(shift), labelled[level]) for level in levels]
+            for shift in shifts
+        ]
+
+    def _count(self, own: Array, labelled: Array) -> int:
+        parts, kept, _ = find_regions(self.name, own, labelled, RASTER)
+        areas = np.bincount(parts.ravel())[kept] * RASTER.step_mm**2
+        return int((areas >= max(MIN_AREA_MM2, MIN_BRANCH_SHARE * areas.max(initial=0.0))).sum())
 
 
 def fork_of(counts: Sequence[int], heights_mm: Sequence[float]) -> Fork:

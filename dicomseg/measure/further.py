@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from dicomseg.measure.bifurcation import Alternatives
-from dicomseg.measure.marks import Mark, reassigned_marks
+from dicomseg.measure.marks import Mark, reassigned_marks, unsure_marks
 from dicomseg.measure.plane import to_lps
 from dicomseg.measure.readings import (
     ZONES,
@@ -119,13 +119,15 @@ def further_value(q: FurtherQuantity, scene: Scene) -> FurtherValue:
 
     spread = Spread(
         found.value,
-        EDGE_SHARE * scene.voxel_mm * found.sensitivity,
+        {"contour": EDGE_SHARE * scene.voxel_mm * found.sensitivity},
         values_of(number, scene.soft),
         [values_of(number, pair) for pair in scene.pairs],
         unit=what.unit,
     )
     unsure = combine(spread, Alternatives(), why_lost(spread))
     marks, category = reassigned_marks(q.vessels, scene), None
+    if what.unit == "mm":
+        marks += unsure_marks(unsure.soft)
     if q.classify is not None:
         category = q.classify(found.value)
         nearby = (*spread.shifted, *(v for pair in spread.moved for v in pair))

@@ -18,7 +18,7 @@ from dicomseg.measure.disc_height import disc_heights, refused_heights
 from dicomseg.measure.end_plates import ANGLES, end_plate_angles
 from dicomseg.measure.forks import FORKS, fork_values
 from dicomseg.measure.further import FURTHER, further_value, refused_value
-from dicomseg.measure.marks import REASSIGNED, Mark, reassigned_marks
+from dicomseg.measure.marks import REASSIGNED, Mark, reassigned_marks, unsure_marks
 from dicomseg.measure.plane import to_lps
 from dicomseg.measure.quantities import QUANTITIES, Quantity
 from dicomseg.measure.scene import Scene, build_scene
@@ -47,10 +47,6 @@ EXPECTED_MM: Final[Mapping[str, tuple[float, float]]] = {
 """Values outside keep their number and are flagged. The paper's ranges are 0 to 21.8, 6.1 to 24.4, 8.7 to
 36.7 mm, and PI 1.85 ± 1.38; corridors of 13.9 ± 8.2 mm are reported (Neurospine 2023;20:1450); above 30 mm
 an aorta is an aneurysm."""
-
-MAX_SOFTNESS_MM: Final = 2.0
-"""A value that moves by more than this, up or down, between outlines that give and take by `OUTLINE_SHIFT` is flagged. Of 80 values
-of 20 phantoms seven are, the errors of 5.0, 3.7 and 2.2 mm among them; the others are off by 1.9 mm at most."""
 
 
 def measure(seg: Segmentation, model: Mapping[str, ModelError] | None = None) -> Measurements:
@@ -133,11 +129,7 @@ def _section_marks(q: Quantity, scene: Scene) -> list[Mark]:
 
 def _value_marks(q: Quantity, value_mm: float, uncertainty: Uncertainty) -> list[Mark]:
     """Flag a value outside the expected range, and one that depends on uncertain boundaries."""
-    marks = []
-    if uncertainty.softness > MAX_SOFTNESS_MM:
-        low, high = uncertainty.soft
-        text = f"uncertain boundaries: {low:.1f} to {high:.1f} mm when they are moved"
-        marks.append(("outline_unsure", text))
+    marks = unsure_marks(uncertainty.soft)
     low, high = EXPECTED_MM.get(q.name, (0.0, math.inf))
     if not low <= value_mm <= high:
         text = f"outside the expected {low:g} to {high:g} mm: check the segmentation"

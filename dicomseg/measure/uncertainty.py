@@ -57,18 +57,17 @@ class Uncertainty:
 class Spread:
     """What a value would be elsewhere, in its unit.
 
-    contour: standard uncertainty from its outlines, which `what` names. shifted: values between outlines moved inwards
-    and outwards, fewer than two where it is lost. moved: values of each pair of moved planes, none of what does not lie
-    on the plane. model: of the model, None where unknown.
+    parts: standard uncertainties by their names. shifted: values between outlines moved inwards and outwards, fewer
+    than two where it is lost. moved: values of each pair of moved planes, none of what does not lie on the plane.
+    model: of the model, None where unknown.
     """
 
     value: float
-    contour: float
+    parts: Mapping[str, float]
     shifted: Sequence[float]
     moved: Sequence[Sequence[float]]
     model: float | None = None
     unit: Unit = "mm"
-    what: str = "contour"
 
 
 def quantity_text(value: float, unit: Unit) -> str:
@@ -79,10 +78,13 @@ def quantity_text(value: float, unit: Unit) -> str:
 
 def standard_note(parts: Mapping[str, float], unit: Unit, model: float | None = None) -> str:
     """Return what a standard uncertainty contains. parts: their names, with remarks, and sizes."""
+    return f"Standard uncertainty (k = 1): {_parts_text(parts, unit, model)}"
+
+
+def _parts_text(parts: Mapping[str, float], unit: Unit, model: float | None) -> str:
     digits = _TEXTS[unit][2]
     texts = [_part_text(name, size, digits) for name, size in parts.items()]
-    texts.append(MODEL_UNKNOWN if model is None else f"model {model:.{digits}f}")
-    return f"Standard uncertainty (k = 1): {', '.join(texts)}"
+    return ", ".join([*texts, MODEL_UNKNOWN if model is None else f"model {model:.{digits}f}"])
 
 
 def _part_text(name: str, size: float, digits: int) -> str:
@@ -91,33 +93,33 @@ def _part_text(name: str, size: float, digits: int) -> str:
 
 
 def combine(spread: Spread, others: Alternatives, why: str) -> Uncertainty:
-    """Combine contour, plane and model; a range where `why` says that a standard deviation would mislead."""
+    """Combine the parts, the plane and the model; a range where `why` says that a standard deviation would mislead."""
     value, unit = spread.value, spread.unit
     soft = (min(value, *spread.shifted, value), max(value, *spread.shifted, value))
-    squares = [spread.contour**2, (spread.model or 0.0) ** 2]
-    squares += [(float(np.ptp([value, *values])) / 2) ** 2 / 3 for values in spread.moved]
+    own = sum(part**2 for part in spread.parts.values()) + (spread.model or 0.0) ** 2
+    squares = [(float(np.ptp([value, *values])) / 2) ** 2 / 3 for values in spread.moved]
     if why:
         values = [value, *others.values, *(v for pair in spread.moved for v in pair)]
         values += spread.shifted if len(spread.shifted) < 2 else []
-        margin = 2 * math.sqrt(sum(squares[:2]))
+        margin = 2 * math.sqrt(own)
         low, high = min(values) - margin, max(values) + margin
         low = max(0.0, low) if min(values) >= 0 else low
         note = _range_note(spread, (low, high), f"{others.where}: {why}")
         return Uncertainty(None, (low, high), soft, note)
-    parts = {spread.what: spread.contour}
+    parts = dict(spread.parts)
     if spread.moved:
-        parts[f"plane ({PLANE_MOVES_TEXT})"] = math.sqrt(sum(squares[2:]))
+        parts[f"plane ({PLANE_MOVES_TEXT})"] = math.sqrt(sum(squares))
     note = standard_note(parts, unit, spread.model)
-    return Uncertainty(math.sqrt(sum(squares)), None, soft, note)
+    return Uncertainty(math.sqrt(own + sum(squares)), None, soft, note)
 
 
 def _range_note(spread: Spread, ends: tuple[float, float], why: str) -> str:
-    _, value_digits, digits = _TEXTS[spread.unit]
-    model = MODEL_UNKNOWN if spread.model is None else f"model {spread.model:.{digits}f}"
+    digits = _TEXTS[spread.unit][1]
+    parts = _parts_text(spread.parts, spread.unit, spread.model)
     moves = f", {PLANE_MOVES_TEXT}" if spread.moved else ""
     return (
-        f"Range {ends[0]:.{value_digits}f} to {quantity_text(ends[1], spread.unit)}{moves}{why};"
-        f" widened by twice the standard uncertainty ({spread.what} {spread.contour:.{digits}f}, {model})"
+        f"Range {ends[0]:.{digits}f} to {quantity_text(ends[1], spread.unit)}{moves}{why};"
+        f" widened by twice the standard uncertainty ({parts})"
     )
 
 
@@ -131,7 +133,9 @@ def estimate_uncertainty(
     error = scene.model.get(q.name)
     soft = [value, *shifted]
     model = None if error is None else error.of((max(soft) - min(soft)) / 2)
-    spread = Spread(value, CONTOUR_SHARE[q.kind] * scene.voxel_mm, shifted, moved, model)
+    spread = Spread(
+        value, {"contour": CONTOUR_SHARE[q.kind] * scene.voxel_mm}, shifted, moved, model
+    )
     why = others.why
     if not why and q.kind == "diameter":
         why = _sections_change(q, scene)

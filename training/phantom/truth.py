@@ -52,7 +52,8 @@ class TrueValue:
     components: int = 0
 
 
-def _face(body: Body, *, upper: bool) -> Points:
+def plate_points(body: Body, *, upper: bool) -> Points:
+    """Return points (n, 3) of an end plate within 0.8 of its radius, anatomy mm."""
     u, v = np.meshgrid(np.linspace(-0.8, 0.8, 41), np.linspace(-0.8, 0.8, 41))
     keep = u * u + v * v <= 0.64
     u, v = u[keep] * body.half_width_mm, v[keep] * body.half_depth_mm
@@ -60,7 +61,8 @@ def _face(body: Body, *, upper: bool) -> Points:
     return np.asarray(local @ body.frame.axes.T + body.frame.centre)
 
 
-def _fit(points: Points) -> tuple[Points, Points]:
+def fit_plane(points: Points) -> tuple[Points, Points]:
+    """Fit a plane by total least squares: centroid and unit normal."""
     centre = points.mean(axis=0)
     return centre, np.linalg.svd(points - centre, full_matrices=False)[2][2]
 
@@ -68,10 +70,10 @@ def _fit(points: Points) -> tuple[Points, Points]:
 def disc_plane(anatomy: Anatomy) -> DiscPlane:
     """Return the bisector of the disc's two faces, each fitted by total least squares in patient space."""
     faces = [
-        anatomy.patient_pose.to_lps(_face(anatomy.column.bodies[name], upper=upper))
+        anatomy.patient_pose.to_lps(plate_points(anatomy.column.bodies[name], upper=upper))
         for name, upper in (("l4", False), ("l5", True))
     ]
-    (c4, n4), (c5, n5) = (_fit(face) for face in faces)
+    (c4, n4), (c5, n5) = (fit_plane(face) for face in faces)
     n4, n5 = (n if n @ (c4 - c5) > 0 else -n for n in (n4, n5))
     normal = (n4 + n5) / np.linalg.norm(n4 + n5)
     point = (c4 + c5) / 2
@@ -82,7 +84,8 @@ def _point(p: Points) -> tuple[float, float, float]:
     return float(p[0]), float(p[1]), float(p[2])
 
 
-def _area(contour: Points) -> float:
+def enclosed_area(contour: Points) -> float:
+    """Return the area inside an outline (n, 2), mm²."""
     x, y = contour[:, 0], contour[:, 1]
     return abs(float(np.sum(x * np.roll(y, 1) - y * np.roll(x, 1)))) / 2
 
@@ -113,8 +116,8 @@ def cut_sections(anatomy: Anatomy, plane: DiscPlane, raster_mm: float = RASTER_M
     for structure in STRUCTURES:
         f = np.pad(np.clip(levels[structure.value], -5, 5), 1, constant_values=5.0)
         contours = [(c - 1) * raster_mm + start for c in find_contours(f, 0.0)]  # type: ignore[no-untyped-call]
-        kept = [c for c in contours if len(c) > 3 and _area(c) >= _SMALLEST_MM2]
-        outlines[structure.id] = sorted(_outer(kept), key=_area, reverse=True)
+        kept = [c for c in contours if len(c) > 3 and enclosed_area(c) >= _SMALLEST_MM2]
+        outlines[structure.id] = sorted(_outer(kept), key=enclosed_area, reverse=True)
     return Sections(plane, {k: tuple(v) for k, v in outlines.items()})
 
 
@@ -126,11 +129,11 @@ def _outer(contours: list[Points]) -> list[Points]:
 
     if not contours:
         return []
-    sign = np.sign(signed(max(contours, key=_area)))
+    sign = np.sign(signed(max(contours, key=enclosed_area)))
     return [c for c in contours if np.sign(signed(c)) == sign]
 
 
-def _nearest(a: Points, b: Points) -> tuple[float, Points, Points]:
+def nearest_outlines(a: Points, b: Points) -> tuple[float, Points, Points]:
     """Return the shortest distance between two outlines (vertices to segments) and its end points."""
     best = (np.inf, a[0], b[0])
     for source, target, swap in ((a, b, False), (b, a, True)):
@@ -164,7 +167,7 @@ def _corridor(
     parts = cut.outlines[vessel]
     if not muscle or not parts:
         return TrueValue(None, note="no section in the plane")
-    distances = [(*_nearest(muscle[0], p), n) for n, p in enumerate(parts)]
+    distances = [(*nearest_outlines(muscle[0], p), n) for n, p in enumerate(parts)]
     gap, on_muscle, on_vessel, n = min(distances, key=lambda d: d[0])
     ends = cut.lps(np.stack([on_muscle, on_vessel]))
     value = 0.0 if gap < _TOUCH_MM else gap

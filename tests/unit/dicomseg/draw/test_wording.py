@@ -223,6 +223,16 @@ def test_warnings_of_one_kind_are_one_sentence() -> None:
     ]
 
 
+def test_an_unsure_position_is_named_as_in_the_plan() -> None:
+    seg, own = patient()
+    main = {n: replace(m, flags=(), range_mm=None, uncertainty_mm=0.1) for n, m in own.main.items()}
+    main["DAA"] = replace(main["DAA"], flags=("outline_unsure",))
+    fork = replace(own.further["iliac_confluence_height"], flags=("outline_unsure",))
+    found = replace(own, main=main, further=own.further | {fork.name: fork})
+    texts = warning_texts(result_of(seg, found), ENGLISH)
+    assert texts == ["DAA, Iliac veins join: the outline is uncertain; measure it on the images."]
+
+
 def test_no_warning_is_an_empty_list() -> None:
     assert warned() == []
 

@@ -19,7 +19,8 @@ ANGLE_DEG = 0.3
 def segment(shapes: Shapes, upper_deg: float, lower_deg: float, **more: Any) -> Segmentation:
     """A segment whose outer end plates open to the front by both angles together; the disc's do by 8°."""
     box = {"low_mm": (-42.0, -40.0, -44.0), "high_mm": (42.0, 40.0, 44.0)}
-    pose = shapes.straight(**box) if more else shapes.posed(2, **box)
+    coarse = {"spacing_mm": (1.2, 1.2, 1.2)}
+    pose = shapes.straight(**box) if more else shapes.posed(2, **box | coarse)
     tubes = {"dura": shapes.spine()["dura"]}
     return shapes.segmentation(
         tubes, replace(pose, **more), ends=shapes.ends(30.0, upper_deg, lower_deg)

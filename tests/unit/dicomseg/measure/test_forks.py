@@ -85,6 +85,8 @@ def test_a_fork_in_view_is_a_value_with_what_its_uncertainty_contains(shapes: Sh
     assert found.value == pytest.approx(14.0, abs=2.0)
     assert found.uncertainty is not None
     assert 0.5 < found.uncertainty < 2.0
+    assert found.softness is not None
+    assert found.softness < 1.0
     assert "steps" in found.uncertainty_note
     assert "plane" in found.uncertainty_note
     ((_, _, z),) = found.points_lps
