@@ -194,8 +194,8 @@ def warning_texts(result: Result, texts: Texts) -> list[str]:
         for flag in flags:
             by_flag.setdefault(flag, []).append(name)
     for key, what in _named_positions(texts).items():
-        m = result.measurements.further.get(key)
-        if m is not None and _UNSURE in m.flags:
+        position = result.measurements.further.get(key)
+        if position is not None and _UNSURE in position.flags:
             by_flag.setdefault(_UNSURE, []).append(what)
     out = [texts.warnings.flags[f].format(what=", ".join(n)) for f, n in by_flag.items()]
     out += [f"{text}." for text in result.level.warnings]

@@ -45,7 +45,7 @@ def measure_further_truth(anatomy: Anatomy, plane: DiscPlane) -> dict[str, float
     out["vessel_cover"] = _covered(vessels, low, high) if vessels else None
     veins = cut.outlines["ivc"]
     edge = max(float(v[:, 0].max()) for v in veins) if veins else None
-    out["vein_left_edge"] = None if edge is None else edge - _centroid(disc)[0]
+    out["vein_left_edge"] = None if edge is None else edge - float(_centroid(disc)[0])
     for name, structure in (("artery_disc", "aa"), ("vein_disc", "ivc")):
         out[name] = _gap(disc, cut.outlines[structure])  # type: ignore[index]
     out["dural_sac_area"] = _sac_area(anatomy, plane, cut)
