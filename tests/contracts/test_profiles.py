@@ -59,9 +59,9 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
         yield _make
 
 
-@pytest.fixture
-def folder(studio: Any, tmp_path: Path) -> Path:
-    return write_small_result(studio, tmp_path / "results")[0]
+@pytest.fixture(scope="module")
+def folder(studio: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_result(studio, tmp_path_factory.mktemp("results"))[0]
 
 
 def prepared(config: DestinationConfig, folder: Path, outgoing: Path) -> tuple[ResultFile, ...]:

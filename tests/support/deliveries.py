@@ -73,12 +73,14 @@ def begin_work(
     result_id: str,
     names: tuple[str, ...] = ("pacs",),
     files: tuple[str, ...] = ("seg.dcm",),
+    folder: Path | None = None,
 ) -> None:
+    """Publish a result of the series; folder: one that is written already."""
     journal.series.advance(KEY, SeriesEvent.GEOMETRY_COMPLETE)
     journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
     row = journal.series.claim("token")
     assert row is not None
-    folder = result_folder(root, result_id, files)
+    folder = folder or result_folder(root, result_id, files)
     journal.results.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
 
 

@@ -7,6 +7,7 @@ from itertools import permutations, product
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from dicomseg.encode.context import EncodeInput
 from dicomseg.encode.gather import build_result
@@ -69,3 +70,27 @@ def turned(inputs: EncodeInput, axes: tuple[int, ...], flips: tuple[int, ...]) -
             labels=Labels(sides.with_array(np.zeros_like(array)), np.ones(array.shape, bool)),
         ),
     )
+
+
+def voxels_of(ds: Dataset, sides: Volume) -> np.ndarray:
+    """Segment numbers on a grid, from positions, orientation and spacing of every frame; highdicom not asked."""
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    spacing = np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float)
+    row, column = np.array(
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient, float
+    ).reshape(2, 3)
+    out = np.zeros(sides.shape, np.uint8)
+    frames = ds.pixel_array.reshape(int(ds.NumberOfFrames), ds.Rows, ds.Columns)
+    for values, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        at = np.argwhere(values > 0)
+        first = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        lps = first + at[:, :1] * spacing[0] * column + at[:, 1:] * spacing[1] * row
+        index = sides.to_index(lps)
+        near = np.round(index).astype(int)
+        assert len(at) == 0 or np.abs(index - near).max() < 0.01
+        numbers = values[tuple(at.T)]
+        if "SegmentIdentificationSequence" in groups:
+            numbers = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        assert not out[tuple(near.T)].any(), "two frames hold the same voxel"
+        out[tuple(near.T)] = numbers
+    return out

@@ -9,41 +9,15 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 
 from dicomseg.encode import seg
 from dicomseg.encode.context import to_bytes
 from dicomseg.encode.seg_form import Form, form_for
 from dicomseg.structures import SEGMENTS
-from dicomseg.volume import Volume
-from tests.support.seg_inputs import FORMS, TURNS, inputs_of, turned
+from tests.support.seg_inputs import FORMS, TURNS, inputs_of, turned, voxels_of
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-
-
-def voxels_of(ds: Dataset, sides: Volume) -> np.ndarray:
-    """Segment numbers on a grid, from positions, orientation and spacing of every frame; highdicom not asked."""
-    shared = ds.SharedFunctionalGroupsSequence[0]
-    spacing = np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float)
-    row, column = np.array(
-        shared.PlaneOrientationSequence[0].ImageOrientationPatient, float
-    ).reshape(2, 3)
-    out = np.zeros(sides.shape, np.uint8)
-    frames = ds.pixel_array.reshape(int(ds.NumberOfFrames), ds.Rows, ds.Columns)
-    for values, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
-        at = np.argwhere(values > 0)
-        first = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
-        lps = first + at[:, :1] * spacing[0] * column + at[:, 1:] * spacing[1] * row
-        index = sides.to_index(lps)
-        near = np.round(index).astype(int)
-        assert len(at) == 0 or np.abs(index - near).max() < 0.01
-        numbers = values[tuple(at.T)]
-        if "SegmentIdentificationSequence" in groups:
-            numbers = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        assert not out[tuple(near.T)].any(), "two frames hold the same voxel"
-        out[tuple(near.T)] = numbers
-    return out
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 
 from node.deliver.memory import InMemory
+from node.deliver.offers import remedy
 from node.deliver.port import Outcome, StorageCheck
+from node.deliver.step import DeliverStep
 from node.journal.deliveries import DeliveryTable
 from node.journal.journal import Journal
 from node.journal.states import DeliveryState, SeriesState
+from node.observe.explain import why, why_lines
+from node.store.layout import StateDirectory
 from tests.support.deliveries import (
     FOUR,
+    begin_work,
     deliver_step,
+    facts_of,
     only_delivery,
     publish_result,
 )
 from tests.support.mr_series import KEY
+from tests.support.sent_results import write_small_result
 
 # ---- proof ---------------------------------------------------------------------------------------
 
@@ -148,3 +157,78 @@ def test_killed_after_an_object_was_taken_it_is_not_sent_again(
     deliver_step(journal, clock, peer).run_once()
     assert only_delivery(journal).state is DeliveryState.CONFIRMED
     assert peer.sends == 1
+
+
+# ---- forms --------------------------------------------------------------------------------------
+
+
+class Strict(InMemory):
+    """A destination that takes no segmentation, and remembers what it was asked for."""
+
+    def send(self, files: Any) -> Any:
+        self.script = [
+            tuple(
+                Outcome(f.name, "permanent", f"no; {remedy(f.sop_class)}", "no context")
+                for f in files
+                if f.name.startswith("seg.")
+            )
+        ]
+        return InMemory.send(self, files)
+
+
+@pytest.mark.parametrize(
+    ("profile", "file", "what_to_do"),
+    [
+        ("dicom-viewer", "seg.dcm", 'choose profile = "images-only"'),
+        ("weasis", "seg.labelmap.dcm", 'set seg_form = "default"'),
+    ],
+)
+def test_why_names_the_refused_object_and_what_to_do_and_the_others_are_there(
+    journal: Journal, clock: Any, tmp_path: Path, studio: Any, profile: Any, file: str, what_to_do: str
+) -> None:  # fmt: skip
+    folder, _ = write_small_result(studio, tmp_path / "results")
+    journal.instances.add(facts_of(tmp_path, "r1"))
+    begin_work(journal, tmp_path, folder.name, folder=folder)
+    peer = Strict("pacs")
+    step = deliver_step(journal, clock, peer, objects=(), profile=profile)
+    step.state = StateDirectory(tmp_path)
+    step.run_once()
+    row = only_delivery(journal)
+    assert row.state is DeliveryState.DEAD
+    assert set(row.refused) == {file}
+    assert {h.split("/")[1] for h in peer.held} == set(row.accepted)
+    assert len(row.accepted) == len(step.config.sends.objects) - 1
+    (series,) = why(journal, KEY.series)
+    (line,) = [text for text in why_lines(series) if "→ pacs" in text]
+    assert f"{file}: no context: no; enable" in line
+    assert what_to_do in line
+
+
+def test_killed_while_a_form_is_written_nothing_is_sent_and_the_next_start_sends_it(
+    journal: Journal, clock: Any, tmp_path: Path, studio: Any, monkeypatch: Any
+) -> None:
+    folder, inputs = write_small_result(studio, tmp_path / "results")
+    journal.instances.add(facts_of(tmp_path, "r1"))
+    begin_work(journal, tmp_path, folder.name, folder=folder)
+    peer = InMemory("pacs")
+    write = Path.write_bytes
+
+    def killed(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    def step() -> DeliverStep:
+        made = deliver_step(journal, clock, peer, objects=(), profile="weasis")
+        made.state = StateDirectory(tmp_path)
+        return made
+
+    monkeypatch.setattr(Path, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        step().run_once()
+    monkeypatch.undo()
+    assert peer.sends == 0
+    step().run_once()
+    assert only_delivery(journal).state is DeliveryState.CONFIRMED
+    seg = dcmread(BytesIO(peer.held[f"{folder.name}/seg.labelmap.dcm"]))
+    assert seg.SOPInstanceUID == inputs.key.uid("seg.labelmap.instance")
+    assert not (tmp_path / "outgoing" / "pacs").exists()

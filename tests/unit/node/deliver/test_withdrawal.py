@@ -24,6 +24,7 @@ from tests.support.deliveries import (
     publish_result,
 )
 from tests.support.mr_series import KEY
+from tests.support.sent_results import write_small_result
 
 # ---- results that another replaces ---------------------------------------------------------------
 
@@ -137,3 +138,35 @@ def test_withdrawal_of_a_damaged_result_is_dead_and_says_so(
     (row,) = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
     assert row.state is DeliveryState.DEAD
     assert "seg.dcm" in row.detail
+
+
+def test_a_withdrawal_names_the_instances_that_were_sent_in_their_form_after_a_change_of_the_profile(
+    journal: Journal, clock: Any, tmp_path: Path, studio: Any
+) -> None:
+    folder, inputs = write_small_result(studio, tmp_path / "results")
+    journal.instances.add(facts_of(tmp_path, "r1"))
+    begin_work(journal, tmp_path, folder.name, folder=folder)
+    peer = InMemory("pacs")
+    step = deliver_step(journal, clock, peer, objects=(), profile="weasis", withdraw=True)
+    step.state = StateDirectory(tmp_path)
+    step.run_once()
+    (row,) = journal.deliveries.of_series(KEY)
+    assert row.state is DeliveryState.CONFIRMED
+    assert {"seg.labelmap.dcm", "volumes.labelmap.dcm", "midplane.dcm"} <= set(row.accepted)
+    assert "seg.dcm" not in row.accepted
+    assert not (tmp_path / "outgoing" / "pacs").exists()
+    journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
+    step.config = step.config.model_copy(update={"profile": "dicom-viewer"})
+    _run(step, clock)
+    (note,) = [h for h in peer.held if h.endswith("rejection.dcm")]
+    ds = dcmread(BytesIO(peer.held[note]))
+    (study,) = ds.CurrentRequestedProcedureEvidenceSequence
+    named = {
+        str(item.ReferencedSOPInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert len(named) == len(row.accepted)
+    assert {inputs.key.uid(f"{r}.labelmap.instance") for r in ("seg", "volumes")} <= named
+    assert inputs.key.uid("seg.instance") not in named
+    assert not (tmp_path / "outgoing" / "pacs").exists()
