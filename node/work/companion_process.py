@@ -7,6 +7,7 @@ file, no journal and no log, and ends when the pipe from the worker does.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import os
 import queue
@@ -83,6 +84,7 @@ def main() -> int:
             easel.take(message)
         else:
             write_message(answers, easel.draw(message))
+            gc.collect()  # figures are circles of references, and large
 
 
 if __name__ == "__main__":
