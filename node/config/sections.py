@@ -191,7 +191,7 @@ class WorkConfig(Section):
     memory_limit_mb: int = Field(
         default=6144,
         ge=512,
-        description="Memory limit of one worker in MB; a series needs about 1500.",
+        description="Memory limit of one worker in MB, with the process that draws; a series needs about 2000.",
     )
     max_attempts: int = Field(
         default=3,

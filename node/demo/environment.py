@@ -108,6 +108,8 @@ def bring_up(console: DemoConsole, stack: ExitStack, *, with_pacs: bool) -> Envi
         stack.callback(servers.stop, node)
     pacs = _pacs(console, stack, run, ports) if with_pacs else None
     viewer = _viewer(console, stack, dist, port, ports.pacs_url) if with_pacs else None
+    with console.step("every worker has its model and has tried it"):
+        servers.wait_until_ready(node)
     journal = Journal.reading(StateDirectory(run / "state").journal, time.time)
     return Environment(run, ports, journal, pacs, viewer)
 

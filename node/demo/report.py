@@ -120,7 +120,7 @@ def inside(timings: Sequence[SeriesTiming]) -> Table:
     parents = {name.rsplit(".", 1)[0] for name in every if "." in name}
     names = [name for name in every if name not in parents]
     headings = [_SHORT.get(name, name.rsplit(".", 1)[-1]) for name in names]
-    table = _table("process, in parts", *headings, "rest", caption="rest: encode and write")
+    table = _table("process, in parts", *headings, "rest", caption="rest: draw, encode and write")
     for timing in timings:
         parts_s = timing.timeline.inside_s
         cells = [f"{parts_s[n]:.1f}" if n in parts_s else "–" for n in names]

@@ -24,6 +24,8 @@ SCANNER_AET: Final = "SCANNER"
 PACS_AET: Final = "ORTHANC"
 NODE_AET: Final = "LUMBARNODE"
 START_TIMEOUT_S: Final = 60.0
+WARM_TIMEOUT_S: Final = 300.0
+"""Time for the workers of a node to load and try their models, on a busy machine too."""
 """Orthanc needs 1.1 s; torch on a busy machine can take half a minute to import."""
 STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
@@ -187,6 +189,17 @@ def orthanc_settings(folder: Path, ports: Ports, plugin: Path) -> dict[str, Any]
             "node": {"AET": NODE_AET, "Host": LOOPBACK, "Port": ports.node},
         },
     }
+
+
+def wait_until_ready(node: Running) -> None:
+    """Wait until every worker of a node is warm, as its log says. Raises `ServerFailed`."""
+    deadline = time.monotonic() + WARM_TIMEOUT_S
+    while '"event": "NodeReady"' not in node.log.read_text(encoding="utf-8", errors="replace"):
+        if not node.alive or time.monotonic() > deadline:
+            raise ServerFailed(
+                f"{node.name} is not ready; the end of {node.log}:\n{tail(node.log)}"
+            )
+        time.sleep(_POLL_S)
 
 
 def start_orthanc(folder: Path, ports: Ports) -> Running:
