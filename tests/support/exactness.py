@@ -86,8 +86,13 @@ READERS: Final = {"pydicom": points_by_pydicom, "highdicom": points_by_highdicom
 
 
 def label_differences(content: bytes, series: Series) -> list[str]:
+    """Labels of a stored segmentation that are not those of a series at the same patient points."""
+    return voxel_differences(content, true_points(series))
+
+
+def voxel_differences(content: bytes, true: Points) -> list[str]:
     """Labels of a stored segmentation that are not the true ones at the same patient points."""
-    true_lps, true_numbers = true_points(series)
+    true_lps, true_numbers = true
     wrong: list[str] = []
     for reader, read in READERS.items():
         lps, numbers = read(content)
@@ -165,26 +170,33 @@ def line_differences(
     report: Dataset, image: Dataset, result: Mapping[str, Any], series: Series
 ) -> list[str]:
     """Ends and lengths of the drawn lines that are not those of `result.json`, or of the truth."""
-    lines, wrong = read_lines(report, image), []
-    true = measurements(series).main
-    for name, listed in result["measurements"].items():
-        if name not in lines:
-            wrong.append(f"{name}: no line")
+    lines, true = read_lines(report, image), measurements(series).main
+    wrong = drawn_differences(report, image, result)
+    for name, (_, ends) in lines.items():
+        off = np.linalg.norm(ends - np.array(true[name].points_lps), axis=1).max()  # type: ignore[index]
+        if off > LINE_MM:
+            wrong.append(f"{name}: ends are {off:.3f} mm from the true ones")
+    return wrong
+
+
+def drawn_differences(report: Dataset, image: Dataset, result: Mapping[str, Any]) -> list[str]:
+    """Ends and lengths of the drawn lines that are not those of `result.json`; a refused value has none."""
+    lines = read_lines(report, image)
+    listed_values = {n: m for n, m in result["measurements"].items() if m["value_mm"] is not None}
+    wrong = [f"{name}: drawn or listed alone" for name in lines.keys() ^ listed_values.keys()]
+    for name, (value, ends) in lines.items():
+        if name not in listed_values:
             continue
-        value, ends = lines[name]
-        for what, points in (
-            ("result.json", listed["points_mm"]),
-            ("truth", true[name].points_lps),
-        ):
-            off = np.linalg.norm(ends - np.array(points), axis=1).max()
-            if off > LINE_MM:
-                wrong.append(f"{name}: ends are {off:.3f} mm from those of {what}")
+        listed = listed_values[name]
+        off = np.linalg.norm(ends - np.array(listed["points_mm"]), axis=1).max()
+        if off > LINE_MM:
+            wrong.append(f"{name}: ends are {off:.3f} mm from those of result.json")
         if abs(value - np.linalg.norm(ends[1] - ends[0])) > LINE_MM:
             wrong.append(f"{name}: {value} mm is not the length of the line")
         if abs(value - listed["value_mm"]) > LINE_MM:
             wrong.append(f"{name}: {value} mm here, {listed['value_mm']} in result.json")
     drawn_on = {str(i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for i in _images(report)}
-    if drawn_on != {str(image.SOPInstanceUID)}:
+    if lines and drawn_on != {str(image.SOPInstanceUID)}:
         wrong.append("lines are drawn on another image")
     return wrong
 
