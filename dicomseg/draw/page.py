@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import rc_context
 
 from dicomseg.draw import layout
 from dicomseg.draw.drawing import Heading
@@ -27,7 +26,7 @@ from dicomseg.draw.planar import (
     show_grey,
 )
 from dicomseg.draw.reformat import Window
-from dicomseg.draw.sheet import STYLE, Sheet
+from dicomseg.draw.sheet import Sheet, page_style
 from dicomseg.draw.spatial import camera_of, draw_front, draw_view
 from dicomseg.draw.surface import Mesh
 from dicomseg.draw.tables import draw_foot, draw_plan_rows, draw_values, draw_warnings
@@ -63,13 +62,17 @@ class Page:
 
 def draw_page(inputs: PageInput) -> Page:
     """Draw the page; the same input gives the same pixels and bytes."""
-    with rc_context(STYLE):
-        sheet = compose(inputs)
-        return Page(sheet.pixels(), sheet.pdf(inputs.texts.title))
+    sheet = compose(inputs)
+    return Page(sheet.pixels(), sheet.pdf(inputs.texts.title))
 
 
 def compose(inputs: PageInput) -> Sheet:
-    """Set the page, inside `rc_context(STYLE)`."""
+    """Set the page. `pixels` and `pdf` of the sheet draw it, each when it is wanted and in any order."""
+    with page_style():
+        return _composed(inputs)
+
+
+def _composed(inputs: PageInput) -> Sheet:
     sheet, result, texts = Sheet(), inputs.result, inputs.texts
     plan = build_plan(inputs.segmentation, result.measurements, inputs.shown)
     _head(sheet, inputs)

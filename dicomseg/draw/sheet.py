@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
+from threading import RLock
 from typing import Any, Final
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,7 +26,7 @@ from dicomseg.volume import Array
 _MM_PER_INCH: Final = 25.4
 _LEAST_SHRINK: Final = 0.6
 """A text that is too wide is set smaller, down to this share, and then shortened."""
-STYLE: Final[Any] = {
+_STYLE: Final[Any] = {
     "font.family": [FONT, COMPLETE],
     "pdf.fonttype": 42,
     "pdf.compression": 6,
@@ -32,13 +36,24 @@ STYLE: Final[Any] = {
 }
 
 
+_ONE_AT_A_TIME: Final = RLock()
+"""matplotlib keeps its settings, and what it knows of fonts, for the process and not for a thread."""
+
+
+@contextmanager
+def page_style() -> Iterator[None]:
+    """Draw with the page's settings of matplotlib, in one thread at a time."""
+    with _ONE_AT_A_TIME, rc_context(_STYLE):
+        yield
+
+
 def halo(width: float = 2.2, colour: str = NIGHT) -> list[Any]:
     """Return the effect that keeps a sign readable on any grey."""
     return [withStroke(linewidth=width, foreground=colour)]
 
 
 class Sheet:
-    """The figure. Use it inside `rc_context(STYLE)`, as `draw_page` does."""
+    """The figure. Texts are set inside `page_style()`; `pixels` and `pdf` enter it themselves."""
 
     def __init__(self) -> None:
         register()
@@ -67,7 +82,10 @@ class Sheet:
     ) -> Text:
         """Write a text that becomes smaller, then shorter, rather than wider than `width`."""
         written = self.text(x, y, text, size, **style)
-        shrunk = size
+        shrunk = max(
+            min(size, size * width / max(self.width_of(written), 1e-6)), size * _LEAST_SHRINK
+        )
+        written.set_fontsize(shrunk)
         while self.width_of(written) > width and shrunk > size * _LEAST_SHRINK:
             shrunk *= (
                 0.98  # letters are placed on pixels, so that width does not follow size exactly
@@ -116,7 +134,8 @@ class Sheet:
 
     def pixels(self) -> Array:
         """Return the page as RGB uint8 (rows, columns, 3)."""
-        self.canvas.draw()
+        with page_style():
+            self.canvas.draw()
         rgba = np.asarray(self.canvas.buffer_rgba())
         return np.ascontiguousarray(rgba[..., :3])
 
@@ -125,5 +144,6 @@ class Sheet:
         out = BytesIO()
         fixed = dict.fromkeys(("CreationDate", "ModDate", "Producer"))
         metadata = fixed | {"Creator": "lumbar-node", "Title": title}
-        self.figure.savefig(out, format="pdf", dpi=DPI, metadata=metadata)
+        with page_style():
+            self.figure.savefig(out, format="pdf", dpi=DPI, metadata=metadata)
         return out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,7 @@ VOLUME_TOLERANCE: Final = 0.003
 _REACH: Final = 3.0
 """Standard deviations after which the Gauss ends."""
 _STEPS: Final = 8
-_NUDGES: Final = (0.0, 1e-3, -1e-3, 4e-3, -4e-3)
+_NUDGES: Final = (1e-3, -1e-3, 4e-3, -4e-3)
 """Changes of the level that are tried in turn: where it meets a grid point exactly, the surface may be open."""
 
 
@@ -129,30 +130,31 @@ def _along(weights: sparse.csr_array, array: Array, axis: int) -> Array:
 
 
 def _level_set(soft: Array, count: float) -> tuple[Array, Array] | None:
-    """Vertices in grid steps and faces of the level at which the surface encloses `count` steps³, found by halving."""
-    low, high = 0.02, min(0.98, float(soft.max()) * 0.999)
+    """Vertices in grid steps and faces of the level at which the surface encloses `count` steps³; None without one.
+
+    The level that `rank` grid values reach encloses about as many steps³: what is missing is added to the rank.
+    """
+    values = np.sort(soft.ravel())
+    low, high = 0.02, min(0.98, float(values[-1]) * 0.999)
     if high <= low:
         return None
-    rank = soft.size - min(max(round(count), 1), soft.size)
-    level = min(max(float(np.partition(soft.ravel(), rank)[rank]), low), high)
-    surface = _surface_at(soft, level)
+    rank, places = count, np.arange(values.size)
+    tried: dict[float, tuple[float, tuple[Array, Array]]] = {}
     for _ in range(_STEPS):
-        volume = abs(signed_volume(*surface))
-        if abs(volume / count - 1.0) < VOLUME_TOLERANCE:
+        level = float(np.clip(np.interp(values.size - rank, places, values), low, high))
+        if level in tried:
             break
-        low, high = (level, high) if volume > count else (low, level)
-        level = (low + high) / 2
         surface = _surface_at(soft, level)
-    return surface
+        missing = count - abs(signed_volume(*surface))
+        tried[level] = abs(missing), surface
+        if abs(missing) < VOLUME_TOLERANCE * count:
+            break
+        rank += missing
+    best = min(tried, key=lambda level: tried[level][0])
+    beside = (_surface_at(soft, min(max(best + nudge, low), high)) for nudge in _NUDGES)
+    return next((s for s in chain([tried[best][1]], beside) if is_closed(s[1])), None)
 
 
 def _surface_at(soft: Array, level: float) -> tuple[Array, Array]:
-    """Vertices and faces of a level, or of one beside it where only that is closed."""
-    tried: list[tuple[Array, Array]] = []
-    for nudge in _NUDGES:
-        near = min(level + nudge, float(soft.max()) * 0.999)
-        vertices, faces, _, _ = marching_cubes(soft, near, allow_degenerate=False)  # type: ignore[no-untyped-call]
-        tried.append((vertices, faces))
-        if is_closed(faces):
-            return tried[-1]
-    return tried[0]
+    vertices, faces, _, _ = marching_cubes(soft, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
+    return vertices, faces

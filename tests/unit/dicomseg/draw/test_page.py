@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
@@ -21,7 +21,7 @@ from dicomseg.draw.layout import Box
 from dicomseg.draw.looks import CORRIDOR, LOOKS, NOT_IMAGED
 from dicomseg.draw.page import PageInput, compose, draw_page
 from dicomseg.draw.plan import build_plan
-from dicomseg.draw.sheet import STYLE, Sheet
+from dicomseg.draw.sheet import Sheet, page_style
 from dicomseg.draw.spatial import camera_of
 from dicomseg.draw.wording import value_text
 from dicomseg.measure.plane import to_plane
@@ -31,10 +31,10 @@ from tests.support.pages import GREYS, page_input, patient, with_refusals
 
 
 def composed(inputs: PageInput) -> Sheet:
-    with rc_context(STYLE):
-        sheet = compose(inputs)
+    sheet = compose(inputs)
+    with page_style():
         sheet.canvas.draw()
-        return sheet
+    return sheet
 
 
 def texts_of(sheet: Sheet) -> list[Text]:
@@ -180,8 +180,7 @@ def test_colours_of_corridor_and_outlines_are_where_their_shapes_are() -> None:
     seg, measured = patient()
     plan = build_plan(seg, measured, inputs.shown)
     sheet = composed(inputs)
-    with rc_context(STYLE):
-        rgb = sheet.pixels()
+    rgb = sheet.pixels()
     axes = panel(sheet, layout.MIDPLANE)
     assert plan.corridor is not None
     inside = plan.corridor.shape.representative_point()
@@ -219,8 +218,7 @@ def test_pictures_show_the_patient_where_he_is_in_every_plane() -> None:
     """Grey values of the page against those of the labels at the same place, mirrored ones for comparison."""
     inputs = page_input()
     sheet = composed(inputs)
-    with rc_context(STYLE):
-        rgb = sheet.pixels()
+    rgb = sheet.pixels()
     plane = inputs.shown
     a, b = (v.ravel() for v in np.meshgrid(np.arange(-36, 37, 1.5), np.arange(-36, 26, 1.5)))
     points = np.stack([a, b], axis=1)
@@ -261,8 +259,7 @@ def test_grey_rises_towards_the_side_that_the_letters_name(axis: int) -> None:
     place = volume.to_patient(np.stack(np.indices(volume.shape), axis=-1))[..., axis]
     ramp = 1000 * (place - place.min()) / np.ptp(place)
     sheet = composed(replace(inputs, volume=volume.with_array(ramp.astype(np.uint16))))
-    with rc_context(STYLE):
-        rgb = sheet.pixels()
+    rgb = sheet.pixels()
     a, b = (v.ravel() for v in np.meshgrid(np.arange(-24, 25, 3.0), np.arange(-14, 15, 2.0)))
     rising = {}
     for name, wanted in (
@@ -301,8 +298,7 @@ def test_the_view_looks_from_the_patients_left_front() -> None:
 @pytest.mark.slow
 def test_the_view_shows_every_structure_and_the_plain_panel_nothing_drawn() -> None:
     sheet = composed(page_input())
-    with rc_context(STYLE):
-        rgb = sheet.pixels()
+    rgb = sheet.pixels()
     view = region(rgb, layout.VIEW)
     hue = view.astype(int)
     artery = (hue[..., 0] > hue[..., 1] + 60) & (hue[..., 0] > hue[..., 2] + 60)
@@ -368,6 +364,23 @@ def test_the_same_input_gives_the_same_bytes_and_another_gives_others() -> None:
     assert first.pdf.count(b"/Type /Page\n") + first.pdf.count(b"/Type /Page ") == 1
     assert b"/MediaBox [ 0 0 595." in first.pdf
     assert b"/FontFile2" in first.pdf
+
+
+@pytest.mark.slow
+def test_pixels_and_document_are_drawn_in_any_order_and_thread() -> None:
+    """matplotlib's settings belong to the process: a thread must not take them from another."""
+    expected, inputs = draw_page(page_input()), page_input()
+
+    def drawn(is_pdf_first: bool) -> tuple[bytes, bytes]:
+        sheet = compose(inputs)
+        pdf = sheet.pdf(inputs.texts.title) if is_pdf_first else None
+        rgb = sheet.pixels().tobytes()
+        return rgb, pdf or sheet.pdf(inputs.texts.title)
+
+    with ThreadPoolExecutor(3) as pool:
+        pages = list(pool.map(drawn, (True, False, True)))
+    assert {hash(rgb) for rgb, _ in pages} == {hash(expected.rgb.tobytes())}
+    assert {hash(pdf) for _, pdf in pages} == {hash(expected.pdf)}
 
 
 @pytest.mark.slow
