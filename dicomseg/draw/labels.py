@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import shapely
@@ -19,10 +18,17 @@ Name = TypeVar("Name", bound=str)
 _ON_LINE: Final = 1000.0
 _CROSSING: Final = 400.0
 _THROUGH_LABEL: Final = 400.0
-_OVER_LINE: Final = 60.0
+_OVER_LINE: Final = 40.0
 _ON_SHAPE: Final = 60.0
 _OVER_SHAPE: Final = 15.0
-"""Costs of a place in mm of leader: label on a measured line, leaders that cross, and so on."""
+_OFF_MIDDLE: Final = 8.0
+_CORNER: Final = 4.0
+"""Costs of a place in mm of leader: label on a measured line, leaders that cross, and so on. A label of which less than
+1 / `_CORNER` lies on a shape costs less in that proportion."""
+
+
+_ANCHORS: Final = (0.5, 0.25, 0.75)
+"""Where on its line a leader may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,10 @@ class Slot:
     side_y: int
 
 
+_ROWS: Final = (0.25, 0.36, 0.44, 0.53, 0.62, 0.76)
 SLOTS: Final = (
-    *(Slot(0.02, y, -1, 0) for y in (0.36, 0.62, 0.76)),
-    *(Slot(0.98, y, 1, 0) for y in (0.36, 0.62, 0.76)),
+    *(Slot(0.02, y, -1, 0) for y in _ROWS),
+    *(Slot(0.98, y, 1, 0) for y in _ROWS),
     *(
         Slot(x, y, side, -1)
         for y in (0.025, 0.083)
@@ -74,18 +81,35 @@ def place_labels(
     strokes = [_stroke(lines[name]) for name in names]
     boxes = [[_box(slot, sizes[name], frame) for slot in slots] for name in names]
     leaders = [
-        [_leader(b, stroke) for b in row] for row, stroke in zip(boxes, strokes, strict=True)
+        [
+            [_leader(b, stroke, share) for b in row]
+            for row, stroke in zip(boxes, strokes, strict=True)
+        ]
+        for share in _ANCHORS
     ]
-    single = _single_costs(boxes, leaders, strokes, shapes).tolist()
-    pair = _pair_costs(boxes, leaders).tolist()
-    best = min(
-        permutations(range(len(slots)), len(names)),
-        key=lambda chosen: _total(chosen, single, pair),
-    )
+    costs = np.stack([_single_costs(boxes, ways, strokes, shapes) for ways in leaders])
+    costs[1:] += _OFF_MIDDLE
+    anchor = costs.argmin(axis=0)
+    chosen = [
+        [leaders[anchor[n, slot]][n][slot] for slot in range(len(slots))] for n in range(len(names))
+    ]
+    best = _cheapest(costs.min(axis=0), _pair_costs(boxes, chosen))
     return {
-        name: Placed(boxes[n][slot], leaders[n][slot])
+        name: Placed(boxes[n][slot], chosen[n][slot])
         for n, (name, slot) in enumerate(zip(names, best, strict=True))
     }
+
+
+def _cheapest(single: Points, pair: Points) -> tuple[int, ...]:
+    """The slot of each name at which all costs together are least. single: (names, slots), pair: twice that."""
+    count, slots = single.shape
+    total = np.zeros((slots,) * count)
+    for n in range(count):
+        total += single[n].reshape([slots if axis == n else 1 for axis in range(count)])
+        for m in range(n):
+            shape = [slots if axis in {m, n} else 1 for axis in range(count)]
+            total += pair[m, :, n].reshape(shape)
+    return tuple(int(slot) for slot in np.unravel_index(total.argmin(), total.shape))
 
 
 def _stroke(points: Points) -> BaseGeometry:
@@ -104,10 +128,11 @@ def _box(
     return box(x, y, x + width, y + height)
 
 
-def _leader(label: Polygon, stroke: BaseGeometry) -> LineString:
-    middle = stroke.centroid
+def _leader(label: Polygon, stroke: BaseGeometry, share: float) -> LineString:
+    """From the label's edge to a point of the line, as a share of its length."""
+    end = stroke if isinstance(stroke, Point) else stroke.interpolate(share, normalized=True)
     edge = label.exterior
-    return LineString([edge.interpolate(edge.project(middle)), middle])
+    return LineString([edge.interpolate(edge.project(end)), end])
 
 
 def _single_costs(
@@ -124,7 +149,8 @@ def _single_costs(
         others = np.arange(len(strokes)) != n
         cost[others] += _OVER_LINE * shapely.intersects(ways[others], stroke)
     for shape in shapes:
-        cost += _ON_SHAPE * shapely.intersects(labels, shape)
+        covered = shapely.area(shapely.intersection(labels, shape)) / shapely.area(labels)
+        cost += _ON_SHAPE * np.minimum(_CORNER * covered, 1.0)
         cost += _OVER_SHAPE * shapely.intersects(ways, shape)
     return np.asarray(cost, np.float64)
 
@@ -140,12 +166,3 @@ def _pair_costs(
     overlap = shapely.intersects(labels[:, None], labels[None, :])
     cost = _CROSSING * crossing + _THROUGH_LABEL * (through | through.T) + _ON_LINE * overlap
     return np.asarray(cost, np.float64).reshape(count, slots, count, slots)
-
-
-def _total(chosen: Sequence[int], single: list[Any], pair: list[Any]) -> float:
-    cost = 0.0
-    for n, slot in enumerate(chosen):
-        cost += single[n][slot]
-        for m in range(n):
-            cost += pair[n][slot][m][chosen[m]]
-    return cost

@@ -38,8 +38,8 @@ _REFUSED_LINE: Final = 0.031
 
 def draw_lines(
     sheet: Sheet, axes: Axes, plan: Plan, measurements: Measurements, texts: Texts
-) -> None:
-    """Draw the measured lines, each with a label beside it that names it and states its value."""
+) -> list[Polygon]:
+    """Draw the measured lines, each with a label beside it that names it and states its value; returns the labels."""
     lines = {
         name: to_plane(plan.plane, np.array(points))
         for name in MAIN_MEASUREMENTS
@@ -60,6 +60,7 @@ def draw_lines(
     placed = place_labels(lines, sizes, (a0, b0, a1, b1), shapes)
     for name in lines:
         _draw_label(axes, labels[name], VALUES[name], placed[name].box, placed[name].leader)
+    return [label.box for label in placed.values()]
 
 
 def _width_mm(sheet: Sheet, axes: Axes) -> float:

@@ -149,9 +149,9 @@ def _midplane(sheet: Sheet, inputs: PageInput, plan: Plan) -> Window:
     axes = sheet.axes(box)
     window = show_grey(axes, inputs.volume, view, box)
     draw_plane(axes, plan)
-    draw_lines(sheet, axes, plan, measurements, texts)
+    labels = draw_lines(sheet, axes, plan, measurements, texts)
     draw_refusals(sheet, axes, measurements, texts)
-    draw_names(axes, plan, texts)
+    draw_names(axes, plan, texts, labels)
     words = texts.directions
     for text, x, y in (
         (words.right, 0.015, 0.1),

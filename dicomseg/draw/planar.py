@@ -10,6 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patches import Polygon as Patch
+from shapely.geometry import box as rectangle
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
 
 from dicomseg.draw.corridor import Corridor
 from dicomseg.draw.layout import RULER_MM, Box, pixels
@@ -30,6 +33,8 @@ from dicomseg.volume import Volume
 FINE_MM: Final = 0.2
 """Smaller pixels are interpolated between every second one: no source has as many."""
 OUTLINE_MM: Final = 0.6
+NAME_ROOM_MM: Final = 3.0
+"""Between a name and labels or the picture's edge."""
 _SHADE: Final = "#00000088"
 SLICE_STRUCTURES: Final[tuple[StructureId, ...]] = (
     "l4", "l5", "ivd", "dura", "pm", "n4", "ivc", "aa",
@@ -199,15 +204,18 @@ def draw_trace(axes: Axes, view: View, other: Plane) -> None:
     )
 
 
-def draw_names(axes: Axes, plan: Plan, texts: Texts) -> None:
-    """Write the short name of each psoas inside it."""
-    a0, a1 = axes.get_xlim()
+def draw_names(axes: Axes, plan: Plan, texts: Texts, labels: Sequence[BaseGeometry]) -> None:
+    """Write the short name of each psoas inside it, where no label of a line is."""
+    taken = unary_union(labels).buffer(NAME_ROOM_MM)
+    (a0, a1), (b1, b0) = axes.get_xlim(), axes.get_ylim()
+    seen = rectangle(a0, b0, a1, b1).buffer(-NAME_ROOM_MM)
     for section in plan.sections["pm"]:
-        a, b = section.polygon.representative_point().coords[0]
-        if section.polygon.contains(section.polygon.centroid):
-            a, b = section.centre_ab
-        if not a0 + 3 < a < a1 - 3:
+        free = section.polygon.intersection(seen).difference(taken)
+        if free.is_empty:
             continue
+        centre = section.polygon.centroid
+        point = centre if free.contains(centre) else free.representative_point()
+        a, b = float(point.x), float(point.y)
         axes.text(
             a,
             b,
@@ -218,6 +226,7 @@ def draw_names(axes: Axes, plan: Plan, texts: Texts) -> None:
             ha="center",
             va="center",
             path_effects=halo(),
+            gid="name",
         )
 
 

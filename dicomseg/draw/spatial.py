@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from scipy import ndimage
 
 from dicomseg.draw.corridor import corridor_plate
 from dicomseg.draw.layout import (
@@ -36,6 +37,10 @@ _LONG: Final[frozenset[StructureId]] = frozenset({"ivc", "aa", "dura"})
 _UNNAMED: Final[frozenset[StructureId]] = frozenset({"ivd", "l5"})
 _LEAST_SEEN_MM2: Final = 15.0
 """A part of which less is seen gets no name."""
+_LEAST_NAMED_ML: Final = 1.0
+"""A smaller translucent part gets no name: it would be taken for that of what lies behind."""
+_EDGES: Final = {"left": 0.015, "right": 0.985}
+"""Where names are held that would leave the picture, as a share of its width."""
 _AXES_MM: Final = 7.0
 
 
@@ -164,7 +169,9 @@ def _show(axes: Axes, rgb: Array) -> None:
 
 
 def _upper_end(mesh: Mesh, camera: Camera) -> Points | None:
-    """Pixel (x, y) of the middle of a long structure's upper end; None outside the picture."""
+    """Pixel (x, y) of the middle of a long structure's upper end; None outside the picture, or for a mere scrap."""
+    if mesh.volume_ml < _LEAST_NAMED_ML:
+        return None
     vertices = mesh.vertices_lps
     top = vertices[vertices[:, 2] > vertices[:, 2].max() - _END_MM]
     spot: Points = camera.project(top.mean(axis=0))[:2]
@@ -174,8 +181,14 @@ def _upper_end(mesh: Mesh, camera: Camera) -> Points | None:
 
 
 def _visible_spot(mask: Array, camera: Camera, *, is_long: bool) -> Points | None:
-    """Pixel (x, y) for a name on what is seen of a part, at the upper end of a long one; None where too little is."""
-    rows, columns = np.nonzero(mask)
+    """Pixel (x, y) for a name on the largest piece that is seen of a part; None where too little is seen.
+
+    At the upper end of a long one.
+    """
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    rows, columns = np.nonzero((pieces == sizes.argmax()) & mask)
     if len(rows) * camera.pixel_mm**2 < _LEAST_SEEN_MM2:
         return None
     if is_long:
@@ -188,16 +201,19 @@ def _visible_spot(mask: Array, camera: Camera, *, is_long: bool) -> Points | Non
 
 def _name(axes: Axes, camera: Camera, text: str, spot: Points, ink: str) -> None:
     (x, y), (width, height) = spot, camera.size
+    room = 0.0125 * len(text) * width + 0.01 * width  # half of what bold type of this size takes
+    side = "left" if x < room else "right" if x > width - room else "center"
     axes.text(
-        min(max(x, 0.08 * width), 0.9 * width),
+        min(max(x, 0.02 * width), 0.98 * width) if side == "center" else _EDGES[side] * width,
         max(y, 0.045 * height),
         text,
         fontsize=6.2,
         weight="bold",
         color=ink,
-        ha="center",
+        ha=side,
         va="center",
         path_effects=_pale(2.0),
+        gid="name",
     )
 
 

@@ -130,29 +130,33 @@ def _along(weights: sparse.csr_array, array: Array, axis: int) -> Array:
 
 
 def _level_set(soft: Array, count: float) -> tuple[Array, Array] | None:
-    """Vertices in grid steps and faces of the level at which the surface encloses `count` steps³; None without one.
-
-    The level that `rank` grid values reach encloses about as many steps³: what is missing is added to the rank.
-    """
+    """Vertices in grid steps and faces of the level at which the surface encloses `count` steps³; None without one."""
     values = np.sort(soft.ravel())
     low, high = 0.02, min(0.98, float(values[-1]) * 0.999)
     if high <= low:
         return None
-    rank, places = count, np.arange(values.size)
+    level = float(np.clip(values[-min(max(round(count), 1), values.size)], low, high))
     tried: dict[float, tuple[float, tuple[Array, Array]]] = {}
+    # levels between which the sought one lies, with the volume too much at each
+    below, above = (low, float(np.count_nonzero(values > low)) - count), (high, -count)
     for _ in range(_STEPS):
-        level = float(np.clip(np.interp(values.size - rank, places, values), low, high))
-        if level in tried:
-            break
         surface = _surface_at(soft, level)
-        missing = count - abs(signed_volume(*surface))
-        tried[level] = abs(missing), surface
-        if abs(missing) < VOLUME_TOLERANCE * count:
+        excess = abs(signed_volume(*surface)) - count
+        tried[level] = abs(excess), surface
+        if abs(excess) < VOLUME_TOLERANCE * count:
             break
-        rank += missing
+        below, above = ((level, excess), above) if excess > 0 else (below, (level, excess))
+        level = _between(below, above)
     best = min(tried, key=lambda level: tried[level][0])
     beside = (_surface_at(soft, min(max(best + nudge, low), high)) for nudge in _NUDGES)
     return next((s for s in chain([tried[best][1]], beside) if is_closed(s[1])), None)
+
+
+def _between(below: tuple[float, float], above: tuple[float, float]) -> float:
+    """A level between two at which the volume is too large and too small: by a straight line, not near an end."""
+    (low, too_much), (high, too_little) = below, above
+    share = too_much / max(too_much - too_little, 1e-9)
+    return low + min(max(share, 0.1), 0.9) * (high - low)
 
 
 def _surface_at(soft: Array, level: float) -> tuple[Array, Array]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from dicomseg.draw.surface import Mesh
+from dicomseg.volume import Volume
 
 
 def winding(points: np.ndarray, mesh: Mesh) -> np.ndarray:
@@ -24,6 +26,17 @@ def winding(points: np.ndarray, mesh: Mesh) -> np.ndarray:
 def share_inside(mesh: Mesh, points: np.ndarray) -> float:
     """Share of LPS points (n, 3) that a surface encloses."""
     return float((winding(points, mesh) > 0.5).mean())
+
+
+def shares(mesh: Mesh, mask: np.ndarray, volume: Volume) -> tuple[float, float]:
+    """Share of points well inside the mask, and well outside it, that the mesh encloses."""
+    rng = np.random.default_rng(0)
+    inner = np.argwhere(ndimage.binary_erosion(mask))
+    far = ndimage.binary_dilation(mask, iterations=2)
+    outer = np.argwhere(ndimage.binary_dilation(far, iterations=3) & ~far)
+    picked = [rng.choice(points, 40) for points in (inner, outer)]
+    inside, outside = (share_inside(mesh, volume.to_patient(p)) for p in picked)
+    return inside, outside
 
 
 def read_stl(content: bytes) -> tuple[np.ndarray, np.ndarray]:

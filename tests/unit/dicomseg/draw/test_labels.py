@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import LineString, box
 
-from dicomseg.draw.labels import place_labels
+from dicomseg.draw.labels import Slot, _cheapest, place_labels
 
 FRAME = (-56.0, -50.0, 56.0, 47.0)
 NAMES = ("OC", "DAA", "DIVC", "PI")
@@ -49,6 +51,32 @@ def test_a_shape_is_left_free_where_there_is_room() -> None:
     placed = place_labels({"OC": line}, {"OC": SIZE}, FRAME, [vessel])["OC"]
     assert free.box.intersects(vessel)
     assert not placed.box.intersects(vessel)
+
+
+def test_a_leader_ends_beside_the_middle_rather_than_on_another_line() -> None:
+    own = np.array([[-20.0, -20.0], [20.0, -20.0]])
+    other = np.array([[0.0, -30.0], [0.0, -22.0]])  # above the middle, where the label's way is
+    slots = (Slot(0.5, 0.025, 0, -1), Slot(0.02, 0.025, -1, -1))
+    placed = place_labels({"OC": own, "PI": other}, {"OC": SIZE, "PI": SIZE}, FRAME, [], slots)
+    end = np.array(placed["OC"].leader.coords)[-1]
+    assert abs(end[0]) == pytest.approx(10.0)
+    assert not placed["OC"].leader.intersects(LineString(other))
+
+
+@given(st.integers(0, 1000), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_the_cheapest_places_are_those_of_all_permutations(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    single, pair = rng.uniform(0, 9, (count, 6)), rng.uniform(0, 9, (count, 6, count, 6))
+    for slot in range(6):
+        pair[:, slot, :, slot] = 1000.0  # two labels in one place
+
+    def cost(chosen: tuple[int, ...]) -> float:
+        own = sum(single[n, slot] for n, slot in enumerate(chosen))
+        return own + sum(pair[m, chosen[m], n, chosen[n]] for n in range(count) for m in range(n))
+
+    best = min(permutations(range(6), count), key=cost)
+    assert _cheapest(single, pair) == best
 
 
 def test_coinciding_ends_are_a_point() -> None:

@@ -168,6 +168,34 @@ def test_labels_lie_on_no_line_and_lines_where_they_were_measured() -> None:
             assert not box(*low, *high).intersects(LineString(ends)), (name, label.get_text())
 
 
+@pytest.mark.slow
+def test_labels_names_and_letters_of_a_picture_are_inside_and_free_of_each_other() -> None:
+    sheet = composed(page_input())
+    renderer = sheet.canvas.get_renderer()
+    names = {layout.MIDPLANE: ["Ps", "Ps"], layout.VIEW: ["A", "L4", "V", "sac"]}
+    for wanted in (layout.MIDPLANE, layout.VIEW, layout.SAGITTAL, layout.CORONAL, layout.PLAIN):
+        axes = panel(sheet, wanted)
+        texts = [(t, t.get_window_extent(renderer)) for t in axes.texts if t.get_text()]
+        frame = axes.get_window_extent(renderer)
+        outside = [
+            t.get_text()
+            for t, b in texts
+            if b.x0 < frame.x0 or b.x1 > frame.x1 or b.y0 < frame.y0 or b.y1 > frame.y1
+        ]
+        assert outside == [], wanted
+        covered = [
+            (t.get_text(), u.get_text())
+            for (t, b), (u, c) in combinations(texts, 2)
+            if min(b.x1, c.x1) - max(b.x0, c.x0) > 1 and min(b.y1, c.y1) - max(b.y0, c.y0) > 2.5
+        ]
+        assert covered == [], wanted
+        named = sorted(t.get_text() for t, _ in texts if t.get_gid() == "name")
+        assert set(names.get(wanted, [])) <= set(named), (wanted, named)
+        if wanted != layout.VIEW:
+            letters = [t for t, _ in texts if t.get_gid() in {"letter", "label"}]
+            assert min(t.get_zorder() for t in letters) >= 10
+
+
 def pixel(rgb: np.ndarray, axes: Axes, ab: tuple[float, float]) -> np.ndarray:
     """Colour of the page where a point of a panel is drawn."""
     x, y = axes.transData.transform(ab)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from dicomseg.draw.surface import Mesh, build_surfaces, is_closed, signed_volume
 from dicomseg.structures import SEGMENTS
 from dicomseg.volume import Volume, build_affine
-from tests.support.meshes import share_inside
+from tests.support.meshes import shares
 from tests.support.phantoms import Truth
 from tests.support.shapes import Shapes
 
@@ -81,6 +80,28 @@ def test_a_surface_lies_on_the_shape_it_was_made_from(shapes: Shapes) -> None:
     assert np.abs(away_mm).mean() < 0.15
 
 
+@pytest.mark.parametrize("spacing_mm", [(0.9, 0.47, 0.47), (4.0, 0.6, 0.6), (3.0, 3.0, 3.0)])
+def test_a_slab_cut_on_all_sides_has_its_volume(spacing_mm: tuple[float, float, float]) -> None:
+    """A disc in a sagittal series of a few slices: every face is a cut, so that the level decides its size."""
+    shape = tuple(int(mm / s) for mm, s in zip((16.0, 11.0, 35.0), spacing_mm, strict=True))
+    volume = Volume(np.ones(shape, np.uint8), np.diag([*spacing_mm, 1.0]))
+    mesh = build_surfaces(volume)[1]
+    assert is_closed(mesh.faces)
+    assert mesh.volume_ml == pytest.approx(volume.array.size * volume.voxel_ml, rel=0.005)
+
+
+def test_the_number_of_triangles_is_the_shapes_and_not_the_images() -> None:
+    counts = []
+    for spacing_mm in (0.4, 0.8, 1.2):
+        n = round(30 / spacing_mm)
+        away = spacing_mm * (np.indices((n, n, n)) - (n - 1) / 2)
+        ball = (np.hypot(np.hypot(*away[:2]), away[2]) < 12).astype(np.uint8)
+        mesh = build_surfaces(Volume(ball, np.diag([spacing_mm] * 3 + [1.0])))[1]
+        counts.append(len(mesh.faces))
+    assert max(counts) < 1.1 * min(counts)
+    assert 2000 < min(counts) < 3000  # 1,810 mm² at 1.5 mm, three triangles for each of its squares
+
+
 def test_too_few_voxels_have_no_surface() -> None:
     array = np.zeros((9, 9, 9), np.uint8)
     volume = Volume(array, np.eye(4))
@@ -103,14 +124,3 @@ def test_every_segment_of_a_phantom_is_closed_in_its_place_and_within_two_percen
         if segment.structure.id in {"pm", "n4"}:  # the middle of the body mirrors onto itself
             mirrored = Mesh(mesh.vertices_lps * np.float32([-1, 1, 1]), mesh.faces[:, ::-1])
             assert shares(mirrored, mask, sides)[0] < 0.05, segment.label
-
-
-def shares(mesh: Mesh, mask: np.ndarray, volume: Volume) -> tuple[float, float]:
-    """Share of points well inside the mask, and well outside it, that the mesh encloses."""
-    rng = np.random.default_rng(0)
-    inner = np.argwhere(ndimage.binary_erosion(mask))
-    far = ndimage.binary_dilation(mask, iterations=2)
-    outer = np.argwhere(ndimage.binary_dilation(far, iterations=3) & ~far)
-    picked = [rng.choice(points, 40) for points in (inner, outer)]
-    inside, outside = (share_inside(mesh, volume.to_patient(p)) for p in picked)
-    return inside, outside
