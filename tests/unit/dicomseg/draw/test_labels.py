@@ -55,7 +55,7 @@ def test_a_shape_is_left_free_where_there_is_room() -> None:
 
 def test_a_leader_ends_beside_the_middle_rather_than_on_another_line() -> None:
     own = np.array([[-20.0, -20.0], [20.0, -20.0]])
-    other = np.array([[0.0, -30.0], [0.0, -22.0]])  # above the middle, where the label's way is
+    other = np.array([[-6.0, -26.0], [6.0, -26.0]])  # where the way to the middle is
     slots = (Slot(0.5, 0.025, 0, -1), Slot(0.02, 0.025, -1, -1))
     placed = place_labels({"OC": own, "PI": other}, {"OC": SIZE, "PI": SIZE}, FRAME, [], slots)
     end = np.array(placed["OC"].leader.coords)[-1]
