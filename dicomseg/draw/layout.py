@@ -60,11 +60,13 @@ TABLE_FIRST: Final = 10.6
 CHIP: Final = (9.0, 4.4)
 NAME_X: Final = 21.0
 NAME_WIDTH: Final = 35.0
+BETWEEN: Final = (2.6, 2.4)
+"""Below the row's middle: the first line of what a value lies between, and its distance to the second."""
 VALUE_X: Final = 93.5
 STRIP: Final = Box(96.0, 0.0, 32.0, 5.4)
 
-PLAN_X: Final = 133.0
-PLAN_VALUE_X: Final = 155.0
+PLAN_X: Final = 132.0
+PLAN_VALUE_X: Final = 148.0
 PLAN_ROW: Final = 3.35
 PLAN_FIRST: Final = 8.4
 

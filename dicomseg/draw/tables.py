@@ -61,7 +61,10 @@ def draw_values(sheet: Sheet, result: Result, texts: Texts) -> None:
             more = refusal_text(m.refusal, texts)
         colour = SOFT if m.refusal is None else RED
         width = layout.VALUE_X - layout.NAME_X
-        sheet.fitted(layout.NAME_X, y + 2.6, more, 6.0, width, color=colour)
+        first, step = layout.BETWEEN
+        for n_line, line in enumerate(sheet.wrapped(more, 6.0, width)):
+            at, shown = y + first + n_line * step, line.rstrip(" ·")
+            sheet.fitted(layout.NAME_X, at, shown, 6.0, width, color=colour)
         _strip(sheet, name, m, y)
 
 

@@ -58,6 +58,10 @@ def panel(sheet: Sheet, wanted: Box) -> Axes:
     return axes
 
 
+LEAST_PT = 4.5
+"""Of type that is read on paper: a footnote of a journal has 6, the numbers under the strips 4.8."""
+
+
 WORST = (
     Finding("cut_by_image", "x", "warning", "pm"),
     Finding("section_left_out", "x", "warning", "aa"),
@@ -118,6 +122,10 @@ def test_no_text_leaves_the_page_or_covers_another(name: str) -> None:
         if min(p.x1, q.x1) - max(p.x0, q.x0) > 1 and min(p.y1, q.y1) - max(p.y0, q.y0) > 2.5
     ]
     assert covered == []
+    tiny = [
+        (t.get_text(), t.get_fontsize()) for t in texts_of(sheet) if t.get_fontsize() < LEAST_PT
+    ]
+    assert tiny == []
     shortened = [s for s in written(sheet) if s.endswith("…")]
     assert len(shortened) == (name == "long names"), shortened
 
