@@ -65,8 +65,8 @@ BETWEEN: Final = (2.6, 2.4)
 VALUE_X: Final = 93.5
 STRIP: Final = Box(96.0, 0.0, 32.0, 5.4)
 
-PLAN_X: Final = 132.0
-PLAN_VALUE_X: Final = 148.0
+PLAN_X: Final = 131.5
+PLAN_VALUE_X: Final = 149.5
 PLAN_ROW: Final = 3.35
 PLAN_FIRST: Final = 8.4
 

@@ -58,7 +58,7 @@ def panel(sheet: Sheet, wanted: Box) -> Axes:
     return axes
 
 
-LEAST_PT = 4.5
+LEAST_PT = 4.4
 """Of type that is read on paper: a footnote of a journal has 6, the numbers under the strips 4.8."""
 
 
