@@ -133,6 +133,36 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def validators() -> str:
+    """Render kind × object × tool; a cell is errors/warnings/known, – where the tool is not for the object."""
+    found = _validators()
+    rows = []
+    for kind, objects in found["kinds"].items():
+        for number, (name, cells) in enumerate(objects.items()):
+            held = (cells.get(column) for column in found["columns"])
+            counts = ("–" if c is None else "/".join(map(str, c)) for c in held)
+            rows.append((kind if number == 0 else "", name, *counts))
+    return table(("study", "object", *found["columns"]), rows)
+
+
+def known_findings() -> str:
+    """Render the known findings of the validators with their reasons."""
+    rows = [(tool, reason, str(count)) for tool, reason, count in _validators()["known"]]
+    return table(("tool", "what it is about", "times"), rows)
+
+
+def validator_versions() -> str:
+    """Render the programs that judged, with their versions."""
+    return table(("column", "program", "version"), [tuple(r) for r in _validators()["tools"]])
+
+
+def _validators() -> dict[str, Any]:
+    """Return what `docs/validators.py` counted."""
+    text = (ROOT / "docs/reference/validators.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "states": reference.transitions,
     "state-values": reference.state_values,
@@ -142,6 +172,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "rooms": rooms,
     "decisions": decisions,
     "performance": performance,
+    "validators": validators,
+    "validators-known": known_findings,
+    "validators-tools": validator_versions,
     "configuration": reference.configuration,
     "profiles": reference.profile_table,
     "readers": reference.reader_table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -50,17 +50,27 @@ def _cell(answer: Answer | None) -> str:
 
 def finding_lines(folder: FolderReport) -> Iterator[str]:
     """Yield one line per finding; the known ones once for all objects, with their reason."""
-    known: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     for answer in folder.answers:
-        for finding in answer.findings:
-            times = "" if finding.count == 1 else f" ({finding.count} times)"
-            if finding.severity == "known":
-                key = (answer.tool, finding.reason)
-                known[key] = known.get(key, 0) + finding.count
-            else:
-                yield f"{finding.severity}: {answer.name}: {answer.tool}: {finding.text}{times}"
-    for (tool, reason), count in known.items():
-        yield f"known: {tool}, {count} times: {reason}"
+        for f in answer.findings:
+            text = f.reason if f.severity == "known" else f.text
+            found.setdefault((f.severity, answer.tool, text), []).append((answer.name, f.count))
+    for severity in ("error", "warning", "known"):
+        for (kind, tool, text), places in found.items():
+            if kind == severity:
+                yield _finding_line(severity, tool, text, places)
+    if all(answer.tool != OWN for answer in folder.answers):
+        yield "own checks were left out: the folder has no result.json"
+
+
+def _finding_line(severity: str, tool: str, text: str, places: Sequence[tuple[str, int]]) -> str:
+    """Return the line of one finding. places: objects that have it, and how often."""
+    count = sum(n for _, n in places)
+    times = "" if count == 1 else f" ({count} times)"
+    if severity == "known":
+        return f"known: {tool}: {text}{times}"
+    more = "" if len(places) == 1 else f" and {len(places) - 1} more"
+    return f"{severity}: {places[0][0]}{more}: {tool}: {text}{times}"
 
 
 def tool_lines(report: Report) -> Iterator[str]:

@@ -4,9 +4,8 @@
     python tests/support/compare_results.py run CHECKOUT INPUTS OUT
     python tests/support/compare_results.py compare OUT_BEFORE OUT_AFTER
 
-`make` writes the four fixed inputs with the code of this checkout: a phantom of axial and one of
-sagittal slices, SPIDER subject 5, and the axial phantom as one Enhanced MR object. Make them once and
-let both checkouts read the same files. `run` processes each with the shipped model. `compare` lists
+`make` writes the five fixed inputs with the code of this checkout (`tests/support/study_kinds.py`). Make
+them once and let both checkouts read the same files. `run` processes each with the shipped model. `compare` lists
 every difference as `path: before → after` under its kind and exits with 1 when there is one that no
 other version of the code may have: a number, a pixel, a code, an attribute, a key, a UID of the source or
 one that does not map one to one.
@@ -16,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -31,9 +28,10 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-SHARED: Final = ROOT.parent / "shared"
-INPUTS: Final = ("phantom-axial", "phantom-sagittal", "spider-5", "enhanced")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.support.study_kinds import KINDS, make, python
+
+INPUTS: Final = tuple(KINDS)
 FREE: Final = ("uid", "time", "digest", "version", "text")
 """Kinds of difference that another version of the code may have; UIDs only one to one."""
 
@@ -235,51 +233,14 @@ def passed(report: Report) -> bool:
     return all(kind in FREE for kind, *_ in report.lines)
 
 
-def make(inputs: Path) -> None:
-    """Write the four inputs, each into a folder of its name."""
-    for view, seed in (("axial", 41), ("sagittal", 42)):
-        base = inputs / "phantoms"
-        _python(ROOT, "-m", "training", "phantom", "--out", base, "--seed", seed, "--fov", view)
-        (base / f"phantom-{seed:06d}" / "t2_space").rename(inputs / f"phantom-{view}")
-    spider = SHARED / "data" / "spider" / "5.image.nii.gz"
-    _python(ROOT, SHARED / "tools" / "spider_to_dicom.py", spider, inputs / "spider-5")
-    sys.path.insert(0, str(SHARED / "cases" / "in"))
-    from lib import enhanced, load
-
-    made = enhanced(load(inputs / "phantom-axial"))
-    made.SeriesInstanceUID, made.SOPInstanceUID = "2.25.2301", "2.25.2302"
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    (inputs / "enhanced").mkdir()
-    made.save_as(inputs / "enhanced" / "1.dcm", enforce_file_format=True)
-
-
 def run(checkout: Path, inputs: Path, out: Path) -> None:
     """Process every input with the code and the shipped model of a checkout."""
     for name in INPUTS:
-        done = _python(
+        done = python(
             checkout, "-m", "node", "process", inputs / name, "--out", out / name,
             "--bundle", checkout / "model" / "bundles" / "lumbar-l45", cwd=inputs,
         )  # fmt: skip
         sys.stdout.write(f"{name}: {done.stdout.strip().splitlines()[-1]}\n")
-
-
-def _python(
-    checkout: Path, *words: object, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *(str(w) for w in words)]
-    done = subprocess.run(
-        command,
-        cwd=cwd or checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
 
 
 def main() -> int:

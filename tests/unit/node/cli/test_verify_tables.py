@@ -62,7 +62,17 @@ def test_findings_one_a_line_and_known_ones_with_their_reason() -> None:
     lines = list(tables.finding_lines(report.folders[0]))
     assert "error: seg.dcm: dcmqi: e" in lines
     assert f"error: {TOGETHER}: own: one (12 times)" in lines
-    assert "known: dciodvfy, 106 times: why" in lines
+    assert "known: dciodvfy: why (106 times)" in lines
+    assert [line.split(":")[0] for line in lines] == ["error"] * 3 + ["warning"] * 6 + ["known"] * 6
+
+
+def test_the_same_finding_of_many_objects_is_one_line() -> None:
+    answers = [Answer("dciodvfy", f"{n}.dcm", (Finding("warning", "w"),)) for n in range(18)]
+    lines = list(tables.finding_lines(FolderReport("/r", (), tuple(answers))))
+    assert lines == [
+        "warning: 0.dcm and 17 more: dciodvfy: w (18 times)",
+        "own checks were left out: the folder has no result.json",
+    ]
 
 
 def test_absent_tools_and_json() -> None:
