@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicomseg.encode.result_json import DIGITS
 from dicomseg.read import attributes
 from dicomseg.read.charset import ascii_text
 from dicomseg.structures import SEGMENTS
@@ -64,7 +65,7 @@ def values_are_reported(results: ResultSet) -> Iterator[Complaint]:
         for name, value in held.get(what, ()):
             if wanted is None:
                 yield name, f"{what}: has a number; result.json refuses it"
-            elif abs(value - wanted) >= max(LENGTH_TOLERANCE_MM, 1e-4 * abs(wanted)):
+            elif abs(value - wanted) >= _tolerance(measurement):
                 yield name, f"{what}: its value is not that of result.json"
         if wanted is not None and what not in held:
             yield "", f"{what}: a value of result.json that no report holds"
@@ -141,8 +142,15 @@ def _patient_points(image: Dataset, scoord: Any) -> Any:
 
 
 def _number(measurement: Mapping[str, Any]) -> float | None:
-    value = measurement.get("value_mm")
+    """The value in its unit; the four have it in mm only."""
+    value = measurement.get("value", measurement.get("value_mm"))
     return None if value is None else float(value)
+
+
+def _tolerance(measurement: Mapping[str, Any]) -> float:
+    """How far a report may be from `result.json`: what rounding makes of a value in its unit."""
+    unit = measurement.get("unit", "mm")
+    return LENGTH_TOLERANCE_MM if unit == "mm" else 1.1 * 10.0 ** -DIGITS[unit]
 
 
 def _other_volume(results: ResultSet, key: str, volume_mm3: float) -> Iterator[Complaint]:

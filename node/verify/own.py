@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from node.store.results import read_result
+from node.store.results import RESULT_FILE, read_result
 from node.verify import check_files, check_identity, check_references, check_values
 from node.verify.check_identity import Complaint
 from node.verify.facts import facts_of
@@ -81,6 +81,8 @@ def report(folder: Path, names: Sequence[str]) -> dict[str, Any]:
             found.append((name, f"its content cannot be read ({type(error).__name__})"))
     if results.result:
         found += complaints(results)
+    elif (folder / RESULT_FILE).exists():
+        found.append(("", f"{RESULT_FILE} cannot be read"))
     return {"complaints": found, "facts": facts}
 
 

@@ -96,3 +96,21 @@ def test_a_dice_value(results: ResultSet, word: str) -> None:
 def test_a_word_that_only_looks_like_one(results: ResultSet) -> None:
     results.objects["midplane.dcm"].DerivationDescription = "indices of the dicer"
     assert list(check_values.nothing_claims_a_score(results)) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "change"), [("mm", 0.06), ("mm2", 0.02), ("deg", 0.002), ("ratio", 2e-4)]
+)
+def test_further_values_are_held_to_the_rounding_of_their_unit(
+    results: ResultSet, unit: str, change: float
+) -> None:
+    named = {n: m for n, m in results.result["extra"].items()
+             if m["unit"] == unit and m["value"] is not None}  # fmt: skip
+    assert named, unit
+    for measurement in named.values():
+        measurement["value"] += change / 4
+    assert list(check_values.values_are_reported(results)) == []
+    for measurement in named.values():
+        measurement["value"] += change
+    texts = [text for _, text in check_values.values_are_reported(results)]
+    assert texts == [f"{name}: its value is not that of result.json" for name in named]
