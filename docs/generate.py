@@ -134,15 +134,22 @@ def _number(value: float | None) -> str:
 
 
 def validators() -> str:
-    """Render kind × object × tool; a cell is errors/warnings/known, – where the tool is not for the object."""
+    """Render kind × object × tool; – where the tool is not for the object."""
     found = _validators()
     rows = []
     for kind, objects in found["kinds"].items():
         for number, (name, cells) in enumerate(objects.items()):
             held = (cells.get(column) for column in found["columns"])
-            counts = ("–" if c is None else "/".join(map(str, c)) for c in held)
-            rows.append((kind if number == 0 else "", name, *counts))
+            rows.append((kind if number == 0 else "", name, *map(_counted, held)))
     return table(("study", "object", *found["columns"]), rows)
+
+
+def _counted(cell: list[int] | None) -> str:
+    """Return [errors, warnings, known] in words."""
+    if cell is None:
+        return "–"
+    named = zip(cell, ("errors", "warnings", "known"), strict=True)
+    return ", ".join(f"{count} {what}" for count, what in named if count) or "ok"
 
 
 def known_findings() -> str:

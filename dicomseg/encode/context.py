@@ -97,13 +97,17 @@ def identify(ds: Dataset, headers: Headers) -> None:
 def _reported(item: Dataset, study_uid: str) -> Dataset:
     """Convert a request for a report (PS3.3 C.17.2): the same values, empty where unknown."""
     out = Dataset()
+    out.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=default_encoding
+    )
     out.StudyInstanceUID = study_uid
     for keyword in _REPORTED:
         tag = Tag(keyword)
-        out[tag] = item[tag] if tag in item else DataElement(tag, dictionary_VR(tag), None)
+        # As it is: reading an element would decode bytes of the source, here and in every later object.
+        out[tag] = item.get_item(tag) if tag in item else DataElement(tag, dictionary_VR(tag), None)
     for keyword in ("ReasonForTheRequestedProcedure", "IssuerOfAccessionNumberSequence"):
         if keyword in item:
-            out[keyword] = item[keyword]
+            out[Tag(keyword)] = item.get_item(Tag(keyword))
     return out
 
 

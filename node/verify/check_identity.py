@@ -29,6 +29,9 @@ _REQUEST: Final = (
     "ReasonForTheRequestedProcedure", "IssuerOfAccessionNumberSequence",
 )  # fmt: skip
 """Of a request, in the form of an image's series and in that of a report."""
+_TEXT_VRS: Final = frozenset({"LO", "SH", "PN", "ST", "LT", "UT", "UC"})
+_NOT_DECODED: Final = ("\x1b", "\ufffd")
+"""An escape sequence, and the sign for bytes that are no character."""
 _ACQUISITION, _PROCESSING = "109101", "109102"
 _IN_SPACE: Final = frozenset({"SEG", "MR", "M3D"})
 """Modalities of objects that lie in the patient's space."""
@@ -42,6 +45,18 @@ def same_identity(results: ResultSet) -> Iterator[Complaint]:
     for keyword in sorted({*_ALIKE, *group_10}):
         yield from _different(results, partial(_value, tag=Tag(keyword)), keyword)
     yield from _different(results, _requests, "the request")
+
+
+def texts_are_readable(results: ResultSet) -> Iterator[Complaint]:
+    """Find text that the character set of its object does not decode: what is damaged alike in all is no difference."""
+    for name, ds in results.objects.items():
+        damaged = {
+            e.keyword
+            for _, e in elements(ds)
+            if e.VR in _TEXT_VRS and any(mark in str(e.value) for mark in _NOT_DECODED)
+        }
+        for keyword in sorted(damaged):
+            yield name, f"{keyword} is not text of the object's character set"
 
 
 def same_scanner(results: ResultSet) -> Iterator[Complaint]:

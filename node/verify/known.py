@@ -30,6 +30,16 @@ KNOWN: Final = (
     ),
     Known(
         "dciodvfy",
+        r"Unrecognized defined term <99\w+> for value 1 of attribute <Coding Scheme Designator>",
+        "private coding schemes of a hospital, as in the source",
+    ),
+    Known(
+        "DCMTK",
+        r"(The VR checker does not support this|Reading unknown/unsupported) ?Specific ?Character ?Set.*ISO 2022.*",
+        "character sets with escapes are not supported",
+    ),
+    Known(
+        "dciodvfy",
         r"Unrecognized defined term <2\.25\.[0-9]+> for value 1 of attribute <Coding Scheme UID>",
         "UID of our private coding scheme",
     ),

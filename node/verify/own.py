@@ -25,6 +25,7 @@ Check = Callable[[ResultSet], Iterator[Complaint]]
 CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("the files are those that were written", check_files.files_are_those_written),
     ("patient, study, request, node and time are the same", check_identity.same_identity),
+    ("texts are readable", check_identity.texts_are_readable),
     ("the scanner is the Acquisition Equipment", check_identity.same_scanner),
     ("one frame of reference", check_identity.one_space),
     ("every object names the predecessor", check_identity.same_predecessor),

@@ -76,6 +76,7 @@ def write_worklist(ds: Dataset) -> None:
     ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
     ds.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     ds.ReferringPhysicianName, ds.StudyDescription = "Suzuki^=鈴木^", "腰椎"
+    ds.InstitutionName, request.ReasonForTheRequestedProcedure = "東京病院", "腰痛"
     ds.PatientID, ds.IssuerOfPatientID, ds.AccessionNumber = "P-7", "HOSP", "A1"
     ds.IssuerOfPatientIDQualifiersSequence, ds.OtherPatientIDsSequence = [issuer], [other]
     ds.IssuerOfAccessionNumberSequence, ds.ProcedureCodeSequence = [local], [code]

@@ -231,3 +231,23 @@ def test_the_encoding_of_the_source_does_not_matter(studio: Any, syntax: str) ->
     assert [e for e in first] == [e for e in other]  # noqa: C416 - elements, not tags
     assert held[0].character_set == held[1].character_set
     assert held[0].findings == held[1].findings == ()
+
+
+@pytest.mark.parametrize(
+    "keyword", ["RequestedProcedureDescription", "ReasonForTheRequestedProcedure"]
+)
+def test_a_request_keeps_its_bytes_in_images_and_reports(studio: Any, keyword: str) -> None:
+    """Text with escapes must not be decoded without its character set by the first object that is written."""
+
+    def change(ds: Dataset) -> None:
+        request = Dataset()
+        request.RequestedProcedureID = "RP1"
+        request[keyword] = DataElement(Tag(keyword), "LO", "腰椎")
+        ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        ds.PatientName, ds.RequestAttributesSequence = "Yamada^Tarou=山田^太郎", [request]
+
+    for name, ds in read(studio.encode(changed(studio, change))).items():
+        held = "ReferencedRequestSequence" if ds.Modality == "SR" else "RequestAttributesSequence"
+        (item,) = ds[held].value
+        assert item.get_item(keyword).value == "腰椎".encode("iso2022_jp"), name
+        assert item[keyword].value == "腰椎", name

@@ -15,6 +15,7 @@ def _names(check: object, results: ResultSet) -> list[tuple[str, str]]:
 
 CHECKS = [
     check_identity.same_identity,
+    check_identity.texts_are_readable,
     check_identity.same_scanner,
     check_identity.one_space,
     check_identity.same_predecessor,
@@ -63,6 +64,19 @@ def test_another_request_in_an_image_or_a_report(results: ResultSet, name: str) 
     ds[keyword].value[0].RequestedProcedureID = "RP2"
     assert _names(check_identity.same_identity, results) == [
         (name, "the request differs from that of the other objects")
+    ]
+
+
+@pytest.mark.parametrize("text", ["\x1b$B9xDG", "Doe^\ufffdJane"])
+def test_text_that_is_damaged_in_every_object(results: ResultSet, text: str) -> None:
+    """It is the same everywhere, and a worklist wrote something else."""
+    for ds in results.objects.values():
+        held = "ReferencedRequestSequence" if ds.Modality == "SR" else "RequestAttributesSequence"
+        ds[held].value[0].RequestedProcedureDescription = text
+    assert _names(check_identity.same_identity, results) == []
+    assert _names(check_identity.texts_are_readable, results) == [
+        (name, "RequestedProcedureDescription is not text of the object's character set")
+        for name in results.objects
     ]
 
 

@@ -16,7 +16,11 @@ TERM = "Unrecognized defined term <{}> for value 1 of attribute <Coding Scheme D
     ("tool", "sop_class", "text", "severity"),
     [
         ("dciodvfy", SEG, TERM.format("99LUMBAR"), "known"),
-        ("dciodvfy", SEG, TERM.format("99OTHER"), "warning"),
+        ("dciodvfy", SEG, TERM.format("99RIS"), "known"),
+        ("dciodvfy", SEG, TERM.format("RIS"), "warning"),
+        ("DCMTK", SEG, "The VR checker does not support this Specific Character Set: \\ISO 2022 IR 87", "known"),
+        ("DCMTK", SEG, "Reading unknown/unsupported SpecificCharacterSet (\\ISO 2022 IR 87)", "known"),
+        ("DCMTK", SEG, "Reading unknown/unsupported SpecificCharacterSet (ISO_IR 999)", "warning"),
         ("DCMTK", SEG, TERM.format("99LUMBAR"), "warning"),
         ("dciodvfy", SEG, TERM.format("99LUMBAR") + " and more", "warning"),
         ("dciodvfy", SEG, "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID", "known"),
