@@ -30,6 +30,7 @@ _REQUEST: Final = (
 )  # fmt: skip
 """Of a request, in the form of an image's series and in that of a report."""
 _TEXT_VRS: Final = frozenset({"LO", "SH", "PN", "ST", "LT", "UT", "UC"})
+_FORMS: Final = ("binary", "fractional", "labelmap")
 _NOT_DECODED: Final = ("\x1b", "\ufffd")
 """An escape sequence, and the sign for bytes that are no character."""
 _ACQUISITION, _PROCESSING = "109101", "109102"
@@ -100,8 +101,10 @@ def same_predecessor(results: ResultSet) -> Iterator[Complaint]:
     for name, ds in results.objects.items():
         named = set(predecessors(ds))
         role = name.removesuffix(".dcm")
-        wanted = set() if before is None else {ResultKey(before).uid(f"{role}.instance")}
-        if named != wanted:
+        # Of a segmentation in another form than its matrix asks for, the role has the form's name.
+        roles = (role, *(f"{role}.{form}" for form in _FORMS))
+        uids = set() if before is None else {ResultKey(before).uid(f"{r}.instance") for r in roles}
+        if not named <= uids or len(named) != (before is not None):
             what = "no predecessor" if not named else "a predecessor"
             yield name, f"names {what}, against the predecessor of result.json"
 

@@ -37,11 +37,20 @@ def _voxels(ds: Dataset, *, labels: bool) -> dict[str, int]:
     if labels:
         counts = np.bincount(ds.pixel_array.ravel())
         return {str(n): int(count) for n, count in enumerate(counts) if n and count}
-    size = int(ds.Rows) * int(ds.Columns)
-    bits = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")
-    frames = bits[: size * int(ds.NumberOfFrames)].reshape(-1, size).sum(axis=1, dtype=np.int64)
+    frames = _filled(ds)
     voxels: Counter[str] = Counter()
     for item, count in zip(ds.PerFrameFunctionalGroupsSequence, frames, strict=True):
         number = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         voxels[str(int(number))] += int(count)
     return {number: count for number, count in voxels.items() if count}
+
+
+def _filled(ds: Dataset) -> list[int]:
+    """Voxels other than 0 of every frame; one bit each, packed across frames (PS3.5 8.1.1), or one byte."""
+    size, count = int(ds.Rows) * int(ds.Columns), int(ds.NumberOfFrames)
+    if int(ds.BitsAllocated) == 1:
+        packed = np.frombuffer(ds.PixelData, np.uint8)
+        cells = np.unpackbits(packed, bitorder="little")[: size * count]
+    else:
+        cells = ds.pixel_array.ravel() != 0
+    return [int(n) for n in cells.reshape(count, size).sum(axis=1, dtype=np.int64)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
+from dicomseg.encode.uids import ResultKey
 from node.verify import check_identity
 from node.verify.objects import ResultSet
 
@@ -119,6 +120,14 @@ def test_a_predecessor_that_is_absent_wrong_or_too_much(results: ResultSet) -> N
     results.result["predecessor"] = None  # type: ignore[index]
     named = [n for n, _ in _names(check_identity.same_predecessor, results)]
     assert named == ["midplane.dcm", "measurements.dcm", "volumes.dcm"]
+
+
+def test_a_predecessor_in_another_form(results: ResultSet) -> None:
+    (item,) = results.objects["seg.dcm"].ReferencedImageSequence
+    item.ReferencedSOPInstanceUID = ResultKey("1" * 32).uid("seg.labelmap.instance")
+    assert _names(check_identity.same_predecessor, results) == []
+    item.ReferencedSOPInstanceUID = ResultKey("1" * 32).uid("volumes.instance")
+    assert [n for n, _ in _names(check_identity.same_predecessor, results)] == ["seg.dcm"]
 
 
 def test_what_is_verified_or_a_product(results: ResultSet) -> None:
