@@ -50,6 +50,11 @@ KNOWN: Final = (
     ),
     Known(
         "dciodvfy",
+        r"Missing attribute or value that would be needed to build DICOMDIR - Study ID",
+        "the source has no Study ID, which media alone need",
+    ),
+    Known(
+        "dciodvfy",
         r"Dicom dataset contains attributes not present in standard DICOM IOD - .*",
         "follows from the Device UID",
     ),
@@ -58,6 +63,16 @@ KNOWN: Final = (
         r"Information Object Not found",
         "older than the class of label maps",
         (LABEL_MAP,),
+    ),
+    Known(
+        "dciodvfy",
+        rf"Unrecognized SOP Class - {re.escape(LABEL_MAP)} - so cannot determine .*",
+        "older than the class of label maps",
+    ),
+    Known(
+        "dciodvfy",
+        r"Different information entities for attribute - .*<Unknown>.*",
+        "older than the class of label maps",
     ),
     Known(
         "dciodvfy",

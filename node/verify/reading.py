@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -66,21 +67,27 @@ def report_reading(path: Path) -> Reading:
 
 
 def segments_reading(folder: Path) -> Reading:
-    """Return the voxels in the files `<segment>.nrrd` that dcmqi's `segimage2itkimage` wrote.
+    """Return the voxels in the files that dcmqi's `segimage2itkimage` wrote.
 
+    One file of 16-bit numbers per segment, `<segment>.nrrd`; of a label map one file of bytes, each a segment's number.
     Raises `OSError`, `ValueError` or `EOFError` where one is no such file.
     """
-    voxels = {path.stem: _nonzero(path) for path in sorted(folder.glob("*.nrrd"))}
-    return Reading(voxels={number: count for number, count in voxels.items() if count})
+    counts: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.nrrd")):
+        counts.update(_voxels(path))
+    return Reading(voxels={number: count for number, count in counts.items() if count})
 
 
-def _nonzero(path: Path) -> int:
-    """Voxels of a NRRD file of 16-bit numbers that are not 0."""
+def _voxels(path: Path) -> dict[str, int]:
+    """Voxels of the segments in one NRRD file."""
     import numpy as np  # noqa: PLC0415 - a tenth of a second of every command
 
     head, _, body = path.read_bytes().partition(b"\n\n")
-    if b"encoding: gzip" not in head or b"type: short" not in head:
+    labels = b"type: unsigned char" in head
+    if b"encoding: gzip" not in head or not (labels or b"type: short" in head):
         raise ValueError("a NRRD file of another kind than expected")
     with gzip.open(BytesIO(body)) as stream:
-        content = stream.read(SEGMENTS_LIMIT)
-    return int(np.count_nonzero(np.frombuffer(content, "<i2")))
+        content = np.frombuffer(stream.read(SEGMENTS_LIMIT), "u1" if labels else "<i2")
+    if not labels:
+        return {path.stem: int(np.count_nonzero(content))}
+    return {str(n): int(count) for n, count in enumerate(np.bincount(content)) if n}

@@ -112,6 +112,14 @@ def test_dcmqi_reads_segments(tmp_path: Path) -> None:
     assert "cannot be read" in found.text
 
 
+def test_dcmqi_reads_a_label_map(tmp_path: Path) -> None:
+    labels = gzip.compress(bytes([0, 0, 2, 2, 2, 5]))
+    head = b"NRRD0004\ntype: unsigned char\nsizes: 3 2 1\nencoding: gzip\n\n"
+    (tmp_path / "1.nrrd").write_bytes(head + labels)
+    run = Run(tmp_path, Ended(0, "", ""), Reading(voxels={"2": 3, "5": 1}))
+    assert list(judges.dcmqi(judges.dcmqi_segments)(run)) == []
+
+
 def test_dicom_validator_counts_tags() -> None:
     text = "Errors\n======\nModule 'Patient':\nTag (0010,0010) (Patient's Name) is missing\n"
     assert [f.text for f in judges.validator(_run(1, text))] == [
