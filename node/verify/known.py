@@ -82,7 +82,7 @@ KNOWN: Final = (
     ),
     Known(
         "dciodvfy",
-        r"Different information entities for attribute - Element=<AccessionNumber> IE <(Series|Study)> versus "
+        r"Different information entities for attribute - Element=<(IssuerOf)?AccessionNumber(Sequence)?> IE <(Series|Study)> versus "
         r"<(Series|Study)> for file .*",
         "requests are of an image's series, of a report's study",
     ),
