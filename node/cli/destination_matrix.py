@@ -12,20 +12,26 @@ from node.deliver.offers import LABEL_MAP, Acceptance, class_title, syntax_title
 WIDTH: Final = 80
 _GAP: Final = "  "
 _LONGEST_NAME: Final = 24
-_NOT_SENT, _NO_ANSWER, _UNKNOWN, _REFUSED = "-", "no answer", "not known", "REFUSED"
+_NOT_SENT, _UNKNOWN, _REFUSED = "-", "not known", "REFUSED"
 
 
 def matrix_lines(results: Sequence[EchoResult]) -> Iterator[str]:
-    """Yield the matrix, in parts that fit 80 columns, then what the words in it mean and every refusal's remedy."""
-    files = list(dict.fromkeys(o.offer.file for r in results for o in r.objects))
-    if not files:
+    """Yield the matrix, in parts that fit 80 columns, then what the words in it mean and every refusal's remedy.
+
+    Destinations that do not respond have no column.
+    """
+    asked = [r for r in results if r.answers and r.objects]
+    if not asked:
         return
+    files = list(dict.fromkeys(o.offer.file for r in asked for o in r.objects))
     first = ["object", *files]
-    columns = [[_shortened(r.name), *(_cell(r, file) for file in files)] for r in results]
+    columns = [[_shortened(r.name), *(_cell(r, file) for file in files)] for r in asked]
     for part in _parts(first, columns):
+        yield ""
         yield from _aligned([first, *part])
+    yield ""
     yield from _legend({cell for column in columns for cell in column[1:]})
-    for result in results:
+    for result in asked:
         for one in result.objects:
             if one.value == "refused":
                 text = f"{result.name}: {one.offer.file} refused: {one.remedy}"
@@ -56,8 +62,6 @@ def _object_json(one: Acceptance) -> dict[str, Any]:
 
 
 def _cell(result: EchoResult, file: str) -> str:
-    if not result.answers:
-        return _NO_ANSWER
     one = next((o for o in result.objects if o.offer.file == file), None)
     if one is None:
         return _NOT_SENT

@@ -162,7 +162,7 @@ class DicomwebServer:
                 f"destination {self.name}: {self._shown} returned HTTP {answer.status_code}; "
                 "check URL and credentials"
             )
-        text = f"{self._shown} answers QIDO-RS; STOW-RS cannot be tested without sending an object"
+        text = f"{self._shown} answers QIDO-RS (STOW-RS is not tested)"
         return EchoAnswer(text, all_unknown(offers))
 
     @property

@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from bench import CASES, Bench, Ran
+
+from node.config.profiles import PROFILES
+from node.deliver.forms import prepare, sent_names
 
 Judge = Callable[[Ran], str]
 
@@ -210,6 +214,16 @@ def whole_bytes(ran: Ran) -> str:
     return valid(ran) if bits % 8 == 0 else f"{seg.Rows} × {seg.Columns} at {seg.BitsAllocated} bit"
 
 
+def few_frames(ran: Ran) -> str:
+    """The segmentation for Weasis has a frame per slice, whatever the number of structures."""
+    names = sent_names(ran.folder, PROFILES["weasis"])
+    with tempfile.TemporaryDirectory() as outgoing:
+        seg = pydicom.dcmread(prepare(ran.folder, names, Path(outgoing))[0].path)
+    slices = ran.result["source"]["shape"][0]
+    frames = int(seg.NumberOfFrames)
+    return valid(ran) if 0 < frames <= min(slices, 400) else f"{frames} frames of {slices} slices"
+
+
 def no_thickness(bench: Bench) -> str:
     """A series without Slice Thickness and with an empty Study ID gives valid objects."""
     made = bench.folder / "made"
@@ -247,6 +261,7 @@ _UNKNOWN = refused("select.rule", "is_original", "config", "--any-sequence")
 _SET_ASIDE = finding("set_aside", "set aside")
 
 CHECKS: dict[str, Callable[[Bench], str]] = {
+    "weasis-400-frames": case(few_frames),
     "birthdate-year-only": case(valid),
     "charset-empty": case(valid),
     "cli-one-bad-among-good": good_beside_bad,

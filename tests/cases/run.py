@@ -16,7 +16,7 @@ import files
 import service
 from bench import CASES, Bench
 
-WAITING = {"pi-row-blank", "same-series-number", "weasis-400-frames", "refusal-blacks-viewport"}
+WAITING = {"pi-row-blank", "same-series-number", "refusal-blacks-viewport"}
 """Judged in a browser or by another tool (tests/end_to_end/test_browser_matrix.py), not here."""
 
 Check = Callable[[Bench], str]

@@ -35,10 +35,12 @@ DEAD = EchoResult("dead", False, "does not respond")
 
 def test_rows_are_objects_and_columns_destinations() -> None:
     assert list(matrix_lines([PACS, WEB, WEASIS, DEAD])) == [
-        "object        pacs      web        weasis          dead",
-        "seg.dcm       REFUSED   not known  label map, RLE  no answer",
-        "midplane.dcm  explicit  not known  implicit        no answer",
-        "surface.dcm   REFUSED   -          -               no answer",
+        "",
+        "object        pacs      web        weasis",
+        "seg.dcm       REFUSED   not known  label map, RLE",
+        "midplane.dcm  explicit  not known  implicit",
+        "surface.dcm   REFUSED   -          -",
+        "",
         "explicit = Explicit VR Little Endian; implicit = Implicit VR Little Endian",
         "RLE = RLE Lossless",
         "not known = DICOMweb has no such question; the first delivery shows it",
