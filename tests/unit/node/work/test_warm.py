@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from shapely import Polygon
 
 from dicomseg.draw.drawing import Drawing
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
+from dicomseg.segmentation import Level, NotInView
+from dicomseg.volume import Array, Volume
+from model.engines.coded import CodedEngine
+from model.grid import PAPER_SHAPE
+from model.patch import Patch
 from node.config.sections import NodeConfig, ResultsConfig
 from node.work import warm
 from node.work.drawing import OwnHand
@@ -71,3 +78,27 @@ def test_trying_out_needs_a_folder_for_temporary_files(monkeypatch: pytest.Monke
     monkeypatch.setattr(warm.tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(FileNotFoundError):
         warm.try_out(SETTINGS, OwnHand())
+
+
+@pytest.mark.slow
+def test_every_network_runs_once_on_an_image_of_the_usual_size() -> None:
+    calls: list[tuple[str, tuple[int, ...]]] = []
+    coded = trial_model()
+
+    class Engine(CodedEngine):
+        def warm(self, shape: Sequence[int]) -> None:
+            calls.append(("warm", tuple(shape)))
+
+        def run(self, patch: Patch) -> Array:
+            calls.append(("run", patch.values.shape))
+            return super().run(patch)
+
+    class Finder:
+        def locate(self, volume: Volume) -> Level | NotInView:
+            calls.append(("locate", volume.shape))
+            return NotInView()  # as in noise
+
+    warm.warm_networks(replace(coded, engine=Engine(), finder=Finder()))
+    assert calls == [
+        ("warm", PAPER_SHAPE), ("locate", (128, 320, 320)), ("run", PAPER_SHAPE),
+    ]  # fmt: skip
