@@ -105,7 +105,7 @@ REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
         "dcmqi": "pip install dcmqi",
         "highdicom": "pip install highdicom",
         "dicomweb": "pip install dicomweb-client",
-        "validator": "pip install dicom-validator, and prepare its tables in ~/dicom-validator",
+        "validator": "pip install dicom-validator; its tables in ~/dicom-validator",
     }
 )
 """How the tools of each column are installed, in the order of the columns."""
