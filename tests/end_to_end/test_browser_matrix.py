@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +20,10 @@ from dicomseg.encode.uids import ResultKey
 from dicomseg.measure.value_text import value_text
 from dicomseg.result import Measurement, Refusal
 from dicomseg.segmentation import Finding
-from dicomseg.structures import BY_ID
-from tests.support.browser import LOADS, Archive, Look, Seen
+from dicomseg.structures import BY_ID, StructureId
+from tests.support.browser import LOADS, Archive, Look, Seen, run_of
 from tests.support.screens import count_of, crosses, keep_picture, near, overlap
+from training.phantom.study import StudyOptions, write_study
 
 pytestmark = [pytest.mark.browser, pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -197,7 +198,12 @@ def _check_texts(seen: Seen, main: list[Measurement]) -> None:
         assert not any(crosses(box, ends) for ends in seen.page["ends"].values()), text
 
 
-def _check_slices(seen: Seen, run: EncodeInput, midplane: pydicom.Dataset) -> None:
+def _check_slices(
+    seen: Seen,
+    run: EncodeInput,
+    midplane: pydicom.Dataset,
+    names: Sequence[StructureId] = ("ivd", "pm", "ivc", "aa"),
+) -> None:
     """The slices begin at the disc, with its window, and show its segments."""
     rows = (np.array(midplane.ImageOrientationPatient[3:]), midplane.Rows, midplane.PixelSpacing[0])
     columns = (
@@ -216,8 +222,8 @@ def _check_slices(seen: Seen, run: EncodeInput, midplane: pydicom.Dataset) -> No
     low, high = seen.page["window"]
     assert math.isclose(high - low, midplane.WindowWidth[0], rel_tol=0.02, abs_tol=1.5)
     assert math.isclose((high + low) / 2, midplane.WindowCenter[0], rel_tol=0.02, abs_tol=1.5)
-    for name in ("ivd", "pm", "ivc", "aa"):
-        assert count_of(seen.pixels, seen.page["panes"][1], BY_ID[name].rgb) > 20, name  # type: ignore[index]
+    for name in names:
+        assert count_of(seen.pixels, seen.page["panes"][1], BY_ID[name].rgb) > 20, name
 
 
 def test_a_study_without_a_result_opens_as_ever(
@@ -236,3 +242,26 @@ def test_a_study_without_a_result_opens_as_ever(
         keep_picture("no-result", page.screenshot())
     assert (active, card) == ("default", "No L4/5 result in this study")
     assert look.console == []
+
+
+def test_a_sagittal_series_opens_at_the_disc_with_the_reasons(
+    archive: Archive, look: Look, oracle_bundle: Path, tmp_path: Path
+) -> None:
+    """A sagittal slab shows no psoas, so that every value is refused, with reasons of the node's own."""
+    options = StudyOptions(fov="sagittal", coded=True)
+    files = sorted((write_study(tmp_path, 19, options) / "t2_space").glob("*.dcm"))
+    run = run_of(files, oracle_bundle)
+    results = encode_all(run)
+    midplane = pydicom.dcmread(BytesIO(results["midplane.dcm"]))
+    with archive.holding({file.name: file.read_bytes() for file in files}, results):
+        seen = look(archive.viewer.link(run.result.source.study), "sagittal")
+    main = run.result.measurements.main.values()
+    assert run.result.source.orientation == "sagittal"
+    assert all(m.refusal for m in main)
+    assert sorted(seen.page["rows"]) == sorted(
+        [reason(m), m.refusal.text] for m in main if m.refusal
+    )
+    _check_texts(seen, list(main))
+    _check_slices(seen, run, midplane, ("ivd", "l4", "l5", "dura"))
+    assert seen.page["lit"] > 0.05
+    assert seen.console == []

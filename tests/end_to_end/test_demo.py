@@ -219,6 +219,14 @@ def test_the_printed_link_leads_to_the_results(demo: Demo) -> None:
     assert httpx.get(links[0]).status_code == 200
     uid = demo.result["source"]["study"]
     assert uid in links[0]
+    listed = subprocess.run(
+        [servers.command("lumbar-node"), "list", "--json", "--config", str(demo.out / "run/config.toml")],
+        check=True, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    (link,) = {row["link"] for row in json.loads(listed.stdout)} - {None}
+    assert httpx.get(link).status_code == 200
+    viewer, result = links[0].split("?")[0], demo.result["objects"][0]["sop_instance"]
+    assert link == f"{viewer}?StudyInstanceUIDs={uid}&result={result}"
     series = httpx.get(f"{links[0].split('/viewer')[0]}/dicom-web/studies/{uid}/series").json()
     assert sorted(s["00080060"]["Value"][0] for s in series)[-3:] == ["SEG", "SR", "SR"]
 
