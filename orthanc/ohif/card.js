@@ -25,15 +25,19 @@ window.lumbar = window.lumbar || {};
       color: lumbar.colourOf({ ...value, refusal: '' }), fontWeight: '600', verticalAlign: 'top', paddingRight: '10px',
     });
     const cell = add(row, 'td', '', { paddingBottom: '5px' });
-    add(cell, 'div', value.text || 'not measured', { color: value.text ? '#fff' : lumbar.colourOf(value), fontWeight: '600' });
+    const colour = value.text ? '#fff' : lumbar.colourOf(value);
+    add(cell, 'div', value.text || 'not measured', { color: colour, fontWeight: '600' });
     add(cell, 'div', value.refusal || value.where, { fontSize: '12px', color: DIM });
-    if (value.grade) add(cell, 'div', `${value.grade}${value.isBorderline ? ' (borderline)' : ''}`, { fontSize: '12px', color: DIM });
+    if (!value.grade) return;
+    add(cell, 'div', `${value.grade}${value.isBorderline ? ' (borderline)' : ''}`, { fontSize: '12px', color: DIM });
   }
 
   function addDoubts(parent, doubts) {
     if (!doubts.length) return;
     add(parent, 'div', 'Check', { marginTop: '4px', fontWeight: '600', color: AMBER });
-    const entries = add(parent, 'ul', '', { margin: '0', paddingLeft: '16px', listStyle: 'disc', fontSize: '12px', color: '#ffe3a0' });
+    const entries = add(parent, 'ul', '', {
+      margin: '0', paddingLeft: '16px', listStyle: 'disc', fontSize: '12px', color: '#ffe3a0',
+    });
     doubts.forEach(text => add(entries, 'li', text, {}));
   }
 
@@ -87,7 +91,9 @@ window.lumbar = window.lumbar || {};
 
   function Panel() {
     const box = { overflow: 'auto', flex: '1 1 0', minHeight: '0', borderTop: '1px solid #24345c' };
-    const top = { padding: '8px 10px', color: '#fff', fontSize: '13px', maxHeight: '60%', overflow: 'auto', flex: '0 0 auto' };
+    const top = {
+      padding: '8px 10px', color: '#fff', fontSize: '13px', maxHeight: '60%', overflow: 'auto', flex: '0 0 auto',
+    };
     const lists = LISTS.map(name => [name, lumbar.app.extensionManager.getModuleEntry(name)]).filter(([, entry]) => entry);
     return h('div', { style: { display: 'flex', flexDirection: 'column', height: '100%' } },
       h('div', { key: 'card', ref: keep, 'data-cy': 'lumbar-card', style: top }),

@@ -101,13 +101,22 @@ window.lumbar = window.lumbar || {};
   });
 
   const LAYOUTS = [
-    layout('lumbar', 'L4/5: lines and segments', 'layout-common-1x2', beside, [lines(), slices()], opensFor('lumbarPlanes', 1000)),
+    layout(
+      'lumbar', 'L4/5: lines and segments', 'layout-common-1x2', beside,
+      [lines(), slices()], opensFor('lumbarPlanes', 1000),
+    ),
     layout(
       'lumbar-page', 'L4/5: page, lines and segments', 'layout-advanced-3d-primary', leftThenTwo,
       [page(), lines(), slices()], opensFor('lumbarPages', 10),
     ),
-    layout('lumbar-report', 'L4/5: report, lines and segments', 'layout-advanced-mpr', leftThenTwo, [report(), lines(), slices()]),
-    layout('lumbar-space', 'L4/5: lines, segments and surfaces', 'layout-advanced-3d-four-up', twoThenRight, [lines(), slices(), space()]),
+    layout(
+      'lumbar-report', 'L4/5: report, lines and segments', 'layout-advanced-mpr', leftThenTwo,
+      [report(), lines(), slices()],
+    ),
+    layout(
+      'lumbar-space', 'L4/5: lines, segments and surfaces', 'layout-advanced-3d-four-up', twoThenRight,
+      [lines(), slices(), space()],
+    ),
   ];
 
   /** OHIF's layout menu with ours first; a layout whose object is missing in the result is not offered. */

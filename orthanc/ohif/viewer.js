@@ -90,7 +90,7 @@ window.lumbar = window.lumbar || {};
     id: 'LumbarNote',
     inheritsFrom: 'ohif.overlayItem',
     title: 'Status of our objects',
-    color: '#ffd24d',
+    color: lumbar.AMBER,
     condition: ({ displaySets }) => lumbar.list(displaySets).some(lumbar.roleOf),
     contentF: () => lumbar.NOTE,
   };
