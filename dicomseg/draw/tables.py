@@ -53,19 +53,25 @@ def draw_values(sheet: Sheet, result: Result, texts: Texts) -> None:
         title = texts.measurements[name]
         sheet.fitted(layout.NAME_X, y - 0.9, title, 7.6, layout.NAME_WIDTH, weight="bold")
         _value(sheet, m, y, texts)
-        if name == "OC" and m.value_mm is not None:
-            more = f"{between_text(m, texts)} · {grade_text(m, texts)}"
-        else:
-            more = between_text(m, texts)
-        if m.refusal is not None:
-            more = refusal_text(m.refusal, texts)
-        colour = SOFT if m.refusal is None else RED
-        width = layout.VALUE_X - layout.NAME_X
-        first, step = layout.BETWEEN
-        for n_line, line in enumerate(sheet.wrapped(more, 6.0, width)):
-            at, shown = y + first + n_line * step, line.rstrip(" ·")
-            sheet.fitted(layout.NAME_X, at, shown, 6.0, width, color=colour)
+        _between(sheet, name, m, y, texts)
         _strip(sheet, name, m, y)
+
+
+def _between(sheet: Sheet, name: MeasurementName, m: Measurement, y: float, texts: Texts) -> None:
+    """Write what a value lies between, and the corridor's grade, or why there is none; in two lines where one is full."""
+    parts = [between_text(m, texts)]
+    if name == "OC" and m.value_mm is not None:
+        parts.append(grade_text(m, texts))
+    if m.refusal is not None:
+        parts = [refusal_text(m.refusal, texts)]
+    width = layout.VALUE_X - layout.NAME_X
+    lines = sheet.wrapped(" · ".join(parts), 6.0, width)
+    if len(lines) > 1:
+        lines = [line for part in parts for line in sheet.wrapped(part, 6.0, width)]
+    colour = SOFT if m.refusal is None else RED
+    first, step = layout.BETWEEN
+    for n, line in enumerate(lines):
+        sheet.fitted(layout.NAME_X, y + first + n * step, line, 6.0, width, color=colour)
 
 
 def _value(sheet: Sheet, m: Measurement, y: float, texts: Texts) -> None:
