@@ -193,7 +193,10 @@ def compare_outputs(before: Path, after: Path) -> Report:
 
 def compare_folders(before: Path, after: Path, path: str, report: Report) -> None:
     """Compare two result folders file by file."""
-    files = [{p.name for p in folder.iterdir()} for folder in (before, after)]
+    files = [
+        {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+        for folder in (before, after)
+    ]
     for name in sorted(files[0] ^ files[1]):
         report.add("key", f"{path}/{name}", name in files[0], name in files[1])
     for name in sorted(files[0] & files[1]):

@@ -40,7 +40,7 @@ from tests.support.seg_inputs import FORMS
 pytestmark = pytest.mark.filterwarnings("ignore:The number of bytes of compressed pixel data")
 """Of noise, a compressed frame may be as long as a plain one."""
 
-EXAMPLES = int(os.environ.get("EXACTNESS_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("EXACTNESS_EXAMPLES", "6"))
 """Series that every property is tried on."""
 
 tried = settings(

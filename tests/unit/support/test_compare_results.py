@@ -113,3 +113,15 @@ def test_an_absent_result_is_a_difference(tmp_path: Path) -> None:
 
 def test_without_any_result_nothing_is_equal(tmp_path: Path) -> None:
     assert not passed(compare_outputs(tmp_path, tmp_path))
+
+
+def test_files_of_a_folder_inside_a_result_are_compared(tmp_path: Path) -> None:
+    for run, content in (("before", b"solid"), ("after", b"other")):
+        _write(tmp_path / run)
+        surfaces = tmp_path / run / INPUTS[0] / f"{0:032x}" / "surfaces"
+        surfaces.mkdir()
+        (surfaces / "l4.stl").write_bytes(content)
+    report = compare_outputs(tmp_path / "before", tmp_path / "after")
+    assert [(kind, path.rsplit("/", 2)[-2:]) for kind, path, *_ in report.lines] == [
+        ("file", ["surfaces", "l4.stl"])
+    ]
