@@ -215,9 +215,12 @@ def _resident_mb(pid: int) -> float:
 def _children(pid: int) -> list[int]:
     """Return the child processes of every thread of a process; none where the kernel lists none."""
     found: list[int] = []
-    for listed in (_PROC / str(pid) / "task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended
-            found += map(int, listed.read_text(encoding="ascii").split())
+    tasks = _PROC / str(pid) / "task"
+    with suppress(OSError):  # the process has ended; `Path.glob` may raise too
+        for thread in os.listdir(tasks):  # noqa: PTH208 - names at once, before the threads end
+            with suppress(OSError):
+                listed = (tasks / thread / "children").read_text(encoding="ascii")
+                found += map(int, listed.split())
     return found
 
 
