@@ -179,6 +179,11 @@ def _check_line(seen: Seen, m: Measurement) -> None:
     assert np.allclose(seen.page["points"][title], m.points_lps, atol=0.01)
     for end in seen.page["ends"][title]:
         assert near(seen.pixels, end, COLOURS[m.name]) < 50, (m.name, end)
+    if (
+        m.value_mm == 0.0
+    ):  # a line without length is a dot, which is more than the end of the dotted line to its text
+        (x, y), _ = seen.page["ends"][title]
+        assert count_of(seen.pixels, (x - 4, y - 4, x + 5, y + 5), COLOURS[m.name]) > 15
     (lines,) = [t for t, _ in seen.page["texts"] if t[0].startswith(f"{m.name} ")]
     assert lines == [f"{m.name} {value_text(m)}", *filter(None, [_vessel(m)])]
 
