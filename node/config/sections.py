@@ -225,7 +225,7 @@ class ModelConfig(Section):
 
 
 class ResultsConfig(Section):
-    """`[results]`: what is made, and the equipment attributes of every object. Changes yield new results (new UIDs)."""
+    """`[results]`: what is made, equipment attributes, and a viewer. A change yields new results (new UIDs), but for `viewer`."""
 
     pictures: bool = Field(
         default=True,
@@ -234,13 +234,11 @@ class ResultsConfig(Section):
     language: Literal["en", "de"] = Field(
         default="en", description='Language of the page: "en" or "de".'
     )
-
     viewer: Link = Field(
         default="",
         max_length=500,
         description="Link that list and why print for a result: an address with {study} and {result}; empty = none.",
     )
-
     manufacturer: Text = Field(
         default="lumbar-node", min_length=1, max_length=64, description="Manufacturer."
     )
