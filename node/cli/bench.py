@@ -77,9 +77,9 @@ def encode(
     runs: Annotated[int, typer.Option(min=1, help="Timed runs after the first.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Time the encoding of a result, object by object, and the drawing of its pictures.
+    """Time the encoding of every object of a result.
 
-    CPU seconds, on a phantom of 128 × 320 × 320 voxels that is made for it; one process, nothing beside it.
+    The drawing of its pictures, too. CPU seconds, on a phantom of 128 × 320 × 320 voxels that is made for it; one process, nothing beside it.
 
     \b
     Examples:

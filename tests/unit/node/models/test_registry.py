@@ -286,7 +286,8 @@ def test_rejected_job_puts_nothing_into_service_even_past_the_first_check(bench:
 
 # ---- the running service -------------------------------------------------------------------------
 
-CONFIG = '[node]\nae_title = "NODE"\nstate = "state"\n[model]\nbundle = "v1"\n'
+CONFIG = '[node]\nae_title = "NODE"\nstate = "state"\n[model]\nbundle = "v1"\n[results]\npictures = false\n'
+"""Without pictures no process is started that draws them."""
 
 
 @pytest.fixture
@@ -326,9 +327,11 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
     def process_series(grid: Any, model: Any, *_: Any) -> Any:
         used.append(model.info.version)
         next(changes, stopping.set)()  # in the middle of a series
-        return SimpleNamespace(files={"result.json": b"{}"})
+        return SimpleNamespace(files={"result.json": b"{}"}, fault=None)
 
     monkeypatch.setattr(results, "process_series", process_series)
+    for step in ("warm_networks", "try_out"):
+        monkeypatch.setattr(worker, step, lambda *_: None)
     stopping, starts = threading.Event(), 0
     while not stopping.is_set():
         starts += 1
