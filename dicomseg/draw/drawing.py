@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from dicomseg.draw.beside import Beside, later
 from dicomseg.result import Plane, Result
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import SEGMENTS
@@ -84,8 +85,13 @@ def draw_surfaces(scene: Scene) -> Mapping[int, Mesh]:
     return build_surfaces(scene.segmentation.sides)
 
 
-def draw_pictures(scene: Scene, reading: Reading, meshes: Mapping[int, Mesh]) -> Drawing:
-    """Draw the page, and write the surfaces as files. meshes: those of `draw_surfaces`; the same input, the same bytes."""
+def draw_pictures(
+    scene: Scene, reading: Reading, meshes: Mapping[int, Mesh], beside: Beside = later
+) -> Drawing:
+    """Draw the page, and write the surfaces as files; the same input gives the same bytes.
+
+    meshes: those of `draw_surfaces`. beside: where parts of the page are worked out.
+    """
     from dicomseg.draw.languages import LANGUAGES
     from dicomseg.draw.page import PageInput, draw_page
     from dicomseg.draw.solid_files import glb_bytes, stl_bytes
@@ -100,7 +106,8 @@ def draw_pictures(scene: Scene, reading: Reading, meshes: Mapping[int, Mesh]) ->
             meshes,
             reading.heading,
             texts,
-        )
+        ),
+        beside,
     )
     if not meshes:
         return Drawing(page.rgb, page.pdf, texts.title, b"", {})

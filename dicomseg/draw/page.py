@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from dicomseg.draw import layout
+from dicomseg.draw.beside import Beside, later
 from dicomseg.draw.drawing import Heading
 from dicomseg.draw.english import ENGLISH
 from dicomseg.draw.fonts import can_show
@@ -27,7 +29,13 @@ from dicomseg.draw.planar import (
 )
 from dicomseg.draw.reformat import Window
 from dicomseg.draw.sheet import Sheet, page_style
-from dicomseg.draw.spatial import camera_of, draw_front, draw_view
+from dicomseg.draw.spatial import (
+    camera_of,
+    draw_front,
+    draw_view,
+    render_front,
+    render_view,
+)
 from dicomseg.draw.surface import Mesh
 from dicomseg.draw.tables import draw_foot, draw_plan_rows, draw_values, draw_warnings
 from dicomseg.draw.texts import Texts
@@ -60,30 +68,36 @@ class Page:
     pdf: bytes
 
 
-def draw_page(inputs: PageInput) -> Page:
-    """Draw the page; the same input gives the same pixels and bytes."""
-    sheet = compose(inputs)
-    return Page(sheet.pixels(), sheet.pdf(inputs.texts.title))
+def draw_page(inputs: PageInput, beside: Beside = later) -> Page:
+    """Draw the page; the same input gives the same pixels and bytes.
+
+    beside: where the 3D views and the PDF are worked out.
+    """
+    sheet = compose(inputs, beside)
+    pdf = beside(partial(sheet.pdf, inputs.texts.title))
+    return Page(sheet.pixels(), pdf())
 
 
-def compose(inputs: PageInput) -> Sheet:
+def compose(inputs: PageInput, beside: Beside = later) -> Sheet:
     """Set the page. `pixels` and `pdf` of the sheet draw it, each when it is wanted and in any order."""
     with page_style():
-        return _composed(inputs)
+        return _composed(inputs, beside)
 
 
-def _composed(inputs: PageInput) -> Sheet:
+def _composed(inputs: PageInput, beside: Beside) -> Sheet:
     sheet, result, texts = Sheet(), inputs.result, inputs.texts
-    plan = build_plan(inputs.segmentation, result.measurements, inputs.shown)
+    plan, meshes = build_plan(inputs.segmentation, result.measurements, inputs.shown), inputs.meshes
+    oblique = camera_of(layout.VIEW, plan, front=False)
+    front = camera_of(layout.FRONT, plan, front=True)
+    views = beside(lambda: (render_view(meshes, plan, oblique), render_front(meshes, front)))
     _head(sheet, inputs)
     window = _midplane(sheet, inputs, plan)
-    camera = camera_of(layout.VIEW, plan, front=False)
-    draw_view(sheet.axes(layout.VIEW), camera, inputs.meshes, plan, texts)
-    _caption(sheet, layout.VIEW, "B", texts)
     _plain(sheet, inputs, plan, window)
     _upright(sheet, inputs, plan, window)
-    front = camera_of(layout.FRONT, plan, front=True)
-    draw_front(sheet.axes(layout.FRONT), front, inputs.meshes, plan, texts)
+    view, vessels = views()
+    draw_view(sheet.axes(layout.VIEW), oblique, view, meshes, texts)
+    _caption(sheet, layout.VIEW, "B", texts)
+    draw_front(sheet.axes(layout.FRONT), front, vessels, plan, texts)
     _caption(sheet, layout.FRONT, "F", texts)
     draw_values(sheet, result, texts)
     draw_plan_rows(sheet, plan, result, texts)

@@ -54,14 +54,25 @@ def camera_of(box: Box, plan: Plan, *, front: bool) -> Camera:
     return Camera(look_from(azimuth, elevation), to_point(centre), half, (width, height))
 
 
-def draw_view(
-    axes: Axes, camera: Camera, meshes: Mapping[int, Mesh], plan: Plan, texts: Texts
-) -> Array:
-    """Draw panel B; returns the part number per pixel, the parts being the opaque segments in order."""
+def render_view(meshes: Mapping[int, Mesh], plan: Plan, camera: Camera) -> tuple[Array, Array]:
+    """Render panel B; returns what `render` does, the opaque parts being the opaque segments in order."""
     opaque, glass = _parts(meshes, None)
     if plan.corridor is not None:
         opaque.append(Part(corridor_plate(plan.corridor, plan.plane), CORRIDOR_RGB))
-    rgb, parts = render(opaque, glass, camera)
+    return render(opaque, glass, camera)
+
+
+def render_front(meshes: Mapping[int, Mesh], camera: Camera) -> Array:
+    """Render panel F as RGB uint8 (height, width, 3)."""
+    opaque, _ = _parts(meshes, _FRONT)
+    return render(opaque, [], camera)[0]
+
+
+def draw_view(
+    axes: Axes, camera: Camera, view: tuple[Array, Array], meshes: Mapping[int, Mesh], texts: Texts
+) -> None:
+    """Draw panel B. view: as `render_view` renders it."""
+    rgb, parts = view
     _show(axes, rgb)
     number = 0
     for segment in SEGMENTS:
@@ -76,7 +87,6 @@ def draw_view(
         if spot is not None and name not in _UNNAMED:
             _name(axes, camera, _text(segment, texts), spot, LOOKS[name].ink)
     _draw_axes(axes, camera, texts)
-    return parts
 
 
 def _text(segment: Segment, texts: Texts) -> str:
@@ -87,12 +97,11 @@ def _text(segment: Segment, texts: Texts) -> str:
     return texts.side_names[segment.side].format(structure=texts.structures[name])
 
 
-def draw_front(
-    axes: Axes, camera: Camera, meshes: Mapping[int, Mesh], plan: Plan, texts: Texts
-) -> None:
-    """Draw panel F: bodies, disc and vessels from the front, the plane's trace, and where vessels divide."""
-    opaque, _ = _parts(meshes, _FRONT)
-    rgb, _ = render(opaque, [], camera)
+def draw_front(axes: Axes, camera: Camera, rgb: Array, plan: Plan, texts: Texts) -> None:
+    """Draw panel F: bodies, disc and vessels from the front, the plane's trace, and where vessels divide.
+
+    rgb: as `render_front` renders it.
+    """
     _show(axes, rgb)
     plane = plan.plane
     ends = camera.project(

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Final
 
+from dicomseg.draw.beside import Beside
 from dicomseg.draw.drawing import Drawing, Reading, Scene, draw_pictures, draw_surfaces
 from node.faults import describe_error, error_trace
 from node.work.drawing import Failed
+from node.work.fork import Copies
 from node.work.messages import read_message, write_message
 
 READY: Final = "ready"
@@ -31,12 +33,13 @@ class Easel:
     """Draws one scene after the other; a scene without a reading is forgotten when the next one comes."""
 
     def __init__(self) -> None:
-        self._draw: Callable[[Reading], Drawing] = _no_scene
+        self._draw: Callable[[Reading, Beside], Drawing] = _no_scene
 
     def take(self, scene: Scene) -> None:
         """Begin a scene with what needs no measurement; a fault is raised by the reading."""
         try:
-            self._draw = partial(draw_pictures, scene, meshes=draw_surfaces(scene))
+            meshes = draw_surfaces(scene)
+            self._draw = lambda reading, beside: draw_pictures(scene, reading, meshes, beside)
         except Exception as error:  # noqa: BLE001 - the answer says so
             self._draw = partial(_raise, error)
 
@@ -44,16 +47,18 @@ class Easel:
         """End the scene; returns the drawing, or why there is none."""
         draw, self._draw = self._draw, _no_scene
         try:
-            return draw(reading)
+            # The thread that listens holds nothing that drawing needs.
+            with Copies() as copies:
+                return draw(reading, copies.run)
         except Exception as error:  # noqa: BLE001 - the worker writes it into the result and the log
             return Failed(describe_error(error), error_trace(error))
 
 
-def _raise(error: Exception, _: Reading) -> Drawing:
+def _raise(error: Exception, *_: object) -> Drawing:
     raise error
 
 
-def _no_scene(_: Reading) -> Drawing:
+def _no_scene(*_: object) -> Drawing:
     raise AssertionError("a reading without a scene")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from dicomseg.measure.plane import to_plane
 from dicomseg.result import Measurements
 from dicomseg.segmentation import Finding
 from tests.support.pages import GREYS, page_input, patient, with_refusals
+
+T = TypeVar("T")
 
 
 def composed(inputs: PageInput) -> Sheet:
@@ -417,6 +420,21 @@ def test_pixels_and_document_are_drawn_in_any_order_and_thread() -> None:
         pages = list(pool.map(drawn, (True, False, True)))
     assert {hash(rgb) for rgb, _ in pages} == {hash(expected.rgb.tobytes())}
     assert {hash(pdf) for _, pdf in pages} == {hash(expected.pdf)}
+
+
+@pytest.mark.slow
+def test_it_does_not_matter_when_parts_of_the_page_are_worked_out() -> None:
+    asked: list[int] = []
+
+    def at_once(work: Callable[[], T], /) -> Callable[[], T]:
+        answer = work()
+        asked.append(0)
+        return lambda: answer
+
+    page, expected = draw_page(page_input(), at_once), draw_page(page_input())
+    assert len(asked) == 2
+    assert page.pdf == expected.pdf
+    assert np.array_equal(page.rgb, expected.rgb)
 
 
 @pytest.mark.slow

@@ -1,0 +1,71 @@
+"""`Copies`: parts of a drawing worked out in copies of the process that draws (`dicomseg.draw.beside.Beside`)."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Copies:
+    """The copies of one drawing; leaving the block ends those that nobody asked.
+
+    Only for a process whose other threads hold nothing that the work needs: a copy has the calling thread alone.
+    """
+
+    _running: dict[int, IO[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Copies:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child, pipe in self._running.items():
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            pipe.close()
+            os.waitpid(child, 0)
+        self._running.clear()
+
+    def run(self, work: Callable[[], T], /) -> Callable[[], T]:
+        """Begin `work` in a copy. Where that fails, also in `work` itself, it is done here when its answer is wanted."""
+        reading, writing = os.pipe()
+        try:
+            child = os.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            return work
+        if child == 0:
+            os.close(reading)
+            _answer(work, writing)
+        os.close(writing)
+        self._running[child] = os.fdopen(reading, "rb")
+
+        def answer() -> T:
+            with self._running.pop(child) as pipe:
+                try:
+                    result: T = pickle.load(pipe)  # noqa: S301 - written by a copy of this process
+                except (EOFError, pickle.UnpicklingError):
+                    return work()
+                finally:
+                    os.waitpid(child, 0)
+            return result
+
+        return answer
+
+
+def _answer(work: Callable[[], object], writing: int) -> NoReturn:
+    """Write the answer into the pipe and end, in the copy; whatever is raised here is raised again by the original."""
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump(work(), pipe, protocol=5)
+    except BaseException:  # noqa: BLE001 - nothing may run on in the copy
+        os._exit(1)
+    os._exit(0)
