@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from dicomseg.draw.beside import Beside, later
+from dicomseg.draw.heading import Heading
 from dicomseg.result import Plane, Result
 from dicomseg.segmentation import Segmentation
 from dicomseg.structures import SEGMENTS
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
 SURFACES: Final = "surfaces"
 """Folder of the files for other programs: one STL per segment, and all of them in colour."""
 _SUFFIXES: Final = MappingProxyType({None: "", "left": "_left", "right": "_right"})
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """Who and what the page is about: texts as they are printed, "" where not known.
-
-    names: spellings of the patient's name, of which the first is printed that the font can show.
-    """
-
-    names: tuple[str, ...]
-    patient_id: str
-    born: str
-    study_date: str
-    description: str
-    model: str
-    created: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 
 from dicomseg.draw import layout
 from dicomseg.draw.beside import Beside, later
-from dicomseg.draw.drawing import Heading
 from dicomseg.draw.english import ENGLISH
 from dicomseg.draw.fonts import can_show
+from dicomseg.draw.heading import Heading
 from dicomseg.draw.layout import Box
 from dicomseg.draw.lines import draw_lines, draw_refusals
 from dicomseg.draw.looks import INK, PALE_RED, RED, SOFT

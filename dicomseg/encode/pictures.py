@@ -10,7 +10,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from dicomseg.draw.drawing import Drawing, Heading, Reading, Scene, draw_pictures, draw_surfaces
+from dicomseg.draw.drawing import Drawing, Reading, Scene, draw_pictures, draw_surfaces
+from dicomseg.draw.heading import Heading
 from dicomseg.encode import pdf, secondary_capture, stl
 from dicomseg.encode.context import EncodeInput, new_object, to_bytes
 from dicomseg.encode.midplane_image import plane_to_show

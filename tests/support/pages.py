@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dicomseg.draw.drawing import Heading
 from dicomseg.draw.english import ENGLISH
+from dicomseg.draw.heading import Heading
 from dicomseg.draw.page import PageInput
 from dicomseg.draw.surface import build_surfaces
 from dicomseg.draw.texts import Texts
