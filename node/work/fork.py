@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Copies:
-    """The copies of one drawing; leaving the block ends those that nobody asked.
+    """The copies of one drawing; leaving the block ends those whose answer was not taken.
 
     Only for a process whose other threads hold nothing that the work needs: a copy has the calling thread alone.
     """
