@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, NoReturn, TypeVar
+from typing import IO, Final, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+_PR_SET_PDEATHSIG: Final = 1
+"""prctl(2): the signal that the kernel sends to a process whose parent ends."""
+_LIBC: Final = ctypes.CDLL(None)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +40,7 @@ class Copies:
 
     def run(self, work: Callable[[], T], /) -> Callable[[], T]:
         """Begin `work` in a copy. Where that fails, also in `work` itself, it is done here when its answer is wanted."""
+        original = os.getpid()
         reading, writing = os.pipe()
         try:
             child = os.fork()
@@ -44,7 +50,7 @@ class Copies:
             return work
         if child == 0:
             os.close(reading)
-            _answer(work, writing)
+            _answer(work, writing, original)
         os.close(writing)
         self._running[child] = os.fdopen(reading, "rb")
 
@@ -61,9 +67,15 @@ class Copies:
         return answer
 
 
-def _answer(work: Callable[[], object], writing: int) -> NoReturn:
-    """Write the answer into the pipe and end, in the copy; whatever is raised here is raised again by the original."""
+def _answer(work: Callable[[], object], writing: int, original: int) -> NoReturn:
+    """Write the answer into the pipe and end, in the copy; whatever is raised here is raised again by the original.
+
+    A copy ends with its original, which is killed where it takes too long: work that hangs would hang on for ever.
+    """
     try:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != original:  # it ended before that call
+            os._exit(1)
         with os.fdopen(writing, "wb") as pipe:
             pickle.dump(work(), pipe, protocol=5)
     except BaseException:  # noqa: BLE001 - nothing may run on in the copy

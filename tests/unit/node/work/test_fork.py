@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +78,39 @@ def test_copies_that_nobody_asks_are_ended_and_their_pipes_closed() -> None:
     assert time.monotonic() - began_s < 10
     assert _open_files() == before
     assert [c for c in children if Path(f"/proc/{c}").exists()] == []
+
+
+def test_a_copy_ends_with_the_process_that_made_it() -> None:
+    program = """
+import time
+from node.work.fork import Copies
+def hang():
+    while True:
+        pass
+with Copies() as copies:
+    copies.run(hang)
+    print(*copies._running, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as original:
+        assert original.stdout is not None
+        copy = Path("/proc") / original.stdout.readline().strip()
+        assert copy.exists()
+        original.kill()
+    until_s = time.monotonic() + 10
+    while _runs(copy) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    assert not _runs(copy)
+
+
+def _runs(process: Path) -> bool:
+    """Whether a process is neither gone nor a zombie that waits for its new parent."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _open_files() -> int:
