@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, Folder, Link, Network, Port, Section, Text
+from node.config.profiles import PICTURES
 from node.config.schedule import TrainingConfig
 from node.config.words import nearest
 
@@ -275,6 +276,18 @@ class Config(Section):
                 f'query = "{value.query}" is not a dicom or dicomweb destination{hint}; name the sender,'
                 ' or set expected_count = "header"'
             )
+        return value
+
+    @field_validator("results")
+    @classmethod
+    def _pictures_are_made(cls, value: ResultsConfig, info: ValidationInfo) -> ResultsConfig:
+        node = info.data.get("node")
+        for d in () if node is None or value.pictures else node.destination:
+            if PICTURES.issuperset(d.sends.objects):
+                raise ValueError(
+                    f'destination "{d.name}" takes pictures only, and pictures = false makes none;'
+                    " set pictures = true, or other objects"
+                )
         return value
 
     @property

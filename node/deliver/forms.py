@@ -64,7 +64,7 @@ def prepare(
     are compressed, and the file names its uncompressed copy as `plain`.
 
     Raises:
-        DamagedResult: a file is gone or damaged, or cannot be brought into that form.
+        DamagedResult: a file is gone or damaged, or cannot be brought into that form; or nothing is left to send.
         OSError: a file cannot be read or written just now.
     """
     shutil.rmtree(outgoing, ignore_errors=True)
@@ -75,6 +75,10 @@ def prepare(
         for base, name in zip(bases, names, strict=True)
         if base in files
     ]
+    if not formed:
+        raise DamagedResult(
+            f"{folder}: has none of {', '.join(names)}; `lumbar-node retry UID --force` makes the result again"
+        )
     return tuple(_compressed(file, outgoing) if compress else file for file in formed)
 
 

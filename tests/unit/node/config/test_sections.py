@@ -16,6 +16,7 @@ from node.config.profiles import OBJECT_FILES, ObjectFile
 from node.config.render import render
 from node.config.sections import ResultsConfig
 from node.deliver.offers import SOP_CLASSES
+from node.errors import ConfigError
 from tests.support.paths import ROOT
 
 SMALLEST = '[node]\nae_title = "NODE"\n'
@@ -88,3 +89,21 @@ def test_languages_are_those_of_the_page() -> None:
 
 def test_every_object_of_a_result_can_be_chosen_and_has_a_class() -> None:
     assert set(SOP_CLASSES) == set(OBJECT_FILES) == set(get_args(ObjectFile))
+
+
+@pytest.mark.parametrize(
+    ("objects", "is_refused"),
+    [('["summary.dcm", "surface.dcm"]', True), ('["midplane.dcm", "summary.dcm"]', False)],
+)
+def test_a_destination_of_pictures_alone_needs_pictures(
+    tmp_path: Path, objects: str, is_refused: bool
+) -> None:
+    text = (
+        f'{SMALLEST}[[node.destination]]\nname = "f"\nkind = "folder"\npath = "out"\nobjects = {objects}\n'
+        "[results]\npictures = false\n"
+    )
+    if not is_refused:
+        assert read_config(_file(tmp_path, text)).results.pictures is False
+        return
+    with pytest.raises(ConfigError, match=r'"f" takes pictures only.*set pictures = true'):
+        read_config(_file(tmp_path, text))

@@ -12,9 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicomseg.encode import seg
 from dicomseg.encode.context import to_bytes
-from node.config.profiles import OBJECT_FILES, PROFILES, Profile, ProfileName
+from dicomseg.implementation import LABEL_MAP_STORAGE
+from node.config.profiles import OBJECT_FILES, PICTURES, PROFILES, Profile, ProfileName
 from node.deliver.forms import base_name, prepare, sent_names
-from node.deliver.offers import LABEL_MAP
 from node.errors import DamagedResult
 from tests.support.result_folders import list_objects
 from tests.support.seg_inputs import FORMS
@@ -77,7 +77,7 @@ def test_every_profile_gives_its_objects_and_plain_copies_of_the_compressed(
         pair = [dcmread(f.path).pixel_array for f in (file, file.plain)]
         assert np.array_equal(*pair)
     classes = {f.name: f.sop_class for f in files}
-    assert (LABEL_MAP in classes.values()) == (profile == "weasis")
+    assert (LABEL_MAP_STORAGE in classes.values()) == (profile == "weasis")
 
 
 def test_the_same_result_gives_the_same_bytes_and_leaves_nothing_of_the_last_time(
@@ -131,3 +131,14 @@ def test_a_damaged_or_foreign_segmentation_is_said_and_never_sent(
         prepare(other, sent_names(other, formed("labelmap")), tmp_path / "out")
     list_objects(other)
     assert prepare(other, ALL, tmp_path / "out")[0].name == "seg.dcm"
+
+
+def test_a_result_without_any_of_the_wanted_objects_is_said_and_not_taken_for_sent(
+    studio: Any, tmp_path: Path
+) -> None:
+    folder, _ = write_small_result(studio, tmp_path / "r")
+    for name in PICTURES:
+        (folder / name).unlink(missing_ok=True)
+    list_objects(folder)
+    with pytest.raises(DamagedResult, match=r"none of report\.dcm, summary\.dcm"):
+        prepare(folder, ("report.dcm", "summary.dcm"), tmp_path / "out")
