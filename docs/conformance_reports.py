@@ -18,7 +18,7 @@ from dicomseg.encode.measurements_sr import _NAMES, _VESSELS, code_of_name, code
 from dicomseg.measure.measure import GRADE_NAMES
 from dicomseg.measure.readings import ZONES
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, TITLES
-from dicomseg.structures import LEFT, PRIVATE_SCHEME, RIGHT, SEGMENTS
+from dicomseg.structures import LEFT, PRIVATE_SCHEME, RIGHT, SEGMENTS, Segment
 
 REPORTS: Final = ("measurements.dcm", "volumes.dcm")
 _RELATIONS: Final = {
@@ -167,8 +167,8 @@ def segments_table() -> str:
     return table(("segment", "label", "property type", "modifier", "tracking id", "sRGB"), rows)
 
 
-def _track(segment: object) -> str:
-    structure, side = segment.structure.id, segment.side  # type: ignore[attr-defined]
+def _track(segment: Segment) -> str:
+    structure, side = segment.structure.id, segment.side
     return structure if side is None else f"{structure}.{side}"
 
 

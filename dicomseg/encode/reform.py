@@ -17,10 +17,9 @@ from pydicom.uid import UID, RLELossless, SegmentationStorage
 
 from dicomseg.encode.seg_form import Form, Kind, stored
 from dicomseg.encode.uids import ResultKey
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from dicomseg.volume import Array
 
-LABEL_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
-"""Label Map Segmentation Storage, for which pydicom has no name yet."""
 CLASSES: Final[Mapping[Kind, str]] = MappingProxyType(
     {
         "binary": SegmentationStorage,

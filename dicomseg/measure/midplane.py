@@ -179,4 +179,5 @@ def _faces(lines: _Lines, gain: float = 0.0) -> Faces:
     disc, t = BY_ID["ivd"].value, lines.t
     upper = exits(lines.logits, t, disc, BY_ID["l4"].value, gain)
     lower = -exits(lines.logits[:, :, ::-1], -t[::-1], disc, BY_ID["l5"].value, gain)
-    return tuple(lines.feet_lps + at[:, None] * lines.normal for at in (upper, lower))  # type: ignore[return-value]
+    towards_l4, towards_l5 = (lines.feet_lps + at[:, None] * lines.normal for at in (upper, lower))
+    return towards_l4, towards_l5

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.deliver.echo import EchoResult
-from node.deliver.offers import LABEL_MAP, Acceptance, class_title, syntax_title
+from node.deliver.offers import Acceptance, class_title, syntax_title
 
 WIDTH: Final = 80
 _GAP: Final = "  "
@@ -67,7 +68,7 @@ def _cell(result: EchoResult, file: str) -> str:
         return _NOT_SENT
     if one.value == "refused":
         return _REFUSED
-    form = "label map" if one.offer.sop_class == LABEL_MAP else ""
+    form = "label map" if one.offer.sop_class == LABEL_MAP_STORAGE else ""
     syntax = syntax_title(one.syntax) if one.syntax else _UNKNOWN
     return ", ".join(filter(None, (form, syntax)))
 

@@ -21,10 +21,10 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.config.destinations import DestinationConfig
 from node.config.profiles import ObjectFile, Profile
 
-LABEL_MAP: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 NOTE: Final = "rejection.dcm"
 SOP_CLASSES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
     {
@@ -44,7 +44,7 @@ WITH_PIXELS: Final[frozenset[str]] = frozenset({"seg.dcm", "midplane.dcm", "summ
 NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 """Transfer syntaxes without compression, the preferred one first."""
 
-_NAMES: Final = MappingProxyType({LABEL_MAP: "Label Map Segmentation Storage"})
+_NAMES: Final = MappingProxyType({LABEL_MAP_STORAGE: "Label Map Segmentation Storage"})
 """Classes that pydicom's dictionary does not have yet."""
 _SYNTAXES: Final = MappingProxyType(
     {
@@ -98,7 +98,7 @@ def _offer(file: ObjectFile, profile: Profile) -> Offer:
     bits = file == "seg.dcm" and profile.seg_form == "binary"
     compressed = profile.compress == "rle" and file in WITH_PIXELS and not bits
     syntaxes = (RLELossless, *NATIVE) if compressed else NATIVE
-    sop_class = LABEL_MAP if is_label_map else SOP_CLASSES[file]
+    sop_class = LABEL_MAP_STORAGE if is_label_map else SOP_CLASSES[file]
     return Offer(file, str(sop_class), tuple(str(s) for s in syntaxes))
 
 
@@ -121,7 +121,7 @@ def syntax_title(syntax: str) -> str:
 def remedy(sop_class: str) -> str:
     """Return what to do where a peer does not accept a SOP class."""
     enable = f"enable {class_title(sop_class)} on the PACS"
-    if sop_class == LABEL_MAP:
+    if sop_class == LABEL_MAP_STORAGE:
         return f'{enable} (Orthanc: UnknownSopClassAccepted), or set seg_form = "default"'
     if sop_class == KeyObjectSelectionDocumentStorage:
         return f"{enable}, or set withdraw = false"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-LABEL_MAP: Final = "1.2.840.10008.5.1.4.1.1.66.7"
-SEGMENTATIONS: Final = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", LABEL_MAP})
+from dicomseg.implementation import LABEL_MAP_STORAGE
+
+SEGMENTATIONS: Final = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", LABEL_MAP_STORAGE})
 REPORTS: Final = frozenset({f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (11, 22, 33, 34)})
 """Basic Text, Enhanced, Comprehensive and Comprehensive 3D SR."""
 MR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.4"

@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from dicomseg.read import attributes
 from node.verify import objects
-from node.verify.classes import LABEL_MAP, REPORTS, SEGMENTATIONS
+from node.verify.classes import REPORTS, SEGMENTATIONS
 from node.verify.reading import Reading
 
 
@@ -17,7 +18,7 @@ def facts_of(ds: Dataset) -> Reading:
     """Return groups and values of a report, or the voxels of every segment; nothing of other objects."""
     sop_class = attributes.text(ds, "SOPClassUID")
     if sop_class in SEGMENTATIONS:
-        return Reading(voxels=_voxels(ds, labels=sop_class == LABEL_MAP))
+        return Reading(voxels=_voxels(ds, labels=sop_class == LABEL_MAP_STORAGE))
     if sop_class in REPORTS:
         return _report(ds)
     return Reading()

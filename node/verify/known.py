@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from node.verify.classes import LABEL_MAP
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.verify.report import Finding
 
 
@@ -62,11 +62,11 @@ KNOWN: Final = (
         "dciodvfy",
         r"Information Object Not found",
         "older than the class of label maps",
-        (LABEL_MAP,),
+        (LABEL_MAP_STORAGE,),
     ),
     Known(
         "dciodvfy",
-        rf"Unrecognized SOP Class - {re.escape(LABEL_MAP)} - so cannot determine .*",
+        rf"Unrecognized SOP Class - {re.escape(LABEL_MAP_STORAGE)} - so cannot determine .*",
         "older than the class of label maps",
     ),
     Known(
@@ -78,7 +78,7 @@ KNOWN: Final = (
         "dciodvfy",
         r".*SegmentNumber not monotonically increasing.*SegmentNumber of 0.*",
         "segment 0 of a label map is its background",
-        (LABEL_MAP,),
+        (LABEL_MAP_STORAGE,),
     ),
     Known(
         "dciodvfy",

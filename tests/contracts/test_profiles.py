@@ -17,6 +17,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.config.destinations import (
     DestinationConfig,
     DicomDestination,
@@ -26,12 +27,12 @@ from node.config.destinations import (
 from node.config.profiles import PROFILES, ProfileName
 from node.deliver.factory import build
 from node.deliver.forms import base_name, prepare, sent_names
-from node.deliver.offers import LABEL_MAP, SOP_CLASSES, offers_for
+from node.deliver.offers import SOP_CLASSES, offers_for
 from node.deliver.port import Destination, ResultFile
 from tests.support.peers import Peer, pacs, web
 from tests.support.sent_results import write_small_result
 
-EVERY_CLASS = (*map(str, dict.fromkeys(SOP_CLASSES.values())), LABEL_MAP)
+EVERY_CLASS = (*map(str, dict.fromkeys(SOP_CLASSES.values())), LABEL_MAP_STORAGE)
 EVERY_SYNTAX = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless)
 KINDS = ("folder", "dicom", "dicomweb")
 Made = tuple[DestinationConfig, Destination]
@@ -91,7 +92,7 @@ def test_objects_of_the_profile_arrive_in_its_form_and_their_own_uids_are_verifi
     takes_rle = RLELossless in syntaxes
     expected = {(f.sop_class, (f if takes_rle else f.plain or f).transfer_syntax) for f in files}
     assert set(peer.got) == expected
-    assert (LABEL_MAP in {c for c, _ in peer.got}) == (profile == "weasis")
+    assert (LABEL_MAP_STORAGE in {c for c, _ in peer.got}) == (profile == "weasis")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -117,7 +118,7 @@ def test_a_pacs_gets_what_it_accepted_when_it_was_asked(
     [
         (SegmentationStorage, "dicom-viewer", "seg.dcm"),
         (EncapsulatedSTLStorage, "dicom-viewer", "surface.dcm"),
-        (LABEL_MAP, "weasis", "seg.labelmap.dcm"),
+        (LABEL_MAP_STORAGE, "weasis", "seg.labelmap.dcm"),
     ],
 )
 def test_where_one_object_is_refused_the_others_arrive(

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.cli.destination_matrix import WIDTH, matrix_lines, result_json
 from node.deliver.echo import EchoResult
-from node.deliver.offers import LABEL_MAP, NATIVE, SOP_CLASSES, Acceptance, Offer
+from node.deliver.offers import NATIVE, SOP_CLASSES, Acceptance, Offer
 
 EXPLICIT = str(NATIVE[0])
 RLE = "1.2.840.10008.1.2.5"
@@ -28,7 +29,7 @@ WEB = EchoResult(
 )
 WEASIS = EchoResult(
     "weasis", True, "answers",
-    (said("seg.dcm", "accepted", RLE, LABEL_MAP), said("midplane.dcm", "accepted", str(NATIVE[1]))),
+    (said("seg.dcm", "accepted", RLE, LABEL_MAP_STORAGE), said("midplane.dcm", "accepted", str(NATIVE[1]))),
 )  # fmt: skip
 DEAD = EchoResult("dead", False, "does not respond")
 

@@ -12,7 +12,7 @@ from node.config.destinations import FolderDestination
 from node.config.profiles import PROFILES, ProfileName
 from node.deliver.forms import prepare, sent_names
 from node.deliver.offers import (
-    LABEL_MAP,
+    LABEL_MAP_STORAGE,
     NOTE,
     SOP_CLASSES,
     Acceptance,
@@ -56,9 +56,9 @@ def test_a_note_is_offered_where_results_are_withdrawn() -> None:
 
 
 def test_every_class_has_a_name_and_a_remedy_of_its_own() -> None:
-    label_map = class_name(LABEL_MAP)
-    assert label_map == f"Label Map Segmentation Storage ({LABEL_MAP})"
-    assert remedy(LABEL_MAP).endswith('or set seg_form = "default"')
+    label_map = class_name(LABEL_MAP_STORAGE)
+    assert label_map == f"Label Map Segmentation Storage ({LABEL_MAP_STORAGE})"
+    assert remedy(LABEL_MAP_STORAGE).endswith('or set seg_form = "default"')
     assert remedy(SOP_CLASSES["seg.dcm"]) == (
         'enable Segmentation Storage on the PACS, or choose profile = "images-only"'
     )
@@ -68,9 +68,9 @@ def test_every_class_has_a_name_and_a_remedy_of_its_own() -> None:
 
 
 def test_only_a_refusal_has_a_remedy() -> None:
-    offer = Offer("seg.dcm", LABEL_MAP, ())
+    offer = Offer("seg.dcm", LABEL_MAP_STORAGE, ())
     assert Acceptance(offer, "accepted").remedy == Acceptance(offer, "unknown").remedy == ""
-    assert Acceptance(offer, "refused").remedy == remedy(LABEL_MAP)
+    assert Acceptance(offer, "refused").remedy == remedy(LABEL_MAP_STORAGE)
 
 
 def test_syntaxes_have_short_names() -> None:

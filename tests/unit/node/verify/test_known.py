@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.verify.classes import LABEL_MAP
+from dicomseg.implementation import LABEL_MAP_STORAGE
 from node.verify.known import KNOWN, graded
 from node.verify.report import Finding
 
@@ -25,7 +25,7 @@ TERM = "Unrecognized defined term <{}> for value 1 of attribute <Coding Scheme D
         ("dciodvfy", SEG, TERM.format("99LUMBAR") + " and more", "warning"),
         ("dciodvfy", SEG, "Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID", "known"),
         ("dciodvfy", SEG, "Attribute is not present in standard DICOM IOD - (0x0018,0x0015) CS Body Part Examined", "warning"),
-        ("dciodvfy", LABEL_MAP, "Information Object Not found", "known"),
+        ("dciodvfy", LABEL_MAP_STORAGE, "Information Object Not found", "known"),
         ("dciodvfy", SEG, "Information Object Not found", "warning"),
     ],
 )  # fmt: skip
