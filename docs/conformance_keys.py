@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from reference import table
 
 from node.config.destinations import DicomDestination, DicomwebDestination
-from node.config.sections import NodeConfig, ReceiveConfig, ResultsConfig, TrackConfig
+from node.config.receive import ReceiveConfig
+from node.config.sections import NodeConfig, ResultsConfig, TrackConfig
 
 _KEYS: Final[tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...]] = (
     ("[node]", NodeConfig, ("ae_title", "host", "port", "station")),

@@ -24,7 +24,7 @@ import node
 from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
-from node.config import schedule, sections
+from node.config import receive, schedule, sections
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
@@ -97,7 +97,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     for destination in destinations:
         (kind,) = get_args(destination.model_fields["kind"].annotation)
         yield f'[[node.destination]] kind = "{kind}"', destination
-    yield "[receive]", sections.ReceiveConfig
+    yield "[receive]", receive.ReceiveConfig
     yield "[[select.rule]]", sections.RuleConfig
     yield "[track]", sections.TrackConfig
     yield "[work]", sections.WorkConfig

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomseg.errors import LumbarError
-from node.config.sections import ReceiveConfig
+from node.config.receive import ReceiveConfig
 from node.events import (
     AssociationEnded,
     AssociationRefused,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from node.config.sections import ReceiveConfig
+from node.config.receive import ReceiveConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep

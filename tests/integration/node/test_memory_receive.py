@@ -27,7 +27,7 @@ EACH_MB = 40
 _NODE = """
 import sys, time, threading
 from pathlib import Path
-from node.config.sections import ReceiveConfig
+from node.config.receive import ReceiveConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep

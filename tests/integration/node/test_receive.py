@@ -36,7 +36,7 @@ from pydicom.uid import (
 
 from dicomseg.read import header as headers
 from dicomseg.read import parsing
-from node.config.sections import ReceiveConfig
+from node.config.receive import ReceiveConfig
 from node.errors import PortBusy
 from node.event_log import EventLog
 from node.journal.instances import InstanceTable
@@ -401,7 +401,7 @@ def test_stop_ends_an_association_that_does_not(listen: Any) -> None:
 _NODE = """
 import sys, time, threading
 from pathlib import Path
-from node.config.sections import ReceiveConfig
+from node.config.receive import ReceiveConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.step import ReceiveStep
