@@ -2,6 +2,7 @@
 
 LumbarError (dicomseg.errors)
 ├── ConfigError
+│   └── SecretUnusable
 ├── StateRefused
 │   ├── JournalTooNew
 │   ├── JournalOutdated
@@ -39,6 +40,10 @@ class ConfigError(LumbarError):
 
     code = "config"
     exit_code = 2
+
+
+class SecretUnusable(ConfigError):
+    """The file of a secret cannot be used: its path and the cause, never its content."""
 
 
 class StateRefused(LumbarError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,13 @@ from node.cli.options import (
     JsonOption,
     build_destinations,
     check_destination,
+    find_config,
     read_config,
 )
 from node.cli.output import leave_with, print_json, print_line, warn
 
 if TYPE_CHECKING:
+    from node.config.file import Loaded
     from node.config.sections import Config
     from node.deliver.echo import EchoResult
 
@@ -83,12 +86,16 @@ def _show(results: Sequence[EchoResult], *, quiet: bool = False, error_stream: b
 
 def check_config(
     config: ConfigOption = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Contact no destination.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Contact no destination; read the secrets' files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the effective configuration and test destinations.
 
-    With --json the configuration alone is on standard output.
+    Behind every value that is not the default is where it came from: the line
+    of the file, or the environment variable. Creates nothing. With --json the
+    configuration alone is on standard output.
 
     \b
     Examples:
@@ -96,22 +103,50 @@ def check_config(
       lumbar-node check-config --offline --config /etc/lumbar-node/config.toml
 
     \b
-    Exit status: 0 usable, 2 the file is wrong (with its line), 5 a destination
-    does not respond or refuses an object.
+    Exit status: 0 usable, 2 the configuration or the file of a secret is wrong,
+    5 a destination does not respond or refuses an object.
     """
+    from node.config import file
+
+    loaded = file.load_config(find_config(config))
+    settings = loaded.config
+    _print_settings(loaded, as_json=as_json)
+    if not settings.destinations:
+        warn("no destination is configured; results stay on this machine")
+    if offline:
+        leave_with(_check_secrets(settings))
+    else:
+        leave_with(_show(_echo(settings), error_stream=as_json))
+
+
+def _print_settings(loaded: Loaded, *, as_json: bool) -> None:
+    """Print every value and its source; never a secret, which only its own file holds."""
     import json
 
     from node.config.render import render
     from node.config.words import masked
 
-    settings = read_config(config)
+    sources = loaded.sources()
     if as_json:
-        print_line(
-            masked(json.dumps(settings.model_dump(mode="json"), indent=1, ensure_ascii=False))
-        )
-    else:
-        print_line(masked(render(settings, comments=False)))
-    if not settings.destinations:
-        warn("no destination is configured; results stay on this machine")
-    if not offline:
-        leave_with(_show(_echo(settings), error_stream=as_json))
+        values = loaded.config.model_dump(mode="json")
+        values["sources"] = {".".join(map(str, where)): text for where, text in sources.items()}
+        print_line(masked(json.dumps(values, indent=1, ensure_ascii=False)))
+        return
+    print_line(f"# {loaded.path or 'no file: environment variables alone'}")
+    print_line(masked(render(loaded.config, comments=False, sources=sources)))
+
+
+def _check_secrets(config: Config) -> int:
+    """Read the file of every secret; returns the exit code."""
+    from node.config.secret_files import CREDENTIAL, DIRECTORY, read_bytes
+    from node.errors import SecretUnusable
+
+    code = 0
+    for key, value in config.secrets():
+        try:
+            read_bytes(value)
+        except SecretUnusable as error:
+            warn(f'"{key}": {error}')
+            is_elsewhere = value.startswith(CREDENTIAL) and DIRECTORY not in os.environ
+            code = code if is_elsewhere else 2
+    return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from node.deliver.port import Destination
     from node.journal.journal import Journal
 
-CONFIG_FILE: Final = Path("config.toml")
-
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Configuration file; default: ./config.toml."),
+    typer.Option(
+        "--config",
+        "-c",
+        help="Configuration file; default: $LUMBAR_NODE_CONFIG, ./config.toml, /etc/lumbar-node/config.toml.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ForceOption = Annotated[
@@ -107,17 +110,25 @@ def known_state(state: str | None, states: Sequence[str]) -> str | None:
     return state
 
 
+def find_config(path: Path | None) -> Path | None:
+    """Return the configuration file that is read, None where there is none."""
+    from node.config.search import find_file
+
+    return find_file(path, os.environ)
+
+
 def read_config(path: Path | None, *, required: bool = True) -> Config:
-    """Read the given file, or ./config.toml, or the defaults if none is required.
+    """Read the configuration that `find_config` finds, or the defaults if none is required.
 
     Raises:
-        ConfigError: the file is missing or wrong.
+        ConfigError: there is none, or it is wrong.
     """
     from node.config import file
 
-    if path is None and not CONFIG_FILE.exists() and not required:
-        return file.default_config()
-    return file.read_config(path or CONFIG_FILE)
+    found = find_config(path)
+    if found is None and not required:
+        return file.default_config(environ=os.environ)
+    return file.read_config(found)
 
 
 def open_journal(config: Config, *, writing: bool = False) -> Journal:

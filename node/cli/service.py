@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.options import (
-    CONFIG_FILE,
     ConfigOption,
     JsonOption,
+    find_config,
     open_journal,
     out_folder,
     read_config,
@@ -46,7 +46,8 @@ def serve(config: ConfigOption = None) -> None:
     """
     from node.service import service
 
-    leave_with(service.serve(read_config(config), (config or CONFIG_FILE).resolve()))
+    path = find_config(config)
+    leave_with(service.serve(read_config(path), path.resolve() if path else None))
 
 
 def demo(

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from node.config.fields import AE, Folder, Name, Port, Section, Url
+from node.config.fields import AE, Folder, Name, Port, SecretFile, Section, Url
 from node.config.profiles import (
     Compression,
     ObjectFile,
@@ -83,9 +83,9 @@ class DicomwebDestination(_Destination):
 
     kind: Literal["dicomweb"] = Field(description="Protocol: STOW-RS to a DICOMweb server.")
     url: Url = Field(description="Base address of the DICOMweb service; required.")
-    authorization_file: str = Field(
+    authorization_file: SecretFile = Field(
         default="",
-        description='File with the Authorization header, as "Bearer …"; empty sends none.',
+        description='File with the Authorization header, as "Bearer …", or "credential:NAME" of systemd; empty sends none.',
     )
     verify_storage: bool = Field(
         default=True, description="Query the server by QIDO-RS for every object that it accepted."

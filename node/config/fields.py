@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from node.config.secret_files import CREDENTIAL
 
 _AE: Final = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 _TEXT: Final = re.compile(r"[^\\\x00-\x1f\x7f]*")
@@ -17,12 +20,56 @@ _LINK: Final = re.compile(r"https?://[!-~]+")
 _URL: Final = re.compile(r"https?://[^\s/?#]\S*")
 
 
+@dataclass(frozen=True, slots=True)
+class _FromFile:
+    """Marks the type of a path that starts at the folder of the configuration file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """Marks the type of a path whose file holds a secret."""
+
+
+FROM_FILE: Final = _FromFile()
+SECRET: Final = _Secret()
+
+
 class Section(BaseModel):
     """One table of the file: frozen, no unknown keys, no number given as text, neither inf nor nan."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
     )
+
+    def resolved(self, folder: Path) -> Self:
+        """Return the table and those in it with every path absolute; an empty one stays empty."""
+        values = {
+            key: _absolute(getattr(self, key), folder, is_path=FROM_FILE in field.metadata)
+            for key, field in type(self).model_fields.items()
+        }
+        return self.model_copy(update=values)
+
+    def secrets(self, path: str = "") -> list[tuple[str, str]]:
+        """Return the dotted key and the value of every secret's file that is given, below this table."""
+        found: list[tuple[str, str]] = []
+        for key, field in type(self).model_fields.items():
+            value = getattr(self, key)
+            for inner in value if isinstance(value, tuple) else (value,):
+                if isinstance(inner, Section):
+                    found += inner.secrets(f"{path}{key}.")
+                elif SECRET in field.metadata and inner:
+                    found.append((f"{path}{key}", inner))
+        return found
+
+
+def _absolute(value: object, folder: Path, *, is_path: bool) -> object:
+    if isinstance(value, Section):
+        return value.resolved(folder)
+    if isinstance(value, tuple):
+        return tuple(_absolute(v, folder, is_path=is_path) for v in value)
+    if not is_path or value == "" or str(value).startswith(CREDENTIAL):
+        return value
+    return folder / value if isinstance(value, Path) else str(folder / str(value))
 
 
 def _ae_title(value: str) -> str:
@@ -87,6 +134,14 @@ def _not_empty(value: object) -> object:
     return value
 
 
+def _secret_file(value: str) -> str:
+    if value.startswith(CREDENTIAL) and not _NAME.fullmatch(value.removeprefix(CREDENTIAL)):
+        raise ValueError(
+            f"{CREDENTIAL} must be followed by a name of letters, digits, dots, hyphens or underscores"
+        )
+    return value
+
+
 AE = Annotated[str, AfterValidator(_ae_title)]
 """An application entity title (PS3.5 6.2, value representation AE)."""
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -97,4 +152,8 @@ Name = Annotated[str, AfterValidator(_name)]
 Url = Annotated[str, AfterValidator(_url)]
 Link = Annotated[str, AfterValidator(_link)]
 Network = Annotated[str, AfterValidator(_network)]
-Folder = Annotated[Path, BeforeValidator(_not_empty)]
+Folder = Annotated[Path, BeforeValidator(_not_empty), FROM_FILE]
+FileName = Annotated[str, FROM_FILE]
+"""Path of a file or folder; empty = none."""
+SecretFile = Annotated[str, AfterValidator(_secret_file), FROM_FILE, SECRET]
+"""Path of a file with a secret, or `credential:NAME`; empty = none."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from node.config.environment import Overlay, name_of
+from node.config.key_types import models_in
 from node.config.lines import Where, line_of
 from node.config.words import masked, nearest
 
@@ -23,18 +26,25 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType({"prove": "verify_storage"}
 
 
 def messages(
-    text: str, raw: Mapping[str, Any], error: ValidationError, model: type[BaseModel]
+    path: Path | None,
+    text: str,
+    overlay: Overlay,
+    error: ValidationError,
+    model: type[BaseModel],
 ) -> list[str]:
-    """Return `LINE: what is wrong; what to do` for every error of a file, in the order of the file.
+    """Return `FILE:LINE: what is wrong; what to do` for every error, in the order of the file.
 
-    text: the file; raw: the same as tables; model: the model of the file.
+    An error of a variable begins with its name instead, and comes last. path: None without a file;
+    text: the file; overlay: the same as tables, with the variables over them; model: of the file.
     """
     lines = []
     for fault in error.errors(include_url=False):
-        where = _written(fault["loc"], raw)
-        lines.append((line_of(text, where), _message(fault, where, model)))
-    lines.sort(key=lambda line: line[0])
-    shown = [f"{number}: {masked(what)}" for number, what in lines[:MAX_LINES]]
+        where = _written(fault["loc"], overlay.raw)
+        line, variable = line_of(text, where), overlay.variable_at(where)
+        source = variable or (f"{path}:{line}" if path else name_of(where))
+        lines.append((bool(variable), line, f"{source}: {masked(_message(fault, where, model))}"))
+    lines.sort(key=lambda line: line[:2])
+    shown = [what for *_, what in lines[:MAX_LINES]]
     if len(lines) > MAX_LINES:
         shown[-1] += f" ({len(lines) - MAX_LINES} more)"
     return shown
@@ -175,13 +185,6 @@ def _written(loc: Where, raw: Mapping[str, Any]) -> Where:
         except (KeyError, IndexError, TypeError):
             return (*kept, *loc[n + 1 :])
     return tuple(kept)
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return every model that a type such as `tuple[Annotated[A | B, …], ...]` names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in models_in(part)]
 
 
 def _tables(model: type[BaseModel], loc: Where) -> list[type[BaseModel]]:

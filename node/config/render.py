@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from pydantic import BaseModel
 
-from node.config.messages import models_in
+from node.config.key_types import models_in
+from node.config.lines import Where
+
+_NO_SOURCES: Final[Mapping[Where, str]] = MappingProxyType({})
 
 
-def render(config: BaseModel, *, comments: bool = True, path: str = "") -> str:
-    """Write tables as TOML: every key with its value and, as comments, its sentence."""
-    return "\n".join(_tables(config, path, comments=comments)).strip() + "\n"
+def render(
+    config: BaseModel, *, comments: bool = True, sources: Mapping[Where, str] = _NO_SOURCES
+) -> str:
+    """Write tables as TOML: every key with its value and, as comments, its sentence.
+
+    sources: where single values came from, written behind them.
+    """
+    return "\n".join(_tables(config, (), comments=comments, sources=sources)).strip() + "\n"
 
 
-def _tables(config: BaseModel, path: str, *, comments: bool) -> list[str]:
+def _tables(
+    config: BaseModel, where: Where, *, comments: bool, sources: Mapping[Where, str]
+) -> list[str]:
     lines: list[str] = []
     for name, section in config:
-        inner = f"{path}{name}"
         if isinstance(section, BaseModel):
-            lines += table(section, f"[{inner}]", comments=comments)
-            lines += _arrays(section, inner, comments=comments)
-            lines += _tables(section, f"{inner}.", comments=comments)
+            here = (*where, name)
+            lines += table(section, f"[{_dotted(here)}]", here, comments=comments, sources=sources)
+            for key, value in section:
+                header = f"[[{_dotted((*here, key))}]]"
+                for number, entry in enumerate(value if _is_array_of_tables(value) else ()):
+                    place = (*here, key, number)
+                    lines += table(entry, header, place, comments=comments, sources=sources)
+            lines += _tables(section, here, comments=comments, sources=sources)
     return lines
 
 
-def _arrays(section: BaseModel, path: str, *, comments: bool) -> list[str]:
-    lines: list[str] = []
-    for key, value in section:
-        if _is_array_of_tables(value):
-            for element in value:
-                lines += table(element, f"[[{path}.{key}]]", comments=comments)
-    return lines
-
-
-def table(section: BaseModel, header: str, *, comments: bool) -> list[str]:
+def table(
+    section: BaseModel,
+    header: str,
+    where: Where = (),
+    *,
+    comments: bool,
+    sources: Mapping[Where, str] = _NO_SOURCES,
+) -> list[str]:
     """Lines of one table without the arrays of tables in it; none when it holds only those."""
     keys: list[str] = []
     for key, field in type(section).model_fields.items():
@@ -44,7 +59,8 @@ def table(section: BaseModel, header: str, *, comments: bool) -> list[str]:
             continue
         if comments:
             keys.append(f"# {field.description}")
-        keys.append(f"{key} = {_toml(value)}")
+        source = sources.get((*where, key))
+        keys.append(f"{key} = {_toml(value)}" + (f"  # {source}" if source else ""))
     if not keys:
         return []
     about = (type(section).__doc__ or "").strip().split(": ", 1)[-1]
@@ -54,6 +70,10 @@ def table(section: BaseModel, header: str, *, comments: bool) -> list[str]:
         header,
         *keys,
     ]
+
+
+def _dotted(where: Where) -> str:
+    return ".".join(str(part) for part in where)
 
 
 def _is_array_of_tables(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from node.config.fields import Section
+from node.config.fields import FileName, Section
 
 
 class ScheduleConfig(Section):
@@ -14,11 +14,11 @@ class ScheduleConfig(Section):
         default="",
         description='Times in UTC as minute, hour, day, month, weekday, e.g. "0 3 * * sun"; empty = never.',
     )
-    data: str = Field(default="", description="Folder of prepared cases.")
-    held_out: str = Field(
+    data: FileName = Field(default="", description="Folder of prepared cases.")
+    held_out: FileName = Field(
         default="", description="JSON file of the fixed held-out cases (`lumbar-train held-out`)."
     )
-    recipe: str = Field(default="", description="Recipe (TOML); empty = the default one.")
+    recipe: FileName = Field(default="", description="Recipe (TOML); empty = the default one.")
     minimum_new_cases: int = Field(
         default=10,
         ge=0,

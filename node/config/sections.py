@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.destinations import DestinationConfig
-from node.config.fields import AE, Folder, Link, Port, Section, Text
+from node.config.fields import AE, FileName, Folder, Link, Port, Section, Text
 from node.config.profiles import PICTURES
 from node.config.receive import ReceiveConfig
 from node.config.schedule import TrainingConfig
@@ -142,7 +142,7 @@ class WorkConfig(Section):
 class ModelConfig(Section):
     """`[model]`: the model bundle and its inference engine."""
 
-    bundle: str = Field(default="", description="Folder of the model bundle; empty = the shipped one.")  # fmt: skip
+    bundle: FileName = Field(default="", description="Folder of the model bundle; empty = the shipped one.")  # fmt: skip
     engine: Literal["auto", "torch", "openvino"] = Field(
         default="auto",
         description='Inference engine: "torch", "openvino" or "auto" (torch on a GPU, OpenVINO on a CPU).',
@@ -157,7 +157,7 @@ class ModelConfig(Section):
         default="auto",
         description='Precision: "float32" or "auto" (16-bit on a GPU, 32-bit on a CPU).',
     )
-    cache: str = Field(
+    cache: FileName = Field(
         default="",
         description="Folder of converted networks; empty = engines in the state directory.",
     )

@@ -20,3 +20,9 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Return `; did you mean "…"?`, or the known words where none is close."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean NAME?` where one is close, else nothing: there are too many to list."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import httpx
 
 from node.config.destinations import DicomwebDestination
+from node.config.secret_files import read_secret
 from node.config.words import masked
 from node.deliver.offers import EchoAnswer, Offer, all_unknown
 from node.deliver.port import (
@@ -28,7 +28,7 @@ from node.deliver.port import (
     all_alike,
 )
 from node.deliver.status import judge_status
-from node.errors import PeerUnreachable
+from node.errors import PeerUnreachable, SecretUnusable
 
 _BOUNDARY: Final = "lumbar-node-part-7f1c9b52e0"
 _REFERENCED, _FAILED, _REASON, _INSTANCE = "00081199", "00081198", "00081197", "00081155"
@@ -171,7 +171,9 @@ class DicomwebServer:
 
     def _client(self) -> httpx.Client:
         headers = (
-            {"Authorization": _secret(self.authorization_file)} if self.authorization_file else {}
+            {"Authorization": read_secret(self.authorization_file)}
+            if self.authorization_file
+            else {}
         )
         # No proxy of the environment: a PACS address means what it says.
         return httpx.Client(timeout=self.timeout_s, headers=headers, trust_env=False)
@@ -179,31 +181,16 @@ class DicomwebServer:
     def _unreachable(self, error: Exception) -> str:
         """Say in one sentence what is in the way; never the text of an error that quotes a header or the URL."""
         if isinstance(error, OSError):
-            return f"{error.filename}: {error.strerror}; check authorization_file"
-        if isinstance(error, _NoSecret):
-            return str(error)
+            return f"{error.filename}: {error.strerror}; check the file"
+        if isinstance(error, SecretUnusable):
+            return f"authorization_file {error}"
         quotes = isinstance(error, httpx.ProtocolError | httpx.InvalidURL)
         reason = type(error).__name__ if quotes else str(error) or type(error).__name__
         return f"{self._shown} does not respond ({masked(reason)}); check that it is running, its host and port"
 
 
-class _NoSecret(Exception):
-    """The authorization file cannot be used: why, without its content."""
-
-
-_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, _NoSecret)
+_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, SecretUnusable)
 """What a request raises when it brings no answer."""
-
-
-def _secret(file: str) -> str:
-    """Content of the authorization file: one line of ASCII. Raises `OSError` and `_NoSecret`."""
-    try:
-        text = Path(file).read_bytes().decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable():
-        raise _NoSecret(f'{file}: not one line of ASCII; write it as "Bearer …"') from None
-    return text
 
 
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:

@@ -58,7 +58,7 @@ class Node:
     """The running service."""
 
     config: Config
-    config_path: Path
+    config_path: Path | None
     log: EventLog
     clock: Clock = field(default_factory=Clock)
     log_file: LogFile = field(default_factory=lambda: LogFile(None))
@@ -218,7 +218,7 @@ def _stop(receiver: ReceiveStep, workers: WorkStep, threads: list[threading.Thre
     return left.result()
 
 
-def serve(config: Config, config_path: Path) -> int:
+def serve(config: Config, config_path: Path | None) -> int:
     """Run the service until SIGTERM or Ctrl-C; returns the exit code, 0 after the ordered stop."""
     stopping = threading.Event()
 

@@ -51,7 +51,12 @@ class WorkStep:
 
     @classmethod
     def of(
-        cls, config_path: Path, config: WorkConfig, journal: Journal, clock: Clock, log: EventLog
+        cls,
+        config_path: Path | None,
+        config: WorkConfig,
+        journal: Journal,
+        clock: Clock,
+        log: EventLog,
     ) -> WorkStep:
         """Describe the configured number of workers; nothing is started."""
         names = [f"w{n}" for n in range(1, config.processes + 1)]

@@ -237,7 +237,7 @@ def _end_with_parent() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `python -m node.work.worker`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m node.work.worker", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--config", type=Path, help="absent: variables of the environment alone")
     parser.add_argument("--token", required=True, help="start of the claims' tokens, unique")
     options = parser.parse_args(arguments)
     catch_all(EventLog("worker"))

@@ -46,10 +46,11 @@ _PROC: Final = Path("/proc")
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def command(config_path: Path, token: str) -> Sequence[str]:
-    """Return the command line of a worker."""
+def command(config_path: Path | None, token: str) -> Sequence[str]:
+    """Return the command line of a worker; without a file it reads the environment's variables alone."""
     module = (sys.executable, "-m", "node.work.worker")
-    return (*module, "--config", str(config_path), "--token", token)
+    file = ("--config", str(config_path)) if config_path else ()
+    return (*module, *file, "--token", token)
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +100,7 @@ class WorkerProcess:
     name: part of its claims' tokens; every start has another token.
     """
 
-    config_path: Path
+    config_path: Path | None
     name: str
     log: EventLog
     starts: int = 0

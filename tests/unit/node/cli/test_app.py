@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from importlib.metadata import version
@@ -170,6 +171,59 @@ def test_check_config_prints_the_effective_file_and_tries_destinations(
     assert said("check-config", "--offline")[0] == 0
     assert said("echo", "out")[0] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_check_config_says_where_each_value_came_from(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _config(tmp_path, "[track]\nquiet_seconds = 7\nsettle_seconds = 30\n")
+    monkeypatch.setenv("LUMBAR_NODE__NODE__PORT", "104")
+    code, out, _ = said("check-config", "--offline")
+    assert code == 0
+    assert out.startswith("# config.toml\n")
+    assert "\nport = 104  # LUMBAR_NODE__NODE__PORT\n" in out
+    assert "\nquiet_seconds = 7.0  # config.toml:4\n" in out
+    assert "\nsettle_seconds = 30.0\n" in out
+    assert tomllib.loads(out)["node"]["port"] == 104
+    shown = json.loads(said("check-config", "--offline", "--json")[1])
+    assert shown["sources"]["node.port"] == "LUMBAR_NODE__NODE__PORT"
+    assert shown["node"]["port"] == 104
+
+
+def test_check_config_offline_reads_the_files_of_secrets(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = '[[node.destination]]\nname = "w"\nkind = "dicomweb"\nurl = "http://127.0.0.1:9/d"\n'
+    _config(tmp_path, f'{web}authorization_file = "token"\n')
+    code, out, err = said("check-config", "--offline")
+    assert code == 2
+    assert f'"node.destination.authorization_file": {tmp_path / "token"}: No such file' in err
+    (tmp_path / "token").write_text("Bearer hunter2")
+    code, out, err = said("check-config", "--offline")
+    assert (code, err) == (0, "")
+    assert "hunter2" not in out
+    _config(tmp_path, f'{web}authorization_file = "credential:token"\n')
+    code, _, err = said("check-config", "--offline")
+    assert code == 0, "only the service can tell"
+    assert "$CREDENTIALS_DIRECTORY is not set" in err
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "absent"))
+    assert said("check-config", "--offline")[0] == 2
+
+
+def test_the_file_is_found_by_the_variable(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    _config(elsewhere)
+    monkeypatch.setenv("LUMBAR_NODE_CONFIG", str(elsewhere / "config.toml"))
+    code, out, _ = said("check-config", "--offline")
+    assert code == 0
+    assert f'state = "{elsewhere / "state"}"' in out
+    monkeypatch.setenv("LUMBAR_NODE_CONFIG", str(tmp_path / "absent.toml"))
+    code, _, err = said("status")
+    assert code == 2
+    assert f"{tmp_path / 'absent.toml'}: cannot be read (No such file or directory)" in err
 
 
 def test_echo_names_the_nearest_destination(said: Said, tmp_path: Path) -> None:

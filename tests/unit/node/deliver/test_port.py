@@ -41,7 +41,7 @@ def test_authorization_is_read_from_its_file_at_each_request(tmp_path: Path) -> 
     with server._client() as client:
         assert client.headers["Authorization"] == "Bearer abc"
     secret.unlink()
-    with pytest.raises(PeerUnreachable, match="check authorization_file"):
+    with pytest.raises(PeerUnreachable, match="authorization_file"):
         server.echo()
 
 
