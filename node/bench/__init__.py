@@ -1,4 +1,4 @@
-"""Time the engines, the encoding and the commands on this machine.
+"""Time the engines, the encoding, the commands and the reception on this machine.
 
 In: a bundle; a synthetic image, study or state folder.
 Out: tables of times, memory and agreement.

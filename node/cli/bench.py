@@ -19,6 +19,7 @@ from node.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from node.bench import receive as receiving
     from node.bench.engines import Report, Row
 
 HEADERS = (
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     group.command("engines")(engines)
     group.command("encode")(encode)
     group.command("commands")(commands)
+    group.command("receive")(receive)
     app.add_typer(group, name="bench")
 
 
@@ -153,6 +155,67 @@ def commands(
         f"{series} series, {runs} runs after a first one; CPU target {TARGET_S} s, machine idle"
     )
     print_table(Table(("min CPU s", "median CPU s", "median wall s", "command"), rows))
+
+
+def receive(
+    instances: Annotated[
+        int, typer.Option(min=1, max=1000, help="Instances of each sender in each round.")
+    ] = 128,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds; medians are over them.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Time the reception beside DCMTK's storescp and Orthanc.
+
+    Synthetic MR instances of 205 kB over loopback, one sender and four at once, by DCMTK's storescu. The node runs as it always does, every object durable before its answer. Needs 5 GB in the temporary folder.
+
+    \b
+    Examples:
+      lumbar-node bench receive
+      lumbar-node bench receive --instances 32 --rounds 3 --json
+
+    \b
+    Exit status: 0 measured (a server that is not installed is named),
+    2 usage, 6 a server failed or did not take everything.
+    """
+    from node.bench.receive import Plan, measure_receiving
+
+    report = measure_receiving(Plan(instances, rounds), print_progress)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _show_receiving(report)
+    for sentence in report.absent:
+        warn(sentence)
+
+
+def _show_receiving(report: receiving.Report) -> None:
+    from node.bench.series import INSTANCE_BYTES
+    from node.cli.tables import Table
+
+    heads = (
+        "server", "senders", "inst/s", "MB/s", "× storescp", "× Orthanc", "CPU ms", "RSS MB",
+    )  # fmt: skip
+    rows = [
+        (
+            row.server,
+            str(row.senders),
+            f"{row.rate:.0f}",
+            f"{row.rate * INSTANCE_BYTES / 1e6:.0f}",
+            "–" if row.to_storescp is None else f"{row.to_storescp:.2f}",
+            "–" if row.to_orthanc is None else f"{row.to_orthanc:.2f}",
+            f"{row.cpu_ms:.2f}",
+            f"{row.memory_before_mb:.0f} → {row.visits[-1].memory_mb:.0f}",
+        )
+        for row in report.rows
+    ]
+    plan = report.plan
+    print_line(
+        f"{plan.instances} instances of {INSTANCE_BYTES / 1000:.0f} kB per sender, {plan.rounds} rounds,"
+        " all servers in turn"
+    )
+    print_line("TCP_NODELAY=1 at every sender and server; storescp syncs nothing to disk")
+    print_table(Table(heads, rows))
+    print_line(f"sent to the node {report.sent}, in its journal {report.journalled}")
 
 
 def _show(report: Report) -> None:
