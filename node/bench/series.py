@@ -16,7 +16,7 @@ INSTANCE_BYTES: Final = 2 * SIDE * SIDE
 """Bytes of the pixels; the header adds a hundredth."""
 _ROOT: Final = "1.2.826.0.1.3680043.8.498"
 _MARK: Final = "90909090"
-"""Stands for the number of the series in every UID, in as many digits as it has."""
+"""Place of the number of the series in every UID, in as many digits as it has."""
 
 
 def make_templates(instances: int) -> list[bytes]:

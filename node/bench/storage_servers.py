@@ -96,15 +96,20 @@ def environment() -> dict[str, str]:
 
 
 def start_node(folder: Path) -> StorageServer:
-    """Start `lumbar-node serve` as configured by default, but for a worker without networks; returns once it is ready."""
+    """Start `lumbar-node serve` with a worker that has nothing to load; returns once it is ready."""
     port, log = _free_port(), folder / "node.log"
     config, bundle = folder / "config.toml", folder / "bundle"
     bundle.mkdir()
-    card = {"schema": SCHEMA, "name": coded.NAME, "version": "1", "architecture": {"name": coded.NAME}}
+    card = {
+        "schema": SCHEMA,
+        "name": coded.NAME,
+        "version": "1",
+        "architecture": {"name": coded.NAME},
+    }
     (bundle / CARD).write_text(json.dumps(seal(card, bundle)), encoding="utf-8")
     config.write_text(
         f'[node]\nae_title = "{CALLED}"\nport = {port}\nstate = {json.dumps(str(folder / "state"))}\n'
-        f"[model]\nbundle = {json.dumps(str(bundle))}\n",
+        f"[model]\nbundle = {json.dumps(str(bundle))}\n[results]\npictures = false\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "node", "serve", "--config", str(config)]
