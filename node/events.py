@@ -66,6 +66,14 @@ class WorkerSaid(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StepHangs(Event):
+    """A step has not returned for longer than it may take; a service manager with a watchdog restarts the node."""
+
+    step: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStopped(Event):
     """The node has stopped in order."""
 

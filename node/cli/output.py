@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from node.cli.tables import Table
 
 PROGRAM: Final = "lumbar-node"
+SERVICE: Final = "serve"
+"""The command that runs as a service."""
 
 
 def print_line(text: str) -> None:
@@ -58,12 +60,23 @@ def leave_with(code: int) -> None:
 
 
 def internal_error(error: Exception, arguments: Sequence[str]) -> str:
-    """Return one line about an unforeseen error; its traceback goes to a log file that the line names."""
+    """Return one line about an unforeseen error; its traceback goes to a log file that the line names.
+
+    A service has a /tmp of its own, which ends with it: its line says the places itself.
+    """
     strerror = getattr(
         error, "strerror", None
     )  # of the system, never of a library: no patient data
     kind = f"{type(error).__name__}: {strerror}" if strerror else type(error).__name__
+    if arguments and arguments[0] == SERVICE:
+        return f"internal error ({kind}); places, innermost first: {' < '.join(_places(error))}"
     return f"internal error ({kind}); {_write_log(arguments)}"
+
+
+def _places(error: Exception) -> list[str]:
+    from node.faults import error_trace
+
+    return [*reversed(error_trace(error))]
 
 
 def _write_log(arguments: Sequence[str]) -> str:

@@ -59,7 +59,11 @@ _ABORT_S: Final = 3.0
 
 @dataclass(slots=True)
 class ReceiveStep:
-    """The listener. `free_bytes` tells the free space of the state folder's disk."""
+    """The listener. `free_bytes` tells the free space of the state folder's disk.
+
+    given: a socket that listens already, of a service manager; None: the step opens its own.
+    round_at: when the listener last looked for a connection, of the monotonic clock.
+    """
 
     config: ReceiveConfig
     ae_title: str
@@ -69,6 +73,8 @@ class ReceiveStep:
     journal: Journal
     log: Log
     free_bytes: Callable[[], int]
+    given: socket.socket | None = None
+    round_at: float = field(default_factory=time.monotonic)
     _gate: DiskGate = field(init=False)
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
@@ -94,7 +100,7 @@ class ReceiveStep:
 
     def start(self) -> int:
         """Listen; returns the port. Raises `PortBusy`."""
-        self._listener = open_listener(self.host, self.port)
+        self._listener = self.given or open_listener(self.host, self.port)
         self._listener.settimeout(_ACCEPT_S)
         threading.Thread(
             target=self._listen, args=(self._listener,), name="listener", daemon=True
@@ -128,6 +134,7 @@ class ReceiveStep:
     def _listen(self, listener: socket.socket) -> None:
         last = ""
         while not self._stopping.is_set():
+            self.round_at = time.monotonic()
             try:
                 link, peer = listener.accept()
             except TimeoutError:

@@ -59,6 +59,7 @@ class Loop:
     """Runs steps in a thread of its own until `stopping` is set.
 
     damage: the error of SQLite at a journal whose file is broken; then `stopping` is set here.
+    round_at: when the last step began, of the monotonic clock.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Loop:
     log: Log
     journal: Journal
     damage: JournalError | None = None
+    round_at: float = field(default_factory=time.monotonic)
     _guarded: tuple[_Guarded, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,10 +83,14 @@ class Loop:
     def _run(self) -> None:
         try:
             while not self.stopping.is_set():
-                moved = sum(step.run(self.name, self.log) for step in self._guarded)
+                moved = sum(self._run_step(step) for step in self._guarded)
                 self.stopping.wait(0 if moved else TICK_S)
         except JournalError as error:
             self.damage = error
             self.stopping.set()
         finally:
             self.journal.close()
+
+    def _run_step(self, step: _Guarded) -> int:
+        self.round_at = time.monotonic()
+        return step.run(self.name, self.log)

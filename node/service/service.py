@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from node.config.sections import Config
 from node.deliver import step as deliver
 from node.deliver.factory import build
 from node.event_log import EventLog
-from node.events import HungUp, NodeReady, NodeStarted, NodeStopped, WorkerRefused
+from node.events import HungUp, NodeStarted, NodeStopped
 from node.journal.file import refusal
 from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
@@ -36,7 +37,10 @@ from node.receive.admission import MB
 from node.receive.recover import adopt
 from node.receive.step import ReceiveStep, free_bytes
 from node.selection.step import SelectStep
+from node.service.activation import given_listener
 from node.service.loop import TICK_S, Loop
+from node.service.notify import STOPPING, Notifier
+from node.service.watch import Rounds, Watch
 from node.step import Step
 from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, StateLock, locked
@@ -49,13 +53,24 @@ from node.work.memory_guard import MemoryGuard
 from node.work.step import WorkStep
 
 WORK: Final = "work"
+DELIVER: Final = "deliver"
 STOP_S: Final = 20.0
 """Time that open associations and the series in work get to end."""
+
+LONGEST_LISTENING_S: Final = 60.0
+"""The listener only hands connections on."""
+LONGEST_STEP_S: Final = 300.0
+"""Reading the headers of a large series from a busy disk takes seconds; every wait for others is limited."""
+LONGEST_DELIVERY_S: Final = 3600.0
+"""A round of deliveries may wait for a slow PACS at every object of every result that is due."""
 
 
 @dataclass(slots=True)
 class Node:
-    """The running service."""
+    """The running service.
+
+    listener: the socket that a service manager handed over; None: the node opens its own.
+    """
 
     config: Config
     config_path: Path | None
@@ -63,6 +78,8 @@ class Node:
     clock: Clock = field(default_factory=Clock)
     log_file: LogFile = field(default_factory=lambda: LogFile(None))
     hung_up: threading.Event = field(default_factory=threading.Event)
+    notifier: Notifier = field(default_factory=Notifier)
+    listener: socket.socket | None = None
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
@@ -79,7 +96,8 @@ class Node:
         with locked(node.state) as lock:
             holder = Holder(os.getpid(), self.clock.wall(), program_version())
             lock.describe(holder)
-            spool, journal = self._resumed(node.state)
+            with self.notifier.long_start(f"checking the files of {node.state}"):
+                spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             loops = self._loops(journal, workers, jobs, stopping)
@@ -93,11 +111,15 @@ class Node:
                 ready(port)
                 threads = [loop.start() for loop in loops]
                 end_schedule = self._schedule(journal)
-                is_ready = partial(self._describe_ready, lock, holder)
-                code = self._watch(workers, stopping, is_ready)
+                watch = Watch(
+                    f"{node.host}:{port}", workers, _rounds(receiver, loops), self.notifier,
+                    self.log.event, self.clock, partial(self._describe_ready, lock, holder),
+                )  # fmt: skip
+                code = self._until_the_end(watch, stopping)
                 self._end_on_damage(loops)
                 return code
             finally:
+                self.notifier.tell(STOPPING, "STATUS=ending associations and the series in work")
                 stopping.set()
                 end_schedule()
                 left = _stop(receiver, workers, threads)
@@ -118,7 +140,7 @@ class Node:
         node = self.config.node
         return ReceiveStep(
             self.config.receive, node.ae_title, node.host, node.port, spool, journal,
-            self.log.event, lambda: free_bytes(node.state),
+            self.log.event, lambda: free_bytes(node.state), self.listener,
         )  # fmt: skip
 
     def _describe_ready(self, lock: StateLock, holder: Holder) -> None:
@@ -145,25 +167,14 @@ class Node:
             return _nothing
         return Schedule(config, journal, self.clock.wall, self.log.event).start()
 
-    def _watch(
-        self, workers: WorkStep, stopping: threading.Event, on_ready: Callable[[], None]
-    ) -> int:
-        """Wait for the end; tell when every worker has its model, and end when one refuses at first."""
-        is_ready = False
+    def _until_the_end(self, watch: Watch, stopping: threading.Event) -> int:
+        """Watch until `stopping` is set; returns 0, or the exit code of a worker that refused at first."""
         while not stopping.wait(TICK_S):
             if self.hung_up.is_set():
                 self._hung_up()
-            if is_ready:
-                continue
-            codes = [p.poll() for p in workers.processes]
-            refused = next((c for c in codes if c is not None and c > 1), 0)
+            refused = watch.look()
             if refused:
-                self.log.event(WorkerRefused(refused))
                 return refused
-            is_ready = workers.ready
-            if is_ready:
-                on_ready()
-                self.log.event(NodeReady(len(workers.processes)))
         return 0
 
     def _hung_up(self) -> None:
@@ -183,7 +194,7 @@ class Node:
             "track": self._tracking(journal),
             WORK: (workers,),
             "memory": (guard,),
-            **{f"deliver {d.config.name}": (d,) for d in deliveries},
+            **{f"{DELIVER} {d.config.name}": (d,) for d in deliveries},
             "jobs": (jobs,),
         }
         return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
@@ -197,6 +208,17 @@ class Node:
             tracker.held = Inquiry(asked, self.clock.monotonic).held
         times = (config.settle_seconds, config.quiet_seconds)
         return tracker, SelectStep(journal, rules, *times, self.clock, self.log.event, read)
+
+
+def _rounds(receiver: ReceiveStep, loops: Sequence[Loop]) -> list[Rounds]:
+    """Describe the threads whose hang is a fault."""
+
+    def of(loop: Loop) -> Rounds:
+        longest_s = LONGEST_DELIVERY_S if loop.name.startswith(DELIVER) else LONGEST_STEP_S
+        return Rounds(loop.name, longest_s, lambda: loop.round_at)
+
+    listening = Rounds("receive", LONGEST_LISTENING_S, lambda: receiver.round_at)
+    return [listening, *map(of, loops)]
 
 
 def _nothing() -> None:
@@ -228,7 +250,10 @@ def serve(config: Config, config_path: Path | None) -> int:
     os.umask(PRIVATE)
     log = EventLog(config.node.name)
     catch_all(log)
-    node = Node(config, config_path, log, log_file=LogFile.of_process())
+    node = Node(
+        config, config_path, log, log_file=LogFile.of_process(),
+        notifier=Notifier.of(os.environ), listener=given_listener(os.environ),
+    )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda *_: node.hung_up.set())

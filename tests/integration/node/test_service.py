@@ -58,6 +58,7 @@ class FakeWorkers:
     """Workers that are ready at once and never work; `exit_code` is how the first one ended."""
 
     exit_code: int | None = None
+    ending: str = ""
     stopped: list[float] = field(default_factory=list)
 
     @property
@@ -274,6 +275,15 @@ def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
     assert names[3:] == ["SeriesTracked", "NodeStopped"]
     assert node.events()[0] == "SpoolSwept"
     assert "Test^Node" not in node.log.getvalue()
+
+
+def test_probe_of_the_port_does_not_delay_the_stop(node: Running) -> None:
+    node.start()
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", node.port)).close()
+    began = time.monotonic()
+    node.stop()
+    assert time.monotonic() - began < 2.0
 
 
 def test_worker_that_refuses_its_model_ends_the_node_with_its_code(node: Running) -> None:

@@ -251,6 +251,24 @@ def test_internal_error_is_one_line_with_the_log(
     log.unlink()
 
 
+def test_internal_error_of_the_service_names_its_places_in_the_line(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("Test^Patient")
+
+    monkeypatch.setattr("node.cli.service.read_config", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "private"))
+    (tmp_path / "private").mkdir()
+    code, _, err = said("serve")
+    assert code == 1
+    assert "internal error (RuntimeError); places, innermost first: test_app.py:" in err
+    assert " broken < service.py:" in err
+    assert "Test^Patient" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert list((tmp_path / "private").iterdir()) == []
+
+
 def test_another_package_of_our_name_is_refused(
     said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
