@@ -187,6 +187,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "readers": reference.reader_table,
     "predicates": reference.predicates,
     "events": reference.event_table,
+    "metrics": reference.metric_table,
     "errors": reference.error_table,
     "exit-codes": reference.exit_table,
     "journal": reference.journal_schema,

@@ -28,6 +28,7 @@ from node.config import receive, schedule, sections
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
+from node.metrics.catalogue import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 CODES = ROOT / "docs" / "reference" / "codes.toml"
@@ -104,6 +105,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[model]", sections.ModelConfig
     yield "[results]", sections.ResultsConfig
     yield "[training.schedule]", schedule.ScheduleConfig
+    yield "[metrics]", sections.MetricsConfig
 
 
 def _is_section(annotation: object) -> bool:
@@ -174,6 +176,15 @@ def event_table() -> str:
         for event in event_classes()
     ]
     return table(("event", "logged when", "fields"), rows)
+
+
+def metric_table() -> str:
+    """Render every metric with its labels."""
+    rows = [
+        (f"`{m.name}`", m.kind, ", ".join(f"`{label}`" for label in m.labels), m.help)
+        for m in METRICS
+    ]
+    return table(("metric", "kind", "labels", "meaning"), rows)
 
 
 def error_classes() -> list[type[LumbarError]]:

@@ -18,6 +18,10 @@ SAME_S: Final = 60.0
 """What comes again within this time is the same matter: it is logged when it begins, not while it lasts."""
 
 
+Listener = Callable[[str, Mapping[str, Any]], None]
+"""Takes the name and the fields of an event, in the thread that logs it."""
+
+
 @dataclass(slots=True)
 class Seldom:
     """Says of a fault or complaint whether it is a new one, or again after it had ceased."""
@@ -48,6 +52,11 @@ class EventLog:
             processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
             node=name,
         )
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Let a listener hear every event from now on, also those of other processes."""
+        self._listeners.append(listener)
 
     def event(self, event: Event) -> None:
         """Write one event."""
@@ -59,6 +68,9 @@ class EventLog:
         self._write(str(content["event"]), rest)
 
     def _write(self, name: str, fields: Mapping[str, Any]) -> None:
+        for listener in self._listeners:
+            with suppress(Exception):  # who listens stops nothing
+                listener(name, fields)
         # A terminal that was closed, a full disk: a line that cannot be written stops nothing.
         with suppress(OSError, ValueError):
             self._log.msg(name, **fields)

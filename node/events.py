@@ -33,6 +33,14 @@ class NodeStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsStarted(Event):
+    """Metrics, health and readiness are served."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReady(Event):
     """Every worker has its model."""
 

@@ -21,7 +21,7 @@ FLAIR_TI_MS: Final = 1500.0
 below 350 ms."""
 
 
-_BEGINNINGS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+BEGINNINGS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "is_mr": ("not an MR image", "cannot confirm an MR image"),
         "has_pixels": ("no pixels", "cannot confirm pixels"),
@@ -139,7 +139,7 @@ def _contrast(name: str, instance: Instance) -> str:
 
 
 def _sentence(name: str, answer: PredicateResult) -> str:
-    no, unknown = _BEGINNINGS[name]
+    no, unknown = BEGINNINGS[name]
     return f"{no if answer.value == 'no' else unknown}: {answer.reason}"
 
 

@@ -12,12 +12,34 @@ import typer
 from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
-from node.cli import bench, destinations, jobs, models, offline, series, service, status, verify
+from node.cli import (
+    bench,
+    destinations,
+    health,
+    jobs,
+    models,
+    offline,
+    series,
+    service,
+    status,
+    verify,
+)
 from node.cli.output import PROGRAM, internal_error, warn
 from node.cli.packages import packages_together
 from node.program import program_version
 
-COMMANDS: Final = (service, offline, verify, status, series, destinations, models, jobs, bench)
+COMMANDS: Final = (
+    service,
+    offline,
+    verify,
+    status,
+    health,
+    series,
+    destinations,
+    models,
+    jobs,
+    bench,
+)
 """Modules with `register(app)`, in the order of the help."""
 
 app = typer.Typer(

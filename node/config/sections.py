@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, FileName, Folder, Link, Port, Section, Text
+from node.config.metrics import MetricsConfig
 from node.config.profiles import PICTURES
 from node.config.receive import ReceiveConfig
 from node.config.schedule import TrainingConfig
@@ -200,6 +201,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     results: ResultsConfig = ResultsConfig()
     training: TrainingConfig = TrainingConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @field_validator("track")
     @classmethod

@@ -46,7 +46,7 @@ def node_status(config: Config, journal: Journal, default_bundle: Path) -> NodeS
         running,
         holder,
         _not_ready(config, holder, free_mb, running=running),
-        _model(config, journal, default_bundle),
+        model_in_service(config, journal, default_bundle),
         free_mb,
         tuple(
             {"ae_title": s.ae_title, "last": at_text(s.last_at), "objects": s.objects}
@@ -68,7 +68,7 @@ def _not_ready(config: Config, holder: Holder | None, free_mb: int, *, running: 
     return ""
 
 
-def _model(config: Config, journal: Journal, default_bundle: Path) -> dict[str, str]:
+def model_in_service(config: Config, journal: Journal, default_bundle: Path) -> dict[str, str]:
     """Return name, version and digest of the bundle in service, from its card where it was not promoted."""
     promoted = journal.promotions.newest()
     if promoted is not None:

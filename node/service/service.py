@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -39,11 +39,12 @@ from node.receive.step import ReceiveStep, free_bytes
 from node.selection.step import SelectStep
 from node.service.activation import given_listener
 from node.service.loop import TICK_S, Loop
+from node.service.monitoring import Description, Monitoring
 from node.service.notify import STOPPING, Notifier
 from node.service.watch import Rounds, Watch
 from node.step import Step
 from node.store.layout import StateDirectory
-from node.store.lock import PRIVATE, Holder, StateLock, locked
+from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.track.expected_count import Inquiry
 from node.track.header_cache import remembering
@@ -95,7 +96,8 @@ class Node:
         node = self.config.node
         with locked(node.state) as lock:
             holder = Holder(os.getpid(), self.clock.wall(), program_version())
-            lock.describe(holder)
+            description = Description(lock, holder, self.clock)
+            description.update()
             with self.notifier.long_start(f"checking the files of {node.state}"):
                 spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
@@ -103,25 +105,29 @@ class Node:
             loops = self._loops(journal, workers, jobs, stopping)
             receiver = self._receiver(spool, journal)
             port = receiver.start()
-            holder = replace(holder, port=port)
-            lock.describe(holder)
-            threads, end_schedule = list[threading.Thread](), _nothing
+            description.update(port=port)
+            rounds = _rounds(receiver, loops)
+            monitoring = Monitoring(self.config, journal, workers, rounds, self.log, port=port)
+            threads, end_schedule, end_monitoring = list[threading.Thread](), _nothing, _nothing
             try:
                 self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
                 ready(port)
                 threads = [loop.start() for loop in loops]
+                end_monitoring = monitoring.start()
                 end_schedule = self._schedule(journal)
                 watch = Watch(
-                    f"{node.host}:{port}", workers, _rounds(receiver, loops), self.notifier,
-                    self.log.event, self.clock, partial(self._describe_ready, lock, holder),
+                    f"{node.host}:{port}", workers, rounds, self.notifier,
+                    self.log.event, self.clock, description.ready,
                 )  # fmt: skip
-                code = self._until_the_end(watch, stopping)
+                report = partial(description.report, monitoring.health)
+                code = self._until_the_end(watch, report, stopping)
                 self._end_on_damage(loops)
                 return code
             finally:
                 self.notifier.tell(STOPPING, "STATUS=ending associations and the series in work")
                 stopping.set()
                 end_schedule()
+                end_monitoring()
                 left = _stop(receiver, workers, threads)
                 jobs.stop()
                 self.log.event(NodeStopped(left))
@@ -142,9 +148,6 @@ class Node:
             self.config.receive, node.ae_title, node.host, node.port, spool, journal,
             self.log.event, lambda: free_bytes(node.state), self.listener,
         )  # fmt: skip
-
-    def _describe_ready(self, lock: StateLock, holder: Holder) -> None:
-        lock.describe(replace(holder, ready_at=self.clock.wall()))
 
     def _end_on_damage(self, loops: Sequence[Loop]) -> None:
         """Raise `JournalDamaged` when a step met a broken journal: nothing more may be acknowledged."""
@@ -167,14 +170,17 @@ class Node:
             return _nothing
         return Schedule(config, journal, self.clock.wall, self.log.event).start()
 
-    def _until_the_end(self, watch: Watch, stopping: threading.Event) -> int:
-        """Watch until `stopping` is set; returns 0, or the exit code of a worker that refused at first."""
+    def _until_the_end(
+        self, watch: Watch, report: Callable[[], None], stopping: threading.Event
+    ) -> int:
+        """Watch and report until `stopping` is set; returns 0, or the exit code of a worker that refused at first."""
         while not stopping.wait(TICK_S):
             if self.hung_up.is_set():
                 self._hung_up()
             refused = watch.look()
             if refused:
                 return refused
+            report()
         return 0
 
     def _hung_up(self) -> None:

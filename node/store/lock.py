@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from node.errors import AlreadyRunning, StateRefused
 from node.store.layout import StateDirectory
@@ -24,6 +24,7 @@ allowed to a group."""
 ATTEMPTS: Final = 4
 """Times that the lock is tried: a query that looks whether it is taken holds it for microseconds."""
 PAUSE_S: Final = 0.05
+_REREAD_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Holder:
     """The process that holds the lock, for `status`; times in seconds since 1970.
 
     port: on which it listens, None before. ready_at: when every worker had its model, None before.
+    health: its last report of itself (`node.observe.health.report`), None before the first.
     """
 
     pid: int
@@ -38,6 +40,7 @@ class Holder:
     version: str
     port: int | None = None
     ready_at: float | None = None
+    health: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +51,22 @@ class StateLock:
 
     def describe(self, holder: Holder) -> None:
         """Write who holds the lock into its file; a full disk prevents nothing else."""
+        content = json.dumps(asdict(holder)).encode()
         with suppress(OSError):
-            os.ftruncate(self.handle, 0)
-            os.pwrite(self.handle, json.dumps(asdict(holder)).encode(), 0)
+            os.pwrite(self.handle, content, 0)
+            os.ftruncate(self.handle, len(content))
 
 
 def read_holder(state: Path) -> Holder | None:
     """Return the last process that described itself, running or not; None if there is none."""
-    try:
-        return Holder(**json.loads(StateDirectory(state).lock.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    for _ in range(ATTEMPTS):  # it may be written at this moment
+        try:
+            return Holder(**json.loads(StateDirectory(state).lock.read_text(encoding="utf-8")))
+        except ValueError:
+            time.sleep(_REREAD_S)
+        except (OSError, TypeError):
+            break
+    return None
 
 
 def is_running(state: Path) -> bool:
@@ -100,6 +108,8 @@ def locked(state: Path) -> Iterator[StateLock]:
         ) from error
     with suppress(OSError):
         os.ftruncate(handle, 0)  # what an earlier holder wrote
+        # As private as its folder: a group that may look into that may ask how the node is.
+        os.fchmod(handle, 0o600 | (stat.S_IMODE(state.stat().st_mode) & stat.S_IRGRP))
     try:
         yield StateLock(handle)
     finally:

@@ -72,7 +72,7 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
         ),
         (
             SMALLEST + "[receive]\nport = 104\n",
-            '4: unknown key "receive.port"; it belongs to [node] or [[node.destination]]',
+            '4: unknown key "receive.port"; it belongs to [node] or [[node.destination]] or [metrics]',
         ),
         (
             SMALLEST + "settle_seconds = 5\n",
