@@ -104,7 +104,7 @@ def read_health(state: Path, now: float) -> Health:
     return Health(
         silent + tuple(reported["not_live"]),
         tuple(reported["not_ready"]),
-        Vitals(**reported["vitals"]),
+        Vitals(**{**reported["vitals"], "hanging": tuple(reported["vitals"]["hanging"])}),
         holder.port,
     )
 
