@@ -51,6 +51,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         "sent": network.sent_contexts,
         "received-statuses": network.received_statuses,
         "returned-statuses": network.returned_statuses,
+        "commitment-statuses": network.commitment_statuses,
         "find-statuses": network.find_statuses,
         "web-statuses": network.web_statuses,
         "keys": conformance_keys.keys,

@@ -14,6 +14,7 @@ from reference import table
 
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read.predicates import MR_CLASSES
+from node.commitment import PUSH_MODEL
 from node.config.destinations import DicomDestination
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.deliver.dicom_query import _PENDING, FIND, NO_SUCH_CLASS
@@ -21,7 +22,7 @@ from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
 from node.deliver.offers import NOTE as OFFERED_NOTE
 from node.deliver.offers import Offer, class_title, offers_for
 from node.deliver.status import judge_status
-from node.receive import association, limits, step, structure, wire
+from node.receive import association, commitment, limits, step, structure, wire
 from node.receive.admission import VERIFICATION, answers, is_storage
 from node.receive.wire import Proposed, Request
 
@@ -50,7 +51,7 @@ def storage_classes() -> list[str]:
 def refused_classes() -> list[str]:
     """Return every class of the registry that the node does not accept."""
     named = (uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and entry[0])
-    return [uid for uid in named if not is_storage(uid) and uid != VERIFICATION]
+    return [uid for uid in named if not is_storage(uid) and uid not in {VERIFICATION, PUSH_MODEL}]
 
 
 def negotiate(sop_class: str, *syntaxes: str) -> tuple[int, str]:
@@ -73,6 +74,7 @@ def services() -> str:
     """Render the overview of network services."""
     sent = dict.fromkeys(offer.sop_class for offer in offers())
     rows = [("Verification", VERIFICATION, "yes", "yes"), (name_of(FIND), str(FIND), "yes", "no")]
+    rows.append((name_of(PUSH_MODEL), PUSH_MODEL, "yes", "yes"))
     rows += [(name_of(uid), uid, "yes", "yes") for uid in sent]
     rows += [
         (name_of(uid), uid, "yes" if uid in sent else "no", "yes")
@@ -236,6 +238,21 @@ def returned_statuses() -> str:
         ("C-STORE, C-ECHO", f"{association.SUCCESS:04X}", "success", "the object is on disk and in the journal, also one that is only quarantined; a repeated object is not stored twice"),
         ("C-STORE", f"{association.OUT_OF_RESOURCES:04X}", "refused: out of resources", "an object above `max_object_mb`, too many unfinished bytes (`max_unfinished_mb`), no disk space, or a fault of the node; Error Comment says which"),
         ("any other request", f"{association.UNRECOGNIZED_OPERATION:04X}", "unrecognised operation", "its data set is read and dropped"),
+    ]  # fmt: skip
+    return table(("request", "status", "meaning", "when"), rows)
+
+
+def commitment_statuses() -> str:
+    """Render the statuses of storage commitment that the acceptor returns."""
+    rows = [
+        ("N-ACTION, N-EVENT-REPORT", f"{commitment.SUCCESS:04X}", "success", "the request, or the report, is in the journal"),
+        ("N-ACTION", f"{commitment.NO_RESOURCES:04X}", "resource limitation", f"more than {commitment.MOST_BYTES // 1000} kB, or {commitment.MOST_OPEN} requests of this AE title wait for their report"),
+        ("N-ACTION, N-EVENT-REPORT", f"{commitment.INVALID_VALUE:04X}", "invalid argument value", f"a data set that cannot be read, invalid UIDs, no reference or more than {commitment.MOST_REFERENCES:,}; a report on a transaction that the node did not begin"),
+        ("N-ACTION, N-EVENT-REPORT", f"{commitment.NOT_AUTHORISED:04X}", "not authorised", "a request without calling AE title; a report of another AE title or address than those of the destination that was asked"),
+        ("N-ACTION", f"{commitment.NO_SUCH_ACTION:04X}", "no such action", "another Action Type ID than 1"),
+        ("N-EVENT-REPORT", f"{commitment.NO_SUCH_EVENT:04X}", "no such event type", "another Event Type ID than 1 and 2"),
+        ("N-ACTION, N-EVENT-REPORT", f"{commitment.NO_SUCH_INSTANCE:04X}, {commitment.NO_SUCH_CLASS:04X}", "no such instance, class", "not the well-known instance of the push model"),
+        ("N-ACTION, N-EVENT-REPORT", f"{commitment.PROCESSING_FAILURE:04X}", "processing failure", "a fault of the node; ask or report again"),
     ]  # fmt: skip
     return table(("request", "status", "meaning", "when"), rows)
 

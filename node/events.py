@@ -127,6 +127,55 @@ class ObjectRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentAsked(Event):
+    """A peer asked for storage commitment of objects that it sent; the answer follows."""
+
+    peer: str
+    calling_ae: str
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentAnswered(Event):
+    """A peer took our report on the commitment that it asked for. not_held: objects that are not kept here."""
+
+    calling_ae: str
+    objects: int
+    not_held: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentNotAnswered(Event):
+    """A report on a commitment could not be delivered: when it is tried again, or that it is given up (None)."""
+
+    calling_ae: str
+    reason: str
+    tries: int
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReported(Event):
+    """A destination reported on the commitment that it was asked for. same: whether it reported before."""
+
+    destination: str
+    committed: int
+    failed: int
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRefused(Event):
+    """A message of storage commitment was refused."""
+
+    peer: str
+    calling_ae: str
+    reason: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesTracked(Event):
     """A series is complete, incomplete, or can be judged although its geometry is not regular."""
 

@@ -1,7 +1,7 @@
 """Send result files to every destination, verify that they are stored, take back what was superseded.
 
 In: results with pending deliveries.
-Out: confirmed or failed deliveries.
+Out: confirmed or failed deliveries; reports on storage commitment that peers asked for.
 Edge: every edge of a delivery; encoded to delivered with the last one.
-May import: store, journal, config, errors, events, faults, backoff, durable.
+May import: store, journal, config, commitment, errors, events, faults, backoff, durable.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
@@ -21,12 +22,15 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from node.commitment import Reference, Report, Request
 from node.config.destinations import DicomDestination
+from node.deliver import dicom_commitment
 from node.deliver.dicom_query import FIND, count_images, is_held, related_instances
 from node.deliver.offers import NATIVE, Acceptance, EchoAnswer, Offer, class_name, remedy
 from node.deliver.port import (
     NO_ANSWER,
     NO_ASSOCIATION,
+    CommitmentAnswer,
     Outcome,
     QueryUnanswered,
     QueryUnsupported,
@@ -145,6 +149,37 @@ class Pacs:
         objects = tuple(_acceptance(offer, taken.get(offer.sop_class, ())) for offer in offers)
         return EchoAnswer(f"{self._address} answers C-ECHO", objects)
 
+    def commit(
+        self,
+        request: Request,
+        wait_s: float,
+        keep: Callable[[Report], None],
+        reported: Callable[[], bool],
+    ) -> CommitmentAnswer:
+        """Ask for storage commitment by N-ACTION (PS3.4 annex J)."""
+        try:
+            with self._associated(dicom_commitment.contexts()) as peer:
+                if not peer.accepted_contexts:
+                    text = f"{self._address} does not support storage commitment"
+                    return CommitmentAnswer("unsupported", text)
+                return dicom_commitment.ask(peer, request, wait_s, keep, reported, self._address)
+        except _Refused as error:
+            return CommitmentAnswer("unknown", str(error), NO_ASSOCIATION)
+
+    def tell(
+        self, transaction_uid: str, references: Sequence[Reference], failed: Mapping[str, int]
+    ) -> str:
+        """Report by N-EVENT-REPORT what the peer asked for, in the role of SCP."""
+        roles = [dicom_commitment.reporting_role()]
+        try:
+            with self._associated(dicom_commitment.contexts(), roles) as peer:
+                if not peer.accepted_contexts:
+                    return f"{self._address} accepts no report on storage commitment"
+                reason = dicom_commitment.report(peer, transaction_uid, references, failed)
+                return f"{self._address} {reason}" if reason else ""
+        except _Refused as error:
+            return str(error)
+
     @contextmanager
     def _querying(self) -> Iterator[Association]:
         """One association for C-FIND. Raises `QueryUnsupported` and `_Refused`."""
@@ -158,7 +193,11 @@ class Pacs:
         return f"{self.ae_title}@{self.host}:{self.port}"
 
     @contextmanager
-    def _associated(self, contexts: Sequence[PresentationContext]) -> Iterator[Association]:
+    def _associated(
+        self,
+        contexts: Sequence[PresentationContext],
+        roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    ) -> Iterator[Association]:
         """One association with these contexts, released at the end. Raises `_Refused`."""
         ae = AE(self.calling_ae_title)
         ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -171,6 +210,7 @@ class Pacs:
             self.port,
             contexts=list(contexts),
             ae_title=self.ae_title,
+            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, opened.append)],
         )
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from node.config.destinations import (
     DestinationConfig,
@@ -10,7 +11,10 @@ from node.config.destinations import (
     FolderDestination,
 )
 from node.deliver.folder import Folder
-from node.deliver.port import Destination
+from node.deliver.port import Archive, Destination
+
+if TYPE_CHECKING:
+    from node.deliver.dicom import Pacs
 
 
 def build(config: DestinationConfig, ae_title: str) -> Destination:
@@ -18,12 +22,21 @@ def build(config: DestinationConfig, ae_title: str) -> Destination:
     if isinstance(config, FolderDestination):
         return Folder(config.name, config.path)
     if isinstance(config, DicomDestination):
-        from node.deliver.dicom import Pacs  # noqa: PLC0415 - half a second of pynetdicom
-
-        return Pacs.of(config, ae_title)
+        return _pacs(config, ae_title)
     from node.deliver.dicomweb import DicomwebServer  # noqa: PLC0415 - as above
 
     return DicomwebServer.of(config)
+
+
+def build_archive(config: DicomDestination, ae_title: str) -> Archive:
+    """Make the peer that storage commitment is exchanged with."""
+    return _pacs(config, ae_title)
+
+
+def _pacs(config: DicomDestination, ae_title: str) -> Pacs:
+    from node.deliver.dicom import Pacs  # noqa: PLC0415 - half a second of pynetdicom
+
+    return Pacs.of(config, ae_title)
 
 
 def build_all(configs: Sequence[DestinationConfig], ae_title: str) -> Mapping[str, Destination]:

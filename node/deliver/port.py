@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 
 from pydicom import dcmread
 
+from node.commitment import Reference, Report, Request
 from node.config.profiles import PICTURES
 from node.deliver.offers import EchoAnswer, Offer
 from node.errors import DamagedResult
@@ -75,6 +76,42 @@ class StorageCheck:
     text: str = ""
     missing: tuple[str, ...] = ()
     status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentAnswer:
+    """What a peer says to a request for storage commitment.
+
+    accepted: it will report, or has reported. unsupported: it does not serve such requests. unknown: no answer
+    that says either, ask again. status: the peer's own code, as in `Outcome`.
+    """
+
+    value: Literal["accepted", "unsupported", "unknown"]
+    text: str
+    status: str = ""
+
+
+class Archive(Protocol):
+    """A destination that can be asked for storage commitment, and takes reports on ours."""
+
+    def commit(
+        self,
+        request: Request,
+        wait_s: float,
+        keep: Callable[[Report], None],
+        reported: Callable[[], bool],
+    ) -> CommitmentAnswer:
+        """Ask for commitment and wait a little for the report over the same association.
+
+        keep: makes a report durable, called from another thread. reported: whether it came otherwise.
+        """
+        ...
+
+    def tell(
+        self, transaction_uid: str, references: Sequence[Reference], failed: Mapping[str, int]
+    ) -> str:
+        """Report on a commitment that the peer asked for; returns "", or why it did not take it."""
+        ...
 
 
 class Destination(Protocol):

@@ -53,8 +53,8 @@ _E, _D = DeliveryEvent, DeliveryState
 _GIVE_UP: Final = MappingProxyType(
     {
         _D.PENDING: _E.PERMANENT_FAILURE,
-        _D.WAITING: _E.TRIES_EXHAUSTED,
-        _D.SENT: _E.TRIES_EXHAUSTED,
+        _D.WAITING: _E.PATIENCE_EXHAUSTED,
+        _D.SENT: _E.PATIENCE_EXHAUSTED,
     }
 )
 _HIDDEN: Final = StorageCheck(
@@ -191,7 +191,9 @@ class DeliverStep:
         self.journal.deliveries.advance(row.id, event, detail=detail, next_try_at=next_try_at)
         if tries >= limit:
             reason = f"failed after {tries} attempts: {detail['reason']}"
-            self.journal.deliveries.advance(row.id, _E.TRIES_EXHAUSTED, detail={"reason": reason})
+            self.journal.deliveries.advance(
+                row.id, _E.PATIENCE_EXHAUSTED, detail={"reason": reason}
+            )
 
     def _limit(self, later: Sequence[Outcome]) -> int:
         no_resources = all(o.status.startswith("0xA7") for o in later)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from node.errors import IllegalTransition
+from node.journal.commitments import CommitmentTable
 from node.journal.database import Database, Transaction
 from node.journal.deliveries import DeliveryTable
 from node.journal.instances import InstanceTable
@@ -28,6 +29,7 @@ _COUNTED: Final = {
     "delivery.": "(SELECT CASE proof WHEN 'unproven' THEN proof ELSE state END AS state"
     " FROM delivery WHERE kind = 'result')",
     "withdrawal.": "delivery WHERE kind = 'withdrawal'",
+    "commitment.": "commitment_request",
     "instance.": "instance",
     "job.": "job",
 }
@@ -44,6 +46,7 @@ class Journal:
     database: Database
     series: SeriesTable
     deliveries: DeliveryTable
+    commitments: CommitmentTable
     results: ResultTable
     instances: InstanceTable
     jobs: JobTable
@@ -62,6 +65,7 @@ class Journal:
             database,
             series=series,
             deliveries=deliveries,
+            commitments=CommitmentTable(database),
             results=results,
             instances=InstanceTable(database, series, results),
             jobs=jobs,

@@ -92,7 +92,7 @@ class DeliveryEvent(StrEnum):
     TRANSIENT_FAILURE = "transient_failure"
     PERMANENT_FAILURE = "permanent_failure"
     DUE = "due"
-    TRIES_EXHAUSTED = "tries_exhausted"
+    PATIENCE_EXHAUSTED = "patience_exhausted"
     PROOF_FOUND = "proof_found"
     PROOF_MISSING = "proof_missing"
     NO_PROOF_OFFERED = "no_proof_offered"
@@ -159,12 +159,12 @@ DELIVERY_TRANSITIONS: Final = MappingProxyType(
         (_D.PENDING, _V.PERMANENT_FAILURE): _D.DEAD,
         (_D.PENDING, _V.SUPERSEDED): _D.DEAD,
         (_D.WAITING, _V.DUE): _D.PENDING,
-        (_D.WAITING, _V.TRIES_EXHAUSTED): _D.DEAD,
+        (_D.WAITING, _V.PATIENCE_EXHAUSTED): _D.DEAD,
         (_D.WAITING, _V.SUPERSEDED): _D.DEAD,
         (_D.SENT, _V.PROOF_FOUND): _D.CONFIRMED,
         (_D.SENT, _V.PROOF_MISSING): _D.WAITING,
         (_D.SENT, _V.NO_PROOF_OFFERED): _D.CONFIRMED,
-        (_D.SENT, _V.TRIES_EXHAUSTED): _D.DEAD,
+        (_D.SENT, _V.PATIENCE_EXHAUSTED): _D.DEAD,
         (_D.SENT, _V.SUPERSEDED): _D.DEAD,
         (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,
     }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from node.receive.wire import TRANSFER_SYNTAXES, Proposed, Request
+from node.commitment import PUSH_MODEL
+from node.receive.wire import TRANSFER_SYNTAXES, Proposed, Request, Roles
 
 MB: Final = 1_000_000
 VERIFICATION: Final = "1.2.840.10008.1.1"
+_NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Transfer syntaxes of storage commitment, whose data sets are small."""
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 """Results of a presentation context (PS3.8 table 9-18)."""
 
@@ -60,6 +63,9 @@ def _answer(proposed: Proposed) -> tuple[int, str]:
     offered = proposed.transfer_syntaxes
     preferred = offered[0] if offered else ""
     verification = proposed.abstract_syntax == VERIFICATION
+    if proposed.abstract_syntax == PUSH_MODEL:
+        native = next((s for s in _NATIVE if s in offered), "")
+        return (_ACCEPTED, native) if native else (_NO_TRANSFER_SYNTAX, preferred)
     if not verification and not is_storage(proposed.abstract_syntax):
         return _NO_ABSTRACT_SYNTAX, preferred
     for syntax in TRANSFER_SYNTAXES:
@@ -75,10 +81,18 @@ def _is_foreign(syntax: str) -> bool:
     return known.is_valid and known.type in {"", "Transfer Syntax"}
 
 
-def only_verification(request: Request) -> bool:
-    """Return whether a peer wants nothing but C-ECHO."""
+def roles(request: Request) -> Mapping[str, Roles]:
+    """Return the roles that are accepted, by SOP class: of storage commitment those that are proposed.
+
+    As SCU a peer asks for commitment, as SCP it reports on what we asked (PS3.4 J.3.3).
+    """
+    return {uid: proposed for uid, proposed in request.roles.items() if uid == PUSH_MODEL}
+
+
+def stores_nothing(request: Request) -> bool:
+    """Return whether a peer wants nothing but C-ECHO and storage commitment."""
     return bool(request.contexts) and all(
-        c.abstract_syntax == VERIFICATION for c in request.contexts
+        c.abstract_syntax in {VERIFICATION, PUSH_MODEL} for c in request.contexts
     )
 
 

@@ -1,4 +1,4 @@
-"""The data set of one C-STORE as the limits allow it."""
+"""The data set of one message as the limits allow it: in a file for C-STORE, in memory for storage commitment."""
 
 from __future__ import annotations
 
@@ -62,3 +62,20 @@ class Arrival:
             self.incoming.discard()
         self._unfinished.release_claim(self._counted)
         self._counted = 0
+
+
+class Gathered(Arrival):
+    """A small data set that is held in memory; of a larger one nothing is kept. largest: bytes."""
+
+    def __init__(self, largest: int, unfinished: Unfinished) -> None:
+        super().__init__(None, "", largest, unfinished)
+        self.content = bytearray()
+
+    def write(self, fragment: memoryview) -> None:
+        """Take a piece."""
+        self.size += len(fragment)
+        if self.size > self._largest:
+            self.refusal = f"a data set above {self._largest // 1000} kB"
+            self.content.clear()
+        else:
+            self.content += fragment

@@ -13,13 +13,14 @@ import time
 from typing import Final
 
 from node.faults import describe_error
-from node.receive import wire
+from node.receive import dimse, wire
 from node.receive.arrival import Arrival
+from node.receive.dimse import Command
 from node.receive.limits import Pace
-from node.receive.listener import is_closed
+from node.receive.listener import is_closed, is_readable
 from node.receive.message import AssociationEnd, Message
 from node.receive.port import Service
-from node.receive.wire import Command, Malformed
+from node.receive.wire import Malformed
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
@@ -33,6 +34,8 @@ LINGER_S: Final = 0.5
 LONGEST_COMMAND: Final = 1 << 14
 """Bytes of a command set; the longest that is used has a few hundred."""
 _DRAIN: Final = 1 << 16
+_LOOK_S: Final = 0.1
+_COMMITMENT: Final = frozenset({dimse.N_ACTION_RQ, dimse.N_EVENT_REPORT_RQ})
 
 _GONE: Final = "the peer closed the connection without a release"
 _GONE_EARLY: Final = "the peer closed the connection inside its association request"
@@ -46,6 +49,7 @@ class Connection:
     ) -> None:
         self.address, self.calling = address, ""
         self.stored = self.same = self.messages = 0
+        self.max_pdu = wire.DEFAULT_MAX_PDU
         self._link, self._service, self._idle_s = link, service, idle_s
         self._request_s = min(REQUEST_S, idle_s)
         self._began, self._pace = time.monotonic(), Pace(least_rate)
@@ -142,7 +146,16 @@ class Connection:
         self._establish()
         self._pace.restart()
         while True:
+            if self._message is None:
+                self._report()
             self._read_pdu()
+
+    def _report(self) -> None:
+        """Send reports on commitments over their own association while its peer leaves it open and is silent."""
+        while self._service.awaits_report(self) and not is_readable(self._link, _LOOK_S):
+            report = self._service.report(self)
+            if report:
+                self._send(report)
 
     def _where(self) -> str:
         return "" if self._associated else "not an association request: "
@@ -217,7 +230,8 @@ class Connection:
         if verdict.refusal is not None:
             raise AssociationEnd("aborted", verdict.reason, wire.reject(verdict.refusal))
         self._answers, self._associated = verdict.contexts, True
-        self._send(wire.accept(request, verdict.contexts))
+        self.max_pdu = request.max_pdu
+        self._send(wire.accept(request, verdict.contexts, verdict.roles))
 
     def _send(self, raw: bytes) -> None:
         self._link.settimeout(self._idle_s)
@@ -263,14 +277,16 @@ class Connection:
             raise Malformed(f"a command set of more than {LONGEST_COMMAND} bytes")
         if not last:
             return
-        command = message.command = wire.command(bytes(message.raw))
-        if command.field & wire.RESPONSE:
+        command = message.command = dimse.command(bytes(message.raw))
+        if command.field & dimse.RESPONSE and not self._service.reported(self, command):
             raise Malformed(f"a response (command field 0x{command.field:04X}) to no request")
         if not command.has_data:
             self._answer(message, command)
-        elif command.field == wire.C_STORE_RQ:
+        elif command.field == dimse.C_STORE_RQ:
             syntax = self._answers[message.context][1]
             message.arrival = self._service.begin(self, command, syntax)
+        elif command.field in _COMMITMENT:
+            message.arrival = self._service.gather()
         else:
             message.arrival = self._service.drop()
 
@@ -285,16 +301,19 @@ class Connection:
 
     def _answer(self, message: Message, command: Command) -> None:
         status, comment = SUCCESS, ""
-        if command.field == wire.C_STORE_RQ:
-            syntax = self._answers[message.context][1]
+        context, syntax = message.context, self._answers[message.context][1]
+        if command.field == dimse.C_STORE_RQ:
             arrival = message.arrival or self._service.drop()
             status, comment = self._service.store(self, command, syntax, arrival)
-        elif command.field != wire.C_ECHO_RQ:
+        elif command.field in _COMMITMENT:
+            arrival = message.arrival or self._service.gather()
+            status, comment = self._service.commitment(self, context, command, syntax, arrival)
+        elif command.field != dimse.C_ECHO_RQ:
             status = UNRECOGNIZED_OPERATION
         if message.arrival is not None:
             message.arrival.close()
         self._message = None
         self.messages += 1
-        if command.field != wire.C_CANCEL_RQ:
-            self._send(wire.response(message.context, command, status, comment))
+        if command.field != dimse.C_CANCEL_RQ and not command.field & dimse.RESPONSE:
+            self._send(dimse.response(context, command, status, comment))
         self._pace.restart()

@@ -40,6 +40,19 @@ def open_listener(host: str, port: int) -> socket.socket:
         raise PortBusy(why_not_listening(host, port, error)) from error
 
 
+def is_readable(link: socket.socket, wait_s: float) -> bool:
+    """Return whether bytes of the peer, or its end, have come within this time."""
+    pending = getattr(link, "pending", None)
+    if pending is not None and pending():
+        return True  # decrypted already, so that the socket itself has nothing more
+    try:
+        waiting = select.poll()
+        waiting.register(link, select.POLLIN | _CLOSED_BY_PEER)
+        return bool(waiting.poll(wait_s * 1000))
+    except (OSError, ValueError):
+        return True
+
+
 def is_closed(link: socket.socket) -> bool:
     """Return whether the peer has closed a connection, even if it sent something before."""
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.receive.arrival import Arrival
+from node.receive.dimse import Command
 from node.receive.port import Outcome
-from node.receive.wire import Command
 
 
 class AssociationEnd(Exception):

@@ -11,7 +11,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -34,17 +34,20 @@ from node.receive.admission import (
     answers,
     called_allowed,
     calling_allowed,
-    only_verification,
     peer_allowed,
+    roles,
+    stores_nothing,
 )
-from node.receive.arrival import Arrival
+from node.receive.arrival import Arrival, Gathered
 from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection
+from node.receive.commitment import MOST_BYTES, Archive, Commitments
+from node.receive.dimse import Command
 from node.receive.identify import Received
 from node.receive.keep import Keeper
 from node.receive.limits import Lines, Slots, Strangers, Unfinished
 from node.receive.listener import open_listener
 from node.receive.port import Outcome, Verdict
-from node.receive.wire import Command, Request
+from node.receive.wire import Request
 from node.store.spool import Spool, file_meta
 
 STRANGERS: Final = 64
@@ -75,11 +78,13 @@ class ReceiveStep:
     free_bytes: Callable[[], int]
     given: socket.socket | None = None
     round_at: float = field(default_factory=time.monotonic)
+    archives: Sequence[Archive] = ()
     _gate: DiskGate = field(init=False)
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
     _unfinished: Unfinished = field(init=False)
     _keeper: Keeper = field(init=False)
+    _commitments: Commitments = field(init=False)
     _listener: socket.socket | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _connections: set[Connection] = field(default_factory=set)
@@ -94,6 +99,9 @@ class ReceiveStep:
         )
         self._strangers = Strangers(STRANGERS, STRANGERS_PER_PEER)
         self._unfinished = Unfinished(config.max_unfinished_mb * MB)
+        self._commitments = Commitments(
+            self.journal, self.log, self.archives, trusted=bool(config.peers)
+        )
         self._keeper = Keeper(self.spool, self.journal, config.max_object_mb * MB, self.log)
 
     # ---- life ----
@@ -196,7 +204,8 @@ class ReceiveStep:
         if not called_allowed(request.called, self.ae_title, config.called_ae_titles):
             reason = f"called AE title {request.called!r} is not ours"
             return Verdict({}, wire.CALLED_UNKNOWN, reason)
-        if not calling_allowed(request.calling, config.calling_ae_titles):
+        reports = self._commitments.knows(request.calling) and stores_nothing(request)
+        if not reports and not calling_allowed(request.calling, config.calling_ae_titles):
             reason = f"calling AE title {request.calling!r} is not in [receive] calling_ae_titles"
             return Verdict({}, wire.CALLING_UNKNOWN, reason)
         if not request.version & 1:
@@ -204,10 +213,10 @@ class ReceiveStep:
         if request.application_context != wire.APPLICATION_CONTEXT:
             return Verdict({}, wire.NO_APPLICATION_CONTEXT, "not the DICOM application context")
         self._gate = self._gate.seen(self.free_bytes())
-        if self._gate.closed and not only_verification(request):
+        if self._gate.closed and not stores_nothing(request):
             reason = f"less than {config.disk_low_mb} MB free on the disk of [node] state"
             return Verdict({}, wire.LOCAL_LIMIT, reason)
-        return Verdict(answers(request))
+        return Verdict(answers(request), roles=roles(request))
 
     def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
         """Begin to take the data set of a C-STORE."""
@@ -219,6 +228,28 @@ class ReceiveStep:
             return Arrival(None, error.strerror or str(error), largest, self._unfinished)
         except LumbarError as error:
             return Arrival(None, str(error), largest, self._unfinished)
+
+    def gather(self) -> Gathered:
+        """Begin to take the data set of an N-ACTION or N-EVENT-REPORT."""
+        return Gathered(MOST_BYTES, self._unfinished)
+
+    def commitment(
+        self, connection: Connection, context: int, command: Command, syntax: str, arrival: Arrival
+    ) -> tuple[int, str]:
+        """Take a message of storage commitment."""
+        return self._commitments.take(connection, context, command, syntax, arrival)
+
+    def awaits_report(self, connection: Connection) -> bool:
+        """Return whether this association may still take a report on what it asked."""
+        return self._commitments.awaits_report(connection)
+
+    def report(self, connection: Connection) -> bytes:
+        """Return a report that is ready, b"" when none is."""
+        return self._commitments.next_report(connection)
+
+    def reported(self, connection: Connection, response: Command) -> bool:
+        """Take the response to a report."""
+        return self._commitments.answered(connection, response)
 
     def drop(self) -> Arrival:
         """Take a data set that is not wanted."""
@@ -281,6 +312,8 @@ class ReceiveStep:
 
     def left(self, connection: Connection) -> None:
         """Forget a connection, at the end of its thread."""
+        with contextlib.suppress(Exception):  # at worst the report waits for its time
+            self._commitments.left(connection)
         self.journal.close()
         with self._lock:
             self._connections.discard(connection)

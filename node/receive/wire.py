@@ -1,13 +1,13 @@
-"""The DICOM upper layer and DIMSE as bytes (PS3.8 section 9.3, PS3.7 section 9.3): pure, without sockets.
+"""The DICOM upper layer as bytes (PS3.8 section 9.3): pure, without sockets. Messages are in `dimse`.
 
-Only what an acceptor of C-STORE and C-ECHO reads and writes.
+Only what an acceptor of C-STORE, C-ECHO and storage commitment reads and writes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.uid import (
@@ -46,9 +46,6 @@ TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
 """In our order of preference, which decides: explicit first, since implicit loses private VRs; those
 that may lose pixels last, so that a sender that offers both does not compress for us."""
 
-C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ, RESPONSE = 0x0001, 0x0030, 0x0FFF, 0x8000
-_NO_DATA_SET: Final = 0x0101
-
 Refusal = tuple[int, int, int]
 """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 section 9.3.4)."""
 NO_REASON: Final[Refusal] = (1, 1, 1)
@@ -61,6 +58,13 @@ LOCAL_LIMIT: Final[Refusal] = (2, 3, 2)
 
 NOT_SPECIFIED, UNRECOGNIZED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 0, 1, 2, 6
 """Reasons of an A-ABORT by the service provider (PS3.8 section 9.3.8)."""
+
+
+DEFAULT_MAX_PDU: Final = 16_384
+"""Bytes of a P-DATA-TF to a peer that announces no maximum, or none at all."""
+
+Roles = tuple[int, int]
+"""Whether the requestor takes the role of SCU, and of SCP: 0 or 1."""
 
 
 class Malformed(Exception):
@@ -87,17 +91,10 @@ class Request:
     contexts: tuple[Proposed, ...]
     titles: bytes
     """The 64 bytes of titles and reserved field, sent back as they came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """The command set of one DIMSE request."""
-
-    field: int
-    message_id: int
-    sop_class: str
-    sop_instance: str
-    has_data: bool
+    max_pdu: int = DEFAULT_MAX_PDU
+    """Largest P-DATA-TF that the peer reads, in bytes."""
+    roles: Mapping[str, Roles] = field(default_factory=dict)
+    """Proposed SCU and SCP role by SOP class (PS3.7 D.3.3.4)."""
 
 
 def header(raw: bytes | memoryview) -> tuple[int, int]:
@@ -111,7 +108,8 @@ def title(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("latin-1").strip(" ")
 
 
-def _uid(raw: bytes) -> str:
+def uid_text(raw: bytes) -> str:
+    """Return a UID without its padding."""
     return raw.decode("latin-1").strip("\0 ")
 
 
@@ -133,12 +131,15 @@ def request(body: bytes) -> Request:
     if len(body) < 68:
         raise Malformed("an association request of less than 68 bytes")
     version = struct.unpack_from(">H", body)[0]
-    application, contexts = "", []
+    application, contexts, user = "", [], b""
     for kind, value in _items(body[68:]):
         if kind == 0x10:
-            application = _uid(value)
+            application = uid_text(value)
         elif kind == 0x20:
             contexts.append(_proposed(value))
+        elif kind == 0x50:
+            user = value
+    largest, roles = _user_information(user)
     return Request(
         version,
         title(body[4:20]),
@@ -146,6 +147,8 @@ def request(body: bytes) -> Request:
         application,
         tuple(contexts),
         body[4:68],
+        largest,
+        roles,
     )
 
 
@@ -155,10 +158,22 @@ def _proposed(value: bytes) -> Proposed:
     abstract, syntaxes = "", []
     for kind, uid in _items(value[4:]):
         if kind == 0x30:
-            abstract = _uid(uid)
+            abstract = uid_text(uid)
         elif kind == 0x40:
-            syntaxes.append(_uid(uid))
+            syntaxes.append(uid_text(uid))
     return Proposed(value[0], abstract, tuple(syntaxes))
+
+
+def _user_information(value: bytes) -> tuple[int, dict[str, Roles]]:
+    """Largest P-DATA-TF, and the proposed roles by SOP class."""
+    largest, roles = 0, dict[str, Roles]()
+    for kind, item in _items(value):
+        if kind == 0x51 and len(item) == 4:
+            largest = int.from_bytes(item, "big")
+        elif kind == 0x54 and len(item) > 4:
+            uid, (scu, scp) = item[2:-2], item[-2:]
+            roles[uid_text(uid)] = (int(scu == 1), int(scp == 1))
+    return largest or DEFAULT_MAX_PDU, roles
 
 
 def _item(kind: int, value: bytes) -> bytes:
@@ -169,8 +184,13 @@ def _pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxI", kind, len(body)) + body
 
 
-def accept(asked: Request, answers: dict[int, tuple[int, str]]) -> bytes:
-    """Return the A-ASSOCIATE-AC. answers: result (PS3.8 table 9-18) and transfer syntax by context id."""
+def accept(
+    asked: Request, answers: dict[int, tuple[int, str]], roles: Mapping[str, Roles] | None = None
+) -> bytes:
+    """Return the A-ASSOCIATE-AC.
+
+    answers: result (PS3.8 table 9-18) and transfer syntax by context id. roles: those that are accepted, by SOP class.
+    """
     contexts = b"".join(
         _item(0x21, struct.pack(">BxBx", number, result) + _item(0x40, syntax.encode("latin-1")))
         for number, (result, syntax) in answers.items()
@@ -178,6 +198,10 @@ def accept(asked: Request, answers: dict[int, tuple[int, str]]) -> bytes:
     user = (
         _item(0x51, struct.pack(">I", MAX_PDU))
         + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+        + b"".join(
+            _item(0x54, struct.pack(">H", len(uid)) + uid.encode("latin-1") + bytes(accepted))
+            for uid, accepted in (roles or {}).items()
+        )
         + _item(0x55, IMPLEMENTATION_VERSION.encode())
     )
     return _pdu(
@@ -222,56 +246,6 @@ def fragments(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
         at += 4 + length
 
 
-def command(raw: bytes) -> Command:
-    """Read a command set, always in Implicit VR Little Endian. Raises `Malformed`."""
-    elements: dict[int, bytes] = {}
-    at = 0
-    while at < len(raw):
-        if at + 8 > len(raw):
-            raise Malformed("a command set is cut off")
-        group, element, length = struct.unpack_from("<HHI", raw, at)
-        if at + 8 + length > len(raw):
-            raise Malformed("an element is longer than its command set")
-        if group == 0:
-            elements[element] = raw[at + 8 : at + 8 + length]
-        at += 8 + length
-    return Command(
-        _number(elements, 0x0100, "command field"),
-        _number(elements, 0x0110, "message id") if 0x0110 in elements else 0,
-        _uid(elements.get(0x0002, b"")),
-        _uid(elements.get(0x1000, b"")),
-        _number(elements, 0x0800, "command data set type") != _NO_DATA_SET,
-    )
-
-
-def _number(elements: dict[int, bytes], element: int, name: str) -> int:
-    value = elements.get(element, b"")
-    if len(value) != 2:
-        raise Malformed(f"a command set without a valid {name}")
-    return int.from_bytes(value, "little")
-
-
-def response(context: int, asked: Command, status: int, comment: str = "") -> bytes:
-    """Return the response to a request as one P-DATA-TF. comment: Error Comment, at most 64 characters."""
-    elements = b"".join(
-        (
-            _element(0x0002, _even(asked.sop_class, b"\0")) if asked.sop_class else b"",
-            _element(0x0100, struct.pack("<H", (asked.field | RESPONSE) & 0xFFFF)),
-            _element(0x0120, struct.pack("<H", asked.message_id)),
-            _element(0x0800, struct.pack("<H", _NO_DATA_SET)),
-            _element(0x0900, struct.pack("<H", status)),
-            _element(0x0902, _even(comment[:64], b" ")) if comment else b"",
-            _element(0x1000, _even(asked.sop_instance, b"\0")) if asked.sop_instance else b"",
-        )
-    )
-    whole = _element(0x0000, struct.pack("<I", len(elements))) + elements
-    return _pdu(P_DATA, struct.pack(">IBB", len(whole) + 2, context, 3) + whole)
-
-
-def _element(number: int, value: bytes) -> bytes:
-    return struct.pack("<HHI", 0, number, len(value)) + value
-
-
-def _even(text: str, padding: bytes) -> bytes:
-    raw = text.encode("latin-1", "replace")
-    return raw + padding if len(raw) % 2 else raw
+def value(context: int, control: int, fragment: bytes) -> bytes:
+    """Return one P-DATA-TF with one presentation data value."""
+    return _pdu(P_DATA, struct.pack(">IBB", len(fragment) + 2, context, control) + fragment)

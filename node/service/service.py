@@ -22,9 +22,11 @@ from types import FrameType
 from typing import Final
 
 from node.clock import Clock
+from node.config.destinations import DicomDestination
 from node.config.sections import Config
 from node.deliver import step as deliver
 from node.deliver.factory import build
+from node.deliver.report import ReportStep, report_step
 from node.event_log import EventLog
 from node.events import HungUp, NodeStarted, NodeStopped
 from node.journal.file import refusal
@@ -34,6 +36,8 @@ from node.models.retraining import JobRunner
 from node.models.schedule import Schedule
 from node.program import program_version
 from node.receive.admission import MB
+from node.receive.commitment import Archive
+from node.receive.held import HeldStep
 from node.receive.recover import adopt
 from node.receive.step import ReceiveStep, free_bytes
 from node.selection.step import SelectStep
@@ -147,6 +151,7 @@ class Node:
         return ReceiveStep(
             self.config.receive, node.ae_title, node.host, node.port, spool, journal,
             self.log.event, lambda: free_bytes(node.state), self.listener,
+            archives=[Archive(d.name, d.ae_title, d.host) for d in self.config.destinations if isinstance(d, DicomDestination)],
         )  # fmt: skip
 
     def _end_on_damage(self, loops: Sequence[Loop]) -> None:
@@ -201,9 +206,14 @@ class Node:
             WORK: (workers,),
             "memory": (guard,),
             **{f"{DELIVER} {d.config.name}": (d,) for d in deliveries},
+            "commitment": (HeldStep(journal), self._reports(journal)),
             "jobs": (jobs,),
         }
         return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
+
+    def _reports(self, journal: Journal) -> ReportStep:
+        now = self.clock.wall
+        return report_step(self.config, journal, now, random.random, self.log.event)
 
     def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
         config, rules, read = self.config.track, self.config.rules, remembering()

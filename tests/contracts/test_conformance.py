@@ -15,6 +15,7 @@ from pydicom.uid import MRImageStorage, UID_dictionary
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from node.commitment import PUSH_MODEL
 from node.config.destinations import DicomDestination
 from node.config.profiles import PROFILES
 from node.deliver.dicom import Pacs
@@ -49,7 +50,7 @@ CLASSES = uids("classes", 1)
 MISSING = [
     uid
     for uid, entry in UID_dictionary.items()
-    if entry[1] == "SOP Class" and entry[0] and uid not in CLASSES and uid != Verification
+    if entry[1] == "SOP Class" and entry[0] and uid not in {*CLASSES, Verification, PUSH_MODEL}
 ]
 
 

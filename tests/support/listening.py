@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from node.config.receive import ReceiveConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
+from node.receive.commitment import Archive
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
 
@@ -52,7 +53,12 @@ class Listening:
 def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
     started: list[Listening] = []
 
-    def start(*, free: Callable[[], int] = lambda: 1 << 60, **receive: Any) -> Listening:
+    def start(
+        *,
+        free: Callable[[], int] = lambda: 1 << 60,
+        archives: Sequence[Archive] = (),
+        **receive: Any,
+    ) -> Listening:
         spool, log = Spool(tmp_path / "state"), StringIO()
         journal = Journal.open(tmp_path / "state" / "journal.sqlite", time.time)
         receiver = ReceiveStep(
@@ -64,6 +70,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             journal,
             EventLog("t", log).event,
             free,
+            archives=archives,
         )
         started.append(Listening(receiver, journal, spool, receiver.start(), log))
         return started[-1]

@@ -29,8 +29,12 @@ class RawPeer:
         *contexts: tuple[str, tuple[str, ...]],
         calling: bytes = b"RAW".ljust(16),
         called: bytes = b"NODE".ljust(16),
+        roles: bytes = b"",
     ) -> bytes:
-        """An A-ASSOCIATE-RQ; contexts are classes with their transfer syntaxes, MR images without any."""
+        """An A-ASSOCIATE-RQ; contexts are classes with their transfer syntaxes, MR images without any.
+
+        roles: items of role selection.
+        """
 
         def item(kind: int, value: bytes) -> bytes:
             return struct.pack(">BxH", kind, len(value)) + value
@@ -42,7 +46,7 @@ class RawPeer:
             items = item(0x30, sop_class.encode())
             items += b"".join(item(0x40, s.encode()) for s in syntaxes)
             body += item(0x20, bytes([2 * number + 1, 0, 0, 0]) + items)
-        body += item(0x50, item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.3.4"))
+        body += item(0x50, item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.3.4") + roles)
         return struct.pack(">BxI", 1, len(body)) + body
 
     @staticmethod

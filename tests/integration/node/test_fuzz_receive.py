@@ -44,7 +44,7 @@ from dicomseg.read import parsing
 from dicomseg.read.series import assemble
 from node.journal.states import InstanceState
 from node.receive.association import OUT_OF_RESOURCES, SUCCESS
-from node.receive.wire import C_STORE_RQ, Command
+from node.receive.dimse import C_STORE_RQ, Command
 from node.store import spool as spooling
 
 SCALE: Final = int(os.environ.get("FUZZ", "1"))
