@@ -63,7 +63,7 @@ def ask(
     keep: makes a report durable, before it is answered; called from another thread. reported: whether the report has
     come over another association.
     """
-    came = threading.Event()
+    kept, came = threading.Event(), threading.Event()
 
     def take(event: evt.Event) -> tuple[int, Dataset | None]:
         try:
@@ -75,10 +75,16 @@ def ask(
             return _INVALID, None
         except Exception:  # noqa: BLE001 - the peer reports again, and we ask again
             return _FAILURE, None
-        came.set()
+        kept.set()
         return SUCCESS, None
 
+    def sent(_: evt.Event) -> None:
+        # pynetdicom fails when an association is released with a response on its way.
+        if kept.is_set():
+            came.set()
+
     peer.bind(evt.EVT_N_EVENT_REPORT, take)
+    peer.bind(evt.EVT_PDU_SENT, sent)
     answer, _ = peer.send_n_action(
         request_data_set(request), REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE
     )

@@ -30,6 +30,7 @@ from node.commitment import (
     report_data_set,
     request_data_set,
 )
+from node.deliver.dicom import _keep_answers
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 Manner = Literal["same", "new", "never", "wrong", "refuse"]
@@ -164,6 +165,7 @@ class Modality:
             evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._took)],
         )  # fmt: skip
         assert assoc.is_established
+        _keep_answers(assoc)
         request = Request(new_transaction_uid(), tuple(references))
         answer, _ = assoc.send_n_action(
             request_data_set(request),
@@ -171,9 +173,11 @@ class Modality:
             StorageCommitmentPushModel,
             StorageCommitmentPushModelInstance,
         )
+        assoc.dimse.__dict__.pop("get_msg")
         ends_at = time.monotonic() + stay_s
         while time.monotonic() < ends_at and not self.reports:
             time.sleep(0.02)
+        time.sleep(0.3 * bool(self.reports))  # pynetdicom fails with a response on its way
         assoc.release()
         return request.transaction_uid, int(answer.get("Status", -1))
 

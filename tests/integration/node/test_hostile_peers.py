@@ -481,7 +481,7 @@ def test_other_operations_get_an_answer_and_the_association_goes_on(
         ("1.3.12.2.1107.5.9.1", True),  # Siemens CSA Non-Image
         ("1.2.840.10008.5.1.4.1.1.9999", True),  # a storage class of a later standard
         ("1.2.840.10008.5.1.4.1.1.66.7", True),  # Label Map Segmentation
-        ("1.2.840.10008.1.20.1", False),  # Storage Commitment
+        ("1.2.840.10008.1.20.2", False),  # Storage Commitment Pull Model, retired
         ("1.2.840.10008.5.1.4.1.2.2.1", False),  # Study Root FIND
         ("1.2.840.10008.5.1.4.31", False),  # Modality Worklist
         ("", False),
