@@ -63,12 +63,31 @@ def ask(
     keep: makes a report durable, before it is answered; called from another thread. reported: whether the report has
     come over another association.
     """
+    came = _take_reports(peer, request.transaction_uid, keep)
+    answer, _ = peer.send_n_action(
+        request_data_set(request), REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE
+    )
+    judged = _judge(answer, address)
+    if judged.value == "accepted":
+        # From here on the association's own thread may take what the peer sends.
+        peer.dimse.__dict__.pop("get_msg", None)
+        ends_at = time.monotonic() + wait_s
+        while time.monotonic() < ends_at and peer.is_established and not reported():
+            if came.wait(_LOOK_S):
+                break
+    return judged
+
+
+def _take_reports(
+    peer: Association, transaction_uid: str, keep: Callable[[Report], None]
+) -> threading.Event:
+    """Take the report on this transaction; the event is set when the peer has the response to it."""
     kept, came = threading.Event(), threading.Event()
 
     def take(event: evt.Event) -> tuple[int, Dataset | None]:
         try:
             report = read_report(event.event_information, MOST_REFERENCES)
-            if report.transaction_uid != request.transaction_uid:
+            if report.transaction_uid != transaction_uid:
                 return _INVALID, None
             keep(report)
         except BadCommitment:
@@ -85,30 +104,25 @@ def ask(
 
     peer.bind(evt.EVT_N_EVENT_REPORT, take)
     peer.bind(evt.EVT_PDU_SENT, sent)
-    answer, _ = peer.send_n_action(
-        request_data_set(request), REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE
-    )
+    return came
+
+
+def _judge(answer: Dataset, address: str) -> CommitmentAnswer:
+    """Return what the status of an N-ACTION says."""
     if "Status" not in answer:
         text = f"{address} does not answer the request for storage commitment"
         return CommitmentAnswer("unknown", text, NO_ANSWER)
     status = int(answer.Status)
     code = f"0x{status:04X}"
+    if status == SUCCESS:
+        return CommitmentAnswer("accepted", f"{address} was asked for storage commitment", code)
     if status in _UNSUPPORTED:
-        return CommitmentAnswer(
-            "unsupported", f"{address} answers the request for storage commitment with {code}", code
-        )
-    if status != SUCCESS:
-        comment = " ".join(str(answer.get("ErrorComment", "")).split())
-        quoted = f', "{comment}"' if comment else ""
-        text = f"{address} refuses the request for storage commitment with {code}{quoted}"
-        return CommitmentAnswer("unknown", text, code)
-    # From here on the association's own thread may take what the peer sends.
-    peer.dimse.__dict__.pop("get_msg", None)
-    ends_at = time.monotonic() + wait_s
-    while time.monotonic() < ends_at and peer.is_established and not reported():
-        if came.wait(_LOOK_S):
-            break
-    return CommitmentAnswer("accepted", f"{address} was asked for storage commitment", code)
+        text = f"{address} answers the request for storage commitment with {code}"
+        return CommitmentAnswer("unsupported", text, code)
+    comment = " ".join(str(answer.get("ErrorComment", "")).split())
+    quoted = f', "{comment}"' if comment else ""
+    text = f"{address} refuses the request for storage commitment with {code}{quoted}"
+    return CommitmentAnswer("unknown", text, code)
 
 
 def report(
