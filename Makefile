@@ -21,7 +21,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
 
-.PHONY: help install demo test test-quick lint fmt lock reproduce-model clean
+.PHONY: help install demo test test-quick fault lint fmt lock reproduce-model clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ endif
 test-quick: $(VENV)/.dev ## unit tests and documents, on every core; two minutes on two cores
 	$(RUN_TESTS) $(QUICK) $(PYTEST)
 
+fault: ## kills, full disks, bad peers, fuzzing: nothing may be lost; SCENARIO=name, FAULT_SCALE=0.1, FAULT_SEED=number
+	sh orthanc/packages.sh test
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+	$(BIN)/python -m tests.fault
+
 lint: $(VENV)/.dev ## ruff, format, types, layers, spelling, words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,5 +102,5 @@ reproduce-model: install ## train the shipped model's last steps again, hours; S
 	sh training/recipes/released/0.10.0/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)"
 
 clean: ## remove what was made here; .venv and downloads stay
-	rm -rf demo-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf demo-out fault-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

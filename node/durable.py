@@ -5,6 +5,7 @@ The only module of this package that renames or syncs; a test looks for others.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -116,6 +117,7 @@ def publish(root: Path, name: str, files: Mapping[str, bytes]) -> Path:
     target = root / name
     if target.exists():
         return target
+    _remove_left(root, name)
     try:
         with unfinished_folder(target, root / f".{name}.{os.getpid()}{PART}") as part:
             _write_all(part, files)
@@ -124,6 +126,14 @@ def publish(root: Path, name: str, files: Mapping[str, bytes]) -> Path:
             raise
         sync_folder(root)
     return target
+
+
+def _remove_left(root: Path, name: str) -> None:
+    """Remove what killed processes left of this folder."""
+    for part in root.glob(f".{glob.escape(name)}.*{PART}"):
+        process = part.name.removesuffix(PART).rpartition(".")[2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -18,6 +18,8 @@ from node.journal.states import InstanceState, SeriesEvent, SeriesState
 
 CONFLICT: Final = "the same SOP Instance UID came with other content; the first one is used"
 CORRECTED: Final = "its header was corrected: the same pixels came with another identity"
+DAMAGED: Final = "-damaged"
+"""Behind the digest of an object whose file is not what was received any more."""
 LONGEST_NAME: Final = 128
 """Characters of a study or series UID that names a row: longer than a UID may be (64), so that an object
 that is quarantined for a long UID still has its own row; no longer, whatever is sent."""
@@ -104,8 +106,13 @@ class InstanceTable:
         with self.database.transaction() as tx:
             self._quarantine(tx, new, reason)
 
-    def set_aside(self, sop_instance_uid: str, digest: str, reason: str) -> bool:
+    def set_aside(
+        self, sop_instance_uid: str, digest: str, reason: str, *, damaged: bool = False
+    ) -> bool:
         """Quarantine a stored object that turned out to be unreadable; its file stays where it is.
+
+        damaged: the file is gone, or is not what was received. The bytes that were received were good,
+        and may come again: they are then stored, and this row is gone.
 
         What is left of its series is judged again (`receiving`), also when it had a result; a series with
         nothing left is `quarantined`. A claim on it is lost. False: it was not stored (any more).
@@ -117,9 +124,13 @@ class InstanceTable:
             # One reason for all objects with one fault, whatever their files are called.
             reason = reason.removeprefix(f"{Path(old['path']).name}: ")
             tx.execute(
-                "UPDATE instance SET state = ?, reason = ? WHERE sop_instance = ? AND digest = ?",
-                (InstanceState.QUARANTINED, reason, sop_instance_uid, digest),
-            )
+                "UPDATE OR REPLACE instance SET digest = ?, state = ?, reason = ?"
+                " WHERE sop_instance = ? AND digest = ?",
+                (
+                    digest + DAMAGED if damaged else digest,
+                    InstanceState.QUARANTINED, reason, sop_instance_uid, digest,
+                ),
+            )  # fmt: skip
             detail: dict[str, object] = {"sop_instance": sop_instance_uid, "reason": reason}
             self.series.count_lost(
                 tx,
@@ -206,6 +217,10 @@ class InstanceTable:
     ) -> int:
         series_id = self.series.count_stored(
             tx, SeriesKey(new.study_uid, new.series_uid), event, detail
+        )
+        tx.execute(
+            "DELETE FROM instance WHERE sop_instance = ? AND digest = ?",
+            (new.sop_instance_uid, new.digest + DAMAGED),
         )
         self._insert(tx, new, series_id, InstanceState.STORED, "")
         return series_id

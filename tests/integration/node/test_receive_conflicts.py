@@ -23,6 +23,7 @@ from pydicom.uid import (
 from dicomseg.read import header as headers
 from node.journal.instances import InstanceTable
 from node.journal.states import InstanceState
+from node.step import read_headers
 from tests.support.mr_series import KEY
 from tests.support.senders import data_set_of, needs_dcmtk, send_files, storescu
 
@@ -202,6 +203,24 @@ def test_lost_file_comes_back_with_the_same_object(
     row.path.unlink()
     assert send_files(node.port, path) == [0]
     assert headers.read_instance(row.path).digest == row.digest
+
+
+def test_object_set_aside_for_its_damaged_file_comes_back_with_the_same_object(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen()
+    paths = write_series(tmp_path / "in", slices=2)
+    assert send_files(node.port, *paths) == [0, 0]
+    gone, short = (r.path for r in node.journal.instances.of_series(KEY))
+    gone.unlink()
+    short.write_bytes(short.read_bytes()[:200])
+    read_headers(node.journal, KEY, headers.read_instance, lambda _: None)
+    assert node.journal.instances.of_series(KEY) == []
+    assert send_files(node.port, *paths) == [0, 0]
+    rows = node.journal.instances.of_series(KEY)
+    assert [headers.read_instance(r.path).digest for r in rows] == [r.digest for r in rows]
+    assert len(rows) == 2
+    assert node.journal.instances.quarantined() == []
 
 
 def _renamed(path: Path, **changes: Any) -> Dataset:

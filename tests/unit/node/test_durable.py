@@ -88,6 +88,16 @@ def test_published_files_may_lie_in_a_folder_below_which_is_as_private(
     assert synced == ["a", "b", "c", "s", part, tmp_path.name]
 
 
+def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
+    gone = 1 << 22  # above the largest process id of Linux
+    left = [f".r.{gone}.part", f".r.{os.getppid()}.part", f".other.{gone}.part"]
+    for name in left:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_bytes(b"1")
+    publish(tmp_path, "r", {"a": b"2"})
+    assert {p.name for p in tmp_path.iterdir()} == {"r", *left[1:]}
+
+
 def test_folder_that_appears_meanwhile_stays(tmp_path: Path, monkeypatch: Any) -> None:
     def other(self: Path, target: Path) -> None:
         target.mkdir()

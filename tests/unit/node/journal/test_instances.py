@@ -272,3 +272,25 @@ def test_counts_and_states_hold_whatever_comes(
             assert row.instances == len(journal.instances.of_series(row.key))
             assert (row.instances == 0) == (row.state in {S.QUARANTINED, S.SUPERSEDED})
         journal.close()
+
+
+# ---- damaged files -------------------------------------------------------------------------------
+
+
+def test_object_whose_file_was_damaged_may_come_again(journal: Journal, facts: Any) -> None:
+    journal.instances.add(facts(1))
+    journal.instances.add(facts(2))
+    for _ in range(2):  # also a second time
+        assert journal.instances.set_aside("1.2.3.1", "d1", "gone", damaged=True)
+        assert [i.digest for i in journal.instances.unused(KEY)] == ["d1-damaged"]
+        assert journal.instances.add(facts(1)) == "stored"
+        assert journal.instances.unused(KEY) == []
+        assert len(journal.instances.of_series(KEY)) == 2
+
+
+def test_unreadable_object_whose_file_is_as_received_stays_apart(
+    journal: Journal, facts: Any
+) -> None:
+    journal.instances.add(facts(1))
+    assert journal.instances.set_aside("1.2.3.1", "d1", "cannot be read")
+    assert journal.instances.add(facts(1)) == "same"

@@ -1,0 +1,1 @@
+"""The rows of the table: each scenario a function of a `Lab`."""
