@@ -32,7 +32,7 @@ RECEIVING: Final = (
     Point("receive: before rename", "node.store.spool:move", "before", "serve"),
     Point("receive: before the row", "node.journal.instances:InstanceTable.add", "before", "serve"),
     Point("receive: within the commit", "node.journal.series:SeriesTable.count_stored", "after", "serve"),
-    Point("receive: before the answer", "node.receive.wire:response", "before", "serve"),
+    Point("receive: before the answer", "node.receive.dimse:response", "before", "serve"),
 )  # fmt: skip
 """From the last byte of an object to its answer."""
 

@@ -178,7 +178,7 @@ def spool_lost(lab: Lab) -> None:
         site.ledger.expected.append(good)
         send(site.port, good.instances, site.ledger)
         if not site.wait_delivered(good, 90):
-            site.unforeseen.append("a good series waits for one with files that are gone")
+            lab.verdict.add("stuck", "a good series waits for one with files that are gone")
         send(site.port, bad.instances, site.ledger, goes_on=lambda _: True)
         site.ledger.expected.append(bad)
         site.wait_ended(60)

@@ -72,7 +72,7 @@ def fuzz(lab: Lab) -> None:
         if send(site.port, good.instances, site.ledger) != len(good.instances):
             site.unforeseen.append(f"after {lab.runs} inputs a good series was not taken")
         if not site.wait_delivered(good, STUDY_S):
-            site.unforeseen.append(f"after {lab.runs} inputs a good series was not delivered")
+            lab.verdict.add("stuck", f"after {lab.runs} inputs a good series was not delivered")
             break
         lab.ran(share)
     if largest > LARGEST_MB:
