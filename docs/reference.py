@@ -24,7 +24,7 @@ import node
 from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
-from node.config import receive, schedule, sections
+from node.config import audit, receive, schedule, sections
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
@@ -104,6 +104,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[work]", sections.WorkConfig
     yield "[model]", sections.ModelConfig
     yield "[results]", sections.ResultsConfig
+    yield "[audit]", audit.AuditConfig
     yield "[training.schedule]", schedule.ScheduleConfig
     yield "[metrics]", sections.MetricsConfig
 

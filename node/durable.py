@@ -56,6 +56,21 @@ def replace_durably(path: Path, content: bytes) -> None:
     move_durably(part, path)
 
 
+def append_durably(path: Path, content: bytes) -> None:
+    """Append to a file, which only its owner may read, and wait until the disk has it.
+
+    A kill or a full disk may leave a part of the content at the end of the file.
+    """
+    is_new = not path.exists()
+    handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+    if is_new:
+        sync_folder(path.parent)
+
+
 def sync_bytes(handle: int) -> None:
     """Return when the disk has the bytes of an open file. Raises OSError."""
     os.fdatasync(handle)

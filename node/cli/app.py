@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
 from node.cli import (
+    audit,
     bench,
     destinations,
     health,
@@ -38,6 +39,7 @@ COMMANDS: Final = (
     destinations,
     models,
     jobs,
+    audit,
     bench,
 )
 """Modules with `register(app)`, in the order of the help."""

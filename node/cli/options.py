@@ -96,8 +96,8 @@ def moment(text: str | None) -> float | None:
         ) from None
 
 
-def known_state(state: str | None, states: Sequence[str]) -> str | None:
-    """Return the state that `--state` names.
+def known_state(state: str | None, states: Sequence[str], what: str = "state") -> str | None:
+    """Return the state (or what else `what` says) that the option of this name names.
 
     Raises:
         typer.BadParameter: there is no such state; the message names the nearest.
@@ -106,8 +106,16 @@ def known_state(state: str | None, states: Sequence[str]) -> str | None:
         from node.config.words import nearest
 
         hint = nearest(state, states)
-        raise typer.BadParameter(f'no state "{state}"{hint}', param_hint="--state")
+        raise typer.BadParameter(f'no {what} "{state}"{hint}', param_hint=f"--{what}")
     return state
+
+
+def local_user() -> str:
+    """Return the person who runs this command, for the audit trail: the account, and who became it by sudo."""
+    from node.audit.step import account
+
+    name, before = account(), os.environ.get("SUDO_USER", "")
+    return f"{before} as {name}" if before and before != name else name
 
 
 def find_config(path: Path | None) -> Path | None:

@@ -14,6 +14,7 @@ from node.cli.options import (
     JsonOption,
     check_destination,
     known_state,
+    local_user,
     moment,
     open_journal,
     read_config,
@@ -262,9 +263,9 @@ def _retry(
     for uid in uids or (None,):
         try:
             if uid is not None and not deliveries_only:
-                keys += journal.request_retry(uid, force=force)
+                keys += journal.request_retry(uid, force=force, by=local_user())
                 continue
-            retried = journal.retry_deliveries(destination, uid)
+            retried = journal.retry_deliveries(destination, uid, local_user())
         except (UnknownUid, IllegalTransition) as error:
             warn(str(error))
             code = 3

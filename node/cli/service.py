@@ -12,11 +12,12 @@ from node.cli.options import (
     ConfigOption,
     JsonOption,
     find_config,
+    local_user,
     open_journal,
     out_folder,
     read_config,
 )
-from node.cli.output import leave_with, print_json, print_line, print_progress
+from node.cli.output import leave_with, print_json, print_line, print_progress, warn
 
 if TYPE_CHECKING:
     from node.config.sections import Config
@@ -130,8 +131,26 @@ def _rebuild(config: Config, *, as_json: bool) -> None:
     from node.receive.rebuild import rebuild, rebuilt_lines
 
     counts = rebuild(config.node.state, time.time)
+    _audit_rebuild(config)
     if as_json:
         print_json(asdict(counts))
         return
     for line in rebuilt_lines(counts):
         print_line(line)
+
+
+def _audit_rebuild(config: Config) -> None:
+    """Write who rebuilt the journal, and from where it is audited from now on."""
+    from node.audit.entry import AuditEvent
+    from node.audit.step import command_entry, open_trail
+    from node.errors import SecretUnusable
+
+    journal = open_journal(config)
+    what: dict[str, object] = {"read": journal.changes.newest()}
+    user = local_user()
+    try:
+        open_trail(config).append(
+            command_entry(AuditEvent.JOURNAL_REBUILT, user, what, time.time())
+        )
+    except (OSError, SecretUnusable) as error:
+        warn(f"the rebuild is not in the audit trail ({error})")

@@ -58,7 +58,7 @@ def with_variables(
     wrong: list[str] = []
     for name in names:
         try:
-            where = _set(tables, name, environ, model)
+            where = _set(tables, name, environ, model, placed)
         except _Unknown as fault:
             wrong.append(f"{name}: {fault}")
             continue
@@ -73,9 +73,13 @@ class _Unknown(Exception):
 
 
 def _set(
-    raw: dict[str, Any], name: str, environ: Mapping[str, str], model: type[BaseModel]
+    raw: dict[str, Any],
+    name: str,
+    environ: Mapping[str, str],
+    model: type[BaseModel],
+    placed: dict[Where, str],
 ) -> Where:
-    """Set one value and return its place. Raises `_Unknown`."""
+    """Set one value and return its place; the name of a new entry goes to `placed`. Raises `_Unknown`."""
     parts = name.removeprefix(PREFIX).split(SEPARATOR)
     place: Any = raw
     models: Sequence[type[BaseModel]] = (model,)
@@ -102,8 +106,11 @@ def _set(
             entries = place.setdefault(key, [])
             if not isinstance(entries, list):
                 return tuple(where)
+            known = len(entries)
             number = _entry(entries, parts.pop(0), name, environ, inner, bool(parts))
             where.append(number)
+            if number == known:
+                placed[(*where, "name")] = name
             place = entries[number]
         else:
             place = place.setdefault(key, {})

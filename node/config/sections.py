@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
+from node.config.audit import AuditConfig
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, FileName, Folder, Link, Port, Section, Text
 from node.config.metrics import MetricsConfig
@@ -200,6 +201,7 @@ class Config(Section):
     work: WorkConfig = WorkConfig()
     model: ModelConfig = ModelConfig()
     results: ResultsConfig = ResultsConfig()
+    audit: AuditConfig = AuditConfig()
     training: TrainingConfig = TrainingConfig()
     metrics: MetricsConfig = MetricsConfig()
 

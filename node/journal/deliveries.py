@@ -200,10 +200,13 @@ class DeliveryTable:
             detail: dict[str, object] = {"reason": SUPERSEDED, "by": by}
             self.apply(tx, row["id"], DeliveryEvent.SUPERSEDED, detail, None)
 
-    def retry_failed(self, tx: Transaction, series_id: int, destination: str | None = None) -> bool:
+    def retry_failed(
+        self, tx: Transaction, series_id: int, destination: str | None = None, by: str = ""
+    ) -> bool:
         """Send the failed deliveries of a series back to pending; False when there is none.
 
         A delivery whose result was superseded stays as it is. destination: only those to this one.
+        by: who asks.
         """
         failed = tx.execute(
             "SELECT d.id FROM delivery d JOIN result r USING (result_id)"
@@ -212,7 +215,7 @@ class DeliveryTable:
             {"series": series_id, "superseded": SUPERSEDED, "destination": destination},
         ).fetchall()
         for row in failed:
-            self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {}, None)
+            self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {"by": by}, None)
         return bool(failed)
 
     def apply(

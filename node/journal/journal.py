@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from node.errors import IllegalTransition
+from node.journal.changes import ChangeTable
 from node.journal.commitments import CommitmentTable
 from node.journal.database import Database, Transaction
 from node.journal.deliveries import DeliveryTable
@@ -35,6 +36,10 @@ _COUNTED: Final = {
 }
 
 
+WAIT_ENDED: Final = "wait_ended"
+"""An event that changes no state: a person ended the wait after a fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """All that is known of every object, series, result and delivery, of jobs and the bundle in service.
@@ -53,6 +58,7 @@ class Journal:
     promotions: PromotionTable
     restore: Restore
     overview: Overview
+    changes: ChangeTable
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -72,6 +78,7 @@ class Journal:
             promotions=PromotionTable(database, jobs),
             restore=Restore(database, series),
             overview=Overview(database),
+            changes=ChangeTable(database),
         )
 
     @classmethod
@@ -93,14 +100,14 @@ class Journal:
         """Close this thread's connection."""
         self.database.close()
 
-    def request_retry(self, uid: str, *, force: bool = False) -> list[SeriesKey]:
+    def request_retry(self, uid: str, *, force: bool = False, by: str = "") -> list[SeriesKey]:
         """Send series back to selection, failed deliveries back to pending, and end every wait after a fault.
 
-        force: the next result gets new UIDs. Raises `UnknownUid`, `IllegalTransition` when nothing can be retried.
+        force: the next result gets new UIDs. by: who asks. Raises `UnknownUid`, `IllegalTransition` when nothing can be retried.
         """
         rows = self.series.find(uid)
         with self.database.transaction() as tx:
-            moved = [row.key for row in rows if self._retry(tx, row, force=force)]
+            moved = [row.key for row in rows if self._retry(tx, row, force=force, by=by)]
         if not moved:
             raise IllegalTransition(
                 f"{uid}: nothing to retry, the series is {', '.join(r.state for r in rows)}"
@@ -108,27 +115,28 @@ class Journal:
         return moved
 
     def retry_deliveries(
-        self, destination: str | None = None, uid: str | None = None
+        self, destination: str | None = None, uid: str | None = None, by: str = ""
     ) -> list[SeriesKey]:
         """Send failed deliveries back to pending and return their series; none may have failed.
 
         destination: only deliveries to this one. uid: only those of a study, series, instance or result.
+        by: who asks.
 
         Raises:
             UnknownUid: the journal has none of this UID.
         """
         rows = self.series.in_states() if uid is None else self.series.find(uid)
         with self.database.transaction() as tx:
-            return [r.key for r in rows if self.deliveries.retry_failed(tx, r.id, destination)]
+            return [r.key for r in rows if self.deliveries.retry_failed(tx, r.id, destination, by)]
 
-    def _retry(self, tx: Transaction, row: SeriesRow, *, force: bool) -> bool:
-        retried = self.deliveries.retry_failed(tx, row.id) or _try_now(tx, row.id)
+    def _retry(self, tx: Transaction, row: SeriesRow, *, force: bool, by: str) -> bool:
+        retried = self.deliveries.retry_failed(tx, row.id, by=by) or _try_now(tx, row.id, by)
         if force:
             tx.execute("UPDATE series SET forced = forced + 1 WHERE id = ?", (row.id,))
         if (row.state, SeriesEvent.RETRY_REQUESTED) not in SERIES_TRANSITIONS:
             return retried
         if force or not retried:
-            detail: dict[str, object] = {"force": force}
+            detail: dict[str, object] = {"force": force, "by": by}
             self.series.move(tx, row.id, SeriesState.COMPLETE, SeriesEvent.RETRY_REQUESTED, detail)
         return True
 
@@ -146,7 +154,7 @@ class Journal:
         }
 
 
-def _try_now(tx: Transaction, series_id: int) -> bool:
+def _try_now(tx: Transaction, series_id: int, by: str) -> bool:
     """End the wait of a series and its deliveries after a fault; False when none waits."""
     series = tx.execute(
         "UPDATE series SET try_at = 0 WHERE id = ? AND fault <> ''", (series_id,)
@@ -156,4 +164,9 @@ def _try_now(tx: Transaction, series_id: int) -> bool:
         " (SELECT result_id FROM result WHERE series_id = ?)",
         (series_id,),
     ).rowcount
+    if series + deliveries:
+        state = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()[
+            "state"
+        ]
+        tx.event(series_id, WAIT_ENDED, state, {"by": by})
     return series + deliveries > 0

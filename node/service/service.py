@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from node.audit.step import AuditStep
 from node.clock import Clock
 from node.config.destinations import DicomDestination
 from node.config.sections import Config
@@ -28,7 +29,8 @@ from node.deliver import step as deliver
 from node.deliver.factory import build
 from node.deliver.report import ReportStep, report_step
 from node.event_log import EventLog
-from node.events import HungUp, NodeStarted, NodeStopped
+from node.events import HungUp, NodeStarted, NodeStopped, StepFailed
+from node.faults import describe_error, error_trace
 from node.journal.file import refusal
 from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
@@ -106,7 +108,9 @@ class Node:
                 spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
-            loops = self._loops(journal, workers, jobs, stopping)
+            audit = AuditStep.of(self.config, journal, self.clock)
+            self.log.listen(audit.hear)
+            loops = self._loops(journal, workers, jobs, audit, stopping)
             receiver = self._receiver(spool, journal)
             port = receiver.start()
             description.update(port=port)
@@ -134,6 +138,7 @@ class Node:
                 end_monitoring()
                 left = _stop(receiver, workers, threads)
                 jobs.stop()
+                self._end_audit(audit)
                 self.log.event(NodeStopped(left))
                 journal.close()
 
@@ -193,8 +198,20 @@ class Node:
         self.hung_up.clear()
         self.log.event(HungUp(self.log_file.reopen()))
 
+    def _end_audit(self, audit: AuditStep) -> None:
+        """Write the last entries; a disk that takes none is no reason to end otherwise."""
+        try:
+            audit.close()
+        except Exception as error:  # noqa: BLE001 - the node stops in order all the same
+            self.log.event(StepFailed("audit", describe_error(error), error_trace(error)))
+
     def _loops(
-        self, journal: Journal, workers: WorkStep, jobs: JobRunner, stopping: threading.Event
+        self,
+        journal: Journal,
+        workers: WorkStep,
+        jobs: JobRunner,
+        audit: AuditStep,
+        stopping: threading.Event,
     ) -> list[Loop]:
         """Build one thread per step, so that none delays another; each delivery has its own."""
         guard = MemoryGuard(workers.processes, self.config.work.memory_limit_mb)
@@ -208,6 +225,7 @@ class Node:
             **{f"{DELIVER} {d.config.name}": (d,) for d in deliveries},
             "commitment": (HeldStep(journal), self._reports(journal)),
             "jobs": (jobs,),
+            "audit": (audit,),
         }
         return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
 

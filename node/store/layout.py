@@ -23,6 +23,11 @@ class StateDirectory:
         return self.root / ".journal.sqlite.new"
 
     @property
+    def audit(self) -> Path:
+        """The audit trail: one file per month, never deleted by the node."""
+        return self.root / "audit"
+
+    @property
     def lock(self) -> Path:
         """Held by the running node."""
         return self.root / "lock"

@@ -88,6 +88,8 @@ def test_a_new_destination_and_a_complete_list(tmp_path: Path) -> None:
     found = read_config(_file(tmp_path, SMALLEST + FOLDER), new)
     assert [d.name for d in found.destinations] == ["a", "out"]
     assert found.destinations[1].model_dump()["path"] == tmp_path / "out"
+    sources = load_config(tmp_path / "config.toml", new).sources()
+    assert sources["node", "destination", 1, "name"] == f"{DESTINATION}OUT__KIND"
     listed = '[{"name": "web", "kind": "dicomweb", "url": "http://h/d"}]'
     found = read_config(
         _file(tmp_path, SMALLEST + FOLDER), {"LUMBAR_NODE__NODE__DESTINATION": listed}
