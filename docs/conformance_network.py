@@ -22,7 +22,7 @@ from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
 from node.deliver.offers import NOTE as OFFERED_NOTE
 from node.deliver.offers import Offer, class_title, offers_for
 from node.deliver.status import judge_status
-from node.receive import association, commitment, limits, step, structure, wire
+from node.receive import association, commitment, farewell, limits, step, structure, wire
 from node.receive.admission import VERIFICATION, answers, is_storage
 from node.receive.wire import Proposed, Request
 
@@ -139,13 +139,17 @@ _REJECTIONS: Final = (
     ),
     (
         wire.CALLING_UNKNOWN,
-        "the calling AE title is not in `[receive] calling_ae_titles`, where that has entries",
+        "calling AE title, address and certificate are not those of one `[[receive.caller]]`, where there are any",
     ),
     (wire.NO_APPLICATION_CONTEXT, "the application context is not DICOM's"),
     (wire.NO_PROTOCOL_VERSION, "the protocol version has no bit 0"),
     (
         wire.LOCAL_LIMIT,
         "no free association after a wait of {wait:g} s, or disk space below `disk_low_mb` (except for Verification alone)",
+    ),
+    (
+        wire.CONGESTION,
+        "more associations from this address than `max_associations_per_minute` (except for Verification alone)",
     ),
 )
 _RESULTS: Final = {1: "1, permanent", 2: "2, transient"}
@@ -177,7 +181,7 @@ def acceptor_limits() -> str:
             "time that a slow association keeps its place while others wait",
             f"{limits.PATIENCE_S:g} s",
         ),
-        ("time for the peer to close after the last PDU", f"{association.LINGER_S:g} s"),
+        ("time for the peer to close after the last PDU", f"{farewell.LINGER_S:g} s"),
         ("command set", f"{association.LONGEST_COMMAND} bytes"),
         ("nested sequences of an object", f"{structure.DEEPEST}"),
         ("elements of an object", f"{structure.MOST_ELEMENTS}"),

@@ -24,7 +24,7 @@ import node
 from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
-from node.config import audit, receive, schedule, sections
+from node.config import audit, receive, schedule, sections, tls
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
@@ -99,6 +99,8 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
         (kind,) = get_args(destination.model_fields["kind"].annotation)
         yield f'[[node.destination]] kind = "{kind}"', destination
     yield "[receive]", receive.ReceiveConfig
+    yield "[[receive.caller]]", receive.CallerConfig
+    yield "[tls]", tls.TlsConfig
     yield "[[select.rule]]", sections.RuleConfig
     yield "[track]", sections.TrackConfig
     yield "[work]", sections.WorkConfig

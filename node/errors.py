@@ -2,7 +2,8 @@
 
 LumbarError (dicomseg.errors)
 ├── ConfigError
-│   └── SecretUnusable
+│   ├── SecretUnusable
+│   └── TlsError
 ├── StateRefused
 │   ├── JournalTooNew
 │   ├── JournalOutdated
@@ -44,6 +45,14 @@ class ConfigError(LumbarError):
 
 class SecretUnusable(ConfigError):
     """The file of a secret cannot be used: its path and the cause, never its content."""
+
+    code = "secret-unusable"
+
+
+class TlsError(ConfigError):
+    """A file of `[tls]` cannot be used; the message names key, file and remedy."""
+
+    code = "tls"
 
 
 class StateRefused(LumbarError):

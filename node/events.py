@@ -97,6 +97,36 @@ class AssociationRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CallersUnrestricted(Event):
+    """No `[[receive.caller]]` is configured and the node listens beyond loopback: every peer may send."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesRenewed(Event):
+    """Files of `[tls]` were read again; new connections use them. roles: contexts that were made."""
+
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesRefused(Event):
+    """Changed files of `[tls]` cannot be used; the node continues with the earlier ones."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateEnds(Event):
+    """A certificate of `[tls]` ends soon, or has ended (days below zero)."""
+
+    path: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssociationEnded(Event):
     """An association ended: released, aborted or closed, and why it was not released."""
 

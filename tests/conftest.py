@@ -8,6 +8,7 @@ import pytest
 pytest.register_assert_rewrite("tests.support")  # before one of them imports another
 pytest_plugins = (
     "tests.support.browser",
+    "tests.support.certificates",
     "tests.support.clock",
     "tests.support.exported_study",
     "tests.support.journals",

@@ -153,10 +153,17 @@ def open_journal(config: Config, *, writing: bool = False) -> Journal:
 
 
 def build_destinations(config: Config) -> list[Destination]:
-    """Return the configured destinations, in their order."""
-    from node.deliver.factory import build_all
+    """Return the configured destinations, in their order.
 
-    return list(build_all(config.destinations, config.node.ae_title).values())
+    Raises:
+        TlsError: a file of [tls] cannot be used.
+    """
+    from node.deliver.factory import build_all
+    from node.tls.credentials import Credentials, roles
+
+    credentials = Credentials(config.tls)
+    credentials.prepare(roles(config))
+    return list(build_all(config.destinations, config.node.ae_title, credentials).values())
 
 
 def check_destination(config: Config, name: str) -> None:

@@ -73,6 +73,10 @@ class DicomDestination(_Destination):
     calling_ae_title: AE | Literal[""] = Field(
         default="", description="Calling AE title; empty = the node's own."
     )
+    tls: bool = Field(
+        default=False,
+        description="Connect by TLS: the peer's certificate must be of [tls] trusted and name its host.",
+    )
     verify_storage: bool = Field(
         default=True, description="Query the peer by C-FIND for every object that it accepted."
     )
@@ -90,6 +94,11 @@ class DicomwebDestination(_Destination):
     verify_storage: bool = Field(
         default=True, description="Query the server by QIDO-RS for every object that it accepted."
     )
+
+    @property
+    def is_https(self) -> bool:
+        """Whether the address is one of TLS."""
+        return self.url.lower().startswith("https:")
 
 
 class FolderDestination(_Destination):

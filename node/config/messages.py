@@ -23,6 +23,13 @@ _WORD: Final = re.compile(r"'([^']*)'")
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType({"prove": "verify_storage"})
 """Keys of earlier versions."""
+REPLACED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "calling_ae_titles": "write a [[receive.caller]] with ae_title and addresses for each sender",
+        "peers": "write a [[receive.caller]] with addresses for each sender",
+    }
+)
+"""Keys of earlier versions that no single key replaces, and what to write instead."""
 
 
 def messages(
@@ -72,6 +79,8 @@ def _hint(fault: ErrorDetails, where: Where, model: type[BaseModel]) -> str:
     known = [k for table in _tables(model, fault["loc"][:-1]) for k in table.model_fields]
     if word in RENAMED and RENAMED[word] in known:
         return f'; it is called "{RENAMED[word]}" now'
+    if word in REPLACED and "caller" in known:
+        return f"; {REPLACED[word]}"
     if word not in known:
         homes = [
             _home(path, table, word)

@@ -1,24 +1,41 @@
-"""`[receive]`: who may send, and how much."""
+"""`[receive]` and `[[receive.caller]]`: who may send, how, and how much."""
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Literal
 
-from node.config.fields import AE, Network, Section
+from pydantic import Field, field_validator, model_validator
+
+from node.config.fields import AE, Name, Network, Section
+
+
+class CallerConfig(Section):
+    """`[[receive.caller]]`: a peer that may send; as soon as there is one, every other peer is refused."""
+
+    name: Name = Field(description="Name of the caller in the log; required.")
+    ae_title: AE | Literal[""] = Field(
+        default="", description="Its calling AE title; empty = any from its addresses."
+    )
+    addresses: tuple[Network, ...] = Field(
+        min_length=1,
+        description='Its IP addresses and networks, e.g. ["10.1.2.3"] or ["10.1.0.0/16"]; required.',
+    )
+    certificate: str = Field(
+        default="",
+        max_length=255,
+        description='Common name or DNS name in its certificate, with tls = "mutual"; empty = any trusted one.',
+    )
 
 
 class ReceiveConfig(Section):
     """`[receive]`: who may send, and how much."""
 
-    calling_ae_titles: tuple[AE, ...] = Field(
-        default=(), description="Calling AE titles that may send; empty = all."
+    tls: Literal["off", "mutual", "server"] = Field(
+        default="off",
+        description='TLS of incoming connections: "mutual" (peers need a trusted certificate), "server" (they need none) or "off".',
     )
     called_ae_titles: tuple[AE, ...] = Field(
         default=(), description="Called AE titles that are accepted; empty = the node's own only."
-    )
-    peers: tuple[Network, ...] = Field(
-        default=(),
-        description='IP addresses and networks that may connect, e.g. "10.1.0.0/16"; empty = all.',
     )
     max_associations: int = Field(
         default=20, ge=1, le=200, description="Simultaneous associations."
@@ -29,7 +46,17 @@ class ReceiveConfig(Section):
     reserved_associations: int = Field(
         default=4,
         ge=0,
-        description="Associations kept free for known peers: listed in [receive], or senders of earlier objects.",
+        description="Associations kept free for known peers: every [[receive.caller]], and senders of earlier objects.",
+    )
+    max_associations_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="Associations per minute from one address, C-ECHO alone not counted; more are rejected for now; 0 = no limit.",
+    )
+    max_mb_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="MB per minute from one address; a faster sender is slowed down; 0 = no limit.",
     )
     idle_seconds: float = Field(
         default=30.0, gt=0, description="Association idle timeout, in seconds."
@@ -58,6 +85,17 @@ class ReceiveConfig(Section):
         description="Free disk space (MB) above which associations are accepted again (high watermark).",
     )
 
+    caller: tuple[CallerConfig, ...] = Field(default=(), description="")
+
+    @field_validator("caller")
+    @classmethod
+    def _one_name_each(cls, value: tuple[CallerConfig, ...]) -> tuple[CallerConfig, ...]:
+        names = [c.name for c in value]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise ValueError(f'two callers are named "{doubled[0]}"; rename one')
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> ReceiveConfig:
         if self.disk_high_mb < self.disk_low_mb:
@@ -66,5 +104,10 @@ class ReceiveConfig(Section):
             raise ValueError(
                 f"reserved_associations leaves none of {self.max_associations} for new senders;"
                 " make it smaller than max_associations"
+            )
+        named = next((c.name for c in self.caller if c.certificate), None)
+        if named is not None and self.tls != "mutual":
+            raise ValueError(
+                f'caller "{named}" has a certificate, which only tls = "mutual" asks for; set it, or leave it out'
             )
         return self

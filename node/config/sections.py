@@ -19,6 +19,7 @@ from node.config.metrics import MetricsConfig
 from node.config.profiles import PICTURES
 from node.config.receive import ReceiveConfig
 from node.config.schedule import TrainingConfig
+from node.config.tls import TlsConfig
 from node.config.words import nearest
 
 
@@ -196,6 +197,7 @@ class Config(Section):
 
     node: NodeConfig
     receive: ReceiveConfig = ReceiveConfig()
+    tls: TlsConfig = Field(default=TlsConfig(), validate_default=True)
     select: SelectConfig = SelectConfig()
     track: TrackConfig = TrackConfig()
     work: WorkConfig = WorkConfig()
@@ -204,6 +206,19 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     training: TrainingConfig = TrainingConfig()
     metrics: MetricsConfig = MetricsConfig()
+
+    @field_validator("tls")
+    @classmethod
+    def _files_are_named(cls, value: TlsConfig, info: ValidationInfo) -> TlsConfig:
+        node, receive = info.data.get("node"), info.data.get("receive")
+        if receive is not None and receive.tls != "off":
+            value.require(
+                f'[receive] tls = "{receive.tls}"', pair=True, trusted=receive.tls == "mutual"
+            )
+        for d in () if node is None else node.destination:
+            if d.kind == "dicom" and d.tls:
+                value.require(f'destination "{d.name}" with tls = true', pair=False, trusted=True)
+        return value
 
     @field_validator("track")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ from node.deliver.port import (
     all_alike,
 )
 from node.deliver.status import SUCCESS, judge_status
-from node.errors import PeerUnreachable
+from node.errors import PeerUnreachable, TlsError
+from node.tls.credentials import Credentials
+from node.tls.outgoing import Outgoing
 
 _config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log that is never read
 
@@ -53,7 +56,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pacs:
-    """A peer that takes C-STORE. Times in seconds."""
+    """A peer that takes C-STORE. Times in seconds. credentials: for TLS; None is a connection without."""
 
     name: str
     ae_title: str
@@ -62,10 +65,15 @@ class Pacs:
     calling_ae_title: str
     timeout_s: float
     verify_by_query: bool = True
+    credentials: Credentials | None = None
 
     @classmethod
-    def of(cls, config: DicomDestination, ae_title: str) -> Pacs:
+    def of(
+        cls, config: DicomDestination, ae_title: str, credentials: Credentials | None = None
+    ) -> Pacs:
         """Make it from its section; `ae_title` is the node's own."""
+        if config.tls and credentials is None:
+            raise ValueError(f"destination {config.name} needs the node's credentials")
         return cls(
             config.name,
             config.ae_title,
@@ -74,6 +82,7 @@ class Pacs:
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
             config.verify_storage,
+            credentials if config.tls else None,
         )
 
     def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
@@ -140,6 +149,7 @@ class Pacs:
             with self._associated([build_context(Verification), *contexts]) as peer:
                 taken = _accepted(peer)
                 answer = peer.send_c_echo() if Verification in taken else Dataset()
+                secured = _tls_version(peer)
         except _Refused as error:
             raise PeerUnreachable(f"destination {self.name}: {error}") from error
         if answer.get("Status") != SUCCESS:
@@ -147,7 +157,7 @@ class Pacs:
                 f"destination {self.name}: {self._address} refuses C-ECHO; enable it on the PACS"
             )
         objects = tuple(_acceptance(offer, taken.get(offer.sop_class, ())) for offer in offers)
-        return EchoAnswer(f"{self._address} answers C-ECHO", objects)
+        return EchoAnswer(f"{self._address} answers C-ECHO{secured}", objects)
 
     def commit(
         self,
@@ -205,16 +215,18 @@ class Pacs:
         for limit in ("acse_timeout", "dimse_timeout", "network_timeout", "connection_timeout"):
             setattr(ae, limit, self.timeout_s)
         opened: list[evt.Event] = []
+        tls = self._tls()
         peer = ae.associate(
             self.host,
             self.port,
             contexts=list(contexts),
             ae_title=self.ae_title,
             ext_neg=list(roles),
+            tls_args=None if tls is None else (tls, self.host),  # type: ignore[arg-type]
             evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, opened.append)],
         )
         try:
-            refusal = self._refusal(peer, connected=bool(opened))
+            refusal = self._refusal(peer, tls, connected=bool(opened))
             if refusal:
                 raise _Refused(refusal)
             _keep_answers(peer)
@@ -223,7 +235,14 @@ class Pacs:
             if peer.is_established:
                 peer.release()
 
-    def _refusal(self, peer: Association, *, connected: bool) -> str:
+    def _tls(self) -> Outgoing | None:
+        """Return the TLS of a new connection. Raises `_Refused`."""
+        try:
+            return None if self.credentials is None else Outgoing(self.credentials.context("dicom"))
+        except TlsError as error:
+            raise _Refused(str(error)) from error
+
+    def _refusal(self, peer: Association, tls: Outgoing | None, *, connected: bool) -> str:
         """Say why there is no association, "" when there is one."""
         if peer.is_rejected:
             answer = peer.acceptor.primitive
@@ -239,10 +258,16 @@ class Pacs:
         # No accepted context aborts, too: then there was an answer.
         if peer.is_established or peer.rejected_contexts:
             return ""
+        if tls is not None and tls.fault:
+            return (
+                f"{self._address} and the node agree on no TLS connection: {tls.fault}; "
+                "check [tls] and the certificates of both sides"
+            )
         if connected:
+            kind = "without" if tls is None else "with"
             return (
                 f"{self._address} accepts the connection but does not answer the association request; "
-                "check that the port is one of DICOM without TLS, and its log"
+                f"check that the port is one of DICOM {kind} TLS, and its log"
             )
         return f"{self._address} does not respond; check that it is running, its host and port"
 
@@ -260,6 +285,12 @@ def _keep_answers(peer: Association) -> None:
         return receive(block=True) if block else (None, None)
 
     peer.dimse.get_msg = get_msg  # type: ignore[method-assign]
+
+
+def _tls_version(peer: Association) -> str:
+    """Return " over TLSv1.3" or the like, "" without TLS."""
+    link = peer.dul.socket.socket if peer.dul.socket is not None else None
+    return f" over {link.version()}" if isinstance(link, ssl.SSLSocket) else ""
 
 
 def _no_delay(event: evt.Event) -> None:

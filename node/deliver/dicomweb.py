@@ -6,6 +6,7 @@ and still have refused some objects.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,7 +29,9 @@ from node.deliver.port import (
     all_alike,
 )
 from node.deliver.status import judge_status
-from node.errors import PeerUnreachable, SecretUnusable
+from node.errors import PeerUnreachable, SecretUnusable, TlsError
+from node.tls.credentials import Credentials
+from node.tls.faults import handshake_fault
 
 _BOUNDARY: Final = "lumbar-node-part-7f1c9b52e0"
 _REFERENCED, _FAILED, _REASON, _INSTANCE = "00081199", "00081198", "00081197", "00081155"
@@ -48,23 +51,28 @@ _OBJECT_REFUSED: Final = frozenset({400, 413, 415, 422})
 
 @dataclass(frozen=True, slots=True)
 class DicomwebServer:
-    """A server that takes STOW-RS. Times in seconds."""
+    """A server that takes STOW-RS. Times in seconds. credentials: for https; None trusts public authorities."""
 
     name: str
     url: str
     timeout_s: float
     authorization_file: str = ""
     verify_by_query: bool = True
+    credentials: Credentials | None = None
 
     @classmethod
-    def of(cls, config: DicomwebDestination) -> DicomwebServer:
+    def of(
+        cls, config: DicomwebDestination, credentials: Credentials | None = None
+    ) -> DicomwebServer:
         """Make it from its section."""
+        private = config.is_https and credentials is not None and bool(credentials.config.trusted)
         return cls(
             config.name,
             config.url.rstrip("/"),
             config.timeout_seconds,
             config.authorization_file,
             config.verify_storage,
+            credentials if private else None,
         )
 
     def send(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
@@ -176,7 +184,8 @@ class DicomwebServer:
             else {}
         )
         # No proxy of the environment: a PACS address means what it says.
-        return httpx.Client(timeout=self.timeout_s, headers=headers, trust_env=False)
+        verify = True if self.credentials is None else self.credentials.context("https")
+        return httpx.Client(timeout=self.timeout_s, headers=headers, trust_env=False, verify=verify)
 
     def _unreachable(self, error: Exception) -> str:
         """Say in one sentence what is in the way; never the text of an error that quotes a header or the URL."""
@@ -184,13 +193,24 @@ class DicomwebServer:
             return f"{error.filename}: {error.strerror}; check the file"
         if isinstance(error, SecretUnusable):
             return f"authorization_file {error}"
+        if isinstance(error, TlsError):
+            return str(error)
+        if fault := _tls_fault(error):
+            return f"{self._shown} and the node agree on no TLS connection: {fault}; check [tls] and its certificate"
         quotes = isinstance(error, httpx.ProtocolError | httpx.InvalidURL)
         reason = type(error).__name__ if quotes else str(error) or type(error).__name__
         return f"{self._shown} does not respond ({masked(reason)}); check that it is running, its host and port"
 
 
-_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, SecretUnusable)
+_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, SecretUnusable, TlsError)
 """What a request raises when it brings no answer."""
+
+
+def _tls_fault(error: BaseException | None) -> str:
+    """Return what was wrong with TLS, "" if something else was."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return "" if error is None else handshake_fault(error)
 
 
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:

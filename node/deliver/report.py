@@ -21,6 +21,7 @@ from node.faults import describe_error
 from node.journal.commitments import RequestRow
 from node.journal.file import is_damage
 from node.journal.journal import Journal
+from node.tls.credentials import Credentials
 
 FIRST_WAIT_S: Final = 5.0
 LONGEST_WAIT_S: Final = 900.0
@@ -96,9 +97,10 @@ def report_step(
     now: Callable[[], float],
     spread: Callable[[], float],
     log: Log = noop_log,
+    credentials: Credentials | None = None,
 ) -> ReportStep:
     """Return the step for every configured destination that may ask for commitment."""
     ae_title = config.node.ae_title
     peers = [d for d in config.destinations if isinstance(d, DicomDestination)]
-    archives = {d.ae_title: build_archive(d, ae_title) for d in peers}
+    archives = {d.ae_title: build_archive(d, ae_title, credentials) for d in peers}
     return ReportStep(journal, archives, now, spread, log)

@@ -38,6 +38,7 @@ from node.journal.journal import Journal
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesState
 from node.store.layout import StateDirectory
+from node.tls.credentials import Credentials
 
 RESOURCE_TRIES: Final = 5
 """Tries when the peer itself answers "out of resources" (0xA7nn): Orthanc says so for a full disk,
@@ -273,12 +274,14 @@ def steps(
     now: Callable[[], float],
     spread: Callable[[], float],
     log: Log = noop_log,
+    credentials: Credentials | None = None,
 ) -> tuple[DeliverStep, ...]:
     """Return one `DeliverStep` per configured destination; what goes to no configured one is given up first."""
     close_unconfigured(journal, [d.name for d in config.destinations])
     state = StateDirectory(config.node.state)
+    own = config.node.ae_title
     return tuple(
-        DeliverStep(journal, d, build(d, config.node.ae_title), now, spread, state, log=log)
+        DeliverStep(journal, d, build(d, own, credentials), now, spread, state, log=log)
         for d in config.destinations
     )
 

@@ -59,9 +59,18 @@ state = {json.dumps(str(state))}
 station = "DEMO"
 
 [receive]
-calling_ae_titles = ["{servers.PACS_AET}", "{servers.SCANNER_AET}"]
 disk_low_mb = 200
 disk_high_mb = 400
+
+[[receive.caller]]
+name = "pacs"
+ae_title = "{servers.PACS_AET}"
+addresses = ["{servers.LOOPBACK}"]
+
+[[receive.caller]]
+name = "scanner"
+ae_title = "{servers.SCANNER_AET}"
+addresses = ["{servers.LOOPBACK}"]
 
 [track]
 # A hospital waits longer before it considers a series complete or incomplete.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.commitment import PUSH_MODEL
+from node.config.receive import CallerConfig, ReceiveConfig
+from node.receive import wire
+from node.receive.port import Verdict
 from node.receive.wire import TRANSFER_SYNTAXES, Proposed, Request, Roles
 
 MB: Final = 1_000_000
+UNKNOWN_ADDRESS: Final = "its address is in no [[receive.caller]]"
 VERIFICATION: Final = "1.2.840.10008.1.1"
 _NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 """Transfer syntaxes of storage commitment, whose data sets are small."""
@@ -20,10 +24,57 @@ _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 """Results of a presentation context (PS3.8 table 9-18)."""
 
 
-def peer_allowed(address: str, networks: Sequence[str]) -> bool:
-    """Return whether an address lies in one of the networks; without any, every peer may connect."""
-    if not networks:
-        return True
+def address_known(address: str, callers: Sequence[CallerConfig]) -> bool:
+    """Return whether an address is one of a caller; without callers, every peer may connect."""
+    return not callers or any(_in_networks(address, c.addresses) for c in callers)
+
+
+def caller_refusal(
+    callers: Sequence[CallerConfig], address: str, calling: str, certificate: Collection[str]
+) -> str:
+    """Return why a peer is none of the callers, "" when it is one, or when none are configured.
+
+    Address, AE title and certificate must be those of the same caller. certificate: its names, lower case.
+    """
+    here = [c for c in callers if _in_networks(address, c.addresses)]
+    if callers and not here:
+        return UNKNOWN_ADDRESS
+    titled = [c for c in here if c.ae_title in {"", calling.strip()}]
+    if callers and not titled:
+        return f"calling AE title {calling!r} with this address is in no [[receive.caller]]"
+    if callers and not any(c.certificate.lower() in {"", *certificate} for c in titled):
+        names = " or ".join(f'"{c.name}"' for c in titled)
+        return f"certificate of {sorted(certificate)} is not that of [[receive.caller]] {names}"
+    return ""
+
+
+def refusal(
+    config: ReceiveConfig, own: str, address: str, certificate: Collection[str], request: Request
+) -> Verdict | None:
+    """Return the rejection of a request by who asks and how, None if there is none. own: the node's AE title."""
+    if not called_allowed(request.called, own, config.called_ae_titles):
+        reason = f"called AE title {request.called!r} is not ours"
+        return Verdict({}, wire.CALLED_UNKNOWN, reason)
+    if reason := caller_refusal(config.caller, address, request.calling, certificate):
+        return Verdict({}, wire.CALLING_UNKNOWN, reason)
+    if not request.version & 1:
+        return Verdict({}, wire.NO_PROTOCOL_VERSION, "protocol version 1 is not offered")
+    if request.application_context != wire.APPLICATION_CONTEXT:
+        return Verdict({}, wire.NO_APPLICATION_CONTEXT, "not the DICOM application context")
+    return None
+
+
+def is_open(config: ReceiveConfig, host: str) -> bool:
+    """Return whether any peer that reaches the port may send: no caller, no certificate, not loopback."""
+    if config.caller or config.tls == "mutual":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def _in_networks(address: str, networks: Sequence[str]) -> bool:
     try:
         peer = ipaddress.ip_address(address)
     except ValueError:
@@ -35,11 +86,6 @@ def peer_allowed(address: str, networks: Sequence[str]) -> bool:
 def called_allowed(called: str, own: str, others: Sequence[str]) -> bool:
     """Return whether the called AE title is one of ours; ours alone when none are configured."""
     return called.strip() in (tuple(others) or (own,))
-
-
-def calling_allowed(calling: str, allowed: Sequence[str]) -> bool:
-    """Return whether the calling AE title may send; any when none are configured."""
-    return not allowed or calling.strip() in allowed
 
 
 def is_storage(sop_class: str) -> bool:

@@ -6,8 +6,8 @@ peer, whatever it sends or does not send, raises anything out of here.
 
 from __future__ import annotations
 
-import contextlib
 import socket
+import ssl
 import threading
 import time
 from typing import Final
@@ -16,10 +16,12 @@ from node.faults import describe_error
 from node.receive import dimse, wire
 from node.receive.arrival import Arrival
 from node.receive.dimse import Command
+from node.receive.farewell import farewell
 from node.receive.limits import Pace
 from node.receive.listener import is_closed, is_readable
 from node.receive.message import AssociationEnd, Message
 from node.receive.port import Service
+from node.receive.tls import HANDSHAKE, handshake, stop_reading
 from node.receive.wire import Malformed
 
 SUCCESS: Final = 0x0000
@@ -29,11 +31,8 @@ UNRECOGNIZED_OPERATION: Final = 0x0211
 REQUEST_S: Final = 10.0
 """Time from the connection to the last byte of the A-ASSOCIATE-RQ (ARTIM); idle sockets would otherwise use up
 `max_associations`."""
-LINGER_S: Final = 0.5
-"""Time for the peer to close after the last PDU, and again to read it before it is closed here."""
 LONGEST_COMMAND: Final = 1 << 14
 """Bytes of a command set; the longest that is used has a few hundred."""
-_DRAIN: Final = 1 << 16
 _LOOK_S: Final = 0.1
 _COMMITMENT: Final = frozenset({dimse.N_ACTION_RQ, dimse.N_EVENT_REPORT_RQ})
 
@@ -48,6 +47,7 @@ class Connection:
         self, link: socket.socket, address: str, service: Service, idle_s: float, least_rate: float
     ) -> None:
         self.address, self.calling = address, ""
+        self.certificate = frozenset[str]()
         self.stored = self.same = self.messages = 0
         self.max_pdu = wire.DEFAULT_MAX_PDU
         self._link, self._service, self._idle_s = link, service, idle_s
@@ -84,8 +84,7 @@ class Connection:
     def end(self, reason: str) -> None:
         """Abort it, from any thread; returns at once."""
         self._ending = reason
-        with contextlib.suppress(OSError):
-            self._link.shutdown(socket.SHUT_RD)  # its own thread wakes up and says farewell
+        stop_reading(self._link)  # its own thread wakes up and says farewell
 
     # ---- the thread ----
 
@@ -117,30 +116,7 @@ class Connection:
         else:
             self._service.refused(self, end.reason)
         if end.last:
-            self._farewell(end.last)
-
-    def _farewell(self, last: bytes) -> None:
-        """Send the last word and leave the closing to the peer (PS3.8 section 9.2, state 13), for a while.
-
-        Closing on unread bytes would take the last word back, and some senders take a connection that
-        closes behind a rejection for a broken one.
-        """
-        with contextlib.suppress(OSError):
-            self._link.settimeout(LINGER_S)
-            self._link.sendall(last)
-            if not self._drained():
-                self._link.shutdown(socket.SHUT_WR)
-                self._drained()
-
-    def _drained(self) -> bool:
-        """Throw away what still comes; whether the peer has closed in time."""
-        ends_at = time.monotonic() + LINGER_S
-        with contextlib.suppress(TimeoutError):
-            while (left := ends_at - time.monotonic()) > 0:
-                self._link.settimeout(left)
-                if not self._link.recv(_DRAIN):
-                    return True
-        return False
+            farewell(self._link, end.last)
 
     def _serve(self) -> None:
         self._establish()
@@ -199,7 +175,8 @@ class Connection:
         raw = memoryview(self._buffer)[: wire.HEADER_BYTES]
         self._fill(raw[:1], eof=eof)
         if not wire.ASSOCIATE_RQ <= raw[0] <= wire.ABORT:
-            reason = f"{self._where()}no PDU begins with 0x{raw[0]:02X}"
+            hint = ", a TLS handshake, and [receive] tls is off" if raw[0] == HANDSHAKE else ""
+            reason = f"{self._where()}no PDU begins with 0x{raw[0]:02X}{hint}"
             raise AssociationEnd("aborted", reason, wire.abort(wire.UNRECOGNIZED_PDU))
         self._fill(raw[1:])
         kind, length = wire.header(raw)
@@ -218,7 +195,11 @@ class Connection:
 
     def _establish(self) -> None:
         """Read the request and answer it. Raises `AssociationEnd` for one that is not let in."""
-        kind, length = self._header(eof="")
+        early = ""
+        if isinstance(self._link, ssl.SSLSocket):
+            self.certificate = handshake(self._link, self._left_s)
+            early = "closed after the TLS handshake without a request"
+        kind, length = self._header(eof=early)
         if kind == wire.ABORT:
             raise AssociationEnd("closed", "aborted by the peer before its association request")
         if kind != wire.ASSOCIATE_RQ:

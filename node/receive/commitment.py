@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from node import commitment
 from node.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, BadCommitment, Reference
+from node.config.receive import CallerConfig
 from node.event_log import Seldom
 from node.events import (
     CommitmentAnswered,
@@ -26,6 +27,7 @@ from node.events import (
 )
 from node.journal.commitments import RequestState
 from node.journal.journal import Journal
+from node.receive.admission import caller_refusal
 from node.receive.arrival import Arrival
 from node.receive.dimse import N_ACTION_RQ, Command, event_report
 from node.receive.structure import survey
@@ -83,12 +85,12 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class Commitments:
-    """Serves storage commitment in both roles. trusted: the configuration lists the addresses that may connect."""
+    """Serves storage commitment in both roles."""
 
     journal: Journal
     log: Log
     archives: Sequence[Archive] = ()
-    trusted: bool = False
+    callers: Sequence[CallerConfig] = ()
     _open: dict[Connection, list[_Open]] = field(default_factory=dict)
     _numbers: dict[Connection, int] = field(default_factory=dict)
     _is_new: Seldom = field(default_factory=Seldom)
@@ -225,12 +227,16 @@ class Commitments:
         archive = next((a for a in self.archives if a.name == destination), None)
         if archive is None or connection.calling != archive.ae_title:
             raise _Refused(NOT_AUTHORISED, f"a report on what destination {destination} was asked")
-        if self.trusted or connection.address in _addresses(archive.host):
+        if connection.address in _addresses(archive.host):
+            return
+        if self.callers and not caller_refusal(
+            self.callers, connection.address, connection.calling, connection.certificate
+        ):
             return
         raise _Refused(
             NOT_AUTHORISED,
             f"a report for destination {destination} from another address than its host;"
-            " list the address in [receive] peers",
+            " list it as a [[receive.caller]]",
         )
 
     def _say_refused(self, connection: Connection, status: int, reason: str) -> Answer:

@@ -30,11 +30,11 @@ from node.journal.journal import Journal
 from node.receive import wire
 from node.receive.admission import (
     MB,
+    UNKNOWN_ADDRESS,
     DiskGate,
+    address_known,
     answers,
-    called_allowed,
-    calling_allowed,
-    peer_allowed,
+    refusal,
     roles,
     stores_nothing,
 )
@@ -47,8 +47,11 @@ from node.receive.keep import Keeper
 from node.receive.limits import Lines, Slots, Strangers, Unfinished
 from node.receive.listener import open_listener
 from node.receive.port import Outcome, Verdict
+from node.receive.rates import Rates
+from node.receive.tls import secured
 from node.receive.wire import Request
 from node.store.spool import Spool, file_meta
+from node.tls.credentials import Credentials
 
 STRANGERS: Final = 64
 """Connections that may wait with their association request."""
@@ -66,6 +69,7 @@ class ReceiveStep:
 
     given: a socket that listens already, of a service manager; None: the step opens its own.
     round_at: when the listener last looked for a connection, of the monotonic clock.
+    credentials: contexts for [receive] tls.
     """
 
     config: ReceiveConfig
@@ -79,10 +83,12 @@ class ReceiveStep:
     given: socket.socket | None = None
     round_at: float = field(default_factory=time.monotonic)
     archives: Sequence[Archive] = ()
+    credentials: Credentials | None = None
     _gate: DiskGate = field(init=False)
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
     _unfinished: Unfinished = field(init=False)
+    _rates: Rates = field(init=False)
     _keeper: Keeper = field(init=False)
     _commitments: Commitments = field(init=False)
     _listener: socket.socket | None = None
@@ -99,9 +105,8 @@ class ReceiveStep:
         )
         self._strangers = Strangers(STRANGERS, STRANGERS_PER_PEER)
         self._unfinished = Unfinished(config.max_unfinished_mb * MB)
-        self._commitments = Commitments(
-            self.journal, self.log, self.archives, trusted=bool(config.peers)
-        )
+        self._rates = Rates(config.max_associations_per_minute, config.max_mb_per_minute)
+        self._commitments = Commitments(self.journal, self.log, self.archives, config.caller)
         self._keeper = Keeper(self.spool, self.journal, config.max_object_mb * MB, self.log)
 
     # ---- life ----
@@ -160,12 +165,14 @@ class ReceiveStep:
                 self.log(StepFailed("receive", describe_error(error), error_trace(error)))
 
     def _welcome(self, link: socket.socket, address: str) -> None:
-        if not peer_allowed(address, self.config.peers):
-            self._say_refused(address, "address not in [receive] peers")
+        if not address_known(address, self.config.caller):
+            self._say_refused(address, UNKNOWN_ADDRESS)
             link.close()
             return
         with contextlib.suppress(OSError):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.config.tls != "off" and self.credentials is not None:
+            link = secured(link, self.credentials.context(self.config.tls))
         rate = self.config.least_kb_per_second * 1000
         connection = Connection(link, address, self, self.config.idle_seconds, rate)
         with self._lock:
@@ -182,10 +189,9 @@ class ReceiveStep:
 
     def judge(self, connection: Connection, request: Request) -> Verdict:
         """Let a peer in, with a slot, or say why not."""
-        verdict = self._admitted(request)
+        verdict = self._admitted(connection, request)
         if verdict.refusal is None:
-            known = bool(self.config.peers or self.config.calling_ae_titles)
-            reason = self._slot(connection, known=known)
+            reason = self._slot(connection, known=bool(self.config.caller))
             if reason:
                 return Verdict({}, wire.LOCAL_LIMIT, reason)
         self._strangers.go(connection)
@@ -199,23 +205,24 @@ class ReceiveStep:
                 return reason
         return ""
 
-    def _admitted(self, request: Request) -> Verdict:
+    def _admitted(self, connection: Connection, request: Request) -> Verdict:
         config = self.config
-        if not called_allowed(request.called, self.ae_title, config.called_ae_titles):
-            reason = f"called AE title {request.called!r} is not ours"
-            return Verdict({}, wire.CALLED_UNKNOWN, reason)
         reports = self._commitments.knows(request.calling) and stores_nothing(request)
-        if not reports and not calling_allowed(request.calling, config.calling_ae_titles):
-            reason = f"calling AE title {request.calling!r} is not in [receive] calling_ae_titles"
-            return Verdict({}, wire.CALLING_UNKNOWN, reason)
-        if not request.version & 1:
-            return Verdict({}, wire.NO_PROTOCOL_VERSION, "protocol version 1 is not offered")
-        if request.application_context != wire.APPLICATION_CONTEXT:
-            return Verdict({}, wire.NO_APPLICATION_CONTEXT, "not the DICOM application context")
+        refused = refusal(
+            config.model_copy(update={"caller": ()}) if reports else config,
+            self.ae_title,
+            connection.address,
+            connection.certificate,
+            request,
+        )
+        if refused is not None:
+            return refused
         self._gate = self._gate.seen(self.free_bytes())
         if self._gate.closed and not stores_nothing(request):
             reason = f"less than {config.disk_low_mb} MB free on the disk of [node] state"
             return Verdict({}, wire.LOCAL_LIMIT, reason)
+        if not stores_nothing(request) and (reason := self._rates.refusal(connection.address)):
+            return Verdict({}, wire.CONGESTION, reason)
         return Verdict(answers(request), roles=roles(request))
 
     def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
@@ -281,6 +288,7 @@ class ReceiveStep:
         connection.same += kept == "same"
         if kept != "quarantined":
             self._slots.stored(connection.address)
+        self._stopping.wait(self._rates.pause_s(connection.address, arrival.size))
         return SUCCESS, ""
 
     def refused(self, connection: Connection, reason: str) -> None:

@@ -29,7 +29,7 @@ from node.deliver import step as deliver
 from node.deliver.factory import build
 from node.deliver.report import ReportStep, report_step
 from node.event_log import EventLog
-from node.events import HungUp, NodeStarted, NodeStopped, StepFailed
+from node.events import CallersUnrestricted, HungUp, NodeStarted, NodeStopped, StepFailed
 from node.faults import describe_error, error_trace
 from node.journal.file import refusal
 from node.journal.journal import Journal
@@ -37,7 +37,7 @@ from node.library_log import LogFile, catch_all
 from node.models.retraining import JobRunner
 from node.models.schedule import Schedule
 from node.program import program_version
-from node.receive.admission import MB
+from node.receive.admission import MB, is_open
 from node.receive.commitment import Archive
 from node.receive.held import HeldStep
 from node.receive.recover import adopt
@@ -52,6 +52,7 @@ from node.step import Step
 from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
+from node.tls.credentials import Credentials, roles
 from node.track.expected_count import Inquiry
 from node.track.header_cache import remembering
 from node.track.step import TrackStep
@@ -87,6 +88,10 @@ class Node:
     hung_up: threading.Event = field(default_factory=threading.Event)
     notifier: Notifier = field(default_factory=Notifier)
     listener: socket.socket | None = None
+    credentials: Credentials = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.credentials = Credentials(self.config.tls, self.log.event)
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
@@ -96,7 +101,7 @@ class Node:
         Returns 0, or the exit code of a worker that refused to start (6: model or bundle).
 
         Raises:
-            AlreadyRunning, StateRefused, JournalTooNew, PortBusy: before anything was received.
+            AlreadyRunning, StateRefused, JournalTooNew, PortBusy, TlsError: before anything was received.
             JournalDamaged: at the start, or when a step met a broken page.
         """
         node = self.config.node
@@ -118,7 +123,7 @@ class Node:
             monitoring = Monitoring(self.config, journal, workers, rounds, self.log, port=port)
             threads, end_schedule, end_monitoring = list[threading.Thread](), _nothing, _nothing
             try:
-                self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
+                self._log_start(port)
                 ready(port)
                 threads = [loop.start() for loop in loops]
                 end_monitoring = monitoring.start()
@@ -151,12 +156,20 @@ class Node:
             return_claim(journal, row, "the node was restarted")
         return spool, journal
 
+    def _log_start(self, port: int) -> None:
+        node = self.config.node
+        self.log.event(NodeStarted(node.ae_title, node.host, port, str(node.state)))
+        if is_open(self.config.receive, node.host):
+            self.log.event(CallersUnrestricted(node.host, port))
+
     def _receiver(self, spool: Spool, journal: Journal) -> ReceiveStep:
         node = self.config.node
+        self.credentials.prepare(roles(self.config))
         return ReceiveStep(
             self.config.receive, node.ae_title, node.host, node.port, spool, journal,
             self.log.event, lambda: free_bytes(node.state), self.listener,
             archives=[Archive(d.name, d.ae_title, d.host) for d in self.config.destinations if isinstance(d, DicomDestination)],
+            credentials=self.credentials,
         )  # fmt: skip
 
     def _end_on_damage(self, loops: Sequence[Loop]) -> None:
@@ -194,9 +207,10 @@ class Node:
         return 0
 
     def _hung_up(self) -> None:
-        """Open the log file again; a terminal that went away is no reason to end."""
+        """Open the log file and read certificates again; a terminal that went away is no reason to end."""
         self.hung_up.clear()
         self.log.event(HungUp(self.log_file.reopen()))
+        self.credentials.reread()
 
     def _end_audit(self, audit: AuditStep) -> None:
         """Write the last entries; a disk that takes none is no reason to end otherwise."""
@@ -216,7 +230,7 @@ class Node:
         """Build one thread per step, so that none delays another; each delivery has its own."""
         guard = MemoryGuard(workers.processes, self.config.work.memory_limit_mb)
         deliveries = deliver.steps(
-            self.config, journal, self.clock.wall, random.random, self.log.event
+            self.config, journal, self.clock.wall, random.random, self.log.event, self.credentials
         )
         steps: dict[str, tuple[Step, ...]] = {
             "track": self._tracking(journal),
@@ -226,19 +240,22 @@ class Node:
             "commitment": (HeldStep(journal), self._reports(journal)),
             "jobs": (jobs,),
             "audit": (audit,),
+            "tls": (self.credentials,),
         }
         return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
 
     def _reports(self, journal: Journal) -> ReportStep:
         now = self.clock.wall
-        return report_step(self.config, journal, now, random.random, self.log.event)
+        return report_step(
+            self.config, journal, now, random.random, self.log.event, self.credentials
+        )
 
     def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
         config, rules, read = self.config.track, self.config.rules, remembering()
         tracker = TrackStep(journal, config, rules, self.clock, self.log.event, read)
         if config.expected_count == "query":
             sender = next(d for d in self.config.destinations if d.name == config.query)
-            asked = build(sender, self.config.node.ae_title)
+            asked = build(sender, self.config.node.ae_title, self.credentials)
             tracker.held = Inquiry(asked, self.clock.monotonic).held
         times = (config.settle_seconds, config.quiet_seconds)
         return tracker, SelectStep(journal, rules, *times, self.clock, self.log.event, read)

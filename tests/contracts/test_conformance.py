@@ -20,6 +20,7 @@ from node.config.destinations import DicomDestination
 from node.config.profiles import PROFILES
 from node.deliver.dicom import Pacs
 from node.deliver.offers import offers_for
+from tests.support.listening import callers
 from tests.support.parcels import FILES, UIDS, files_of, write_result
 from tests.support.paths import ROOT
 from tests.support.raw_peer import RawPeer
@@ -170,7 +171,7 @@ def test_rejections_have_the_numbers_of_the_table(
     listen: Any, words: str, change: Callable[[bytes], bytes]
 ) -> None:
     (stated,) = (v for k, v in _stated_rejections().items() if words in k)
-    with RawPeer(listen(calling_ae_titles=("RAW",)).port) as peer:
+    with RawPeer(listen(caller=callers("RAW")).port) as peer:
         kind, body = peer.send(change(peer.request())).read()
     assert (kind, _rejected(body)) == (3, stated)
 

@@ -12,12 +12,23 @@ from typing import Any
 
 import pytest
 
-from node.config.receive import ReceiveConfig
+from node.config.receive import CallerConfig, ReceiveConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.receive.commitment import Archive
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
+from node.tls.credentials import Credentials
+
+
+def callers(*ae_titles: str, address: str = "127.0.0.1", certificate: str = "") -> Any:
+    """One caller per AE title, all of one address."""
+    return tuple(
+        CallerConfig(
+            name=f"caller{n}", ae_title=title, addresses=(address,), certificate=certificate
+        )
+        for n, title in enumerate(ae_titles)
+    )
 
 
 @dataclass
@@ -57,6 +68,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
         *,
         free: Callable[[], int] = lambda: 1 << 60,
         archives: Sequence[Archive] = (),
+        credentials: Credentials | None = None,
         **receive: Any,
     ) -> Listening:
         spool, log = Spool(tmp_path / "state"), StringIO()
@@ -71,6 +83,7 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             EventLog("t", log).event,
             free,
             archives=archives,
+            credentials=credentials,
         )
         started.append(Listening(receiver, journal, spool, receiver.start(), log))
         return started[-1]

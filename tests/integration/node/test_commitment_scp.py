@@ -30,6 +30,7 @@ from node.receive import commitment
 from node.receive.commitment import Archive
 from node.receive.held import HeldStep
 from tests.support.commitment import Modality
+from tests.support.listening import callers
 from tests.support.mr_series import KEY
 from tests.support.senders import send_files
 
@@ -281,9 +282,7 @@ def test_report_on_a_transaction_that_was_never_asked_for_is_refused(
 def test_destination_may_report_although_it_may_not_send(listen: Any) -> None:
     from tests.support.commitment import Archive as Reporting
 
-    node = listen(
-        archives=[Archive("pacs", "ARCHIVE", "127.0.0.1")], calling_ae_titles=("SCANNER",)
-    )
+    node = listen(archives=[Archive("pacs", "ARCHIVE", "127.0.0.1")], caller=callers("SCANNER"))
     request = Request(new_transaction_uid(), (_reference(1),))
     assert Reporting(report_to=node.port).report_now(request) == 0x0115
     assert Reporting(report_to=node.port, calling="OTHER").report_now(request) == -1

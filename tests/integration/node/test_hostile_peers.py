@@ -19,6 +19,7 @@ from dicomseg.read import parsing
 from node.receive.admission import VERIFICATION
 from node.receive.association import Connection
 from node.receive.limits import LINES_PER_PEER
+from tests.support.listening import callers
 
 MR = (MRImageStorage, (ExplicitVRLittleEndian,))
 ECHO = (VERIFICATION, (ImplicitVRLittleEndian,))
@@ -322,8 +323,8 @@ def test_flood_of_garbage_is_counted_and_the_count_is_written(
     )
 
 
-def test_address_outside_the_peers_does_not_fill_the_log(listen: Any, raw_peer: Any) -> None:
-    node = listen(peers=("127.0.0.9",))
+def test_address_of_no_caller_does_not_fill_the_log(listen: Any, raw_peer: Any) -> None:
+    node = listen(caller=callers("", address="127.0.0.9"))
     for _ in range(LINES_PER_PEER + 20):
         with raw_peer(node.port) as peer:
             assert peer.read()[0] == 0
@@ -422,7 +423,7 @@ def test_what_is_no_message_aborts_with_one_line(
 
 @pytest.mark.parametrize("padding", [b"\0", b" ", b" \0", b"\0 ", b"\0rubbish"])
 def test_titles_are_read_without_their_padding(listen: Any, raw_peer: Any, padding: bytes) -> None:
-    node = listen(calling_ae_titles=("EFILM",))
+    node = listen(caller=callers("EFILM"))
 
     def padded(name: bytes) -> bytes:
         return (name + padding * 16)[:16]

@@ -45,6 +45,7 @@ from node.journal.states import SeriesState
 from node.receive.admission import VERIFICATION
 from node.receive.step import ReceiveStep
 from node.store.spool import Spool
+from tests.support.listening import callers
 from tests.support.mr_series import KEY
 from tests.support.senders import associate, data_set_of, needs_dcmtk, send_files, storescu
 
@@ -164,10 +165,10 @@ def test_everything_a_pacs_may_route_is_accepted(listen: Any) -> None:
 
 
 def test_strangers_are_rejected_with_the_reason(listen: Any) -> None:
-    node = listen(calling_ae_titles=("SCANNER",))
+    node = listen(caller=callers("SCANNER"))
     for titles, reason in (
         ({"called": "OTHER"}, "called AE title 'OTHER' is not ours"),
-        ({"calling": "STRANGER"}, "calling AE title 'STRANGER' is not in"),
+        ({"calling": "STRANGER"}, "calling AE title 'STRANGER' with this address is in no"),
     ):
         assoc = associate(node.port, **titles)
         assert assoc.is_rejected
@@ -175,11 +176,11 @@ def test_strangers_are_rejected_with_the_reason(listen: Any) -> None:
     assert associate(node.port).is_established
 
 
-def test_address_outside_the_peers_gets_no_word(listen: Any) -> None:
-    node = listen(peers=("10.0.0.0/8",))
+def test_address_of_no_caller_gets_no_word(listen: Any) -> None:
+    node = listen(caller=callers("", address="10.0.0.0/8"))
     with socket.create_connection(("127.0.0.1", node.port), timeout=8) as connection:
         _wait_until_closed(connection)
-    assert "peers" in node.wait_for("AssociationRefused")[0]["reason"]
+    assert "address is in no" in node.wait_for("AssociationRefused")[0]["reason"]
 
 
 def test_full_disk_refuses_associations_until_there_is_space(listen: Any) -> None:

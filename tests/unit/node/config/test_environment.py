@@ -64,7 +64,7 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         {
             "LUMBAR_NODE__NODE__PORT": "104",
             "LUMBAR_NODE__NODE__STATION": "104",
-            "LUMBAR_NODE__RECEIVE__PEERS": '["10.0.0.0/8"]',
+            "LUMBAR_NODE__RECEIVE__CALLED_AE_TITLES": '["NODE", "OLD"]',
             "LUMBAR_NODE__TRACK__QUIET_SECONDS": "5",
             "LUMBAR_NODE__RESULTS__PICTURES": "false",
             "LUMBAR_NODE__TRAINING__SCHEDULE__MARGIN": "0.5",
@@ -75,7 +75,7 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         },
     )
     assert (found.node.port, found.node.station) == (104, "104")
-    assert found.receive.peers == ("10.0.0.0/8",)
+    assert found.receive.called_ae_titles == ("NODE", "OLD")
     assert (found.track.quiet_seconds, found.results.pictures) == (5.0, False)
     assert found.training.schedule.margin == 0.5
     (pacs,) = found.destinations
@@ -122,8 +122,7 @@ def test_variables_alone_need_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
         ("NODE__PORT", "", '"node.port" must be a whole number without quotes'),
         ("NODE__AE_TITLE", "SEVENTEEN LETTERS", '"node.ae_title": an AE title has 1 to 16 ASCII characters, no backslash and no space at either end (this one has 17)'),
         ("NODE__DESTINATION__PACS_1__PORT", "0", '"node.destination.port" must be at least 1, not 0'),
-        ("RECEIVE__PEERS", "10.0.0.0/8", '"receive.peers" must be a list, as ["…"], not "10.0.0.0/8"'),
-        ("RECEIVE__PEERS", '["x"]', '"receive.peers": "x" is not an IP address or network; write e.g. "10.1.2.3" or "10.1.0.0/16"'),
+        ("RECEIVE__CALLED_AE_TITLES", "OLD", '"receive.called_ae_titles" must be a list, as ["…"], not "OLD"'),
         ("RESULTS__PICTURES", "yes", '"results.pictures" must be true or false, without quotes, not "yes"'),
     ],
 )  # fmt: skip

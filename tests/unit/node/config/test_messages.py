@@ -122,12 +122,12 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
         ('[node]\nae_title = ""\n', f'2: "node.ae_title": {AE_RULE} (this one has 0)'),
         ('[node]\nae_title = "RÖNTGEN"\n', f'2: "node.ae_title": {AE_RULE} (this one has 7)'),
         (
-            SMALLEST + '[receive]\ncalling_ae_titles = ["A", "B "]\n',
-            f'4: "receive.calling_ae_titles": {AE_RULE} (this one has 2)',
+            SMALLEST + '[receive]\ncalled_ae_titles = ["A", "B "]\n',
+            f'4: "receive.called_ae_titles": {AE_RULE} (this one has 2)',
         ),
         (
-            SMALLEST + '[receive]\ncalling_ae_titles = "A"\n',
-            '4: "receive.calling_ae_titles" must be a list, as ["…"], not "A"',
+            SMALLEST + '[receive]\ncalled_ae_titles = "A"\n',
+            '4: "receive.called_ae_titles" must be a list, as ["…"], not "A"',
         ),
         (SMALLEST + "port = 70000\n", '3: "node.port" must be at most 65535, not 70000'),
         (
@@ -180,8 +180,32 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
             '4: "model.engine" must be "auto", "torch" or "openvino", not "tensorrt"',
         ),
         (
-            SMALLEST + '[receive]\npeers = ["10.1.0.0/99"]\n',
-            '4: "receive.peers": "10.1.0.0/99" is not an IP address or network; write e.g. "10.1.2.3" or "10.1.0.0/16"',
+            SMALLEST + '[[receive.caller]]\nname = "mr"\naddresses = ["10.1.0.0/99"]\n',
+            '5: "receive.caller.addresses": "10.1.0.0/99" is not an IP address or network; write e.g. "10.1.2.3" or "10.1.0.0/16"',
+        ),
+        (
+            SMALLEST + '[[receive.caller]]\nname = "mr"\naddresses = []\n',
+            '5: "receive.caller.addresses" must have at least 1 entry',
+        ),
+        (
+            SMALLEST + '[receive]\ncalling_ae_titles = ["MR1"]\n',
+            '4: unknown key "receive.calling_ae_titles"; write a [[receive.caller]] with ae_title and addresses for each sender',
+        ),
+        (
+            SMALLEST + '[receive]\npeers = ["10.1.0.0/16"]\n',
+            '4: unknown key "receive.peers"; write a [[receive.caller]] with addresses for each sender',
+        ),
+        (
+            SMALLEST + '[receive]\ntls = "mutual"\n[tls]\ncertificate = "c"\nprivate_key = "k"\n',
+            '5: "tls": [receive] tls = "mutual" needs [tls] trusted; set them',
+        ),
+        (
+            SMALLEST + '[receive]\ntls = "server"\n',
+            '1: "tls": [receive] tls = "server" needs [tls] certificate and private_key; set them',
+        ),
+        (
+            SMALLEST + '[tls]\ncertificate = "c"\n',
+            '3: "tls": private_key is missing; certificate and private_key are a pair',
         ),
         (
             SMALLEST

@@ -2,7 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from node.receive.admission import MB, DiskGate, called_allowed, calling_allowed, peer_allowed
+from node.config.receive import CallerConfig, ReceiveConfig
+from node.receive.admission import (
+    MB,
+    DiskGate,
+    address_known,
+    called_allowed,
+    caller_refusal,
+    is_open,
+)
+
+PACS = CallerConfig(name="pacs", ae_title="PACS", addresses=("10.1.2.3", "10.1.2.4"))
+MR = CallerConfig(name="mr", ae_title="MR1", addresses=("10.2.0.0/16",), certificate="MR1.example")
+ROOM = CallerConfig(name="room", addresses=("10.3.0.0/16",))
+CALLERS = (PACS, MR, ROOM)
 
 
 @pytest.mark.parametrize(
@@ -18,8 +31,9 @@ from node.receive.admission import MB, DiskGate, called_allowed, calling_allowed
         ("not an address", ("0.0.0.0/0",), False),
     ],
 )
-def test_peer_lies_in_a_network(address: str, networks: tuple[str, ...], allowed: bool) -> None:
-    assert peer_allowed(address, networks) is allowed
+def test_address_is_one_of_a_caller(address: str, networks: tuple[str, ...], allowed: bool) -> None:
+    callers = (CallerConfig(name="a", addresses=networks),) if networks else ()
+    assert address_known(address, callers) is allowed
 
 
 @pytest.mark.parametrize(
@@ -37,10 +51,55 @@ def test_called_title_is_one_of_ours(called: str, others: tuple[str, ...], allow
     assert called_allowed(called, "NODE", others) is allowed
 
 
-def test_calling_titles_are_open_until_listed() -> None:
-    assert calling_allowed("ANYBODY", ())
-    assert calling_allowed("MR1   ", ("MR1", "PACS"))
-    assert not calling_allowed("MR2", ("MR1", "PACS"))
+@pytest.mark.parametrize(
+    ("address", "calling", "certificate", "reason"),
+    [
+        ("10.1.2.3", "PACS", (), ""),
+        ("10.1.2.4", "PACS   ", (), ""),
+        ("10.3.9.9", "ANYTHING", (), ""),
+        ("10.2.0.1", "MR1", ("mr1.example", "mr1"), ""),
+        ("10.9.0.1", "PACS", (), "its address is in no [[receive.caller]]"),
+        # The title of one caller with the address of another is neither.
+        (
+            "10.2.0.1",
+            "PACS",
+            ("mr1.example",),
+            "calling AE title 'PACS' with this address is in no",
+        ),
+        ("10.1.2.3", "MR1", ("mr1.example",), "calling AE title 'MR1' with this address is in no"),
+        ("10.2.0.1", "MR1", ("pacs.example",), "certificate of ['pacs.example'] is not that of"),
+        ("10.2.0.1", "MR1", (), 'certificate of [] is not that of [[receive.caller]] "mr"'),
+    ],
+)
+def test_address_title_and_certificate_belong_to_the_same_caller(
+    address: str, calling: str, certificate: tuple[str, ...], reason: str
+) -> None:
+    found = caller_refusal(CALLERS, address, calling, certificate)
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
+
+
+def test_every_peer_may_send_until_a_caller_is_listed() -> None:
+    assert caller_refusal((), "10.9.9.9", "X", ()) == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "is_it"),
+    [
+        (ReceiveConfig(), "0.0.0.0", True),  # noqa: S104 - the value is judged, not used
+        (ReceiveConfig(), "pacs.example", True),
+        (ReceiveConfig(), "127.0.0.1", False),
+        (ReceiveConfig(), "::1", False),
+        (ReceiveConfig(), "localhost", False),
+        (ReceiveConfig(tls="server"), "10.1.2.3", True),
+        (ReceiveConfig(tls="mutual"), "10.1.2.3", False),
+        (ReceiveConfig(caller=(PACS,)), "10.1.2.3", False),
+    ],
+)
+def test_node_is_open_beyond_loopback_without_callers(
+    config: ReceiveConfig, host: str, is_it: bool
+) -> None:
+    assert is_open(config, host) is is_it
 
 
 def test_gate_closes_at_the_low_mark_and_opens_at_the_high_one() -> None:
