@@ -21,7 +21,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
 
-.PHONY: help install demo test test-quick fault lint fmt lock reproduce-model clean
+.PHONY: help install demo test test-quick fault lint fmt lock wheelhouse deb image reproduce-model clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,16 +29,17 @@ help: ## list the commands
 install: $(VENV)/.train ## .venv with lumbar-node and lumbar-train, from the lock files
 
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3 python3-venv" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || \
 		{ echo "python3-venv is missing: apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 
-$(VENV)/.base: requirements/base.lock requirements/accelerators.txt requirements/torch.sh pyproject.toml | $(BIN)/python
+$(VENV)/.base: requirements/build.lock requirements/base.lock requirements/accelerators.txt requirements/torch.sh pyproject.toml | $(BIN)/python
 	@echo "== packages of the service, checked by hash (about 150 MB and torch, once; a minute or two)"
-	$(HASHED) -r requirements/base.lock
+	$(HASHED) -r requirements/build.lock -r requirements/base.lock
 	TORCH_INDEX="$(TORCH_INDEX)" sh requirements/torch.sh $(BIN)/python
-	$(PIP) install -qq --no-deps --editable .
+	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.train: requirements/train.lock $(VENV)/.base
@@ -95,8 +96,19 @@ lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements/base.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --constraint requirements/base.lock --output-file requirements/train.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra dev --constraint requirements/train.lock --output-file requirements/dev.lock
+	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --quiet $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock --output-file requirements/build.lock
 	sh requirements/accelerators.sh $(BIN)/uv > requirements/accelerators.new
 	mv requirements/accelerators.new requirements/accelerators.txt
+
+wheelhouse: | $(BIN)/python ## dist/bundle: wheels, lock and install.sh, for machines without a network
+	$(BIN)/python deploy/bundle.py $(if $(GPU),--gpu)
+
+deb: wheelhouse ## a Debian package of the bundle, for the Debian release of this machine, in dist
+	sh deploy/deb/build.sh dist/bundle dist
+
+image: wheelhouse ## a container image of the bundle, by buildah or docker: lumbar-node:VERSION
+	sh deploy/image/build.sh dist/bundle
 
 reproduce-model: install ## train the shipped model's last steps again, hours; SPIDER=folder OUT=folder
 	sh training/recipes/released/0.10.0/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)"

@@ -45,6 +45,7 @@ if [ "$(id -u)" -ne 0 ]; then
         read -r answer
         case "$answer" in y | Y | yes) ;; *) without "declined" ;; esac
     fi
+    sudo true || without "sudo refused; a user of the group sudo may install them"
     as_root=sudo
 fi
 

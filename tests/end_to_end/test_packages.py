@@ -115,7 +115,46 @@ def test_sudo_is_not_used_when_nobody_can_be_asked(machine: Machine) -> None:
     assert machine.asked == ""
 
 
+def test_user_without_the_right_to_sudo_goes_on_without(machine: Machine) -> None:
+    machine.program("id", "echo 1000")
+    machine.program("sudo", 'echo "user is not in the sudoers file" >&2; exit 1')
+    done = machine.run(YES="1")
+    assert done.returncode == 0
+    assert "sudo refused" in done.stdout
+    assert machine.asked == ""
+
+
 def test_with_everything_there_nothing_is_said_or_done(machine: Machine) -> None:
     machine.program("dpkg-query", 'echo "install ok installed"')
     done = machine.run()
     assert (done.returncode, done.stdout, machine.asked) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("python3", "said"),
+    [
+        (None, "python3 is missing: apt install python3 python3-venv"),
+        ('case "$*" in *version_info*) exit 1;; esac', "Python 3.11 or newer is needed"),
+        ('case "$*" in *venv*) exit 1;; esac', "python3-venv is missing: apt install python3-venv"),
+    ],
+)
+def test_make_install_says_what_python_is_missing(
+    machine: Machine, tmp_path: Path, python3: str | None, said: str
+) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+    (machine.programs / "python3").unlink()
+    if python3 is not None:
+        machine.program("python3", python3)
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements").mkdir()
+    for name in ("build.lock", "base.lock", "train.lock", "accelerators.txt", "torch.sh"):
+        (tmp_path / "requirements" / name).touch()
+    (tmp_path / "pyproject.toml").touch()
+    done = subprocess.run(
+        [make, "install"], cwd=tmp_path, env={"PATH": str(machine.programs)},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr
