@@ -113,6 +113,9 @@ def check_config(
     _print_settings(loaded, as_json=as_json)
     if not settings.destinations:
         warn("no destination is configured; results stay on this machine")
+    code = _check_connections(settings)
+    if code:
+        leave_with(code)
     if offline:
         leave_with(_check_secrets(settings))
     else:
@@ -134,6 +137,33 @@ def _print_settings(loaded: Loaded, *, as_json: bool) -> None:
         return
     print_line(f"# {loaded.path or 'no file: environment variables alone'}")
     print_line(masked(render(loaded.config, comments=False, sources=sources)))
+
+
+def _check_connections(config: Config) -> int:
+    """Warn of what is open to every peer or ends soon; returns 2 where a file of [tls] cannot be used."""
+    import time
+
+    from node.errors import SecretUnusable, TlsError
+    from node.receive.admission import is_open
+    from node.tls.credentials import Credentials, roles
+    from node.tls.expiry import ending_soon
+
+    if is_open(config.receive, config.node.host):
+        warn(
+            f"every peer that reaches {config.node.host} port {config.node.port} may send;"
+            " list the senders as [[receive.caller]]"
+        )
+    now = time.time()
+    for ending in ending_soon(config.tls, now):
+        warn(ending.line(now))
+    try:
+        Credentials(config.tls).prepare(roles(config))
+    except SecretUnusable as error:
+        warn(f"[tls] private_key {error}")
+    except TlsError as error:
+        warn(str(error))
+        return 2
+    return 0
 
 
 def _check_secrets(config: Config) -> int:

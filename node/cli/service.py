@@ -110,13 +110,14 @@ def doctor(
     from dataclasses import asdict
 
     from node.observe.doctor import Check, examine, finding_lines
+    from node.observe.tls import tls_findings
 
     settings = read_config(config)
     if rebuild:
         _rebuild(settings, as_json=as_json)
         return
     check = Check(settings.node.state, quick, print_progress)
-    findings = examine(open_journal(settings), check)
+    findings = [*examine(open_journal(settings), check), *tls_findings(settings, time.time())]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:

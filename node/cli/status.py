@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,10 +41,12 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from model.bundle.card import default_path
     from node.observe.attention import attention, matter_lines
     from node.observe.node_status import node_status, status_json, status_lines
+    from node.observe.tls import tls_matters
 
     settings = read_config(config)
     journal = open_journal(settings)
-    counts, matters = journal.counts(), attention(journal)
+    matters = [*tls_matters(settings, time.time()), *attention(journal)]
+    counts = journal.counts()
     state = node_status(settings, journal, default_path())
     if as_json:
         print_json(

@@ -234,6 +234,8 @@ class Pacs:
         finally:
             if peer.is_established:
                 peer.release()
+            elif tls is not None and tls.fault:
+                tls.close()
 
     def _tls(self) -> Outgoing | None:
         """Return the TLS of a new connection. Raises `_Refused`."""

@@ -17,6 +17,7 @@ from node.tls.files import blocks, trusted_files
 WARN_DAYS: Final = 30
 """Days before its end at which a certificate needs attention: a hospital's authority takes weeks."""
 DAY_S: Final = 86_400.0
+RENEW: Final = "replace the file, the node reads it without a restart"
 
 _VERSION, _UTC_TIME = 0xA0, 0x17
 
@@ -33,15 +34,16 @@ class Ending:
         """Return the full days left, negative when it has ended."""
         return int((self.ends_at - now) // DAY_S)
 
+    def when(self, now: float) -> str:
+        """Return when it ends, in words."""
+        date = datetime.fromtimestamp(self.ends_at, UTC).date().isoformat()
+        if self.ends_at <= now:
+            return f"ended on {date}"
+        return f"ends on {date}, in {self.days(now)} days"
+
     def line(self, now: float) -> str:
         """Return one line: which file, when, and what to do."""
-        date = datetime.fromtimestamp(self.ends_at, UTC).date().isoformat()
-        when = (
-            f"ended on {date}"
-            if self.ends_at <= now
-            else f"ends on {date}, in {self.days(now)} days"
-        )
-        return f"[tls] {self.key}: {self.path} {when}; replace the file, the node reads it without a restart"
+        return f"[tls] {self.key}: {self.path} {self.when(now)}; {RENEW}"
 
 
 def endings(config: TlsConfig) -> tuple[Ending, ...]:

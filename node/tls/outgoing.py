@@ -47,6 +47,11 @@ class Outgoing:
         )
         return self.link
 
+    def close(self) -> None:
+        """Close a connection that came to nothing; pynetdicom leaves one open whose handshake failed."""
+        if self.link is not None:
+            self.link.close()
+
     @property
     def fault(self) -> str:
         """What was wrong with TLS, "" if nothing was."""

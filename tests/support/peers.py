@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -88,8 +89,8 @@ def _qido(peer: Peer, path: str, keys: dict[str, list[str]]) -> list[dict[str, A
 
 
 @contextmanager
-def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
-    """A storage and query SCP on loopback."""
+def pacs(peer: Peer, *, query: bool = True, context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A storage and query SCP on loopback; context: for TLS."""
 
     def store(event: evt.Event) -> int:
         ds = event.dataset
@@ -121,6 +122,7 @@ def pacs(peer: Peer, *, query: bool = True) -> Iterator[int]:
     server = ae.start_server(
         ("127.0.0.1", 0),
         block=False,
+        ssl_context=context,
         evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)],
     )
     assert server is not None
@@ -165,8 +167,8 @@ def _stow(peer: Peer, parts: list[bytes]) -> tuple[int, dict[str, Any]]:
 
 
 @contextmanager
-def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
-    """A STOW-RS and QIDO-RS server on loopback."""
+def web(peer: Peer, *, query: bool = True, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A STOW-RS and QIDO-RS server on loopback; context: for https."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -196,10 +198,12 @@ def web(peer: Peer, *, query: bool = True) -> Iterator[str]:
             self.wfile.write(content)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+        yield f"http{'s' if context else ''}://127.0.0.1:{server.server_address[1]}/dicom-web"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,0 +1,35 @@
+"""What needs attention in `[tls]`: files that the next start would refuse, and certificates that end soon."""
+
+from __future__ import annotations
+
+from node.config.sections import Config
+from node.errors import SecretUnusable, TlsError
+from node.observe.attention import Matter
+from node.observe.doctor import Finding
+from node.tls.credentials import Credentials, roles
+from node.tls.expiry import RENEW, ending_soon
+
+
+def tls_matters(config: Config, now: float) -> list[Matter]:
+    """Return what needs attention; now: seconds since 1970. A credential of the service cannot be read here."""
+    matters = []
+    try:
+        Credentials(config.tls).prepare(roles(config))
+    except TlsError as error:
+        matters.append(
+            Matter("tls", "[tls]", "unusable", str(error), "the next start would be refused")
+        )
+    except SecretUnusable:
+        pass
+    ends = ending_soon(config.tls, now)
+    return matters + [
+        Matter("certificate", str(e.path), "expiring", e.when(now), RENEW) for e in ends
+    ]
+
+
+def tls_findings(config: Config, now: float) -> list[Finding]:
+    """Return the same as findings of `doctor`."""
+    return [
+        Finding(f"{m.kind}-{m.state}", m.subject, f"{m.reason}; {m.remedy}")
+        for m in tls_matters(config, now)
+    ]
