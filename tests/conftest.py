@@ -19,6 +19,7 @@ pytest_plugins = (
     "tests.support.prepared_cases",
     "tests.support.raw_peer",
     "tests.support.result_sets",
+    "tests.support.sandboxed",
     "tests.support.scans",
     "tests.support.shapes",
     "tests.support.sites",

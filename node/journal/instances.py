@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -53,15 +53,22 @@ class InstanceTable:
         stored: new; its series is (again) receiving. same: these bytes are known, nothing changes.
         conflict: the UID is known with other bytes; recorded as quarantined, what is stored stays so.
         """
+        return self.add_all([new])[0]
+
+    def add_all(self, news: Sequence[NewInstance]) -> list[Added]:
+        """Record several durable objects, in order and in one transaction, as `add`."""
         with self.database.transaction() as tx:
-            known = self._known(tx, new.sop_instance_uid)
-            if new.digest in known:
-                return "same"
-            if InstanceState.STORED in known.values():
-                self._quarantine(tx, new, CONFLICT)
-                return "conflict"
-            self._store(tx, new, SeriesEvent.INSTANCE_STORED, {})
-            return "stored"
+            return [self._add(tx, new) for new in news]
+
+    def _add(self, tx: Transaction, new: NewInstance) -> Added:
+        known = self._known(tx, new.sop_instance_uid)
+        if new.digest in known:
+            return "same"
+        if InstanceState.STORED in known.values():
+            self._quarantine(tx, new, CONFLICT)
+            return "conflict"
+        self._store(tx, new, SeriesEvent.INSTANCE_STORED, {})
+        return "stored"
 
     def correct(self, new: NewInstance) -> Corrected:
         """Put an object in the place of the stored one with its SOP Instance UID, in one transaction.

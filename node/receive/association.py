@@ -21,6 +21,7 @@ from node.receive.limits import Pace
 from node.receive.listener import is_closed, is_readable
 from node.receive.message import AssociationEnd, Message
 from node.receive.port import Service
+from node.receive.stream import PeerStream
 from node.receive.tls import HANDSHAKE, handshake, stop_reading
 from node.receive.wire import Malformed
 
@@ -55,7 +56,7 @@ class Connection:
         self._began, self._pace = time.monotonic(), Pace(least_rate)
         self._answers: dict[int, tuple[int, str]] = {}
         self._message: Message | None = None
-        self._buffer = bytearray(wire.MAX_PDU)
+        self._stream = PeerStream(link, self._pace, self._left_s, self._late)
         self._associated, self._ending = False, ""
         self._thread = threading.Thread(target=self._run, name=f"from {address}", daemon=True)
 
@@ -128,7 +129,11 @@ class Connection:
 
     def _report(self) -> None:
         """Send reports on commitments over their own association while its peer leaves it open and is silent."""
-        while self._service.awaits_report(self) and not is_readable(self._link, _LOOK_S):
+        while (
+            self._service.awaits_report(self)
+            and not self._stream.buffered
+            and not is_readable(self._link, _LOOK_S)
+        ):
             report = self._service.report(self)
             if report:
                 self._send(report)
@@ -143,24 +148,6 @@ class Connection:
             return self._idle_s - self._pace.behind_s()
         return self._began + self._request_s - time.monotonic()
 
-    def _fill(self, view: memoryview, *, eof: str | None = None) -> None:
-        """Read until the view is full. Raises `AssociationEnd` at the deadline, at the peer's end, at ours."""
-        while view:
-            left = self._left_s()
-            if left <= 0:
-                raise self._late()
-            self._link.settimeout(left)
-            self._pace.waits()
-            try:
-                count = self._link.recv_into(view)
-            except TimeoutError:
-                raise self._late() from None
-            if not count:
-                gone = _GONE if self._associated else _GONE_EARLY
-                raise AssociationEnd("closed", gone if eof is None else eof)
-            self._pace.came(count)
-            view = view[count:]
-
     def _late(self) -> AssociationEnd:
         if not self._associated:
             reason = f"no complete association request within {self._request_s:g} s"
@@ -170,26 +157,24 @@ class Connection:
             reason = f"{self._idle_s:g} s behind the slowest rate, [receive] least_kb_per_second"
         return AssociationEnd("aborted", reason, wire.abort())
 
-    def _header(self, *, eof: str | None = None) -> tuple[int, int]:
+    def _header(self, gone: str = _GONE) -> tuple[int, int]:
         """Type and length of the next PDU."""
-        raw = memoryview(self._buffer)[: wire.HEADER_BYTES]
-        self._fill(raw[:1], eof=eof)
-        if not wire.ASSOCIATE_RQ <= raw[0] <= wire.ABORT:
-            hint = ", a TLS handshake, and [receive] tls is off" if raw[0] == HANDSHAKE else ""
-            reason = f"{self._where()}no PDU begins with 0x{raw[0]:02X}{hint}"
+        kind = self._stream.peek(gone)
+        if not wire.ASSOCIATE_RQ <= kind <= wire.ABORT:
+            hint = ", a TLS handshake, and [receive] tls is off" if kind == HANDSHAKE else ""
+            reason = f"{self._where()}no PDU begins with 0x{kind:02X}{hint}"
             raise AssociationEnd("aborted", reason, wire.abort(wire.UNRECOGNIZED_PDU))
-        self._fill(raw[1:])
-        kind, length = wire.header(raw)
+        kind, length = wire.header(self._stream.take(wire.HEADER_BYTES, self._gone))
         if length > wire.LARGEST_PDU:
             raise Malformed(f"a PDU of {length} bytes")
         return kind, length
 
     def _body(self, length: int) -> memoryview:
-        if length > len(self._buffer):
-            self._buffer = bytearray(length)
-        body = memoryview(self._buffer)[:length]
-        self._fill(body)
-        return body
+        return self._stream.take(length, self._gone)
+
+    @property
+    def _gone(self) -> str:
+        return _GONE if self._associated else _GONE_EARLY
 
     # ---- the association ----
 
@@ -199,7 +184,7 @@ class Connection:
         if isinstance(self._link, ssl.SSLSocket):
             self.certificate = handshake(self._link, self._left_s)
             early = "closed after the TLS handshake without a request"
-        kind, length = self._header(eof=early)
+        kind, length = self._header(gone=early)
         if kind == wire.ABORT:
             raise AssociationEnd("closed", "aborted by the peer before its association request")
         if kind != wire.ASSOCIATE_RQ:
@@ -212,11 +197,11 @@ class Connection:
             raise AssociationEnd("aborted", verdict.reason, wire.reject(verdict.refusal))
         self._answers, self._associated = verdict.contexts, True
         self.max_pdu = request.max_pdu
+        self._stream.read_ahead()
         self._send(wire.accept(request, verdict.contexts, verdict.roles))
 
     def _send(self, raw: bytes) -> None:
-        self._link.settimeout(self._idle_s)
-        self._link.sendall(raw)
+        self._stream.send(raw, self._idle_s)
 
     def _read_pdu(self) -> None:
         kind, length = self._header()

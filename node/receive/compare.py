@@ -7,12 +7,9 @@ such bytes reach first.
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from pydicom import dcmread
@@ -26,6 +23,8 @@ from pydicom.valuerep import VR
 
 from dicomseg.read import parsing
 from node.receive import structure
+from node.receive.comparison import OTHER, Comparison
+from node.sandbox.answers import answer_questions
 
 MOST_BYTES: Final = 2_000_000_000
 """Address space of the process that compares; a real pair of Enhanced MR objects takes a tenth."""
@@ -34,21 +33,6 @@ LARGEST_HEADER: Final = 64_000_000
 _HEAD: Final = 1 << 16
 _PIECE: Final = 1 << 18
 
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What another object of a known SOP Instance UID is.
-
-    same: its elements and decoded pixels are equal, whatever the transfer syntax. corrected: the pixels
-    and all that describes them are equal, the identity or another description is not. other: neither, or
-    it cannot be compared; `reason` names the known series where that is the difference.
-    """
-
-    value: Literal["same", "corrected", "other"]
-    reason: str = ""
-
-
-OTHER: Final = Comparison("other")
 
 _PIXELS: Final = frozenset({Tag("PixelData"), Tag(0xFFFC, 0xFFFC)})
 """The pixels, compared apart, and the padding behind a data set."""
@@ -171,12 +155,8 @@ def _same_element(a: DataElement, b: DataElement) -> bool:
 
 
 def main() -> None:
-    """Answer until the other end is gone: two paths a line, as a JSON list, and a `Comparison`."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    for line in sys.stdin:
-        old, new = json.loads(line)
-        sys.stdout.write(f"{json.dumps(asdict(compare(Path(old), Path(new))))}\n")
-        sys.stdout.flush()
+    """Answer until the other end is gone: a question is a list of two paths, the answer a `Comparison`."""
+    answer_questions(lambda paths: asdict(compare(*map(Path, paths))), MOST_BYTES)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from node.receive import structure
+from node.receive.leading_elements import UIDS
 from node.receive.structure import Survey
 from node.store.incoming import Incoming
 
-UID_CHARACTERS: Final = frozenset("0123456789.")
+LONGEST_VALID_UID: Final = 64
+_UID: Final = re.compile(r"[0-9](?:[0-9.]*[0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,18 +28,18 @@ class Received:
 
 def survey(received: Received, largest: int) -> Survey:
     """Walk over a received data set. largest: the most bytes that a deflated one may inflate to."""
-    with received.incoming.data_set() as file:
-        return structure.survey(file, received.incoming.size, received.transfer_syntax, largest)
+    incoming, syntax = received.incoming, received.transfer_syntax
+    leading = structure.survey_head(incoming.head, incoming.size, syntax)
+    if leading.at == incoming.size:
+        uids = dict.fromkeys(UIDS.values(), "") | dict(leading.uids)
+        return Survey(uids, "", incoming.size, leading.pixels_at)
+    with incoming.data_set() as file:
+        return structure.survey(file, incoming.size, syntax, largest, leading)
 
 
 def is_uid(text: str) -> bool:
     """Return whether a text is a UID (PS3.5 section 9.1), leading zeros forgiven."""
-    return (
-        0 < len(text) <= 64
-        and set(text) <= UID_CHARACTERS
-        and not text.startswith(".")
-        and not text.endswith(".")
-    )
+    return len(text) <= LONGEST_VALID_UID and _UID.fullmatch(text) is not None
 
 
 def why_unusable(walk: Survey, affected: str) -> str:

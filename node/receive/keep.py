@@ -12,6 +12,7 @@ from node.journal.rows import InstanceRow, NewInstance
 from node.journal.states import InstanceState
 from node.receive import identify as content
 from node.receive.compare_process import Comparer
+from node.receive.group_commit import GroupCommit
 from node.receive.identify import Received
 from node.store.spool import Spool, Stored, file_stem
 
@@ -25,6 +26,10 @@ class Keeper:
     largest: int
     log: Log
     _compare: Comparer = field(default_factory=Comparer)
+    _commits: GroupCommit = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_commits", GroupCommit(self.journal))
 
     def close(self) -> None:
         """End the process that compares pixels."""
@@ -54,8 +59,8 @@ class Keeper:
             (r for r in rows if r.digest in {received.incoming.digest, _apart(received)}), None
         )
         if earlier is None:
-            stored = self.spool.put(received.incoming, received.transfer_syntax)
-            added = self.journal.instances.add(_new_instance(received, uids, stored))
+            stored = self.spool.place(received.incoming, received.transfer_syntax)
+            added = self._commits.add(_new_instance(received, uids, stored))
             if added == "conflict":  # two associations at once, each with other bytes
                 self._alarm(received, CONFLICT, stored)
                 return "quarantined"

@@ -13,10 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydicom.filereader import read_file_meta_info
-
 from dicomseg.errors import Unreadable
-from dicomseg.read import header as headers
 from node.durable import PART
 from node.events import SpoolSwept
 from node.journal.file import JournalError, is_damage
@@ -24,6 +21,7 @@ from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import InstanceState
 from node.receive.compare_process import Comparer
+from node.sandbox.headers import HeaderReader
 from node.store.results import read_result
 from node.store.spool import Spool, data_set_digest
 
@@ -42,23 +40,26 @@ def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
     """
     removed, known = spool.sweep(), journal.instances.paths()
     apart = spool.orphans(known, spool.directory.quarantine)
-    endings = [_keep_apart(path, journal, NO_REASON) for path in sorted(apart, key=_age)]
-    compare = Comparer()
+    compare, read = Comparer(), HeaderReader()
     try:
+        endings = [_keep_apart(path, journal, NO_REASON, read) for path in sorted(apart, key=_age)]
         came = sorted(spool.orphans(known, spool.directory.spool), key=_age)
-        endings += [_adopt(path, spool, journal, compare) for path in came]
+        endings += [_adopt(path, spool, journal, compare, read) for path in came]
     finally:
         compare.close()
+        read.close()
     results = 0 if known else restore_results(spool.directory.results, journal)
     return SpoolSwept(
         removed, endings.count("stored"), endings.count("set aside"), endings.count("left"), results
     )
 
 
-def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str:
+def _adopt(
+    path: Path, spool: Spool, journal: Journal, compare: Comparer, read: HeaderReader
+) -> str:
     """Store one file of the spool, or set it aside; returns what became of it."""
     try:
-        facts = _new_instance(path)
+        facts = _new_instance(path, read)
         known = journal.instances.stored_digest(facts.sop_instance_uid)
         if known is not None and known[0] != facts.digest and _corrects(path, known[1], compare):
             journal.instances.correct(facts)
@@ -72,7 +73,7 @@ def _adopt(path: Path, spool: Spool, journal: Journal, compare: Comparer) -> str
     except OSError:
         return "left"  # the machine has no room to compare it now
     except Exception as error:  # noqa: BLE001 - one file must not keep the node from starting
-        return _set_aside(path, spool, journal, error)
+        return _set_aside(path, spool, journal, error, read)
     return "stored"
 
 
@@ -80,7 +81,9 @@ def _corrects(path: Path, known: Path, compare: Comparer) -> bool:
     return compare(known, path).value == "corrected"
 
 
-def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> str:
+def _set_aside(
+    path: Path, spool: Spool, journal: Journal, fault: Exception, read: HeaderReader
+) -> str:
     # The text of an unforeseen fault may quote the data set.
     reason = str(fault) if isinstance(fault, Unreadable) else type(fault).__name__
     try:
@@ -89,43 +92,38 @@ def _set_aside(path: Path, spool: Spool, journal: Journal, fault: Exception) -> 
         return "left"
     # One reason for all objects with one fault, whatever their files are called.
     reason = reason.removeprefix(f"{path.name}: ")
-    return _keep_apart(target, journal, f"cannot be read: {reason}")
+    return _keep_apart(target, journal, f"cannot be read: {reason}", read)
 
 
-def _keep_apart(path: Path, journal: Journal, reason: str) -> str:
+def _keep_apart(path: Path, journal: Journal, reason: str, read: HeaderReader) -> str:
     try:
-        journal.instances.quarantine(replace(_best_instance(path), digest=_digest(path)), reason)
+        journal.instances.quarantine(
+            replace(_best_instance(path, read), digest=_digest(path)), reason
+        )
     except Exception:  # noqa: BLE001 - as above
         return "left"
     return "set aside"
 
 
-def _new_instance(path: Path) -> NewInstance:
-    instance = headers.read_instance(path)
+def _new_instance(path: Path, read: HeaderReader) -> NewInstance:
+    instance = read(path)
     return NewInstance(
         instance.sop_instance_uid, instance.sop_class_uid, instance.study_uid, instance.series_uid,
         instance.digest, instance.transfer_syntax_uid, path, path.stat().st_size,
     )  # fmt: skip
 
 
-def _best_instance(path: Path) -> NewInstance:
+def _best_instance(path: Path, read: HeaderReader) -> NewInstance:
     """Describe an object that may be unreadable: the UIDs of its file meta information, or none."""
     try:
-        return _new_instance(path)
+        return _new_instance(path, read)
     except Exception:  # noqa: BLE001 - it is quarantined for what it holds
-        meta = _meta(path)
+        meta = read.meta(path)
         names = ("MediaStorageSOPInstanceUID", "MediaStorageSOPClassUID", "TransferSyntaxUID")
-        instance, sop_class, syntax = (str(meta.get(name, "")) for name in names)
+        instance, sop_class, syntax = (meta.get(name, "") for name in names)
         return NewInstance(
             instance, sop_class, "", "", _digest(path), syntax, path, path.stat().st_size
         )
-
-
-def _meta(path: Path) -> Any:
-    try:
-        return read_file_meta_info(path)
-    except Exception:  # noqa: BLE001 - as above
-        return {}
 
 
 def _digest(path: Path) -> str:

@@ -18,38 +18,28 @@ from pydicom.uid import (
 )
 
 from node.receive.byte_source import Broken, ByteSource, InflatedBytes, PlainBytes
+from node.receive.leading_elements import (
+    DELIMITERS,
+    END_OF_ITEM,
+    END_OF_SEQUENCE,
+    ITEM,
+    LONG,
+    LONGEST_UID,
+    NOTHING,
+    PIXEL_DATA,
+    SHAPE,
+    SHORT,
+    UIDS,
+    UNDEFINED,
+    Leading,
+    lead,
+    uid,
+)
 
 DEEPEST: Final = 64
 """Nested sequences; real objects stay below ten, and readers recurse."""
 MOST_ELEMENTS: Final = 1_000_000
 """Elements of one object. An Enhanced MR image of 1,000 frames has about 100,000."""
-LONGEST_UID: Final = 1024
-"""Bytes kept of a UID; a longer one is none, and stays visible as such."""
-
-_UNDEFINED: Final = 0xFFFFFFFF
-_DELIMITERS: Final = 0xFFFE
-_ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_PIXEL_DATA: Final = 0x7FE00010
-_LONG: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-"""VRs with a length of 32 bits (PS3.5 table 7.1-1)."""
-_VRS: Final = _LONG | frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
-)  # fmt: skip
-
-_UIDS: Final = {
-    0x00080016: "SOPClassUID",
-    0x00080018: "SOPInstanceUID",
-    0x0020000D: "StudyInstanceUID",
-    0x0020000E: "SeriesInstanceUID",
-}
-
-
-_SHAPE: Final = frozenset(
-    (0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103)
-)
-"""Numbers of two bytes without which no pixel can be read: samples, rows, columns, bits, sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +66,23 @@ class _Level:
 
 
 class _Walk:
-    """One walk over a data set. implicit: what the transfer syntax says; the first element decides."""
+    """One walk over a data set. leading: what has been walked over already."""
 
-    def __init__(self, source: ByteSource, *, implicit: bool, order: str) -> None:
-        self.source, self.uids = source, dict.fromkeys(_UIDS.values(), "")
-        self.pixels_at: int | None = None
+    def __init__(self, source: ByteSource, order: str, leading: Leading) -> None:
+        self.source, self.uids = source, dict.fromkeys(UIDS.values(), "") | dict(leading.uids)
+        self.pixels_at = leading.pixels_at
         self._tag, self._short = struct.Struct(f"{order}HH"), struct.Struct(f"{order}H")
         self._long = struct.Struct(f"{order}I")
-        self._levels = [_Level("elements", None, implicit)]
+        self._levels: list[_Level] = []
         self._steps: dict[str, Callable[[_Level, int, bytes], None]] = {
             "elements": self._element,
             "items": self._in_sequence,
             "fragments": self._in_fragments,
         }
 
-    def run(self) -> None:
+    def run(self, *, implicit: bool) -> None:
         """Walk to the end. Raises `Broken`."""
-        # Some writers label Explicit VR as Implicit; readers look at the first element, so does this.
-        if self.source.first()[4:6] in _VRS:
-            self._levels[0].implicit = False
+        self._levels = [_Level("elements", None, implicit)]
         for _ in range(MOST_ELEMENTS):
             level = self._levels[-1]
             if level.end is not None and self.source.at() >= level.end:
@@ -115,26 +103,25 @@ class _Walk:
             raise Broken(f"{len(tail)} bytes behind the last element")
 
     def _element(self, level: _Level, tag: int, raw: bytes) -> None:
-        if tag == _END_OF_ITEM and level.end is None and len(self._levels) > 1:
+        if tag == END_OF_ITEM and level.end is None and len(self._levels) > 1:
             self._levels.pop()
             return
-        if tag >> 16 == _DELIMITERS:
+        if tag >> 16 == DELIMITERS:
             raise Broken(f"{_name(tag)} where an element should be")
-        if tag == _PIXEL_DATA and len(self._levels) == 1:
+        if tag == PIXEL_DATA and len(self._levels) == 1:
             self.pixels_at = self.source.at() - len(raw)
         vr, length = self._head(raw, implicit=level.implicit)
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             self._open(tag, vr, level)
-        elif len(self._levels) == 1 and tag in _UIDS and length <= LONGEST_UID:
-            value = self.source.read(length).decode("latin-1")
-            self.uids[_UIDS[tag]] = value.strip("\0 ")
+        elif len(self._levels) == 1 and tag in UIDS and length <= LONGEST_UID:
+            self.uids[UIDS[tag]] = uid(self.source.read(length))
         else:
             self._skip(tag, length, level)
 
     def _head(self, raw: bytes, *, implicit: bool) -> tuple[bytes, int]:
         """VR and length of an element from its first eight bytes."""
         vr = b"" if implicit else raw[4:6]
-        if vr in _LONG:
+        if vr in LONG:
             return vr, int(self._long.unpack(self.source.read(4))[0])
         if vr.isalpha() and vr.isupper():
             return vr, int(self._short.unpack_from(raw, 6)[0])
@@ -142,7 +129,7 @@ class _Walk:
         return b"", int(self._long.unpack_from(raw, 4)[0])
 
     def _skip(self, tag: int, length: int, level: _Level) -> None:
-        if tag in _SHAPE and length % 2:
+        if tag in SHAPE and length % 2:
             raise Broken(f"{_name(tag)}: {length} bytes where numbers of two bytes are")
         if level.end is not None and self.source.at() + length > level.end:
             raise Broken(f"{_name(tag)} is longer than the item that holds it")
@@ -154,7 +141,7 @@ class _Walk:
     def _open(self, tag: int, vr: bytes, level: _Level) -> None:
         if len(self._levels) > DEEPEST:
             raise Broken(f"sequences nested more than {DEEPEST} deep")
-        if vr in {b"SQ", b"UN"} or (not vr and tag != _PIXEL_DATA):
+        if vr in {b"SQ", b"UN"} or (not vr and tag != PIXEL_DATA):
             # PS3.5 section 6.2.2: what is inside UN of undefined length is Implicit VR.
             self._levels.append(_Level("items", None, level.implicit or vr != b"SQ"))
         else:
@@ -162,19 +149,19 @@ class _Walk:
 
     def _in_sequence(self, level: _Level, tag: int, raw: bytes) -> None:
         length = int(self._long.unpack_from(raw, 4)[0])
-        if tag == _END_OF_SEQUENCE:
+        if tag == END_OF_SEQUENCE:
             self._levels.pop()
-        elif tag != _ITEM:
+        elif tag != ITEM:
             raise Broken(f"{_name(tag)} where an item should be")
         else:
-            end = None if length == _UNDEFINED else self.source.at() + length
+            end = None if length == UNDEFINED else self.source.at() + length
             self._levels.append(_Level("elements", end, level.implicit))
 
     def _in_fragments(self, level: _Level, tag: int, raw: bytes) -> None:
         length = int(self._long.unpack_from(raw, 4)[0])
-        if tag == _END_OF_SEQUENCE:
+        if tag == END_OF_SEQUENCE:
             self._levels.pop()
-        elif tag != _ITEM or length == _UNDEFINED:
+        elif tag != ITEM or length == UNDEFINED:
             raise Broken(f"{_name(tag)} where a fragment should be")
         else:
             self._skip(tag, length, level)
@@ -184,20 +171,33 @@ def _name(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def survey(file: BinaryIO, size: int, transfer_syntax: str, limit: int) -> Survey:
+def survey_head(head: bytes, size: int, transfer_syntax: str) -> Leading:
+    """Walk over the plain elements that a data set begins with. head: its first bytes. size: its length."""
+    if transfer_syntax in {DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian}:
+        return NOTHING
+    return lead(head, size, implicit=_is_implicit(transfer_syntax, head))
+
+
+def _is_implicit(transfer_syntax: str, head: bytes) -> bool:
+    # Some writers label Explicit VR as Implicit; readers look at the first element, so does this.
+    vr = head[4:6]
+    return transfer_syntax == ImplicitVRLittleEndian and vr not in SHORT and vr not in LONG
+
+
+def survey(
+    file: BinaryIO, size: int, transfer_syntax: str, limit: int, leading: Leading = NOTHING
+) -> Survey:
     """Walk over the data set that begins at the file's position; reads no further than `size` bytes.
 
-    limit: the most bytes that a deflated data set may inflate to.
+    limit: the most bytes that a deflated data set may inflate to. leading: what `survey_head` has walked over.
     """
     deflated = transfer_syntax == DeflatedExplicitVRLittleEndian
     source: ByteSource = InflatedBytes(file, size, limit) if deflated else PlainBytes(file, size)
-    walk = _Walk(
-        source,
-        implicit=transfer_syntax == ImplicitVRLittleEndian,
-        order=">" if transfer_syntax == ExplicitVRBigEndian else "<",
-    )
+    walk = _Walk(source, ">" if transfer_syntax == ExplicitVRBigEndian else "<", leading)
     try:
-        walk.run()
+        implicit = _is_implicit(transfer_syntax, source.first())
+        source.skip(leading.at)
+        walk.run(implicit=implicit)
     except Broken as error:
         fault = f"broken at byte {source.at()}: {error}"
         return Survey(walk.uids, fault, source.at(), walk.pixels_at)

@@ -42,6 +42,7 @@ from node.receive.commitment import Archive
 from node.receive.held import HeldStep
 from node.receive.recover import adopt
 from node.receive.step import ReceiveStep, free_bytes
+from node.sandbox.headers import HeaderReader
 from node.selection.step import SelectStep
 from node.service.activation import given_listener
 from node.service.loop import TICK_S, Loop
@@ -88,6 +89,7 @@ class Node:
     hung_up: threading.Event = field(default_factory=threading.Event)
     notifier: Notifier = field(default_factory=Notifier)
     listener: socket.socket | None = None
+    headers: HeaderReader = field(default_factory=HeaderReader)
     credentials: Credentials = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class Node:
             JournalDamaged: at the start, or when a step met a broken page.
         """
         node = self.config.node
-        with locked(node.state) as lock:
+        with locked(node.state) as lock, self.headers:
             holder = Holder(os.getpid(), self.clock.wall(), program_version())
             description = Description(lock, holder, self.clock)
             description.update()
@@ -251,7 +253,8 @@ class Node:
         )
 
     def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
-        config, rules, read = self.config.track, self.config.rules, remembering()
+        config, rules = self.config.track, self.config.rules
+        read = remembering(read=self.headers)
         tracker = TrackStep(journal, config, rules, self.clock, self.log.event, read)
         if config.expected_count == "query":
             sender = next(d for d in self.config.destinations if d.name == config.query)

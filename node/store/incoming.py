@@ -12,6 +12,8 @@ from node.errors import DiskFull
 
 RESERVE_BYTES: Final = 16_000_000
 """Space that objects leave free, so that the journal can be written and results delivered."""
+HEAD_BYTES: Final = 1 << 16
+"""Bytes of a data set that are held in memory: the header of a classic image has a tenth of it."""
 _LOOK_EVERY: Final = 8_000_000
 """Bytes between two looks at the free space."""
 
@@ -19,13 +21,16 @@ _LOOK_EVERY: Final = 8_000_000
 class Incoming:
     """An unfinished file: file meta information first, then the data set's bytes as they come.
 
-    Until the spool keeps it, it is named by chance and ends in `.part`; `discard` removes it.
+    Until the spool keeps it, it is named by chance and ends in `.part`; `discard` removes it. head: the first
+    bytes of the data set, to be looked at without reading the file.
     """
 
     def __init__(self, folder: Path, meta: bytes) -> None:
         """Begin the file. Raises `DiskFull` and OSError."""
         self.path = folder / f"{os.urandom(8).hex()}{PART}"
         self.size, self._meta, self._digest = 0, len(meta), hashlib.sha256()
+        self.head = b""
+        self._named = False
         self._folder, self._look_at = folder, _LOOK_EVERY
         self._check_space()
         self._handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -42,6 +47,8 @@ class Incoming:
             self._look_at = self.size + _LOOK_EVERY
         self._append(fragment)
         self._digest.update(fragment)
+        if self.size < HEAD_BYTES:
+            self.head += bytes(fragment[: HEAD_BYTES - self.size])
         self.size += len(fragment)
 
     def _append(self, data: bytes | memoryview) -> None:
@@ -81,7 +88,12 @@ class Incoming:
             os.close(self._handle)
             self._handle = -1
 
+    def kept(self) -> None:
+        """Take notice that the file has its final name: `discard` only closes it."""
+        self._named = True
+
     def discard(self) -> None:
         """Close and remove the file, unless it was kept; twice is no error."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        if not self._named:
+            self.path.unlink(missing_ok=True)

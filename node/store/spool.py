@@ -6,6 +6,7 @@ hear of it, and only then the sender. Names never come from what was received.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import struct
@@ -74,8 +75,12 @@ def hash_bytes(file: BinaryIO) -> str:
 
 def file_stem(digest: str, transfer_syntax_uid: str) -> str:
     """Name of an object's file, without its ending: its data set and the transfer syntax that reads it."""
-    syntax = hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
-    return f"{digest}-{syntax}"
+    return f"{digest}-{_syntax_name(transfer_syntax_uid)}"
+
+
+@functools.lru_cache(maxsize=64)
+def _syntax_name(transfer_syntax_uid: str) -> str:
+    return hashlib.sha256(transfer_syntax_uid.encode()).hexdigest()[:8]
 
 
 def data_set_digest(path: Path) -> str:
@@ -113,22 +118,39 @@ class Spool:
         """Keep an object that must not be used, as `put` does."""
         return self._keep(self.directory.quarantine, incoming, transfer_syntax_uid)
 
+    def place(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
+        """Put the durable bytes of an object under its name; the folder's entry is the caller's to sync. Raises OSError."""
+        return self._place(self.directory.spool, incoming, transfer_syntax_uid)
+
     def _keep(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
+        stored = self._place(area, incoming, transfer_syntax_uid)
+        sync_folder(stored.path.parent)
+        return stored
+
+    def _place(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
-        folder = area / digest[:2]
-        path = folder / f"{file_stem(digest, transfer_syntax_uid)}.dcm"
+        path = area / digest[:2] / f"{file_stem(digest, transfer_syntax_uid)}.dcm"
         try:
-            if not folder.exists():
-                private_folder(folder)
-                sync_folder(folder.parent)
             incoming.sync()
+            size = incoming.file_bytes
             with self._naming:  # two senders of one object: the second finds the first one's file
-                if not self.intact(path, digest):
-                    move(incoming.path, path)
-            sync_folder(folder)
+                if self.intact(path, digest):
+                    size = path.stat().st_size
+                else:
+                    self._name(incoming, path)
         finally:
             incoming.discard()
-        return Stored(path, digest, path.stat().st_size)
+        return Stored(path, digest, size)
+
+    @staticmethod
+    def _name(incoming: Incoming, path: Path) -> None:
+        try:
+            move(incoming.path, path)
+        except FileNotFoundError:  # the first object of its folder
+            private_folder(path.parent)
+            sync_folder(path.parent.parent)
+            move(incoming.path, path)
+        incoming.kept()
 
     def restore(self, path: Path, incoming: Incoming) -> None:
         """Put a known object in the place of its file where that is lost or damaged, else forget it."""
@@ -136,6 +158,7 @@ class Spool:
             incoming.sync()
             private_folder(path.parent)
             move_durably(incoming.path, path)
+            incoming.kept()
         incoming.discard()
 
     @staticmethod

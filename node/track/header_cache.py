@@ -10,34 +10,40 @@ from dicomseg.read import header as headers
 from dicomseg.read.instance import Instance
 from node.step import frames_in_memory
 
-REMEMBERED: Final = 16384
-"""Headers that are kept in memory, a few kilobytes each."""
+REMEMBERED: Final = 4096
+"""Headers that are kept in memory, a few kilobytes each: those of the studies that arrive now."""
 
 
 FRAMES_OF_ONE: Final = 8
 """Frames of a multi-frame object that take the memory of one header: each has its own geometry, half a kilobyte."""
 
 
-def remembering(most: int = REMEMBERED) -> Callable[[Path], Instance]:
-    """Return `headers.read_instance` that reads a file once: what lies in the spool never changes.
+def _read_here(path: Path) -> Instance:
+    return headers.read_instance(path)
+
+
+def remembering(
+    most: int = REMEMBERED, read: Callable[[Path], Instance] = _read_here
+) -> Callable[[Path], Instance]:
+    """Return a `read` that reads a file once: what lies in the spool never changes.
 
     most: headers that are kept, those with many frames counted by `FRAMES_OF_ONE`. For one thread.
     """
     kept: dict[Path, Instance] = {}
     weight = 0
 
-    def read(path: Path) -> Instance:
+    def remember(path: Path) -> Instance:
         nonlocal weight
         instance = kept.pop(path, None)
         if instance is None:
-            instance = headers.read_instance(path)
+            instance = read(path)
             weight += _weight(instance)
         kept[path] = instance  # the order is that of use
         while weight > most:
             weight -= _weight(kept.pop(next(iter(kept))))
         return instance
 
-    return read
+    return remember
 
 
 def _weight(instance: Instance) -> int:

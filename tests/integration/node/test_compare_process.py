@@ -42,7 +42,7 @@ def test_child_that_died_in_between_costs_no_comparison(
     new = tmp_path / "new.dcm"
     new.write_bytes(b"".join(in_syntax(ds, RLELossless)))
     assert comparer(path, new).value == "same"
-    child = comparer._child
+    child = comparer._child._process
     assert child is not None
     child.terminate()  # as a service manager does to every process of a service that it stops
     child.wait(10)
@@ -53,8 +53,8 @@ def test_child_that_died_in_between_costs_no_comparison(
 def test_child_does_not_hear_ctrl_c(comparer: Comparer, tmp_path: Path, ds: Dataset) -> None:
     path = store_object(tmp_path, ds)
     comparer(path, path)
-    assert comparer._child is not None
-    assert os.getpgid(comparer._child.pid) != os.getpgrp()
+    assert comparer._child._process is not None
+    assert os.getpgid(comparer._child._process.pid) != os.getpgrp()
 
 
 def test_objects_that_end_the_child_twice_are_not_the_same(
@@ -62,16 +62,15 @@ def test_objects_that_end_the_child_twice_are_not_the_same(
 ) -> None:
     starts: list[object] = []
 
-    def dies() -> subprocess.Popen[str]:
+    def dies(_module: str) -> subprocess.Popen[bytes]:
         starts.append(1)
         return subprocess.Popen(
             [sys.executable, "-c", "input()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
 
-    monkeypatch.setattr("node.receive.compare_process._start", dies)
+    monkeypatch.setattr("node.sandbox.child._start", dies)
     path = store_object(tmp_path, ds)
     assert comparer(path, path).value == "other"
     assert len(starts) == 2
@@ -80,22 +79,20 @@ def test_objects_that_end_the_child_twice_are_not_the_same(
 def test_machine_without_room_for_the_child_decides_nothing(
     comparer: Comparer, tmp_path: Path, ds: Dataset, monkeypatch: Any
 ) -> None:
-    def no_room() -> subprocess.Popen[str]:
+    def no_room(_module: str) -> subprocess.Popen[bytes]:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr("node.receive.compare_process._start", no_room)
+    monkeypatch.setattr("node.sandbox.child._start", no_room)
     path = store_object(tmp_path, ds)
     with pytest.raises(OSError, match="temporarily unavailable"):
         comparer(path, path)
 
 
-def test_child_that_takes_too_long_is_ended(
-    comparer: Comparer, tmp_path: Path, ds: Dataset, monkeypatch: Any
-) -> None:
+def test_child_that_takes_too_long_is_ended(tmp_path: Path, ds: Dataset) -> None:
+    comparer = Comparer(0.0)
     path = store_object(tmp_path, ds)
-    monkeypatch.setattr("node.receive.compare_process.MOST_S", 0.0)
     assert comparer(path, path).value == "other"
-    assert comparer._child is None
+    assert comparer._child._process is None
 
 
 def test_picture_that_declares_gigabytes_costs_the_child_not_the_node(

@@ -228,7 +228,7 @@ def test_journal_that_cannot_be_written_means_no_success(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(InstanceTable, "add", broken)
+        patch.setattr(InstanceTable, "add_all", broken)
         assert send_files(node.port, path) == [0xA700]
     assert send_files(node.port, path) == [0]
     assert node.journal.series.get(KEY).instances == 1

@@ -29,6 +29,7 @@ from node.journal.journal import Journal
 from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent, SeriesState
 from node.receive.recover import adopt
+from node.sandbox.headers import HeaderReader
 from node.service import service as supervise
 from node.service.loop import Loop
 from node.service.service import Node
@@ -498,15 +499,16 @@ def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
 def test_tracker_and_selection_read_a_header_once_between_them(
     node: Running, write_series: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    reads: list[Path] = []
+    read = HeaderReader.__call__
+    monkeypatch.setattr(HeaderReader, "__call__", lambda r, p: (reads.append(p), read(r, p))[1])
     ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
     journal = Journal.open(tmp_path / "journal.sqlite", time.time)
     tracker, selection = ready._tracking(journal)
     (path, *_) = write_series(tmp_path / "a")
-    reads: list[Path] = []
-    read = headers.read_instance
-    monkeypatch.setattr(headers, "read_instance", lambda p: (reads.append(p), read(p))[1])
     assert tracker.read(path) == selection.read(path)
     assert reads == [path]
+    ready.headers.close()
     journal.close()
 
 

@@ -30,12 +30,14 @@ from node.journal.restore import Restore
 from node.journal.rows import NewInstance, ResultRow
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from node.observe.doctor import Check, examine
-from node.receive import recover as adopting
 from node.receive.rebuild import rebuild
 from node.receive.recover import NO_REASON, adopt
+from node.sandbox import header_process
 from node.store.lock import locked
 from node.store.spool import Spool, data_set_digest
 from tests.support.mr_series import KEY
+
+pytestmark = pytest.mark.usefixtures("headers_in_process")
 
 E = SeriesEvent
 TOKEN = "w1.7.1/1"  # noqa: S105 - names a claim
@@ -133,10 +135,12 @@ def test_fault_that_nobody_foresaw_is_one_file_s(
             raise RuntimeError("Test^Node")
         return headers.read_instance(path)
 
-    monkeypatch.setattr(adopting, "headers", SimpleNamespace(read_instance=read))
+    monkeypatch.setattr(header_process, "headers", SimpleNamespace(read_instance=read))
     swept = adopt(Spool(state), opened)
     assert (swept.adopted, swept.set_aside) == (2, 1)
-    assert [r.reason for r in opened.instances.quarantined()] == ["cannot be read: RuntimeError"]
+    assert [r.reason for r in opened.instances.quarantined()] == [
+        "cannot be read: not a complete DICOM object (RuntimeError); send it again"
+    ]
 
 
 def test_file_that_cannot_be_moved_stays_and_ends_nothing(
@@ -337,11 +341,11 @@ def test_correction_that_cannot_be_compared_now_is_left_for_the_next_start(
     adopt(Spool(state), opened)
     path = _put(state, second.read_bytes(), arrived=2e9)
 
-    def no_room() -> None:
+    def no_room(_module: str) -> None:
         raise BlockingIOError("no process is left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("node.receive.compare_process._start", no_room)
+        patch.setattr("node.sandbox.child._start", no_room)
         assert adopt(Spool(state), opened).left == 1
     assert path.exists()
     assert adopt(Spool(state), opened).adopted == 1
