@@ -35,6 +35,7 @@ class Instance:
     image_type: tuple[str, ...] = ()
     body_part: str = ""
     manufacturer: str = ""
+    station_name: str = ""
     scanning_sequence: tuple[str, ...] = ()
     sequence_variant: tuple[str, ...] = ()
     scan_options: tuple[str, ...] = ()

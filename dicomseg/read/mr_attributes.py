@@ -35,6 +35,7 @@ def read_mr_attributes(ds: Dataset) -> dict[str, Any]:
         "images_in_acquisition": attributes.integer(ds, "ImagesInAcquisition"),
         "image_type": attributes.codes(ds, "ImageType"),
         "manufacturer": attributes.text(ds, "Manufacturer"),
+        "station_name": attributes.text(ds, "StationName"),
         "acquisition_type": attributes.text(ds, "MRAcquisitionType").upper(),
         "rows": attributes.integer(ds, "Rows"),
         "columns": attributes.integer(ds, "Columns"),

@@ -54,6 +54,17 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """The last verdict of the rules about one series. at: seconds since 1970; reason: why it was skipped."""
+
+    sender: str
+    station: str
+    at: float
+    accepted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Numbers of one journal."""
 
@@ -128,6 +139,44 @@ class Figures:
             " WHERE state = 'confirmed' AND proof <> 'unproven' GROUP BY destination"
         )
         return {r["destination"]: r["at"] for r in rows}
+
+    def judged_since(self, since: float) -> list[Judged]:
+        """Return the last verdict about every series that was judged since then, oldest first."""
+        rows = self.database.query(
+            "SELECT max(e.id) AS id, e.at, e.event, coalesce(json_extract(e.detail, '$.station'), '') AS station,"
+            " coalesce(json_extract(e.detail, '$.reason'), '') AS reason, coalesce((SELECT i.calling_ae"
+            " FROM instance i WHERE i.series_id = e.series_id LIMIT 1), '') AS sender"
+            " FROM event e WHERE e.event IN ('rules_accept', 'rules_reject') AND e.at >= ?"
+            " GROUP BY e.series_id ORDER BY id",
+            (since,),
+        )
+        return [
+            Judged(r["sender"], r["station"], r["at"], r["event"] == "rules_accept", r["reason"])
+            for r in rows
+        ]
+
+    def received_since(self, since: float) -> dict[str, int]:
+        """Return the number of objects that were kept since then, by calling AE title."""
+        rows = self.database.query(
+            "SELECT calling_ae, count(*) AS number FROM instance WHERE received_at >= ? GROUP BY calling_ae",
+            (since,),
+        )
+        return {r["calling_ae"]: r["number"] for r in rows}
+
+    def quarantined_since(self, since: float) -> int:
+        """Return the number of objects that came since then and are quarantined."""
+        row = self.database.query(
+            "SELECT count(*) FROM instance WHERE state = 'quarantined' AND received_at >= ?",
+            (since,),
+        ).fetchone()
+        return int(row[0])
+
+    def events_since(self, since: float) -> dict[str, int]:
+        """Return the number of changes since then, by event."""
+        rows = self.database.query(
+            "SELECT event, count(*) AS number FROM event WHERE at >= ? GROUP BY event", (since,)
+        )
+        return {r["event"]: r["number"] for r in rows}
 
     # --- since the last look ---
 

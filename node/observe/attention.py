@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from node.clock import at_text
+from node.journal.figures import Figures
 from node.journal.journal import Journal
 from node.journal.rows import WITHDRAWAL, SeriesRow
 from node.journal.states import DeliveryState, InstanceState, SeriesState
 from node.observe.deliveries import attention as delivery_attention
 from node.observe.deliveries import outdated
+from node.observe.protocol import HISTORY_S, REMEDY, ProtocolAlarm, protocol_alarms
 from node.observe.text import state_text
 
 MOST_EXAMPLES: Final = 5
@@ -33,7 +35,7 @@ _UNUSED_REMEDY: Final = "see `lumbar-node why UID`; correct and resend the serie
 class Matter:
     """Things that need attention for one reason.
 
-    kind: delivery, withdrawal, fault, quarantined, series. subject: destination, step or series. count:
+    kind: delivery, withdrawal, fault, protocol, quarantined, series. subject: destination, step, sender or series. count:
     deliveries, objects or series. uids: some, of results or series. next_try: earliest,
     ISO 8601, None if none is retried. remedy: what to do, "" if the reason says it.
     """
@@ -62,7 +64,13 @@ class Matter:
 
 def attention(journal: Journal) -> list[Matter]:
     """Return everything that needs attention, grouped."""
-    return [*_deliveries(journal), *_faults(journal), *_unused(journal), *_series(journal)]
+    return [
+        *_deliveries(journal),
+        *_faults(journal),
+        *_protocols(journal),
+        *_unused(journal),
+        *_series(journal),
+    ]
 
 
 def matter_lines(matters: Sequence[Matter]) -> list[str]:
@@ -107,6 +115,19 @@ def _faults(journal: Journal) -> Iterator[Matter]:
             "fault", step, state, reason, "it is retried; see the log",
             len(group), _uids(group), next_try,
         )  # fmt: skip
+
+
+def _protocols(journal: Journal) -> Iterator[Matter]:
+    for alarm in current_alarms(journal):
+        yield Matter(
+            "protocol", alarm.where, "not eligible any more", alarm.sentence, REMEDY, alarm.skipped
+        )
+
+
+def current_alarms(journal: Journal) -> list[ProtocolAlarm]:
+    """Return the senders whose series stopped being eligible."""
+    now = journal.database.now()
+    return protocol_alarms(Figures(journal.database).judged_since(now - HISTORY_S), now)
 
 
 def _unused(journal: Journal) -> Iterator[Matter]:

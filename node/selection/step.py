@@ -91,6 +91,8 @@ class SelectStep:
             "verdict": verdict.value,
             "rule": verdict.rule,
             "reason": "; ".join(verdict.reasons),
+            # The scanner, which the calling AE title is not where a PACS forwards for several.
+            "station": candidate.instances[0].station_name if candidate.instances else "",
         }
         self.journal.series.advance(row.key, event, detail=detail, seen=row.instances)
         if event is SeriesEvent.RULES_REJECT:

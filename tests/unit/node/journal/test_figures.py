@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from node.journal.figures import Figures
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, SeriesEvent, SeriesState
 from tests.support.clock import Clock
+from tests.support.filled_journal import NOW, fill
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 Facts = Callable[..., NewInstance]
@@ -117,3 +122,20 @@ def test_seconds_of_a_stage_begin_with_the_one_before(
     journal.instances.add(facts(3))
     (came,) = figures.objects_after(before, figures.last_object())
     assert (came.sender, came.state, came.objects, came.bytes) == ("MR1", "stored", 1, 7)
+
+
+@pytest.mark.serial
+def test_hundred_thousand_objects_cost_some_milliseconds(tmp_path: Path) -> None:
+    figures = Figures(fill(tmp_path / "journal.sqlite", 5000, 20).database)
+    asked = (figures.series, figures.failure_codes, figures.queues, figures.deferred, figures.senders, figures.deliveries,
+             figures.oldest_open, figures.last_proofs)  # fmt: skip
+    costs = []
+    for _ in range(5):
+        began = time.thread_time()
+        for ask in asked:
+            ask()
+        costs.append(time.thread_time() - began)
+    assert min(costs) < 0.05, costs
+    assert figures.judged_since(NOW - 30 * 86_400)
+    assert sum(s.objects for s in figures.senders()) == 100_000
+    assert max(s.last_at for s in figures.senders()) == NOW
