@@ -109,6 +109,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "[audit]", audit.AuditConfig
     yield "[training.schedule]", schedule.ScheduleConfig
     yield "[metrics]", sections.MetricsConfig
+    yield "[notify]", sections.NotifyConfig
 
 
 def _is_section(annotation: object) -> bool:

@@ -15,7 +15,12 @@ from datetime import UTC, datetime
 
 def at_text(at: float) -> str:
     """Return a moment, in seconds since 1970, as ISO 8601 in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="seconds")
+    return local_time(at).isoformat(timespec="seconds")
+
+
+def local_time(at: float) -> datetime:
+    """Return a moment, in seconds since 1970, in the machine's time zone."""
+    return datetime.fromtimestamp(at, UTC).astimezone()
 
 
 @dataclass(frozen=True, slots=True)

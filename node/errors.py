@@ -26,7 +26,9 @@ LumbarError (dicomseg.errors)
 ├── NothingToVerify
 ├── PackagesApart
 ├── UnknownDestination
-└── PeerUnreachable
+├── PeerUnreachable
+├── NoticeUndelivered
+└── NothingConfigured
 
 Errors of the demonstration are in its room; those of input, model and bundle in `dicomseg` and `model`.
 """
@@ -213,3 +215,17 @@ class PeerUnreachable(LumbarError):
 
     code = "peer-unreachable"
     exit_code = 5
+
+
+class NoticeUndelivered(LumbarError):
+    """A message could not be sent by mail or webhook; the message names the server and what to check."""
+
+    code = "notice-undelivered"
+    exit_code = 5
+
+
+class NothingConfigured(LumbarError):
+    """What the command is to try is not configured; the message names the section."""
+
+    code = "nothing-configured"
+    exit_code = 3

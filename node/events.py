@@ -270,6 +270,23 @@ class SpoolSwept(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeSent(Event):
+    """A message to people was sent. kind: changes or digest."""
+
+    channel: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFailed(Event):
+    """A message to people could not be sent; it is kept and tried again, ever later."""
+
+    channel: str
+    reason: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepFailed(Event):
     """A step raised an error; it will be retried. trace: as `error_trace` returns it."""
 

@@ -16,6 +16,7 @@ from node.config.audit import AuditConfig
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, FileName, Folder, Link, Port, Section, Text
 from node.config.metrics import MetricsConfig
+from node.config.notify import NotifyConfig
 from node.config.profiles import PICTURES
 from node.config.receive import ReceiveConfig
 from node.config.schedule import TrainingConfig
@@ -206,6 +207,7 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     training: TrainingConfig = TrainingConfig()
     metrics: MetricsConfig = MetricsConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @field_validator("tls")
     @classmethod

@@ -26,7 +26,7 @@ from node.metrics.server import Answer, MetricsServer
 from node.metrics.sizes import ResultSizes
 from node.metrics.stages import Stages
 from node.metrics.tally import Tally
-from node.observe.attention import attention
+from node.observe.attention import attention, current_alarms
 from node.observe.health import REPORT_S, Health, Vitals, health_json, judge_vitals, report
 from node.observe.node_status import model_in_service
 from node.program import program_version
@@ -129,7 +129,7 @@ class Monitoring:
             memory=lambda: {p.name: p.resident_mb() * MB for p in self.workers.processes},
             sizes=sizes.look,
             attention=_kept(self._attention),
-            alarms=dict,
+            alarms=_kept(self._alarms),
             journal=state.journal,
             disk_high_mb=self.config.receive.disk_high_mb,
             destinations=tuple(d.name for d in self.config.destinations),
@@ -141,6 +141,9 @@ class Monitoring:
     def _model(self) -> tuple[str, str, str]:
         found = model_in_service(self.config, self.journal, default_path())
         return found["name"], found["version"], found["digest"]
+
+    def _alarms(self) -> Mapping[tuple[str, str], int]:
+        return {(a.sender, a.station): a.skipped for a in current_alarms(self.journal)}
 
     def _attention(self) -> Mapping[str, int]:
         counts: Counter[str] = Counter()

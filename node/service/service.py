@@ -36,6 +36,7 @@ from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
 from node.models.retraining import JobRunner
 from node.models.schedule import Schedule
+from node.notices.step import NoticeStep
 from node.program import program_version
 from node.receive.admission import MB, is_open
 from node.receive.commitment import Archive
@@ -244,6 +245,8 @@ class Node:
             "audit": (audit,),
             "tls": (self.credentials,),
         }
+        if (notices := NoticeStep.of(self.config, journal, self.clock, self.log.event)) is not None:
+            steps["notices"] = (notices,)
         return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
 
     def _reports(self, journal: Journal) -> ReportStep:

@@ -33,6 +33,11 @@ class StateDirectory:
         return self.root / "lock"
 
     @property
+    def notices(self) -> Path:
+        """What was reported to people, and what still has to be."""
+        return self.root / "notices.json"
+
+    @property
     def spool(self) -> Path:
         """Received objects, `<first two digits of the digest>/<digest>.dcm`."""
         return self.root / "spool"
