@@ -31,7 +31,7 @@ def handshake_fault(error: OSError) -> str:
         return f"its certificate is refused: {error.verify_message.lower().rstrip('.')}"
     if isinstance(error, TimeoutError):
         return "no complete TLS handshake in time"
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return "it closed the connection inside the TLS handshake"
     if isinstance(error, ssl.SSLError):
         reason = error.reason or "unknown reason"

@@ -188,6 +188,16 @@ def test_a_full_disk_rejects_all_but_verification(listen: Any) -> None:
         assert peer.send(peer.fragment(3, echo)).status() == 0
 
 
+def test_too_many_associations_are_rejected_by_the_table(listen: Any) -> None:
+    (stated,) = (v for k, v in _stated_rejections().items() if "per_minute" in k)
+    port = listen(max_associations_per_minute=1).port
+    with RawPeer(port) as peer:
+        peer.associate()
+    with RawPeer(port) as peer:
+        kind, body = peer.send(peer.request()).read()
+    assert (kind, _rejected(body)) == (3, stated)
+
+
 def test_statuses_are_those_of_the_table(listen: Any) -> None:
     stated = {(row[0], row[1]) for row in rows("returned-statuses")}
     port = listen(max_object_mb=1).port

@@ -495,3 +495,40 @@ def test_unfinished_bytes_of_all_senders_are_bounded(
     assert refused["peer"] == "127.0.0.1"
     assert "max_unfinished_mb" in refused["reason"]
     assert len(node.files()) == 1
+
+
+# ---- rates ---------------------------------------------------------------------------------------
+
+
+def test_too_many_associations_of_one_address_are_rejected_for_now(
+    listen: Any, raw_peer: Any
+) -> None:
+    node = listen(max_associations_per_minute=2)
+    for _ in range(2):
+        assoc = associate(node.port)
+        assert assoc.is_established
+        assoc.release()
+    assert associate(node.port).is_rejected
+    (line,) = node.wait_for("AssociationRefused")
+    assert "[receive] max_associations_per_minute" in line["reason"]
+    for _ in range(5):  # a monitor's C-ECHO is neither counted nor rejected
+        assoc = associate(node.port, VERIFICATION)
+        assert assoc.send_c_echo().Status == 0
+        assoc.release()
+    with raw_peer(node.port, source="127.0.0.2") as other:
+        other.associate()
+
+
+def test_sender_above_its_rate_is_slowed_down_and_loses_nothing(
+    listen: Any, tmp_path: Path, write_series: Any
+) -> None:
+    node = listen(max_mb_per_minute=1)
+    (path,) = write_series(tmp_path / "in", slices=1)
+    ds = dcmread(path)
+    ds.add_new(
+        0x00091010, "OB", bytes(1_030_000)
+    )  # 1.8 s of the rate above what a minute may bring
+    began_s = time.monotonic()
+    assert send_files(node.port, ds) == [0]
+    assert time.monotonic() - began_s > 1.5
+    assert len(node.journal.instances.of_series(KEY)) == 1
