@@ -9,10 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PyTorch's own index of CPU builds, asked only without an NVIDIA driver and without a local wheel.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Folder of wheels that is looked through for it first.
+TORCH_WHEELS ?=
 # uv finds the same versions everywhere: hashes, every platform, no host names, no accelerators, and
 # nothing that reports from a hospital to anybody (OpenVINO works without its telemetry).
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
-	--generate-hashes --no-emit-package torch --no-emit-package openvino-telemetry --no-header --no-annotate --quiet
+	--generate-hashes --no-emit-package torch --no-emit-package openvino-telemetry --no-emit-package lumbar-node --no-header --no-annotate --quiet
 PIP := $(BIN)/python -m pip
 HASHED := $(PIP) install -qq --require-hashes --no-deps
 
@@ -21,12 +23,16 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
 
-.PHONY: help install demo test test-quick fault lint fmt lock wheelhouse deb image reproduce-model clean
+.PHONY: help install install-service install-gpu demo test test-quick fault lint fmt lock wheelhouse deb image reproduce-model clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.train ## .venv with lumbar-node and lumbar-train, from the lock files
+
+install-service: $(VENV)/.base ## .venv with lumbar-node alone, without torch: all that a CPU needs
+
+install-gpu: $(VENV)/.gpu ## the same with torch, for an NVIDIA GPU
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3 python3-venv" >&2; exit 2; }
@@ -35,14 +41,19 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || \
 		{ echo "python3-venv is missing: apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 
-$(VENV)/.base: requirements/build.lock requirements/base.lock requirements/accelerators.txt requirements/torch.sh pyproject.toml | $(BIN)/python
-	@echo "== packages of the service, checked by hash (about 150 MB and torch, once; a minute or two)"
+$(VENV)/.base: requirements/build.lock requirements/base.lock pyproject.toml | $(BIN)/python
+	@echo "== packages of the service, checked by hash (about 130 MB, once; a minute)"
 	$(HASHED) -r requirements/build.lock -r requirements/base.lock
-	TORCH_INDEX="$(TORCH_INDEX)" sh requirements/torch.sh $(BIN)/python
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.train: requirements/train.lock $(VENV)/.base
+$(VENV)/.gpu: requirements/gpu.lock requirements/accelerators.txt requirements/torch.sh $(VENV)/.base
+	@echo "== torch, and what it needs"
+	$(HASHED) -r requirements/gpu.lock
+	TORCH_INDEX="$(TORCH_INDEX)" TORCH_WHEELS="$(TORCH_WHEELS)" sh requirements/torch.sh $(BIN)/python
+	@touch $@
+
+$(VENV)/.train: requirements/train.lock $(VENV)/.gpu
 	@echo "== packages of the training"
 	$(HASHED) -r requirements/train.lock
 	@touch $@
@@ -94,7 +105,8 @@ fmt: $(VENV)/.dev ## format and repair what can be repaired
 lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
 	@test -x $(BIN)/uv || $(PIP) install --quiet uv
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements/base.lock
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --constraint requirements/base.lock --output-file requirements/train.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra gpu --constraint requirements/base.lock --output-file requirements/gpu.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --constraint requirements/gpu.lock --output-file requirements/train.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra dev --constraint requirements/train.lock --output-file requirements/dev.lock
 	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --quiet $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock --output-file requirements/build.lock

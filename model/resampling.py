@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from dicomseg.volume import Array, Points, Volume
 from model.grid import Index
@@ -56,24 +54,41 @@ def slab_indices(shape: Sequence[int], start: int, stop: int) -> Array:
     )
 
 
-def to_tensor(array: Array) -> Tensor:
-    """Return the array itself where torch accepts it, else a copy: torch wants writable, contiguous float32."""
-    return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
-
-
-def sampled(source: Tensor, ijk: Array, interpolation: Interpolation) -> Array:
+def sampled(source: Array, ijk: Array, interpolation: Interpolation) -> Array:
     """Return values (channels, …) of `source` (channels, i, j, k) at fractional indices (…, 3).
 
-    The outermost half voxel repeats the border.
+    The outermost half voxel repeats the border. Linear values are float32; nearest ones have the source's type.
     """
-    size = np.array(source.shape[1:], dtype=np.float32)
-    unit = ((ijk.astype(np.float32) + 0.5) / size * 2 - 1)[..., ::-1].reshape(1, 1, 1, -1, 3)
-    mode = "bilinear" if interpolation == "linear" else "nearest"
-    out = functional.grid_sample(
-        source[None],
-        torch.from_numpy(np.ascontiguousarray(unit)),
-        mode=mode,
-        padding_mode="border",
-        align_corners=False,
-    )
-    return np.asarray(out.numpy().reshape(source.shape[0], *ijk.shape[:-1]))
+    points = ijk.reshape(-1, 3)
+    if interpolation == "nearest":
+        whole = [
+            np.clip(np.rint(points[:, axis]), 0, n - 1).astype(np.intp)
+            for axis, n in enumerate(source.shape[1:])
+        ]
+        values = source[:, whole[0], whole[1], whole[2]]
+    else:
+        values = _linear(source, points)
+    return np.asarray(values.reshape(source.shape[0], *ijk.shape[:-1]))
+
+
+def _linear(source: Array, points: Array) -> Array:
+    """Return the trilinear mean of the eight voxels about each point (n, 3): (channels, n) float32.
+
+    One pass over the points for each corner and channel: `map_coordinates` takes each channel's weights again.
+    """
+    channels = np.ascontiguousarray(source, np.float32).reshape(source.shape[0], -1)
+    lowest = np.zeros(len(points), np.intp)
+    corners_of_axis = []
+    for axis, n in enumerate(source.shape[1:]):
+        step = int(np.prod(source.shape[axis + 2 :]))
+        at = np.clip(points[:, axis], 0, n - 1)
+        low = np.minimum(at.astype(np.intp), max(n - 2, 0))
+        part = (at - low).astype(np.float32)
+        lowest += low * step
+        corners_of_axis.append(((0, 1 - part), (step if n > 1 else 0, part)))
+    values = np.zeros((len(channels), len(points)), np.float32)
+    for (i, u), (j, v), (k, w) in itertools.product(*corners_of_axis):
+        at, weight = lowest + (i + j + k), u * v * w
+        for number, channel in enumerate(channels):
+            values[number] += weight * channel.take(at)
+    return values

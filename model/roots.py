@@ -7,13 +7,12 @@ probabilities, and decides root or not (ADR 0014).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import torch
 from scipy.special import softmax
-from torch.nn import functional
 
 from dicomseg.segmentation import Scores
 from dicomseg.structures import BY_ID
@@ -21,8 +20,8 @@ from dicomseg.volume import Array, Points, Volume
 from model import postprocess
 from model.errors import EngineFailed
 from model.grid import SPACING_MM
-from model.networks.blocks import coordinate_channels
-from model.networks.roots_unet import ROOTS_MULTIPLE, RootsArchitecture
+from model.networks.coordinates import coordinate_channels
+from model.networks.sizes import ROOTS_MULTIPLE, RootsArchitecture
 from model.patch import Patch
 
 ROOTS: Final = BY_ID["n4"].value
@@ -69,7 +68,7 @@ def guidance_channels(
     if not architecture.places:
         return channels
     shape = [2 * n for n in channels.shape[1:]]
-    coordinates = coordinate_channels(shape, middle.tolist(), SPACING_MM, stride=2).numpy()
+    coordinates = coordinate_channels(shape, middle.tolist(), SPACING_MM, stride=2)
     return np.concatenate([channels, coordinates])
 
 
@@ -145,7 +144,9 @@ def scores_with_roots(patch: Patch, logits: Array, roots: Array) -> Scores:
     logits: the segmentation network's, (9, d/2, h/2, w/2). roots: of `RootsRefiner.logits`, (d, h, w). A root leads,
     or trails, the best other structure by its own logit.
     """
-    pooled = functional.avg_pool3d(torch.from_numpy(roots)[None, None], 2)[0, 0].numpy()
+    pooled = np.zeros(logits.shape[1:], np.float32)
+    for i, j, k in itertools.product((0, 1), repeat=3):
+        pooled += roots[i::2, j::2, k::2] / 8
     merged = logits.copy()
     merged[ROOTS] = np.delete(logits, ROOTS, axis=0).max(0) + pooled
     return patch.scores(merged)

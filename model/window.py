@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
-from torch import Tensor
 
 from dicomseg.segmentation import Labels, Level
 from dicomseg.volume import AXIAL, Array, Points, Volume, build_affine
@@ -34,7 +33,6 @@ from model.resampling import (
     overlap,
     sampled,
     slab_indices,
-    to_tensor,
 )
 
 MIN_SD: Final = 1e-6
@@ -140,7 +138,7 @@ class Window:
         box = self.axial.box(*box_around(self.axial, self.shape, self.affine))
         if 0 in (*self.shape, *box.shape):
             return values, valid
-        source = to_tensor(box.array)[None]
+        source = np.asarray(box.array)[None]
         limit = np.array(box.shape) - 0.5
         for i in range(0, self.shape[0], SLAB):
             last = min(i + SLAB, self.shape[0])
@@ -170,7 +168,6 @@ class Window:
         box = volume.box(start, stop)
         labels, analysed_mask = np.zeros(volume.shape, np.uint8), np.zeros(volume.shape, bool)
         limit = np.array(self.shape) - 0.5
-        logits = to_tensor(scores.logits)
         for i in range(0, box.shape[0], SLAB):
             last = min(i + SLAB, box.shape[0])
             ijk = slab_indices(box.shape, i, last)
@@ -179,7 +176,7 @@ class Window:
             coarse = mapped(ijk[inside], box.affine, scores.affine)
             best = np.zeros(inside.shape, np.uint8)
             if len(coarse):
-                best[inside] = _best_at(logits, coarse, fine[inside], prediction.fine)
+                best[inside] = _best_at(scores.logits, coarse, fine[inside], prediction.fine)
             slab = slice(start[0] + i, start[0] + last)
             target = (slab, slice(start[1], stop[1]), slice(start[2], stop[2]))
             labels[target], analysed_mask[target] = best, inside
@@ -224,7 +221,7 @@ def best_on_patch(logits: Array, shape: Index, fine: FineLogit | None) -> Array:
     )
     index = np.argwhere(mixed)
     if len(index) and factor.max() > 1:
-        values = sampled(to_tensor(logits), (index + 0.5) / factor - 0.5, "linear")
+        values = sampled(logits, (index + 0.5) / factor - 0.5, "linear")
         if fine is not None:
             values[fine.channel] = -np.inf
         best[mixed] = values.argmax(0)
@@ -233,11 +230,11 @@ def best_on_patch(logits: Array, shape: Index, fine: FineLogit | None) -> Array:
     return np.asarray(best)
 
 
-def _best_at(logits: Tensor, coarse: Array, patch: Array, fine: FineLogit | None) -> Array:
+def _best_at(logits: Array, coarse: Array, patch: Array, fine: FineLogit | None) -> Array:
     """Return the best class at points (n, 3), given as indices of the logits' grid and of the patch."""
     values = sampled(logits, coarse, "linear")
     if fine is None:
         return np.asarray(values.argmax(0))
     values[fine.channel] = -np.inf
-    is_fine = sampled(to_tensor(fine.logit)[None], patch, "linear")[0] > 0
+    is_fine = sampled(fine.logit[None], patch, "linear")[0] > 0
     return np.where(is_fine, fine.channel, values.argmax(0))

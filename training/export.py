@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from model.bundle.card import CARD, ROOTS_WEIGHTS, read_card
-from model.bundle.load import load_bundle, load_network
+from model.bundle.load import load_bundle
+from model.bundle.load_torch import load_network
 from model.bundle.write import write_bundle
 from model.grid import PAPER_SHAPE, SPACING_MM
 from model.networks.deeplab import DeepLabV3Plus3D
@@ -254,8 +255,9 @@ def export(
         new_card = build_card(recipe, step, architecture, fields)
     new_card = _take_mean(network, new_card, mean_with)
     own = None if roots is None else load_roots_network(roots)
-    write_bundle(out, new_card, network, finder, own)
-    load_bundle(out, engine="torch", device="cpu")
+    write_bundle(out, new_card, network, finder, own, graphs=True)
+    for engine in ("torch", "openvino"):
+        load_bundle(out, engine=engine, device="cpu")
     return out
 
 

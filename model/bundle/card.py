@@ -1,7 +1,8 @@
 """The card of a bundle, which every reader verifies before weights are loaded; needs neither torch nor numpy.
 
 A bundle is a folder. `weights.safetensors` holds the segmentation network, `level.safetensors` the level finder,
-`roots.safetensors`, in a bundle that refines roots, the network of the L4 roots, and `card.json` describes them.
+`roots.safetensors`, in a bundle that refines roots, the network of the L4 roots, and `card.json` describes them. Beside
+each lies its converted graph, by which the CPU runs it without torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ WEIGHTS: Final = "weights.safetensors"
 LEVEL_WEIGHTS: Final = "level.safetensors"
 ROOTS_WEIGHTS: Final = "roots.safetensors"
 CARD: Final = "card.json"
+NETWORKS: Final = (WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
+"""Files of weights, in the order of the digest; each may have its converted graph beside it."""
 REQUIRED: Final = ("name", "version", "architecture")
 """Keys of every card beside schema, grid, structures, files and digest, which `seal` fills in."""
 
@@ -28,6 +31,15 @@ REQUIRED: Final = ("name", "version", "architecture")
 def default_path() -> Path:
     """Return the folder of the shipped bundle."""
     return Path(__file__).parents[1] / "bundles" / "lumbar-l45"
+
+
+def graph_of(weights: str) -> str:
+    """Return the name of the converted graph beside a file of weights."""
+    return f"{weights.removesuffix('.safetensors')}.graph.zip"
+
+
+FILES: Final = (CARD, *NETWORKS, *(graph_of(name) for name in NETWORKS))
+"""Every file that a bundle may hold."""
 
 
 def structure_table() -> list[dict[str, Any]]:
@@ -45,7 +57,7 @@ def grid_table() -> dict[str, Any]:
 
 
 def digest_of(card: Mapping[str, Any], folder: Path) -> str:
-    """Return the sha256 over the card without its digest and over the files of weights in its folder."""
+    """Return the sha256 over the card without its digest and over the files of weights and graphs in its folder."""
     body = {k: v for k, v in card.items() if k != "digest"}
     total = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
     for name, digest in _files(folder).items():
@@ -65,7 +77,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
     Raises:
         BundleError: no card, not JSON, another schema, a key missing, another structure table or
-            grid, a file of weights missing or changed, or another digest.
+            grid, a file of weights or a graph missing or changed, or another digest.
     """
     path = folder / CARD
     try:
@@ -92,9 +104,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file of weights in the folder."""
-    names = (WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
-    paths = [folder / name for name in names if (folder / name).exists()]
+    """Return the sha256 of each file of weights or graph in the folder."""
+    paths = [folder / name for name in FILES if name != CARD and (folder / name).exists()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

@@ -1,28 +1,28 @@
-"""Load a bundle: networks, engine and level finder, only when digest and tables match."""
+"""Load a bundle: networks, engine and level finder, only when digest and tables match.
+
+Torch is imported only for an engine that runs in it, and for a bundle without converted graphs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import torch as safetensors_torch
 
 from dicomseg.result import ModelError
 from dicomseg.segmentation import EngineInfo
 from dicomseg.structures import StructureId
 from model.bundle.calibration import model_errors, outline_shifts
-from model.bundle.card import LEVEL_WEIGHTS, ROOTS_WEIGHTS, WEIGHTS, read_card
+from model.bundle.card import read_card
+from model.bundle.running import RunningNetworks, holds_graphs, run_graphs
 from model.engines import coded
-from model.engines.choose import choose_engine, make_roots_refiner
+from model.engines.choose import INSTALL_TORCH, choose_engine, has_torch
 from model.engines.port import Engine, EngineOptions
-from model.errors import BundleError
-from model.level.finder import LevelFinder, build_finder
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.networks.roots_unet import RootsNet, build_roots_network
+from model.errors import BundleError, EngineError
+from model.level.finder import LevelFinder
 from model.patch import FineLogit, Patch, Prediction
 from model.roots import ROOTS, RootsRefiner, scores_with_roots
 
@@ -70,18 +70,6 @@ class LoadedModel:
         return Prediction(logits, scores_with_roots(patch, logits, fine), FineLogit(ROOTS, fine))
 
 
-def load_network(path: Path) -> DeepLabV3Plus3D:
-    """Verify a bundle and return its segmentation network as it was trained, without an engine.
-
-    Raises:
-        BundleError: the bundle is not what its card describes, or holds no network.
-    """
-    card = read_card(path)
-    if _is_coded(card):
-        raise BundleError(f"{path}: holds no network; give a trained bundle")
-    return _networks(path, card)[0]
-
-
 def load_bundle(
     path: Path,
     *,
@@ -93,54 +81,63 @@ def load_bundle(
 ) -> LoadedModel:
     """Verify a bundle and make it ready.
 
-    engine: auto, torch or openvino. device: auto, cpu or cuda. threads: 0 leaves the choice to torch.
-    precision: auto or float32. cache: folder of converted networks; None converts each time.
+    engine: auto, torch or openvino. device: auto, cpu or cuda. threads: 0 takes every core.
+    precision: auto or float32. cache: folder of the converted networks of a bundle that holds no graphs; None converts each time.
 
     Raises:
         BundleError: the bundle is not what its card describes.
         EngineError: the engine or device is not available.
     """
     card = read_card(path)
-    chosen: Engine
-    finder: LevelFinder
-    refiner = None
-    if _is_coded(card):
-        chosen, finder, note = coded.CodedEngine(), coded.CodedFinder(), ""
-    else:
-        network, finder, roots = _networks(path, card)
-        options = EngineOptions(engine, device, threads, precision, cache)
-        chosen, note = choose_engine(network, options, card["digest"])
-        if roots is not None:
-            refiner, roots_note = make_roots_refiner(roots, chosen, options, card["digest"])
-            note = "; ".join(filter(None, (note, roots_note)))
-    info = EngineInfo(card["name"], card["version"], card["digest"], chosen.name, chosen.precision)
-    errors, shifts = model_errors(card, path), outline_shifts(card, path)
-    return LoadedModel(info, chosen, finder, card, errors, note, refiner, shifts)
+    options = EngineOptions(engine, device, threads, precision, cache)
+    networks = (
+        RunningNetworks(coded.CodedEngine(), coded.CodedFinder())
+        if coded.is_coded(card)
+        else _run(path, card, options)
+    )
+    chosen = networks.engine
+    return LoadedModel(
+        EngineInfo(card["name"], card["version"], card["digest"], chosen.name, chosen.precision),
+        chosen,
+        networks.finder,
+        card,
+        model_errors(card, path),
+        networks.note,
+        networks.roots,
+        outline_shifts(card, path),
+    )
 
 
-def _is_coded(card: Mapping[str, Any]) -> bool:
-    return card["architecture"].get("name") in coded.NAMES
-
-
-def _networks(
-    folder: Path, card: Mapping[str, Any]
-) -> tuple[DeepLabV3Plus3D, LevelFinder, RootsNet | None]:
+def _run(folder: Path, card: Mapping[str, Any], options: EngineOptions) -> RunningNetworks:
+    choice, note = choose_engine(options)
+    if choice != "openvino":
+        return _in_torch(folder, card, options, choice.removeprefix("torch-"))
     try:
-        network = DeepLabV3Plus3D(Architecture.from_dict(dict(card["architecture"])))
-        network.load_state_dict(safetensors_torch.load((folder / WEIGHTS).read_bytes()))
-        weights = safetensors_torch.load((folder / LEVEL_WEIGHTS).read_bytes())
-        finder = build_finder(card["level_architecture"], weights)
-        roots = _roots_network(folder, card)
-    except (LookupError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        line = str(error).splitlines()[0]
+        networks = _in_openvino(folder, card, options)
+    except EngineError as error:
+        if options.engine == "openvino" or not has_torch():
+            raise
+        networks = _in_torch(folder, card, options, "cpu")
+        return replace(networks, note=f"plain torch, several times slower: {error}")
+    return replace(networks, note="; ".join(filter(None, (note, networks.note))))
+
+
+def _in_openvino(folder: Path, card: Mapping[str, Any], options: EngineOptions) -> RunningNetworks:
+    if holds_graphs(folder, card):
+        return run_graphs(folder, card, options.threads)
+    if not has_torch():
         raise BundleError(
-            f"{folder}: weights and card do not fit ({line}); export the bundle again"
-        ) from error
-    return network.eval(), finder, roots
+            f"{folder}: holds no converted graphs, and torch, which would convert it, is not installed;"
+            f" export it again with `lumbar-train export`, or {INSTALL_TORCH}"
+        )
+    from model.bundle.load_torch import run_converted  # noqa: PLC0415 - the one way to torch
+
+    return run_converted(folder, card, options)
 
 
-def _roots_network(folder: Path, card: Mapping[str, Any]) -> RootsNet | None:
-    if "roots_architecture" not in card:
-        return None
-    weights = safetensors_torch.load((folder / ROOTS_WEIGHTS).read_bytes())
-    return build_roots_network(card["roots_architecture"], weights)
+def _in_torch(
+    folder: Path, card: Mapping[str, Any], options: EngineOptions, device: str
+) -> RunningNetworks:
+    from model.bundle.load_torch import run_in_torch  # noqa: PLC0415 - the one way to torch
+
+    return run_in_torch(folder, card, options, device)

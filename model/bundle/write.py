@@ -1,4 +1,4 @@
-"""Write a bundle: weights and a sealed card in one folder."""
+"""Write a bundle: weights, converted graphs and a sealed card in one folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import nn
 
-from model.bundle.card import CARD, LEVEL_WEIGHTS, ROOTS_WEIGHTS, SCHEMA, WEIGHTS, seal
+from model.bundle.card import CARD, LEVEL_WEIGHTS, ROOTS_WEIGHTS, SCHEMA, WEIGHTS, graph_of, seal
 from model.engines import coded
+from model.engines.convert import convert
+from model.networks.level_unet import HeatNet, LevelNet, LevelNets
 from model.networks.roots_unet import RootsNet
 
 
@@ -22,10 +24,16 @@ def write_bundle(
     network: nn.Module,
     level_network: nn.Module,
     roots: RootsNet | None = None,
+    *,
+    graphs: bool = False,
 ) -> Path:
     """Write weights and sealed card; returns the folder.
 
-    card: needs the keys of `REQUIRED`; schema, tables and digest are filled in.
+    card: needs the keys of `REQUIRED`; schema, tables and digest are filled in. graphs: also converts each network,
+    so that the bundle runs without torch; takes some seconds.
+
+    Raises:
+        EngineError: a network cannot be converted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     modules = {WEIGHTS: network, LEVEL_WEIGHTS: level_network}
@@ -38,6 +46,10 @@ def write_bundle(
             for k, v in module.state_dict().items()
         }
         (folder / name).write_bytes(safetensors_torch.save(tensors))
+        (folder / graph_of(name)).unlink(missing_ok=True)
+        if graphs:
+            ends = HeatNet(module) if isinstance(module, LevelNet | LevelNets) else module
+            convert(ends).write(folder / graph_of(name))
     return _write_card(folder, card)
 
 

@@ -1,81 +1,75 @@
-"""Choose the engine of this machine for a bundle's networks."""
+"""Choose the engine of this machine; torch is looked for, and imported only where it may run on a GPU."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import nn
+import ctypes
+import importlib
+from importlib.util import find_spec
+from typing import Final, Literal
 
-from dicomseg.volume import Array
-from model.engines.openvino_cpu import OpenVinoEngine
-from model.engines.port import DEVICES, ENGINES, PRECISIONS, Engine, EngineOptions
-from model.engines.torch_engine import TorchEngine
+from model.engines.port import DEVICES, ENGINES, PRECISIONS, EngineOptions
 from model.errors import EngineError
-from model.networks.roots_unet import RootsNet
-from model.roots import RootsRefiner
+
+Choice = Literal["openvino", "torch-cpu", "torch-cuda"]
+
+INSTALL_TORCH: Final = "install it with `make install-gpu`, or pip's extra gpu"
+DRIVER: Final = "libcuda.so.1"
+"""Library of NVIDIA's driver, without which torch has no CUDA device."""
 
 
-def choose_engine(network: nn.Module, options: EngineOptions, digest: str) -> tuple[Engine, str]:
-    """Make the engine for this machine; the network becomes its own.
+def choose_engine(options: EngineOptions) -> tuple[Choice, str]:
+    """Return the engine to run, and one line about a GPU that is left unused, else empty.
 
-    digest: of the bundle, under which the converted network is cached.
-    Returns the engine and one line about an engine that was not available, empty when none was missed.
+    auto is torch on a CUDA device, else OpenVINO. Without the driver's library torch is not imported to ask for a
+    device: that takes a second and 200 MB.
 
     Raises:
-        EngineError: an unknown word, CUDA without a device, or OpenVINO requested and not usable.
+        EngineError: an unknown word, torch requested and not installed, or CUDA without a device.
     """
-    _check(options)
-    if options.threads > 0:
-        torch.set_num_threads(options.threads)
-    cuda = options.device != "cpu" and torch.cuda.is_available()
-    if options.engine == "torch" or (options.engine == "auto" and cuda):
-        return TorchEngine(network, "cuda" if cuda else "cpu", options.precision), ""
-    try:
-        engine = OpenVinoEngine(
-            network, digest=digest, cache=options.cache, threads=options.threads
-        )
-    except EngineError as error:
+    _check_words(options)
+    if options.device == "cuda":
         if options.engine == "openvino":
-            raise
-        return TorchEngine(network, "cpu"), f"plain torch, several times slower: {error}"
-    return engine, engine.note
-
-
-def make_roots_refiner(
-    network: RootsNet, engine: Engine, options: EngineOptions, digest: str
-) -> tuple[RootsRefiner, str]:
-    """Run the roots network where the engine runs.
-
-    digest: of the bundle, under which the converted network is cached.
-    Returns the refiner and one line about an engine that was not available, empty when none was missed.
-
-    Raises:
-        EngineError: OpenVINO requested and not usable.
-    """
-    note = ""
-    if isinstance(engine, OpenVinoEngine):
-        try:
-            graph = OpenVinoEngine(
-                network, digest=f"{digest}-roots", cache=options.cache, threads=options.threads
+            raise EngineError("engine openvino runs on the CPU; set [model] device to auto or cpu")
+        if not has_torch():
+            raise EngineError(f"device cuda needs torch, which is not installed; {INSTALL_TORCH}")
+        if not _has_cuda():
+            raise EngineError("device cuda: no CUDA device here; set [model] device to auto or cpu")
+        return "torch-cuda", ""
+    if options.engine == "openvino":
+        return "openvino", ""
+    if options.engine == "torch" and not has_torch():
+        raise EngineError(
+            f"engine torch: torch is not installed; {INSTALL_TORCH}, or set [model] engine to auto"
+        )
+    if options.device == "auto" and _has_driver():
+        if not has_torch():
+            return (
+                "openvino",
+                f"the NVIDIA GPU is not used: torch is not installed; {INSTALL_TORCH}",
             )
-        except EngineError as error:
-            if options.engine == "openvino":
-                raise
-            note = f"roots in plain torch, several times slower: {error}"
-        else:
-            return RootsRefiner(graph.infer, network.architecture, graph.warm), graph.note
-    device = "cuda" if engine.name == "torch-cuda" else "cpu"
-    placed = network.eval().to(device)
-
-    def infer(image: Array, guidance: Array) -> Array:
-        with torch.inference_mode():
-            inputs = [torch.from_numpy(array).to(device) for array in (image, guidance)]
-            return np.asarray(placed(*inputs).cpu().numpy())
-
-    return RootsRefiner(infer, network.architecture), note
+        if _has_cuda():
+            return "torch-cuda", ""
+    return ("torch-cpu" if options.engine == "torch" else "openvino"), ""
 
 
-def _check(options: EngineOptions) -> None:
+def has_torch() -> bool:
+    """Whether torch is installed; it is not imported."""
+    return find_spec("torch") is not None
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def _has_cuda() -> bool:
+    return bool(importlib.import_module("torch").cuda.is_available())
+
+
+def _check_words(options: EngineOptions) -> None:
     for key, value, known in (
         ("engine", options.engine, ENGINES),
         ("device", options.device, DEVICES),
@@ -85,9 +79,3 @@ def _check(options: EngineOptions) -> None:
             raise EngineError(
                 f"{key} {value!r} is unknown; set [model] {key} to {', '.join(known[:-1])} or {known[-1]}"
             )
-    if options.device != "cuda":
-        return
-    if options.engine == "openvino":
-        raise EngineError("engine openvino runs on the CPU; set [model] device to auto or cpu")
-    if not torch.cuda.is_available():
-        raise EngineError("device cuda: no CUDA device here; set [model] device to auto or cpu")

@@ -7,8 +7,8 @@ makes the complete path, from C-STORE to the stored objects, comparable with kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,6 +32,11 @@ MIN_MARGIN: Final = 1e-3
 """Lead that a margin of zero decodes to: on a tie the best class is still the coded one."""
 BACKGROUND_LOGIT: Final = -12.0
 """Logit of every structure where there is no data."""
+
+
+def is_coded(card: Mapping[str, Any]) -> bool:
+    """Whether a bundle with this card holds no network, but decodes labels."""
+    return card["architecture"].get("name") in NAMES
 
 
 def encode_labels(best: Array, runner_up: Array, margin: Array) -> Array:

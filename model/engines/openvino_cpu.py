@@ -1,126 +1,88 @@
-"""OpenVINO on the CPU in explicit float32: the network as a graph, compiled for one image shape at a time.
+"""OpenVINO on the CPU in explicit float32: a converted network, compiled for one image shape at a time.
 
-The graph is converted once per bundle, without a shape, and kept in a cache; a shape is fixed when it is
-compiled, which takes 0.1 to 0.3 s. Before a graph is used, from the cache or fresh, its logits of a small
-image are compared with the verified network's: the contents of the cache are never taken on trust.
+A graph has no fixed shape; a shape is fixed when it is compiled, which takes 0.1 to 0.3 s. Compiled without one, a graph
+returns its last output again, silently, for an image that is too small for it (OpenVINO 2026.4). Before a graph is used, its
+output for a small image is compared with what torch computed: no graph is taken on trust. Needs no torch.
 """
 
 from __future__ import annotations
 
 import importlib
-import tempfile
-import warnings
+import os
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import nn
 
 from dicomseg.volume import Array
-from model.engines.graph_cache import GraphCache
+from model.engines.graph_file import ConvertedGraph
 from model.errors import EngineError, EngineFailed
 from model.grid import SPACING_MM
-from model.networks.blocks import ENCODER_STRIDE, coordinate_channels
-from model.networks.deeplab import DeepLabV3Plus3D
-from model.networks.roots_unet import RootsNet
+from model.networks.coordinates import coordinate_channels
 from model.patch import Interpolation, Patch
 
 NAME: Final = "openvino-cpu"
-EXAMPLE: Final = (16, 16, 16)
-"""Image for the conversion; a trace of the full window took up to 100 s and gave the same graph."""
-PROBE: Final = (16, 24, 32)
-"""Image on which a graph is compared with the network."""
 PROBE_TOLERANCE: Final = 1e-3
-"""Share of the largest logit; seen were 1e-7 with batch norm and 5e-6 with instance norm."""
+"""Share of the largest output; seen were 1e-7 with batch norm and 5e-6 with instance norm."""
 PRECISIONS: Final = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64"}
 
 Graph = Any
 """An `openvino.Model`; the package is loaded late and may be missing."""
+Shapes = tuple[tuple[int, ...], ...]
+"""Of every input."""
 
 
 class GraphUnusable(EngineError):
-    """A graph that cannot be read or differs from the network; it is converted again."""
+    """A converted graph cannot be read, or its output differs from the network's; restore or export the bundle."""
 
 
-class OpenVinoEngine:
-    """Runs a network through OpenVINO on the CPU.
+class OpenVinoGraph:
+    """A converted network ready to run on inputs of any size.
 
-    precision: of the compiled graph, read back from it. note: one line when the
-    converted graph could not be kept, else empty. The network given is left as it is and not held.
+    precision: of the compiled graph, read back from it.
     """
 
-    name = NAME
-    interpolation: Interpolation = "linear"
+    def __init__(self, converted: ConvertedGraph, threads: int = 0, *, kept: int = 1) -> None:
+        """Read the graph and check it.
 
-    def __init__(
-        self, network: nn.Module, *, digest: str, cache: Path | None, threads: int
-    ) -> None:
-        """Convert, or take from the cache, and check against the network.
-
-        digest: of the bundle that the network came from. threads: 0 takes as many as torch does.
+        threads: 0 takes `OMP_NUM_THREADS`, else every core this process may use. kept: shapes that stay compiled.
 
         Raises:
-            EngineError: openvino is missing or damaged, or the graph differs from the network.
+            GraphUnusable: the graph cannot be read, or answers otherwise than torch did.
+            EngineError: openvino is missing or damaged.
         """
-        self.note = ""
-        self._threads = threads or torch.get_num_threads()
-        self._compiled: tuple[tuple[int, ...], Any] | None = None
-        self._guidance = guidance_of(network)
-        self._package = package()
+        self._threads = threads or default_threads()
+        self._kept = kept
+        self._compiled: dict[Shapes, Any] = {}
+        """The shapes used last, oldest first."""
+        self._probe_shapes = tuple(tuple(array.shape) for array in converted.inputs)
+        openvino = package()
         try:
-            self._core = self._package.Core()
-            self._graph = self._ready_graph(network.eval(), digest, cache)
+            self._core = openvino.Core()
+            raw = np.frombuffer(converted.weights, np.uint8)
+            self._graph = self._core.read_model(converted.topology, openvino.Tensor(raw))
+            self.precision = self._checked(converted)
         except EngineError:
             raise
         except Exception as error:  # a package of native code that is damaged fails in its own ways
-            raise EngineError(f"OpenVINO cannot run this network: {_first_line(error)}") from error
+            raise GraphUnusable(f"OpenVINO cannot run this network: {first_line(error)}") from error
 
-    def _ready_graph(self, network: nn.Module, digest: str, folder: Path | None) -> Graph:
-        cache = GraphCache(folder, digest, self._package.get_version()) if folder else None
-        kept = cache.read() if cache else None
-        if kept is not None:
-            try:
-                graph = self._read(*kept)
-                self.precision = self._checked(graph, network)
-            except Exception:  # noqa: BLE001, S110 - a fault of any kind: it is converted again
-                pass
-            else:
-                return graph
-        parts = _serialised(self._package, convert(network))
-        graph = self._read(*parts)
-        self.precision = self._checked(graph, network)
-        if cache:
-            try:
-                cache.write(*parts)
-            except OSError as error:
-                self.note = f"converted network not kept in {cache.folder}: {error.strerror}"
-        return graph
-
-    def _read(self, topology: bytes, weights: bytes) -> Graph:
-        raw = np.frombuffer(weights, np.uint8)
-        return self._core.read_model(topology, self._package.Tensor(raw))
-
-    def _checked(self, graph: Graph, network: nn.Module) -> str:
-        """Compare the logits of a small image with the network's; returns the precision of the graph."""
-        rng = np.random.default_rng(0)
-        sizes = _sizes(self._guidance, PROBE)
-        inputs = [rng.standard_normal(size).astype(np.float32) for size in sizes]
-        compiled = self._compile(graph, PROBE)
-        logits = np.asarray(compiled(inputs)[0])
-        with torch.inference_mode():
-            expected = network(*(torch.from_numpy(array) for array in inputs)).numpy()
+    def _checked(self, converted: ConvertedGraph) -> str:
+        """Compare the output for a small image with torch's; return the precision of the graph."""
+        compiled = self._compile(self._probe_shapes)
+        output = np.asarray(compiled(list(converted.inputs))[0])
+        expected = converted.expected
         limit = PROBE_TOLERANCE * np.abs(expected).max()
-        if logits.shape != expected.shape or not np.abs(logits - expected).max() <= limit:
+        if output.shape != expected.shape or not np.abs(output - expected).max() <= limit:
             raise GraphUnusable(
-                "OpenVINO's logits differ from the network's; set [model] engine to torch"
+                "OpenVINO's output differs from the network's; set [model] engine to torch"
             )
         return effective_precision(compiled)
 
-    def _compile(self, graph: Graph, shape: Sequence[int]) -> Any:
-        fixed = graph.clone()
-        fixed.reshape(dict(enumerate(_sizes(self._guidance, shape))))
+    def _compile(self, shapes: Shapes) -> Any:
+        fixed = self._graph.clone()
+        fixed.reshape({n: list(shape) for n, shape in enumerate(shapes)})
         return self._core.compile_model(
             fixed,
             "CPU",
@@ -133,30 +95,89 @@ class OpenVinoEngine:
             },
         )
 
-    def warm(self, shape: Sequence[int]) -> None:
-        """Compile for this patch shape (d, h, w), unless it is the shape compiled last.
+    @property
+    def has_guidance(self) -> bool:
+        """Whether the network takes a second input."""
+        return len(self._probe_shapes) > 1
 
-        One shape is kept: the full window holds up to a gigabyte, and compiling takes 0.1 to 0.3 s.
+    def warm(self, shape: Sequence[int]) -> None:
+        """Compile for images (d, h, w), unless this shape is among those used last.
+
+        Few are kept: the full window holds up to a gigabyte, and compiling takes 0.1 to 0.3 s.
 
         Raises:
-            EngineFailed: the graph cannot be compiled, or runs in another precision than the engine names.
+            EngineFailed: the graph cannot be compiled, or runs in another precision than it names.
         """
-        wanted = tuple(shape)
-        if self._compiled is not None and self._compiled[0] == wanted:
-            return
-        self._compiled = None
+        image = self._probe_shapes[0]
+        # The guidance has a stride of the image.
+        sizes = tuple(
+            (*probe[:2], *(n * b // a for n, a, b in zip(shape, image[2:], probe[2:], strict=True)))
+            for probe in self._probe_shapes
+        )
+        self._ready(sizes)
+
+    def _ready(self, shapes: Shapes) -> Any:
+        known = self._compiled.pop(shapes, None)
+        if known is None:
+            # Before the next one, which takes as much memory.
+            for oldest in list(self._compiled)[: max(0, len(self._compiled) - self._kept + 1)]:
+                del self._compiled[oldest]
+            known = self._compiled_for(shapes)
+        self._compiled[shapes] = known
+        return known
+
+    def _compiled_for(self, shapes: Shapes) -> Any:
+        wanted = shapes[0][2:]
         try:
-            compiled = self._compile(self._graph, wanted)
+            compiled = self._compile(shapes)
         except RuntimeError as error:
             raise EngineFailed(
-                f"{self.name} cannot compile {wanted}: {_first_line(error)}; set [model] engine to torch"
+                f"{NAME} cannot compile {wanted}: {first_line(error)}; set [model] engine to torch"
             ) from error
         effective = effective_precision(compiled)
         if effective != self.precision:
             raise EngineFailed(
-                f"{self.name} computes {wanted} in {effective}, not {self.precision}; set [model] engine to torch"
+                f"{NAME} computes {wanted} in {effective}, not {self.precision}; set [model] engine to torch"
             )
-        self._compiled = wanted, compiled
+        return compiled
+
+    def infer(self, image: Array, *guidance: Array) -> Array:
+        """Return the network's output (N, channels, …) for images (N, 1, D, H, W) and their guidance, all float32.
+
+        Raises:
+            EngineFailed: values that are not finite, or a shape that cannot be compiled.
+        """
+        inputs = [np.ascontiguousarray(array, np.float32) for array in (image, *guidance)]
+        compiled = self._ready(tuple(tuple(array.shape) for array in inputs))
+        try:
+            output = np.array(compiled(inputs)[0])
+        except RuntimeError as error:
+            raise EngineFailed(f"{NAME} failed: {first_line(error)}") from error
+        # The image too: OpenVINO's ReLU makes 0 of NaN, and the output would look sound.
+        if not (np.isfinite(inputs[0]).all() and np.isfinite(output).all()):
+            raise EngineFailed(
+                f"{NAME} ({self.precision}) met values that are not finite; check the series and the bundle"
+            )
+        return output
+
+
+class OpenVinoEngine:
+    """Runs the segmentation network's graph, as the port of an engine wants it."""
+
+    name = NAME
+    interpolation: Interpolation = "linear"
+
+    def __init__(self, graph: OpenVinoGraph) -> None:
+        self._graph = graph
+        self.precision = graph.precision
+
+    def warm(self, shape: Sequence[int]) -> None:
+        """Compile for this patch shape (d, h, w), unless it is the shape compiled last.
+
+        Raises:
+            EngineFailed: the graph cannot be compiled, or runs in another precision than the engine names.
+        """
+        self._graph.warm(shape)
 
     def run(self, patch: Patch) -> Array:
         """Return logits at half resolution, (channels, d/2, h/2, w/2) float32.
@@ -164,92 +185,37 @@ class OpenVinoEngine:
         Raises:
             EngineFailed: values that are not finite, or a shape that cannot be compiled.
         """
-        image = np.ascontiguousarray(patch.values, dtype=np.float32)[None, None]
-        if self._guidance is None:
-            logits: Array = self.infer(image)[0]
-        else:
-            coordinates = coordinate_channels(patch.values.shape, patch.centre, SPACING_MM)
-            logits = self.infer(image, coordinates[None].numpy())[0]
-        return logits
-
-    def infer(self, image: Array, *guidance: Array) -> Array:
-        """Return the network's logits (1, channels, …) of an image (1, 1, D, H, W) and its guidance, all float32.
-
-        Raises:
-            EngineFailed: values that are not finite, or a shape that cannot be compiled.
-        """
-        self.warm(image.shape[2:])
-        if self._compiled is None:
-            raise AssertionError("warm leaves a compiled graph or raises")
-        try:
-            logits = np.array(self._compiled[1]([image, *guidance])[0])
-        except RuntimeError as error:
-            raise EngineFailed(f"{self.name} failed: {_first_line(error)}") from error
-        # The image too: OpenVINO's ReLU makes 0 of NaN, and the logits would look sound.
-        if not (np.isfinite(image).all() and np.isfinite(logits).all()):
-            raise EngineFailed(
-                f"{self.name} ({self.precision}) met values that are not finite; check the series and the bundle"
-            )
-        return logits
+        image = np.asarray(patch.values, np.float32)[None, None]
+        if not self._graph.has_guidance:
+            return np.asarray(self._graph.infer(image)[0])
+        coordinates = coordinate_channels(patch.values.shape, patch.centre, SPACING_MM)
+        return np.asarray(self._graph.infer(image, coordinates[None])[0])
 
 
-def guidance_of(network: nn.Module) -> tuple[int, int] | None:
-    """Return channels and stride of a network's second input; None for a network that takes the image alone."""
-    if isinstance(network, RootsNet):
-        return network.architecture.guidance_count, 2
-    has_position = isinstance(network, DeepLabV3Plus3D) and network.position is not None
-    return (3, ENCODER_STRIDE) if has_position else None
-
-
-def _sizes(guidance: tuple[int, int] | None, shape: Sequence[int]) -> list[list[int]]:
-    """Return the sizes of a network's inputs for an image of this shape."""
-    image = [1, 1, *shape]
-    if guidance is None:
-        return [image]
-    channels, stride = guidance
-    return [image, [1, channels, *(n // stride for n in shape)]]
+def default_threads() -> int:
+    """Return `OMP_NUM_THREADS`, which torch follows too, else the cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else len(os.sched_getaffinity(0))
 
 
 def package() -> Any:
-    """Return the openvino package.
+    """Return the openvino package, without the package that reports its use to its maker.
 
     Raises:
         EngineError: it is missing or damaged.
     """
+    # Not in the lock files; a plain `pip install` brings it. OpenVINO takes a stub where it cannot be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise EngineError(
-            f"openvino cannot be imported ({_first_line(error)}); install it or set [model] engine to torch"
+            f"openvino cannot be imported ({first_line(error)}); install it or set [model] engine to torch"
         ) from error
     except Exception as error:  # half an installation fails in its own ways
         raise EngineError(
-            f"openvino is damaged ({_first_line(error)}); install it again or set [model] engine to torch"
+            f"openvino is damaged ({first_line(error)}); install it again or set [model] engine to torch"
         ) from error
-
-
-def convert(network: nn.Module) -> Graph:
-    """Return the network as a graph for images (1, 1, D, H, W), and their guidance, of any size.
-
-    By the frontend itself: `openvino.convert_model` reports its use to a server of its maker, unasked.
-    Runs torch once on a small image, with the threads that torch has.
-    """
-    decoders: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
-    frontends: Any = importlib.import_module("openvino.frontend")
-    sizes = _sizes(guidance_of(network), EXAMPLE)
-    # Not inference_mode: the trace cannot keep inference tensors.
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch.jit, which the frontend uses, is deprecated; the norms look at the image's size.
-        warnings.simplefilter("ignore")
-        decoder = decoders.TorchScriptPythonDecoder(
-            network,
-            example_input=tuple(torch.zeros(size) for size in sizes),
-            trace_kwargs={"check_trace": False},  # twice the time; the probe checks more
-        )
-        frontend = frontends.FrontEndManager().load_by_framework("pytorch")
-        graph = frontend.convert(frontend.load(decoder))
-    graph.reshape({n: [1, size[1], -1, -1, -1] for n, size in enumerate(sizes)})
-    return graph
 
 
 def effective_precision(compiled: Any) -> str:
@@ -260,13 +226,7 @@ def effective_precision(compiled: Any) -> str:
     return PRECISIONS[floats[0]] if floats else "unknown"
 
 
-def _serialised(openvino: Any, graph: Graph) -> tuple[bytes, bytes]:
-    with tempfile.TemporaryDirectory(prefix="lumbar-node-") as folder:
-        topology, weights = Path(folder) / "graph.xml", Path(folder) / "graph.bin"
-        openvino.serialize(graph, topology, weights)
-        return topology.read_bytes(), weights.read_bytes()
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its class."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -13,11 +13,10 @@ from torch.nn import functional
 
 from model.networks.blocks import double_conv
 from model.networks.disc_channels import DISCS
+from model.networks.sizes import HEAT_FACTOR
 
 NAME: Final = "level-unet-2"
 """Name of this architecture in a card."""
-HEAT_FACTOR: Final = (2, 2, 1)
-"""Search-grid voxels per heat-map voxel along slices, rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,19 @@ class LevelNets(nn.Module):
         return torch.logit(mean, eps=1e-6)
 
 
+class HeatNet(nn.Module):
+    """A level network that ends in heat maps: (N, 1, D, H, W) to the mean of its members' maps, 0…1."""
+
+    def __init__(self, network: LevelNet | LevelNets) -> None:
+        super().__init__()
+        members = network.members if isinstance(network, LevelNets) else [network]
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return heat maps on the half grid."""
+        return torch.stack([torch.sigmoid(member(image)) for member in self.members]).mean(0)
+
+
 def member_count(tensors: Mapping[str, Any]) -> int:
     """Count the networks that a level finder's weights hold."""
     names = {name.split(".")[1] for name in tensors if name.startswith("members.")}
@@ -97,3 +109,17 @@ def untrained_level_network(architecture: LevelArchitecture) -> LevelNet | Level
     if architecture.members == 1:
         return LevelNet(architecture)
     return LevelNets([LevelNet(architecture) for _ in range(architecture.members)])
+
+
+def build_level_network(
+    architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> LevelNet | LevelNets:
+    """Build the network from a card's architecture and its weights, ready to infer.
+
+    Raises:
+        RuntimeError, TypeError: they do not fit each other.
+    """
+    values = {k: v for k, v in architecture.items() if k != "name"}
+    network = untrained_level_network(LevelArchitecture(**values))
+    network.load_state_dict(dict(tensors))
+    return network.eval()

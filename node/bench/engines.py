@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from model.bundle.load import load_network
+from model.bundle.load_torch import load_network
 from model.grid import MULTIPLE, PAPER_SHAPE, Index
 from node.bench.label_agreement import Agreement, compare_labels, synthetic_image, to_labels
 from node.bench.timing import EAGER, EngineTimes

@@ -19,9 +19,10 @@ import torch
 
 from dicomseg.errors import LumbarError
 from dicomseg.volume import Array
-from model.bundle.load import load_bundle, load_network
+from model.bundle.load import load_bundle
+from model.bundle.load_torch import load_network
 from model.grid import SPACING_MM
-from model.networks.blocks import coordinate_channels
+from model.networks.coordinates import coordinate_channels
 from model.patch import Patch
 
 EAGER: Final = "eager"
@@ -73,7 +74,7 @@ class _Eager:
         with torch.inference_mode():
             image = torch.from_numpy(patch.values)[None, None]
             place = coordinate_channels(patch.values.shape, patch.centre, SPACING_MM)[None]
-            return np.asarray(self._network(image, place)[0].numpy())
+            return np.asarray(self._network(image, torch.from_numpy(place))[0].numpy())
 
 
 def _engine(name: str, path: Path, threads: int, cache: Path) -> tuple[Any, str]:

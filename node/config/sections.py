@@ -163,7 +163,7 @@ class ModelConfig(Section):
     )
     cache: FileName = Field(
         default="",
-        description="Folder of converted networks; empty = engines in the state directory.",
+        description="Folder of networks converted from a bundle without graphs; empty = engines in the state directory.",
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from model.bundle.card import CARD, LEVEL_WEIGHTS, ROOTS_WEIGHTS, WEIGHTS, default_path, read_card
+from model.bundle.card import FILES, default_path, read_card
 from model.errors import BundleError
 from node.durable import PART, copy_durably, unfinished_folder
 from node.errors import DiskFull, PromotionRefused
@@ -26,7 +26,6 @@ from node.journal.states import JobState
 from node.models.retraining import JobDirectory
 from node.store.layout import StateDirectory
 
-_FILES: Final = (CARD, WEIGHTS, LEVEL_WEIGHTS, ROOTS_WEIGHTS)
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """What a name or version may be that becomes part of a folder's name."""
 
@@ -94,7 +93,7 @@ def install(source: Path, models: Path) -> tuple[Path, dict[str, Any]]:
     if source.resolve() == place.resolve() or _is_intact(place, card["digest"]):
         return place, card
     with _room(models), unfinished_folder(place, part):
-        for name in _FILES:
+        for name in FILES:
             if (source / name).exists():
                 copy_durably(source / name, part / name)
         if read_card(part)["digest"] != card["digest"]:
@@ -201,10 +200,10 @@ def _row(
 
 
 def _test_load(folder: Path) -> None:
-    """Load once, so that a mismatch of weights and card is found here, not by a worker."""
-    from model.bundle.load import load_bundle  # noqa: PLC0415 - imports torch, which `models list` does without
+    """Load once, so that a mismatch of weights, graphs and card is found here, not by a worker."""
+    from model.bundle.load import load_bundle  # noqa: PLC0415 - imports the engine, which `models list` does without
 
-    load_bundle(folder, engine="torch", device="cpu")
+    load_bundle(folder, device="cpu")
 
 
 def _is_intact(place: Path, digest: str) -> bool:

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("base", "train", "dev")
+LOCKS = ("base", "gpu", "train", "dev")
+GPU = PROJECT["project"]["optional-dependencies"]["gpu"]
 ACCELERATOR = re.compile(r"(nvidia|cuda|triton)", re.IGNORECASE)
 
 
@@ -27,9 +28,9 @@ def plain(requirement: str) -> str:
 def declared(lock: str) -> set[str]:
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = list(PROJECT["project"]["dependencies"])
-    wanted += extras["train"] if lock != "base" else []
-    wanted += extras["dev"] if lock == "dev" else []
-    return {bare(name) for name in wanted} - {"torch"}
+    for extra in LOCKS[1 : LOCKS.index(lock) + 1]:
+        wanted += extras[extra]
+    return {bare(name) for name in wanted} - {"torch", "lumbar-node"}
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -58,8 +59,17 @@ def test_no_accelerator_and_no_torch_is_locked(lock: str) -> None:
 
 
 def test_one_package_has_one_version_in_all_lock_files() -> None:
-    base, train, dev = (pins(lock) for lock in LOCKS)
-    assert base.items() <= train.items() <= dev.items()
+    base, gpu, train, dev = (pins(lock) for lock in LOCKS)
+    assert base.items() <= gpu.items() <= train.items() <= dev.items()
+
+
+def test_the_training_needs_what_the_gpu_needs() -> None:
+    assert "lumbar-node[gpu]" in PROJECT["project"]["optional-dependencies"]["train"]
+
+
+def test_the_service_locks_no_package_that_only_torch_needs() -> None:
+    helpers = {"filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "setuptools", "sympy"}
+    assert set(pins("gpu")) - set(pins("base")) == helpers | {"safetensors"}
 
 
 def test_accelerators_are_constraints_of_packages_that_only_torch_needs() -> None:
@@ -71,14 +81,14 @@ def test_accelerators_are_constraints_of_packages_that_only_torch_needs() -> Non
 
 def test_torch_override_lists_what_the_installed_torch_declares() -> None:
     (override,) = PROJECT["tool"]["uv"]["dependency-metadata"]
-    assert f"torch=={override['version']}" in PROJECT["project"]["dependencies"]
+    assert f"torch=={override['version']}" in GPU
     said = [r for r in requires("torch") or [] if "extra ==" not in r and not ACCELERATOR.match(r)]
     assert {plain(r.split(";")[0]) for r in said} == {plain(r) for r in override["requires-dist"]}
 
 
 def test_the_install_script_names_the_same_torch() -> None:
     script = (ROOT / "requirements/torch.sh").read_text(encoding="utf-8")
-    assert f"torch=={version_in(script)}" in PROJECT["project"]["dependencies"]
+    assert f"torch=={version_in(script)}" in GPU
 
 
 def version_in(script: str) -> str:
@@ -145,23 +155,31 @@ def test_every_base_requirement_is_imported_by_the_service_or_its_core() -> None
 
 def test_every_requirement_of_the_training_is_imported_by_the_training_alone() -> None:
     train = PROJECT["project"]["optional-dependencies"]["train"]
+    train = [r for r in train if bare(r) != "lumbar-node"]
     assert unused(train, "training") == []
+    assert unused(GPU, "model") == []
     names = {IMPORT_NAMES.get(bare(r), bare(r)) for r in train}
     assert names & imported("node", "model", "dicomseg") == set(WHERE_INSTALLED)
 
 
 @pytest.mark.parametrize(
-    ("heading", "extra"), [("The service", None), ("Training", "train"), ("Tests and tools", "dev")]
+    ("heading", "extra"),
+    [
+        ("The service", None),
+        ("The service on a GPU", "gpu"),
+        ("Training", "train"),
+        ("Tests and tools", "dev"),
+    ],
 )
 def test_each_section_of_the_document_lists_the_packages_of_its_extra(
     heading: str, extra: str | None
 ) -> None:
     text = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
-    section = text.split(f"## {heading}", 1)[1].split("\n## ", 1)[0]
+    section = text.split(f"\n## {heading} (", 1)[1].split("\n## ", 1)[0]
     rows = {m.lower() for m in re.findall(r"^\| ([A-Za-z0-9-]+) \|", section, re.MULTILINE)}
     project = PROJECT["project"]
     wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
-    assert rows - {"package"} == {bare(name) for name in wanted}
+    assert rows - {"package"} == {bare(name) for name in wanted} - {"lumbar-node"}
 
 
 def test_the_viewer_in_the_documents_is_the_one_that_is_fetched() -> None:

@@ -39,7 +39,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option of the command l
 ) -> None:
     """Write a bundle from the EMA weights of a run.
 
-    It joins a segmentation network, a level finder and, if given, a roots network; it is test-loaded.
+    It joins a segmentation network, a level finder and, if given, a roots network, converts each for
+    OpenVINO, and is test-loaded.
 
     \b
     Examples:

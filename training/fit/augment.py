@@ -20,7 +20,7 @@ from torch.nn import functional
 from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
 from model.grid import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
-from model.networks.blocks import coordinate_channels
+from model.networks.coordinates import coordinate_channels
 from training.data.cases import CANONICAL_SPACING_MM, Case
 
 SPACING_MM: Final = CANONICAL_SPACING_MM
@@ -88,7 +88,7 @@ class Sample:
     valid: Tensor
     """(1, D, H, W), 1 inside the case and 0 outside."""
     coordinates: Tensor
-    """`model.networks.blocks.coordinate_channels` of the image, (1, 3, D/4, H/4, W/4)."""
+    """`model.networks.coordinates.coordinate_channels` of the image, (1, 3, D/4, H/4, W/4)."""
 
 
 def level_index(case: Case) -> Points:
@@ -113,9 +113,8 @@ def window_sample(case: Case) -> Sample:
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
     labels = torch.from_numpy(np.array(case.labels[box])).long()
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
-    coordinates = coordinate_channels(
-        scored.shape, level_index(case) - [b.start for b in box], SPACING_MM
-    )
+    level = level_index(case) - [b.start for b in box]
+    coordinates = torch.from_numpy(coordinate_channels(scored.shape, level.tolist(), SPACING_MM))
     return Sample(
         scored[None, None], labels[None], torch.ones_like(scored)[None], coordinates[None]
     )
@@ -281,7 +280,7 @@ def augmented_sample(
     labels, inside = sample_labels(case.labels, points)
     image = perturb_intensities(sample_image(case.image, points), case, rng, strength) * inside
     assumed = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
-    coordinates = coordinate_channels(shape, assumed.tolist(), SPACING_MM)
+    coordinates = torch.from_numpy(coordinate_channels(shape, assumed.tolist(), SPACING_MM))
     return Sample(image[None, None], labels[None], inside.float()[None], coordinates[None])
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dicomseg.volume import Volume
+from model.engines.torch_engine import infer_heat
 from model.level.finder import NetworkFinder
 from model.networks.level_unet import LevelArchitecture, LevelNet, LevelNets, member_count
 from training.data.cases import load_case
@@ -265,7 +266,7 @@ def save_level(network: LevelNet | LevelNets, file: Path) -> None:
 
 def errors_mm(network: LevelNet | LevelNets, cases: Sequence[Path]) -> dict[str, float]:
     """Return the distance of the L4/5 centre from the true one per case, in mm; NaN where it was not found."""
-    finder = NetworkFinder(network)
+    finder = NetworkFinder(infer_heat(network))
     out = {}
     for path in cases:
         case = load_case(path)

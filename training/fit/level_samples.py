@@ -19,7 +19,7 @@ from torch.nn import functional
 from dicomseg.volume import Array, Points, Volume
 from model.level.finder import GRID_MM, HEAT_SIGMA_MM, MAX_WIDTH_MM, robust_z_score, search_grid
 from model.networks.disc_channels import ABOVE, DISCS, L5S1, L45
-from model.networks.level_unet import HEAT_FACTOR
+from model.networks.sizes import HEAT_FACTOR
 from training.data.cases import Case, load_case
 from training.errors import SourceMissing
 

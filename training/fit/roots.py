@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.networks.roots_unet import RootsNet
+from model.networks.sizes import RootsArchitecture
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import Shape

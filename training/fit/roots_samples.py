@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from dicomseg.volume import Array, Points
 from model.engines.port import Engine
-from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.coordinates import COORDINATE_UNIT_MM
 from model.networks.roots_unet import RootsNet
 from model.patch import Patch
 from model.roots import BOX, ROOTS, box_about, disc_middle, guidance_channels

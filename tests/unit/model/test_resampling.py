@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import map_coordinates
+from torch.nn import functional
 
 from dicomseg.volume import Volume
-from model.resampling import box_around, corners, mapped, overlap, sampled, slab_indices, to_tensor
+from model.patch import Interpolation
+from model.resampling import box_around, corners, mapped, overlap, sampled, slab_indices
 
 AFFINE = np.array([[0.0, 0.0, 2.0, 5.0], [0.0, 1.5, 0.0, -3.0], [0.5, 0.0, 0.0, 7.0], [0, 0, 0, 1]])
 
@@ -53,8 +56,8 @@ def test_values_are_interpolated_in_the_order_of_the_axes() -> None:
     rng = np.random.default_rng(2)
     source = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
     index = rng.uniform(0, (4, 5, 6), (40, 3))
-    linear = sampled(to_tensor(source), index, "linear")
-    nearest = sampled(to_tensor(source), np.round(index), "nearest")
+    linear = sampled(source, index, "linear")
+    nearest = sampled(source, np.round(index), "nearest")
     for channel in range(2):
         np.testing.assert_allclose(
             linear[channel], map_coordinates(source[channel], index.T, order=1), atol=1e-5
@@ -70,8 +73,25 @@ def test_slab_indices_name_every_voxel_of_the_slices() -> None:
     assert index[1, 1, 2].tolist() == [5, 1, 2]
 
 
-def test_an_array_that_torch_accepts_is_not_copied() -> None:
-    array = np.zeros((2, 3), np.float32)
-    assert to_tensor(array).data_ptr() == array.ctypes.data
-    array.flags.writeable = False
-    assert to_tensor(array).data_ptr() != array.ctypes.data
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+def test_values_are_those_of_torch_beyond_the_border_too(interpolation: Interpolation) -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((2, 5, 6, 7), (1, 1, 6, 2)):
+        source = rng.normal(size=shape).astype(np.float32)
+        index = rng.uniform(-0.5, np.array(shape[1:]) - 0.5, (4, 50, 3))
+        unit = ((index + 0.5) / shape[1:] * 2 - 1)[None, :, None, :, ::-1].astype(np.float32)
+        expected = functional.grid_sample(
+            torch.from_numpy(source)[None],
+            torch.from_numpy(unit.copy()),
+            mode="bilinear" if interpolation == "linear" else "nearest",
+            padding_mode="border",
+            align_corners=False,
+        )
+        found = sampled(source, index, interpolation)
+        np.testing.assert_allclose(found, expected[0, :, :, 0].numpy(), atol=1e-5)
+
+
+def test_the_source_is_left_as_it_is_and_may_be_read_only() -> None:
+    source = np.arange(8.0).reshape(1, 2, 2, 2)
+    source.flags.writeable = False
+    assert sampled(source, np.array([[0.5, 0.5, 0.5]]), "linear").tolist() == [[3.5]]

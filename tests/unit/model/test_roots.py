@@ -21,10 +21,11 @@ from model.bundle.write import write_bundle, write_coded_bundle
 from model.engines.coded import encode_labels
 from model.errors import BundleError, EngineFailed
 from model.grid import SPACING_MM
-from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.coordinates import COORDINATE_UNIT_MM
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
-from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.networks.roots_unet import RootsNet
+from model.networks.sizes import RootsArchitecture
 from model.patch import FineLogit, Patch, Prediction
 from model.roots import MAX_LOGIT, ROOTS, RootsRefiner, box_about, disc_middle, scores_with_roots
 from model.segment import segment

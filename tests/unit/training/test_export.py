@@ -17,7 +17,8 @@ from dicomseg.result import ModelError
 from dicomseg.structures import StructureId
 from dicomseg.volume import AXIAL, build_affine
 from model.bundle.card import WEIGHTS, read_card
-from model.bundle.load import load_bundle, load_network
+from model.bundle.load import load_bundle
+from model.bundle.load_torch import load_network
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import encode_labels
 from model.errors import BundleError

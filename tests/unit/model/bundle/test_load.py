@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,19 @@ import torch
 
 from dicomseg.result import ModelError
 from dicomseg.structures import CHANNELS
+from dicomseg.volume import Volume
+from model.bundle import load as loading
 from model.bundle.card import CARD as CARD_FILE
-from model.bundle.card import LEVEL_WEIGHTS, WEIGHTS, digest_of
+from model.bundle.card import LEVEL_WEIGHTS, WEIGHTS, digest_of, graph_of, seal
 from model.bundle.load import load_bundle
 from model.bundle.write import write_bundle
-from model.errors import BundleError
+from model.engines.graph_file import ConvertedGraph
+from model.errors import BundleError, EngineError
 from model.level.finder import NetworkFinder
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
+from model.networks.roots_unet import RootsNet
+from model.networks.sizes import RootsArchitecture
 from model.patch import Patch
 from model.roots import ROOTS
 
@@ -113,6 +119,124 @@ def test_changed_weights_are_refused_by_the_file_s_name(folder: Path, name: str)
     (folder / name).write_bytes(data)
     with pytest.raises(BundleError, match=name):
         load_bundle(folder)
+
+
+@pytest.fixture
+def with_graphs(tmp_path: Path, network: DeepLabV3Plus3D) -> Path:
+    roots = RootsNet(RootsArchitecture(width=4, deep=(4, 8, 8), places=True))
+    folder = tmp_path / "graphs"
+    return write_bundle(folder, CARD, network, LevelNet(LEVEL), roots, graphs=True)
+
+
+def test_graphs_answer_as_the_networks_beside_them(with_graphs: Path) -> None:
+    by_graph = load_bundle(with_graphs, engine="openvino", threads=1)
+    by_torch = load_bundle(with_graphs, engine="torch", device="cpu")
+    assert (by_graph.info.engine, by_graph.info.precision) == ("openvino-cpu", "float32")
+    assert by_graph.info.digest == by_torch.info.digest
+    values = np.random.default_rng(1).normal(size=(16, 24, 32)).astype(np.float32)
+    patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
+    predicted, expected = (model.predict(patch) for model in (by_graph, by_torch))
+    np.testing.assert_allclose(predicted.logits, expected.logits, atol=1e-4)
+    assert predicted.fine is not None
+    assert expected.fine is not None
+    np.testing.assert_allclose(predicted.fine.logit, expected.fine.logit, atol=1e-4)
+    grid = Volume(values, np.eye(4))
+    finders = [model.finder for model in (by_graph, by_torch)]
+    heats = [finder.heat(grid).maps for finder in finders if isinstance(finder, NetworkFinder)]
+    np.testing.assert_allclose(heats[0], heats[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["weights", "level", "roots"])
+def test_a_changed_or_missing_graph_is_refused_by_its_name(with_graphs: Path, name: str) -> None:
+    path = with_graphs / graph_of(f"{name}.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    with pytest.raises(BundleError, match=rf"{name}\.graph\.zip has changed"):
+        load_bundle(with_graphs)
+    path.unlink()
+    with pytest.raises(BundleError, match=rf"{name}\.graph\.zip is missing"):
+        load_bundle(with_graphs)
+
+
+def test_a_graph_that_a_bundle_does_not_name_is_refused(folder: Path, with_graphs: Path) -> None:
+    name = graph_of(WEIGHTS)
+    (folder / name).write_bytes((with_graphs / name).read_bytes())
+    with pytest.raises(BundleError, match="the digest does not match"):
+        load_bundle(folder)
+
+
+def test_graphs_of_other_weights_are_run_by_torch_where_it_is_and_that_is_said(
+    with_graphs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = with_graphs / graph_of(WEIGHTS)
+    made = ConvertedGraph.read(path)
+    replace(made, expected=made.expected + 1).write(path)
+    card = json.loads((with_graphs / CARD_FILE).read_text())
+    (with_graphs / CARD_FILE).write_text(json.dumps(seal(card, with_graphs)))
+    model = load_bundle(with_graphs, device="cpu")
+    assert model.info.engine == "torch-cpu"
+    assert model.note.startswith("plain torch, several times slower: OpenVINO's output differs")
+    with pytest.raises(EngineError, match="differs from the network's"):
+        load_bundle(with_graphs, engine="openvino")
+    monkeypatch.setattr(loading, "has_torch", lambda: False)
+    with pytest.raises(EngineError, match="differs from the network's"):
+        load_bundle(with_graphs, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "fault", [None, OSError("libopenvino.so: cannot open"), RuntimeError("a\nb")]
+)
+def test_without_openvino_auto_is_torch_and_says_so(
+    with_graphs: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    real = importlib.import_module
+
+    def damaged(name: str) -> Any:
+        if name == "openvino":
+            raise fault or ImportError("No module named 'openvino'")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", damaged)
+    model = load_bundle(with_graphs, device="cpu")
+    assert (model.info.engine, model.info.precision) == ("torch-cpu", "float32")
+    assert "openvino is damaged" in model.note or "openvino cannot be imported" in model.note
+    assert "\n" not in model.note
+    with pytest.raises(EngineError, match=r"set \[model\] engine") as refusal:
+        load_bundle(with_graphs, engine="openvino")
+    assert refusal.value.exit_code == 6
+
+
+def test_a_bundle_without_graphs_is_converted_where_torch_is_else_refused_with_what_to_do(
+    folder: Path, network: DeepLabV3Plus3D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_bundle(folder, engine="openvino", cache=tmp_path / "cache")
+    assert (model.info.engine, model.note) == ("openvino-cpu", "")
+    values = np.random.default_rng(1).normal(size=(8, 12, 16)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(values)[None, None])[0].numpy()
+    patch = Patch(values, np.ones(values.shape, bool), np.eye(4), 0.0, 1.0)
+    np.testing.assert_allclose(model.engine.run(patch), expected, atol=1e-4)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr(loading, "has_torch", lambda: False)
+    with pytest.raises(BundleError, match="holds no converted graphs") as refusal:
+        load_bundle(folder, device="cpu")
+    assert refusal.value.exit_code == 6
+    assert "lumbar-train export" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_threads_of_torch_are_set_only_when_asked_for(folder: Path, engine: str) -> None:
+    """Conversion included, which runs the network once."""
+    before = torch.get_num_threads()
+    try:
+        load_bundle(folder, engine=engine, device="cpu")
+        assert torch.get_num_threads() == before
+        load_bundle(folder, engine=engine, device="cpu", threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Fake:

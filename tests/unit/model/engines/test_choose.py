@@ -1,104 +1,97 @@
-"""What every engine keeps to, and which ones can be asked for."""
+"""Which engine a machine runs, by what is asked for, what is installed and what the machine has."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import sys
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from dicomseg.structures import CHANNELS
-from model.engines import choose as engines
+from model.engines import choose
 from model.engines.choose import choose_engine
-from model.engines.coded import encode_labels
-from model.engines.port import Engine, EngineOptions
+from model.engines.port import EngineOptions
 from model.errors import EngineError
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.patch import Patch
-
-SHAPE = (8, 16, 12)
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
-def network() -> DeepLabV3Plus3D:
-    torch.manual_seed(6)
-    return DeepLabV3Plus3D(Architecture(width=4, dilations=(1,), decoder=2))
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine with torch and without a GPU."""
+    return Machine(monkeypatch)
 
 
-def patch() -> Patch:
-    """Values that a network and the fake engine can both read."""
-    rng = np.random.default_rng(5)
-    best = rng.integers(0, CHANNELS, SHAPE).astype(np.uint8)
-    raw = encode_labels(best, ((best + 1) % CHANNELS).astype(np.uint8), rng.uniform(1, 8, SHAPE))
-    valid = np.ones(SHAPE, bool)
-    valid[:, :, -1] = False
-    mean, sd = float(raw[valid].mean()), float(raw[valid].std())
-    values = np.where(valid, (raw - mean) / sd, 0).astype(np.float32)
-    return Patch(values, valid, np.eye(4), mean, sd)
+class Machine:
+    """What `choose` finds on this machine."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.has(torch_installed=True, driver=False, cuda=False)
+
+    def has(self, *, torch_installed: bool, driver: bool, cuda: bool) -> None:
+        def library(name: str) -> None:
+            assert name == choose.DRIVER
+            if not driver:
+                raise OSError
+
+        self._patch.setattr(choose, "find_spec", lambda name: name if torch_installed else None)
+        self._patch.setattr(choose.ctypes, "CDLL", library)
+        self._patch.setattr(torch.cuda, "is_available", lambda: cuda)
 
 
-def chosen(
-    of: DeepLabV3Plus3D | None = None, *, engine: str = "auto", device: str = "cpu", **more: Any
-) -> Engine:
-    return choose_engine(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
+def chosen(engine: str = "auto", device: str = "auto", **more: Any) -> str:
+    return choose_engine(EngineOptions(engine, device, **more))[0]
+
+
+def refusal(engine: str = "auto", device: str = "auto", **more: Any) -> str:
+    with pytest.raises(EngineError) as refused:
+        chosen(engine, device, **more)
+    assert refused.value.exit_code == 6
+    return str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("engine", "onnx"), ("device", "tpu"), ("precision", "int8")]
 )
 def test_an_unknown_word_is_refused(key: str, value: str) -> None:
-    with pytest.raises(EngineError, match=f"{key} '{value}' is unknown") as refusal:
-        chosen(**{key: value})
-    assert refusal.value.exit_code == 6
+    assert f"{key} '{value}' is unknown" in refusal(**{key: value})
 
 
-def test_cuda_without_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EngineError, match="no CUDA device"):
-        chosen(device="cuda")
-    assert chosen(engine="torch", device="auto").name == "torch-cpu"
+def test_a_cpu_runs_openvino_unless_torch_is_asked_for(machine: Machine) -> None:
+    assert [chosen(e) for e in ("auto", "openvino", "torch")] == [
+        "openvino",
+        "openvino",
+        "torch-cpu",
+    ]
+    machine.has(torch_installed=False, driver=False, cuda=False)
+    assert [chosen(e) for e in ("auto", "openvino")] == ["openvino", "openvino"]
+    assert "torch is not installed; install it with `make install-gpu`" in refusal("torch")
 
 
-def test_openvino_on_cuda_is_refused() -> None:
-    with pytest.raises(EngineError, match="openvino runs on the CPU"):
-        chosen(engine="openvino", device="cuda")
-
-
-def test_auto_takes_cuda_where_it_is_and_openvino_elsewhere(
+def test_torch_is_not_imported_to_learn_that_there_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[tuple[str, str]] = []
-
-    def torch_engine(_: Any, device: str, precision: str = "auto") -> str:
-        made.append((device, precision))
-        return "torch"
-
-    monkeypatch.setattr(engines, "TorchEngine", torch_engine)
-    monkeypatch.setattr(
-        engines, "OpenVinoEngine", lambda *_, **__: SimpleNamespace(name="ov", note="")
-    )
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert chosen(device="auto", precision="float32") == "torch"
-    assert chosen(device="cpu").name == "ov"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert chosen(device="auto").name == "ov"
-    assert made == [("cuda", "float32")]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert chosen() == "openvino"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_threads_are_set_only_when_asked_for(engine: str) -> None:
-    """Conversion included, which runs the network once."""
-    if engine == "openvino":
-        pytest.importorskip("openvino")
-    before = torch.get_num_threads()
-    made = network()
-    try:
-        chosen(made, engine=engine).run(patch())
-        assert torch.get_num_threads() == before
-        chosen(made, engine=engine, threads=2)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+def test_auto_runs_torch_on_a_gpu(machine: Machine) -> None:
+    machine.has(torch_installed=True, driver=True, cuda=True)
+    assert [chosen(), chosen("torch"), chosen(device="cuda")] == ["torch-cuda"] * 3
+    assert [chosen("openvino"), chosen(device="cpu")] == ["openvino"] * 2
+    machine.has(torch_installed=True, driver=True, cuda=False)
+    assert choose_engine(EngineOptions()) == ("openvino", "")
+
+
+def test_a_gpu_without_torch_is_left_unused_and_that_is_said(machine: Machine) -> None:
+    machine.has(torch_installed=False, driver=True, cuda=False)
+    choice, note = choose_engine(EngineOptions())
+    assert choice == "openvino"
+    assert note.startswith("the NVIDIA GPU is not used: torch is not installed; install it")
+    assert choose_engine(EngineOptions(device="cpu")) == ("openvino", "")
+
+
+def test_cuda_is_refused_with_what_is_missing(machine: Machine) -> None:
+    assert "openvino runs on the CPU" in refusal("openvino", "cuda")
+    assert "no CUDA device here" in refusal(device="cuda")
+    machine.has(torch_installed=False, driver=True, cuda=False)
+    assert "torch, which is not installed" in refusal(device="cuda")

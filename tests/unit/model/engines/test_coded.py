@@ -12,7 +12,8 @@ from dicomseg.segmentation import NotInView
 from dicomseg.structures import CHANNELS
 from dicomseg.volume import AXIAL, Volume, build_affine
 from model.bundle.card import CARD, seal
-from model.bundle.load import load_bundle, load_network
+from model.bundle.load import load_bundle
+from model.bundle.load_torch import load_network
 from model.bundle.write import write_coded_bundle
 from model.engines.coded import (
     MARGIN_STEPS,

@@ -1,15 +1,11 @@
-"""The graph answers as the network, in the precision asked for, and its cache is never taken on trust."""
+"""The graph answers as the network, in the precision asked for, and is not taken on trust."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import importlib
-import sys
-import zipfile
-from collections.abc import Callable
+import os
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,22 +18,26 @@ from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
 from model.engines import openvino_cpu as openvino_engine
-from model.engines.choose import choose_engine
-from model.engines.graph_cache import GraphCache
-from model.engines.openvino_cpu import OpenVinoEngine, convert, effective_precision
-from model.engines.port import EngineOptions
-from model.engines.torch_engine import TorchEngine
-from model.errors import EngineError, EngineFailed
+from model.engines.convert import convert, convert_to_graph
+from model.engines.openvino_cpu import (
+    GraphUnusable,
+    OpenVinoEngine,
+    OpenVinoGraph,
+    default_threads,
+    effective_precision,
+)
+from model.engines.torch_engine import TorchEngine, infer_heat
+from model.errors import EngineFailed
 from model.grid import SPACING_MM
-from model.networks.blocks import coordinate_channels
+from model.level.finder import MIN_GRID
+from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.networks.level_unet import HeatNet, LevelArchitecture, LevelNet, LevelNets
 from model.patch import Patch
 
 ov = pytest.importorskip("openvino")
 
 SHAPE = (16, 32, 24)
-DIGEST = "ab" * 32
 
 
 @functools.cache
@@ -81,8 +81,8 @@ def ready(norm: str = "batch") -> OpenVinoEngine:
     return engine_of(network(norm))
 
 
-def engine_of(made: nn.Module, cache: Path | None = None, digest: str = DIGEST) -> OpenVinoEngine:
-    return OpenVinoEngine(made, digest=digest, cache=cache, threads=1)
+def engine_of(made: nn.Module) -> OpenVinoEngine:
+    return OpenVinoEngine(OpenVinoGraph(convert(made), threads=1))
 
 
 def eager(made: nn.Module, given: Patch) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -128,7 +128,8 @@ def test_a_network_that_is_told_its_places_answers_the_same_off_the_middle() -> 
     given = replace(patch(), centre=(2.0, 17.0, 5.0))
     place = coordinate_channels(given.values.shape, given.centre, SPACING_MM)[None]
     with torch.inference_mode():
-        expected = made(torch.from_numpy(given.values)[None, None], place)[0].numpy()
+        image = torch.from_numpy(given.values)[None, None]
+        expected = made(image, torch.from_numpy(place))[0].numpy()
     engine = engine_of(made)
     for found in (engine.run(given), TorchEngine(copy.deepcopy(made), "cpu").run(given)):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
@@ -162,7 +163,7 @@ def test_shapes_may_come_in_any_order() -> None:
 def test_a_shape_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ready()
     engine.warm(SHAPE)
-    monkeypatch.setattr(OpenVinoEngine, "_compile", None)
+    monkeypatch.setattr(OpenVinoGraph, "_compile", None)
     engine.warm(SHAPE)
     engine.run(patch())
 
@@ -174,7 +175,7 @@ def test_the_precision_is_what_the_graph_runs_in() -> None:
     core = ov.Core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
-    graph = convert(network())
+    graph = convert_to_graph(network())
     graph.reshape([1, 1, *SHAPE])
     low = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     assert effective_precision(low) == "bfloat16"
@@ -202,150 +203,50 @@ def test_another_precision_than_told_is_no_answer(monkeypatch: pytest.MonkeyPatc
         engine.run(patch())
 
 
-# ---- the cache -----------------------------------------------------------------------------------
-
-
-graph_of = functools.cache(convert)
-
-
-@pytest.fixture
-def converted(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
-    """The networks that were converted, in order; each really once, to save time."""
-    done: list[nn.Module] = []
-
-    def counted(made: nn.Module) -> Any:
-        done.append(made)
-        return graph_of(made)
-
-    monkeypatch.setattr(openvino_engine, "convert", counted)
-    return done
-
-
-def file_of(folder: Path, digest: str = DIGEST) -> Path:
-    return GraphCache(folder, digest, ov.get_version()).path
-
-
-def test_a_kept_graph_is_used_again(tmp_path: Path, converted: list[nn.Module]) -> None:
-    made = network()
-    first = engine_of(made, tmp_path / "deep" / "er").run(patch())
-    again = engine_of(made, tmp_path / "deep" / "er").run(patch())
-    assert len(converted) == 1
-    np.testing.assert_array_equal(first, again)
-    assert [p.name for p in (tmp_path / "deep" / "er").iterdir()] == [
-        file_of(tmp_path).name
-    ]  # no parts left
-
-
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def one_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
-
-
-def no_graph(path: Path) -> None:
-    with zipfile.ZipFile(path) as file:
-        about = file.read("about.json")
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("about.json", about)
-        file.writestr("graph.xml", "<net/>")
-        file.writestr("graph.bin", b"")
-
-
-@pytest.mark.parametrize("damage", [cut_short, emptied, one_byte, no_graph])
-def test_a_damaged_file_is_made_again(
-    tmp_path: Path, converted: list[nn.Module], damage: Callable[[Path], None]
-) -> None:
-    made = network()
-    engine_of(made, tmp_path)
-    damage(file_of(tmp_path))
-    engine = engine_of(made, tmp_path)
-    np.testing.assert_allclose(engine.run(patch()), eager(made, patch()), atol=1e-3)
-    assert len(converted) == 2
-    engine_of(made, tmp_path)
-    assert len(converted) == 2
-
-
-@pytest.mark.slow
-def test_weights_of_another_bundle_are_not_used(tmp_path: Path, converted: list[nn.Module]) -> None:
-    """A file renamed to another digest, and one that also says so inside."""
-    engine_of(network(seed=4), tmp_path, "cd" * 32)
-    other = file_of(tmp_path, "cd" * 32)
-    made = network()
-    expected = eager(made, patch())
-    other.rename(file_of(tmp_path))
-    np.testing.assert_allclose(engine_of(made, tmp_path).run(patch()), expected, atol=1e-3)
-    assert len(converted) == 2
-    engine_of(network(seed=4), tmp_path / "forged", DIGEST)
-    file_of(tmp_path / "forged").replace(file_of(tmp_path))
-    np.testing.assert_allclose(engine_of(made, tmp_path).run(patch()), expected, atol=1e-3)
-    assert len(converted) == 4
-
-
-def test_a_folder_that_takes_no_file_costs_the_cache_and_no_more(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    engine = engine_of(network(), tmp_path / "file" / "engines")
-    assert "not kept in" in engine.note
-    assert np.isfinite(engine.run(patch())).all()
-
-
 # ---- what can be wrong ---------------------------------------------------------------------------
 
 
-def test_without_the_package_auto_is_torch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
-    assert (engine.name, engine.precision) == ("torch-cpu", "float32")
-    assert note.startswith("plain torch")
-    assert "openvino cannot be imported" in note
-    assert "\n" not in note
-    with pytest.raises(EngineError, match=r"install it or set \[model\] engine") as refusal:
-        choose_engine(network(), EngineOptions("openvino", "cpu"), DIGEST)
-    assert refusal.value.exit_code == 6
+def test_a_graph_that_answers_otherwise_is_refused() -> None:
+    made, other = convert(network()), convert(network(seed=4))
+    for wrong in (
+        replace(made, expected=other.expected),
+        replace(made, expected=made.expected[:, 1:]),
+    ):
+        with pytest.raises(GraphUnusable, match="differs from the network's") as refusal:
+            OpenVinoGraph(wrong, threads=1)
+        assert refusal.value.exit_code == 6
 
 
-@pytest.mark.parametrize("fault", [OSError("libopenvino.so: cannot open"), RuntimeError("a\nb")])
-def test_a_damaged_package_is_no_crash(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
-    real = importlib.import_module
-
-    def damaged(name: str) -> Any:
-        if name == "openvino":
-            raise fault
-        return real(name)
-
-    monkeypatch.setattr(importlib, "import_module", damaged)
-    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
-    assert engine.name == "torch-cpu"
-    assert "openvino is damaged" in note
-    assert "\n" not in note
+@pytest.mark.parametrize("topology", [b"", b"<net/>"])
+def test_what_is_no_graph_is_refused_in_one_line(topology: bytes) -> None:
+    with pytest.raises(GraphUnusable, match="cannot run this network") as refusal:
+        OpenVinoGraph(replace(convert(network()), topology=topology), threads=1)
+    assert "\n" not in str(refusal.value)
 
 
-def test_a_network_that_cannot_be_converted_is_run_by_torch(
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_level_network_keeps_several_shapes_and_the_oldest_leaves_first() -> None:
+    torch.manual_seed(2)
+    level = LevelNets([LevelNet(LevelArchitecture(width=4)) for _ in range(2)]).eval()
+    graph = OpenVinoGraph(convert(HeatNet(level)), threads=1, kept=2)
+    assert graph.precision == "float32"
+    for shape in ((9, 11, 4), MIN_GRID, (9, 11, 4), (13, 9, 5)):
+        images = np.random.default_rng(1).normal(size=(2, 1, *shape)).astype(np.float32)
+        found = graph.infer(images)
+        np.testing.assert_allclose(found, infer_heat(level)(images), atol=1e-5)
+        assert found.min() >= 0 < found.max() <= 1
+    assert [shapes[0][2:] for shapes in graph._compiled] == [(9, 11, 4), (13, 9, 5)]
+    with pytest.raises(EngineFailed, match="cannot compile"):
+        graph.infer(np.zeros((2, 1, 8, 9, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threads"), [("3", 3), ("", None), ("0", None), ("many", None), ("-1", None)]
+)
+def test_threads_are_those_of_openmp_else_the_cores(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, threads: int | None
 ) -> None:
-    def refuse(_: nn.Module) -> Any:
-        raise RuntimeError("no conversion rule\nmore")
-
-    monkeypatch.setattr(openvino_engine, "convert", refuse)
-    engine, note = choose_engine(copy.deepcopy(network()), EngineOptions(device="cpu"), DIGEST)
-    assert engine.name == "torch-cpu"
-    assert "no conversion rule" in note
-    with pytest.raises(EngineError, match="no conversion rule"):
-        choose_engine(network(), EngineOptions("openvino", "cpu"), DIGEST)
-
-
-def test_a_graph_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = convert(network(seed=4))
-    monkeypatch.setattr(openvino_engine, "convert", lambda _: other)
-    with pytest.raises(EngineError, match="differ from the network's"):
-        engine_of(network())
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert default_threads() == (threads or len(os.sched_getaffinity(0)))
 
 
 def test_an_answer_that_is_not_finite_is_an_error() -> None:
@@ -371,21 +272,3 @@ def test_its_maker_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry.Telemetry, "init", sends)
     monkeypatch.setattr(type(telemetry.Telemetry), "__call__", sends)
     engine_of(network()).run(patch())
-
-
-@pytest.mark.parametrize("places", [False, True])
-def test_the_roots_network_runs_as_in_torch_and_is_kept(tmp_path: Path, places: bool) -> None:
-    torch.manual_seed(11)
-    architecture = RootsArchitecture(width=4, deep=(4, 8, 8), places=places)
-    roots = RootsNet(architecture).eval()
-    rng = np.random.default_rng(2)
-    image = rng.normal(size=(1, 1, 24, 16, 32)).astype(np.float32)
-    guidance = rng.random((1, architecture.guidance_count, 12, 8, 16)).astype(np.float32)
-    with torch.inference_mode():
-        expected = roots(torch.from_numpy(image), torch.from_numpy(guidance)).numpy()
-    for _ in range(2):  # converted, then from the cache
-        engine = OpenVinoEngine(roots, digest="d-roots", cache=tmp_path, threads=1)
-        assert engine.precision == "float32"
-        engine.warm((24, 16, 32))
-        np.testing.assert_allclose(engine.infer(image, guidance), expected, atol=1e-5)
-    assert len(list(tmp_path.iterdir())) == 1

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.engines.choose import choose_engine
 from model.engines.coded import CodedEngine, encode_labels
-from model.engines.port import Engine, EngineOptions
+from model.engines.convert import convert
+from model.engines.openvino_cpu import OpenVinoEngine, OpenVinoGraph
+from model.engines.port import Engine
+from model.engines.torch_engine import TorchEngine
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.patch import Patch
 
@@ -43,14 +43,8 @@ def engine_of(name: str) -> Engine:
         return CodedEngine()
     if name == "openvino":
         pytest.importorskip("openvino")
-        return chosen(engine="openvino")
-    return chosen(engine="torch", device=name)
-
-
-def chosen(
-    of: DeepLabV3Plus3D | None = None, *, engine: str = "auto", device: str = "cpu", **more: Any
-) -> Engine:
-    return choose_engine(of or network(), EngineOptions(engine, device, **more), "0" * 64)[0]
+        return OpenVinoEngine(OpenVinoGraph(convert(network()), threads=1))
+    return TorchEngine(network(), name)
 
 
 @pytest.mark.parametrize(

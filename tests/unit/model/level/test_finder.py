@@ -7,22 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from dicomseg.segmentation import Level
-from dicomseg.volume import Volume, build_affine
+from dicomseg.volume import Array, Volume, build_affine
+from model.engines.torch_engine import infer_heat
 from model.level.finder import (
+    MIN_GRID,
     HeatMaps,
     NetworkFinder,
-    build_finder,
+    area_means,
     disc_candidates,
     middle_columns,
     search_grid,
 )
 from model.networks.disc_channels import ABOVE, L45
-from model.networks.level_unet import (
-    LevelArchitecture,
-    LevelNet,
-)
+from model.networks.level_unet import LevelArchitecture, LevelNet
 
 
 def test_candidates_lie_at_the_centre_of_their_heat() -> None:
@@ -61,11 +61,17 @@ def test_wide_volumes_are_searched_about_their_middle() -> None:
     assert middle[0] == pytest.approx(0.0)
 
 
-def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> None:
+@pytest.mark.parametrize("size", [(3, 4, 1), (7, 5, 6), (10, 9, 6)])
+def test_means_of_boxes_are_those_of_torch(size: tuple[int, int, int]) -> None:
+    array = np.random.default_rng(4).normal(size=(10, 9, 6)).astype(np.float32)
+    given = torch.from_numpy(array)[None, None]
+    expected = functional.interpolate(given, size=size, mode="area")[0, 0].numpy()
+    np.testing.assert_allclose(area_means(array, size), expected, atol=1e-6)
+
+
+def test_the_finder_maps_heat_to_the_patient() -> None:
     torch.manual_seed(0)
-    network = LevelNet(LevelArchitecture(width=4))
-    architecture = LevelArchitecture(width=4).to_dict()
-    finder = build_finder(architecture, network.state_dict())
+    finder = NetworkFinder(infer_heat(LevelNet(LevelArchitecture(width=4))))
     grid = Volume(
         np.random.default_rng(2).normal(size=(12, 10, 6)).astype(np.float32),
         build_affine(np.eye(3)[:, ::-1], (3, 3, 4), (0, 0, 0)),
@@ -73,11 +79,26 @@ def test_the_finder_maps_heat_to_the_patient_and_survives_its_own_weights() -> N
     heat = finder.heat(grid)
     assert isinstance(heat, HeatMaps)
     np.testing.assert_allclose(heat.grid.to_patient(np.zeros(3)), (0.0, 1.5, 1.5))
-    np.testing.assert_array_equal(heat.maps, NetworkFinder(network).heat(grid).maps)
     mirrored = finder.heat(replace(grid, array=grid.array[..., ::-1]))
     np.testing.assert_allclose(mirrored.maps, heat.maps[..., ::-1], atol=1e-6)
-    with pytest.raises(RuntimeError):
-        build_finder(LevelArchitecture(width=8).to_dict(), network.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 12), (20, 21, 2), (8, 8, 1)])
+def test_a_grid_too_small_for_the_network_is_shown_with_its_border_repeated(
+    shape: tuple[int, int, int],
+) -> None:
+    seen = []
+
+    def infer(images: Array) -> Array:
+        seen.append(images)
+        return images[:, :, ::2, ::2]
+
+    image = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    grid = Volume(image, build_affine(np.eye(3)[:, ::-1], (3, 3, 4), (0, 0, 0)))
+    maps = NetworkFinder(infer).heat(grid).maps
+    assert maps.shape == (1, -(-shape[0] // 2), -(-shape[1] // 2), shape[2])
+    np.testing.assert_array_equal(maps[0], image[::2, ::2])
+    assert seen[0].shape[2:] == tuple(max(n, m) for n, m in zip(shape, MIN_GRID, strict=True))
 
 
 SMALL_STEP_MM = 27.0
@@ -90,7 +111,7 @@ class BySize(NetworkFinder):
     """Names four discs from the sacrum where the spine has its usual size, and a level too high where it is small."""
 
     def __init__(self, known_mm: float) -> None:
-        super().__init__(LevelNet(LevelArchitecture(width=4)))
+        super().__init__(lambda images: images)
         self.known_mm = known_mm
 
     def heat(self, grid: Volume) -> HeatMaps:

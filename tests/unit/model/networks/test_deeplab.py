@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.networks.blocks import coordinate_channels
+from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D, Norm
 
 TINY = Architecture(width=4, dilations=(1, 2), decoder=2)
@@ -100,7 +100,8 @@ def test_a_network_that_is_told_its_places_listens_once_it_has_learned_to() -> N
     network = DeepLabV3Plus3D(replace(TINY, position=6)).eval()
     image, spacing = torch.randn(1, 1, 16, 24, 20), (0.8, 0.75, 0.75)
     here, there = (
-        coordinate_channels((16, 24, 20), c, spacing)[None] for c in (None, (0.0, 9.0, 4.0))
+        torch.from_numpy(coordinate_channels((16, 24, 20), c, spacing))[None]
+        for c in (None, (0.0, 9.0, 4.0))
     )
     with torch.inference_mode():
         torch.testing.assert_close(network(image, here), network(image, there))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.level.finder import (
-    build_finder,
-)
 from model.networks.level_unet import (
-    HEAT_FACTOR,
+    HeatNet,
     LevelArchitecture,
     LevelNet,
     LevelNets,
+    build_level_network,
     untrained_level_network,
 )
+from model.networks.sizes import HEAT_FACTOR
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 4), (35, 61, 5), (9, 8, 3)])
@@ -36,6 +35,8 @@ def test_several_networks_answer_with_their_mean_and_survive_their_own_weights()
         one, other = (torch.sigmoid(member(image)) for member in networks.members)
         torch.testing.assert_close(torch.sigmoid(networks(image)), (one + other) / 2)
     assert not torch.allclose(one, other, atol=1e-3)
-    build_finder(architecture.to_dict(), networks.state_dict())
+    again = build_level_network(architecture.to_dict(), networks.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(HeatNet(again)(image), (one + other) / 2)
     with pytest.raises(RuntimeError):
-        build_finder(LevelArchitecture(width=4).to_dict(), networks.state_dict())
+        build_level_network(LevelArchitecture(width=4).to_dict(), networks.state_dict())

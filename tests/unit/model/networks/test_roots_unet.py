@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.networks.roots_unet import RootsArchitecture, RootsNet, build_roots_network
+from model.networks.roots_unet import RootsNet, build_roots_network
+from model.networks.sizes import RootsArchitecture
 
 TINY = RootsArchitecture(width=4, deep=(4, 8, 8))
 

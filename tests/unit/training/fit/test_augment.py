@@ -10,7 +10,7 @@ import torch
 
 from dicomseg.volume import build_affine
 from model.grid import MULTIPLE
-from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.coordinates import COORDINATE_UNIT_MM
 from training.data.cases import ALL_STRUCTURES, Case
 from training.fit.augment import (
     SPACING_MM,

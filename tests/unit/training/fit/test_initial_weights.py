@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.bundle.write import write_bundle
-from model.networks.blocks import coordinate_channels
+from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.errors import UsageError
 from training.fit.augment import Sample
@@ -26,7 +26,7 @@ TINY = Architecture(width=4, dilations=(1, 2), decoder=2, norm="instance")
 
 def window(image: torch.Tensor) -> Sample:
     """One window of (1, 1, D, H, W) with the level in its middle."""
-    place = coordinate_channels(image.shape[2:], None, (0.8, 0.75, 0.75))[None]
+    place = torch.from_numpy(coordinate_channels(image.shape[2:], None, (0.8, 0.75, 0.75)))[None]
     return Sample(image, torch.zeros(1), torch.zeros(1), place)
 
 
@@ -87,7 +87,8 @@ def test_a_bundle_is_started_from_and_another_architecture_is_refused(
     with pytest.raises(UsageError, match="decoder=3"):
         initial_network(bundle, replace(TINY, decoder=3), [])
     image = torch.randn(1, 1, 16, 16, 16)
-    place = coordinate_channels((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))[None]
+    place = coordinate_channels((16, 16, 16), (2.0, 9.0, 5.0), (0.8, 0.75, 0.75))
+    place = torch.from_numpy(place)[None]
     with torch.inference_mode():
         torch.testing.assert_close(doubled(image), taps(image), atol=1e-4, rtol=1e-3)
         initial = initial_network(bundle, replace(TINY, position=4, width=6), [])

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from dicomseg.volume import build_affine
 from model.bundle.card import LEVEL_WEIGHTS
 from model.networks.disc_channels import ABOVE
-from model.networks.level_unet import HEAT_FACTOR, LevelArchitecture, LevelNet, LevelNets
+from model.networks.level_unet import LevelArchitecture, LevelNet, LevelNets
+from model.networks.sizes import HEAT_FACTOR
 from training.cli.app import app
 from training.data.cases import ALL_STRUCTURES, Case, save_case
 from training.errors import CaseUnreadable, CheckpointUnreadable, SourceMissing, UsageError

@@ -17,10 +17,11 @@ from dicomseg.volume import build_affine
 from model.bundle.card import digest_of, read_card
 from model.bundle.load import load_bundle
 from model.bundle.write import write_bundle
-from model.networks.blocks import COORDINATE_UNIT_MM
+from model.networks.coordinates import COORDINATE_UNIT_MM
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
-from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.networks.roots_unet import RootsNet
+from model.networks.sizes import RootsArchitecture
 from model.patch import Interpolation, Patch
 from model.roots import ROOTS
 from training.cli import app as cli

@@ -15,11 +15,12 @@ import torch
 from typer.testing import CliRunner
 
 from model.bundle.card import ROOTS_WEIGHTS, read_card
-from model.bundle.load import load_network
+from model.bundle.load_torch import load_network
 from model.bundle.write import write_bundle
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
-from model.networks.roots_unet import RootsArchitecture, RootsNet
+from model.networks.roots_unet import RootsNet
+from model.networks.sizes import RootsArchitecture
 from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out

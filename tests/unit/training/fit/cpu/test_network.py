@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dicomseg.structures import StructureId
-from model.networks.blocks import coordinate_channels
+from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import ALL_STRUCTURES
 from training.fit.augment import SPACING_MM, Sample
@@ -45,7 +45,8 @@ def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     torch.nn.init.normal_(made.position[2].weight, std=0.3)  # type: ignore[index]
     if made.context is not None:
         torch.nn.init.normal_(made.context.out.weight, std=0.3)
-    place = coordinate_channels((16, 20, 24), None, SPACING_MM).expand(2, -1, -1, -1, -1)
+    place = torch.from_numpy(coordinate_channels((16, 20, 24), None, SPACING_MM))
+    place = place.expand(2, -1, -1, -1, -1)
     with torch.no_grad():
         for _ in range(3):
             made(torch.randn(2, 1, 16, 20, 24), place)
@@ -59,7 +60,7 @@ def sample_of(seed: int = 1) -> Sample:
         torch.randn((1, *shape), generator=generator),
         torch.randint(0, 9, shape, generator=generator),
         (torch.rand(shape, generator=generator) > 0.2).float(),
-        coordinate_channels(shape[1:], (3.0, 12.0, 20.0), SPACING_MM)[None],
+        torch.from_numpy(coordinate_channels(shape[1:], (3.0, 12.0, 20.0), SPACING_MM))[None],
     )
 
 
