@@ -87,8 +87,11 @@ def _linear(source: Array, points: Array) -> Array:
         lowest += low * step
         corners_of_axis.append(((0, 1 - part), (step if n > 1 else 0, part)))
     values = np.zeros((len(channels), len(points)), np.float32)
-    for (i, u), (j, v), (k, w) in itertools.product(*corners_of_axis):
-        at, weight = lowest + (i + j + k), u * v * w
-        for number, channel in enumerate(channels):
-            values[number] += weight * channel.take(at)
+    with np.errstate(
+        invalid="ignore"
+    ):  # an infinite voxel times a weight of 0; the window refuses it
+        for (i, u), (j, v), (k, w) in itertools.product(*corners_of_axis):
+            at, weight = lowest + (i + j + k), u * v * w
+            for number, channel in enumerate(channels):
+                values[number] += weight * channel.take(at)
     return values

@@ -3,5 +3,5 @@
 In: a `Patch`, a network and `EngineOptions`.
 Out: class logits on the patch's grid.
 Edge: none; converted networks are cached in the folder given.
-May import: roots, networks, patch, grid, errors.
+May import: roots, level, networks, patch, grid, errors.
 """

@@ -15,7 +15,7 @@ import pytest
 from model.bundle.card import CARD, FILES, default_path, seal
 
 ROOT = Path(__file__).parents[3]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def run(env: Mapping[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env=dict(env), capture_output=True, text=True, check=False, timeout=240,
+        env=dict(env), capture_output=True, text=True, check=False, timeout=500,
     )  # fmt: skip
 
 
