@@ -20,8 +20,9 @@ WATCHED: Final = "fdatasync,fsync,syncfs,rename,renameat,renameat2,sendto,sendms
 _LINE: Final = re.compile(r"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 _FILE: Final = re.compile(r"^\d+<([^>]*)>")
 _NAMES: Final = re.compile(r'"([^"]*)"')
-_ANSWER: Final = re.compile(r'^\d+<[^>]*>, "\\4\\0')
+_ANSWER: Final = re.compile(r'^\d+<(?:socket|TCP)[^>]*>, "\\4\\0')
 """A P-DATA-TF: after the association, only answers are sent in one."""
+_SENDING: Final = ("sendto", "sendmsg", "write")
 
 
 @contextmanager
@@ -68,6 +69,35 @@ class _Object:
     journal: bool = False
 
 
+def events(trace: str) -> Iterator[tuple[str, str]]:
+    """Yield name and arguments of every call: an answer when it is handed over, all else when it has returned.
+
+    An answer is named `answer`.
+    """
+    begun: dict[tuple[str, str], str] = {}
+    for line in trace.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        pid, resumed, called, rest = match.groups()
+        name = resumed or called
+        sends = name in _SENDING
+        if resumed:
+            rest = begun.pop((pid, resumed), "") + rest
+        elif rest.endswith("<unfinished ...>"):
+            begun[pid, called] = rest
+        if sends and not resumed and _ANSWER.match(rest):
+            yield "answer", rest
+        elif not sends and not rest.endswith("<unfinished ...>"):
+            yield name, rest
+
+
+def synchronised(name: str, rest: str) -> str:
+    """The path of the file or folder that a call made durable, "" where it is another call."""
+    match = _FILE.match(rest) if name in {"fdatasync", "fsync", "syncfs"} else None
+    return match.group(1) if match else ""
+
+
 def complaints(trace: str) -> tuple[int, list[str]]:
     """Read a trace of one sender's objects; returns how many answers it has, and what was not durable before them.
 
@@ -75,43 +105,24 @@ def complaints(trace: str) -> tuple[int, list[str]]:
     journal, then the answer leaves.
     """
     answers, found, now = 0, list[str](), _Object()
-    begun: dict[tuple[str, str], str] = {}
-    for line in trace.splitlines():
-        match = _LINE.match(line)
-        if match is None:
-            continue
-        pid, resumed, called, rest = match.groups()
-        if resumed:
-            name, rest = resumed, begun.pop((pid, resumed), "") + rest
-        elif rest.endswith("<unfinished ...>"):
-            begun[pid, called] = rest.removesuffix("<unfinished ...>")
-            if called not in {"sendto", "sendmsg"}:
-                continue  # it counts when it has returned; an answer when it is handed over
-            name = called
-        else:
-            name = called
-        if resumed in {"sendto", "sendmsg"}:
-            continue
-        if name in {"sendto", "sendmsg"}:
-            if _ANSWER.match(rest):
-                answers += 1
-                found += [f"answer {answers}: {sentence}" for sentence in _missing(now)]
-                now = _Object()
+    for name, rest in events(trace):
+        if name == "answer":
+            answers += 1
+            found += [f"answer {answers}: {sentence}" for sentence in _missing(now)]
+            now = _Object()
         else:
             _take(now, name, rest)
     return answers, found
 
 
 def _take(now: _Object, name: str, rest: str) -> None:
-    if name in {"fdatasync", "fsync", "syncfs"}:
-        match = _FILE.match(rest)
-        path = match.group(1) if match else ""
-        if "journal.sqlite" in path or name == "syncfs":
-            now.journal = bool(now.renamed) and not now.unsynced_names
+    if path := synchronised(name, rest):
         if name == "syncfs":
             now.unsynced_names.clear()
         now.synced.add(path)
         now.unsynced_names.discard(path)
+        if "journal.sqlite" in path or name == "syncfs":
+            now.journal = bool(now.renamed) and not now.unsynced_names
     elif name.startswith("rename"):
         names = _NAMES.findall(rest)
         if len(names) == 2 and names[1].endswith(".dcm"):

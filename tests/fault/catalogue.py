@@ -32,3 +32,7 @@ SCENARIOS: Final[dict[str, tuple[str, Scenario]]] = {
     "net-four": ("four senders without a pause", network.four_senders),
     "fuzz": ("mutated objects and PDUs", fuzz.fuzz),
 }
+
+_LONG: Final = ("net-four", "fuzz", "kill-random")
+LONGEST_FIRST: Final = (*_LONG, *(n for n in SCENARIOS if n not in _LONG))
+"""Order of running side by side, so that none is left alone at the end."""

@@ -16,7 +16,7 @@ from pydicom import dcmread
 
 from dicomseg.read import parsing
 from node.demo import servers
-from tests.fault.surroundings import NotPossible
+from tests.fault.surroundings import NotPossible, free_ports
 
 _WAITS: Final = "first_wait_seconds = {first}\nmax_wait_seconds = {longest}\ntimeout_seconds = {timeout}\nmax_tries = {tries}\n"
 
@@ -77,7 +77,7 @@ class Orthanc:
     running: servers.Running | None = None
 
     def __post_init__(self) -> None:
-        self.ports = servers.Ports(*servers.free_ports(4))
+        self.ports = servers.Ports(*free_ports(4))
 
     @property
     def section(self) -> str:
@@ -97,15 +97,18 @@ class Orthanc:
             servers.stop(self.running)
             self.running = None
 
-    def held(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """SOP Instance UID and file of everything that it has."""
         with httpx.Client(base_url=self.ports.pacs_url, timeout=30) as client:
             for identifier in client.get("/instances").json():
-                content = client.get(f"/instances/{identifier}/file").content
-                uid = str(
-                    client.get(f"/instances/{identifier}/simplified-tags").json()["SOPInstanceUID"]
-                )
-                found[uid if uid not in found else f"{uid} again"] = digest_of(content)
+                tags = client.get(f"/instances/{identifier}/simplified-tags").json()
+                file = client.get(f"/instances/{identifier}/file").content
+                yield str(tags["SOPInstanceUID"]), file
+
+    def held(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for uid, file in self.contents():
+            found[uid if uid not in found else f"{uid} again"] = digest_of(file)
         return found
 
 
@@ -120,7 +123,7 @@ class Storescp:
     running: servers.Running | None = None
 
     def __post_init__(self) -> None:
-        (self.port,) = servers.free_ports(1)
+        (self.port,) = free_ports(1)
 
     @property
     def section(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fault.broken import SWIFT
 from tests.fault.destinations import Destination, Folder
 from tests.fault.objects import Series, Stock
 from tests.fault.points import Point
@@ -59,7 +60,7 @@ class Lab:
         """Describe a node; a folder takes its results where no destination is given."""
         place = folder or self.folder / f"site{len(self._sites)}"
         site = Site(place, self.stock, destinations or (Folder(place / "delivered"),), **options)
-        site.plan.variants = self.broken
+        site.plan.variants = (*SWIFT, *self.broken)
         self._sites.append(site)
         return site
 

@@ -17,8 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from node.demo import servers
 from tests.fault.destinations import Waits, dicom_section
+from tests.fault.surroundings import free_ports
 
 Mood = Literal["well", "refuses", "slow", "cuts", "loses", "full", "some-full", "silent", "no-find"]
 FULL, NEVER = 0xA700, 0xC000
@@ -46,7 +46,7 @@ class Moody:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        (self.port,) = servers.free_ports(1)
+        (self.port,) = free_ports(1)
 
     @property
     def section(self) -> str:

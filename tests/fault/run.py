@@ -26,14 +26,17 @@ def run(
 ) -> Row:
     """Run a scenario below a folder. broken: a variant of the product (`tests.fault.broken`) instead of itself."""
     title, scenario = SCENARIOS[name]
+    label = name
+    if broken is not None:
+        label, title = broken.name, broken.title
     began = time.monotonic()
-    lab = Lab(name, folder / name, Stock.of(folder / "stock"), scale, seed, say)
+    lab = Lab(name, folder / label, Stock.of(folder / "stock"), scale, seed, say)
     if broken is not None:
         lab.broken, lab.only = broken.replaced, broken.only
     try:
         scenario(lab)
     except NotPossible as error:
-        return Row(name, title, skipped=str(error))
+        return Row(label, title, skipped=str(error))
     except Exception as error:  # noqa: BLE001 - a scenario that fails is a finding; the others run
         place = traceback.extract_tb(error.__traceback__)[-1]
         text = f"the scenario failed: {type(error).__name__}: {error} ({place.name}:{place.lineno})"
@@ -41,4 +44,4 @@ def run(
         say(text)
     finally:
         lab.end()
-    return Row.of(name, title, lab.runs, lab.verdict, time.monotonic() - began, lab.notes)
+    return Row.of(label, title, lab.runs, lab.verdict, time.monotonic() - began, lab.notes)

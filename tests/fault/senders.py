@@ -32,6 +32,7 @@ def send(
     ledger: Ledger,
     *,
     source: str = "127.0.0.1",
+    called: str = NODE_AET,
     goes_on: Callable[[int], bool] = lambda _: False,
 ) -> int:
     """Send over one association, until an answer is missing or bad; returns how many were acknowledged.
@@ -41,7 +42,9 @@ def send(
     done = 0
     try:
         with peer(port, source=source) as link:
-            kind, _ = link.send(link.request(called=NODE_AET.encode().ljust(16))).read()
+            kind, _ = link.send(
+                link.request(calling=b"SCANNER".ljust(16), called=called.encode().ljust(16))
+            ).read()
             if kind != 2:
                 return 0
             for instance in instances:

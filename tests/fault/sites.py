@@ -18,6 +18,7 @@ from tests.fault.destinations import Destination
 from tests.fault.ledger import Ledger
 from tests.fault.objects import Series, Stock
 from tests.fault.plan import Plan
+from tests.fault.surroundings import free_ports
 
 ENDED: Final = ("delivered", "skipped", "incomplete", "failed", "quarantined", "superseded")
 KILLED: Final = -signal.SIGKILL
@@ -66,7 +67,7 @@ class Site:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.state = self.folder / "state"
-        (self.port,) = servers.free_ports(1)
+        (self.port,) = free_ports(1)
         self.plan = Plan(self.folder / "plan")
 
     # ---- life ----

@@ -27,6 +27,10 @@ def test_a_call_counts_when_it_has_returned() -> None:
     begun = "8 fdatasync(6</s/journal.sqlite-wal> <unfinished ...>"
     ended = "8 <... fdatasync resumed>) = 0"
     assert _judged(BYTES, NAME, FOLDER, begun, ended, ANSWER) == (1, [])
+    sending = ANSWER.replace(") = 138", " <unfinished ...>")
+    assert (
+        _judged(BYTES, NAME, FOLDER, begun, ended, sending, "7 <... sendto resumed>) = 138")[0] == 1
+    )
     _, found = _judged(BYTES, NAME, FOLDER, begun, ANSWER, ended)
     assert found == ["answer 1: the journal was not synchronised after the folder"]
 

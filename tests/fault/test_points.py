@@ -14,7 +14,11 @@ from tests.fault import broken, points
 from tests.fault.catalogue import SCENARIOS
 from tests.fault.plan import Kill, Plan
 
-NAMED = {p.at for p in points.ALL} | {at for v in broken.VARIANTS.values() for _, at in v.replaced}
+NAMED = {
+    *(p.at for p in points.ALL),
+    *(at for v in broken.VARIANTS.values() for _, at in v.replaced),
+    *(at for _, at in broken.SWIFT),
+}
 
 
 @pytest.mark.parametrize("at", sorted(NAMED))

@@ -65,6 +65,8 @@ class RawPeer:
 
         body = element(0x0002, sop_class.encode()) + element(0x0100, struct.pack("<H", field))
         body += element(0x0110, struct.pack("<H", 7))
+        if field == 1:
+            body += element(0x0700, bytes(2))  # Priority, which other receivers insist on
         body += element(0x0800, struct.pack("<H", 1 if data else 0x0101))
         if sop_instance:
             body += element(0x1000, sop_instance.encode())

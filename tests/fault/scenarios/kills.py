@@ -71,7 +71,7 @@ def receiving(lab: Lab) -> None:
         site.plan.kills = [Kill(point, nth=lab.draw.randint(1, 4))]
         site.start()
         _send_rest(lab, site)
-        if not site.died(5):
+        if not site.died(30):
             _missed(site, point)
             site.kill()
         lab.ran()
@@ -92,7 +92,7 @@ def tracking(lab: Lab) -> None:
         site.start(may_die=True)
         if site.alive:
             _send_rest(lab, site)
-        if not site.died(10):
+        if not site.died(30):
             _missed(site, point)
             site.kill()
         lab.ran()
@@ -116,7 +116,7 @@ def delivering(lab: Lab) -> None:
     with running(orthanc, storescp):
         for point in rounds:
             site.plan.kills = [Kill(point, nth=lab.draw.randint(1, 2))]
-            if site.start(may_die=True) and not site.died(15):
+            if site.start(may_die=True) and not site.died(30):
                 _missed(site, point)
                 site.kill()
             lab.ran()
