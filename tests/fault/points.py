@@ -30,7 +30,7 @@ class Point:
 RECEIVING: Final = (
     Point("receive: after write", "node.store.incoming:Incoming.sync", "before", "serve"),
     Point("receive: before rename", "node.store.spool:move", "before", "serve"),
-    Point("receive: before the row", "node.journal.instances:InstanceTable.add", "before", "serve"),
+    Point("receive: before the row", "node.journal.instances:InstanceTable.add_all", "before", "serve"),
     Point("receive: within the commit", "node.journal.series:SeriesTable.count_stored", "after", "serve"),
     Point("receive: before the answer", "node.receive.dimse:response", "before", "serve"),
 )  # fmt: skip
