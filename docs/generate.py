@@ -173,6 +173,7 @@ def _validators() -> dict[str, Any]:
 PARTS: Mapping[str, Callable[[], str]] = {
     "states": reference.transitions,
     "state-values": reference.state_values,
+    "audit-events": reference.audit_events,
     "layers": layers,
     "segments": segments,
     "further": further,

@@ -24,6 +24,7 @@ import node
 from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
+from node.audit.codes import MEANINGS, MESSAGES
 from node.config import audit, receive, schedule, sections, tls
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
@@ -75,6 +76,17 @@ def state_values() -> str:
         for kind in kinds
     ]
     return table(("row", "states"), rows)
+
+
+def audit_events() -> str:
+    """Render what is audited, and as which DICOM audit message."""
+    rows = []
+    for event, meaning in MEANINGS.items():
+        message = MESSAGES.get(event)
+        kind = f", {message.kind.value} {message.kind.meaning}" if message and message.kind else ""
+        dicom = f"{message.event.value} {message.event.meaning}{kind}" if message else ""
+        rows.append((f"`{event}`", meaning, dicom))
+    return table(("event", "meaning", "DICOM audit message"), rows)
 
 
 def configuration() -> str:

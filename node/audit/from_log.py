@@ -9,7 +9,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from node.audit.entry import AuditEvent, Entry, Outcome, Participant
-from node.events import AssociationEnded, AssociationRefused, ObjectRefused
+from node.events import (
+    AssociationEnded,
+    AssociationRefused,
+    CertificatesRefused,
+    CertificatesRenewed,
+    ObjectRefused,
+)
 
 MOST_WAITING: Final = 10_000
 """Different matters that wait to be written while the disk takes nothing; what comes then is counted."""
@@ -50,11 +56,22 @@ def _object(fields: Mapping[str, Any]) -> _Matter:
     return _Matter(_A.OBJECT_REFUSED, who, "minor_failure", reason)
 
 
+def _renewed(fields: Mapping[str, Any]) -> _Matter:
+    reason = f"read again for: {', '.join(fields['roles'])}"
+    return _Matter(_A.CERTIFICATE_CHANGED, (), "success", reason)
+
+
+def _not_renewed(fields: Mapping[str, Any]) -> _Matter:
+    return _Matter(_A.CERTIFICATE_CHANGED, (), "minor_failure", fields["reason"])
+
+
 _MATTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], _Matter]]] = MappingProxyType(
     {
         AssociationEnded.__name__: _ended,
         AssociationRefused.__name__: _refused,
         ObjectRefused.__name__: _object,
+        CertificatesRenewed.__name__: _renewed,
+        CertificatesRefused.__name__: _not_renewed,
     }
 )
 _COUNTS: Final = ("stored", "same")

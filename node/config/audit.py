@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from node.config.fields import FileName, SecretFile, Section
+from node.config.fields import SecretFile, Section
 
 _COLLECTOR: Final = re.compile(r"(udp|tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:@\[\]]+):([0-9]{1,5})")
 
@@ -37,9 +37,10 @@ class AuditConfig(Section):
     )
     syslog: Annotated[str, AfterValidator(_collector)] = Field(
         default="",
-        description='Collector of DICOM audit messages, as "udp://host:514", "tcp://host:601" or "tls://host:6514"; empty = none.',
+        description='Collector of DICOM audit messages, as "udp://host:514", "tcp://host:601" or "tls://host:6514" (by [tls]); empty = none.',
     )
-    syslog_ca_file: FileName = Field(
-        default="",
-        description="CA certificates of a tls collector (PEM); empty = those of the system.",
-    )
+
+    @property
+    def by_tls(self) -> bool:
+        """Whether the collector is reached by TLS."""
+        return self.syslog.startswith("tls:")

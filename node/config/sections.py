@@ -222,6 +222,14 @@ class Config(Section):
                 value.require(f'destination "{d.name}" with tls = true', pair=False, trusted=True)
         return value
 
+    @field_validator("audit")
+    @classmethod
+    def _collector_is_trusted(cls, value: AuditConfig, info: ValidationInfo) -> AuditConfig:
+        tls = info.data.get("tls")
+        if value.by_tls and tls is not None:
+            tls.require("[audit] syslog by tls", pair=False, trusted=True)
+        return value
+
     @field_validator("track")
     @classmethod
     def _sender_is_known(cls, value: TrackConfig, info: ValidationInfo) -> TrackConfig:

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from node.audit.step import AuditStep
 from node.clock import Clock
 from node.config.destinations import DicomDestination
 from node.config.sections import Config
@@ -29,8 +28,7 @@ from node.deliver import step as deliver
 from node.deliver.factory import build
 from node.deliver.report import ReportStep, report_step
 from node.event_log import EventLog
-from node.events import CallersUnrestricted, HungUp, NodeStarted, NodeStopped, StepFailed
-from node.faults import describe_error, error_trace
+from node.events import CallersUnrestricted, HungUp, NodeStarted, NodeStopped
 from node.journal.file import refusal
 from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
@@ -46,6 +44,7 @@ from node.receive.step import ReceiveStep, free_bytes
 from node.sandbox.headers import HeaderReader
 from node.selection.step import SelectStep
 from node.service.activation import given_listener
+from node.service.auditing import Auditing
 from node.service.loop import TICK_S, Loop
 from node.service.monitoring import Description, Monitoring
 from node.service.notify import STOPPING, Notifier
@@ -116,8 +115,7 @@ class Node:
                 spool, journal = self._resumed(node.state)
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
-            audit = AuditStep.of(self.config, journal, self.clock)
-            self.log.listen(audit.hear)
+            audit = Auditing.of(self.config, journal, self.clock, self.log, self.credentials)
             loops = self._loops(journal, workers, jobs, audit, stopping)
             receiver = self._receiver(spool, journal)
             port = receiver.start()
@@ -146,7 +144,7 @@ class Node:
                 end_monitoring()
                 left = _stop(receiver, workers, threads)
                 jobs.stop()
-                self._end_audit(audit)
+                audit.close()
                 self.log.event(NodeStopped(left))
                 journal.close()
 
@@ -215,19 +213,12 @@ class Node:
         self.log.event(HungUp(self.log_file.reopen()))
         self.credentials.reread()
 
-    def _end_audit(self, audit: AuditStep) -> None:
-        """Write the last entries; a disk that takes none is no reason to end otherwise."""
-        try:
-            audit.close()
-        except Exception as error:  # noqa: BLE001 - the node stops in order all the same
-            self.log.event(StepFailed("audit", describe_error(error), error_trace(error)))
-
     def _loops(
         self,
         journal: Journal,
         workers: WorkStep,
         jobs: JobRunner,
-        audit: AuditStep,
+        audit: Auditing,
         stopping: threading.Event,
     ) -> list[Loop]:
         """Build one thread per step, so that none delays another; each delivery has its own."""
@@ -242,7 +233,7 @@ class Node:
             **{f"{DELIVER} {d.config.name}": (d,) for d in deliveries},
             "commitment": (HeldStep(journal), self._reports(journal)),
             "jobs": (jobs,),
-            "audit": (audit,),
+            **audit.steps(),
             "tls": (self.credentials,),
         }
         if (notices := NoticeStep.of(self.config, journal, self.clock, self.log.event)) is not None:

@@ -24,14 +24,15 @@ LOOK_S: Final = 5.0
 REMIND_S: Final = 86_400.0
 """Seconds between two lines about a certificate that ends soon."""
 
-Role = Literal["mutual", "server", "dicom", "https"]
-"""What a context is for: incoming connections with and without a peer's certificate, destinations."""
+Role = Literal["mutual", "server", "dicom", "https", "syslog"]
+"""What a context is for: incoming connections with and without a peer's certificate, destinations, a collector."""
 
 _MAKERS: Final[Mapping[Role, Callable[[TlsConfig], ssl.SSLContext]]] = MappingProxyType(
     {
         "mutual": partial(server_context, mutual=True),
         "server": partial(server_context, mutual=False),
         "dicom": client_context,
+        "syslog": client_context,
         "https": client_context,  # of its own: HTTP adds its application protocol to it
     }
 )
@@ -47,6 +48,8 @@ def roles(config: Config) -> tuple[Role, ...]:
             needed.append("dicom")
         elif destination.kind == "dicomweb" and config.tls.trusted and destination.is_https:
             needed.append("https")
+    if config.audit.by_tls:
+        needed.append("syslog")
     return tuple(dict.fromkeys(needed))
 
 

@@ -19,7 +19,14 @@ from node.config.file import default_config
 from node.config.sections import Config
 from node.deliver.memory import InMemory
 from node.deliver.port import Outcome
-from node.events import AssociationEnded, AssociationRefused, Event, NodeReady, ObjectRefused
+from node.events import (
+    AssociationEnded,
+    AssociationRefused,
+    CertificatesRenewed,
+    Event,
+    NodeReady,
+    ObjectRefused,
+)
 from node.journal.job_rows import Promotion
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
@@ -251,6 +258,7 @@ def test_associations_of_a_second_are_counted_together(
     _hear(step, AssociationRefused("10.0.0.9", "address not in [receive] peers"))
     _hear(step, ObjectRefused("10.0.0.1", "disk full", "0xA700"))
     _hear(step, NodeReady(1))
+    _hear(step, CertificatesRenewed(("mutual", "dicom")))
     _run(step, clock)
     lines = _lines(config)[1:]
     assert [(x["event"], x["outcome"]) for x in lines] == [
@@ -258,6 +266,7 @@ def test_associations_of_a_second_are_counted_together(
         ("association_ended", "minor_failure"),
         ("association_refused", "minor_failure"),
         ("object_refused", "minor_failure"),
+        ("certificate_changed", "success"),
     ]
     assert lines[0]["what"] == {"times": 100, "stored": 100}
     assert lines[2]["who"] == [{"role": "source", "address": "10.0.0.9"}]
