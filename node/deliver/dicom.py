@@ -234,7 +234,7 @@ class Pacs:
         finally:
             if peer.is_established:
                 peer.release()
-            elif tls is not None and tls.fault:
+            if tls is not None:
                 tls.close()
 
     def _tls(self) -> Outgoing | None:

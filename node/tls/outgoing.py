@@ -48,7 +48,7 @@ class Outgoing:
         return self.link
 
     def close(self) -> None:
-        """Close a connection that came to nothing; pynetdicom leaves one open whose handshake failed."""
+        """Close it; pynetdicom leaves one open whose handshake failed, or that the peer closed first."""
         if self.link is not None:
             self.link.close()
 
