@@ -18,8 +18,10 @@ LONGEST_REASON: Final = 300
 """Characters of a reason in a message."""
 _UID: Final = re.compile(r"2\.25\.\d+|\d+(?:\.\d+){5,}")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9a-f]{32,}")
-_BY_SUBJECT: Final = frozenset({"delivery", "withdrawal", "fault", "protocol"})
-"""Kinds with one condition for each destination, step or sender; others are one condition each."""
+_BY_SUBJECT: Final = frozenset(
+    {"delivery", "withdrawal", "fault", "protocol", "tls", "certificate"}
+)
+"""Kinds with one condition for each destination, step, sender or file; others are one condition each."""
 
 
 @dataclass(frozen=True, slots=True)

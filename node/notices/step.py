@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -22,8 +23,9 @@ from node.notices.mail import Mail
 from node.notices.memory import Memory, Post, load, save
 from node.notices.text import Message, changes_message, changes_text, digest_message, digest_text
 from node.notices.webhook import Webhook
-from node.observe.attention import attention
+from node.observe.attention import Matter, attention
 from node.observe.health import Health, read_health
+from node.observe.tls import tls_matters
 from node.store.layout import StateDirectory
 
 LOOK_S: Final = 60.0
@@ -64,7 +66,10 @@ def build_channels(config: NotifyConfig, node: str) -> list[Channel]:
 
 @dataclass(slots=True)
 class NoticeStep:
-    """Sends messages. health: how the node is; None reads what it reports of itself."""
+    """Sends messages. health: how the node is; None reads what it reports of itself.
+
+    connections: what needs attention in `[tls]` at a moment.
+    """
 
     config: NotifyConfig
     node: str
@@ -74,6 +79,7 @@ class NoticeStep:
     clock: Clock
     log: Log
     health: Callable[[], Health] | None = None
+    connections: Callable[[float], Sequence[Matter]] = lambda _: ()
     _memory: Memory = field(init=False)
     _looked_at: float | None = None
     _is_new: Seldom = field(init=False)
@@ -85,7 +91,10 @@ class NoticeStep:
         if not channels:
             return None
         node = config.node
-        return cls(config.notify, node.name, node.state, journal, channels, clock, log)
+        return cls(
+            config.notify, node.name, node.state, journal, channels, clock, log,
+            connections=partial(tls_matters, config),
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
         self._memory = load(self._path)
@@ -111,9 +120,8 @@ class NoticeStep:
     def _look(self) -> None:
         now = self.clock.wall()
         health = read_health(self.state, now) if self.health is None else self.health()
-        conditions = current_conditions(
-            attention(self.journal), health, read_recent(self.journal, now)
-        )
+        matters = [*self.connections(now), *attention(self.journal)]
+        conditions = current_conditions(matters, health, read_recent(self.journal, now))
         memory, changes = find_changes(self._memory, conditions, now)
         if changes:
             memory = _posted(memory, self.channels, lambda p: p.with_changes((changes_text(changes, now),)))  # fmt: skip

@@ -29,6 +29,7 @@ from node.metrics.tally import Tally
 from node.observe.attention import attention, current_alarms
 from node.observe.health import REPORT_S, Health, Vitals, health_json, judge_vitals, report
 from node.observe.node_status import model_in_service
+from node.observe.tls import tls_matters
 from node.program import program_version
 from node.receive.admission import MB
 from node.receive.step import free_bytes
@@ -147,7 +148,7 @@ class Monitoring:
 
     def _attention(self) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
-        for matter in attention(self.journal):
+        for matter in (*tls_matters(self.config, time.time()), *attention(self.journal)):
             counts[matter.kind] += matter.count
         return counts
 
