@@ -18,7 +18,7 @@ _KEYS: Final[tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...]] = (
     ("[track]", TrackConfig, ()),
     ("[results]", ResultsConfig, ()),
     ('kind = "dicom"', DicomDestination, ()),
-    ('kind = "dicomweb"', DicomwebDestination, ("url", "authorization_file", "verify_storage")),
+    ('kind = "dicomweb"', DicomwebDestination, ("url", "authorization_file", "proof")),
 )
 
 

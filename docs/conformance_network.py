@@ -30,7 +30,7 @@ _UNUSED: Final = b""
 _VERDICTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accepted": "stored; storage is verified afterwards",
-        "transient": "sent again after a wait, up to `max_tries`",
+        "transient": "sent again after a wait, for `patience_days`",
         "permanent": "not sent again; the delivery is shown as failed with the peer's status and comment",
     }
 )
@@ -268,7 +268,7 @@ def find_statuses() -> str:
         (pending, "a match", "counted if it names the object"),
         ("0000", "success", "the matches decide: all objects named, or those that are missing"),
         (f"{NO_SUCH_CLASS:04X}", "not supported", "storage is shown as *unproven*; not asked again"),
-        ("any other, or no response", "unanswered", "asked again after a wait, up to `max_tries`; nothing is sent again for it"),
+        ("any other, or no response", "unanswered", "asked again after a wait, for `patience_days`; nothing is sent again for it"),
     ]  # fmt: skip
     return table(("status (hexadecimal)", "meaning", "behaviour"), rows)
 
@@ -283,10 +283,10 @@ def web_statuses() -> str:
         ("STOW-RS", listed(_BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
         ("STOW-RS", listed(_OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
         ("STOW-RS", "a compressed object that is refused", "sent again at once, uncompressed"),
-        ("STOW-RS", "any other, or no response", "sent again after a wait, up to `max_tries`"),
+        ("STOW-RS", "any other, or no response", "sent again after a wait, for `patience_days`"),
         ("QIDO-RS", "200, 204", "the matches decide"),
         ("QIDO-RS", "404", "a study that the server does not have, if `/studies` answers; else as the next row"),
         ("QIDO-RS", listed(_NOT_OFFERED), "not supported: storage is shown as *unproven*"),
-        ("QIDO-RS", "any other, or no response", "asked again after a wait, up to `max_tries`"),
+        ("QIDO-RS", "any other, or no response", "asked again after a wait, for `patience_days`"),
     ]  # fmt: skip
     return table(("request", "HTTP code", "behaviour"), rows)

@@ -157,6 +157,74 @@ class ObjectRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverySent(Event):
+    """A destination took every object of a result, or of a withdrawal (`kind`)."""
+
+    destination: str
+    result: str
+    kind: str
+    objects: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryConfirmed(Event):
+    """A delivery is done. proof: stored, committed, or unproven, and who said so."""
+
+    destination: str
+    result: str
+    kind: str
+    proof: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryWaits(Event):
+    """A delivery did not get through, or is not verified yet; the next try is in `wait_s`."""
+
+    destination: str
+    result: str
+    kind: str
+    reason: str
+    tries: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFailed(Event):
+    """A delivery is given up; `lumbar-node retry` sends it again."""
+
+    destination: str
+    result: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySuperseded(Event):
+    """A delivery is not needed any more: a newer result took the place of this one."""
+
+    destination: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesWoken(Event):
+    """A destination responds again; what waited for it is tried now."""
+
+    destination: str
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChangesCounted(Event):
+    """Changes of deliveries within a minute that got no line of their own, by kind of change."""
+
+    destination: str
+    changes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class CommitmentAsked(Event):
     """A peer asked for storage commitment of objects that it sent; the answer follows."""
 

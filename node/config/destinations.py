@@ -34,8 +34,11 @@ class _Destination(Section):
         default="",
         description='Compression of pixels: "none", or "rle" where the peer accepts it; empty = that of the profile.',
     )
-    max_tries: int = Field(
-        default=20, ge=1, description="Delivery attempts before it is marked failed."
+    patience_days: float = Field(
+        default=7.0,
+        gt=0,
+        le=3650,
+        description="Days for which a delivery is retried before it is marked failed.",
     )
     first_wait_seconds: float = Field(
         default=5.0, gt=0, description="Seconds before the second attempt; doubled for each later one."
@@ -52,6 +55,11 @@ class _Destination(Section):
     )
 
     @property
+    def patience_s(self) -> float:
+        """Seconds of `patience_days`."""
+        return self.patience_days * 86_400.0
+
+    @property
     def sends(self) -> Profile:
         """The profile, with what this destination says otherwise."""
         return resolve(self.profile, self.objects, self.seg_form, self.compress)
@@ -64,7 +72,7 @@ class _Destination(Section):
 
 
 class DicomDestination(_Destination):
-    """`kind = "dicom"`: C-STORE to a PACS; storage is verified by C-FIND where the peer supports it."""
+    """`kind = "dicom"`: C-STORE to a PACS; storage is verified by C-FIND or storage commitment."""
 
     kind: Literal["dicom"] = Field(description="Protocol: C-STORE to a PACS.")
     ae_title: AE = Field(description="AE title of the peer; required.")
@@ -77,8 +85,10 @@ class DicomDestination(_Destination):
         default=False,
         description="Connect by TLS: the peer's certificate must be of [tls] trusted and name its host.",
     )
-    verify_storage: bool = Field(
-        default=True, description="Query the peer by C-FIND for every object that it accepted."
+    proof: Literal["auto", "commitment", "query", "none"] = Field(
+        default="auto",
+        description='Proof that objects are stored: "query" (C-FIND), "commitment" (storage commitment),'
+        ' "none", or "auto": C-FIND, storage commitment where the peer answers no C-FIND.',
     )
 
 
@@ -91,8 +101,9 @@ class DicomwebDestination(_Destination):
         default="",
         description='File with the Authorization header, as "Bearer …", or "credential:NAME" of systemd; empty sends none.',
     )
-    verify_storage: bool = Field(
-        default=True, description="Query the server by QIDO-RS for every object that it accepted."
+    proof: Literal["auto", "query", "none"] = Field(
+        default="auto",
+        description='Proof that objects are stored: "auto" or "query" (QIDO-RS), or "none".',
     )
 
     @property

@@ -21,15 +21,26 @@ MAX_LINES: Final = 20
 
 _WORD: Final = re.compile(r"'([^']*)'")
 
-RENAMED: Final[Mapping[str, str]] = MappingProxyType({"prove": "verify_storage"})
-"""Keys of earlier versions."""
-REPLACED: Final[Mapping[str, str]] = MappingProxyType(
+_PROOF: Final = (
+    "proof",
+    'it is now proof: "auto" instead of true, "none" instead of false',
+)
+REPLACED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
-        "calling_ae_titles": "write a [[receive.caller]] with ae_title and addresses for each sender",
-        "peers": "write a [[receive.caller]] with addresses for each sender",
+        "prove": _PROOF,
+        "verify_storage": _PROOF,
+        "max_tries": (
+            "patience_days",
+            "it is now patience_days: how long a delivery is retried, not how often",
+        ),
+        "calling_ae_titles": (
+            "caller",
+            "write a [[receive.caller]] with ae_title and addresses for each sender",
+        ),
+        "peers": ("caller", "write a [[receive.caller]] with addresses for each sender"),
     }
 )
-"""Keys of earlier versions that no single key replaces, and what to write instead."""
+"""Keys of earlier versions: the one that took the place, and what to write."""
 
 
 def messages(
@@ -77,10 +88,8 @@ def _hint(fault: ErrorDetails, where: Where, model: type[BaseModel]) -> str:
     """Say where an unknown key belongs, or which known one is close to it."""
     word = str(where[-1])
     known = [k for table in _tables(model, fault["loc"][:-1]) for k in table.model_fields]
-    if word in RENAMED and RENAMED[word] in known:
-        return f'; it is called "{RENAMED[word]}" now'
-    if word in REPLACED and "caller" in known:
-        return f"; {REPLACED[word]}"
+    if word in REPLACED and REPLACED[word][0] in known:
+        return f"; {REPLACED[word][1]}"
     if word not in known:
         homes = [
             _home(path, table, word)

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydicom import dcmread
@@ -48,6 +48,8 @@ _config.LOG_HANDLER_LEVEL = "none"  # it formats every PDU and message for a log
 
 
 ABORTED: Final = "aborted"
+PROBE_S: Final = 10.0
+"""Longest time for the answer to a probe."""
 
 
 class _Refused(Exception):
@@ -81,7 +83,7 @@ class Pacs:
             config.port,
             config.calling_ae_title or ae_title,
             config.timeout_seconds,
-            config.verify_storage,
+            config.proof != "none",
             credentials if config.tls else None,
         )
 
@@ -98,7 +100,10 @@ class Pacs:
         return tuple(outcomes)
 
     def _stored(self, peer: Association, files: Sequence[ResultFile], first: int) -> list[Outcome]:
-        """Store one after the other, up to the one at which the peer ends the association."""
+        """Store one after the other, up to the one at which the peer ends the association.
+
+        Whether an object is the reason of such an end shows when it is the first of the next association.
+        """
         outcomes: list[Outcome] = []
         for number, file in enumerate(files, start=first):
             began_s = time.monotonic()
@@ -107,7 +112,7 @@ class Pacs:
                 text = f"{self._address} does not answer C-STORE within {self.timeout_s:g} s"
                 outcomes[-1] = Outcome(file.name, "transient", text, NO_ANSWER)
             if outcomes[-1].status == ABORTED:
-                break
+                return outcomes[:-1] or outcomes
             if outcomes[-1].status == NO_ANSWER:  # nor would the others get one
                 rest = files[len(outcomes) :]
                 text = f"not sent: {self._address} did not answer before"
@@ -117,7 +122,7 @@ class Pacs:
     def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Ask by C-FIND at IMAGE level for every object (PS3.4 C.6.2.1)."""
         if not self.verify_by_query:
-            return StorageCheck("unsupported", "verify_storage = false")
+            return StorageCheck("unsupported", 'proof = "none"')
         try:
             with self._querying() as peer:
                 missing = tuple(p.name for p in files if not is_held(peer, p))
@@ -140,6 +145,17 @@ class Pacs:
                 return count_images(peer, study, series) if number is None else number
         except (QueryUnsupported, QueryUnanswered, _Refused):
             return None
+
+    def probe(self) -> bool:
+        """Send C-ECHO; a peer that answers the association request responds, even without C-ECHO."""
+        quick = replace(self, timeout_s=min(self.timeout_s, PROBE_S))
+        try:
+            with quick._associated([build_context(Verification)]) as peer:  # noqa: SLF001 - of this class
+                if peer.accepted_contexts:
+                    return "Status" in peer.send_c_echo()
+                return bool(peer.rejected_contexts)
+        except _Refused:
+            return False
 
     def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
         """Send C-ECHO, with the objects offered as for sending; none is sent."""

@@ -44,9 +44,15 @@ _NOT_OFFERED: Final = frozenset({405, 501})
 
 _RIGHTS: Final = "; check authorization_file and its permissions on the server"
 _REMEDIES: Final = MappingProxyType({401: _RIGHTS, 403: _RIGHTS, 404: "; check the URL"})
+_AWAY: Final = frozenset({502, 503, 504})
+"""HTTP codes of a gateway whose server does not respond, and of one that is starting."""
+PROBE_S: Final = 10.0
+"""Longest time for the answer to a probe."""
 _BODY_DECIDES: Final = frozenset({200, 202, 409})
 _OBJECT_REFUSED: Final = frozenset({400, 413, 415, 422})
 """HTTP codes that concern the objects; every other failure concerns the server, the route or permissions."""
+_ONE_IS_MEANT: Final = _OBJECT_REFUSED | {500}
+"""HTTP codes after which each object is sent by itself: some servers fail as a whole at one that they cannot read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class DicomwebServer:
             config.url.rstrip("/"),
             config.timeout_seconds,
             config.authorization_file,
-            config.verify_storage,
+            config.proof != "none",
             credentials if private else None,
         )
 
@@ -85,10 +91,11 @@ class DicomwebServer:
                     f"{self.url}/studies", content=_multipart(files), headers=headers
                 )
         except _FAULTS as error:
+            if isinstance(error, _CUT_OFF) and len(files) > 1:
+                return self._one_by_one(files)
             return all_alike(files, "transient", self._unreachable(error), NO_ANSWER)
-        if answer.status_code in _OBJECT_REFUSED and len(files) > 1:
-            # One of them is meant, and the others shall arrive.
-            return tuple(outcome for file in files for outcome in self.send([file]))
+        if answer.status_code in _ONE_IS_MEANT and len(files) > 1:
+            return self._one_by_one(files)
         outcomes = _outcomes(files, answer, self._shown)
         # Nothing is negotiated: a server that refuses a compressed object may take it uncompressed.
         return tuple(
@@ -96,10 +103,20 @@ class DicomwebServer:
             for file, o in zip(files, outcomes, strict=True)
         )
 
+    def _one_by_one(self, files: Sequence[ResultFile]) -> tuple[Outcome, ...]:
+        """Send each by itself: one of them is meant, and the others shall arrive."""
+        outcomes: list[Outcome] = []
+        for number, file in enumerate(files, start=1):
+            outcomes += self.send([file])
+            if outcomes[-1].status == NO_ANSWER and not self.probe():
+                text = f"not sent: {self._shown} did not respond before"
+                return (*outcomes, *all_alike(files[number:], "transient", text, NO_ANSWER))
+        return tuple(outcomes)
+
     def verify_stored(self, files: Sequence[ResultFile]) -> StorageCheck:
         """Ask by QIDO-RS for every object."""
         if not self.verify_by_query:
-            return StorageCheck("unsupported", "verify_storage = false")
+            return StorageCheck("unsupported", 'proof = "none"')
         try:
             with self._client() as client:
                 missing = tuple(p.name for p in files if not self._holds(client, p))
@@ -158,6 +175,20 @@ class DicomwebServer:
             raise QueryUnanswered(f"answers QIDO-RS with HTTP {code}{_REMEDIES.get(code, '')}")
         return _listed(answer)
 
+    def probe(self) -> bool:
+        """Ask for at most one study; any answer but that of a gateway without its server is one."""
+        try:
+            with self._client() as client:
+                code = client.get(
+                    f"{self.url}/{_STUDIES}",
+                    params={"limit": "1"},
+                    headers=_JSON,
+                    timeout=min(self.timeout_s, PROBE_S),
+                ).status_code
+        except _FAULTS:
+            return False
+        return code not in _AWAY
+
     def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
         """Query for at most one study; whether objects are taken, only sending one shows (PS3.18 10.5)."""
         try:
@@ -201,6 +232,9 @@ class DicomwebServer:
         reason = type(error).__name__ if quotes else str(error) or type(error).__name__
         return f"{self._shown} does not respond ({masked(reason)}); check that it is running, its host and port"
 
+
+_CUT_OFF: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""The server ended the connection inside the request: some do so instead of refusing a large object."""
 
 _FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, SecretUnusable, TlsError)
 """What a request raises when it brings no answer."""

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from node.deliver.offers import EchoAnswer, Offer, all_accepted
-from node.deliver.port import Outcome, ResultFile, StorageCheck, all_alike
+from node.deliver.port import NO_FOLDER, Outcome, ResultFile, StorageCheck, all_alike
 from node.durable import publish, replace_durably
 from node.errors import PeerUnreachable
+
+_AWAY: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EACCES,
+        errno.EROFS,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+    }
+)
+"""Errors of a folder that is away: not mounted, or its server is down. A full disk is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,8 @@ class Folder:
                 self._write(result_id, [p for p in files if p.path.parent.name == result_id])
         except OSError as error:
             text = f"{self.path}: {error.strerror}; check the folder, its permissions and its space"
-            return all_alike(files, "transient", text)
+            status = NO_FOLDER if error.errno in _AWAY else ""
+            return all_alike(files, "transient", text, status)
         return all_alike(files, "accepted", "")
 
     def _write(self, result_id: str, files: Sequence[ResultFile]) -> None:
@@ -61,6 +77,14 @@ class Folder:
         """Return None: the folder holds results, no series."""
         del study, series
         return None
+
+    def probe(self) -> bool:
+        """Return whether the folder, or where it is made, can be written."""
+        try:
+            self.echo()
+        except (PeerUnreachable, OSError):
+            return False
+        return True
 
     def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
         """Check that the folder, or the nearest one above it that exists, can be written; nothing is."""

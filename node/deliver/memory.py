@@ -15,7 +15,8 @@ class InMemory:
     """A destination for tests: keeps what it gets, and answers by a script when given one.
 
     script: what each call of `send` answers, first to last; afterwards it accepts. One outcome is for every
-    file, a tuple for those that it names. checks: the same for `verify_stored`. series: what `count` knows, by study and series.
+    file, a tuple for those that it names. checks: the same for `verify_stored`. series: what `count` knows, by study and series. responds: what
+    `probe` answers.
     """
 
     name: str
@@ -24,6 +25,8 @@ class InMemory:
     held: dict[str, bytes] = field(default_factory=dict)
     series: dict[tuple[str, str], int] = field(default_factory=dict)
     offers_query: bool = True
+    responds: bool = False
+    probes: int = 0
     sends: int = 0
     asked: int = 0
 
@@ -57,6 +60,11 @@ class InMemory:
     def count(self, study: str, series: str) -> int | None:
         """Answer from `series`."""
         return self.series.get((study, series))
+
+    def probe(self) -> bool:
+        """Answer from `responds`."""
+        self.probes += 1
+        return self.responds
 
     def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:
         """Answer always, and accept everything."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -24,8 +24,8 @@ from node.store.results import RESULT_FILE
 
 Disposition = Literal["accepted", "transient", "permanent"]
 
-NO_ASSOCIATION, NO_ANSWER = "no association", "no answer"
-UNREACHABLE: Final = frozenset({NO_ASSOCIATION, NO_ANSWER})
+NO_ASSOCIATION, NO_ANSWER, NO_FOLDER = "no association", "no answer", "no folder"
+UNREACHABLE: Final = frozenset({NO_ASSOCIATION, NO_ANSWER, NO_FOLDER})
 """Statuses of a peer that could not be spoken to, so that what waits behind need not try at once."""
 
 _UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -67,15 +67,19 @@ class Outcome:
 class StorageCheck:
     """Whether the peer holds every object.
 
-    stored: it names every one. missing: it answers, and does not have those in `missing`. unknown: no
-    answer that says either, ask again. unsupported: the peer, or the configuration, rules such a query
-    out. status: the peer's own code, as in `Outcome`.
+    stored: it names every one. missing: it answers, and does not have those in `missing`. refused: it took and does
+    not keep those in `refused`, for reasons that stay. unknown: no answer that says either, ask again. asked: it will
+    report, for at most `wait_s`. unsupported: the peer, or the configuration, rules such a question out. status: the
+    peer's own code, as in `Outcome`. proof: how `stored` is known, as in `DeliveryRow`.
     """
 
-    value: Literal["stored", "missing", "unknown", "unsupported"]
+    value: Literal["stored", "missing", "refused", "unknown", "asked", "unsupported"]
     text: str = ""
     missing: tuple[str, ...] = ()
     status: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    wait_s: float = 0.0
+    proof: Literal["stored", "committed"] = "stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,10 @@ class Destination(Protocol):
 
     def count(self, study: str, series: str) -> int | None:
         """Ask how many objects of a series the peer holds; None when that cannot be known now."""
+        ...
+
+    def probe(self) -> bool:
+        """Ask by the cheapest question whether the destination responds at all."""
         ...
 
     def echo(self, offers: Sequence[Offer] = ()) -> EchoAnswer:

@@ -37,9 +37,15 @@ _TRIES: Final = frozenset(
     }
 )
 """Events that count as an attempt."""
+_WAITED: Final = (
+    "CASE WHEN state = 'waiting' THEN max(0, min(:now - state_at, next_try_at - state_at))"
+    " WHEN fault_at > 0 THEN max(0, min(:now - fault_at, try_at - fault_at)) ELSE 0 END"
+)
+"""Seconds of the wait that ends now. Never more than was meant, and none that was negative: a clock that is set forward
+or back, and a node that is off, take no patience from a delivery."""
 _DELIVERY: Final = (
     "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at,"
-    " d.fault, d.fault_tries, d.try_at, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series"
+    " d.fault, d.fault_tries, d.try_at, d.waited_s, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series"
     " FROM delivery d JOIN result r USING (result_id) JOIN series s ON s.id = r.series_id "
 )
 _HELD: Final = (
@@ -71,6 +77,13 @@ class DeliveryTable:
         """Return the deliveries in these states, oldest first."""
         marks = ", ".join("?" * len(states))
         return self._rows(f"WHERE d.state IN ({marks}) ORDER BY d.id", states)
+
+    def get(self, delivery_id: int) -> DeliveryRow:
+        """Return one delivery. Raises `UnknownUid`."""
+        rows = self._rows("WHERE d.id = ?", (delivery_id,))
+        if not rows:
+            raise UnknownUid(f"no delivery {delivery_id}")
+        return rows[0]
 
     def of_series(self, key: SeriesKey) -> list[DeliveryRow]:
         """Return the deliveries of a series' results."""
@@ -107,14 +120,19 @@ class DeliveryTable:
         *,
         detail: Mapping[str, object] | None = None,
         next_try_at: float | None = None,
+        unreachable: bool = False,
     ) -> DeliveryState:
         """Apply one event to a delivery; a series whose deliveries are all confirmed becomes delivered.
+
+        unreachable: it waits because the destination does not respond, until `wake`.
 
         Raises:
             IllegalTransition: the table has no such pair.
         """
         with self.database.transaction() as tx:
             state = self.apply(tx, delivery_id, event, dict(detail or {}), next_try_at)
+            if unreachable:
+                tx.execute("UPDATE delivery SET unreachable = 1 WHERE id = ?", (delivery_id,))
             row = tx.execute(
                 "SELECT r.series_id FROM delivery d JOIN result r USING (result_id) WHERE d.id = ?",
                 (delivery_id,),
@@ -122,24 +140,68 @@ class DeliveryTable:
             self.settle(tx, row["series_id"])
             return state
 
-    def defer(self, delivery_id: int, reason: str, until: float) -> None:
+    def defer(
+        self, delivery_id: int, reason: str, until: float, *, unreachable: bool = False
+    ) -> None:
         """Record that a delivery failed for a reason of ours; as `SeriesTable.defer`.
 
         reason: one sentence without patient data. until: seconds since 1970, by the caller's back-off over
-        `DeliveryRow.fault_tries`. Gone with the next move of the delivery.
+        `DeliveryRow.fault_tries`. unreachable: as in `advance`. Gone with the next move of the delivery.
         """
         with self.database.transaction() as tx:
             row = tx.execute(
-                "UPDATE delivery SET fault = ?, fault_tries = fault_tries + 1, fault_at = ?, try_at = ?"
-                " WHERE id = ? RETURNING result_id, state, fault_tries",
-                (reason, tx.now(), until, delivery_id),
-            ).fetchone()
+                "UPDATE delivery SET fault = :reason, fault_tries = fault_tries + 1, unreachable = :unreachable,"
+                f" waited_s = waited_s + {_WAITED}, fault_at = :now, try_at = :until"
+                " WHERE id = :id RETURNING result_id, state, fault_tries",
+                {
+                    "reason": reason, "now": tx.now(), "until": until, "id": delivery_id,
+                    "unreachable": int(unreachable),
+                },
+            ).fetchone()  # fmt: skip
             if row is not None and row["fault_tries"] == 1:
                 result = tx.execute(
                     "SELECT series_id FROM result WHERE result_id = ?", (row["result_id"],)
                 ).fetchone()
                 detail = {"step": "deliver", "reason": reason}
                 tx.event(result["series_id"], "deferred", row["state"], detail, delivery_id)
+
+    def await_report(self, delivery_id: int, reason: str, until: float) -> None:
+        """Leave a sent delivery alone until the destination reports, or until then; that is no fault."""
+        with self.database.transaction() as tx:
+            row = tx.execute(
+                f"UPDATE delivery SET detail = :reason, fault = '', unreachable = 0, waited_s = waited_s + {_WAITED},"
+                " fault_at = :now, try_at = :until WHERE id = :id AND state = 'sent' RETURNING result_id",
+                {"reason": reason, "now": tx.now(), "until": until, "id": delivery_id},
+            ).fetchone()
+            if row is not None:
+                result = tx.execute(
+                    "SELECT series_id FROM result WHERE result_id = ?", (row["result_id"],)
+                ).fetchone()
+                detail = {"reason": reason}
+                tx.event(
+                    result["series_id"], "commitment_requested", DeliveryState.SENT, detail,
+                    delivery_id,
+                )  # fmt: skip
+
+    def unreachable(self, destination: str) -> int:
+        """Return how many deliveries wait because the destination does not respond."""
+        return int(
+            self.database.query(
+                "SELECT count(*) FROM delivery WHERE destination = ? AND unreachable = 1",
+                (destination,),
+            ).fetchone()[0]
+        )
+
+    def wake(self, destination: str) -> int:
+        """End the wait of every delivery that waits because the destination did not respond; returns how many."""
+        with self.database.transaction() as tx:
+            now = tx.now()
+            return tx.execute(
+                "UPDATE delivery SET unreachable = 0,"
+                " next_try_at = CASE WHEN state = 'waiting' THEN min(next_try_at, :now) ELSE next_try_at END,"
+                " try_at = min(try_at, :now) WHERE destination = :destination AND unreachable = 1",
+                {"now": now, "destination": destination},
+            ).rowcount
 
     def record_outcomes(
         self, delivery_id: int, accepted: Sequence[str], refused: Mapping[str, str]
@@ -237,18 +299,28 @@ class DeliveryTable:
         target = DELIVERY_TRANSITIONS.get((state, event))
         if target is None:
             raise IllegalTransition(f"delivery {delivery_id}: {event} does not fit {state}")
-        retry = event is DeliveryEvent.RETRY_REQUESTED
         tx.execute(
-            "UPDATE delivery SET state = ?, detail = ?, state_at = ?, next_try_at = ?,"
-            " fault = '', fault_tries = 0, fault_at = 0, try_at = 0,"
-            " proof = ?, accepted = CASE WHEN ? THEN '[]' ELSE accepted END,"
-            " refused = CASE WHEN ? THEN '{}' ELSE refused END,"
-            " tries = CASE WHEN ? THEN 0 ELSE tries + ? END WHERE id = ?",
-            (
-                target, str(detail.get("reason", "")), tx.now(), next_try_at,
-                _PROOF.get(event, ""), retry, retry, retry, int(event in _TRIES), delivery_id,
-            ),
+            "UPDATE delivery SET state = :target, detail = :reason, state_at = :now, next_try_at = :next,"
+            f" waited_s = CASE WHEN :retry OR (:taken AND losses = 0) THEN 0 ELSE waited_s + {_WAITED} END,"
+            " losses = CASE WHEN :retry THEN 0 ELSE losses + :lost END,"
+            " fault = '', fault_tries = 0, fault_at = 0, try_at = 0, unreachable = 0,"
+            " proof = :proof, accepted = CASE WHEN :retry THEN '[]' ELSE accepted END,"
+            " refused = CASE WHEN :retry THEN '{}' ELSE refused END,"
+            " tries = CASE WHEN :retry THEN 0 ELSE tries + :tries END WHERE id = :id",
+            {
+                "target": target, "reason": str(detail.get("reason", "")), "now": tx.now(),
+                "next": next_try_at, "id": delivery_id, "tries": int(event in _TRIES),
+                "retry": event is DeliveryEvent.RETRY_REQUESTED,
+                "taken": event is DeliveryEvent.PEER_ACCEPTED,
+                "lost": int(event is DeliveryEvent.PROOF_MISSING),
+                "proof": str(detail.get("proof", _PROOF.get(event, ""))),
+            },
         )  # fmt: skip
+        if event is not DeliveryEvent.DUE:  # what was asked was of what was sent before
+            tx.execute(
+                "UPDATE commitment SET state = 'done' WHERE delivery_id = ? AND state <> 'done'",
+                (delivery_id,),
+            )
         tx.event(row["series_id"], event, target, detail, delivery_id)
         return target
 

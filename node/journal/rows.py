@@ -153,7 +153,8 @@ class DeliveryRow:
 
     kind: the result itself, or the withdrawal of one that was delivered. accepted: files that the
     destination has taken. refused: files that it will not take, and why. proof: how a confirmed delivery
-    was verified, "stored" or "unproven". because: why the result is superseded, "" when it is not.
+    was verified, "stored" (it was found), "committed" (the peer took responsibility) or "unproven".
+    waited_s: seconds between tries since it was made, first taken or retried. because: why the result is superseded, "" when it is not.
     """
 
     id: int
@@ -174,6 +175,7 @@ class DeliveryRow:
     refused: Mapping[str, str] = field(default_factory=dict)
     proof: str = ""
     because: RejectionReason | Literal[""] = ""
+    waited_s: float = 0.0
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
@@ -197,6 +199,7 @@ class DeliveryRow:
             refused=read_json(row["refused"], dict),
             proof=_PROOFS.get(row["proof"], row["proof"]),
             because=row["superseded_because"],
+            waited_s=row["waited_s"],
         )
 
 

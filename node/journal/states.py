@@ -164,6 +164,8 @@ DELIVERY_TRANSITIONS: Final = MappingProxyType(
         (_D.SENT, _V.PROOF_FOUND): _D.CONFIRMED,
         (_D.SENT, _V.PROOF_MISSING): _D.WAITING,
         (_D.SENT, _V.NO_PROOF_OFFERED): _D.CONFIRMED,
+        # It was taken, and is reported as not kept for a reason that stays.
+        (_D.SENT, _V.PERMANENT_FAILURE): _D.DEAD,
         (_D.SENT, _V.PATIENCE_EXHAUSTED): _D.DEAD,
         (_D.SENT, _V.SUPERSEDED): _D.DEAD,
         (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,

@@ -29,7 +29,7 @@ _DELIVERIES: Final = {
     "no_proof_offered": "sent without a proof",
     "transient_failure": "failed tries",
     "permanent_failure": "refused",
-    "tries_exhausted": "given up",
+    "patience_exhausted": "given up",
 }
 
 

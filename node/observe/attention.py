@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from node.backoff import days_text
 from node.clock import at_text
 from node.journal.figures import Figures
 from node.journal.journal import Journal
 from node.journal.rows import WITHDRAWAL, SeriesRow
 from node.journal.states import DeliveryState, InstanceState, SeriesState
+from node.observe.deliveries import ATTENTION_S, outdated
 from node.observe.deliveries import attention as delivery_attention
-from node.observe.deliveries import outdated
 from node.observe.protocol import HISTORY_S, REMEDY, ProtocolAlarm, protocol_alarms
 from node.observe.text import state_text
 
@@ -98,6 +99,10 @@ def delivery_matter(entry: Mapping[str, Any]) -> Matter:
     has_remedy = "`lumbar-node retry" in entry["reason"]
     dead = entry["state"] == DeliveryState.DEAD
     remedy = "`lumbar-node retry UID` sends it again" if dead and not has_remedy else ""
+    waited_s = float(entry.get("waited_s", 0.0))
+    if not dead and waited_s >= ATTENTION_S:
+        name = entry["destination"]
+        remedy = f"tried for {days_text(waited_s)}; `lumbar-node echo {name}` asks it"
     results = entry["results"]
     return Matter(
         kind, entry["destination"], entry["state"], entry["reason"], remedy,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from node.clock import at_text
 from node.journal.deliveries import SUPERSEDED
 from node.journal.rows import RESULT, WITHDRAWAL, DeliveryRow
 from node.journal.states import DeliveryState
 from node.observe.text import state_text
+
+ATTENTION_S: Final = 3600.0
+"""Time after which a delivery that still waits needs a person's look, although it is tried on."""
 
 
 def delivery_json(row: DeliveryRow) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def delivery_json(row: DeliveryRow) -> dict[str, Any]:
         "state": str(row.state),
         "proof": row.proof or None,
         "tries": row.tries,
+        "waited_s": round(row.waited_s, 1),
         "next_try": at_text(next_try) if next_try and is_open(row) else None,
         "reason": row.fault or row.detail,
         "taken": list(row.accepted),
@@ -32,6 +36,8 @@ def delivery_json(row: DeliveryRow) -> dict[str, Any]:
 def is_open(row: DeliveryRow) -> bool:
     """Return whether a delivery waits, has failed or met a fault; False if its result was superseded."""
     stopped = row.state in {DeliveryState.WAITING, DeliveryState.DEAD} or bool(row.fault)
+    # A report on storage commitment may take its time; after an hour a look at the PACS may help.
+    stopped = stopped or (row.state is DeliveryState.SENT and row.waited_s >= ATTENTION_S)
     replaced = row.detail == SUPERSEDED or (row.kind == RESULT and bool(row.because))
     return stopped and not replaced
 
@@ -65,6 +71,7 @@ def _group(common: dict[str, str], entries: Sequence[Mapping[str, Any]]) -> dict
         **common,
         "results": [e["result_id"] for e in entries],
         "next_try": tries[0] if tries else None,
+        "waited_s": max(e["waited_s"] for e in entries),
     }
 
 

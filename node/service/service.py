@@ -224,7 +224,7 @@ class Node:
         """Build one thread per step, so that none delays another; each delivery has its own."""
         guard = MemoryGuard(workers.processes, self.config.work.memory_limit_mb)
         deliveries = deliver.steps(
-            self.config, journal, self.clock.wall, random.random, self.log.event, self.credentials
+            self.config, journal, self.clock, random.random, self.log.event, self.credentials
         )
         steps: dict[str, tuple[Step, ...]] = {
             "track": self._tracking(journal),

@@ -186,7 +186,7 @@ def commit_of_nothing(bench: Bench) -> str:
 def damaged_result(bench: Bench) -> str:
     """An emptied file of one result blocks no other delivery."""
     later = servers_port()
-    where = f'name = "pacs"\nkind = "dicom"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {later}\nfirst_wait_seconds = 1\nverify_storage = false\n'
+    where = f'name = "pacs"\nkind = "dicom"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {later}\nfirst_wait_seconds = 1\nproof = "none"\n'
     other = bench.folder / "other"
     _renewed(bench.phantom, other)
     with bench.serving(destination=where) as node:
@@ -436,7 +436,7 @@ def refused_classes(bench: Bench) -> str:
     pacs = subprocess.Popen(
         ["storescp", "-od", str(got), "-xf", str(configuration), "MR", str(port)]
     )
-    where = f'name = "mronly"\nkind = "dicom"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\nverify_storage = false\n'
+    where = f'name = "mronly"\nkind = "dicom"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\nproof = "none"\n'
     try:
         with bench.serving(destination=where) as node:
             node.storescu(bench.phantom)

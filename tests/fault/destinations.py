@@ -18,7 +18,7 @@ from dicomseg.read import parsing
 from node.demo import servers
 from tests.fault.surroundings import NotPossible, free_ports
 
-_WAITS: Final = "first_wait_seconds = {first}\nmax_wait_seconds = {longest}\ntimeout_seconds = {timeout}\nmax_tries = {tries}\n"
+_WAITS: Final = "first_wait_seconds = {first}\nmax_wait_seconds = {longest}\ntimeout_seconds = {timeout}\npatience_days = {days}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Waits:
     first: float = 0.2
     longest: float = 1.0
     timeout: float = 5.0
-    tries: int = 500
+    days: float = 0.006
 
     @property
     def lines(self) -> str:
         """Keys of the section."""
         return _WAITS.format(
-            first=self.first, longest=self.longest, timeout=self.timeout, tries=self.tries
+            first=self.first, longest=self.longest, timeout=self.timeout, days=self.days
         )
 
 
@@ -60,9 +60,10 @@ def digest_of(content: bytes) -> str:
 
 def dicom_section(name: str, ae_title: str, port: int, waits: Waits, *, verify: bool) -> str:
     """Write the section of a DICOM destination."""
+    proof = "auto" if verify else "none"
     return (
         f'[[node.destination]]\nname = "{name}"\nkind = "dicom"\nae_title = "{ae_title}"\n'
-        f'host = "127.0.0.1"\nport = {port}\nverify_storage = {str(verify).lower()}\n{waits.lines}'
+        f'host = "127.0.0.1"\nport = {port}\nproof = "{proof}"\n{waits.lines}'
     )
 
 

@@ -28,7 +28,7 @@ CONFIG = FolderDestination(
     kind="folder",
     path=Path("unused"),
     objects=("seg.dcm",),
-    max_tries=8,
+    patience_days=300 / 86_400,
     first_wait_seconds=5.0,
     max_wait_seconds=60.0,
 )

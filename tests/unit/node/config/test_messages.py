@@ -88,7 +88,15 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
         ),
         (
             SMALLEST + PACS + "prove = true\n",
-            '9: unknown key "node.destination.prove"; it is called "verify_storage" now',
+            '9: unknown key "node.destination.prove"; it is now proof: "auto" instead of true, "none" instead of false',
+        ),
+        (
+            SMALLEST + PACS + "verify_storage = false\n",
+            '9: unknown key "node.destination.verify_storage"; it is now proof: "auto" instead of true, "none" instead of false',
+        ),
+        (
+            SMALLEST + FOLDER + "max_tries = 20\n",
+            '7: unknown key "node.destination.max_tries"; it is now patience_days: how long a delivery is retried, not how often',
         ),
         ("", "1: section [node] is missing; it needs at least ae_title"),
         ('[node]\nhost = "h"\n', '1: "node.ae_title" is missing; it has no default'),

@@ -11,8 +11,8 @@ import pytest
 
 from node.deliver.memory import InMemory
 from node.deliver.port import Outcome, StorageCheck
-from node.deliver.step import RESOURCE_TRIES, DeliverStep, close_unconfigured
-from node.events import SeriesEnded
+from node.deliver.step import DeliverStep, close_unconfigured
+from node.events import SeriesEnded, StepFailed
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryState, SeriesEvent, SeriesState
@@ -102,11 +102,9 @@ def test_clock_that_is_set_back_delays_nothing(
     assert only_delivery(journal).state is DeliveryState.CONFIRMED
 
 
-@pytest.mark.parametrize(
-    ("said", "tries"), [(TRANSIENT, CONFIG.max_tries), (NO_RESOURCES, RESOURCE_TRIES)]
-)
-def test_tries_are_limited_and_fewer_where_the_peer_has_no_resources(
-    journal: Journal, clock: Any, tmp_path: Path, said: Outcome, tries: int
+@pytest.mark.parametrize("said", [TRANSIENT, NO_RESOURCES])
+def test_tries_end_with_the_patience_whatever_the_peer_answers(
+    journal: Journal, clock: Any, tmp_path: Path, said: Outcome
 ) -> None:
     publish_result(journal, tmp_path)
     peer = InMemory("pacs", script=[said] * 50)
@@ -116,8 +114,8 @@ def test_tries_are_limited_and_fewer_where_the_peer_has_no_resources(
         clock.pass_s(60)
     row = only_delivery(journal)
     assert row.state is DeliveryState.DEAD
-    assert peer.sends == tries
-    assert f"failed after {tries} attempts" in row.detail
+    assert row.waited_s >= CONFIG.patience_s > row.waited_s - CONFIG.max_wait_seconds
+    assert f"given up after 5 min and {peer.sends} attempts" in row.detail
     assert journal.series.get(KEY).state is SeriesState.ENCODED
 
 
@@ -155,8 +153,6 @@ def test_killed_between_sending_and_proving_proves_after_the_restart(
 
 def test_missing_proof_sends_again(journal: Journal, clock: Any, tmp_path: Path) -> None:
     publish_result(journal, tmp_path)
-    peer = InMemory("pacs")
-    step = deliver_step(journal, clock, peer)
     send = InMemory.send
 
     class Loses(InMemory):
@@ -167,7 +163,7 @@ def test_missing_proof_sends_again(journal: Journal, clock: Any, tmp_path: Path)
             return outcomes
 
     losing = Loses("pacs")
-    step.destination = losing
+    step = deliver_step(journal, clock, losing)
     step.run_once()
     assert only_delivery(journal).state is DeliveryState.WAITING
     clock.pass_s(60)
@@ -205,7 +201,7 @@ def test_a_peer_that_does_not_answer_is_tried_a_bounded_number_of_times(
         result = ResultRow(f"s{number}", result_folder(tmp_path, f"s{number}"), "digest")
         journal.results.publish(key, "t", result, ("pacs",))
     peer = InMemory("pacs", script=[TRANSIENT] * 1000)
-    step = deliver_step(journal, clock, peer, max_tries=100)
+    step = deliver_step(journal, clock, peer, patience_days=1.0)
     per_minute = []
     for _ in range(5):
         before = peer.sends
@@ -277,7 +273,8 @@ def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
             StateDirectory(tmp_path),
             log=heard.append,
         ).run_once()
-    assert heard == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
+    ended = [e for e in heard if isinstance(e, SeriesEnded)]
+    assert ended == [SeriesEnded(KEY.series, "delivered", "", 7.5)]
 
 
 # ---- faults of one file ------------------------------------------------------------------------
@@ -384,10 +381,11 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
     for _ in range(400):
         step.run_once()
         clock.pass_s(1)
-    assert [round(at - first) for at in calls] == [0, 5, 15, 35, 75, 135, 195, 255]
+    assert [round(at - first) for at in calls] == [0, 5, 15, 35, 75, 135, 195, 255, 315, 375]
     row = only_delivery(journal)
     assert row.state is DeliveryState.DEAD
-    assert "failed after 8 attempts: ValueError in test_step.py" in row.detail
+    assert "given up after 5 min and 10 attempts: ValueError in test_step.py" in row.detail
+    assert len([e for e in heard if isinstance(e, StepFailed)]) == 1
     records = " ".join(
         [row.detail, *map(str, heard), *(str(e) for e in journal.series.events(KEY))]
     )

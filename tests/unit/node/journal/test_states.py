@@ -112,19 +112,20 @@ pending  transient_failure  waiting
 pending  permanent_failure  dead
 pending  superseded         dead
 waiting  due                pending
-waiting  patience_exhausted    dead
+waiting  patience_exhausted dead
 waiting  superseded         dead
 sent     proof_found        confirmed
 sent     proof_missing      waiting
 sent     no_proof_offered   confirmed
-sent     patience_exhausted    dead
+sent     permanent_failure  dead
+sent     patience_exhausted dead
 sent     superseded         dead
 dead     retry_requested    pending
 """
 DELIVERY_FORBIDDEN = {
     "pending": "due patience_exhausted proof_found proof_missing no_proof_offered retry_requested",
     "waiting": "peer_accepted transient_failure permanent_failure proof_found proof_missing no_proof_offered retry_requested",
-    "sent": "peer_accepted transient_failure permanent_failure due retry_requested",
+    "sent": "peer_accepted transient_failure due retry_requested",
     "confirmed": "peer_accepted transient_failure permanent_failure due patience_exhausted proof_found proof_missing no_proof_offered retry_requested superseded",
     "dead": "peer_accepted transient_failure permanent_failure due patience_exhausted proof_found proof_missing no_proof_offered superseded",
 }

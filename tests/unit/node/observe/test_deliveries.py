@@ -58,13 +58,13 @@ def test_remedy_of_the_reason_is_the_only_one() -> None:
 
 def test_unproven_and_withdrawn_are_shown() -> None:
     unproven = _row(
-        1, DeliveryState.CONFIRMED, "verify_storage = false", proof="unproven", next_try_at=None
+        1, DeliveryState.CONFIRMED, 'proof = "none"', proof="unproven", next_try_at=None
     )
     found = _row(1, DeliveryState.CONFIRMED, "", proof="found", next_try_at=None)
     taken_back = _row(2, DeliveryState.CONFIRMED, "", kind="withdrawal", next_try_at=None)
     lines = [delivery_line(delivery_json(r)) for r in (unproven, found, taken_back)]
     assert lines == [
-        "r1 → pacs confirmed (unproven): verify_storage = false",
+        'r1 → pacs confirmed (unproven): proof = "none"',
         "r1 → pacs confirmed",
         "r2 withdrawal → pacs confirmed",
     ]
