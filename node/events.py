@@ -169,7 +169,7 @@ class DeliverySent(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryConfirmed(Event):
-    """A delivery is done. proof: stored, committed, or unproven, and who said so."""
+    """A delivery is done. proof: stored, committed, or unproven; text: the answer."""
 
     destination: str
     result: str

@@ -40,7 +40,7 @@ REPLACED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "peers": ("caller", "write a [[receive.caller]] with addresses for each sender"),
     }
 )
-"""Keys of earlier versions: the one that took the place, and what to write."""
+"""Keys of earlier versions: which key took the place, and what to write."""
 
 
 def messages(

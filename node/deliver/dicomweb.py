@@ -52,7 +52,7 @@ _BODY_DECIDES: Final = frozenset({200, 202, 409})
 _OBJECT_REFUSED: Final = frozenset({400, 413, 415, 422})
 """HTTP codes that concern the objects; every other failure concerns the server, the route or permissions."""
 _ONE_IS_MEANT: Final = _OBJECT_REFUSED | {500}
-"""HTTP codes after which each object is sent by itself: some servers fail as a whole at one that they cannot read."""
+"""HTTP codes after which each object is sent by itself: some servers fail altogether at one that they cannot read."""
 
 
 @dataclass(frozen=True, slots=True)

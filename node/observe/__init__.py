@@ -3,5 +3,5 @@
 In: the journal, result folders, the state folder.
 Out: rows and lines for `status`, `list`, `why`, `doctor`.
 Edge: none.
-May import: store, journal, tls, config, errors, clock, durable.
+May import: store, journal, tls, config, errors, clock, backoff, durable.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -141,6 +142,12 @@ class TestServers:
         assert [o.disposition == "accepted" for o in outcomes] == [False, True]
         assert list(peer.held) == [UIDS["measurements.dcm"]]
 
+    def test_what_answers_is_probed_as_answering(self, kind: str, make: Made) -> None:
+        assert make(kind, Peer()).probe() is True
+
+    def test_a_peer_without_query_answers_probes(self, kind: str, make: Made) -> None:
+        assert make(kind, Peer(), query=False).probe() is True
+
     def test_sends_the_very_bytes_of_the_data_set(
         self, kind: str, make: Made, files: tuple[ResultFile, ...]
     ) -> None:
@@ -168,6 +175,55 @@ class TestServers:
         destination = make(kind, Peer(), query=False)
         destination.send(files)
         assert destination.verify_stored(files).value == "unsupported"
+
+
+def test_a_peer_that_closes_after_each_object_gets_all_in_one_round(
+    make: Made, files: tuple[ResultFile, ...]
+) -> None:
+    peer = Peer(most=1)
+    outcomes = make("dicom", peer).send(files)
+    assert [o.disposition for o in outcomes] == ["accepted", "accepted"]
+    assert set(peer.held) == set(UIDS.values())
+
+
+@pytest.mark.parametrize("bad", FILES)
+def test_a_server_that_cuts_the_connection_at_one_object_gets_the_others(
+    make: Made, files: tuple[ResultFile, ...], bad: str
+) -> None:
+    peer = Peer(cuts={UIDS[bad]})
+    outcomes = make("dicomweb", peer).send(files)
+    assert {o.file: o.disposition for o in outcomes} == {
+        name: "transient" if name == bad else "accepted" for name in FILES
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "responds"), [(404, True), (401, True), (500, True), (503, False)]
+)
+def test_a_gateway_without_its_server_does_not_respond(
+    make: Made, code: int, responds: bool
+) -> None:
+    assert make("dicomweb", Peer(code=code)).probe() is responds
+
+
+def test_a_folder_responds_when_it_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert Folder("folder", tmp_path / "out").probe()
+    assert not Folder("folder", tmp_path / "file").probe()
+
+
+def test_a_folder_that_is_away_is_unreachable_and_a_full_one_is_not(
+    files: tuple[ResultFile, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = []
+    for number in (errno.ESTALE, errno.ENOSPC):
+
+        def fails(*_: object, fault: int = number) -> None:
+            raise OSError(fault, "no")
+
+        monkeypatch.setattr("node.deliver.folder.publish", fails)
+        statuses.append(Folder("folder", tmp_path / "out").send(files)[0].status)
+    assert statuses == ["no folder", ""]
 
 
 QUERY_FAULTS: list[tuple[str, dict[str, Any]]] = [
@@ -270,6 +326,7 @@ def test_nobody_there_is_transient_and_says_what_to_check(
     assert "check that it is running" in outcomes[0].text
     assert destination.verify_stored(files).value == "unknown"
     assert destination.count(STUDY, SERIES) is None
+    assert destination.probe() is False
     with pytest.raises(PeerUnreachable, match="check") as refused:
         destination.echo()
     assert refused.value.exit_code == 5

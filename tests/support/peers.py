@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -36,7 +37,8 @@ class Peer:
     """A server under test control.
 
     held: what it holds by SOP instance; got: SOP class and transfer syntax of each, as it came. refuse: the status it answers to storing one. ends: objects at which
-    it aborts the association, or refuses the complete request with HTTP 400. slow_s, silent_s: time it takes for an object and a query. related: whether it
+    it aborts the association, or refuses the complete request with HTTP 400. cuts: objects at which it
+    closes the HTTP connection. most: objects that it takes in one association before it aborts it. slow_s, silent_s: time it takes for an object and a query. related: whether it
     tells the number of a series' instances. find: the status that C-FIND ends with; QIDO answers `code`
     with `body` when one of them is given. classes, syntaxes: what the SCP accepts, and what the web server does not refuse.
     """
@@ -44,6 +46,8 @@ class Peer:
     held: dict[str, bytes] = field(default_factory=dict)
     refuse: dict[str, int] = field(default_factory=dict)
     ends: set[str] = field(default_factory=set)
+    cuts: set[str] = field(default_factory=set)
+    most: int = 1000
     slow_s: float = 0.0
     silent_s: float = 0.0
     related: bool = True
@@ -92,11 +96,14 @@ def _qido(peer: Peer, path: str, keys: dict[str, list[str]]) -> list[dict[str, A
 def pacs(peer: Peer, *, query: bool = True, context: ssl.SSLContext | None = None) -> Iterator[int]:
     """A storage and query SCP on loopback; context: for TLS."""
 
+    taken: dict[Any, int] = {}
+
     def store(event: evt.Event) -> int:
         ds = event.dataset
         uid = str(ds.SOPInstanceUID)
         time.sleep(peer.slow_s)
-        if uid in peer.ends:
+        taken[event.assoc] = taken.get(event.assoc, 0) + 1
+        if uid in peer.ends or taken[event.assoc] > peer.most:
             event.assoc.abort()
             return 0xC000
         if uid in peer.refuse:
@@ -176,6 +183,10 @@ def web(peer: Peer, *, query: bool = True, context: ssl.SSLContext | None = None
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if any(u.encode() in body for u in peer.cuts):
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             self._say(*_stow(peer, _parts(body, self.headers["Content-Type"])))
 
         def do_GET(self) -> None:

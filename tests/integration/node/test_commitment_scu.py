@@ -234,7 +234,7 @@ def test_report_from_another_address_is_refused(listen: Any, tmp_path: Path) -> 
         site.step(port).run_once()
         assert archive.report_now(archive.asked[0]) == 0x0124
     (refused,) = node.wait_for("CommitmentRefused")
-    assert "list the address in [receive] peers" in refused["reason"]
+    assert "list it as a [[receive.caller]]" in refused["reason"]
     assert site.row().state is DeliveryState.SENT
 
 
