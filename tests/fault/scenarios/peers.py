@@ -97,7 +97,7 @@ def refuses_one(lab: Lab) -> None:
     """0xC000 for one class for good, 0xA700 for a while for the others: those arrive, and the refusal is stated."""
     for _ in range(lab.share(5)):
         moody = Moody(
-            mood="some-full", never={SegmentationStorage}, waits=Waits(tries=40, timeout=2.0)
+            mood="some-full", never={SegmentationStorage}, waits=Waits(days=0.0005, timeout=2.0)
         )
         site = lab.site(moody)
         lab.finally_(moody.stop)
