@@ -22,7 +22,7 @@ from node.receive.listener import is_closed, is_readable
 from node.receive.message import AssociationEnd, Message
 from node.receive.port import Service
 from node.receive.stream import PeerStream
-from node.receive.tls import HANDSHAKE, handshake, stop_reading
+from node.receive.tls import HANDSHAKE, handshake, link_fault, stop_reading
 from node.receive.wire import Malformed
 
 SUCCESS: Final = 0x0000
@@ -98,7 +98,7 @@ class Connection:
             last = wire.abort(wire.INVALID_PARAMETER)
             self._finish(AssociationEnd("aborted", f"{self._where()}{error}", last))
         except OSError as error:
-            self._finish(AssociationEnd("closed", error.strerror or type(error).__name__))
+            self._finish(AssociationEnd("closed", link_fault(error)))
         except Exception as error:  # noqa: BLE001 - a fault of ours ends this association, no other
             self._finish(AssociationEnd("aborted", describe_error(error), wire.abort()))
         finally:

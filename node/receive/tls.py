@@ -45,6 +45,12 @@ def handshake(link: ssl.SSLSocket, left_s: Callable[[], float]) -> frozenset[str
     return certificate_names(link.getpeercert() or {})
 
 
+def link_fault(error: OSError) -> str:
+    """Return why a connection broke, in words."""
+    is_tls = isinstance(error, ssl.SSLError)
+    return handshake_fault(error) if is_tls else error.strerror or type(error).__name__
+
+
 def certificate_names(certificate: dict[str, Any]) -> frozenset[str]:
     """Return the common name and DNS names of a certificate as `ssl` decodes it, in lower case."""
     subject = [pair for part in certificate.get("subject", ()) for pair in part]

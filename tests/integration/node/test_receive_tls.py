@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 import time
@@ -241,6 +242,65 @@ def test_stop_ends_an_association_with_its_tls(
         with pytest.raises(ssl.SSLError):  # an alert: under TLS no A-ABORT follows a cut reading
             peer.read()
     assert node.events("AssociationEnded")[0]["reason"] == "the node stops"
+
+
+def _client_hello(context: ssl.SSLContext) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def test_cut_and_garbled_handshakes_end_in_one_line_each_and_nothing_else(
+    secure: Any, authority: Authority, issued: Issue, raw_peer: Any
+) -> None:
+    node = secure()
+    context = client_context(authority.config(issued("scanner")))
+    hello, chance = _client_hello(context), random.Random(1)
+    attempts = 24
+    for number in range(attempts):
+        raw = bytearray(hello[: chance.randrange(1, len(hello))] if number % 2 else hello)
+        for _ in range(4 * (number % 3)):
+            raw[chance.randrange(1, len(raw))] = chance.randrange(256)
+        with raw_peer(node.port, source=f"127.0.0.{2 + number}") as peer:
+            peer.send(bytes(raw))
+            with suppress(OSError):
+                peer.link.shutdown(socket.SHUT_WR)
+            assert _closed(peer.link)
+    lines = node.wait_for("AssociationRefused", attempts)
+    assert len(lines) == attempts
+    assert all(line["reason"].startswith("TLS handshake: ") for line in lines)
+    assert node.events("StepFailed") == []
+    with raw_peer(node.port) as peer:
+        peer.link = context.wrap_socket(peer.link, server_hostname="localhost")
+        peer.associate()
+
+
+def test_garbage_inside_tls_is_treated_as_without(
+    secure: Any, authority: Authority, issued: Issue, raw_peer: Any
+) -> None:
+    node = secure()
+    context = client_context(authority.config(issued("scanner")))
+    with raw_peer(node.port) as peer:
+        peer.link = context.wrap_socket(peer.link, server_hostname="localhost")
+        assert peer.send(b"GET / HTTP/1.1\r\n\r\n").read()[0] == 7  # A-ABORT
+    assert "no PDU begins with 0x47" in node.wait_for("AssociationRefused")[0]["reason"]
+
+
+def test_damaged_record_ends_the_association_alone(
+    secure: Any, authority: Authority, issued: Issue, raw_peer: Any
+) -> None:
+    node = secure()
+    context = client_context(authority.config(issued("scanner")))
+    with raw_peer(node.port) as peer:
+        peer.link = context.wrap_socket(peer.link, server_hostname="localhost")
+        peer.associate()
+        socket.socket.send(peer.link, b"\x17\x03\x03\x00\x20" + bytes(32))  # beneath TLS
+        with pytest.raises(ssl.SSLError):
+            peer.read()
+    (line,) = node.wait_for("AssociationEnded")
+    assert line["outcome"] == "closed"
+    assert "_ssl.c" not in line["reason"]
 
 
 # ---- rate ----------------------------------------------------------------------------------------
