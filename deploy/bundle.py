@@ -101,6 +101,14 @@ def download(lock: Path, wheels: Path) -> None:
     pip("download", *exact, "-r", str(lock), "-d", str(wheels))
 
 
+def download_gpu(wheels: Path, requirements: list[str]) -> None:
+    """Fetch torch in its CUDA build and what it needs. PyPI's files: torch has builds, so no hash of its own."""
+    download(REQUIREMENTS / "gpu.lock", wheels)
+    torch = next(r for r in requirements if r.startswith("torch=="))
+    held = ("--no-deps", "--only-binary", ":all:", "-r", str(REQUIREMENTS / "accelerators.txt"))
+    pip("download", *held, torch, "-d", str(wheels))
+
+
 def build_own_wheel(wheels: Path) -> None:
     """Build the wheel of this repository with locked build tools, and put pip's own beside it."""
     lock = REQUIREMENTS / "build.lock"
@@ -136,15 +144,23 @@ def copy_files(folder: Path) -> None:
     shutil.copy2(ROOT / "orthanc/routing.lua", folder / "image")  # for compose.yaml
 
 
-def write_lists(folder: Path, wheels: list[Wheel], version: str) -> None:
-    """Write lock.txt, target, LICENCES.txt."""
+def write_lock(path: Path, wheels: list[Wheel]) -> int:
+    """Write the lock of these files; returns the disk space in MB that they need, with their byte code."""
     installed = [w for w in wheels if w.name != "pip"]
-    (folder / "lock.txt").write_text("".join(f"{w.locked}\n" for w in installed), encoding="utf-8")
-    major, minor = max(w.glibc for w in wheels)
-    size_mb = int(sum(w.unpacked for w in installed) / 1e6 * SPARE) + 1
+    path.write_text("".join(f"{w.locked}\n" for w in installed), encoding="utf-8")
+    return int(sum(w.unpacked for w in installed) / 1e6 * SPARE) + 1
+
+
+def write_lists(folder: Path, service: list[Wheel], with_gpu: list[Wheel], version: str) -> None:
+    """Write lock.txt, target, LICENCES.txt; lock-gpu.txt where there are packages for a GPU."""
+    wheels = with_gpu or service
+    sizes = f"installed_mb={write_lock(folder / 'lock.txt', service)}\n"
+    if with_gpu:
+        sizes += f"installed_gpu_mb={write_lock(folder / 'lock-gpu.txt', with_gpu)}\n"
+    major, minor = max(w.glibc for w in service)
     (folder / "target").write_text(
         f"version={version}\npython={sys.version_info[0]}.{sys.version_info[1]}\n"
-        f"machine={platform.machine()}\nglibc={major}.{minor}\ninstalled_mb={size_mb}\n",
+        f"machine={platform.machine()}\nglibc={major}.{minor}\n{sizes}",
         encoding="utf-8",
     )
     rows = "".join(f"{w.name} {w.metadata['Version']}: {w.licence}\n" for w in wheels)
@@ -170,6 +186,7 @@ def main() -> None:
     """Make folder and tar file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    parser.add_argument("--gpu", action="store_true", help="with torch for an NVIDIA GPU")
     parser.add_argument("--no-tar", action="store_true", help="make the folder only")
     options = parser.parse_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -180,12 +197,14 @@ def main() -> None:
     wheels.mkdir(parents=True)
     say(f"wheels for {name}")
     download(REQUIREMENTS / "base.lock", wheels)
-    torch = [d for d in project["dependencies"] if d.startswith("torch==")]
-    for requirement in torch:
-        pip("download", "--no-deps", f"{requirement}+cpu", "-d", str(wheels))
     build_own_wheel(wheels)
+    service = sorted(wheels.glob("*.whl"))
+    if options.gpu:
+        say("packages for an NVIDIA GPU (gigabytes)")
+        download_gpu(wheels, project["optional-dependencies"]["gpu"])
     copy_files(folder)
-    write_lists(folder, [Wheel.of(p) for p in sorted(wheels.glob("*.whl"))], project["version"])
+    every = sorted(wheels.glob("*.whl")) if options.gpu else []
+    write_lists(folder, *([Wheel.of(p) for p in paths] for paths in (service, every)), project["version"])
     write_sums(folder)
     latest = options.out / "bundle"
     latest.unlink(missing_ok=True)

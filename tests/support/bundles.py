@@ -63,7 +63,8 @@ def write_bundle(folder: Path, version: str = "9.1") -> Path:
     shutil.copy2(bundled[-1], wheels)
     write_wheel(wheels, "lumbar-node", version)
     module.copy_files(folder)
-    module.write_lists(folder, [module.Wheel.of(p) for p in sorted(wheels.glob("*.whl"))], version)
+    found = [module.Wheel.of(p) for p in sorted(wheels.glob("*.whl"))]
+    module.write_lists(folder, found, [], version)
     module.write_sums(folder)
     return folder
 
