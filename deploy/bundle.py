@@ -204,7 +204,9 @@ def main() -> None:
         download_gpu(wheels, project["optional-dependencies"]["gpu"])
     copy_files(folder)
     every = sorted(wheels.glob("*.whl")) if options.gpu else []
-    write_lists(folder, *([Wheel.of(p) for p in paths] for paths in (service, every)), project["version"])
+    write_lists(
+        folder, *([Wheel.of(p) for p in paths] for paths in (service, every)), project["version"]
+    )
     write_sums(folder)
     latest = options.out / "bundle"
     latest.unlink(missing_ok=True)
