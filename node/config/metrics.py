@@ -20,6 +20,9 @@ class MetricsConfig(Section):
         min_length=1,
         description="Address to listen on; any but loopback needs authorization_file.",
     )
+    tls: bool = Field(
+        default=False, description="Serve over TLS with the certificate of [tls] (https)."
+    )
     authorization_file: SecretFile = Field(
         default="",
         description='File with what a client must send: "Bearer TOKEN" or "user:password", or "credential:NAME" of systemd; empty = no login.',

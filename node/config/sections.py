@@ -198,6 +198,7 @@ class Config(Section):
 
     node: NodeConfig
     receive: ReceiveConfig = ReceiveConfig()
+    metrics: MetricsConfig = MetricsConfig()
     tls: TlsConfig = Field(default=TlsConfig(), validate_default=True)
     select: SelectConfig = SelectConfig()
     track: TrackConfig = TrackConfig()
@@ -206,7 +207,6 @@ class Config(Section):
     results: ResultsConfig = ResultsConfig()
     audit: AuditConfig = AuditConfig()
     training: TrainingConfig = TrainingConfig()
-    metrics: MetricsConfig = MetricsConfig()
     notify: NotifyConfig = NotifyConfig()
 
     @field_validator("tls")
@@ -217,6 +217,9 @@ class Config(Section):
             value.require(
                 f'[receive] tls = "{receive.tls}"', pair=True, trusted=receive.tls == "mutual"
             )
+        metrics = info.data.get("metrics")
+        if metrics is not None and metrics.port and metrics.tls:
+            value.require("[metrics] tls = true", pair=True, trusted=False)
         for d in () if node is None else node.destination:
             if d.kind == "dicom" and d.tls:
                 value.require(f'destination "{d.name}" with tls = true', pair=False, trusted=True)

@@ -96,6 +96,10 @@ READY: Final = _metric(
     "ready",
     "1 while the node receives and processes: workers are ready, the disk has space.",
 )
+CERTIFICATE_ENDS: Final = _metric(
+    "gauge", "certificate_expiry_timestamp_seconds",
+    "When the certificate of a key of [tls] ends that ends first, in seconds since 1970.", "key",
+)  # fmt: skip
 WORKERS: Final = _metric("gauge", "workers", "Worker processes that are configured.")
 WORKERS_READY: Final = _metric("gauge", "workers_ready", "Worker processes that have their model.")
 WORKER_ENDS: Final = _metric(

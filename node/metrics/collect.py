@@ -36,7 +36,7 @@ class Sources:
 
     model: name, version, digest. memory: bytes of each worker with the process that draws. sizes: bytes
     of the result folders, None while they are not known. attention: number of matters by kind. alarms:
-    skipped series by (sender, station).
+    skipped series by (sender, station). certificates: end by key of `[tls]`, in seconds since 1970.
     """
 
     health: Callable[[], Health]
@@ -46,6 +46,7 @@ class Sources:
     sizes: Callable[[], int | None]
     attention: Callable[[], Mapping[str, int]]
     alarms: Callable[[], Mapping[tuple[str, str], int]]
+    certificates: Callable[[], Mapping[str, float]]
     journal: Path
     disk_high_mb: int
     destinations: tuple[str, ...]
@@ -142,6 +143,7 @@ class Collector:
             yield c.LOOP_AGE, {(name,): age_s for name, age_s in seen.loops.items()}
             yield c.DISK_FREE, {(): seen.disk_free_mb * _MB}
             yield c.DISK_LOW, {(): seen.disk_low_mb * _MB}
+        yield c.CERTIFICATE_ENDS, {(key,): at for key, at in sources.certificates().items()}
         yield c.DISK_HIGH, {(): sources.disk_high_mb * _MB}
         yield c.WORKER_MEMORY, {(name,): round(size) for name, size in sources.memory().items()}
         yield c.JOURNAL_BYTES, {(): _journal_bytes(sources.journal)}

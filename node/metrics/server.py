@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -59,13 +60,17 @@ class MetricsServer(ThreadingHTTPServer):
         login: Login | None = None,
         complain: Callable[[Exception], None] = lambda _: None,
         after: Callable[[], None] = lambda: None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Listen. complain: hears a fault of a page or of the login. after: runs at the end of a request's thread.
+
+        tls: the context for a new connection; None serves without TLS.
 
         Raises:
             PortBusy: the address is taken or is none of this machine.
         """
         self.pages, self.login, self.complain, self._after = pages, login, complain, after
+        self._tls = tls
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         try:
@@ -114,10 +119,23 @@ class MetricsServer(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one request."""
         try:
-            super().process_request_thread(request, client_address)
+            super().process_request_thread(self._wrapped(request), client_address)
         finally:
             self._slots.release()
             self._after()
+
+    def _wrapped(self, connection: socket.socket) -> socket.socket:
+        """Return the connection as the handler reads it; the handshake is the handler's, within its time limit."""
+        if self._tls is None:
+            return connection
+        try:
+            return self._tls().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        except Exception as error:
+            connection.close()
+            self.complain(error)
+            raise
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away or sends nonsense is no event."""
@@ -134,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Read the head before anything is parsed."""
         super().setup()
-        head = _read_head(self.connection)
+        ends_at = time.monotonic() + HEAD_S
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.settimeout(HEAD_S)
+            self.connection.do_handshake()
+        head = _read_head(self.connection, ends_at)
         if len(head) > MAX_HEAD:
             self._status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             head = b"GET / HTTP/1.0\r\n\r\n"
@@ -199,9 +221,9 @@ def _plain(status: HTTPStatus) -> Answer:
     return Answer(status, "text/plain; charset=utf-8", f"{status.value} {status.phrase}\n")
 
 
-def _read_head(connection: socket.socket) -> bytes:
+def _read_head(connection: socket.socket, ends_at: float) -> bytes:
     """Read up to the empty line; "" where it does not come in time, more than `MAX_HEAD` where it is too long."""
-    head, ends_at = bytearray(), time.monotonic() + HEAD_S
+    head = bytearray()
     with suppress(OSError):
         while len(head) <= MAX_HEAD and not any(end in head for end in _ANY_END):
             left = ends_at - time.monotonic()

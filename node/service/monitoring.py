@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from node.receive.step import free_bytes
 from node.service.watch import Rounds
 from node.store.layout import StateDirectory
 from node.store.lock import Holder, StateLock
+from node.tls.credentials import Credentials
+from node.tls.expiry import endings
 from node.work.step import WorkStep
 
 SLOW_S: Final = 60.0
@@ -77,6 +80,7 @@ class Monitoring:
     workers: WorkStep
     rounds: Sequence[Rounds]
     log: EventLog
+    credentials: Credentials
     tally: Tally = field(default_factory=Tally)
     port: int | None = None
 
@@ -111,7 +115,8 @@ class Monitoring:
             "/ready": lambda: _json(self.health(), live=False),
         }
         login = Login(wanted.authorization_file) if wanted.authorization_file else None
-        server = MetricsServer((wanted.host, wanted.port), pages, login, self._complain, self.journal.close)  # fmt: skip
+        tls = partial(self.credentials.context, "server") if wanted.tls else None
+        server = MetricsServer((wanted.host, wanted.port), pages, login, self._complain, self.journal.close, tls)  # fmt: skip
         self.log.listen(self.tally.hear)
         server.start()
         self.log.event(MetricsStarted(wanted.host, server.port))
@@ -131,6 +136,7 @@ class Monitoring:
             sizes=sizes.look,
             attention=_kept(self._attention),
             alarms=_kept(self._alarms),
+            certificates=_kept(self._certificates),
             journal=state.journal,
             disk_high_mb=self.config.receive.disk_high_mb,
             destinations=tuple(d.name for d in self.config.destinations),
@@ -142,6 +148,12 @@ class Monitoring:
     def _model(self) -> tuple[str, str, str]:
         found = model_in_service(self.config, self.journal, default_path())
         return found["name"], found["version"], found["digest"]
+
+    def _certificates(self) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for ending in endings(self.config.tls):
+            found[ending.key] = min(ending.ends_at, found.get(ending.key, ending.ends_at))
+        return found
 
     def _alarms(self) -> Mapping[tuple[str, str], int]:
         return {(a.sender, a.station): a.skipped for a in current_alarms(self.journal)}

@@ -121,7 +121,9 @@ class Node:
             port = receiver.start()
             description.update(port=port)
             rounds = _rounds(receiver, loops)
-            monitoring = Monitoring(self.config, journal, workers, rounds, self.log, port=port)
+            monitoring = Monitoring(
+                self.config, journal, workers, rounds, self.log, self.credentials, port=port
+            )
             threads, end_schedule, end_monitoring = list[threading.Thread](), _nothing, _nothing
             try:
                 self._log_start(port)

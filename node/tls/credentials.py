@@ -43,6 +43,8 @@ def roles(config: Config) -> tuple[Role, ...]:
     needed: list[Role] = []
     if config.receive.tls != "off":
         needed.append(config.receive.tls)
+    if config.metrics.port and config.metrics.tls:
+        needed.append("server")
     for destination in config.destinations:
         if destination.kind == "dicom" and destination.tls:
             needed.append("dicom")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from node.errors import PortBusy
 from node.metrics import server as module
 from node.metrics.login import Login
 from node.metrics.server import MAX_CONNECTIONS, MAX_HEAD, Answer, MetricsServer
+from node.tls.credentials import Credentials
+from tests.support.certificates import Authority, needs_openssl
 
 Start = Callable[..., MetricsServer]
 
@@ -178,3 +182,30 @@ def test_taken_port_is_named(start: Start) -> None:
         PortBusy, match=rf"\[metrics\] 127\.0\.0\.1:{server.port}: Address already in use"
     ):
         MetricsServer(("127.0.0.1", server.port), PAGES)
+
+
+@needs_openssl
+def test_tls_with_the_certificate_of_the_node(start: Start, authority: Authority) -> None:
+    credentials = Credentials(authority.config(authority.issue("metrics")))
+    server = start(tls=partial(credentials.context, "server"))
+    trust = ssl.create_default_context(cafile=str(authority.certificate))
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=5, context=trust)
+    connection.request("GET", "/metrics")
+    assert connection.getresponse().read() == b"x 1\n"
+    connection.close()
+    assert b"x 1" not in _raw(server, b"GET /metrics HTTP/1.0\r\n\r\n"), "no answer without TLS"
+
+
+@needs_openssl
+def test_handshake_that_does_not_come_ends_at_the_deadline(
+    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEAD_S", 0.5)
+    credentials = Credentials(authority.config(authority.issue("metrics-late")))
+    server, before = start(tls=partial(credentials.context, "server")), threading.active_count()
+    links = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(4)]
+    links[0].sendall(b"\x16\x03\x01")
+    time.sleep(1.5)
+    assert threading.active_count() <= before
+    for link in links:
+        link.close()
