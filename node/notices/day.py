@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from node.journal.figures import Figures
 from node.journal.journal import Journal
-from node.journal.states import SeriesState
+from node.journal.states import DeliveryEvent, SeriesEvent, SeriesState
 from node.notices.conditions import Recent
 from node.notices.text import Day
 
 DAY_S: Final = 86_400.0
-_SERIES: Final = {
-    "geometry_complete": "complete",
-    "settled_ineligible": "complete",
-    "went_quiet": "incomplete",
-    "rules_accept": "selected",
-    "rules_reject": "skipped",
-    "not_in_view": "skipped",
-    "results_published": "processed",
-    "refused": "failed",
-    "crashed_out": "failed",
-    "all_confirmed": "delivered",
+_SERIES: Final[Mapping[str, str]] = {
+    SeriesEvent.GEOMETRY_COMPLETE: "complete",
+    SeriesEvent.SETTLED_INELIGIBLE: "complete",
+    SeriesEvent.WENT_QUIET: "incomplete",
+    SeriesEvent.RULES_ACCEPT: "selected",
+    SeriesEvent.RULES_REJECT: "skipped",
+    SeriesEvent.NOT_IN_VIEW: "skipped",
+    SeriesEvent.RESULTS_PUBLISHED: "processed",
+    SeriesEvent.REFUSED: "failed",
+    SeriesEvent.CRASHED_OUT: "failed",
+    SeriesEvent.ALL_CONFIRMED: "delivered",
 }
-_DELIVERIES: Final = {
-    "proof_found": "verified",
-    "no_proof_offered": "sent without a proof",
-    "transient_failure": "failed tries",
-    "permanent_failure": "refused",
-    "patience_exhausted": "given up",
+_DELIVERIES: Final[Mapping[str, str]] = {
+    DeliveryEvent.PROOF_FOUND: "verified",
+    DeliveryEvent.NO_PROOF_OFFERED: "sent without a proof",
+    DeliveryEvent.TRANSIENT_FAILURE: "failed tries",
+    DeliveryEvent.PERMANENT_FAILURE: "refused",
+    DeliveryEvent.PATIENCE_EXHAUSTED: "given up",
 }
 
 
@@ -55,7 +56,7 @@ def read_day(journal: Journal, now: float) -> Day:
     )
 
 
-def _named(events: dict[str, int], names: dict[str, str]) -> dict[str, int]:
+def _named(events: dict[str, int], names: Mapping[str, str]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for event, number in events.items():
         if event in names:
