@@ -130,7 +130,7 @@ class Database:
 
     def relative(self, path: Path) -> str:
         """Return the path as a row keeps it."""
-        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+        return str(path).removeprefix(f"{self.root}/")
 
     @property
     def connection(self) -> sqlite3.Connection:

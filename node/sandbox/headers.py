@@ -47,7 +47,7 @@ class HeaderReader:
                 f"{path.name}: reading its header {_CAUSES[answer.cause]}; send it again, or leave it out"
             )
         if "instance" in answer:
-            values = (_frozen(value) for value in answer["instance"])
+            values = (_frozen(v) if type(v) is list else v for v in answer["instance"])
             return Instance(path=path, **dict(zip(_FIELDS, values, strict=True)))
         cause = None if answer["errno"] is None else OSError(answer["errno"], "")
         if cause is not None and not answer["refused"]:
@@ -60,6 +60,6 @@ class HeaderReader:
         return {} if isinstance(answer, Silence) else answer
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(values: list[Any]) -> tuple[Any, ...]:
     """Lists of JSON as the tuples that they were."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+    return tuple(_frozen(v) if type(v) is list else v for v in values)

@@ -27,7 +27,7 @@ class Incoming:
 
     def __init__(self, folder: Path, meta: bytes) -> None:
         """Begin the file. Raises `DiskFull` and OSError."""
-        self.path = folder / f"{os.urandom(8).hex()}{PART}"
+        self.path = Path(f"{folder}/{os.urandom(8).hex()}{PART}")
         self.size, self._meta, self._digest = 0, len(meta), hashlib.sha256()
         self.head = b""
         self._named = False

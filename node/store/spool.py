@@ -98,17 +98,14 @@ class Spool:
 
     def __init__(self, state: Path) -> None:
         self.directory, self._naming = StateDirectory(state), threading.Lock()
+        self._areas = (self.directory.spool, self.directory.quarantine)
         for folder in (*self._areas, self.directory.results):
             private_folder(folder)
             folder.chmod(0o700)  # an earlier version left them for all to read
 
-    @property
-    def _areas(self) -> tuple[Path, Path]:
-        return self.directory.spool, self.directory.quarantine
-
     def begin(self, meta: bytes) -> Incoming:
         """Begin a file with its meta information. Raises `DiskFull` and OSError."""
-        return Incoming(self.directory.spool, meta)
+        return Incoming(self._areas[0], meta)
 
     def put(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Keep one object; returns when it survives a power cut. Raises OSError."""
@@ -120,7 +117,7 @@ class Spool:
 
     def place(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Put the durable bytes of an object under its name; the folder's entry is the caller's to sync. Raises OSError."""
-        return self._place(self.directory.spool, incoming, transfer_syntax_uid)
+        return self._place(self._areas[0], incoming, transfer_syntax_uid)
 
     def _keep(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         stored = self._place(area, incoming, transfer_syntax_uid)
@@ -129,7 +126,7 @@ class Spool:
 
     def _place(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
-        path = area / digest[:2] / f"{file_stem(digest, transfer_syntax_uid)}.dcm"
+        path = Path(f"{area}/{digest[:2]}/{file_stem(digest, transfer_syntax_uid)}.dcm")
         try:
             incoming.sync()
             size = incoming.file_bytes
