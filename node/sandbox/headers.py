@@ -47,7 +47,7 @@ class HeaderReader:
                 f"{path.name}: reading its header {_CAUSES[answer.cause]}; send it again, or leave it out"
             )
         if "instance" in answer:
-            values = (_frozen(v) if type(v) is list else v for v in answer["instance"])
+            values: tuple[Any, ...] = _frozen(answer["instance"])
             return Instance(path=path, **dict(zip(_FIELDS, values, strict=True)))
         cause = None if answer["errno"] is None else OSError(answer["errno"], "")
         if cause is not None and not answer["refused"]:
