@@ -13,6 +13,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,10 +26,32 @@ from tests.fault.objects import Stock
 from tests.fault.run import run
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Shares of the full size: one for all scenarios, and others by name."""
+
+    text: str
+    usual: float
+    others: Mapping[str, float]
+
+    @classmethod
+    def of(cls, text: str) -> Sizes:
+        """Read `1` or `1 net-four=0.25`. Raises ValueError."""
+        usual, *rest = text.split()
+        named = [word.partition("=") for word in rest]
+        return cls(text, float(usual), {name: float(share) for name, _, share in named})
+
+    def __getitem__(self, name: str) -> float:
+        return self.others.get(name, self.usual)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fault", description=__doc__)
     environ = os.environ
-    parser.add_argument("--scale", type=float, default=float(environ.get("FAULT_SCALE") or 1))
+    parser.add_argument(
+        "--scale", type=Sizes.of, default=Sizes.of(environ.get("FAULT_SCALE") or "1"),
+        help='share of the full size, e.g. 0.1, or "1 net-four=0.25" with another one for a scenario',
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=int(environ.get("FAULT_SEED") or 0))
     parser.add_argument("--work", type=Path, default=Path(environ.get("FAULT_WORK") or "fault-out"))
     parser.add_argument("--jobs", type=int, default=int(environ.get("FAULT_JOBS") or 2))
@@ -53,7 +76,7 @@ class _Runner:
         variant = VARIANTS.get(name)
         self.say(name, "begins")
         row = run(
-            name if variant is None else variant.scenario, self.work, scale=self.options.scale,
+            name if variant is None else variant.scenario, self.work, scale=self.options.scale[name],
             seed=self.seed, say=partial(self.say, name), broken=variant,
         )  # fmt: skip
         self.say(name, row.skipped or ("clean" if row.clean else "NOT CLEAN"))
@@ -72,7 +95,7 @@ class _Runner:
     def _write(self) -> None:
         facts = {
             "seed": self.seed,
-            "scale": self.options.scale,
+            "scale": self.options.scale.text,
             "seconds": round(time.monotonic() - self.began),
             "machine": f"{os.cpu_count()} cores, {platform.platform()}",
         }
@@ -92,11 +115,11 @@ def main() -> int:
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     chosen = list(VARIANTS) if options.scenario == ["broken"] else options.scenario
-    rows = [] if chosen or options.again else _earlier(work / "results.json", options.scale)
+    rows = [] if chosen or options.again else _earlier(work / "results.json", options.scale.text)
     done = {r.name for r in rows}
     todo = [n for n in chosen or LONGEST_FIRST if n not in done]
     sys.stdout.write(
-        f"seed {seed}, scale {options.scale:g}, {options.jobs} side by side, below {work}\n"
+        f"seed {seed}, scale {options.scale.text}, {options.jobs} side by side, below {work}\n"
         + (f"from an earlier run: {', '.join(sorted(done))}\n" if done else "")
     )
     Stock.of(work / "stock")
@@ -109,7 +132,7 @@ def main() -> int:
     return 0 if all(r.clean for r in rows) else 1
 
 
-def _earlier(results: Path, scale: float) -> list[table.Row]:
+def _earlier(results: Path, scale: str) -> list[table.Row]:
     """Rows of an interrupted run of the same size; a row with a finding is run again."""
     if not results.exists():
         return []

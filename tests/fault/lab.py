@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ class Lab:
     runs: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     notes: list[str] = field(default_factory=list)
+    steps: Counter[str] = field(default_factory=Counter)
     draw: random.Random = field(init=False)
     _made: int = 0
     _sites: list[Site] = field(default_factory=list)
@@ -73,9 +75,11 @@ class Lab:
         self._made += count
         return made
 
-    def ran(self, count: int = 1) -> None:
-        """Count runs."""
+    def ran(self, count: int = 1, step: str = "") -> None:
+        """Count runs, at a named step."""
         self.runs += count
+        if step:
+            self.steps[step] += count
         self.say(f"{self.runs} runs")
 
     def note(self, sentence: str) -> None:

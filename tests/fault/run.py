@@ -44,4 +44,6 @@ def run(
         say(text)
     finally:
         lab.end()
+    if lab.steps:
+        lab.notes.insert(0, ", ".join(f"{step} {count}" for step, count in lab.steps.items()))
     return Row.of(label, title, lab.runs, lab.verdict, time.monotonic() - began, lab.notes)

@@ -40,7 +40,6 @@ settle_seconds = 0.5
 max_attempts = 50
 [model]
 bundle = "{bundle}"
-engine = "torch"
 threads = 1
 [results]
 pictures = {pictures}

@@ -31,9 +31,17 @@ def _missed(site: Site, point: Point) -> None:
     site.unforeseen.append(f"the step was not reached: {point.step}")
 
 
-def _send_rest(lab: Lab, site: Site) -> None:
-    """Send all that was not acknowledged yet, in turn by our sender and by storescu."""
+def _wait_for_kill(lab: Lab, site: Site, point: Point) -> None:
+    if not site.died(30) or not site.plan.fired(point):
+        _missed(site, point)
+        site.kill()
+    lab.ran(step=point.step)
+
+
+def _send_rest(lab: Lab, site: Site, but: int = 0) -> None:
+    """Send all that was not acknowledged yet but the last so many, in turn by our sender and by storescu."""
     rest = site.ledger.open(i for s in site.ledger.expected for i in s.instances)
+    rest = rest[: len(rest) - but]
     if not rest:
         return
     if lab.draw.random() < 0.3:
@@ -71,10 +79,7 @@ def receiving(lab: Lab) -> None:
         site.plan.kills = [Kill(point, nth=lab.draw.randint(1, 4))]
         site.start()
         _send_rest(lab, site)
-        if not site.died(30):
-            _missed(site, point)
-            site.kill()
-        lab.ran()
+        _wait_for_kill(lab, site, point)
     _finish(lab, site)
 
 
@@ -83,19 +88,17 @@ def tracking(lab: Lab) -> None:
     site = lab.site()
     site.plan.hold_workers()
     for point in _rounds(lab, points.TRACKING, EACH):
-        new = lab.series()
-        site.plan.kills = ()
-        site.start()
-        site.ledger.expected += new
-        site.plan.kills = [Kill(point)]
-        site.kill()
-        site.start(may_die=True)
-        if site.alive:
-            _send_rest(lab, site)
-        if not site.died(30):
-            _missed(site, point)
+        usable = {"receiving", "complete"} if point.step.startswith("select") else {"receiving"}
+        if not usable & set(site.states().values()):
+            site.plan.kills = ()
+            site.start()
+            site.ledger.expected += lab.series()
+            _send_rest(lab, site, but=1)  # complete with its last object, at the next life
             site.kill()
-        lab.ran()
+        site.plan.kills = [Kill(point)]
+        if site.start(may_die=True):
+            _send_rest(lab, site)
+        _wait_for_kill(lab, site, point)
     _finish(lab, site)
 
 
@@ -116,10 +119,8 @@ def delivering(lab: Lab) -> None:
     with running(orthanc, storescp):
         for point in rounds:
             site.plan.kills = [Kill(point, nth=lab.draw.randint(1, 2))]
-            if site.start(may_die=True) and not site.died(30):
-                _missed(site, point)
-                site.kill()
-            lab.ran()
+            site.start(may_die=True)
+            _wait_for_kill(lab, site, point)
         _finish(lab, site)
 
 
@@ -145,8 +146,8 @@ def working(lab: Lab) -> None:
                 site.start()
             fired = [p for p in open_ if site.plan.fired(p)]
             open_ = [p for p in open_ if p not in fired]
-            for _ in fired:
-                lab.ran()
+            for point in fired:
+                lab.ran(step=point.step)
             time.sleep(0.05)
         for point in open_:
             _missed(site, point)
@@ -164,8 +165,7 @@ def drawing(lab: Lab) -> None:
     site.start()
     _send_rest(lab, site)
     site.wait_ended(END_S)
-    for _ in range(site.plan.fired(point)):
-        lab.ran()
+    lab.ran(site.plan.fired(point), point.step)
     if not site.plan.fired(point):
         _missed(site, point)
     _finish(lab, site)
@@ -188,20 +188,22 @@ def at_random(lab: Lab) -> None:
             sender.start()
             longest = (0.3,) if lab.only else (0.02, 0.1, 0.3, 1.0, 3.0, 8.0)
             time.sleep(lab.draw.choice(longest) * lab.draw.random())
-            _kill_one(lab, site)
+            victim = _kill_one(lab, site)
             sender.join()
-            lab.ran()
+            lab.ran(step=victim)
         _finish(lab, site)
 
 
-def _kill_one(lab: Lab, site: Site) -> None:
+def _kill_one(lab: Lab, site: Site) -> str:
+    """Kill the node, or a process below it; says which."""
     below = site.children()
     if below and not lab.only and lab.draw.random() < 0.3:
         with suppress(ProcessLookupError):
             os.kill(lab.draw.choice(below), signal.SIGKILL)
-        return
+        return "a process below the node"
     site.kill()
     until(lambda: not any(_lives(p) for p in below), 5)
+    return "the node"
 
 
 def _lives(pid: int) -> bool:
