@@ -23,7 +23,7 @@ RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
 
-.PHONY: help install install-service install-gpu demo test test-quick fault lint fmt lock wheelhouse deb image reproduce-model clean
+.PHONY: help install install-service install-gpu demo test test-quick test-install fault lint fmt lock wheelhouse deb image reproduce-model clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ fault: ## kills, full disks, bad peers, fuzzing: nothing may be lost; SCENARIO=n
 	sh orthanc/packages.sh test
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	$(BIN)/python -m tests.fault
+
+test-install: wheelhouse $(VENV)/.dev ## the package in a booted Debian, the image in podman; needs root, takes minutes
+	LUMBAR_TEST_INSTALL=1 $(RUN_TESTS) tests/install -rA $(PYTEST)
 
 lint: $(VENV)/.dev ## ruff, format, types, layers, spelling, words
 	$(BIN)/ruff check .
