@@ -85,7 +85,10 @@ class Connection:
     def end(self, reason: str) -> None:
         """Abort it, from any thread; returns at once."""
         self._ending = reason
-        stop_reading(self._link)  # its own thread wakes up and says farewell
+        if not (self._associated and isinstance(self._link, ssl.SSLSocket)):
+            stop_reading(
+                self._link
+            )  # its own thread wakes up and says farewell; under TLS it looks itself
 
     # ---- the thread ----
 
@@ -130,7 +133,8 @@ class Connection:
     def _report(self) -> None:
         """Send reports on commitments over their own association while its peer leaves it open and is silent."""
         while (
-            self._service.awaits_report(self)
+            not self._ending
+            and self._service.awaits_report(self)
             and not self._stream.buffered
             and not is_readable(self._link, _LOOK_S)
         ):
@@ -145,7 +149,7 @@ class Connection:
 
     def _left_s(self) -> float:
         if self._associated:
-            return self._idle_s - self._pace.behind_s()
+            return 0.0 if self._ending else self._idle_s - self._pace.behind_s()
         return self._began + self._request_s - time.monotonic()
 
     def _late(self) -> AssociationEnd:

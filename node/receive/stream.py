@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +15,9 @@ READ_AHEAD: Final = 1 << 18
 """Bytes of the buffer of an association: a PDU of the size that is announced, and most of the next one."""
 _AT_FIRST: Final = 1 << 13
 """The same before there is an association; strangers are many."""
+_LOOK_S: Final = 0.5
+"""Longest wait of one read under TLS. A plain connection is woken up by closing its half; that would end the
+TLS session, so that no A-ABORT could be sent."""
 
 
 class PeerStream:
@@ -32,6 +37,7 @@ class PeerStream:
         self._buffer = bytearray(_AT_FIRST)
         self._start = self._end = 0
         self._timeout_s = 0.0
+        self._longest_s = _LOOK_S if isinstance(link, ssl.SSLSocket) else math.inf
 
     @property
     def buffered(self) -> int:
@@ -77,11 +83,12 @@ class PeerStream:
         left_s = self._left_s()
         if left_s <= 0:
             raise self._late()
-        self._set_timeout(left_s)
+        self._set_timeout(min(left_s, self._longest_s))
         self._pace.waits()
         try:
             count = self._link.recv_into(memoryview(self._buffer)[self._end :])
         except TimeoutError:
+            self._pace.came(0)
             return  # the bytes that came may have moved the deadline
         if not count:
             raise AssociationEnd("closed", gone)

@@ -239,8 +239,7 @@ def test_stop_ends_an_association_with_its_tls(
         peer.link = context.wrap_socket(peer.link, server_hostname="localhost")
         peer.associate()
         assert node.receiver.stop(0.1) == 1
-        with pytest.raises(ssl.SSLError):  # an alert: under TLS no A-ABORT follows a cut reading
-            peer.read()
+        assert peer.read()[0] == 7  # A-ABORT, through the session that is still intact
     assert node.events("AssociationEnded")[0]["reason"] == "the node stops"
 
 
@@ -325,3 +324,17 @@ def test_tls_is_no_multiple_of_the_time_without(
             took_s[name] = time.monotonic() - began_s
         ratios.append(took_s["tls"] / took_s["plain"])
     assert sorted(ratios)[1] < 4, ratios
+
+
+def test_idle_association_ends_at_its_time_under_tls_too(
+    secure: Any, authority: Authority, issued: Issue, raw_peer: Any
+) -> None:
+    node = secure(idle_seconds=1.2)
+    context = client_context(authority.config(issued("scanner")))
+    with raw_peer(node.port) as peer:
+        peer.link = context.wrap_socket(peer.link, server_hostname="localhost")
+        peer.associate()
+        began_s = time.monotonic()
+        assert peer.read()[0] == 7
+        assert 1.0 < time.monotonic() - began_s < 4
+    assert "idle_seconds" in node.wait_for("AssociationEnded")[0]["reason"]
