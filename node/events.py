@@ -154,6 +154,7 @@ class ObjectRefused(Event):
     peer: str
     reason: str
     status: str
+    calling_ae: str = ""
 
 
 @dataclass(frozen=True, slots=True)

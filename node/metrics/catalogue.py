@@ -136,7 +136,7 @@ ATTENTION: Final = _metric(
 )
 PROTOCOL_ALARM: Final = _metric(
     "gauge", "protocol_alarm",
-    "Skipped series since the last eligible one, of a sender that stopped to send eligible series.",
+    "Skipped series since the last eligible one, of a sender that stopped sending eligible series.",
     "sender", "station",
 )  # fmt: skip
 SCRAPE_SECONDS: Final = _metric(

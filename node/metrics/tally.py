@@ -59,7 +59,7 @@ class Tally:
         elif event == "AssociationRefused":
             self.add(catalogue.ASSOCIATIONS, "rejected")
         elif event == "ObjectRefused":
-            self.add(catalogue.OBJECTS_RECEIVED, str(fields.get("calling_ae", "")), "refused")
+            self.add(catalogue.OBJECTS_RECEIVED, str(fields["calling_ae"]), "refused")
         elif event in {"StepFailed", "RowFailed"}:
             self.add(catalogue.STEP_FAULTS, str(fields["step"]))
         elif event == "WorkerEnded":

@@ -67,7 +67,8 @@ def _of_matters(matters: Iterable[Matter]) -> list[Condition]:
 def _of_group(key: tuple[str, ...], group: Sequence[Matter]) -> Condition:
     kind, subject, _ = key
     first, count = group[0], sum(m.count for m in group)
-    reasons = f" (and {len(group) - 1} more reasons)" if len(group) > 1 else ""
+    more = len(group) - 1
+    reasons = f" (and {more} more reason{'s' if more > 1 else ''})" if more else ""
     what = (
         f"{kind} {subject} {state_text(first.state)}, {count} ×: {outgoing(first.reason)}{reasons}"
     )

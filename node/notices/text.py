@@ -65,7 +65,11 @@ def digest_text(day: Day, conditions: Sequence[Condition], now: float) -> str:
 def digest_message(node: str, text: str) -> Message:
     """Return the digest as a message."""
     number = text.count("\n- ")
-    what = f"{number} matters need attention" if number else "nothing needs attention"
+    what = (
+        f"{number} need{'s' if number == 1 else ''} attention"
+        if number
+        else "nothing needs attention"
+    )
     return Message("digest", f"[{node}] {what}", _body(node, (text,)))
 
 

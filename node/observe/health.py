@@ -86,7 +86,7 @@ def read_health(state: Path, now: float) -> Health:
     now: seconds since 1970.
     """
     lock = StateDirectory(state).lock
-    if lock.exists() and not os.access(lock, os.R_OK):
+    if _is_closed_to_us(lock):
         return Health((f"{lock}: may not be read by this user; ask as a member of its group",))
     if not is_running(state):
         return Health((f"no node runs on {state}; start `lumbar-node serve`",))
@@ -107,6 +107,17 @@ def read_health(state: Path, now: float) -> Health:
         Vitals(**{**reported["vitals"], "hanging": tuple(reported["vitals"]["hanging"])}),
         holder.port,
     )
+
+
+def _is_closed_to_us(lock: Path) -> bool:
+    """Return whether this user may not read a lock file, or not look into its folder."""
+    try:
+        os.close(os.open(lock, os.O_RDONLY))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def health_line(health: Health) -> str:

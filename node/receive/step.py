@@ -327,7 +327,7 @@ class ReceiveStep:
             self._connections.discard(connection)
 
     def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
-        self.log(ObjectRefused(connection.address, reason, "0xA700"))
+        self.log(ObjectRefused(connection.address, reason, "0xA700", connection.calling))
         return OUT_OF_RESOURCES, reason
 
 

@@ -80,6 +80,16 @@ def test_event_names_of_the_alerts_exist() -> None:
     assert all(hasattr(events, name) for name in named)
 
 
+def test_events_that_the_administrator_reads_of_exist() -> None:
+    from node import events
+
+    text = (FOLDER.parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = text.partition("| event | what to do |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([A-Z]\w+)`", rows)
+    assert len(named) > 10
+    assert [name for name in named if not hasattr(events, name)] == []
+
+
 def test_panels_do_not_overlap_and_every_one_has_a_query() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     cells: set[tuple[int, int]] = set()

@@ -23,7 +23,7 @@ def test_one_condition_per_kind_and_destination_not_per_object_or_reason() -> No
     assert set(found) == {"delivery|pacs|waiting", "delivery|web|waiting", "delivery|pacs|failed"}
     first = found["delivery|pacs|waiting"]
     assert first.lines == (
-        "- delivery pacs waiting, 5 ×: PACS does not answer (and 1 more reasons)",
+        "- delivery pacs waiting, 5 ×: PACS does not answer (and 1 more reason)",
         "  What to do: check that it runs",
     )
 

@@ -38,7 +38,7 @@ def test_digest() -> None:
         f"- {PACS.what}",
         "  What to do: check that it runs",
     ]
-    assert digest_message("n", text).subject == "[n] 1 matters need attention"
+    assert digest_message("n", text).subject == "[n] 1 needs attention"
     quiet = digest_message("n", digest_text(Day(0, {}, {}, {}), [], NOW))
     assert quiet.subject == "[n] nothing needs attention"
     assert "Nothing needs attention." in quiet.text

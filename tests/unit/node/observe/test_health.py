@@ -79,6 +79,16 @@ def test_group_of_the_state_folder_may_ask(tmp_path: Path) -> None:
         assert StateDirectory(tmp_path).lock.stat().st_mode & 0o777 == 0o600
 
 
+def test_user_who_may_not_look_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with locked(tmp_path):
+        monkeypatch.setattr("node.observe.health.os.open", closed)
+        (problem,) = read_health(tmp_path, 0.0).problems
+    assert problem == f"{tmp_path}/lock: may not be read by this user; ask as a member of its group"
+
+
 @pytest.mark.process
 def test_health_needs_neither_dicom_nor_arrays() -> None:
     code = (
