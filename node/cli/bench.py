@@ -63,6 +63,13 @@ def engines(
     6 the bundle is damaged or an engine failed.
     """
     from model.bundle.card import default_path
+    from model.engines.choose import INSTALL_TORCH, has_torch
+    from node.errors import BenchFailed
+
+    if not has_torch():
+        raise BenchFailed(
+            f"the engines are compared with torch, which is not installed; {INSTALL_TORCH}"
+        )
     from node.bench.engines import Plan, measure
 
     configured = read_config(config, required=False).model.bundle

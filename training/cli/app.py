@@ -27,6 +27,7 @@ from training.cli import (
     roots,
     shifts,
 )
+from training.errors import NotInstalled
 
 PROGRAM: Final = "lumbar-train"
 COMMANDS: Final = (
@@ -108,6 +109,9 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(_usage(error), 2)
     except LumbarError as error:
         return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = f"{error.name} is missing; run `make install`, or install pip's extra train"
+        return _fail(missing, NotInstalled.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
     except Exception as error:  # noqa: BLE001 - the last place that can inform the user

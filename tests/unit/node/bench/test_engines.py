@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from model.bundle.write import write_bundle, write_coded_bundle
+from model.engines import choose
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
 from node.bench import engines as bench_engines
@@ -242,3 +243,13 @@ def test_a_plan_of_the_paper_is_whole() -> None:
     bench_engines.check_plan(Plan(Path(), runs=1))
     with pytest.raises(UsageError):
         bench_engines.check_plan(Plan(Path(), (0, 240, 180)))
+
+
+def test_without_torch_there_is_nothing_to_compare_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(choose, "find_spec", lambda _: None)
+    assert run(["bench", "engines"]) == 6
+    assert "torch, which is not installed; install it with `make install-gpu`" in (
+        capsys.readouterr().err
+    )

@@ -149,3 +149,18 @@ def test_an_unexpected_fault_ends_with_one_line_below_the_traceback(
     assert _last_line(capsys) == (
         "lumbar-train: internal error (ZeroDivisionError); the traceback is above"
     )
+
+
+def test_a_service_without_the_training_s_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from training.phantom import study
+
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(study, "write_study", fail)
+    assert cli.run(["phantom", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "lumbar-train: torch is missing; run `make install`, or install pip's extra train"
+    )
