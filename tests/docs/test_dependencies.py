@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -89,6 +91,42 @@ def test_torch_override_lists_what_the_installed_torch_declares() -> None:
 def test_the_install_script_names_the_same_torch() -> None:
     script = (ROOT / "requirements/torch.sh").read_text(encoding="utf-8")
     assert f"torch=={version_in(script)}" in GPU
+
+
+PIP = """#!/bin/sh
+case "$*" in
+  "-c "*) exit 1 ;;                        # torch is not installed
+  *--dry-run*--find-links*) exit 0 ;;      # the wheel lies in the folder that is named
+  *--dry-run*) exit 1 ;;
+  *--index-url*) exit 1 ;;                 # the index cannot be reached
+esac
+echo "$@" >> "$(dirname "$0")/installed"
+"""
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia/version").exists(), reason="an NVIDIA driver is here")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the default build is for the CPU")
+def test_without_a_gpu_the_large_build_of_torch_is_never_taken(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(PIP, encoding="utf-8")
+    python.chmod(0o755)
+
+    def install(**given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", ROOT / "requirements/torch.sh", python],
+            env={"PATH": "/usr/bin:/bin", **given},
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+
+    refused = install(TORCH_INDEX="https://localhost/none")
+    assert refused.returncode == 2
+    assert "TORCH_WHEELS=FOLDER" in refused.stderr
+    assert "make install-service" in refused.stderr
+    assert not (tmp_path / "installed").exists()
+    assert install(TORCH_WHEELS="/media/wheels").returncode == 0
+    said = (tmp_path / "installed").read_text(encoding="utf-8")
+    assert "--find-links /media/wheels torch==" in said
+    assert "+cpu" in said
 
 
 def version_in(script: str) -> str:
