@@ -267,7 +267,7 @@ def find_statuses() -> str:
     rows = [
         (pending, "a match", "counted if it names the object"),
         ("0000", "success", "the matches decide: all objects named, or those that are missing"),
-        (f"{NO_SUCH_CLASS:04X}", "not supported", "storage is shown as *unproven*; not asked again"),
+        (f"{NO_SUCH_CLASS:04X}", "not supported", "with `proof = \"auto\"` storage commitment is asked for, else storage is shown as *unproven*"),
         ("any other, or no response", "unanswered", "asked again after a wait, for `patience_days`; nothing is sent again for it"),
     ]  # fmt: skip
     return table(("status (hexadecimal)", "meaning", "behaviour"), rows)
@@ -282,6 +282,7 @@ def web_statuses() -> str:
     rows = [
         ("STOW-RS", listed(_BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
         ("STOW-RS", listed(_OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
+        ("STOW-RS", "500, or a connection that ends inside the request", "the objects are sent one by one; one that fails alone is sent again after a wait"),
         ("STOW-RS", "a compressed object that is refused", "sent again at once, uncompressed"),
         ("STOW-RS", "any other, or no response", "sent again after a wait, for `patience_days`"),
         ("QIDO-RS", "200, 204", "the matches decide"),

@@ -199,7 +199,7 @@ def retry(
     ] = None,
     destination: Annotated[
         str | None,
-        typer.Option("--destination", help="Only failed deliveries to this destination."),
+        typer.Option("--destination", help="Only deliveries to this destination."),
     ] = None,
     all_failed: Annotated[
         bool, typer.Option("--all-failed", help="Every failed delivery.")
@@ -212,7 +212,8 @@ def retry(
     """Retry failed deliveries, or reprocess series.
 
     Failed deliveries are sent again; if there are none, the series is re-evaluated and reprocessed.
-    With --destination or --all-failed, only failed deliveries are retried.
+    With --destination or --all-failed, only deliveries are retried: failed ones
+    are sent again, waiting ones do not wait longer.
 
     \b
     Examples:
@@ -272,7 +273,7 @@ def _retry(
             continue
         if not retried:
             to = "" if destination is None else f" to {destination}"
-            warn(f"{'' if uid is None else f'{uid}: '}no failed delivery{to}")
+            warn(f"{'' if uid is None else f'{uid}: '}no failed or waiting delivery{to}")
             code = 3
         keys += retried
     return keys, code

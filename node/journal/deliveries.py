@@ -280,6 +280,23 @@ class DeliveryTable:
             self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {"by": by}, None)
         return bool(failed)
 
+    def end_waits(self, tx: Transaction, series_id: int, destination: str | None = None) -> bool:
+        """Let the deliveries of a series that wait for their next try be tried now; False when none waits.
+
+        What waits for a report on storage commitment is left alone. destination: only those to this one.
+        """
+        return (
+            tx.execute(
+                "UPDATE delivery SET unreachable = 0, try_at = min(try_at, :now),"
+                " next_try_at = CASE WHEN state = 'waiting' THEN min(next_try_at, :now) ELSE next_try_at END"
+                " WHERE result_id IN (SELECT result_id FROM result WHERE series_id = :series)"
+                " AND (state = 'waiting' OR fault <> '')"
+                " AND (:destination IS NULL OR destination = :destination)",
+                {"now": tx.now(), "series": series_id, "destination": destination},
+            ).rowcount
+            > 0
+        )
+
     def apply(
         self,
         tx: Transaction,

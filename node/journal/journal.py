@@ -117,7 +117,7 @@ class Journal:
     def retry_deliveries(
         self, destination: str | None = None, uid: str | None = None, by: str = ""
     ) -> list[SeriesKey]:
-        """Send failed deliveries back to pending and return their series; none may have failed.
+        """Send failed deliveries back to pending, end the waits of others, and return their series.
 
         destination: only deliveries to this one. uid: only those of a study, series, instance or result.
         by: who asks.
@@ -127,10 +127,19 @@ class Journal:
         """
         rows = self.series.in_states() if uid is None else self.series.find(uid)
         with self.database.transaction() as tx:
-            return [r.key for r in rows if self.deliveries.retry_failed(tx, r.id, destination, by)]
+            # Both: what failed is sent again, and what waits does not wait longer.
+            return [
+                r.key
+                for r in rows
+                if self.deliveries.retry_failed(tx, r.id, destination, by)
+                | _wait_ended(tx, r.id, by, ended=self.deliveries.end_waits(tx, r.id, destination))
+            ]
 
     def _retry(self, tx: Transaction, row: SeriesRow, *, force: bool, by: str) -> bool:
-        retried = self.deliveries.retry_failed(tx, row.id, by=by) or _try_now(tx, row.id, by)
+        retried = self.deliveries.retry_failed(tx, row.id, by=by)
+        series = "UPDATE series SET try_at = 0 WHERE id = ? AND fault <> ''"
+        ended = self.deliveries.end_waits(tx, row.id) | (tx.execute(series, (row.id,)).rowcount > 0)
+        retried |= _wait_ended(tx, row.id, by, ended=ended)
         if force:
             tx.execute("UPDATE series SET forced = forced + 1 WHERE id = ?", (row.id,))
         if (row.state, SeriesEvent.RETRY_REQUESTED) not in SERIES_TRANSITIONS:
@@ -154,19 +163,9 @@ class Journal:
         }
 
 
-def _try_now(tx: Transaction, series_id: int, by: str) -> bool:
-    """End the wait of a series and its deliveries after a fault; False when none waits."""
-    series = tx.execute(
-        "UPDATE series SET try_at = 0 WHERE id = ? AND fault <> ''", (series_id,)
-    ).rowcount
-    deliveries = tx.execute(
-        "UPDATE delivery SET try_at = 0 WHERE fault <> '' AND result_id IN"
-        " (SELECT result_id FROM result WHERE series_id = ?)",
-        (series_id,),
-    ).rowcount
-    if series + deliveries:
-        state = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()[
-            "state"
-        ]
-        tx.event(series_id, WAIT_ENDED, state, {"by": by})
-    return series + deliveries > 0
+def _wait_ended(tx: Transaction, series_id: int, by: str, *, ended: bool) -> bool:
+    """Record who ended a wait; returns whether one was ended."""
+    if ended:
+        row = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()
+        tx.event(series_id, WAIT_ENDED, row["state"], {"by": by})
+    return ended

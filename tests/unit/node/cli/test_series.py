@@ -328,7 +328,7 @@ def test_retry_of_one_destination_leaves_the_others(home: Home) -> None:
     )  # fmt: skip
     assert home.failed() == set()
     code, _, err = home.call("retry", "--destination", "pacs")
-    assert (code, err) == (3, "lumbar-node: no failed delivery to pacs\n")
+    assert (code, err) == (3, "lumbar-node: no failed or waiting delivery to pacs\n")
 
 
 @pytest.mark.parametrize("option", ["--all-failed", "--all-dead"])

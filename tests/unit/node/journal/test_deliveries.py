@@ -11,6 +11,7 @@ from node.journal import migrate as schema
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from tests.support.deliveries import publish_result
 from tests.support.mr_series import KEY
 
 Facts = Callable[..., NewInstance]
@@ -140,3 +141,32 @@ def test_a_correction_takes_back_every_earlier_result_at_once(
         "corrected_identity"
     ] * 2
     assert journal.deliveries.open_withdrawals("pacs") == 1
+
+
+def test_retry_of_a_destination_ends_waits_and_leaves_what_is_done_or_replaced(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    names = ("failed", "waits", "asks", "awaits", "done", "replaced", "other")
+    publish_result(journal, tmp_path, names=names)
+    rows = {d.destination: d.id for d in journal.deliveries.of_series(KEY)}
+    advance = journal.deliveries.advance
+    advance(rows["failed"], DeliveryEvent.PERMANENT_FAILURE, detail={"reason": "0xC000"})
+    for name in ("waits", "other"):
+        advance(rows[name], DeliveryEvent.TRANSIENT_FAILURE, next_try_at=clock() + 900)
+    for name in ("asks", "awaits", "done"):
+        advance(rows[name], DeliveryEvent.PEER_ACCEPTED)
+    journal.deliveries.defer(rows["asks"], "no answer", clock() + 900)
+    journal.deliveries.await_report(rows["awaits"], "asked", clock() + 900)
+    advance(rows["done"], DeliveryEvent.PROOF_FOUND)
+    advance(rows["replaced"], DeliveryEvent.SUPERSEDED, detail={"reason": "superseded"})
+
+    def due() -> set[str]:
+        return {d.destination for d in journal.deliveries.due(clock())}
+
+    assert due() == set()
+    for name in names[:-1]:
+        moved = journal.retry_deliveries(name)
+        assert bool(moved) is (name in {"failed", "waits", "asks"}), name
+    assert due() == {"failed", "waits", "asks"}
+    assert journal.retry_deliveries() == [KEY]
+    assert due() == {"failed", "waits", "asks", "other"}
