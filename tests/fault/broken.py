@@ -118,7 +118,7 @@ class Variant:
 _VARIANTS: Final = (
     Variant(
         "acknowledge-before-write",
-        "success is said before the object is written",
+        "success is answered before the object is written",
         (("acknowledge_before_write", "node.receive.keep:Keeper.keep"),),
         "kill-random",
         ("lost",),
@@ -141,7 +141,7 @@ _VARIANTS: Final = (
     ),
     Variant(
         "drop-on-full-disk",
-        "success is said where the disk is full",
+        "success is answered where the disk is full",
         (("success_on_full_disk", "node.receive.step:ReceiveStep.store"),),
         "disk-full",
         ("lost",),

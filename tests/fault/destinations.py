@@ -28,7 +28,7 @@ class Waits:
     first: float = 0.2
     longest: float = 1.0
     timeout: float = 5.0
-    days: float = 0.006
+    days: float = 0.05
 
     @property
     def lines(self) -> str:

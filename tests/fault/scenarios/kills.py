@@ -107,7 +107,7 @@ def delivering(lab: Lab) -> None:
     orthanc, storescp = Orthanc(lab.folder / "orthanc"), Storescp(lab.folder / "storescp")
     site = lab.site(orthanc, storescp)
     rounds = _rounds(lab, points.DELIVERING, EACH)
-    site.ledger.expected += lab.series(2 + len(rounds) // 4)
+    site.ledger.expected += lab.series(2 + len(rounds) // 2)
     site.start()
     _send_rest(lab, site)
     wanted = {s.series for s in site.ledger.expected}
