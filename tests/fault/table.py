@@ -53,7 +53,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Its texts."""
+        """Its counts as texts."""
         counts = (
             self.runs,
             self.acknowledged,
@@ -63,13 +63,19 @@ class Row:
             self.unexplained,
         )
         if self.skipped:
-            return (self.title, "–", "–", "–", "–", "–", "–", "–")
-        return (self.title, *(f"{c:,}" for c in counts), f"{self.seconds:.0f}")
+            return ("–",) * (len(_HEAD) - 1)
+        return (*(f"{c:,}" for c in counts), f"{self.seconds:.0f}")
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Return the sum of all rows."""
+    counts = {c: sum(getattr(r, c) for r in rows) for c in ("runs", "acknowledged", *COLUMNS)}
+    return Row("all", "all", **counts, seconds=sum(r.seconds for r in rows))
 
 
 def text(rows: Sequence[Row]) -> str:
     """Return the table for a terminal."""
-    cells = [_HEAD, *(r.cells for r in rows)]
+    cells = [_HEAD, *((r.name, *r.cells) for r in (*rows, total(rows)))]
     widths = [max(len(c[n]) for c in cells) for n in range(len(_HEAD))]
     lines = [
         "  ".join(
@@ -78,6 +84,7 @@ def text(rows: Sequence[Row]) -> str:
         for c in cells
     ]
     lines.insert(1, "-" * len(lines[0]))
+    lines.insert(-1, lines[1])
     for row in rows:
         lines += [f"  {row.name}: skipped, {row.skipped}"] if row.skipped else []
         lines += [f"  {row.name}: {note}" for note in row.notes]
@@ -88,7 +95,12 @@ def text(rows: Sequence[Row]) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table for a document."""
     lines = ["| " + " | ".join(_HEAD[:-1]) + " |", "|---|" + "---:|" * (len(_HEAD) - 2)]
-    return "\n".join([*lines, *("| " + " | ".join(r.cells[:-1]) + " |" for r in rows)])
+    return "\n".join(
+        [
+            *lines,
+            *("| " + " | ".join((r.title, *r.cells[:-1])) + " |" for r in (*rows, total(rows))),
+        ]
+    )
 
 
 def as_json(rows: Sequence[Row], **facts: Any) -> dict[str, Any]:
