@@ -34,6 +34,10 @@ from node.store.layout import StateDirectory
 SENDERS: Final = (1, 4)
 SEND_S: Final = 120.0
 """Time for one visit; the slowest server takes a twentieth of it on an idle machine."""
+_LOOK_S: Final = 0.25
+_REST_S: Final = 20.0
+_RESTS_BELOW: Final = 0.25
+"""Share of a core that a server at rest takes at most; and how long, and how often, it is looked at."""
 _COPIES: Final = 4
 """Copies of every series on disk at one time: the sender's and one at each server."""
 
@@ -217,7 +221,19 @@ def _visit(server: StorageServer, folders: Sequence[Path]) -> Visit:
         if code:
             line = (complaint.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise BenchFailed(f"{server.name} did not take every instance: {line}")
-    return Visit(wall_s, server.cpu_s() - cpu_before, server.memory_mb())
+    return Visit(wall_s, _at_rest(server) - cpu_before, server.memory_mb())
+
+
+def _at_rest(server: StorageServer) -> float:
+    """Wait until a server is done with what it took, so that it does not slow the next one; returns its CPU seconds."""
+    ends_at, before = time.monotonic() + _REST_S, server.cpu_s()
+    while time.monotonic() < ends_at:
+        time.sleep(_LOOK_S)
+        now = server.cpu_s()
+        if now - before < _RESTS_BELOW * _LOOK_S:
+            return now
+        before = now
+    return before
 
 
 def _rows(run: _Run, before: dict[str, float]) -> tuple[Row, ...]:

@@ -32,7 +32,7 @@ PAUSE_S: Final = 0.2
 """A series whose last slice is younger than this is still coming, and is looked at no more often."""
 
 LOOKS_SHARE: Final = 0.2
-"""Largest share of the time that is spent on looks at a series that is still coming: the reception
+"""Largest share of the time that is spent on looks at series that are still coming: the reception
 needs the machine, and most looks at half a series are for nothing."""
 
 ASK_AFTER_S: Final = 2.0
@@ -77,6 +77,7 @@ class TrackStep:
     read: Callable[[Path], Instance] = field(default_factory=remembering)
     held: Callable[[SeriesKey, object], int | None] = _nothing_known
     _looks: dict[int, _Look] = field(default_factory=dict)
+    _rest_until: float = 0.0
     _ages: Ages = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,8 +152,10 @@ class TrackStep:
         if self.config.expected_count == "query":
             waits.append(ASK_AFTER_S - quiet_s if quiet_s < ASK_AFTER_S else ASK_AGAIN_S)
         next_at = began + min((w for w in waits if w > 0), default=self.config.settle_seconds)
-        pause_s = max(PAUSE_S, (now - began) / LOOKS_SHARE)
-        self._looks[row.id] = _Look((row.instances, row.last_at), count, next_at, now + pause_s)
+        # One share for all series that are coming: several senders need the machine more than one.
+        self._rest_until = max(self._rest_until, now) + (now - began) / LOOKS_SHARE
+        paused_until = max(now + PAUSE_S, self._rest_until)
+        self._looks[row.id] = _Look((row.instances, row.last_at), count, next_at, paused_until)
 
     def _owed(self, row: SeriesRow, quiet_s: float, came: int) -> int | None:
         if self.config.expected_count != "query" or quiet_s < ASK_AFTER_S:

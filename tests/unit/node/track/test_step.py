@@ -550,6 +550,31 @@ def test_series_that_comes_fast_is_looked_at_in_a_share_of_the_time(
     assert len(set(skipped[:-1])) == len(looks) - 1
 
 
+def test_several_series_that_come_at_once_share_that_time(
+    node: Tracked, write_series: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    looks: list[float] = []
+    instances_of = InstanceTable.of_series
+
+    def slow(journal: Journal, key: SeriesKey, skip: int = 0) -> Any:
+        looks.append(node.clock.monotonic())
+        node.clock.pass_s(0.1)  # what a look costs
+        return instances_of(journal, key, skip)
+
+    monkeypatch.setattr(InstanceTable, "of_series", slow)
+    senders = [
+        write_series(tmp_path / str(n), series=f"1.2.3{n}", slices=60, ImagesInAcquisition=60)
+        for n in range(4)
+    ]
+    began = node.clock.monotonic()
+    for paths in zip(*senders, strict=True):
+        node.came(paths)
+        node.clock.pass_s(0.05)
+        node.track.run_once()
+    late = [at for at in looks if at > began + 1]  # each has its first look at once
+    assert len(late) * 0.1 < 0.3 * (node.clock.monotonic() - began - 1)
+
+
 def test_waiting_series_costs_one_look_until_something_can_change(
     node: Tracked, slices: Any, monkeypatch: Any
 ) -> None:
