@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,9 @@ from node.audit.entry import AuditEvent, Entry, Participant
 from node.audit.forward import ForwardStep
 from node.audit.message import Reporter
 from node.audit.trail import Trail
+from node.tls.contexts import client_context, server_context
 from tests.support.audit_messages import parse
+from tests.support.certificates import Authority, Pair, needs_openssl
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.servers
@@ -89,8 +94,9 @@ def test_datagrams_carry_each_entry_once(
 class _Stream:
     """A collector that takes counted octets; it can be away."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.frames: list[bytes] = []
+        self.tls = tls
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         self.links: list[socket.socket] = []
@@ -106,6 +112,12 @@ class _Stream:
             threading.Thread(target=self._read, args=(link,), daemon=True).start()
 
     def _read(self, link: socket.socket) -> None:
+        if self.tls is not None:
+            try:
+                link = self.tls.wrap_socket(link, server_side=True)
+            except OSError:
+                link.close()
+                return
         with link, link.makefile("rb") as stream:
             while True:
                 digits = b""
@@ -138,11 +150,46 @@ def test_a_stream_that_is_away_delays_and_loses_nothing(tmp_path: Path, clock: C
     _add(trail, 1)
     assert _run(step, clock) == 3
     step.close()
-    for thread in threading.enumerate():
-        if thread.name.endswith("(_read)"):
-            thread.join(2)
+    _until(lambda: len(collector.frames) == 5)
     assert _numbers(collector.frames) == [1, 2, 3, 4, 5]
     collector.close()
+
+
+@needs_openssl
+def test_tls_shows_both_certificates_and_sends_nothing_to_a_stranger(
+    tmp_path: Path,
+    clock: Clock,
+    authority: Authority,
+    stranger_authority: Authority,
+    issued: Callable[[str], Pair],
+) -> None:
+    node = authority.config(issued("node"))
+    trusted = authority.config(issued("collector"))
+    stranger = stranger_authority.config(stranger_authority.issue("collector"))
+    trail = _trail(tmp_path)
+    for config, is_right in ((stranger, False), (trusted, True)):
+        collector = _Stream(server_context(config, mutual=True))
+        step = _step(trail, clock, "tls", collector.port)
+        step.to.context = partial(client_context, node)
+        step.to.host = "localhost"
+        _add(trail, 2)
+        if is_right:
+            assert _run(step, clock) == 2
+            _until(lambda found=collector: len(found.frames) == 2)  # type: ignore[misc]
+            assert _numbers(collector.frames) == [3, 4]
+        else:
+            with pytest.raises(OSError, match="certificate verify failed"):
+                _run(step, clock)
+            assert collector.frames == []
+        step.to.close()
+        collector.close()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
 
 
 def test_a_datagram_that_is_refused_is_sent_again(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from node.audit.entry import AuditEvent
+from node.audit.from_journal import AUDITED
 from node.audit.from_log import Listener
 from node.audit.step import AuditStep
 from node.audit.trail import Trail
@@ -30,7 +31,7 @@ from node.events import (
 from node.journal.job_rows import Promotion
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
-from node.journal.states import SeriesEvent
+from node.journal.states import DeliveryEvent, SeriesEvent
 from tests.support.clock import Clock
 from tests.support.deliveries import deliver_step, publish_result
 from tests.support.mr_series import KEY
@@ -239,6 +240,17 @@ def test_the_end_of_the_trail_is_noted_in_the_journal(
 
 def _hear(step: AuditStep | Listener, event: Event) -> None:
     step.hear(type(event).__name__, asdict(event))
+
+
+def test_for_every_event_of_the_journal_it_is_decided_whether_it_is_audited() -> None:
+    left_out = {
+        SeriesEvent.INSTANCE_STORED, SeriesEvent.RULES_ACCEPT, SeriesEvent.RULES_REJECT, SeriesEvent.CLAIMED,
+        SeriesEvent.NOT_IN_VIEW, SeriesEvent.REFUSED, SeriesEvent.CLAIM_LOST, SeriesEvent.CLAIM_RETURNED,
+        SeriesEvent.CRASHED_OUT, SeriesEvent.ALL_CONFIRMED, DeliveryEvent.TRANSIENT_FAILURE, DeliveryEvent.DUE,
+        DeliveryEvent.PROOF_MISSING, DeliveryEvent.NO_PROOF_OFFERED, DeliveryEvent.SUPERSEDED,
+    }  # fmt: skip
+    known = {str(e) for e in (*SeriesEvent, *DeliveryEvent)}
+    assert known == {e for e in AUDITED if e in known} | {str(e) for e in left_out}
 
 
 # ---- the log -------------------------------------------------------------------------------------
