@@ -370,7 +370,8 @@ def _store(peer: Association, file: ResultFile, number: int, address: str) -> Ou
     status = int(answer.Status)
     if judge_status(status) == "accepted":
         return Outcome(file.name, "accepted", status=f"0x{status:04X}")
-    text = f"{address} answers C-STORE with {_meaning(status)}{_comment(answer)}; look into its log"
+    # Never its Error Comment, which may quote the patient: the reason is kept in journal, log and audit trail.
+    text = f"{address} answers C-STORE with {_meaning(status)}; look into its log"
     return Outcome(file.name, judge_status(status), text, f"0x{status:04X}")
 
 
@@ -378,8 +379,3 @@ def _meaning(status: int) -> str:
     """Status with the standard's words for it (PS3.7 C, PS3.4 B.2.3)."""
     words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))[1]
     return f"0x{status:04X}" + (f", {words[0].lower()}{words[1:]}" if words else "")
-
-
-def _comment(answer: Dataset) -> str:
-    comment = " ".join(str(answer.get("ErrorComment", "")).split())
-    return f', "{comment}"' if comment else ""

@@ -119,9 +119,7 @@ def _judge(answer: Dataset, address: str) -> CommitmentAnswer:
     if status in _UNSUPPORTED:
         text = f"{address} answers the request for storage commitment with {code}"
         return CommitmentAnswer("unsupported", text, code)
-    comment = " ".join(str(answer.get("ErrorComment", "")).split())
-    quoted = f', "{comment}"' if comment else ""
-    text = f"{address} refuses the request for storage commitment with {code}{quoted}"
+    text = f"{address} refuses the request for storage commitment with {code}"
     return CommitmentAnswer("unknown", text, code)
 
 
