@@ -91,10 +91,12 @@ class ChangeTable:
         return found
 
     def sender(self, sop_instance: str, digest: str) -> str:
-        """Return the calling AE title of one object, "" where it is not known."""
+        """Return the calling AE title of one object, "" where it is not known. sop_instance: "" where it has none."""
         row = self.database.query(
-            "SELECT calling_ae FROM instance WHERE sop_instance = ? AND digest = ?",
-            (sop_instance, digest),
+            "SELECT calling_ae FROM instance WHERE sop_instance = :uid AND digest = :digest"
+            if sop_instance
+            else "SELECT calling_ae FROM instance WHERE digest = :digest LIMIT 1",
+            {"uid": sop_instance, "digest": digest},
         ).fetchone()
         return "" if row is None else str(row["calling_ae"])
 

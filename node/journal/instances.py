@@ -12,7 +12,7 @@ from typing import Final, Literal
 from node.journal.columns import read_state
 from node.journal.database import Database, Transaction
 from node.journal.results import ResultTable
-from node.journal.rows import InstanceRow, NewInstance, SeriesKey
+from node.journal.rows import UID_SIGNS, InstanceRow, NewInstance, SeriesKey
 from node.journal.series import SeriesTable
 from node.journal.states import InstanceState, SeriesEvent, SeriesState
 
@@ -271,7 +271,8 @@ class InstanceTable:
         state = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()[
             "state"
         ]
-        detail = {"sop_instance": new.sop_instance_uid, "digest": new.digest, "reason": reason}
+        uid = _name(new.sop_instance_uid)
+        detail = {"sop_instance": uid, "digest": new.digest, "reason": reason}
         tx.event(series_id, "instance_quarantined", state, detail)
 
     def _insert(
@@ -299,5 +300,4 @@ class InstanceTable:
 
 def _name(uid: str) -> str:
     """Return what names a row: the UID as it came, or "" where it is no UID but its length."""
-    # Anything may stand in the place of a UID, a patient's name too.
-    return uid if set(uid) <= set("0123456789.") and len(uid) <= LONGEST_NAME else ""
+    return uid if set(uid) <= UID_SIGNS and len(uid) <= LONGEST_NAME else ""

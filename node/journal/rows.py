@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Kind = Literal["result", "withdrawal"]
 RESULT: Final[Kind] = "result"
 WITHDRAWAL: Final[Kind] = "withdrawal"
+UID_SIGNS: Final = frozenset("0123456789.")
 _PROOFS: Final = {"found": "stored"}
 """What earlier versions wrote, by its present name."""
 
@@ -68,6 +69,11 @@ class InstanceRow:
     received_at: float
     series: SeriesKey
     superseded_by: str = ""
+
+    @property
+    def shown_uid(self) -> str:
+        """The SOP Instance UID to be shown: "" where a peer put something else there, perhaps a patient's name."""
+        return self.sop_instance_uid if set(self.sop_instance_uid) <= UID_SIGNS else ""
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, root: Path) -> Self:

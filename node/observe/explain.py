@@ -133,7 +133,7 @@ def _why(
 def _instance_json(row: InstanceRow) -> dict[str, Any]:
     """Return one object that the query names by its UID."""
     return {
-        "sop_instance": row.sop_instance_uid,
+        "sop_instance": row.shown_uid,
         "digest": row.digest,
         "state": str(row.state),
         "reason": row.reason,
@@ -210,7 +210,7 @@ def _event_line(row: Mapping[str, Any]) -> str:
 
 def _object_line(row: Mapping[str, Any]) -> str:
     because = f": {row['reason']}" if row["reason"] else ""
-    return f"  object {row['sop_instance']} {row['digest'][:12]} {row['state']}{because}"
+    return f"  object {row['sop_instance'] or 'without a UID'} {row['digest'][:12]} {row['state']}{because}"
 
 
 def why_lines(row: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
 from node.journal.instances import CONFLICT, CORRECTED
 from node.journal.journal import Journal
-from node.journal.rows import ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import DeliveryEvent, InstanceState, SeriesEvent, SeriesState
 
 KEY, OTHER = SeriesKey("1.2.1", "1.2.3"), SeriesKey("1.2.2", "1.2.4")
@@ -294,3 +295,15 @@ def test_unreadable_object_whose_file_is_as_received_stays_apart(
     journal.instances.add(facts(1))
     assert journal.instances.set_aside("1.2.3.1", "d1", "cannot be read")
     assert journal.instances.add(facts(1)) == "same"
+
+
+def test_what_is_no_uid_is_neither_in_the_history_nor_shown(
+    journal: Journal, facts: Callable[..., NewInstance]
+) -> None:
+    journal.instances.quarantine(facts(1, sop_instance_uid="Doe^Jane"), "not a UID")
+    journal.instances.quarantine(facts(2), "no pixel data")
+    hostile, usual = journal.instances.quarantined()
+    assert (hostile.shown_uid, usual.shown_uid) == ("", "1.2.3.2")
+    details = [e.detail["sop_instance"] for e in journal.series.events(hostile.series)]
+    assert details == ["", "1.2.3.2"]
+    assert journal.changes.sender("", hostile.digest) == "MR1"
