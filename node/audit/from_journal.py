@@ -106,7 +106,7 @@ def _quarantined(reader: Reader, group: Sequence[Change]) -> list[Entry]:
         _of(
             last,
             _A.OBJECT_QUARANTINED,
-            [Participant("source", ae_title=sender)] if sender else [],
+            [Participant("source", ae_title=sender), _as(reader.places.own, "destination")],
             "minor_failure",
             objects=len(group),
             last_instance=_uid(instance),

@@ -13,6 +13,7 @@ import pytest
 from node.audit.entry import AuditEvent
 from node.audit.from_journal import AUDITED
 from node.audit.from_log import Listener
+from node.audit.message import Reporter, audit_message
 from node.audit.step import AuditStep
 from node.audit.trail import Trail
 from node.audit.verify import verify
@@ -32,6 +33,7 @@ from node.journal.job_rows import Promotion
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance
 from node.journal.states import DeliveryEvent, SeriesEvent
+from tests.support.audit_messages import check_contents, parse
 from tests.support.clock import Clock
 from tests.support.deliveries import deliver_step, publish_result
 from tests.support.mr_series import KEY
@@ -169,7 +171,13 @@ def test_objects_of_one_matter_are_one_entry(
     assert one["event"] == "object_quarantined"
     assert one["what"]["objects"] == 21
     assert "Doe" not in json.dumps(one)
-    assert one["who"] == [{"role": "source", "ae_title": "MR1"}]
+    assert one["who"] == [
+        {"role": "source", "ae_title": "MR1"},
+        {"role": "destination", "ae_title": "LUMBARNODE"},
+    ]
+    message = audit_message(one, "2 abc", Reporter("n", "LUMBARNODE", 7))
+    assert message is not None
+    check_contents(parse(message))
 
 
 def test_a_trail_begins_with_the_present_not_with_years_of_journal(
