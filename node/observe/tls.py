@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from node.config.sections import Config
 from node.errors import SecretUnusable, TlsError
 from node.observe.attention import Matter
-from node.observe.doctor import Finding
 from node.tls.credentials import Credentials, roles
 from node.tls.expiry import RENEW, ending_soon
+
+if TYPE_CHECKING:
+    from node.observe.doctor import Finding
 
 
 def tls_matters(config: Config, now: float) -> list[Matter]:
@@ -29,6 +33,8 @@ def tls_matters(config: Config, now: float) -> list[Matter]:
 
 def tls_findings(config: Config, now: float) -> list[Finding]:
     """Return the same as findings of `doctor`."""
+    from node.observe.doctor import Finding  # noqa: PLC0415 - it loads pydicom, which `status` does without
+
     return [
         Finding(f"{m.kind}-{m.state}", m.subject, f"{m.reason}; {m.remedy}")
         for m in tls_matters(config, now)

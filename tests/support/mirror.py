@@ -19,6 +19,7 @@ PACKAGES: Final = ("node", "dicomseg", "model", "training")
 SUBJECTS: Final = {
     "tests/unit/dicomseg/measure/test_measure_refusals.py",
     "tests/unit/dicomseg/read/test_strangers.py",
+    "tests/unit/node/cli/test_tls.py",
     "tests/unit/node/deliver/test_patience.py",
     "tests/unit/node/deliver/test_proof.py",
     "tests/unit/support/test_compare_results.py",
