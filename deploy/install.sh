@@ -179,7 +179,11 @@ last_words() {
         say "restarting the service with version $(of_bundle version)"
         systemctl restart lumbar-node.service ||
             fail 2 "the service does not start: systemctl status lumbar-node; back to the version before: ln -sfn NAME $prefix/venv"
-        "$prefix/venv/bin/lumbar-node" status --config "$settings/config.toml"
+        for _ in 1 2 3 4 5; do
+            if "$prefix/venv/bin/lumbar-node" health --config "$settings/config.toml"; then return; fi
+            sleep 3
+        done
+        fail 2 "the service runs and is not healthy, see above and: systemctl status lumbar-node"
     elif [ -n "$is_new" ]; then
         say "installed, and not started: name your PACS in $settings/config.toml, then"
         echo "     lumbar-node check-config"

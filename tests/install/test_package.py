@@ -21,9 +21,9 @@ BUNDLE = ROOT / "dist" / "bundle"
 def newer(package: Path, folder: Path) -> Path:
     """The same package under a higher version: another control archive, the same data."""
     subprocess.run(["ar", "x", str(package)], cwd=folder, check=True)
-    (control,) = folder.glob("control.tar.*")
-    subprocess.run(["tar", "-xf", str(control), "--one-top-level=control"], cwd=folder, check=True)
-    control.unlink()
+    for control in folder.glob("control.tar.*"):
+        control.unlink()
+    subprocess.run(["dpkg-deb", "--control", str(package), "control"], cwd=folder, check=True)
     text = (folder / "control/control").read_text(encoding="utf-8")
     (folder / "control/control").write_text(
         text.replace("\nArch", "+upgrade\nArch", 1), encoding="utf-8"
