@@ -169,7 +169,7 @@ def _dialogues(
         request, *rest = _dialogue(data, f"2.25.{draw.getrandbits(90)}")
         source = f"127.1.{number % 250}.{number % 200 + 1}"
         try:
-            with peer(site.port, source=source, patience_s=10) as link:
+            with peer(site.port, source=source, patience_s=40) as link:
                 if after:
                     if link.send(request).read()[0] != 2:
                         return "no association"
