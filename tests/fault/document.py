@@ -13,7 +13,7 @@ from tests.fault.catalogue import SCENARIOS
 from tests.support.paths import ROOT
 
 _BLOCK: Final = re.compile(
-    r"(<!-- begin {0} -->\n).*?(<!-- end {0} -->)".format("results"), re.DOTALL
+    r"(<!-- table of make fault -->\n).*?(<!-- end of the table of make fault -->)", re.DOTALL
 )
 
 
