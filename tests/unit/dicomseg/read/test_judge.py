@@ -172,7 +172,5 @@ def test_slices_are_not_told_where_the_header_already_says_no() -> None:
 
 
 def test_every_predicate_has_words_for_no_and_unknown() -> None:
-    assert set(judge_module._BEGINNINGS) == set(PREDICATE_NAMES)
-    assert all(
-        no and unknown and no != unknown for no, unknown in judge_module._BEGINNINGS.values()
-    )
+    assert set(judge_module.BEGINNINGS) == set(PREDICATE_NAMES)
+    assert all(no and unknown and no != unknown for no, unknown in judge_module.BEGINNINGS.values())

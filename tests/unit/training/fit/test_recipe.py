@@ -111,5 +111,8 @@ def test_the_default_recipe_names_every_key_with_its_default() -> None:
 
 def test_the_last_released_recipe_is_that_of_the_shipped_bundle() -> None:
     card = json.loads((ROOT / "model/bundles/lumbar-l45/card.json").read_text(encoding="utf-8"))
-    last = read_recipe(RECIPES / "released" / card["version"] / "3.toml")
-    assert json.loads(json.dumps(last.to_dict())) == card["training"]["recipe"]
+    versions = [p.name for p in (RECIPES / "released").iterdir()]
+    last = max(versions, key=lambda version: tuple(map(int, version.split("."))))
+    assert card["version"].startswith(last.rpartition(".")[0])  # a patch packs the same weights
+    recipe = read_recipe(RECIPES / "released" / last / "3.toml")
+    assert json.loads(json.dumps(recipe.to_dict())) == card["training"]["recipe"]
