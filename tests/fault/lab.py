@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.fault.broken import SWIFT
 from tests.fault.destinations import Destination, Folder
@@ -17,6 +17,9 @@ from tests.fault.objects import Series, Stock
 from tests.fault.points import Point
 from tests.fault.sites import Site
 from tests.fault.verdict import COLUMNS, Verdict, judge
+
+BROKEN_WAIT_S: Final = 45.0
+"""Longest wait for the end of a series in a broken variant."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class Lab:
         place = folder or self.folder / f"site{len(self._sites)}"
         site = Site(place, self.stock, destinations or (Folder(place / "delivered"),), **options)
         site.plan.variants = (*SWIFT, *self.broken)
+        if self.broken:
+            site.longest_wait_s = BROKEN_WAIT_S
         self._sites.append(site)
         return site
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
@@ -61,6 +62,8 @@ class Site:
     port: int = field(init=False)
     plan: Plan = field(init=False)
     unforeseen: list[str] = field(default_factory=list)
+    longest_wait_s: float = math.inf
+    """For variants that are known to get stuck."""
     _running: servers.Running | None = None
 
     def __post_init__(self) -> None:
@@ -184,7 +187,7 @@ class Site:
 
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait until something holds; False when it does not in time, or the node has ended."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + min(seconds, self.longest_wait_s)
         while time.monotonic() < deadline:
             if done():
                 return True

@@ -29,8 +29,18 @@ HERE = (
 
 
 def _rows(work: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Run scenarios in a process of their own, two side by side; returns their rows by name."""
-    command = [sys.executable, "-m", "tests.fault", "--work", str(work), "--seed", SEED]
+    """Run scenarios in a process of their own, three side by side; returns their rows by name."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fault",
+        "--work",
+        str(work),
+        "--seed",
+        SEED,
+        "--jobs",
+        "3",
+    ]
     done = subprocess.run(
         [*command, "--scale", SCALE, *names],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=1700,
