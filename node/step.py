@@ -22,7 +22,6 @@ from node.events import Log, ObjectQuarantined, RowFailed
 from node.faults import describe_error, error_trace
 from node.journal.journal import Journal
 from node.journal.rows import SeriesKey, SeriesRow
-from node.store.spool import Spool
 
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 300.0
@@ -105,6 +104,8 @@ def read_headers(
             frames += frames_in_memory(instance)
             readable.append(instance)
         else:
+            from node.store.spool import Spool  # noqa: PLC0415 - it reads DICOM, and is seldom needed
+
             damaged = not Spool.intact(row.path, row.digest)
             journal.instances.set_aside(row.sop_instance_uid, row.digest, instance, damaged=damaged)
             log(ObjectQuarantined(row.sop_instance_uid, instance, str(row.path)))

@@ -149,7 +149,14 @@ def test_make_install_says_what_python_is_missing(
         machine.program("python3", python3)
     shutil.copy2(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements").mkdir()
-    for name in ("build.lock", "base.lock", "train.lock", "accelerators.txt", "torch.sh"):
+    for name in (
+        "build.lock",
+        "base.lock",
+        "gpu.lock",
+        "train.lock",
+        "accelerators.txt",
+        "torch.sh",
+    ):
         (tmp_path / "requirements" / name).touch()
     (tmp_path / "pyproject.toml").touch()
     done = subprocess.run(

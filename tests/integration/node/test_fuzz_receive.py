@@ -187,7 +187,7 @@ def test_every_mutated_connection_has_one_line_and_others_are_served(
     monkeypatch: Any,
     faults: list[str],
 ) -> None:
-    monkeypatch.setattr("node.receive.association.LINGER_S", 0.05)
+    monkeypatch.setattr("node.receive.farewell.LINGER_S", 0.05)
     node = listen(idle_seconds=2, max_associations=30, max_associations_per_peer=30)
     paths = write_series(tmp_path / "in", slices=2)
     data = encoded(paths[0], plain, ExplicitVRLittleEndian)[1]
