@@ -40,6 +40,9 @@ _COMMITMENT: Final = frozenset({dimse.N_ACTION_RQ, dimse.N_EVENT_REPORT_RQ})
 _GONE: Final = "the peer closed the connection without a release"
 _GONE_EARLY: Final = "the peer closed the connection inside its association request"
 
+ARRIVAL_S: Final = 1.0
+"""Time that a peer that has just connected gets for its request when the node stops."""
+
 
 class Connection:
     """One accepted TCP connection. idle_s, least_rate: see `Pace` and [receive] in the configuration."""
@@ -64,6 +67,10 @@ class Connection:
     def associated(self) -> bool:
         """Whether there is an association, not yet ended."""
         return self._associated
+
+    def arrives(self) -> bool:
+        """Return whether its association request may still be on its way: it connected a moment ago."""
+        return not self._associated and time.monotonic() - self._began < ARRIVAL_S
 
     def start(self) -> None:
         """Serve in a thread of its own."""

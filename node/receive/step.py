@@ -127,7 +127,7 @@ class ReceiveStep:
         self._stopping.set()
         self._listener.close()
         ends_at = time.monotonic() + timeout_s
-        while self._associations() and time.monotonic() < ends_at:
+        while self._expected() and time.monotonic() < ends_at:
             time.sleep(0.05)
         left = self._associations()
         with self._lock:
@@ -139,6 +139,11 @@ class ReceiveStep:
             connection.join(max(0.0, ends_at - time.monotonic()))
         self._keeper.close()
         return left
+
+    def _expected(self) -> bool:
+        """Return whether a connection has an association, or may be about to ask for it."""
+        with self._lock:
+            return any(c.associated or c.arrives() for c in self._connections)
 
     def _associations(self) -> int:
         with self._lock:
