@@ -88,7 +88,7 @@ def test_datagrams_carry_each_entry_once(
     again = _step(trail, clock, "udp", receiver.getsockname()[1])
     _add(trail, 1)
     _run(again, clock)
-    assert _numbers(_datagrams(receiver, 1)) == [6], "another start goes on where it was left"
+    assert _numbers(_datagrams(receiver, 1)) == [6], "another start continues where it was left"
 
 
 class _Stream:

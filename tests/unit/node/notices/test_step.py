@@ -43,7 +43,7 @@ class Recorded:
 
 @dataclass
 class World:
-    """A step, its channel and its clock; `restart` begins it anew from the file."""
+    """A step, its channel and its clock; `restart` begins it again from the file."""
 
     journal: Journal
     clock: Clock
