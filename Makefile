@@ -18,12 +18,14 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 PIP := $(BIN)/python -m pip
 HASHED := $(PIP) install -qq --require-hashes --no-deps
 
-# One thread each: the quick tests run on every core by themselves, the others start processes that do.
+# One thread each: the tests run on every core by themselves.
 RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# Servers, ports and measured times are in the other tiers, one test at a time.
 QUICK := tests/unit tests/docs -m quick --numprocesses logical --dist worksteal
+# What measures time or memory, with nothing beside it; then the others side by side, as tests/support/scheduling.py says.
+ALONE := $$(grep -rl --include='test_*.py' 'mark[.]serial' tests) -m serial
+TOGETHER := tests -m "not serial" --numprocesses auto --dist loadfile
 
-.PHONY: help install install-service install-gpu demo test test-quick test-install fault lint fmt lock wheelhouse deb image reproduce-model clean
+.PHONY: help install install-service install-gpu install-cluster demo test test-quick test-install fault lint fmt lock wheelhouse deb image reproduce-model clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,8 @@ install: $(VENV)/.train ## .venv with lumbar-node and lumbar-train, from the loc
 install-service: $(VENV)/.base ## .venv with lumbar-node alone, without torch: all that a CPU needs
 
 install-gpu: $(VENV)/.gpu ## the same with torch, for an NVIDIA GPU
+
+install-cluster: $(VENV)/.cluster ## the service with what spreads its work over other machines
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3 python3-venv" >&2; exit 2; }
@@ -51,6 +55,11 @@ $(VENV)/.gpu: requirements/gpu.lock requirements/accelerators.txt requirements/t
 	@echo "== torch, and what it needs"
 	$(HASHED) -r requirements/gpu.lock
 	TORCH_INDEX="$(TORCH_INDEX)" TORCH_WHEELS="$(TORCH_WHEELS)" sh requirements/torch.sh $(BIN)/python
+	@touch $@
+
+$(VENV)/.cluster: requirements/cluster.lock $(VENV)/.base
+	@echo "== what spreads the work over other machines"
+	$(HASHED) -r requirements/cluster.lock
 	@touch $@
 
 $(VENV)/.train: requirements/train.lock $(VENV)/.gpu
@@ -73,12 +82,13 @@ test: ## every test that can run here; TESTS=tests/unit/node chooses some
 	sh orthanc/packages.sh test
 	@$(MAKE) --no-print-directory $(VENV)/.dev
 	sh orthanc/ohif.sh .cache/ohif || echo "OHIF could not be fetched: the browser tests will skip"
+	sh orthanc/axe.sh .cache/axe || echo "axe-core could not be fetched: tests of accessibility will skip"
 ifdef TESTS
 	$(RUN_TESTS) $(TESTS) $(PYTEST)
 else
 	failed=0; \
-	$(RUN_TESTS) $(QUICK) $(PYTEST) || failed=1; \
-	$(RUN_TESTS) tests -m "not quick" $(PYTEST) || failed=1; \
+	$(RUN_TESTS) $(ALONE) $(PYTEST) || failed=1; \
+	$(RUN_TESTS) $(TOGETHER) $(PYTEST) || failed=1; \
 	exit $$failed
 endif
 
@@ -110,7 +120,8 @@ lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --output-file requirements/base.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra gpu --constraint requirements/base.lock --output-file requirements/gpu.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --constraint requirements/gpu.lock --output-file requirements/train.lock
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra dev --constraint requirements/train.lock --output-file requirements/dev.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra cluster --constraint requirements/base.lock --output-file requirements/cluster.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --extra train --extra cluster --extra dev --constraint requirements/train.lock --constraint requirements/cluster.lock --output-file requirements/dev.lock
 	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --quiet $(if $(UPGRADE),--upgrade) --constraint requirements/dev.lock --output-file requirements/build.lock
 	sh requirements/accelerators.sh $(BIN)/uv > requirements/accelerators.new
@@ -119,11 +130,11 @@ lock: | $(BIN)/python ## renew the lock files; UPGRADE=1 takes new versions
 wheelhouse: | $(BIN)/python ## dist/bundle: wheels, lock and install.sh, for machines without a network
 	$(BIN)/python deploy/bundle.py $(if $(GPU),--gpu)
 
-deb: wheelhouse ## a Debian package of the bundle, for the Debian release of this machine, in dist
-	sh deploy/deb/build.sh dist/bundle dist
+deb: wheelhouse ## a Debian package of the bundle, for this machine's Debian release; CLUSTER=1 with scheduler and worker
+	sh deploy/deb/build.sh dist/bundle dist $(if $(CLUSTER),--cluster)
 
-image: wheelhouse ## a container image of the bundle, by buildah or docker: lumbar-node:VERSION
-	sh deploy/image/build.sh dist/bundle
+image: wheelhouse ## a container image of the bundle, by buildah or docker: lumbar-node:VERSION; CLUSTER=1 as above
+	PARTS=$(if $(CLUSTER),--cluster) sh deploy/image/build.sh dist/bundle
 
 reproduce-model: install ## train the shipped model's last steps again, hours; SPIDER=folder OUT=folder
 	sh training/recipes/released/0.10.0/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)"

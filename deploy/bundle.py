@@ -19,9 +19,11 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,13 +153,17 @@ def write_lock(path: Path, wheels: list[Wheel]) -> int:
     return int(sum(w.unpacked for w in installed) / 1e6 * SPARE) + 1
 
 
-def write_lists(folder: Path, service: list[Wheel], with_gpu: list[Wheel], version: str) -> None:
-    """Write lock.txt, target, LICENCES.txt; lock-gpu.txt where there are packages for a GPU."""
-    wheels = with_gpu or service
-    sizes = f"installed_mb={write_lock(folder / 'lock.txt', service)}\n"
-    if with_gpu:
-        sizes += f"installed_gpu_mb={write_lock(folder / 'lock-gpu.txt', with_gpu)}\n"
-    major, minor = max(w.glibc for w in service)
+def write_lists(folder: Path, parts: dict[str, list[Wheel]], version: str) -> None:
+    """Write lock.txt, a lock of what each further part adds, target and LICENCES.txt.
+
+    parts: wheels of the service under "", and what "cluster" and, where there are packages for one, "gpu" add.
+    """
+    wheels = list({w.path: w for part in parts.values() for w in part}.values())
+    sizes = ""
+    for part, added in parts.items():
+        needed_mb = write_lock(folder / (f"lock-{part}.txt" if part else "lock.txt"), added)
+        sizes += f"installed_{part}_mb={needed_mb}\n" if part else f"installed_mb={needed_mb}\n"
+    major, minor = max(w.glibc for w in wheels)
     (folder / "target").write_text(
         f"version={version}\npython={sys.version_info[0]}.{sys.version_info[1]}\n"
         f"machine={platform.machine()}\nglibc={major}.{minor}\n{sizes}",
@@ -171,6 +177,16 @@ def write_lists(folder: Path, service: list[Wheel], with_gpu: list[Wheel], versi
             "licence. docs/dependencies.md says how to do without it.\n"
         )
     (folder / "LICENCES.txt").write_text(f"{head}\n{rows}", encoding="utf-8")
+
+
+def add_part(wheels: Path, fetch: Callable[[Path], None], service: list[Wheel]) -> list[Wheel]:
+    """Fetch a part's wheels into the folder of all; returns those that the service does not have."""
+    with tempfile.TemporaryDirectory(dir=wheels.parent) as here:
+        fetch(Path(here))
+        names = {p.name for p in Path(here).glob("*.whl")} - {w.path.name for w in service}
+        for name in names:
+            (Path(here) / name).replace(wheels / name)
+    return [Wheel.of(wheels / name) for name in sorted(names)]
 
 
 def write_sums(folder: Path) -> None:
@@ -198,15 +214,15 @@ def main() -> None:
     say(f"wheels for {name}")
     download(REQUIREMENTS / "base.lock", wheels)
     build_own_wheel(wheels)
-    service = sorted(wheels.glob("*.whl"))
+    service = [Wheel.of(p) for p in sorted(wheels.glob("*.whl"))]
+    parts = {"": service}
+    parts["cluster"] = add_part(wheels, partial(download, REQUIREMENTS / "cluster.lock"), service)
     if options.gpu:
         say("packages for an NVIDIA GPU (gigabytes)")
-        download_gpu(wheels, project["optional-dependencies"]["gpu"])
+        needed = project["optional-dependencies"]["gpu"]
+        parts["gpu"] = add_part(wheels, partial(download_gpu, requirements=needed), service)
     copy_files(folder)
-    every = sorted(wheels.glob("*.whl")) if options.gpu else []
-    write_lists(
-        folder, *([Wheel.of(p) for p in paths] for paths in (service, every)), project["version"]
-    )
+    write_lists(folder, parts, project["version"])
     write_sums(folder)
     latest = options.out / "bundle"
     latest.unlink(missing_ok=True)

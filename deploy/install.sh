@@ -4,6 +4,7 @@
 #   sh install.sh               install, or upgrade what is installed; the configuration is kept
 #   sh install.sh --check       examine bundle and machine; changes nothing
 #   sh install.sh --gpu         with the packages for an NVIDIA GPU, from a bundle that has them
+#   sh install.sh --cluster     with what computes on other machines, and the units of scheduler and worker
 #   sh install.sh --uninstall   remove the program; configuration, images and results are kept
 #   sh install.sh --root DIR    lay the files below DIR, for a package or an image; starts nothing
 #
@@ -21,13 +22,14 @@ fail() { status=$1; shift; printf 'install.sh: %s\n' "$*" >&2; exit "$status"; }
 of_bundle() { sed -n "s/^$1=//p" "$bundle/target"; }
 on_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
 
-root='' action=install gpu=''
+root='' action=install gpu='' cluster=''
 while [ $# -gt 0 ]; do
     case "$1" in
         --root) [ $# -gt 1 ] || fail 2 "--root needs a folder"; mkdir -p "$2"; root=$(CDPATH='' cd -- "$2" && pwd); shift ;;
         --check) action=check ;;
         --uninstall) action=uninstall ;;
         --gpu) gpu=-gpu ;;
+        --cluster) cluster=-cluster ;;
         -h | --help) sed -n '2,/^set -eu/{/^set/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         *) fail 2 "unknown argument $1; see: sh install.sh --help" ;;
     esac
@@ -41,6 +43,9 @@ else
     units=/etc/systemd/system sysusers=/etc/sysusers.d tmpfiles=/etc/tmpfiles.d
     commands=/usr/local/bin documents=/usr/local/share/doc/lumbar-node
 fi
+cluster_units="lumbar-node-scheduler.service lumbar-node-worker@.service"
+# An upgrade takes nothing away that a unit of this machine needs.
+if [ -e "$root$units/lumbar-node-scheduler.service" ]; then cluster=-cluster; fi
 
 # ---- does this machine fit? ----
 
@@ -78,10 +83,14 @@ check_machine() {
         [ -n "$root" ] || [ -e /proc/driver/nvidia/version ] ||
             fail 2 "no NVIDIA driver is loaded (/proc/driver/nvidia/version); install the driver first, or leave out --gpu"
     fi
+    if [ -n "$cluster" ] && [ ! -f "$bundle/lock-cluster.txt" ]; then
+        fail 2 "this bundle holds no packages for a cluster; make one of this version: make wheelhouse"
+    fi
     parent=$root$prefix
     while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
     free_mb=$(df -Pm "$parent" | awk 'NR == 2 { print $4 }')
-    needed_mb=$(of_bundle "installed${gpu:+_gpu}_mb")
+    needed_mb=$(of_bundle installed_mb)
+    for part in $gpu $cluster; do needed_mb=$((needed_mb + $(of_bundle "installed_${part#-}_mb"))); done
     [ "$free_mb" -ge "$needed_mb" ] ||
         fail 2 "$parent has $free_mb MB free and $needed_mb MB are needed; make room there"
 }
@@ -105,7 +114,7 @@ check_bundle() {
 # keeps its files while another version is installed beside it, and the link goes back.
 install_environment() {
     version=$(of_bundle version)
-    name=venv-$version-$(sha256sum "$bundle/SHA256SUMS" | cut -c1-8)$gpu
+    name=venv-$version-$(sha256sum "$bundle/SHA256SUMS" | cut -c1-8)$gpu$cluster
     folder=$root$prefix/$name
     earlier=$(readlink "$root$prefix/venv" 2>/dev/null || true)
     if [ ! -e "$folder/.complete" ]; then
@@ -116,7 +125,8 @@ install_environment() {
         # pip runs from its own wheel: the environment needs none, nor the machine python3-venv.
         "$folder/bin/python" "$(echo "$bundle"/wheels/pip-*.whl)/pip" install --quiet --no-index \
             --disable-pip-version-check --no-cache-dir --find-links "$bundle/wheels" \
-            --no-deps --require-hashes --no-compile -r "$bundle/lock$gpu.txt"
+            --no-deps --require-hashes --no-compile -r "$bundle/lock.txt" \
+            ${gpu:+-r "$bundle/lock-gpu.txt"} ${cluster:+-r "$bundle/lock-cluster.txt"}
         if [ -n "$root" ]; then
             grep -rlI "$folder" "$folder/bin" "$folder/pyvenv.cfg" | xargs sed -i "s#$folder#$prefix/$name#g"
         fi
@@ -141,10 +151,13 @@ install_files() {
     for folder in "$units" "$sysusers" "$tmpfiles" "$commands" "$documents" "$settings" "$settings/credentials"; do
         mkdir -p "$root$folder"
     done
-    for unit in lumbar-node.service lumbar-node.socket; do
+    for unit in lumbar-node.service lumbar-node.socket ${cluster:+$cluster_units}; do
         install -m 0644 "$bundle/systemd/$unit" "$root$units/$unit"
     done
     install -m 0644 "$bundle/systemd/lumbar-node.sysusers" "$root$sysusers/lumbar-node.conf"
+    if [ -n "$cluster" ]; then
+        install -m 0644 "$bundle/systemd/lumbar-node-cluster.sysusers" "$root$sysusers/lumbar-node-cluster.conf"
+    fi
     install -m 0644 "$bundle/systemd/lumbar-node.tmpfiles" "$root$tmpfiles/lumbar-node.conf"
     install -m 0644 "$bundle/LICENSE" "$bundle/LICENCES.txt" "$bundle/config.toml" \
         "$bundle/systemd/lumbar-node.logrotate" "$root$documents/"
@@ -158,9 +171,12 @@ install_files() {
 
 make_user_and_folders() {
     if command -v systemd-sysusers >/dev/null 2>&1; then
-        systemd-sysusers lumbar-node.conf
-    elif ! id lumbar-node >/dev/null 2>&1; then
-        useradd --system --user-group --home-dir "$state" --shell /usr/sbin/nologin lumbar-node
+        systemd-sysusers lumbar-node.conf ${cluster:+lumbar-node-cluster.conf}
+    else
+        id lumbar-node >/dev/null 2>&1 ||
+            useradd --system --user-group --home-dir "$state" --shell /usr/sbin/nologin lumbar-node
+        [ -z "$cluster" ] || id lumbar-cluster >/dev/null 2>&1 ||
+            useradd --system --user-group --home-dir / --shell /usr/sbin/nologin lumbar-cluster
     fi
     install -d -m 0750 -o lumbar-node -g lumbar-node "$state"
     install -d -m 0750 -o root -g lumbar-node "$settings"
@@ -171,6 +187,10 @@ make_user_and_folders() {
 
 last_words() {
     on_systemd && systemctl daemon-reload
+    if on_systemd && [ -n "$cluster" ]; then
+        systemctl try-restart lumbar-node-scheduler.service 'lumbar-node-worker@*.service' ||
+            say "a unit of the cluster does not start: systemctl status 'lumbar-node-*'"
+    fi
     if ! "$prefix/venv/bin/lumbar-node" check-config --offline --config "$settings/config.toml" >/dev/null; then
         say "$settings/config.toml needs the change above; then: systemctl restart lumbar-node"
         exit 2
@@ -188,6 +208,7 @@ last_words() {
         say "installed, and not started: name your PACS in $settings/config.toml, then"
         echo "     lumbar-node check-config"
         echo "     systemctl enable --now lumbar-node"
+        [ -z "$cluster" ] || echo "     for a cluster: [cluster] there, then lumbar-node-scheduler or lumbar-node-worker@0"
     else
         say "installed; the service was not running and is not started"
     fi
@@ -195,14 +216,20 @@ last_words() {
 
 uninstall() {
     if on_systemd; then
+        systemctl stop --quiet 'lumbar-node-worker@*.service' lumbar-node-scheduler.service 2>/dev/null || true
+        # shellcheck disable=SC2086 # one word per unit
+        systemctl disable --quiet $cluster_units 2>/dev/null || true
         systemctl disable --now --quiet lumbar-node.socket lumbar-node.service 2>/dev/null || true
     fi
+    for unit in $cluster_units; do rm -f "$units/$unit"; done
+    rm -f "$sysusers/lumbar-node-cluster.conf"
+    rm -rf /var/cache/lumbar-cluster
     rm -f "$units/lumbar-node.service" "$units/lumbar-node.socket" "$sysusers/lumbar-node.conf" \
         "$tmpfiles/lumbar-node.conf" "$commands/lumbar-node"
     rm -rf "$prefix" "$documents"
     if on_systemd; then systemctl daemon-reload; fi
     say "removed. Kept: $settings (configuration, credentials) and $state (journal, images, results of patients)."
-    echo "     Remove them, and the user lumbar-node, when the results are not needed any more."
+    echo "     Remove them, and the users lumbar-node and lumbar-cluster, when the results are not needed any more."
 }
 
 umask 022

@@ -18,3 +18,16 @@ TITLES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Meaning of a measurement's code in the reports, at most 64 characters (LO)."""
+
+MODEL_UNKNOWN: Final = "model uncertainty unknown"
+"""In the note of an uncertainty that has no part for the model."""
+
+UNIT_TEXTS: Final[Mapping[str, tuple[str, int, int]]] = MappingProxyType(
+    {
+        "mm": (" mm", 1, 2),
+        "mm2": (" mm²", 0, 1),
+        "deg": ("°", 1, 2),
+        "ratio": ("", 2, 3),
+    }
+)
+"""Of a unit: what follows a number, and the decimals of a value and of a part of its uncertainty."""

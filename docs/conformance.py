@@ -10,7 +10,7 @@ import conformance_keys
 import conformance_network as network
 import conformance_objects as content
 import conformance_reports as reports
-from conformance_example import NOTE
+from conformance_example import NOTE, VERIFIED
 from pydicom.charset import python_encoding
 from reference import table
 
@@ -63,7 +63,12 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
         "summary": partial(content.iod_table, "summary.dcm"),
         "pdf": partial(content.iod_table, "report.dcm"),
         "surface": partial(content.iod_table, "surface.dcm"),
+        "followup": partial(content.iod_table, "followup.dcm"),
+        "followup-page": partial(content.iod_table, "followup_page.dcm"),
+        "followup-report": partial(content.iod_table, "followup_report.dcm"),
+        "followup-content": partial(reports.content_table, "followup.dcm"),
         "note": partial(content.iod_table, NOTE),
+        "verified": partial(content.differing, VERIFIED, "measurements.dcm"),
         "note-lacks": partial(content.lacking, NOTE),
         "measurements": partial(reports.content_table, "measurements.dcm"),
         "volumes": partial(reports.content_table, "volumes.dcm"),

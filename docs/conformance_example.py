@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from conformance_followup import followup_objects
 from conformance_source import source_slice
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -30,6 +31,8 @@ from dicomseg.encode.rejection_note import encode as encode_note
 from dicomseg.encode.result_folder import ENCODERS
 from dicomseg.encode.sanitise import sanitised_headers
 from dicomseg.encode.uids import Identity, ResultKey
+from dicomseg.encode.verified_sr import Verification
+from dicomseg.encode.verified_sr import encode as encode_verified
 from dicomseg.measure.measure import measure
 from dicomseg.read.header import instance_from_dataset
 from dicomseg.read.pixels import Source
@@ -41,6 +44,7 @@ from dicomseg.volume import Volume, to_point
 
 Array = np.ndarray
 NOTE: Final = "rejection.dcm"
+VERIFIED: Final = "verified.dcm"
 LABEL_MAP: Final = "seg.labelmap.dcm"
 
 _TUBES: Final = {
@@ -188,6 +192,12 @@ def _drawing(variant: Variant) -> Drawing:
     return Drawing(page, document, ENGLISH.title, document, {})
 
 
+def _verification(name: str) -> Verification:
+    variant, given = VARIANTS[name], inputs(name)
+    person, institution = f"physician.{variant.run}", f"institution {variant.config}"
+    return Verification(given.key.result_id, person, institution, given.created)
+
+
 @cache
 def objects(name: str) -> Mapping[str, Dataset]:
     """Return the encoded objects of a variant by file name, as a reader of their files has them."""
@@ -199,7 +209,11 @@ def objects(name: str) -> Mapping[str, Dataset]:
         encoded |= encode_drawing(given, _drawing(VARIANTS[name]))
         files = {file: dcmread(BytesIO(to_bytes(ds))) for file, ds in encoded.items()}
         note = Rejection(given.key.result_id, "newer_input", list(files.values()))
+        compared = followup_objects(given, files, _drawing(VARIANTS[name]))
+        files |= {file: dcmread(BytesIO(to_bytes(ds))) for file, ds in compared.items()}
         files[NOTE] = dcmread(BytesIO(encode_note(note, given.created)))
+        report = dcmread(BytesIO(to_bytes(encoded["measurements.dcm"])))
+        files[VERIFIED] = dcmread(BytesIO(encode_verified(report, _verification(name))))
         return files
 
 

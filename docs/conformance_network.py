@@ -18,10 +18,11 @@ from node.commitment import PUSH_MODEL
 from node.config.destinations import DicomDestination
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.deliver.dicom_query import _PENDING, FIND, NO_SUCH_CLASS
-from node.deliver.dicomweb import _BODY_DECIDES, _NOT_OFFERED, _OBJECT_REFUSED
+from node.deliver.dicomweb import _NOT_OFFERED
 from node.deliver.offers import NOTE as OFFERED_NOTE
 from node.deliver.offers import Offer, class_title, offers_for
 from node.deliver.status import judge_status
+from node.deliver.stow import BODY_DECIDES, OBJECT_REFUSED
 from node.receive import association, commitment, farewell, limits, step, structure, wire
 from node.receive.admission import VERIFICATION, answers, is_storage
 from node.receive.wire import Proposed, Request
@@ -280,8 +281,8 @@ def web_statuses() -> str:
         return ", ".join(str(c) for c in sorted(codes))
 
     rows = [
-        ("STOW-RS", listed(_BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
-        ("STOW-RS", listed(_OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
+        ("STOW-RS", listed(BODY_DECIDES), "the body decides for each object: Referenced SOP Sequence is *accepted*; Failure Reason is judged like a C-STORE status; an object that it does not name is sent again"),
+        ("STOW-RS", listed(OBJECT_REFUSED), "the objects are sent one by one; one that is refused alone is not sent again"),
         ("STOW-RS", "500, or a connection that ends inside the request", "the objects are sent one by one; one that fails alone is sent again after a wait"),
         ("STOW-RS", "a compressed object that is refused", "sent again at once, uncompressed"),
         ("STOW-RS", "any other, or no response", "sent again after a wait, for `patience_days`"),

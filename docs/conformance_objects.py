@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import highdicom
-from conformance_example import LABEL_MAP, NOTE, VARIANTS, encoded, objects
+from conformance_example import LABEL_MAP, NOTE, VARIANTS, VERIFIED, encoded, objects
+from conformance_followup import FOLLOWUPS
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -33,9 +34,13 @@ IODS: Final[Mapping[str, str]] = {
     "summary.dcm": "Secondary Capture Image",
     "report.dcm": "Encapsulated PDF",
     "surface.dcm": "Encapsulated STL",
+    "followup.dcm": "Comprehensive 3D SR",
+    "followup_page.dcm": "Secondary Capture Image",
+    "followup_report.dcm": "Encapsulated PDF",
     NOTE: "Key Object Selection Document",
+    VERIFIED: "Comprehensive 3D SR",
 }
-RESULT: Final = tuple(file for file in IODS if file != NOTE)
+RESULT: Final = tuple(file for file in IODS if file not in {NOTE, VERIFIED, *FOLLOWUPS})
 _SEQUENCE, _BULK = "\0sequence", frozenset({"PixelData", "EncapsulatedDocument"})
 _IN_ANNEX_B: Final = frozenset({"ContentSequence"})
 _LONGEST: Final = 200
@@ -242,6 +247,12 @@ def _table(listed: Iterable[Row]) -> str:
         cells.append(row.cells(module))
         module = row.module
     return table(HEADINGS, cells)
+
+
+def differing(file: str, other: str) -> str:
+    """Render the attributes of one object that differ from those of another."""
+    known = {_plain(row) for row in rows(other)}
+    return _table(row for row in rows(file) if _plain(row) not in known)
 
 
 def overview() -> str:

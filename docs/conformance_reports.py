@@ -30,6 +30,7 @@ _RELATIONS: Final = {
     "SELECTED FROM": "selected from",
 }
 _FINDING, _GROUP, _REASON = "121071", "125007", "NOTREPORTED"
+_TIME_POINT, _VERDICT = "C2348792", "CHANGEVERDICT"
 _LEVEL: Final = "the level"
 _REFUSED_VALUE: Final = "a value that is refused"
 _MOST_CODES: Final = 2
@@ -68,6 +69,8 @@ def _kind(item: Dataset) -> str:
         return ""
     inner = {_concept(i).split(",")[0].strip("("): i for i in item.ContentSequence}
     code = inner[_FINDING].ConceptCodeSequence[0]
+    if _TIME_POINT in inner:
+        return _of_followup(inner)
     refused = _REASON in inner
     if code.CodeValue in MAIN_MEASUREMENTS:
         measured = any(i.ValueType == "NUM" for i in item.ContentSequence)
@@ -81,6 +84,17 @@ def _kind(item: Dataset) -> str:
     return "a further value that is refused" if refused else "a further value"
 
 
+def _of_followup(inner: Mapping[str, Dataset]) -> str:
+    """Return what a group of a follow-up is about: one kind for values and changes of all names."""
+    if _VERDICT in inner:
+        return (
+            "a change"
+            if any(i.ValueType == "NUM" and "CHANGE" in _concept(i) for i in inner.values())
+            else "a change that is not given"
+        )
+    return "a value of a study that is refused" if _REASON in inner else "a value of a study"
+
+
 def _content(item: Dataset) -> str:
     """Return the value of an item without what differs from patient to patient."""
     kind = item.ValueType
@@ -90,7 +104,7 @@ def _content(item: Dataset) -> str:
         return f"number, unit {code_text(item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0])}"
     if kind == "SCOORD":
         return str(item.GraphicType)
-    if kind == "IMAGE":
+    if kind in {"IMAGE", "COMPOSITE"}:
         return UID(item.ReferencedSOPSequence[0].ReferencedSOPClassUID).name
     if kind == "CONTAINER" and "ContentTemplateSequence" in item:
         return f"TID {item.ContentTemplateSequence[0].TemplateIdentifier}"

@@ -17,6 +17,7 @@ from typing import Any
 import commands
 import conformance
 import reference
+import scaling_tables
 from reference import ROOT, table
 
 from dicomseg.measure.measure import DEFINITIONS
@@ -24,7 +25,7 @@ from dicomseg.measure.quantities import QUANTITIES
 from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.structures import SEGMENTS, STRUCTURES
 
-PACKAGES = ("node", "dicomseg", "model", "training")
+PACKAGES = ("node", "dicomseg", "model", "cluster", "training")
 SIGN = re.compile(r"^(In|Out|Edge|May import): (.+(?:\n(?![A-Z][a-z ]*: ).+)*)", re.MULTILINE)
 """Lines of a room's sign, the docstring of its `__init__.py`."""
 
@@ -193,11 +194,12 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "exit-codes": reference.exit_table,
     "journal": reference.journal_schema,
     **conformance.PARTS,
+    **scaling_tables.PARTS,
     "cli-node": lambda: commands.reference("lumbar-node"),
     "cli-train": lambda: commands.reference("lumbar-train"),
     **{
         f"codes-{group}": (lambda group=group: reference.code_table(group))
-        for group in ("value", "flag", "warning", "series")
+        for group in ("value", "flag", "warning", "series", "correction")
     },
 }
 

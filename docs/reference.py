@@ -25,7 +25,7 @@ from dicomseg.errors import LumbarError
 from dicomseg.read.predicates import PREDICATES
 from node import events
 from node.audit.codes import MEANINGS, MESSAGES
-from node.config import audit, receive, schedule, sections, tls
+from node.config import audit, cluster, pull, receive, schedule, sections, tls, work
 from node.config.profiles import OBJECT_FILES, PROFILES
 from node.journal import states
 from node.journal.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, SERIES_TRANSITIONS
@@ -112,15 +112,21 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
         yield f'[[node.destination]] kind = "{kind}"', destination
     yield "[receive]", receive.ReceiveConfig
     yield "[[receive.caller]]", receive.CallerConfig
+    yield "[pull]", pull.PullConfig
+    for header, source in (("dicom-move", pull.DicomSource), ("dicomweb", pull.DicomwebSource)):
+        yield f'[[pull.source]] kind = "{header}"', source
+    yield "[[pull.rule]]", pull.PullRuleConfig
     yield "[tls]", tls.TlsConfig
     yield "[[select.rule]]", sections.RuleConfig
     yield "[track]", sections.TrackConfig
-    yield "[work]", sections.WorkConfig
+    yield "[work]", work.WorkConfig
+    yield "[cluster]", cluster.ClusterConfig
     yield "[model]", sections.ModelConfig
     yield "[results]", sections.ResultsConfig
     yield "[audit]", audit.AuditConfig
     yield "[training.schedule]", schedule.ScheduleConfig
     yield "[metrics]", sections.MetricsConfig
+    yield "[web]", sections.WebConfig
     yield "[notify]", sections.NotifyConfig
 
 
@@ -242,7 +248,7 @@ def exit_table() -> str:
 def codes_in_source() -> set[str]:
     """Return the codes of refusals, warnings and flags that the core can write into a result."""
     codes: set[str] = set()
-    for package in ("dicomseg", "model"):
+    for package in ("dicomseg", "model", "node/review"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 codes |= {code for code in _codes_of(item, path) if CODE.fullmatch(code)}
@@ -262,7 +268,7 @@ def _codes_of(item: ast.AST, path: Path) -> Iterator[str]:
         texts += item.body.elts if isinstance(item.body, ast.List) else []
     elif "measure" in path.parts and isinstance(item, ast.AnnAssign) and item.value:
         texts = [item.value] if "_" in ast.unparse(item.value) else []
-    elif isinstance(item, ast.Constant) and "read" in path.parts and path.name != "rules.py":
+    elif isinstance(item, ast.Constant) and {"read", "review"} & {*path.relative_to(ROOT).parts} and path.name != "rules.py":  # fmt: skip
         texts = [item] if "-" in str(item.value) else []
     yield from (str(t.value) for t in texts if isinstance(t, ast.Constant))
 

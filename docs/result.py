@@ -22,6 +22,7 @@ from dicomseg.encode.pictures import encode_pictures
 from dicomseg.encode.result_folder import encode_all
 from node.demo import ohif, servers
 from node.demo.environment import OHIF
+from node.free_ports import free_ports
 from training.phantom.study import StudyOptions, write_study
 
 PICTURE: Final = Path(__file__).parent / "images" / "result.png"
@@ -41,14 +42,14 @@ def _screen(objects: Sequence[bytes], study: str, folder: Path) -> Image.Image:
     dist = ohif.built(OHIF)
     if dist is None:
         raise SystemExit(f"OHIF is not in {OHIF}; sh orthanc/ohif.sh {OHIF} fetches it")
-    ports = servers.Ports(*servers.free_ports(4))
-    (port,) = servers.free_ports(1)
+    ports = servers.Ports(*free_ports(4))
+    (port,) = free_ports(1)
     orthanc = servers.start_orthanc(folder / "orthanc", ports)
     try:
         with httpx.Client(base_url=ports.pacs_url, timeout=60) as pacs:
             for content in objects:
                 pacs.post("/instances", content=content).raise_for_status()
-        viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif", ports.pacs_url), port)
+        viewer = ohif.serve(ohif.application(dist, ohif.SCRIPTS, ports.pacs_url), port)
         try:
             return _photograph(viewer.link(study))
         finally:

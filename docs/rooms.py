@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Final
 
-PACKAGES: Final = ("node", "dicomseg", "model", "training")
+PACKAGES: Final = ("node", "dicomseg", "model", "cluster", "training")
 COLUMNS: Final = (
     "package", "modules", "longest", "rooms", "arrows", "circles", "modules in circles", "upward",
 )  # fmt: skip
@@ -28,7 +28,7 @@ Graph = Mapping[str, Set[str]]
 
 
 def modules_of(root: Path) -> dict[str, Path]:
-    """Find every module of the four packages by its dotted name."""
+    """Find every module of the five packages by its dotted name."""
     paths = (p.relative_to(root) for package in PACKAGES for p in (root / package).rglob("*.py"))
     return {".".join(p.with_suffix("").parts).removesuffix(".__init__"): root / p for p in paths}
 

@@ -21,6 +21,8 @@ import httpx
 import pydicom
 from dicomweb_client.api import DICOMwebClient
 
+from node.free_ports import free_ports
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from node.demo import servers
 from node.verify.report import TOGETHER
@@ -46,7 +48,7 @@ def judge(results: Path) -> dict[str, Any]:
 @contextmanager
 def pacs(folder: Path) -> Iterator[str]:
     """Run an Orthanc and give the address of its DICOMweb interface."""
-    ports = servers.Ports(*servers.free_ports(4))
+    ports = servers.Ports(*free_ports(4))
     running = servers.start_orthanc(folder, ports)
     try:
         yield f"{ports.pacs_url}/dicom-web"

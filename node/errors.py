@@ -12,20 +12,32 @@ LumbarError (dicomseg.errors)
 ├── PortBusy
 ├── UnknownUid
 ├── IllegalTransition
+├── ChangedMeanwhile
 ├── ClaimLost
+├── AttemptLost
+├── ClusterAway
+├── ClusterRefused
+├── UsersRefused
+├── BeingPurged
 ├── DiskFull
 ├── DamagedResult
 ├── UsageError
 ├── BenchFailed
 ├── DrawingFailed
+├── FollowUpFailed
 ├── UnknownJob
 ├── JobStateError
 ├── PromotionRefused
+├── RunFileUnreadable
 ├── NoSuchPath
 ├── NothingEligible
 ├── NothingToVerify
+├── NothingTested
+├── PhantomNotMade
+├── PhantomRefused
 ├── PackagesApart
 ├── UnknownDestination
+├── UnknownSource
 ├── PeerUnreachable
 ├── NoticeUndelivered
 └── NothingConfigured
@@ -108,10 +120,50 @@ class IllegalTransition(LumbarError):
     code = "illegal-transition"
 
 
+class ChangedMeanwhile(LumbarError):
+    """Something happened to a series since its page was made; the message names the event and the person."""
+
+    code = "changed-meanwhile"
+
+
 class ClaimLost(LumbarError):
     """The series was taken away meanwhile (late slice, time limit, restart); its result is dropped."""
 
     code = "claim-lost"
+
+
+class AttemptLost(LumbarError):
+    """The machine that computed a series ended or took too long; the series is tried again elsewhere."""
+
+    code = "attempt-lost"
+
+
+class ClusterAway(LumbarError):
+    """The cluster did not begin: it cannot be reached, or a worker ended before it began; wait, no attempt was lost."""
+
+    code = "cluster-away"
+    exit_code = 5
+
+
+class ClusterRefused(LumbarError):
+    """A scheduler or worker cannot be started as asked; see the message."""
+
+    code = "cluster-refused"
+    exit_code = 2
+
+
+class UsersRefused(LumbarError):
+    """A user of the console cannot be added, changed or read; the message says why."""
+
+    code = "users-refused"
+    exit_code = 2
+
+
+class BeingPurged(LumbarError):
+    """The files of this object or series are being removed just now; try again."""
+
+    code = "being-purged"
+    exit_code = 3
 
 
 class DiskFull(LumbarError):
@@ -154,6 +206,12 @@ class DrawingFailed(LumbarError):
         self.trace = trace
 
 
+class FollowUpFailed(LumbarError):
+    """A follow-up could not be made; the results that it would compare are complete without it."""
+
+    code = "followup-failed"
+
+
 class UnknownJob(LumbarError):
     """The journal has no such job; `lumbar-node jobs list` shows what there is."""
 
@@ -173,6 +231,12 @@ class PromotionRefused(LumbarError):
 
     code = "promotion-refused"
     exit_code = 6
+
+
+class RunFileUnreadable(LumbarError):
+    """A file of a training is missing, damaged, too large or no file; its name and which of these."""
+
+    code = "run-file-unreadable"
 
 
 class NoSuchPath(LumbarError):
@@ -196,6 +260,26 @@ class NothingToVerify(LumbarError):
     exit_code = 3
 
 
+class NothingTested(LumbarError):
+    """There is no run of the self-test to show."""
+
+    code = "nothing-tested"
+    exit_code = 3
+
+
+class PhantomNotMade(LumbarError):
+    """The synthetic study could not be written; the generator's last line says why."""
+
+    code = "phantom"
+
+
+class PhantomRefused(LumbarError):
+    """The synthetic study has no result, or not all of it; the model or its engine is not fit for use."""
+
+    code = "phantom-refused"
+    exit_code = 4
+
+
 class PackagesApart(LumbarError):
     """Another package with one of our generic names is installed; use a fresh environment."""
 
@@ -207,6 +291,13 @@ class UnknownDestination(LumbarError):
     """No destination has this name; the message lists those there are."""
 
     code = "unknown-destination"
+    exit_code = 2
+
+
+class UnknownSource(LumbarError):
+    """No [[pull.source]] has this name; the message lists those there are."""
+
+    code = "unknown-source"
     exit_code = 2
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -74,12 +72,3 @@ class EventLog:
         # A terminal that was closed, a full disk: a line that cannot be written stops nothing.
         with suppress(OSError, ValueError):
             self._log.msg(name, **fields)
-
-
-def quiet_libraries() -> None:
-    """Keep the DICOM libraries from logging and warning: what they complain of they quote, names too."""
-    for name in ("pydicom", "highdicom"):
-        logger = logging.getLogger(name)
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")

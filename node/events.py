@@ -41,6 +41,23 @@ class MetricsStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleStarted(Event):
+    """The console is served."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleEnded(Event):
+    """The console's process ended; `ends` in a row, the next start in `wait_s`. exit_code: -N is signal N."""
+
+    exit_code: int
+    ends: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReady(Event):
     """Every worker has its model."""
 
@@ -71,6 +88,14 @@ class WorkerSaid(Event):
 
     worker: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSeen(Event):
+    """The cluster has changed: tasks that it can run at once, and what of it cannot be used, with the reasons."""
+
+    slots: int
+    unused: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +183,65 @@ class ObjectRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PullStarted(Event):
+    """A study is fetched from a source. rule: which rule asked, "" for a person."""
+
+    source: str
+    study: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullWaits(Event):
+    """A try to fetch a study did not bring everything; the next try is in `wait_s`. missing: objects."""
+
+    source: str
+    study: str
+    missing: int
+    reason: str
+    tries: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PullEnded(Event):
+    """A pull is done, had nothing to fetch, or is given up (failed). found: objects that may be eligible.
+
+    pulled: objects that came. series_left: series that cannot be eligible by what the source says.
+    """
+
+    source: str
+    study: str
+    state: str
+    found: int
+    pulled: int
+    series_left: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullRuleRan(Event):
+    """A rule asked its source for the studies of these study dates. studies: that may hold MR images."""
+
+    rule: str
+    source: str
+    first: str
+    last: str
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullRuleWaits(Event):
+    """A rule could not ask its source; the next try is in `wait_s`."""
+
+    rule: str
+    source: str
+    reason: str
+    tries: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySent(Event):
     """A destination took every object of a result, or of a withdrawal (`kind`)."""
 
@@ -207,6 +291,15 @@ class DeliverySuperseded(Event):
 
     destination: str
     result: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalCreated(Event):
+    """A result that another one replaces is to be taken back from a destination. reason: why it was replaced."""
+
+    destination: str
+    result: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +391,33 @@ class SeriesEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectionJudged(Event):
+    """A segmentation that a viewer sent was judged. series: its own; source: the series that it segments, "" if none of ours."""
+
+    series: str
+    source: str
+    state: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpMade(Event):
+    """A follow-up was made. series: of its newest result; studies: how many it compares."""
+
+    series: str
+    result_id: str
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpOutdated(Event):
+    """A result that a follow-up compares does not count any more; it is taken back where `withdraw` says so."""
+
+    result_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobStarted(Event):
     """A retraining started; `start` counts attempts."""
 
@@ -323,6 +443,23 @@ class ModelChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SelftestEnded(Event):
+    """The daily self-test ended. outcome: passed, drifted or failed; drift_mm: from the first run, None without one."""
+
+    outcome: str
+    reason: str
+    drift_mm: float | None
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelftestGaveWay(Event):
+    """A series came while the self-test ran: it was ended, and starts again when the node is idle."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolSwept(Event):
     """Files without a row in the journal, found at the start.
 
@@ -336,6 +473,41 @@ class SpoolSwept(Event):
     set_aside: int
     left: int = 0
     results: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPurged(Event):
+    """Files of a series were removed by `[retention]`: objects and results. before: the state that it had."""
+
+    series: str
+    before: str
+    reason: str
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinePurged(Event):
+    """Files of quarantined objects were removed by `[retention]`, the oldest first."""
+
+    reason: str
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResumed(Event):
+    """What a purge that was killed had marked was removed."""
+
+    series: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionShort(Event):
+    """The disk is to be emptier by `[retention]`, and nothing more may leave: what is kept is not delivered with proof."""
+
+    reason: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
 
-from node.event_log import EventLog, Seldom, quiet_libraries
+from node.event_log import EventLog, Seldom
 from node.events import LibraryComplained, ThreadFailed
 from node.faults import describe_error, error_trace
+from node.quiet import quiet_libraries
 
 STDERR: Final = 2
 

@@ -8,7 +8,7 @@ set -eu
 POLICY=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 case "${1:-}" in
     demo) wanted="orthanc orthanc-dicomweb dcmtk dicom3tools" ;;
-    test) wanted="orthanc orthanc-dicomweb dcmtk dicom3tools chromium strace" ;;
+    test) wanted="orthanc orthanc-dicomweb dcmtk dicom3tools chromium strace poppler-utils" ;;
     *) echo "usage: packages.sh demo|test" >&2; exit 2 ;;
 esac
 
@@ -19,6 +19,7 @@ provided() { # by any other way than apt
         dcmtk) command -v storescu ;;
         dicom3tools) command -v dciodvfy ;;
         strace) command -v strace ;;
+        poppler-utils) command -v pdftoppm ;;
         chromium) command -v chromium || command -v chromium-browser ;;
         *) false ;;
     esac >/dev/null 2>&1

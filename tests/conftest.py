@@ -10,6 +10,7 @@ pytest_plugins = (
     "tests.support.browser",
     "tests.support.certificates",
     "tests.support.clock",
+    "tests.support.corrections",
     "tests.support.exported_study",
     "tests.support.journals",
     "tests.support.listening",
@@ -17,13 +18,19 @@ pytest_plugins = (
     "tests.support.paths",
     "tests.support.phantoms",
     "tests.support.prepared_cases",
+    "tests.support.purging",
     "tests.support.raw_peer",
     "tests.support.result_sets",
+    "tests.support.reviewing",
     "tests.support.sandboxed",
     "tests.support.scans",
+    "tests.support.scheduling",
     "tests.support.shapes",
     "tests.support.sites",
     "tests.support.studio",
+    "tests.support.threaded_node",
+    "tests.support.visits",
+    "tests.support.followups",
 )
 
 

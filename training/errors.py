@@ -61,6 +61,13 @@ class LabelTableError(UsageError):
     code = "label-table-error"
 
 
+class WorkersAway(LumbarError):
+    """No worker can train a fold; the message says why. Finished folds are kept, the same command continues."""
+
+    code = "workers-away"
+    exit_code = 5
+
+
 class SecretError(UsageError):
     """The project's secret is unreadable, malformed or open to others; see the message."""
 

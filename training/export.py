@@ -32,7 +32,7 @@ from training.fit.segmentation import CHECKPOINT, RECIPE
 from training.fit.weight_average import move_towards
 
 DEFAULT_NAME: Final = "lumbar-l45"
-CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts")
+CARRIED: Final = ("licence", "intended_use", "retrained_from", "outline_shifts", "corrections")
 """What a bundle's card holds about the weights themselves, beside their training."""
 
 

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make a Debian package of a bundle: build.sh BUNDLE FOLDER
+# Make a Debian package of a bundle: build.sh BUNDLE FOLDER [--cluster]
 # The package holds what install.sh lays below --root, for the Debian release with the bundle's Python; it is
 # built with the machine's own interpreter, as the environment refers to it by its path.
 set -eu
-[ $# -eq 2 ] || { echo "usage: build.sh BUNDLE FOLDER" >&2; exit 2; }
+case "$#${3:-}" in 2 | 3--cluster) ;; *) echo "usage: build.sh BUNDLE FOLDER [--cluster]" >&2; exit 2 ;; esac
 bundle=$(CDPATH='' cd -- "$1" && pwd)
 mkdir -p "$2"
 out=$(CDPATH='' cd -- "$2" && pwd)
@@ -17,7 +17,7 @@ command -v dpkg-deb >/dev/null 2>&1 || { echo "dpkg-deb is missing: a package is
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 chmod 755 "$stage"
-PYTHON=/usr/bin/python$python sh "$bundle/install.sh" --root "$stage"
+PYTHON=/usr/bin/python$python sh "$bundle/install.sh" --root "$stage" ${3:+"$3"}
 mkdir "$stage/DEBIAN"
 installed_kb=$(du -sk "$stage" | cut -f1)
 sed -e "s/@version@/$(of_bundle version)/" -e "s/@architecture@/$(dpkg --print-architecture)/" \
@@ -25,6 +25,6 @@ sed -e "s/@version@/$(of_bundle version)/" -e "s/@architecture@/$(dpkg --print-a
     -e "s/@glibc@/$(of_bundle glibc)/" -e "s/@installed_kb@/$installed_kb/" "$here/control" > "$stage/DEBIAN/control"
 cp "$here/conffiles" "$stage/DEBIAN/"
 install -m 0755 "$here/postinst" "$here/prerm" "$here/postrm" "$stage/DEBIAN/"
-package=$out/lumbar-node_$(of_bundle version)_$(dpkg --print-architecture)_python$python.deb
+package=$out/lumbar-node${3:+-cluster}_$(of_bundle version)_$(dpkg --print-architecture)_python$python.deb
 dpkg-deb --root-owner-group -Zzstd -z3 --build "$stage" "$package" >/dev/null
 echo "== $package, $(du -m "$package" | cut -f1) MB"

@@ -3,5 +3,5 @@
 In: `Result`, `Segmentation`, the source's `Volume`, a heading, a table of texts.
 Out: arrays of pixels, bytes of PDF, STL and glTF.
 Edge: none.
-May import: measure, result, segmentation, measurement_names, volume, structures.
+May import: measure, compare, result, segmentation, measurement_names, volume, structures.
 """

@@ -3,5 +3,5 @@
 In: `Source`, `Segmentation`, `Measurements`, identity of the node.
 Out: bytes of every file, by name.
 Edge: none.
-May import: draw, measure, result, read, segmentation, measurement_names, implementation, volume, structures, errors.
+May import: draw, measure, compare, result, read, segmentation, measurement_names, implementation, volume, structures, errors.
 """

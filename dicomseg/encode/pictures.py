@@ -56,10 +56,10 @@ def heading(inputs: EncodeInput) -> Heading:
     software = f"{inputs.identity.model_name} {inputs.identity.software_version}"
     model = f"{engine.name} {engine.version} ({engine.digest[:12]})"
     return Heading(
-        names=_spellings(identity),
+        names=spellings(identity),
         patient_id=inputs.headers.patient_id,
-        born=_date(identity, "PatientBirthDate"),
-        study_date=_date(identity, "StudyDate"),
+        born=iso_date(identity, "PatientBirthDate"),
+        study_date=iso_date(identity, "StudyDate"),
         description=inputs.result.source.description,
         model=f"{model} · {engine.engine} {engine.precision} · {software}",
         created=inputs.local_time.strftime("%Y-%m-%d %H:%M %Z").strip(),
@@ -72,15 +72,15 @@ def _identity(inputs: EncodeInput) -> Dataset:
     return dcmread(BytesIO(to_bytes(ds)))
 
 
-def _spellings(identity: Dataset) -> tuple[str, ...]:
-    """Spellings of the patient's name, alphabetic first, as they are read by people."""
+def spellings(identity: Dataset) -> tuple[str, ...]:
+    """Return the spellings of the patient's name, alphabetic first, as they are read by people."""
     name = identity.get("PatientName")
     groups = str(name or "").split("=")
     return tuple(" ".join(part for part in group.split("^") if part) for group in groups)
 
 
-def _date(identity: Dataset, keyword: str) -> str:
-    """A date as ISO 8601, "" where there is none."""
+def iso_date(identity: Dataset, keyword: str) -> str:
+    """Return a date as ISO 8601, "" where there is none."""
     text = str(identity.get(keyword) or "")
     if len(text) != _DATE_LENGTH or not text.isdigit():
         return ""

@@ -1,6 +1,7 @@
-"""The note that takes a result back: a Key Object Selection that rejects its objects (IHE IOCM, PS3.16 CID 7011).
+"""The note that takes a result back: a Key Object Selection that rejects its objects (IHE RAD TF-3 4.66, PS3.16 TID 2010).
 
-An archive that knows the profile then hides the objects; any other keeps the note beside them.
+An archive that knows the profile (IOCM) then hides the objects; any other keeps the note beside them. A Document Title
+Modifier (CID 7011) is optional with 113001 and left out: its terms are faults of an image, and a later result is none.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from dicomseg.encode.sanitise import headers_from
 from dicomseg.encode.uids import NAMESPACE, ResultKey
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
-RejectionReason = Literal["corrected_identity", "newer_input"]
-"""Why a result is superseded: its images came again with another identity, or a later result was made."""
+RejectionReason = Literal[
+    "corrected_identity", "newer_input", "withdrawn", "newer_comparison", "input_changed"
+]
+"""Why a result is superseded: its images came again with another identity, a later result was made, or a person
+takes it back. Of a follow-up also: a later one compares more, or a result that it compares does not count any more."""
 
 SERIES_NUMBER: Final = 9009
 _EQUIPMENT: Final = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
@@ -33,12 +37,18 @@ _TITLES: Final = MappingProxyType[RejectionReason, Code](
         # IOCM: objects that were made under the wrong patient or order.
         "corrected_identity": codes.DCM.IncorrectModalityWorklistEntry,
         "newer_input": codes.DCM.RejectedForQualityReasons,
+        "withdrawn": codes.DCM.RejectedForQualityReasons,
+        "newer_comparison": codes.DCM.RejectedForQualityReasons,
+        "input_changed": codes.DCM.RejectedForQualityReasons,
     }
 )
 _TEXTS: Final = MappingProxyType[RejectionReason, str](
     {
         "corrected_identity": "The images were corrected to another patient, study or order; do not use these results.",
         "newer_input": "Superseded by a later result of the same series.",
+        "withdrawn": "Taken back by a person at the site; do not use these results.",
+        "newer_comparison": "Superseded by a later comparison of this patient's studies.",
+        "input_changed": "A result that is compared here was replaced or taken back; do not use this comparison.",
     }
 )
 
@@ -83,6 +93,8 @@ def encode(rejection: Rejection, created: datetime) -> bytes:
         device_serial_number=str(first.get("DeviceSerialNumber", "")) or None,
         software_versions=first.get("SoftwareVersions") or None,
     )
+    # PS3.3 C.12.1: an archive that keeps research apart keeps the note with what it rejects.
+    note.ContentQualification = "RESEARCH"
     note.SeriesDescription = f"Withdrawn results ({RESEARCH_ONLY})"
     _stamp(note, created)
     identify(note, headers)

@@ -20,7 +20,7 @@ from dicomseg.encode.context import (
     name_series,
 )
 from dicomseg.encode.seg_groups import source_images
-from dicomseg.encode.uids import device_uid
+from dicomseg.encode.uids import Identity, device_uid
 from dicomseg.read.charset import ascii_text
 from dicomseg.read.series import Grid
 
@@ -55,15 +55,23 @@ def report(
 ) -> hd.sr.MeasurementReport:
     """Build a TID 1500 root around the groups, observed by this device."""
     identity = inputs.identity
-    device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=device_uid(identity.device_serial_number, inputs.segmentation.engine),
+    device = device_uid(identity.device_serial_number, inputs.segmentation.engine)
+    return report_root(groups, title, identity, device)
+
+
+def report_root(
+    groups: Sequence[Group], title: hd.sr.CodedConcept, identity: Identity, device: str
+) -> hd.sr.MeasurementReport:
+    """Build a TID 1500 root around the groups. device: UID of the device that observes."""
+    observed_by = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=device,
         name=identity.station_name or identity.model_name,
         manufacturer_name=identity.manufacturer,
         model_name=identity.model_name,
         serial_number=identity.device_serial_number or None,
     )
     observer = hd.sr.ObserverContext(
-        observer_type=codes.DCM.Device, observer_identifying_attributes=device
+        observer_type=codes.DCM.Device, observer_identifying_attributes=observed_by
     )
     return hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer),
@@ -88,7 +96,7 @@ def document(
     """
     sr = hd.sr.Comprehensive3DSR(
         evidence=[_evidence(inputs, ds) for ds in evidence],
-        content=_without_items(content[0]),
+        content=without_items(content[0]),
         series_instance_uid=inputs.key.uid(f"{role}.series"),
         series_number=number,
         sop_instance_uid=inputs.key.uid(f"{role}.instance"),
@@ -112,8 +120,8 @@ def document(
     return sr
 
 
-def _without_items(root: Dataset) -> Dataset:
-    """The root alone: highdicom copies what it is given twice and looks through it, half of the time of a report."""
+def without_items(root: Dataset) -> Dataset:
+    """Return the root alone: highdicom copies what it is given twice and looks through it, half of the time of a report."""
     bare = Dataset()
     bare.update({tag: element for tag, element in root.items() if tag != _CONTENT})
     bare.ContentSequence = []

@@ -72,3 +72,11 @@ def tracking_uid(patient_id: str, issuer: str, name: str) -> str:
 def device_uid(serial_number: str, engine: EngineInfo) -> str:
     """Make the device UID of the algorithm, which changes with the model (IHE AI Results)."""
     return make_uid("device", serial_number, engine.digest)
+
+
+def comparison_key(
+    results: Sequence[str], settings_digest: str, software_version: str, predecessor: str
+) -> ResultKey:
+    """Make the identity of a comparison from the results that it compares, oldest first, settings, version and predecessor."""
+    parts = ("comparison", list(results), settings_digest, software_version, predecessor)
+    return ResultKey(_uuid(*parts).hex)

@@ -13,6 +13,7 @@ from dicomseg.measure.bifurcation import Alternatives, count_sections
 from dicomseg.measure.quantities import Quantity
 from dicomseg.measure.scene import Scene
 from dicomseg.measure.sections import Anatomy, Line
+from dicomseg.measurement_names import MODEL_UNKNOWN, UNIT_TEXTS
 from dicomseg.result import Unit
 
 CONTOUR_SHARE: Final = {"distance": 0.02, "diameter": 0.03}
@@ -23,16 +24,6 @@ EDGE_SHARE: Final = 0.015
 
 PLANE_MOVES_TEXT: Final = "plane moved ±1 mm, tilted ±2°"
 """`dicomseg.measure.scene.PLANE_MOVES` in words."""
-
-MODEL_UNKNOWN: Final = "model uncertainty unknown"
-
-_TEXTS: Final[Mapping[Unit, tuple[str, int, int]]] = {
-    "mm": (" mm", 1, 2),
-    "mm2": (" mm²", 0, 1),
-    "deg": ("°", 1, 2),
-    "ratio": ("", 2, 3),
-}
-"""Of a unit: what follows a number, and the decimals of a value and of a part of its uncertainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +63,7 @@ class Spread:
 
 def quantity_text(value: float, unit: Unit) -> str:
     """Return a number with the decimals that its unit bears, and the unit."""
-    after, digits, _ = _TEXTS[unit]
+    after, digits, _ = UNIT_TEXTS[unit]
     return f"{value:.{digits}f}{after}"
 
 
@@ -82,7 +73,7 @@ def standard_note(parts: Mapping[str, float], unit: Unit, model: float | None = 
 
 
 def _parts_text(parts: Mapping[str, float], unit: Unit, model: float | None) -> str:
-    digits = _TEXTS[unit][2]
+    digits = UNIT_TEXTS[unit][2]
     texts = [_part_text(name, size, digits) for name, size in parts.items()]
     return ", ".join([*texts, MODEL_UNKNOWN if model is None else f"model {model:.{digits}f}"])
 
@@ -114,7 +105,7 @@ def combine(spread: Spread, others: Alternatives, why: str) -> Uncertainty:
 
 
 def _range_note(spread: Spread, ends: tuple[float, float], why: str) -> str:
-    digits = _TEXTS[spread.unit][1]
+    digits = UNIT_TEXTS[spread.unit][1]
     parts = _parts_text(spread.parts, spread.unit, spread.model)
     moves = f", {PLANE_MOVES_TEXT}" if spread.moved else ""
     return (

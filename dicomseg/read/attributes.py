@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -27,6 +28,22 @@ BAD_VALUE: Final = Exception
 RecursionError … are no relatives of one another, and each of them is the value's fault."""
 
 
+_PLAIN: Final = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "FD", "FL", "IS", "LO", "PN", "SH", "SL", "SS", "TM", "UI", "UL", "US")
+)  # fmt: skip
+"""VRs of an explicit encoding whose values follow from their bytes, byte order and character set alone."""
+
+_REMEMBERED: Final = 4096
+"""Values that are kept; the images of one series differ in a handful of their eighty."""
+
+_LONGEST_REMEMBERED: Final = 256
+"""Bytes of a value that is kept."""
+
+
+_Key = tuple[str, bytes, bool, str | tuple[str, ...]]
+"""VR, bytes, whether they are little-endian, and character set of a value."""
+
+
 @cache
 def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
@@ -38,18 +55,43 @@ def raw(ds: Dataset, keyword: str) -> Any:
         tag = _tag(keyword)
         if tag not in ds:
             return None
-        value = ds[tag].value
-        if isinstance(value, str):
-            return value or None
-        if isinstance(value, Sequence) and len(value) == 0:
-            return None
+        return _some(ds[tag].value)
     except BAD_VALUE:
         return None
-    return value
 
 
-def _values(ds: Dataset, keyword: str) -> list[Any]:
-    value = raw(ds, keyword)
+def _some(value: Any) -> Any:
+    """Return a value, None for an empty one."""
+    if isinstance(value, str):
+        return value or None
+    return None if isinstance(value, Sequence) and len(value) == 0 else value
+
+
+def _key(ds: Dataset, keyword: str) -> _Key | None:
+    """Return all that a value follows from, None where it is not plain."""
+    element: Any = ds.get_item(_tag(keyword), keep_deferred=True)
+    charset = ds.original_character_set
+    if (
+        not isinstance(element, RawDataElement)
+        or element.VR not in _PLAIN
+        or not element.value
+        or len(element.value) > _LONGEST_REMEMBERED
+        or not charset
+    ):
+        return None
+    names = charset if isinstance(charset, str) else tuple(charset)
+    return element.VR, element.value, element.is_little_endian, names
+
+
+def _converted(key: _Key) -> Any:
+    """Convert by pydicom, as `raw` does; what raises is not remembered."""
+    vr, value, little_endian, charset = key
+    element = RawDataElement(_tag("PatientID"), vr, len(value), value, 0, False, little_endian)
+    names = charset if isinstance(charset, str) else list(charset)
+    return _some(convert_raw_data_element(element, encoding=names).value)
+
+
+def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
@@ -57,10 +99,25 @@ def _values(ds: Dataset, keyword: str) -> list[Any]:
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """Return all values as one-line texts without control characters."""
+    key = _key(ds, keyword)
+    if key is None:
+        return _texts(raw(ds, keyword))
+    try:
+        return _remembered_texts(key)
+    except BAD_VALUE:
+        return ()
+
+
+@lru_cache(_REMEMBERED)
+def _remembered_texts(key: _Key) -> tuple[str, ...]:
+    return _texts(_converted(key))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
     out = []
-    for value in _values(ds, keyword)[:TEXT_LIMIT]:
+    for one in _listed(value)[:TEXT_LIMIT]:
         try:
-            text = str(value)[:TEXT_LIMIT]
+            text = str(one)[:TEXT_LIMIT]
         except BAD_VALUE:
             continue
         if not text.isprintable():
@@ -87,10 +144,30 @@ def _finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _floats(ds: Dataset, keyword: str) -> tuple[float | None, ...]:
+    """Return every value as a finite float, None where it is none."""
+    key = _key(ds, keyword)
+    if key is None:
+        return _finites(raw(ds, keyword))
+    try:
+        return _remembered_floats(key)
+    except BAD_VALUE:
+        return ()
+
+
+@lru_cache(_REMEMBERED)
+def _remembered_floats(key: _Key) -> tuple[float | None, ...]:
+    return _finites(_converted(key))
+
+
+def _finites(value: Any) -> tuple[float | None, ...]:
+    return tuple(map(_finite, _listed(value)))
+
+
 def number(ds: Dataset, keyword: str) -> float | None:
     """Return the first value as a finite float."""
-    values = _values(ds, keyword)
-    return _finite(values[0]) if values else None
+    values = _floats(ds, keyword)
+    return values[0] if values else None
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
@@ -101,7 +178,7 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return exactly `count` finite floats, else None."""
-    values = [_finite(v) for v in _values(ds, keyword)]
+    values = _floats(ds, keyword)
     finite = tuple(v for v in values if v is not None)
     return finite if len(values) == len(finite) == count else None
 

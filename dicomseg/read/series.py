@@ -23,6 +23,9 @@ from dicomseg.volume import Points, to_point
 
 Orientation = Literal["axial", "sagittal", "coronal", "oblique"]
 
+SAME_GRID_MM: Final = 0.1
+"""How far voxels that are meant to be the same may lie apart: a tenth of the finest voxel in use."""
+
 DIRECT_COSINE: Final = 0.8
 """A normal within 37° of a patient axis names the orientation; oblique lumbar slices stay axial."""
 
@@ -139,7 +142,7 @@ def count_differs(announced: int, have: int) -> str:
     return f"received {have} slices, the headers announce {announced}"
 
 
-def same_geometry(a: Grid, b: Grid, tolerance_mm: float = 0.1) -> bool:
+def same_geometry(a: Grid, b: Grid, tolerance_mm: float = SAME_GRID_MM) -> bool:
     """Whether two series have the same voxels in the same frame of reference."""
     if a.shape != b.shape or a.frame_of_reference_uid != b.frame_of_reference_uid:
         return False

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
+from model.networks.blocks import PositionLayer, join_channels
 
 NAME: Final = "deeplabv3plus3d"
 """Name of this architecture in a card."""
@@ -42,6 +43,8 @@ class Architecture:
     resolution.
     late_tap: the low-level tap also takes the features of the first block, still at stride 2.
     context: channels of the branch at stride 8 that sees further along the body (ADR 0018); 0 leaves it out.
+    joined: for each channel beyond the structures', the channel that its probability is added to in what the network
+    answers, 0 for the background (`training.data.label_rules`).
     """
 
     width: int = 8
@@ -54,6 +57,16 @@ class Architecture:
     stem: int = 0
     late_tap: bool = False
     context: int = 0
+    joined: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that every channel beyond the structures' has its place in the answer."""
+        if len(self.joined) != self.channels - CHANNELS:
+            raise ValueError(
+                f"{self.channels} channels need {self.channels - CHANNELS} entries in `joined`"
+            )
+        if not set(self.joined) <= set(range(CHANNELS)):
+            raise ValueError(f"`joined` names channels up to {CHANNELS - 1}")
 
     @property
     def entry(self) -> int:
@@ -62,7 +75,10 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `card.json`."""
-        return {"name": NAME, **asdict(self), "dilations": list(self.dilations)}
+        values = {"name": NAME, **asdict(self), "dilations": list(self.dilations)}
+        del values["joined"]
+        # Without further channels as before there were any: cards, and runs to resume, are compared.
+        return values | ({"joined": list(self.joined)} if self.joined else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
@@ -79,7 +95,8 @@ class Architecture:
             fields = {k: v for k, v in fields.items() if k != "groups"} | {"norm": "instance"}
         if fields.get("norm", "batch") not in get_args(Norm):
             raise ValueError(f"norm {fields['norm']!r} is not known; known are {get_args(Norm)}")
-        return cls(**{**fields, "dilations": tuple(fields["dilations"])})
+        lists = {k: tuple(fields.get(k, ())) for k in ("dilations", "joined")}
+        return cls(**{**fields, **lists})
 
 
 def _norm(architecture: Architecture, channels: int) -> nn.Module:
@@ -188,15 +205,6 @@ class _Pyramid(nn.Module):
         return joined
 
 
-class _Position(nn.Sequential):
-    """Coordinates to summands of the encoder's features; zero-initialised, so that a new one changes nothing."""
-
-    def __init__(self, hidden: int, outputs: int) -> None:
-        last = nn.Conv3d(hidden, outputs, 1, bias=False)
-        super().__init__(nn.Conv3d(3, hidden, 1), nn.ReLU(), last)
-        nn.init.zeros_(last.weight)
-
-
 class Context(nn.Module):
     """A view at stride 8 added to the encoder's features; zero-initialised, so that a new one changes nothing.
 
@@ -253,7 +261,9 @@ class DeepLabV3Plus3D(nn.Module):
             _Block(architecture, 8 * b, 16 * b),
             _Block(architecture, 16 * b, 16 * b, dilation=2),
         )
-        self.position = _Position(architecture.position, 4 * b) if architecture.position else None
+        self.position = (
+            PositionLayer(architecture.position, 4 * b) if architecture.position else None
+        )
         self.context = Context(architecture, 16 * b) if architecture.context else None
         self.pyramid = _Pyramid(architecture, 16 * b, head)
         self.decoder = nn.Sequential(
@@ -263,7 +273,14 @@ class DeepLabV3Plus3D(nn.Module):
         )
 
     def forward(self, image: Tensor, coordinates: Tensor | None = None) -> Tensor:
-        """Return logits at half resolution.
+        """Return logits of background and structures at half resolution: those of all channels, joined.
+
+        coordinates: as in `raw_logits`.
+        """
+        return join_channels(self.raw_logits(image, coordinates), self.architecture.joined)
+
+    def raw_logits(self, image: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """Return logits of every channel at half resolution.
 
         coordinates: (N, 3, D/4, H/4, W/4) of `coordinate_channels`; only for a network with `position`.
         """

@@ -35,6 +35,7 @@ AUDIT_LOG_USED: Final = Code("110101", "Audit Log Used")
 BEGIN_TRANSFERRING: Final = Code("110102", "Begin Transferring DICOM Instances")
 INSTANCES_ACCESSED: Final = Code("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
+USER_AUTHENTICATION: Final = Code("110114", "User Authentication")
 SECURITY_ALERT: Final = Code("110113", "Security Alert")
 
 APPLICATION: Final = Code("110150", "Application")
@@ -68,7 +69,20 @@ MESSAGES: Final[Mapping[str, Message]] = MappingProxyType(
         _A.DELIVERY_FAILED: Message(INSTANCES_TRANSFERRED, "R"),
         _A.WITHDRAWAL_SENT: Message(INSTANCES_TRANSFERRED, "R"),
         _A.RETRY_REQUESTED: _alert("110132", "Use of Restricted Function"),
+        _A.WITHDRAWAL_REQUESTED: _alert("110132", "Use of Restricted Function"),
+        _A.RESULT_CONFIRMED: Message(INSTANCES_ACCESSED, "C"),
+        _A.RESULT_REJECTED: Message(INSTANCES_ACCESSED, "U"),
+        _A.PULL_REQUESTED: _alert("110132", "Use of Restricted Function"),
+        _A.CORRECTION_ACCEPTED: Message(INSTANCES_ACCESSED, "C"),
+        _A.CORRECTION_REFUSED: Message(INSTANCES_ACCESSED, "R"),
+        _A.CORRECTION_REMOVED: Message(INSTANCES_ACCESSED, "D"),
+        _A.DESTINATION_TESTED: _alert("110132", "Use of Restricted Function"),
+        _A.LOGIN: Message(USER_AUTHENTICATION, "E", Code("110122", "Login")),
+        _A.LOGOUT: Message(USER_AUTHENTICATION, "E", Code("110123", "Logout")),
+        _A.USERS_CHANGED: _alert("110136", "Security Roles Changed"),
+        _A.FILES_PURGED: Message(INSTANCES_ACCESSED, "D"),
         _A.MODEL_CHANGED: _alert("110131", "Software Configuration"),
+        _A.STATE_REPAIRED: _alert("110132", "Use of Restricted Function"),
         _A.JOURNAL_REBUILT: _alert("110132", "Use of Restricted Function"),
         _A.JOURNAL_REPLACED: _alert("110129", "Security Configuration"),
         _A.TRAIL_READ: Message(AUDIT_LOG_USED, "R"),
@@ -110,7 +124,20 @@ MEANINGS: Final[Mapping[AuditEvent, str]] = MappingProxyType(
         _A.DELIVERY_FAILED: "A destination refused objects for good, or patience ended.",
         _A.WITHDRAWAL_SENT: "A destination accepted the rejection note of a replaced result.",
         _A.RETRY_REQUESTED: "A person asked for another try.",
+        _A.CORRECTION_ACCEPTED: "A segmentation that a viewer sent corrects a result, and is kept as a labelled case.",
+        _A.CORRECTION_REFUSED: "A segmentation that was meant as a correction of a result cannot be used.",
+        _A.CORRECTION_REMOVED: "A person took the case of a correction back; its folder is gone.",
+        _A.FILES_PURGED: "Files of a series or of the quarantine were removed, by `[retention]` or a person.",
+        _A.WITHDRAWAL_REQUESTED: "A person asked to take a result back from every destination.",
+        _A.RESULT_CONFIRMED: "A physician confirmed a result: a verified report is made of it.",
+        _A.RESULT_REJECTED: "A physician rejected a result, with the code of the reason; it is taken back.",
+        _A.LOGIN: "A person logged in at the console, or tried to.",
+        _A.LOGOUT: "A person logged out of the console.",
+        _A.USERS_CHANGED: "A person added, changed or removed a user of the console.",
+        _A.PULL_REQUESTED: "A person asked to fetch a study from a source.",
+        _A.DESTINATION_TESTED: "A person sent a synthetic study through a destination: its study, the verdict.",
         _A.MODEL_CHANGED: "A person promoted a model or rolled back.",
+        _A.STATE_REPAIRED: "A person repaired the state folder: how many items.",
         _A.JOURNAL_REBUILT: "A person rebuilt the journal.",
         _A.JOURNAL_REPLACED: "The journal is older than the trail: a backup was restored.",
         _A.TRAIL_READ: "A person read or verified the trail.",

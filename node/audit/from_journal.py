@@ -11,8 +11,12 @@ from typing import Any, Final
 
 from node.audit.entry import AuditEvent, Entry, Outcome, Participant, Source
 from node.journal.changes import Change, ChangeTable
+from node.journal.corrections import CORRECTION_ACCEPTED, CORRECTION_REFUSED, CORRECTION_REMOVED
 from node.journal.job_rows import Promotion
-from node.journal.journal import WAIT_ENDED
+from node.journal.pulls import PULL_REQUESTED
+from node.journal.purges import QUARANTINE_PURGED
+from node.journal.requests import WAIT_ENDED, WITHDRAWAL_REQUESTED
+from node.journal.reviews import REVIEW_CONFIRMED, REVIEW_REJECTED
 from node.journal.rows import WITHDRAWAL
 from node.journal.states import DeliveryEvent, SeriesEvent
 
@@ -179,6 +183,53 @@ def _requested(reader: Reader, group: Sequence[Change]) -> list[Entry]:
     ]
 
 
+def _decided(event: AuditEvent) -> Callable[[Reader, Sequence[Change]], list[Entry]]:
+    def make(_: Reader, group: Sequence[Change]) -> list[Entry]:
+        last = group[-1]
+        who = [Participant("user", user=str(last.detail.get("by") or "unknown"))]
+        detail = last.detail
+        return [_of(last, event, who, result=detail.get("result"), reason=detail.get("reason"))]
+
+    return make
+
+
+def _removed(event: AuditEvent, *named: str) -> Callable[[Reader, Sequence[Change]], list[Entry]]:
+    def make(reader: Reader, group: Sequence[Change]) -> list[Entry]:
+        detail = group[-1].detail
+        by = str(detail.get("by") or "")
+        who = [Participant("user", user=by) if by else reader.places.own]
+        return [_of(group[-1], event, who, "success", **{key: detail.get(key) for key in named})]
+
+    return make
+
+
+_purged = _removed(_A.FILES_PURGED, "objects", "bytes", "before", "reason")
+
+
+def _pull_requested(reader: Reader, group: Sequence[Change]) -> list[Entry]:
+    last = group[-1]
+    who = [
+        Participant("user", user=str(last.detail.get("by") or "unknown")),
+        Participant("source", name=str(last.detail.get("source", ""))),
+        _as(reader.places.own, "destination"),
+    ]
+    return [_of(last, _A.PULL_REQUESTED, who, study=_uid(last.detail.get("study")))]
+
+
+def _judged(
+    event: AuditEvent, outcome: Outcome = "success"
+) -> Callable[[Reader, Sequence[Change]], list[Entry]]:
+    def make(reader: Reader, group: Sequence[Change]) -> list[Entry]:
+        last = group[-1]
+        instance, digest = (str(last.detail.get(key, "")) for key in ("sop_instance", "digest"))
+        sender = reader.changes.sender(instance, digest)
+        who = [Participant("source", ae_title=sender), _as(reader.places.own, "destination")]
+        found = {key: last.detail.get(key) for key in ("result", "reason")}
+        return [_of(last, event, who, outcome, last_instance=_uid(instance), **found)]
+
+    return make
+
+
 _Maker = Callable[[Reader, Sequence[Change]], list[Entry]]
 _MAKERS: Final[Mapping[str, _Maker]] = MappingProxyType(
     {
@@ -200,6 +251,15 @@ _MAKERS: Final[Mapping[str, _Maker]] = MappingProxyType(
         _D.PATIENCE_EXHAUSTED: _delivery(_A.DELIVERY_FAILED, "serious_failure"),
         _S.RETRY_REQUESTED: _requested,
         WAIT_ENDED: _requested,
+        WITHDRAWAL_REQUESTED: _decided(_A.WITHDRAWAL_REQUESTED),
+        REVIEW_CONFIRMED: _decided(_A.RESULT_CONFIRMED),
+        REVIEW_REJECTED: _decided(_A.RESULT_REJECTED),
+        _S.PURGED: _purged,
+        QUARANTINE_PURGED: _purged,
+        PULL_REQUESTED: _pull_requested,
+        CORRECTION_ACCEPTED: _judged(_A.CORRECTION_ACCEPTED),
+        CORRECTION_REFUSED: _judged(_A.CORRECTION_REFUSED, "minor_failure"),
+        CORRECTION_REMOVED: _removed(_A.CORRECTION_REMOVED, "entry", "reason"),
     }
 )
 """The events that are audited. `retry_requested` is the name of an event of a series and of a delivery."""
@@ -218,13 +278,8 @@ _JOINED: Final = frozenset(
 
 def promotion_entry(row: Promotion) -> Entry:
     """Return the entry of a change of the bundle in service."""
-    what = {
-        "change": row.event,
-        "name": row.name,
-        "version": row.version,
-        "digest": row.digest,
-        "replaced": row.replaced,
-    }
+    kept = ("name", "version", "digest", "replaced")
+    what = {"change": row.event, **{name: getattr(row, name) for name in kept}}
     who = (Participant("user", user=row.asked_by),)
     return Entry(row.at, _A.MODEL_CHANGED, who, what, source=Source(PROMOTION, row.id))
 

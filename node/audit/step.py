@@ -6,7 +6,6 @@ comes from the log alone (associations) is written within a second; a kill loses
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 from collections.abc import Mapping, Sequence
@@ -18,9 +17,9 @@ from node.audit.from_journal import EVENT, PROMOTION, Places, Reader, promotion_
 from node.audit.from_log import Listener
 from node.audit.trail import Head, Trail, source_after
 from node.clock import Clock
+from node.config import render
 from node.config.audit import AuditConfig
 from node.config.destinations import DestinationConfig
-from node.config.render import render
 from node.config.secret_files import read_secret
 from node.config.sections import Config
 from node.journal.journal import Journal
@@ -160,7 +159,7 @@ class AuditStep:
 
     def _started(self, head: Head, read: dict[str, int]) -> list[Entry]:
         """Return the entries of a start. read: where a trail begins that has nothing of the journal."""
-        digest = hashlib.sha256(render(self.config, comments=False).encode()).hexdigest()
+        digest = render.digest(self.config)
         who = (self.reader.places.own, Participant("user", user=account()))
         what: dict[str, object] = {"version": program_version(), "configuration": digest}
         if read:

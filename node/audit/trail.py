@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.audit.entry import NO_HASH, AuditEvent, Entry, Line, Source, read_line, write_line
-from node.durable import append_durably, private_folder, replace_durably
+from node.durable import append_durably, hand_over, private_folder, replace_durably
 
 SEGMENT: Final = re.compile(r"\d{4}-\d{2}\.log")
 LONGEST_LINE: Final = 1 << 16
@@ -107,16 +107,13 @@ class Trail:
                 return head
             segment = max(self._month(), *(p.name for p in self.segments()), "")
             path = self.folder / segment
-            is_new = not path.exists()
             raw = b""
-            start = 0 if is_new else path.stat().st_size
+            start = path.stat().st_size if path.exists() else 0
             for entry in entries:
                 line = write_line(entry, head.number + 1, head.hash, self.key)
                 raw += line.raw
                 head = head.after(line, segment, start + len(raw))
             append_durably(path, raw)
-            if is_new:
-                self._hand_over(path)
             self._write_head(head)
             return head
 
@@ -192,7 +189,6 @@ class Trail:
 
     def _write_head(self, head: Head) -> None:
         replace_durably(self._head_file, json.dumps(asdict(head)).encode("ascii"))
-        self._hand_over(self._head_file)
         self._head = head
 
     def _month(self) -> str:
@@ -203,25 +199,17 @@ class Trail:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the trail's lock; makes its folder."""
-        if not self.folder.is_dir():
-            private_folder(self.folder)
-            self._hand_over(self.folder)
+        private_folder(self.folder)
         path = self.folder / "lock"
         is_new = not path.exists()
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             if is_new:
-                self._hand_over(path)
+                hand_over(path)
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
-
-    def _hand_over(self, path: Path) -> None:
-        """Give a file that root made to the owner of the state folder, which must append to it."""
-        owner = self.folder.parent.stat()
-        if os.geteuid() == 0 and owner.st_uid != 0:
-            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _damaged(at: float, damage: str) -> Entry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from node.audit.entry import NO_HASH, Line, hash_of
-from node.audit.trail import Found, Trail
+from node.audit.trail import Found, Head, Trail
 
 MOST_FINDINGS: Final = 50
 
@@ -61,6 +61,7 @@ class Report:
 
 def verify(trail: Trail, anchors: Mapping[int, str]) -> Report:
     """Read the trail once; changes nothing. anchors: hash by number, as kept elsewhere."""
+    head = trail.recorded_head()  # first: a running node appends meanwhile
     report = Report()
     seen: dict[int, str] = {}
     last_segment = ""
@@ -83,7 +84,7 @@ def verify(trail: Trail, anchors: Mapping[int, str]) -> Report:
         report.last, report.hash = line.number, line.hash
     if trail.key and report.lines and not report.keyed:
         report.add("unkeyed", None, "no entry has a keyed hash, although a key is configured")
-    _check_end(report, trail)
+    _check_end(report, head)
     _check_anchors(report, anchors, seen)
     return report
 
@@ -112,8 +113,7 @@ def _check_place(report: Report, found: Found, line: Line) -> None:
         report.add("chain", found, f"entry {line.number} was not written after this {report.last}")
 
 
-def _check_end(report: Report, trail: Trail) -> None:
-    head = trail.recorded_head()
+def _check_end(report: Report, head: Head | None) -> None:
     if head is None:
         if report.lines:
             report.add(

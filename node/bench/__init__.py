@@ -3,5 +3,5 @@
 In: a bundle; a synthetic image, study or state folder.
 Out: tables of times, memory and agreement.
 Edge: none.
-May import: work, store, journal, config, errors.
+May import: work, store, journal, config, errors, free_ports.
 """

@@ -19,6 +19,7 @@ from typing import Final
 from model.bundle.card import CARD, SCHEMA, seal
 from model.engines import coded
 from node.errors import BenchFailed
+from node.free_ports import free_ports
 
 CALLED: Final = "BENCH"
 """AE title of every server."""
@@ -97,7 +98,7 @@ def environment() -> dict[str, str]:
 
 def start_node(folder: Path) -> StorageServer:
     """Start `lumbar-node serve` with a worker that has nothing to load; returns once it is ready."""
-    port, log = _free_port(), folder / "node.log"
+    (port,), log = free_ports(), folder / "node.log"
     config, bundle = folder / "config.toml", folder / "bundle"
     bundle.mkdir()
     card = {
@@ -125,7 +126,7 @@ def start_storescp(folder: Path) -> StorageServer | None:
     program = find_program("storescp")
     if program is None:
         return None
-    port = _free_port()
+    (port,) = free_ports()
     (folder / "received").mkdir()
     command = [program, "-aet", CALLED, "-od", str(folder / "received"), str(port)]
     version = _version([program, "--version"], r"storescp v(\S+)")
@@ -137,7 +138,7 @@ def start_orthanc(folder: Path) -> StorageServer | None:
     program = find_program("Orthanc")
     if program is None:
         return None
-    port = _free_port()
+    (port,) = free_ports()
     settings = folder / "orthanc.json"
     settings.write_text(
         json.dumps(
@@ -151,12 +152,6 @@ def start_orthanc(folder: Path) -> StorageServer | None:
     version = _version([program, "--version"], r"Orthanc (\S+)")
     command = [program, str(settings)]
     return _start("Orthanc", version, port, command, folder / "orthanc.log", _listens(port))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> Callable[[], bool]:

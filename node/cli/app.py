@@ -13,17 +13,25 @@ from typer.exceptions import TyperException
 
 from dicomseg.errors import LumbarError
 from node.cli import (
+    accept,
     audit,
     bench,
+    cluster,
+    corrections,
     destinations,
+    followup,
     health,
     jobs,
     models,
     notify,
     offline,
+    pull,
+    purge,
+    selftest,
     series,
     service,
     status,
+    users,
     verify,
 )
 from node.cli.output import PROGRAM, internal_error, warn
@@ -32,16 +40,24 @@ from node.program import program_version
 
 COMMANDS: Final = (
     service,
+    cluster,
     offline,
     verify,
     status,
     health,
     series,
+    followup,
+    purge,
+    pull,
+    corrections,
     destinations,
+    accept,
+    selftest,
     models,
     notify,
     jobs,
     audit,
+    users,
     bench,
 )
 """Modules with `register(app)`, in the order of the help."""
@@ -98,7 +114,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; an error is one line on standard error."""
-    from node.event_log import quiet_libraries
+    from node.quiet import quiet_libraries
 
     quiet_libraries()
     try:

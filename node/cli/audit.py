@@ -19,6 +19,7 @@ from node.cli.options import (
 from node.cli.output import leave_with, print_json, print_line, warn
 
 if TYPE_CHECKING:
+    from node.audit.entry import AuditEvent
     from node.audit.trail import Trail
     from node.audit.verify import Report
     from node.config.sections import Config
@@ -116,8 +117,10 @@ def show(
 
 def _trail(config: Config, *, needs_key: bool) -> Trail:
     from node.audit.step import open_trail, unkeyed_trail
+    from node.observe.access import require_access
 
     trail = open_trail(config) if needs_key else unkeyed_trail(config)
+    require_access((trail.folder,))
     if not trail.segments():
         warn(f"{trail.folder}: no audit trail; `lumbar-node serve` writes it")
         raise typer.Exit(3)
@@ -160,15 +163,19 @@ def _print_report(report: Report) -> None:
 
 def _note_reading(config: Config, how: str) -> None:
     """Write who read the trail."""
+    from node.audit.entry import AuditEvent
+
+    note_command(config, AuditEvent.TRAIL_READ, {"command": f"audit {how}"})
+
+
+def note_command(config: Config, event: AuditEvent, what: dict[str, object]) -> None:
+    """Write into the trail what the person who runs this command did; a warning says when that is not possible."""
     import time
 
-    from node.audit.entry import AuditEvent
     from node.audit.step import command_entry, open_trail
     from node.errors import SecretUnusable
 
-    what: dict[str, object] = {"command": f"audit {how}"}
     try:
-        trail = open_trail(config)
-        trail.append(command_entry(AuditEvent.TRAIL_READ, local_user(), what, time.time()))
+        open_trail(config).append(command_entry(event, local_user(), what, time.time()))
     except (OSError, SecretUnusable) as error:
-        warn(f"this reading is not in the trail ({error})")
+        warn(f"this command is not in the audit trail ({error})")

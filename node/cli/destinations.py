@@ -1,4 +1,4 @@
-"""`echo` and `check-config`: whether the configuration is usable and the destinations respond."""
+"""`echo` and `check-config`: whether the configuration is usable, and destinations and sources respond."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def register(app: typer.Typer) -> None:
 
 def echo(
     name: Annotated[
-        str | None, typer.Argument(help="Destination; default: all.", metavar="NAME")
+        str | None, typer.Argument(help="Destination or source; default: all.", metavar="NAME")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Test destinations, and which objects they accept.
+    """Test destinations, sources, and which objects are accepted.
 
     By C-ECHO with the SOP classes and transfer syntaxes that will be sent, by
-    QIDO-RS, or by the permissions of the folder. Nothing is stored.
+    QIDO-RS, or by the permissions of the folder. Nothing is stored or fetched.
 
     \b
     Examples:
@@ -52,7 +52,7 @@ def echo(
     respond or refuses an object.
     """
     settings = read_config(config)
-    if name is not None:
+    if name is not None and name not in {s.name for s in settings.pull.source}:
         check_destination(settings, name)
     results = _echo(settings, name)
     if as_json:
@@ -67,7 +67,13 @@ def _echo(config: Config, name: str | None = None) -> tuple[EchoResult, ...]:
     from node.deliver.offers import offers_for
 
     pairs = zip(build_destinations(config), config.destinations, strict=True)
-    return echo_all([(d, offers_for(c)) for d, c in pairs if name in {None, c.name}])
+    results = echo_all([(d, offers_for(c)) for d, c in pairs if name in {None, c.name}])
+    if not config.pull.source:
+        return results
+    from node.pull.echo import echo_sources
+    from node.tls.credentials import Credentials
+
+    return (*results, *echo_sources(config, name, Credentials(config.tls)))
 
 
 def _show(results: Sequence[EchoResult], *, quiet: bool = False, error_stream: bool = False) -> int:
@@ -91,7 +97,7 @@ def check_config(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the effective configuration and test destinations.
+    """Print the configuration in use; test every peer.
 
     Behind every value that is not the default is where it came from: the line
     of the file, or the environment variable. Creates nothing. With --json the

@@ -65,12 +65,12 @@ def show(config: ConfigOption = None) -> None:
     from node.notices.text import digest_text
     from node.observe.attention import attention
     from node.observe.health import read_health
-    from node.observe.tls import tls_matters
+    from node.observe.selftest import site_matters
 
     settings, now = read_config(config), time.time()
     journal = open_journal(settings)
     health = read_health(settings.node.state, now)
-    matters = [*tls_matters(settings, now), *attention(journal)]
+    matters = [*site_matters(settings, now), *attention(journal)]
     conditions = current_conditions(matters, health, read_recent(journal, now))
     for line in digest_text(read_day(journal, now), list(conditions.values()), now).split("\n"):
         print_line(line)

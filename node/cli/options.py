@@ -50,10 +50,10 @@ def _print_help(context: typer.Context) -> None:
 
 def out_folder(description: str) -> Any:
     """Declare `--out` as a folder that is checked before the command starts."""
-    return typer.Option("--out", "-o", help=description, callback=_writable_folder)
+    return typer.Option("--out", "-o", help=description, callback=writable_folder)
 
 
-def _writable_folder(folder: Path) -> Path:
+def writable_folder(folder: Path) -> Path:
     """Return the folder if a command could write into it; it need not exist.
 
     Raises:
@@ -76,8 +76,8 @@ _AGE: Final = re.compile(r"(\d+)([mhd])")
 _UNIT_S: Final = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def moment(text: str | None) -> float | None:
-    """Return the moment that `--since` names, in seconds since 1970: an age or ISO 8601, local time.
+def moment(text: str | None, option: str = "--since") -> float | None:
+    """Return the moment that an option names, in seconds since 1970: an age or ISO 8601, local time.
 
     Raises:
         typer.BadParameter: it is neither.
@@ -92,7 +92,7 @@ def moment(text: str | None) -> float | None:
     except (ValueError, OverflowError):
         raise typer.BadParameter(
             f'"{text}" is no moment; write 2026-01-31, "2026-01-31 14:00", 90m, 12h or 7d',
-            param_hint="--since",
+            param_hint=option,
         ) from None
 
 

@@ -164,16 +164,21 @@ def why(
     from node.journal.overview import SeriesFilter
     from node.observe.explain import why as explain
     from node.observe.explain import why_lines, why_series
+    from node.observe.identity_index import IdentityKey
     from node.observe.series_list import MAX_SEARCHED, find_by_identity, list_rows
+    from node.store.layout import StateDirectory
 
     settings = read_config(config)
     journal, viewer = open_journal(settings), settings.results.viewer
     try:
         explained = explain(journal, identifier, viewer)
     except UnknownUid:
-        rows = find_by_identity(journal, identifier)
+        if _explain_pulls(journal, identifier, as_json=as_json):
+            return
+        key = IdentityKey.read(StateDirectory(settings.node.state).identity_key)
+        rows = find_by_identity(journal, identifier, key)
         if not rows:
-            if journal.overview.count(SeriesFilter()) > MAX_SEARCHED:
+            if key is None and journal.overview.count(SeriesFilter()) > MAX_SEARCHED:
                 warn(f"headers of the newest {MAX_SEARCHED} series were searched")
             raise
         if len(rows) > 1 and not as_json:
@@ -187,6 +192,20 @@ def why(
     for series in explained:
         for line in why_lines(series):
             print_line(line)
+
+
+def _explain_pulls(journal: Journal, study: str, *, as_json: bool) -> bool:
+    """Print what became of the pulls of a study of which nothing came; False if it was never asked for."""
+    from node.observe.pulls import pull_line, pulls_json
+
+    pulls = pulls_json(journal, study)
+    if pulls and as_json:
+        print_json([{"study": study, "series": None, "pulls": pulls}])
+    elif pulls:
+        print_line(f"study {study}: nothing of it is here")
+        for entry in pulls:
+            print_line(f"  {pull_line(entry)}")
+    return bool(pulls)
 
 
 # ---- retry ---------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from node.cli.options import (
 from node.cli.output import leave_with, print_json, print_line, print_progress, warn
 
 if TYPE_CHECKING:
+    from node.audit.entry import AuditEvent
     from node.config.sections import Config
 
 
@@ -88,42 +89,91 @@ def doctor(
             "--rebuild", help="Rebuild the journal of a stopped node from spool and results."
         ),
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Mend what can be mended, of a stopped node; one line per item."
+        ),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Compare sizes only, not the digest of every file.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the journal against the files on disk (read-only).
+    """Check journal, files on disk and audit trail.
 
-    Every file is read once. Only --rebuild changes anything.
+    Every file is read once. Only --repair and --rebuild change anything, and both need a stopped node.
+    --repair keeps the journal and mends item by item: files without a row, rows without a file, damaged
+    files, left-overs, stuck rows, results without a row. It deletes only what was never acknowledged;
+    what cannot stay is moved to aside/ of the state folder. --rebuild is for a journal that is damaged.
 
     \b
     Examples:
       lumbar-node doctor
       lumbar-node doctor --quick --json
+      lumbar-node doctor --repair
       lumbar-node doctor --rebuild
 
     \b
-    Exit status: 0 no findings, 1 findings, 2 configuration, or no or a damaged
-    journal.
+    Exit status: 0 no findings, or all mended, 1 findings, or some left, 2
+    configuration, or no or a damaged journal.
     """
     from dataclasses import asdict
 
-    from node.observe.doctor import Check, examine, finding_lines
+    from node.audit.findings import trail_findings
+    from node.observe.access import require_access
+    from node.observe.doctor import Check, Finding, examine, finding_lines
     from node.observe.tls import tls_findings
+    from node.store.layout import StateDirectory
 
+    if rebuild and repair:
+        raise typer.BadParameter(
+            "--repair keeps the journal, --rebuild makes a new one; choose one"
+        )
     settings = read_config(config)
+    if repair:
+        _repair(settings, quick=quick, as_json=as_json)
+        return
     if rebuild:
         _rebuild(settings, as_json=as_json)
         return
+    directory = StateDirectory(settings.node.state)
+    require_access((directory.spool, directory.quarantine, directory.results, directory.audit))
     check = Check(settings.node.state, quick, print_progress)
-    findings = [*examine(open_journal(settings), check), *tls_findings(settings, time.time())]
+    journal = open_journal(settings)
+    findings = [*examine(journal, check), *tls_findings(settings, time.time())]
+    findings += [Finding(*f) for f in trail_findings(settings, journal)]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
         for line in finding_lines(findings) or ["journal and disk agree"]:
             print_line(line)
     leave_with(1 if findings else 0)
+
+
+def _repair(config: Config, *, quick: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from node.audit.entry import AuditEvent
+    from node.repair.repair import Mended, Repair
+
+    def tell(item: Mended) -> None:
+        if not as_json:
+            print_line(item.line)
+
+    stamp = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
+    items = Repair(config.node.state, time.time, stamp, quick, tell).run()
+    left = sum(item.is_left for item in items)
+    if items:
+        _audit(config, AuditEvent.STATE_REPAIRED, mended=len(items) - left, left=left)
+    if as_json:
+        print_json([asdict(item) for item in items])
+    else:
+        print_line(
+            f"{len(items) - left} mended, {left} left" if items else "journal and disk agree"
+        )
+    leave_with(1 if left else 0)
 
 
 def _rebuild(config: Config, *, as_json: bool) -> None:
@@ -143,15 +193,16 @@ def _rebuild(config: Config, *, as_json: bool) -> None:
 def _audit_rebuild(config: Config) -> None:
     """Write who rebuilt the journal, and from where it is audited from now on."""
     from node.audit.entry import AuditEvent
+
+    _audit(config, AuditEvent.JOURNAL_REBUILT, read=open_journal(config).changes.newest())
+
+
+def _audit(config: Config, event: AuditEvent, **what: object) -> None:
+    """Write who did this; what cannot be written is a warning."""
     from node.audit.step import command_entry, open_trail
     from node.errors import SecretUnusable
 
-    journal = open_journal(config)
-    what: dict[str, object] = {"read": journal.changes.newest()}
-    user = local_user()
     try:
-        open_trail(config).append(
-            command_entry(AuditEvent.JOURNAL_REBUILT, user, what, time.time())
-        )
+        open_trail(config).append(command_entry(event, local_user(), what, time.time()))
     except (OSError, SecretUnusable) as error:
-        warn(f"the rebuild is not in the audit trail ({error})")
+        warn(f"this is not in the audit trail ({error})")

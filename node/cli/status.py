@@ -13,7 +13,7 @@ from node.cli.output import print_json, print_line
 
 _COUNTED: Final = (
     ("", "series"), ("instance.", "objects"), ("delivery.", "deliveries"), ("withdrawal.", "withdrawals"),
-    ("job.", "jobs"),
+    ("job.", "jobs"), ("pull.", "pulls"),
 )  # fmt: skip
 
 
@@ -41,11 +41,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from model.bundle.card import default_path
     from node.observe.attention import attention, matter_lines
     from node.observe.node_status import node_status, status_json, status_lines
-    from node.observe.tls import tls_matters
+    from node.observe.selftest import site_matters
 
     settings = read_config(config)
     journal = open_journal(settings)
-    matters = [*tls_matters(settings, time.time()), *attention(journal)]
+    matters = [*site_matters(settings, time.time()), *attention(journal)]
     counts = journal.counts()
     state = node_status(settings, journal, default_path())
     if as_json:

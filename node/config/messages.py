@@ -19,6 +19,7 @@ from node.config.words import masked, nearest
 MAX_LINES: Final = 20
 """Errors that are listed; a file with more of them is another program's."""
 
+_KEY: Final = re.compile(r"\[(\w+)\] (\w+)")
 _WORD: Final = re.compile(r"'([^']*)'")
 
 _PROOF: Final = (
@@ -58,7 +59,8 @@ def messages(
     lines = []
     for fault in error.errors(include_url=False):
         where = _written(fault["loc"], overlay.raw)
-        line, variable = line_of(text, where), overlay.variable_at(where)
+        line = line_of(text, where)
+        variable = overlay.variable_at(where) or _asking(fault, where, overlay)
         source = variable or (f"{path}:{line}" if path else name_of(where))
         lines.append((bool(variable), line, f"{source}: {masked(_message(fault, where, model))}"))
     lines.sort(key=lambda line: line[:2])
@@ -66,6 +68,14 @@ def messages(
     if len(lines) > MAX_LINES:
         shown[-1] += f" ({len(lines) - MAX_LINES} more)"
     return shown
+
+
+def _asking(fault: ErrorDetails, where: Where, overlay: Overlay) -> str | None:
+    """Return the variable of the key that a message names, where it asks for a section that nothing sets."""
+    found = _KEY.search(fault["msg"])
+    if found is None or not where or where[0] in overlay.raw:
+        return None
+    return overlay.variable_at((found[1], found[2]))
 
 
 def _message(fault: ErrorDetails, where: Where, model: type[BaseModel]) -> str:

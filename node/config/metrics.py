@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from pydantic import Field, model_validator
 
+from cluster.address import is_loopback
 from node.config.fields import SecretFile, Section
 
 
@@ -36,11 +35,3 @@ class MetricsConfig(Section):
                 ' or host = "127.0.0.1"'
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

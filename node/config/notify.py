@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cluster.address import is_loopback
 from node.config.fields import Port, SecretFile, Section
-from node.config.metrics import is_loopback
 
 _ADDRESS: Final = re.compile(r"[^\s@<>,;:\"\\]+@[A-Za-z0-9.-]+")
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -21,7 +21,8 @@ def _address(value: str) -> str:
     return value
 
 
-def _time(value: str) -> str:
+def time_of_day(value: str) -> str:
+    """Return a time of day as "07:00", or ""; raises `ValueError` for anything else."""
     if value and not _TIME.fullmatch(value):
         raise ValueError(f'"{value}" is not a time of day; write e.g. "07:00"')
     return value
@@ -39,7 +40,7 @@ Address = Annotated[str, AfterValidator(_address)]
 class NotifyConfig(Section):
     """`[notify]`: messages at a new kind of fault and its end, and a daily digest, by mail and webhook. Never patient data."""
 
-    digest: Annotated[str, AfterValidator(_time)] = Field(
+    digest: Annotated[str, AfterValidator(time_of_day)] = Field(
         default="07:00", description="Local time of the daily digest; empty = none."
     )
     mail_host: str = Field(default="", description="Host of the mail server (SMTP); empty = no mail.")  # fmt: skip

@@ -22,6 +22,17 @@ OBJECT_FILES: Final[tuple[ObjectFile, ...]] = (
 PICTURES: Final = frozenset[ObjectFile]({"summary.dcm", "report.dcm", "surface.dcm"})
 """Objects that a result may be without: not wanted, not drawn, or nothing to draw."""
 
+FOLLOWUP_FILES: Final[Mapping[ObjectFile, str]] = MappingProxyType(
+    {
+        "measurements.dcm": "followup.dcm",
+        "summary.dcm": "followup_page.dcm",
+        "report.dcm": "followup_report.dcm",
+    }
+)
+"""Objects of a follow-up, by the object of a result of the same SOP class: who gets this gets that."""
+FOLLOWUP_PICTURES: Final = frozenset({"followup_page.dcm", "followup_report.dcm"})
+"""Objects that a follow-up may be without: not wanted."""
+
 ProfileName = Literal["dicom-viewer", "weasis", "archive-only", "images-only"]
 SegForm = Literal["default", "binary", "fractional", "labelmap"]
 """Forms of `seg.dcm`; `default` is that of the result folder."""
@@ -63,6 +74,11 @@ PROFILES: Final[Mapping[ProfileName, Profile]] = MappingProxyType(
     }
 )  # fmt: skip
 """The shipped profiles, by the name that a destination gives."""
+
+
+def followup_files(profile: Profile) -> tuple[str, ...]:
+    """Return the objects of a follow-up that a destination gets; () where it takes none of their kinds."""
+    return tuple(FOLLOWUP_FILES[name] for name in profile.objects if name in FOLLOWUP_FILES)
 
 
 def resolve(

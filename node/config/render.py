@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ def render(
     sources: where single values came from, written behind them.
     """
     return "\n".join(_tables(config, (), comments=comments, sources=sources)).strip() + "\n"
+
+
+def digest(config: BaseModel) -> str:
+    """Return the SHA-256 of the effective configuration, which holds no secret but the paths of their files."""
+    return hashlib.sha256(render(config, comments=False).encode()).hexdigest()
 
 
 def _tables(

@@ -54,6 +54,10 @@ class ScheduleConfig(Section):
 
 
 class TrainingConfig(Section):
-    """`[training]`: holds the schedule."""
+    """`[training]`: what the console shows of trainings started manually, and the schedule."""
 
+    runs: FileName = Field(
+        default="",
+        description="Folder whose folders are runs of `lumbar-train fit` and `crossval`; the console shows them. Empty = none.",
+    )
     schedule: ScheduleConfig = ScheduleConfig()

@@ -13,15 +13,21 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from dicomseg.read.rules import DEFAULT_RULES, PREDICATE_NAMES, Rule
 from node.config.audit import AuditConfig
+from node.config.cluster import ClusterConfig
 from node.config.destinations import DestinationConfig
 from node.config.fields import AE, FileName, Folder, Link, Port, Section, Text
 from node.config.metrics import MetricsConfig
 from node.config.notify import NotifyConfig
 from node.config.profiles import PICTURES
+from node.config.pull import PullConfig
 from node.config.receive import ReceiveConfig
+from node.config.retention import RetentionConfig
 from node.config.schedule import TrainingConfig
+from node.config.selftest import SelftestConfig
 from node.config.tls import TlsConfig
+from node.config.web import WebConfig
 from node.config.words import nearest
+from node.config.work import WorkConfig
 
 
 class NodeConfig(Section):
@@ -119,30 +125,6 @@ class TrackConfig(Section):
     )
 
 
-class WorkConfig(Section):
-    """`[work]`: the worker processes that segment."""
-
-    processes: int = Field(
-        default=1, ge=1, le=16, description="Worker processes; each holds the model in memory."
-    )
-    time_limit_seconds: float = Field(
-        default=900.0, gt=0, description="Time limit for one series, in seconds; then its worker is replaced."
-    )  # fmt: skip
-    heartbeat_seconds: float = Field(
-        default=2.0, gt=0, description="Worker heartbeat interval, in seconds."
-    )
-    memory_limit_mb: int = Field(
-        default=6144,
-        ge=512,
-        description="Memory limit of one worker in MB, with the process that draws; a series needs about 2000.",
-    )
-    max_attempts: int = Field(
-        default=3,
-        ge=1,
-        description="Attempts at a series whose worker dies, before it is failed. Restarts of the node do not count.",
-    )
-
-
 class ModelConfig(Section):
     """`[model]`: the model bundle and its inference engine."""
 
@@ -168,15 +150,16 @@ class ModelConfig(Section):
 
 
 class ResultsConfig(Section):
-    """`[results]`: what is made, equipment attributes, and a viewer. A change yields new results (new UIDs), but for `viewer`."""
+    """`[results]`: what is made, equipment attributes, and a viewer. A change yields new results (new UIDs), but for `followup` and `viewer`."""
 
     pictures: bool = Field(
         default=True,
         description="Also draw the page (summary.dcm, report.dcm) and the surfaces (surface.dcm, surfaces/).",
     )
-    language: Literal["en", "de"] = Field(
-        default="en", description='Language of the page: "en" or "de".'
-    )
+    language: Literal["en", "de"] = Field(default="en", description='Language of the page: "en" or "de".')  # fmt: skip
+    followup: bool = Field(
+        default=False, description="Also make a follow-up in the newest study of a patient with several: report and page."
+    )  # fmt: skip
     viewer: Link = Field(
         default="",
         max_length=500,
@@ -188,9 +171,7 @@ class ResultsConfig(Section):
     model_name: Text = Field(
         default="lumbar-node", min_length=1, max_length=64, description="Manufacturer's Model Name."
     )
-    device_serial_number: Text = Field(
-        default="0", min_length=1, max_length=64, description="Device Serial Number."
-    )
+    device_serial_number: Text = Field(default="0", min_length=1, max_length=64, description="Device Serial Number.")  # fmt: skip
 
 
 class Config(Section):
@@ -198,13 +179,18 @@ class Config(Section):
 
     node: NodeConfig
     receive: ReceiveConfig = ReceiveConfig()
+    pull: PullConfig = PullConfig()
     metrics: MetricsConfig = MetricsConfig()
+    web: WebConfig = WebConfig()
     tls: TlsConfig = Field(default=TlsConfig(), validate_default=True)
     select: SelectConfig = SelectConfig()
     track: TrackConfig = TrackConfig()
     work: WorkConfig = WorkConfig()
+    cluster: ClusterConfig = Field(default=ClusterConfig(), validate_default=True)
     model: ModelConfig = ModelConfig()
     results: ResultsConfig = ResultsConfig()
+    retention: RetentionConfig = RetentionConfig()
+    selftest: SelftestConfig = SelftestConfig()
     audit: AuditConfig = AuditConfig()
     training: TrainingConfig = TrainingConfig()
     notify: NotifyConfig = NotifyConfig()
@@ -220,9 +206,51 @@ class Config(Section):
         metrics = info.data.get("metrics")
         if metrics is not None and metrics.port and metrics.tls:
             value.require("[metrics] tls = true", pair=True, trusted=False)
+        web = info.data.get("web")
+        if web is not None and web.port and web.tls:
+            value.require("[web] tls = true", pair=True, trusted=False)
         for d in () if node is None else node.destination:
             if d.kind == "dicom" and d.tls:
                 value.require(f'destination "{d.name}" with tls = true', pair=False, trusted=True)
+        pull = info.data.get("pull")
+        for s in () if pull is None else pull.source:
+            if s.kind != "dicomweb" and s.tls:
+                value.require(f'source "{s.name}" with tls = true', pair=False, trusted=True)
+        return value
+
+    @field_validator("web")
+    @classmethod
+    def _archive_is_known(cls, value: WebConfig, info: ValidationInfo) -> WebConfig:
+        node = info.data.get("node")
+        if not value.archive or node is None:
+            return value
+        names = [d.name for d in node.destination if d.kind == "dicomweb"]
+        if value.archive not in names:
+            hint = nearest(value.archive, names) if names else "; none is configured"
+            raise ValueError(f'archive = "{value.archive}" is not a dicomweb destination{hint}')
+        return value
+
+    @field_validator("cluster")
+    @classmethod
+    def _scheduler_is_named(cls, value: ClusterConfig, info: ValidationInfo) -> ClusterConfig:
+        work = info.data.get("work")
+        if work is not None and work.engine == "dask" and not value.scheduler:
+            raise ValueError(
+                '[work] engine = "dask" needs [cluster] scheduler; write e.g. "tls://10.1.2.3:8786"'
+            )
+        return value
+
+    @field_validator("retention")
+    @classmethod
+    def _leaves_before_reception_stops(
+        cls, value: RetentionConfig, info: ValidationInfo
+    ) -> RetentionConfig:
+        receive = info.data.get("receive")
+        if receive is not None and value.free_gb and value.free_gb * 1000 < receive.disk_high_mb:
+            raise ValueError(
+                f"free_gb = {value.free_gb:g} is below [receive] disk_high_mb = {receive.disk_high_mb}:"
+                " associations would be rejected first; raise free_gb"
+            )
         return value
 
     @field_validator("audit")

@@ -23,11 +23,18 @@ class TlsConfig(Section):
         description="PEM file, or folder of *.pem and *.crt files, of the authorities that sign the peers' certificates.",
     )
 
+    revoked: FileName = Field(
+        default="",
+        description="PEM file of the revocation lists (CRL) of every authority that signs peers; empty = not checked.",
+    )
+
     @model_validator(mode="after")
     def _pair(self) -> TlsConfig:
         if bool(self.certificate) != bool(self.private_key):
             missing = "private_key" if self.certificate else "certificate"
             raise ValueError(f"{missing} is missing; certificate and private_key are a pair")
+        if self.revoked and not self.trusted:
+            raise ValueError("trusted is missing; revoked lists certificates of those authorities")
         return self
 
     def require(self, what: str, *, pair: bool, trusted: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from node.events import DeliveryChangesCounted, Event, Log
 
-Change = Literal["sent", "confirmed", "waiting", "failed", "superseded", "woken"]
+Change = Literal["created", "sent", "confirmed", "waiting", "failed", "superseded", "woken"]
 MOST_LINES: Final = 60
 """Events of one destination within the window that are written one by one."""
 WINDOW_S: Final = 60.0

@@ -21,13 +21,17 @@ NO_SUCH_CLASS: Final = 0x0122
 """SOP Class not supported: the peer says for good that it does not answer this."""
 
 
+MOST_MATCHES: Final = 100_000
+"""Matches of one query that are held; a peer that sends more is not believed."""
+
 FIND: Final = StudyRootQueryRetrieveInformationModelFind
 
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 
 
-def _query(level: str, **keys: str) -> Dataset:
+def build_query(level: str, **keys: str) -> Dataset:
+    """Return the identifier of a C-FIND, C-MOVE or C-GET request; "" asks for a value."""
     query = Dataset()
     query.QueryRetrieveLevel = level
     for keyword, value in keys.items():
@@ -35,7 +39,7 @@ def _query(level: str, **keys: str) -> Dataset:
     return query
 
 
-def find(peer: Association, query: Dataset) -> list[Dataset]:
+def find(peer: Association, query: Dataset, most: int = MOST_MATCHES) -> list[Dataset]:
     """Return all matches of a query that ended well. Raises `QueryUnsupported` and `QueryUnanswered`."""
     matches: list[Dataset] = []
     if not peer.is_established:
@@ -48,6 +52,8 @@ def find(peer: Association, query: Dataset) -> list[Dataset]:
             if identifier is None:
                 raise QueryUnanswered("answers C-FIND with an identifier that cannot be read")
             matches.append(identifier)
+            if len(matches) > most:
+                raise QueryUnanswered(f"answers C-FIND with more than {most} matches")
         elif status == NO_SUCH_CLASS:
             raise QueryUnsupported(f"answers C-FIND with 0x{status:04X}, SOP class not supported")
         elif status != SUCCESS:
@@ -59,7 +65,7 @@ def find(peer: Association, query: Dataset) -> list[Dataset]:
 
 def is_held(peer: Association, file: ResultFile) -> bool:
     """Return whether the peer finds the object of a file. Raises as `find`."""
-    query = _query(
+    query = build_query(
         "IMAGE",
         StudyInstanceUID=file.study,
         SeriesInstanceUID=file.series,
@@ -73,7 +79,7 @@ def is_held(peer: Association, file: ResultFile) -> bool:
 
 def related_instances(peer: Association, study: str, series: str) -> int | None:
     """Return Number of Series Related Instances (PS3.4 C.3.4), 0 for an unknown series, None where it is not given."""
-    query = _query(
+    query = build_query(
         "SERIES",
         StudyInstanceUID=study,
         SeriesInstanceUID=series,
@@ -89,5 +95,7 @@ def related_instances(peer: Association, study: str, series: str) -> int | None:
 
 def count_images(peer: Association, study: str, series: str) -> int:
     """Return the number of objects of a series at IMAGE level. Raises as `find`."""
-    query = _query("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
+    query = build_query(
+        "IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID=""
+    )
     return len({str(f.get("SOPInstanceUID", "")) for f in find(peer, query)} - {""})

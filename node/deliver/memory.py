@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.deliver.offers import EchoAnswer, Offer, all_accepted
-from node.deliver.port import Outcome, ResultFile, StorageCheck, all_alike
+from node.deliver.port import Outcome, ResultFile, StorageCheck
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class InMemory:
         self.sends += 1
         answer = self.script.pop(0) if self.script else ()
         if isinstance(answer, Outcome):
-            return all_alike(files, answer.disposition, answer.text, answer.status)
+            return tuple(replace(answer, file=p.name) for p in files)
         answers = {o.file: o for o in answer}
         kept = [p for p in files if p.name not in answers]
         self.held |= {f"{p.path.parent.name}/{p.name}": p.path.read_bytes() for p in kept}

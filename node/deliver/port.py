@@ -17,7 +17,7 @@ from typing import Final, Literal, Protocol
 from pydicom import dcmread
 
 from node.commitment import Reference, Report, Request
-from node.config.profiles import PICTURES
+from node.config.profiles import FOLLOWUP_PICTURES, PICTURES
 from node.deliver.offers import EchoAnswer, Offer
 from node.errors import DamagedResult
 from node.store.results import RESULT_FILE
@@ -55,12 +55,16 @@ class ResultFile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file; `status` is the peer's own code, e.g. ``0xA700`` or ``HTTP 503``."""
+    """What became of one file; `status` is the peer's own code, e.g. ``0xA700`` or ``HTTP 503``.
+
+    wait_s: seconds for which the peer asks not to be tried again, 0 where it does not say.
+    """
 
     file: str
     disposition: Disposition
     text: str = ""
     status: str = ""
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ class StorageCheck:
     """Whether the peer holds every object.
 
     stored: it names every one. missing: it answers, and does not have those in `missing`. refused: it took and does
-    not keep those in `refused`, for reasons that stay. unknown: no answer that says either, ask again. asked: it will
-    report, for at most `wait_s`. unsupported: the peer, or the configuration, rules such a question out. status: the
+    not keep those in `refused`, for reasons that stay. unknown: no answer that says either, ask again, where
+    `wait_s` is given not before. asked: it will report, for at most `wait_s`. unsupported: the peer, or the configuration, rules such a question out. status: the
     peer's own code, as in `Outcome`. proof: how `stored` is known, as in `DeliveryRow`.
     """
 
@@ -152,7 +156,11 @@ class QueryUnsupported(Exception):
 
 
 class QueryUnanswered(Exception):
-    """The query brought no usable answer this time: what came instead."""
+    """The query brought no usable answer this time: what came instead. wait_s: as in `Outcome`."""
+
+    def __init__(self, text: str, wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
@@ -171,10 +179,11 @@ def result_files(folder: Path, files: Sequence[str]) -> tuple[ResultFile, ...]:
         raise DamagedResult(
             f"{folder / RESULT_FILE}: no list of objects in it; {_AGAIN}"
         ) from error
-    there = (name for name in files if name in digests or name not in PICTURES)
+    there = (name for name in files if name in digests or name not in _MAY_LACK)
     return tuple(_checked(folder / name, digests.get(name)) for name in there)
 
 
+_MAY_LACK: Final = PICTURES | FOLLOWUP_PICTURES
 _GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """Errors of a file that stay; a disk that cannot be read just now raises others."""
 
@@ -209,7 +218,11 @@ def read_result_file(path: Path) -> ResultFile:
 
 
 def all_alike(
-    files: Sequence[ResultFile], disposition: Disposition, text: str, status: str = ""
+    files: Sequence[ResultFile],
+    disposition: Disposition,
+    text: str,
+    status: str = "",
+    wait_s: float = 0.0,
 ) -> tuple[Outcome, ...]:
     """Give every file the same outcome, as when nothing could be sent."""
-    return tuple(Outcome(p.name, disposition, text, status) for p in files)
+    return tuple(Outcome(p.name, disposition, text, status, wait_s) for p in files)

@@ -12,6 +12,7 @@ from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
 from node.deliver.offers import NOTE
 from node.deliver.port import ResultFile, read_result_file
 from node.durable import publish
+from node.store.results import WITHDRAWAL_FILE, withdrawal_bytes
 
 
 def find_or_write_note(
@@ -29,5 +30,9 @@ def find_or_write_note(
     rejection = Rejection(result_id, because, sent)
     directory = notes / rejection.key.result_id
     if not directory.exists():
-        publish(notes, directory.name, {NOTE: encode(rejection, created)})
+        files_written = {
+            NOTE: encode(rejection, created),
+            WITHDRAWAL_FILE: withdrawal_bytes(result_id, because),
+        }
+        publish(notes, directory.name, files_written)
     return read_result_file(directory / NOTE)

@@ -3,5 +3,5 @@
 In: options of `lumbar-node demo`.
 Out: a printed report; everything else below one folder.
 Edge: none; the node that it starts is a process of its own.
-May import: observe, store, journal, errors.
+May import: console, observe, store, journal, errors, free_ports.
 """

@@ -13,6 +13,7 @@ from node.demo import ohif, servers
 from node.demo.console import DemoConsole, short
 from node.demo.pacs import Pacs
 from node.demo.servers import Ports
+from node.free_ports import free_ports
 from node.journal.journal import Journal
 from node.store.layout import StateDirectory
 
@@ -103,11 +104,11 @@ def bring_up(console: DemoConsole, stack: ExitStack, *, with_pacs: bool) -> Envi
         ServerFailed: a server did not start.
     """
     run = console.out / "run"
-    ports = Ports(*servers.free_ports(4))
+    ports = Ports(*free_ports(4))
     config = run / "config.toml"
     destination = _destination(run / "delivered", ports, with_pacs=with_pacs)
     dist = ohif.built(OHIF) if with_pacs else None
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     links = "" if dist is None else ohif.link_template(port)
     config.write_text(config_text(run / "state", ports.node, destination, links), encoding="utf-8")
     where = f"{servers.NODE_AET} on port {ports.node}"
@@ -146,7 +147,7 @@ def _viewer(
             f"OHIF is not in {OHIF} (sh orthanc/ohif.sh {OHIF} fetches it): no viewer"
         )
         return None
-    viewer = ohif.serve(ohif.application(dist, servers.home() / "ohif", pacs_url), port)
+    viewer = ohif.serve(ohif.application(dist, ohif.SCRIPTS, pacs_url), port)
     stack.callback(viewer.stop)
     console.print_line(f"OHIF viewer: {viewer.url}")
     return viewer

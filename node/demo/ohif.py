@@ -27,7 +27,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from typing_extensions import override
 
+from node.console.viewer import SCRIPTS, app_config
 from node.demo.servers import LOOPBACK, ServerFailed
+
+__all__ = ["SCRIPTS", "app_config"]
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _FORWARDED: Final = ("content-type", "content-length", "content-encoding", "location")
@@ -44,11 +47,6 @@ class _Pages(StaticFiles):
         if is_file or scope["method"] not in ("GET", "HEAD"):
             return await super().get_response(path, scope)
         return FileResponse(Path(str(self.directory)) / "index.html", headers=_NO_STORE)
-
-
-def app_config(folder: Path) -> str:
-    """Return OHIF's `app-config.js`: the scripts of a folder, one after the other."""
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.js")))
 
 
 def application(dist: Path, scripts: Path, pacs_url: str) -> Starlette:

@@ -10,7 +10,6 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +23,9 @@ SCANNER_AET: Final = "SCANNER"
 PACS_AET: Final = "ORTHANC"
 NODE_AET: Final = "LUMBARNODE"
 START_TIMEOUT_S: Final = 60.0
+"""Orthanc needs 1.1 s; torch on a busy machine can take half a minute to import."""
 WARM_TIMEOUT_S: Final = 300.0
 """Time for the workers of a node to load and try their models, on a busy machine too."""
-"""Orthanc needs 1.1 s; torch on a busy machine can take half a minute to import."""
 STOP_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _DICOMWEB_PLUGIN: Final = "libOrthancDicomWeb.so"
@@ -52,18 +51,6 @@ class Running:
     def alive(self) -> bool:
         """Whether it still runs."""
         return self.process.poll() is None
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    """Return free loopback ports; all are held until all are known."""
-    with ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            # Orthanc listens on every interface, so the port must be free on all of them.
-            probe.bind(("", 0))
-            ports.append(int(probe.getsockname()[1]))
-        return tuple(ports)
 
 
 def command(name: str) -> str:

@@ -3,5 +3,5 @@
 In: calls of the steps and commands.
 Out: frozen rows; every state and its event committed together, or neither.
 Edge: executes all, decides none.
-May import: errors, durable.
+May import: errors, clock, durable.
 """

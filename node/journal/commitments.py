@@ -1,6 +1,7 @@
 """The journal's storage commitments: those that we asked of archives, and those that others asked of us.
 
-Every change is a transaction of its own.
+Every change is a transaction of its own. A new transaction removes those that ended `KEPT_S` ago: what they proved is
+in the delivery and its events.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from node.journal.columns import read_json, read_state
-from node.journal.database import Database
+from node.journal.database import Database, Transaction
 
 if TYPE_CHECKING:
     import sqlite3
+
+KEPT_S: Final = 30 * 86_400.0
+"""Seconds for which a transaction that has ended is kept: a report that is repeated is recognised."""
 
 Pair = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""
@@ -99,6 +103,7 @@ class RequestRow:
         )
 
 
+_AT_ONCE: Final = 256  # more than may be open, so that old ones never collect
 _ASKED: Final = (
     "SELECT c.transaction_uid, c.delivery_id, d.destination, c.state, c.asked_at, c.objects, c.committed, c.failed"
     " FROM commitment c JOIN delivery d ON d.id = c.delivery_id "
@@ -119,6 +124,7 @@ class CommitmentTable:
         objects: file by SOP Instance UID.
         """
         with self.database.transaction() as tx:
+            _remove_ended(tx)
             tx.execute(
                 "INSERT INTO commitment (transaction_uid, delivery_id, state, asked_at, objects) VALUES (?, ?, ?, ?, ?)",
                 (transaction_uid, delivery_id, CommitmentState.ASKED, tx.now(), json.dumps(dict(objects))),
@@ -193,6 +199,7 @@ class CommitmentTable:
             if open_count >= most:
                 return "full"
             now = tx.now()
+            _remove_reported(tx)
             values = {
                 "uid": transaction_uid,
                 "ae": calling_ae,
@@ -277,3 +284,17 @@ class CommitmentTable:
                 "UPDATE commitment_request SET state = 'dropped', objects = '[]', reason = ? WHERE id = ?",
                 (reason, request_id),
             )
+
+
+def _remove_ended(tx: Transaction) -> None:
+    """Remove our old transactions that have ended; a delivery that waits for its proof keeps those that count."""
+    tx.execute("DELETE FROM commitment WHERE state = 'done' AND asked_at < ?", (tx.now() - KEPT_S,))
+
+
+def _remove_reported(tx: Transaction) -> None:
+    """Remove old transactions of others that have ended, a few at a time: there may be very many."""
+    tx.execute(
+        "DELETE FROM commitment_request WHERE id IN (SELECT id FROM commitment_request ORDER BY id LIMIT ?)"
+        " AND set_at < ? AND state IN ('reported', 'dropped')",
+        (_AT_ONCE, tx.now() - KEPT_S),
+    )

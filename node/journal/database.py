@@ -72,6 +72,7 @@ class Database:
         database = cls(path, now, journal_file.for_service)
         with database._opening():
             private_folder(path.parent)
+            journal_file.share_as_folder(path)
             migrate(database.connection, path)
             database.check_pages()
         return database

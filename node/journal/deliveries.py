@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from node.errors import IllegalTransition, UnknownUid
-from node.journal.columns import read_state
+from node.errors import UnknownUid
 from node.journal.database import Database, Transaction, Values
-from node.journal.rows import WITHDRAWAL, DeliveryRow, SeriesKey
+from node.journal.delivery_moves import WAITED, apply
+from node.journal.rows import RESULT, DeliveryRow, Kind, SeriesKey
 from node.journal.series import SeriesTable
 from node.journal.states import (
-    DELIVERY_TRANSITIONS,
     DeliveryEvent,
     DeliveryState,
     SeriesEvent,
@@ -25,45 +24,12 @@ from node.journal.states import (
 
 SUPERSEDED: Final = "superseded"
 """Detail of a delivery whose result was replaced by a newer one; it is never tried again."""
-_PROOF: Final = {
-    DeliveryEvent.PROOF_FOUND: "stored",
-    DeliveryEvent.NO_PROOF_OFFERED: "unproven",
-}
-_TRIES: Final = frozenset(
-    {
-        DeliveryEvent.PEER_ACCEPTED,
-        DeliveryEvent.TRANSIENT_FAILURE,
-        DeliveryEvent.PERMANENT_FAILURE,
-    }
-)
-"""Events that count as an attempt."""
-_WAITED: Final = (
-    "CASE WHEN state = 'waiting' THEN max(0, min(:now - state_at, next_try_at - state_at))"
-    " WHEN fault_at > 0 THEN max(0, min(:now - fault_at, try_at - fault_at)) ELSE 0 END"
-)
-"""Seconds of the wait that ends now. Never more than was meant, and none that was negative: a clock that is set forward
-or back, and a node that is off, take no patience from a delivery."""
 _DELIVERY: Final = (
     "SELECT d.id, d.result_id, r.folder, d.destination, d.state, d.tries, d.next_try_at, d.detail, d.state_at,"
-    " d.fault, d.fault_tries, d.try_at, d.waited_s, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series"
+    " d.fault, d.fault_tries, d.try_at, d.waited_s, d.kind, d.accepted, d.refused, d.proof, r.superseded_because, s.study, s.series,"
+    " r.inputs <> '[]' AS is_followup"
     " FROM delivery d JOIN result r USING (result_id) JOIN series s ON s.id = r.series_id "
 )
-_HELD: Final = (
-    "SELECT r.result_id, r.series_id, r.superseded_because, d.destination"
-    " FROM result r JOIN delivery d USING (result_id)"
-    " WHERE r.superseded_because <> '' AND d.kind = 'result'"
-    " AND (d.accepted <> '[]' OR d.state IN ('sent', 'confirmed'))"
-    " AND NOT EXISTS (SELECT 1 FROM delivery w WHERE w.result_id = r.result_id"
-    " AND w.destination = d.destination AND w.kind = 'withdrawal') "
-)
-"""Superseded results of which a destination holds something, and which were not taken back there."""
-
-_REPLACED: Final = (
-    "AND (r.superseded_because = 'corrected_identity' OR EXISTS (SELECT 1 FROM delivery n"
-    " JOIN result m USING (result_id) WHERE m.series_id = r.series_id AND m.superseded_because = ''"
-    " AND n.destination = d.destination AND n.kind = 'result' AND n.state = 'confirmed')) "
-)
-"""A wrong identity is taken back at once; anything else when the result in its place has arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +69,6 @@ class DeliveryTable:
             {"now": now, "destination": destination},
         )
 
-    def held_outdated(self) -> dict[str, list[str]]:
-        """Return results of an identity that was corrected since, by the destination that still holds them."""
-        query = _HELD + "AND r.superseded_because = 'corrected_identity' ORDER BY r.rowid"
-        held: dict[str, list[str]] = {}
-        for row in self.database.query(query):
-            held.setdefault(row["destination"], []).append(row["result_id"])
-        return held
-
     # --- moves ---
 
     def advance(
@@ -130,7 +88,7 @@ class DeliveryTable:
             IllegalTransition: the table has no such pair.
         """
         with self.database.transaction() as tx:
-            state = self.apply(tx, delivery_id, event, dict(detail or {}), next_try_at)
+            state = apply(tx, delivery_id, event, dict(detail or {}), next_try_at)
             if unreachable:
                 tx.execute("UPDATE delivery SET unreachable = 1 WHERE id = ?", (delivery_id,))
             row = tx.execute(
@@ -151,7 +109,7 @@ class DeliveryTable:
         with self.database.transaction() as tx:
             row = tx.execute(
                 "UPDATE delivery SET fault = :reason, fault_tries = fault_tries + 1, unreachable = :unreachable,"
-                f" waited_s = waited_s + {_WAITED}, fault_at = :now, try_at = :until"
+                f" waited_s = waited_s + {WAITED}, fault_at = :now, try_at = :until"
                 " WHERE id = :id RETURNING result_id, state, fault_tries",
                 {
                     "reason": reason, "now": tx.now(), "until": until, "id": delivery_id,
@@ -169,7 +127,7 @@ class DeliveryTable:
         """Leave a sent delivery alone until the destination reports, or until then; that is no fault."""
         with self.database.transaction() as tx:
             row = tx.execute(
-                f"UPDATE delivery SET detail = :reason, fault = '', unreachable = 0, waited_s = waited_s + {_WAITED},"
+                f"UPDATE delivery SET detail = :reason, fault = '', unreachable = 0, waited_s = waited_s + {WAITED},"
                 " fault_at = :now, try_at = :until WHERE id = :id AND state = 'sent' RETURNING result_id",
                 {"reason": reason, "now": tx.now(), "until": until, "id": delivery_id},
             ).fetchone()
@@ -216,51 +174,32 @@ class DeliveryTable:
                 (json.dumps(list(accepted)), json.dumps(dict(refused)), delivery_id),
             )
 
-    def open_withdrawals(self, destination: str) -> int:
-        """Make a withdrawal for every superseded result that the destination holds; returns how many.
-
-        A result that a later one replaces is taken back when the later one has arrived.
-        """
-        query = f"{_HELD}{_REPLACED}AND d.destination = ?"
-        # Reading first: the write lock ten times a second would be for nothing.
-        if self.database.query(query, (destination,)).fetchone() is None:
-            return 0
-        with self.database.transaction() as tx:
-            held = tx.execute(query, (destination,)).fetchall()
-            for row in held:
-                cursor = tx.execute(
-                    "INSERT INTO delivery (result_id, destination, kind, state, state_at) VALUES (?, ?, ?, ?, ?)",
-                    (row["result_id"], destination, WITHDRAWAL, DeliveryState.PENDING, tx.now()),
-                )
-                detail = {"destination": destination, "reason": row["superseded_because"]}
-                tx.event(
-                    row["series_id"], "withdrawal_created", DeliveryState.PENDING, detail,
-                    cursor.lastrowid,
-                )  # fmt: skip
-            return len(held)
-
     # --- inside a transaction ---
 
-    def create(self, tx: Transaction, series_id: int, result_id: str, destination: str) -> None:
+    def create(
+        self, tx: Transaction, series_id: int, result_id: str, destination: str, kind: Kind = RESULT
+    ) -> None:
         """Add a pending delivery of a result, unless the destination has one already."""
         cursor = tx.execute(
-            "INSERT OR IGNORE INTO delivery (result_id, destination, state, state_at) VALUES (?, ?, ?, ?)",
-            (result_id, destination, DeliveryState.PENDING, tx.now()),
+            "INSERT OR IGNORE INTO delivery (result_id, destination, kind, state, state_at) VALUES (?, ?, ?, ?, ?)",
+            (result_id, destination, kind, DeliveryState.PENDING, tx.now()),
         )
         if cursor.rowcount:
             detail = {"destination": destination}
             tx.event(series_id, "created", DeliveryState.PENDING, detail, cursor.lastrowid)
 
-    def supersede(self, tx: Transaction, series_id: int, by: str) -> None:
-        """End the deliveries of all other results of a series that are still on their way."""
+    def supersede(self, tx: Transaction, series_id: int, by: str) -> list[tuple[str, str]]:
+        """End the deliveries of all other results of a series that are on their way; returns destination and result."""
         older = tx.execute(
-            "SELECT d.id FROM delivery d JOIN result r USING (result_id) WHERE r.series_id = ? AND r.result_id <> ?"
-            " AND d.kind = 'result' AND d.state IN ('pending', 'waiting', 'sent')",
+            "SELECT d.id, d.destination, d.result_id FROM delivery d JOIN result r USING (result_id)"
+            " WHERE r.series_id = ? AND r.result_id <> ? AND r.inputs = '[]' AND d.kind <> 'withdrawal'"
+            " AND d.state IN ('pending', 'waiting', 'sent') ORDER BY d.id",
             (series_id, by),
         ).fetchall()
         for row in older:
             detail: dict[str, object] = {"reason": SUPERSEDED, "by": by}
-            self.apply(tx, row["id"], DeliveryEvent.SUPERSEDED, detail, None)
+            apply(tx, row["id"], DeliveryEvent.SUPERSEDED, detail, None)
+        return [(row["destination"], row["result_id"]) for row in older]
 
     def retry_failed(
         self, tx: Transaction, series_id: int, destination: str | None = None, by: str = ""
@@ -277,7 +216,7 @@ class DeliveryTable:
             {"series": series_id, "superseded": SUPERSEDED, "destination": destination},
         ).fetchall()
         for row in failed:
-            self.apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {"by": by}, None)
+            apply(tx, row["id"], DeliveryEvent.RETRY_REQUESTED, {"by": by}, None)
         return bool(failed)
 
     def end_waits(self, tx: Transaction, series_id: int, destination: str | None = None) -> bool:
@@ -297,58 +236,24 @@ class DeliveryTable:
             > 0
         )
 
-    def apply(
-        self,
-        tx: Transaction,
-        delivery_id: int,
-        event: DeliveryEvent,
-        detail: dict[str, object],
-        next_try_at: float | None,
-    ) -> DeliveryState:
-        """Apply one event; as `advance`, which also settles the series."""
-        row = tx.execute(
-            "SELECT d.state, r.series_id FROM delivery d JOIN result r USING (result_id) WHERE d.id = ?",
-            (delivery_id,),
-        ).fetchone()
-        if row is None:
-            raise UnknownUid(f"no delivery {delivery_id}")
-        state = read_state(DeliveryState, row["state"])
-        target = DELIVERY_TRANSITIONS.get((state, event))
-        if target is None:
-            raise IllegalTransition(f"delivery {delivery_id}: {event} does not fit {state}")
+    def end_wait(self, tx: Transaction, delivery_id: int) -> None:
+        """Let one delivery that waits for its next try be tried now."""
         tx.execute(
-            "UPDATE delivery SET state = :target, detail = :reason, state_at = :now, next_try_at = :next,"
-            f" waited_s = CASE WHEN :retry OR (:taken AND losses = 0) THEN 0 ELSE waited_s + {_WAITED} END,"
-            " losses = CASE WHEN :retry THEN 0 ELSE losses + :lost END,"
-            " fault = '', fault_tries = 0, fault_at = 0, try_at = 0, unreachable = 0,"
-            " proof = :proof, accepted = CASE WHEN :retry THEN '[]' ELSE accepted END,"
-            " refused = CASE WHEN :retry THEN '{}' ELSE refused END,"
-            " tries = CASE WHEN :retry THEN 0 ELSE tries + :tries END WHERE id = :id",
-            {
-                "target": target, "reason": str(detail.get("reason", "")), "now": tx.now(),
-                "next": next_try_at, "id": delivery_id, "tries": int(event in _TRIES),
-                "retry": event is DeliveryEvent.RETRY_REQUESTED,
-                "taken": event is DeliveryEvent.PEER_ACCEPTED,
-                "lost": int(event is DeliveryEvent.PROOF_MISSING),
-                "proof": str(detail.get("proof", _PROOF.get(event, ""))),
-            },
-        )  # fmt: skip
-        if event is not DeliveryEvent.DUE:  # what was asked was of what was sent before
-            tx.execute(
-                "UPDATE commitment SET state = 'done' WHERE delivery_id = ? AND state <> 'done'",
-                (delivery_id,),
-            )
-        tx.event(row["series_id"], event, target, detail, delivery_id)
-        return target
+            "UPDATE delivery SET unreachable = 0, try_at = min(try_at, :now),"
+            " next_try_at = CASE WHEN state = 'waiting' THEN min(next_try_at, :now) ELSE next_try_at END"
+            " WHERE id = :id",
+            {"now": tx.now(), "id": delivery_id},
+        )
 
     def settle(self, tx: Transaction, series_id: int) -> None:
         """Make an `encoded` series `delivered` when its newest result has only confirmed deliveries.
 
-        A result without any delivery leaves its series `encoded`.
+        A result without any delivery leaves its series `encoded`. Follow-ups have deliveries of their own, of which the
+        state of the series says nothing.
         """
         states = tx.execute(
             "SELECT d.state FROM delivery d WHERE d.kind = 'result' AND d.result_id ="
-            " (SELECT result_id FROM result WHERE series_id = ? ORDER BY rowid DESC LIMIT 1)",
+            " (SELECT result_id FROM result WHERE series_id = ? AND inputs = '[]' ORDER BY rowid DESC LIMIT 1)",
             (series_id,),
         ).fetchall()
         series = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()

@@ -115,6 +115,20 @@ class Figures:
             for r in rows
         ]
 
+    def pulls(self) -> dict[tuple[str, str], int]:
+        """Return the number of studies that were asked for, by source and state."""
+        rows = self.database.query(
+            "SELECT source, state, count(*) AS number FROM pull GROUP BY source, state"
+        )
+        return {(r["source"], r["state"]): r["number"] for r in rows}
+
+    def corrections(self) -> dict[tuple[str, str], int]:
+        """Return the number of segmentations of viewers that were judged, by state and code of the reason."""
+        rows = self.database.query(
+            "SELECT state, code, count(*) AS number FROM correction GROUP BY state, code"
+        )
+        return {(r["state"], r["code"]): r["number"] for r in rows}
+
     def deliveries(self) -> list[DeliveryFigures]:
         """Return the number of deliveries by destination, kind and state."""
         rows = self.database.query(
@@ -210,7 +224,7 @@ class Figures:
             " WHEN e.delivery_id IS NOT NULL THEN r.created_at"
             " ELSE (SELECT max(p.at) FROM event p WHERE p.series_id = e.series_id AND p.id ="
             " (SELECT max(q.id) FROM event q WHERE q.series_id = e.series_id AND q.id < e.id"
-            " AND q.delivery_id IS NULL)) END AS since"
+            " AND q.event NOT IN ('followup_made', 'followup_outdated') AND q.delivery_id IS NULL)) END AS since"
             " FROM event e LEFT JOIN series s ON s.id = e.series_id LEFT JOIN delivery d ON d.id = e.delivery_id"
             " LEFT JOIN result r ON r.result_id = d.result_id WHERE e.id > ? ORDER BY e.id LIMIT ?",
             (last, MOST_MOVES),

@@ -6,10 +6,13 @@ whoever asked, and the service could not open them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +41,10 @@ def refusal(path: Path, error: OSError | sqlite3.Error) -> StateRefused:
         return StateRefused(
             f"{path}: another program holds the journal ({error}); end it, or ask again"
         )
+    if isinstance(error, PermissionError):
+        return StateRefused(
+            f"{path}: the journal may not be read by this user; ask as the node's user or as a member of its group"
+        )
     return StateRefused(
         f"{path}: the journal cannot be opened ({error}); check permissions and disk, or restore a backup"
     )
@@ -54,6 +61,22 @@ def damaged(path: Path, what: str) -> JournalDamaged:
 def is_damage(error: BaseException) -> bool:
     """Return whether SQLite says that the file itself is broken."""
     return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGE
+
+
+def share_as_folder(path: Path) -> None:
+    """Let the group read the journal where it may look into its folder, and no one write; make a new one so.
+
+    The journal names UIDs, AE titles and states, no patient, so that a member of the group may ask `status`. SQLite
+    gives `-wal` and `-shm` the mode of the journal, whatever the umask. Raises OSError where it cannot be made.
+    """
+    group_reads = stat.S_IMODE(path.parent.stat().st_mode) & stat.S_IRGRP
+    mode = stat.S_IRUSR | stat.S_IWUSR | group_reads
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    for place in (path, _beside(path, "-wal"), _beside(path, "-shm")):
+        with suppress(FileNotFoundError, PermissionError):  # another one's file that we may use
+            if stat.S_IMODE(place.stat().st_mode) != mode:
+                place.chmod(mode)
 
 
 def for_service(path: Path) -> sqlite3.Connection:
@@ -117,7 +140,7 @@ def _shared(path: Path) -> sqlite3.Connection | None:
         if _code(error) in _CLOSED_TO_US:
             raise StateRefused(
                 f"{path}: the journal is in use and may not be read by this user;"
-                " ask as the node's user, or let the group read the journal, its -wal and its -shm"
+                " ask as the node's user, or as a member of the group of [node] state"
             ) from error
         raise
     return connection

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from node.errors import BeingPurged
 from node.journal.columns import read_state
-from node.journal.database import Database, Transaction
+from node.journal.database import Transaction
+from node.journal.instance_queries import STORED, InstanceQueries
 from node.journal.results import ResultTable
-from node.journal.rows import UID_SIGNS, InstanceRow, NewInstance, SeriesKey
+from node.journal.rows import LONGEST_NAME, UID_SIGNS, NewInstance, SeriesKey, row_uid
 from node.journal.series import SeriesTable
 from node.journal.states import InstanceState, SeriesEvent, SeriesState
 
@@ -20,28 +21,14 @@ CONFLICT: Final = "the same SOP Instance UID came with other content; the first 
 CORRECTED: Final = "its header was corrected: the same pixels came with another identity"
 DAMAGED: Final = "-damaged"
 """Behind the digest of an object whose file is not what was received any more."""
-LONGEST_NAME: Final = 128
-"""Characters of a study or series UID that names a row: longer than a UID may be (64), so that an object
-that is quarantined for a long UID still has its own row; no longer, whatever is sent."""
-
 Added = Literal["stored", "same", "conflict"]
 Corrected = Literal["corrected", "same", "stored"]
 
-_INSTANCE: Final = (
-    "SELECT i.sop_instance, i.digest, i.sop_class, i.transfer_syntax, i.path, i.bytes, i.calling_ae, i.state,"
-    " i.reason, i.received_at, i.superseded_by, s.study, s.series"
-    " FROM instance i LEFT JOIN series s ON s.id = i.series_id "
-)
-_STORED: Final = (
-    "SELECT digest, path, series_id FROM instance WHERE sop_instance = ? AND state = 'stored'"
-)
-
 
 @dataclass(frozen=True, slots=True)
-class InstanceTable:
+class InstanceTable(InstanceQueries):
     """All that is known of every object."""
 
-    database: Database
     series: SeriesTable
     results: ResultTable
 
@@ -50,25 +37,44 @@ class InstanceTable:
     def add(self, new: NewInstance) -> Added:
         """Record one durable object.
 
-        stored: new; its series is (again) receiving. same: these bytes are known, nothing changes.
-        conflict: the UID is known with other bytes; recorded as quarantined, what is stored stays so.
+        stored: new, or purged before; its series is (again) receiving. same: these bytes are known, nothing
+        changes. conflict: the UID is known with other bytes; recorded as quarantined, what is stored stays so.
+
+        Raises:
+            BeingPurged: its file is being removed just now.
         """
         return self.add_all([new])[0]
 
     def add_all(self, news: Sequence[NewInstance]) -> list[Added]:
         """Record several durable objects, in order and in one transaction, as `add`."""
         with self.database.transaction() as tx:
-            return [self._add(tx, new) for new in news]
+            return [self._add(tx, _named(new)) for new in news]
 
     def _add(self, tx: Transaction, new: NewInstance) -> Added:
         known = self._known(tx, new.sop_instance_uid)
-        if new.digest in known:
+        if _is_kept(known, new.digest):
             return "same"
         if InstanceState.STORED in known.values():
             self._quarantine(tx, new, CONFLICT)
             return "conflict"
-        self._store(tx, new, SeriesEvent.INSTANCE_STORED, {})
+        damaged = new.digest + DAMAGED in known
+        series_id = self._store(tx, new, SeriesEvent.INSTANCE_STORED, {}, damaged=damaged)
+        if InstanceState.PURGED in known.values():
+            self._correct_purged(tx, new, series_id)
         return "stored"
+
+    def _correct_purged(self, tx: Transaction, new: NewInstance, series_id: int) -> None:
+        """Outdate the results of another series that had this object, before its file was removed.
+
+        Its pixels cannot be compared any more; an object that comes in another series has another identity.
+        """
+        rows = tx.execute(
+            "UPDATE instance SET superseded_by = ? WHERE sop_instance = ? AND state = 'purged'"
+            " AND series_id <> ? AND reason = '' RETURNING series_id",
+            (new.digest, new.sop_instance_uid, series_id),
+        ).fetchall()
+        for row in rows:
+            self.results.outdate(tx, row["series_id"], "corrected_identity")
 
     def correct(self, new: NewInstance) -> Corrected:
         """Put an object in the place of the stored one with its SOP Instance UID, in one transaction.
@@ -85,9 +91,10 @@ class InstanceTable:
         An object that was superseded may come again and is then the newest; the next result of its series
         has new UIDs, since the former one was withdrawn.
         """
+        new = _named(new)
         with self.database.transaction() as tx:
             known = self._known(tx, new.sop_instance_uid)
-            if known.get(new.digest) in {InstanceState.STORED, InstanceState.QUARANTINED}:
+            if _is_kept(known, new.digest) and known[new.digest] is not InstanceState.SUPERSEDED:
                 return "same"
             old = self._stored(tx, new.sop_instance_uid)
             if old is None:
@@ -111,10 +118,16 @@ class InstanceTable:
         Its series has a row too, in the state `quarantined` while nothing of it is stored.
         """
         with self.database.transaction() as tx:
-            self._quarantine(tx, new, reason)
+            self._quarantine(tx, _named(new), reason)
 
     def set_aside(
-        self, sop_instance_uid: str, digest: str, reason: str, *, damaged: bool = False
+        self,
+        sop_instance_uid: str,
+        digest: str,
+        reason: str,
+        *,
+        damaged: bool = False,
+        reopen: bool = True,
     ) -> bool:
         """Quarantine a stored object that turned out to be unreadable; its file stays where it is.
 
@@ -123,7 +136,9 @@ class InstanceTable:
 
         What is left of its series is judged again (`receiving`), also when it had a result; a series with
         nothing left is `quarantined`. A claim on it is lost. False: it was not stored (any more).
+        reopen: False leaves the series in its state, for one that needs its objects no more.
         """
+        sop_instance_uid = row_uid(sop_instance_uid)
         with self.database.transaction() as tx:
             old = self._stored(tx, sop_instance_uid)
             if old is None or old["digest"] != digest:
@@ -139,6 +154,9 @@ class InstanceTable:
                 ),
             )  # fmt: skip
             detail: dict[str, object] = {"sop_instance": sop_instance_uid, "reason": reason}
+            if not reopen:
+                self.series.count_missing(tx, old["series_id"], detail)
+                return True
             self.series.count_lost(
                 tx,
                 old["series_id"],
@@ -147,61 +165,6 @@ class InstanceTable:
                 detail,
             )
             return True
-
-    # --- questions ---
-
-    def of_series(self, key: SeriesKey, skip: int = 0) -> list[InstanceRow]:
-        """Return the stored objects of a series, in order of arrival, without the first `skip`."""
-        return self._instances(
-            "WHERE s.study = ? AND s.series = ? AND i.state = 'stored' ORDER BY i.rowid"
-            " LIMIT -1 OFFSET ?",
-            *key,
-            skip,
-        )
-
-    def unused(self, key: SeriesKey) -> list[InstanceRow]:
-        """Return the quarantined and superseded objects of a series, in order of arrival."""
-        return self._instances(
-            "WHERE s.study = ? AND s.series = ? AND i.state <> 'stored' ORDER BY i.rowid", *key
-        )
-
-    def iterate(self) -> Iterator[InstanceRow]:
-        """Return every object, one after the other: there may be millions."""
-        for row in self.database.query(_INSTANCE + "ORDER BY i.rowid"):
-            yield InstanceRow.from_row(row, self.database.root)
-
-    def quarantined(self) -> list[InstanceRow]:
-        """Return the objects that were kept but cannot be used."""
-        return self._instances("WHERE i.state = 'quarantined' ORDER BY i.rowid")
-
-    def named(self, sop_instance_uid: str) -> list[InstanceRow]:
-        """Return every object with this SOP Instance UID, whatever its state, in order of arrival."""
-        return self._instances("WHERE i.sop_instance = ? ORDER BY i.rowid", sop_instance_uid)
-
-    def unused_counts(self) -> dict[SeriesKey, Counter[tuple[InstanceState, str]]]:
-        """Return how many objects of each series are quarantined or superseded, by state and reason."""
-        rows = self.database.query(
-            "SELECT s.study, s.series, i.state, i.reason, count(*) AS objects FROM instance i"
-            " LEFT JOIN series s ON s.id = i.series_id WHERE i.state IN ('quarantined', 'superseded')"
-            " GROUP BY i.series_id, i.state, i.reason ORDER BY min(i.rowid)"
-        )
-        counts: dict[SeriesKey, Counter[tuple[InstanceState, str]]] = {}
-        for r in rows:
-            key = SeriesKey(r["study"] or "", r["series"] or "")
-            counts.setdefault(key, Counter())[
-                read_state(InstanceState, r["state"]), r["reason"]
-            ] += r["objects"]
-        return counts
-
-    def paths(self) -> set[str]:
-        """Return every path an instance row names, for comparing journal and disk."""
-        rows = self.database.query("SELECT path FROM instance")
-        return {str(self.database.root / r["path"]) for r in rows}
-
-    def stored_digest(self, sop_instance_uid: str) -> tuple[str, Path] | None:
-        """Return the digest and path of the stored object with this UID."""
-        row = self.database.query(_STORED, (sop_instance_uid,)).fetchone()
-        return None if row is None else (row["digest"], self.database.root / row["path"])
 
     # --- inside a transaction ---
 
@@ -212,7 +175,7 @@ class InstanceTable:
         return {r["digest"]: read_state(InstanceState, r["state"]) for r in rows}
 
     def _stored(self, tx: Transaction, sop_instance_uid: str) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = tx.execute(_STORED, (sop_instance_uid,)).fetchone()
+        row: sqlite3.Row | None = tx.execute(STORED, (sop_instance_uid,)).fetchone()
         return row
 
     def _store(
@@ -221,14 +184,18 @@ class InstanceTable:
         new: NewInstance,
         event: SeriesEvent,
         detail: dict[str, object],
+        *,
+        damaged: bool = True,
     ) -> int:
+        """Write a stored row. damaged: there may be a row of these bytes whose file was damaged, and goes."""
         series_id = self.series.count_stored(
             tx, SeriesKey(new.study_uid, new.series_uid), event, detail
         )
-        tx.execute(
-            "DELETE FROM instance WHERE sop_instance = ? AND digest = ?",
-            (new.sop_instance_uid, new.digest + DAMAGED),
-        )
+        if damaged:
+            tx.execute(
+                "DELETE FROM instance WHERE sop_instance = ? AND digest = ?",
+                (new.sop_instance_uid, new.digest + DAMAGED),
+            )
         self._insert(tx, new, series_id, InstanceState.STORED, "")
         return series_id
 
@@ -261,7 +228,7 @@ class InstanceTable:
         )
 
     def _quarantine(self, tx: Transaction, new: NewInstance, reason: str) -> None:
-        if new.digest in self._known(tx, new.sop_instance_uid):
+        if _is_kept(self._known(tx, new.sop_instance_uid), new.digest):
             return
         key = SeriesKey(_name(new.study_uid), _name(new.series_uid))
         series_id = self.series.find_id(tx, key)
@@ -293,9 +260,19 @@ class InstanceTable:
             ),
         )  # fmt: skip
 
-    def _instances(self, where: str, *values: str | int) -> list[InstanceRow]:
-        rows = self.database.query(_INSTANCE + where, values)
-        return [InstanceRow.from_row(r, self.database.root) for r in rows]
+
+def _named(new: NewInstance) -> NewInstance:
+    """Return an object as its row names it: what is no UID may be a patient's name, and stays in the file."""
+    uid = row_uid(new.sop_instance_uid)
+    return new if uid == new.sop_instance_uid else replace(new, sop_instance_uid=uid)
+
+
+def _is_kept(known: Mapping[str, InstanceState], digest: str) -> bool:
+    """Return whether an object's file is there by its row. Raises `BeingPurged`."""
+    state = known.get(digest)
+    if state is InstanceState.PURGING:
+        raise BeingPurged("this object is being purged; send it again")
+    return state is not None and state is not InstanceState.PURGED
 
 
 def _name(uid: str) -> str:

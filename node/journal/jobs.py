@@ -109,6 +109,11 @@ class JobTable:
         )
         return [JobEventRow.from_row(r) for r in rows]
 
+    def newest_event(self) -> int:
+        """Return the number of the newest event of a job or the schedule, 0 for none."""
+        row = self.database.query("SELECT coalesce(max(id), 0) AS id FROM job_event").fetchone()
+        return int(row["id"])
+
     # --- inside a transaction ---
 
     def read(self, tx: Transaction, job_id: int) -> JobRow:

@@ -13,31 +13,41 @@ from typing import Final, Self
 from node.errors import IllegalTransition
 from node.journal.changes import ChangeTable
 from node.journal.commitments import CommitmentTable
-from node.journal.database import Database, Transaction
+from node.journal.corrections import CorrectionTable
+from node.journal.database import Database
 from node.journal.deliveries import DeliveryTable
+from node.journal.followups import FollowUpTable
+from node.journal.identities import IdentityTable
 from node.journal.instances import InstanceTable
 from node.journal.jobs import JobTable
 from node.journal.overview import Overview
+from node.journal.paging import Paging
 from node.journal.promotions import PromotionTable
+from node.journal.pulls import PullTable
+from node.journal.purges import PurgeTable
+from node.journal.refusals import RefusalTable
+from node.journal.repairs import RepairTable
+from node.journal.requests import RequestTable, wait_ended
 from node.journal.restore import Restore
 from node.journal.results import ResultTable
-from node.journal.rows import SeriesKey, SeriesRow
+from node.journal.reviews import ReviewTable
+from node.journal.rows import SeriesKey
 from node.journal.series import SeriesTable
-from node.journal.states import SERIES_TRANSITIONS, SeriesEvent, SeriesState
+from node.journal.states import SeriesState
+from node.journal.withdrawals import WithdrawalTable
 
 _COUNTED: Final = {
     "": "series",
     "delivery.": "(SELECT CASE proof WHEN 'unproven' THEN proof ELSE state END AS state"
     " FROM delivery WHERE kind = 'result')",
     "withdrawal.": "delivery WHERE kind = 'withdrawal'",
+    "verified.": "delivery WHERE kind = 'verified'",
     "commitment.": "commitment_request",
     "instance.": "instance",
     "job.": "job",
+    "pull.": "pull",
+    "correction.": "correction",
 }
-
-
-WAIT_ENDED: Final = "wait_ended"
-"""An event that changes no state: a person ended the wait after a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +61,25 @@ class Journal:
     database: Database
     series: SeriesTable
     deliveries: DeliveryTable
+    withdrawals: WithdrawalTable
     commitments: CommitmentTable
     results: ResultTable
+    reviews: ReviewTable
+    followups: FollowUpTable
     instances: InstanceTable
     jobs: JobTable
     promotions: PromotionTable
+    pulls: PullTable
+    corrections: CorrectionTable
+    identities: IdentityTable
+    refusals: RefusalTable
     restore: Restore
     overview: Overview
+    paging: Paging
     changes: ChangeTable
+    purges: PurgeTable
+    repairs: RepairTable
+    requests: RequestTable
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -71,14 +92,25 @@ class Journal:
             database,
             series=series,
             deliveries=deliveries,
+            withdrawals=WithdrawalTable(database),
             commitments=CommitmentTable(database),
             results=results,
+            reviews=ReviewTable(database, deliveries),
+            followups=FollowUpTable(database, series, deliveries),
             instances=InstanceTable(database, series, results),
             jobs=jobs,
             promotions=PromotionTable(database, jobs),
+            pulls=PullTable(database),
+            corrections=CorrectionTable(database, series),
+            identities=IdentityTable(database),
+            refusals=RefusalTable(database),
             restore=Restore(database, series),
             overview=Overview(database),
+            paging=Paging(database),
             changes=ChangeTable(database),
+            purges=PurgeTable(database, series),
+            repairs=RepairTable(database, series),
+            requests=RequestTable(database, series, deliveries),
         )
 
     @classmethod
@@ -107,11 +139,12 @@ class Journal:
         """
         rows = self.series.find(uid)
         with self.database.transaction() as tx:
-            moved = [row.key for row in rows if self._retry(tx, row, force=force, by=by)]
+            moved = [row.key for row in rows if self.requests.retry_in(tx, row, force=force, by=by)]
         if not moved:
-            raise IllegalTransition(
-                f"{uid}: nothing to retry, the series is {', '.join(r.state for r in rows)}"
-            )
+            purged = any(row.state is SeriesState.PURGED for row in rows)
+            remedy = "; its files were removed, send it again" if purged else ""
+            states = ", ".join(r.state for r in rows)
+            raise IllegalTransition(f"{uid}: nothing to retry, the series is {states}{remedy}")
         return moved
 
     def retry_deliveries(
@@ -132,22 +165,8 @@ class Journal:
                 r.key
                 for r in rows
                 if self.deliveries.retry_failed(tx, r.id, destination, by)
-                | _wait_ended(tx, r.id, by, ended=self.deliveries.end_waits(tx, r.id, destination))
+                | wait_ended(tx, r.id, by, ended=self.deliveries.end_waits(tx, r.id, destination))
             ]
-
-    def _retry(self, tx: Transaction, row: SeriesRow, *, force: bool, by: str) -> bool:
-        retried = self.deliveries.retry_failed(tx, row.id, by=by)
-        series = "UPDATE series SET try_at = 0 WHERE id = ? AND fault <> ''"
-        ended = self.deliveries.end_waits(tx, row.id) | (tx.execute(series, (row.id,)).rowcount > 0)
-        retried |= _wait_ended(tx, row.id, by, ended=ended)
-        if force:
-            tx.execute("UPDATE series SET forced = forced + 1 WHERE id = ?", (row.id,))
-        if (row.state, SeriesEvent.RETRY_REQUESTED) not in SERIES_TRANSITIONS:
-            return retried
-        if force or not retried:
-            detail: dict[str, object] = {"force": force, "by": by}
-            self.series.move(tx, row.id, SeriesState.COMPLETE, SeriesEvent.RETRY_REQUESTED, detail)
-        return True
 
     def counts(self) -> dict[str, int]:
         """Return the number of series per state; of deliveries, withdrawals, objects and jobs as `delivery.…` and so on.
@@ -161,11 +180,3 @@ class Journal:
                 f"SELECT state, count(*) AS number FROM {table} GROUP BY state"
             )
         }
-
-
-def _wait_ended(tx: Transaction, series_id: int, by: str, *, ended: bool) -> bool:
-    """Record who ended a wait; returns whether one was ended."""
-    if ended:
-        row = tx.execute("SELECT state FROM series WHERE id = ?", (series_id,)).fetchone()
-        tx.event(series_id, WAIT_ENDED, row["state"], {"by": by})
-    return ended

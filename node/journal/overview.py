@@ -62,11 +62,16 @@ class Overview:
         return int(self.database.query(sql, _values(wanted)).fetchone()["number"])
 
     def sample_files(self, series_ids: Sequence[int]) -> dict[int, Path]:
-        """Return a file of each series, stored or quarantined, by the id of its row."""
+        """Return a file of each series by the id of its row: a stored one before one that was superseded or refused.
+
+        The first object of a series whose header was corrected has the identity that is not right any more.
+        """
         marks = ", ".join("?" * len(series_ids))
         rows = self.database.query(
-            "SELECT series_id, path FROM instance WHERE rowid IN"
-            f" (SELECT min(rowid) FROM instance WHERE series_id IN ({marks}) GROUP BY series_id)",
+            "SELECT series_id, path FROM instance WHERE rowid IN (SELECT"
+            " (SELECT i.rowid FROM instance i WHERE i.series_id = s.id"
+            "  ORDER BY i.state <> 'stored', i.rowid LIMIT 1)"
+            f" FROM series s WHERE s.id IN ({marks}))",
             series_ids,
         )
         return {r["series_id"]: self.database.root / r["path"] for r in rows}

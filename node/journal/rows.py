@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +18,27 @@ if TYPE_CHECKING:
     # The module encodes, and takes half a second to import.
     from dicomseg.encode.rejection_note import RejectionReason
 
-Kind = Literal["result", "withdrawal"]
+Kind = Literal["result", "withdrawal", "verified"]
 RESULT: Final[Kind] = "result"
 WITHDRAWAL: Final[Kind] = "withdrawal"
+VERIFIED: Final[Kind] = "verified"
+"""The report that a physician confirmed, beside the result that it is of."""
 UID_SIGNS: Final = frozenset("0123456789.")
+LONGEST_NAME: Final = 128
+"""Characters of a UID that names a row: longer than a UID may be (64), so that an object that is quarantined for
+a long UID still has its own row; no longer, whatever is sent."""
+_STAND_IN: Final = re.compile(r"no-uid-[0-9a-f]{32}")
 _PROOFS: Final = {"found": "stored"}
 """What earlier versions wrote, by its present name."""
+
+
+def row_uid(uid: str) -> str:
+    """Return what a row holds for a SOP Instance UID: the UID, or a digest of what is none, such as a patient's name."""
+    if uid and set(uid) <= UID_SIGNS and len(uid) <= LONGEST_NAME:
+        return uid
+    if not uid or _STAND_IN.fullmatch(uid):
+        return uid
+    return f"no-uid-{hashlib.sha256(uid.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
 
 class SeriesKey(NamedTuple):
@@ -135,7 +152,9 @@ class ResultRow:
     """One published result folder.
 
     superseded_by: the result that took its place, "" while none has. superseded_because: see `RejectionReason`, ""
-    while the result is the newest of its series; known before `superseded_by` after a correction.
+    while the result is the newest of its series; known before `superseded_by` after a correction. purged_at: when its
+    folder was removed, in seconds since 1970, None while it is kept. inputs: of a follow-up the results that it
+    compares, oldest first; () of a result of a series.
     """
 
     result_id: str
@@ -145,22 +164,26 @@ class ResultRow:
     created_at: float = 0.0
     superseded_by: str = ""
     superseded_because: RejectionReason | Literal[""] = ""
+    purged_at: float | None = None
+    inputs: tuple[str, ...] = ()
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
         """Read a row of the table `result`; root: folder of relative paths."""
-        rest = set(cls.__slots__) - {"folder"}
-        return cls(folder=root / row["folder"], **{name: row[name] for name in rest})
+        rest = set(cls.__slots__) - {"folder", "inputs"}
+        inputs = tuple(map(str, read_json(row["inputs"], list)))
+        return cls(folder=root / row["folder"], inputs=inputs, **{name: row[name] for name in rest})
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One result on its way to one destination; fault, fault_tries and try_at as in `SeriesRow`.
 
-    kind: the result itself, or the withdrawal of one that was delivered. accepted: files that the
+    kind: the result itself, the withdrawal of one that was delivered, or its verified report. accepted: files that the
     destination has taken. refused: files that it will not take, and why. proof: how a confirmed delivery
     was verified, "stored" (it was found), "committed" (the peer took responsibility) or "unproven".
     waited_s: seconds between tries since it was made, first taken or retried. because: why the result is superseded, "" when it is not.
+    is_followup: the result compares others, and is none of its series.
     """
 
     id: int
@@ -182,6 +205,7 @@ class DeliveryRow:
     proof: str = ""
     because: RejectionReason | Literal[""] = ""
     waited_s: float = 0.0
+    is_followup: bool = False
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, root: Path) -> Self:
@@ -206,6 +230,7 @@ class DeliveryRow:
             proof=_PROOFS.get(row["proof"], row["proof"]),
             because=row["superseded_because"],
             waited_s=row["waited_s"],
+            is_followup=bool(row["is_followup"]),
         )
 
 

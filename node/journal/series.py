@@ -218,15 +218,23 @@ class SeriesTable:
         self, tx: Transaction, key: SeriesKey, event: SeriesEvent, detail: dict[str, object]
     ) -> int:
         """Count another stored object; its series is receiving. Returns the series' id."""
-        series_id = self.find_id(tx, key)
-        if series_id is None:
+        counted = tx.execute(
+            "UPDATE series SET instances = instances + 1, last_at = ? WHERE study = ? AND series = ?"
+            " RETURNING id, state",
+            (tx.now(), *key),
+        ).fetchone()
+        if counted is None:
             series_id = self.insert(tx, key, SeriesState.RECEIVING, instances=1)
             tx.event(series_id, event, SeriesState.RECEIVING, detail)
             return series_id
-        state = tx.execute(
-            "UPDATE series SET instances = instances + 1, last_at = ? WHERE id = ? RETURNING state",
-            (tx.now(), series_id),
-        ).fetchone()["state"]
+        series_id, state = int(counted["id"]), counted["state"]
+        if state == SeriesState.PURGED:
+            # A result that was taken back must not come again under its UIDs.
+            tx.execute(
+                "UPDATE series SET forced = forced + 1 WHERE id = ? AND EXISTS"
+                " (SELECT 1 FROM result r WHERE r.series_id = series.id AND r.inputs = '[]' AND r.superseded_because <> '')",
+                (series_id,),
+            )
         if state != SeriesState.RECEIVING:
             target = SERIES_TRANSITIONS[read_state(SeriesState, state), event]
             self.move(tx, series_id, target, event, {"late": True, **detail})
@@ -252,6 +260,13 @@ class SeriesTable:
         if event is SeriesEvent.INSTANCE_SUPERSEDED:  # the rest of the correction is on its way
             tx.execute("UPDATE series SET last_at = ? WHERE id = ?", (tx.now(), series_id))
         self.move(tx, series_id, target, event, detail)
+
+    def count_missing(self, tx: Transaction, series_id: int, detail: dict[str, object]) -> None:
+        """Count one stored object less; the series stays in its state."""
+        row = tx.execute(
+            "UPDATE series SET instances = instances - 1 WHERE id = ? RETURNING state", (series_id,)
+        ).fetchone()
+        tx.event(series_id, SeriesEvent.INSTANCE_SET_ASIDE, row["state"], detail)
 
     def find_id(self, tx: Transaction, key: SeriesKey) -> int | None:
         """Return the id of a series, None where there is no row of it."""

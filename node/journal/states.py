@@ -11,18 +11,20 @@ from typing import Final
 
 
 class InstanceState(StrEnum):
-    """One received object."""
+    """One received object. purging: its file is being removed; purged: it was, and the row stays."""
 
     STORED = "stored"
     QUARANTINED = "quarantined"
     SUPERSEDED = "superseded"
+    PURGING = "purging"
+    PURGED = "purged"
 
 
 class SeriesState(StrEnum):
     """One series on its way.
 
     quarantined: of all that came, nothing can be used. superseded: a correction took every object of it
-    into another series.
+    into another series. purged: its files were removed, after it was delivered or by request.
     """
 
     RECEIVING = "receiving"
@@ -36,6 +38,7 @@ class SeriesState(StrEnum):
     FAILED = "failed"
     QUARANTINED = "quarantined"
     SUPERSEDED = "superseded"
+    PURGED = "purged"
 
 
 class DeliveryState(StrEnum):
@@ -82,7 +85,9 @@ class SeriesEvent(StrEnum):
     CLAIM_RETURNED = "claim_returned"
     CRASHED_OUT = "crashed_out"
     ALL_CONFIRMED = "all_confirmed"
+    REDELIVERY_REQUESTED = "redelivery_requested"
     RETRY_REQUESTED = "retry_requested"
+    PURGED = "purged"
 
 
 class DeliveryEvent(StrEnum):
@@ -114,8 +119,10 @@ class JobEvent(StrEnum):
 
 
 _S, _E = SeriesState, SeriesEvent
-_WITH_OBJECTS: Final = tuple(s for s in _S if s not in {_S.QUARANTINED, _S.SUPERSEDED})
+_WITH_OBJECTS: Final = tuple(s for s in _S if s not in {_S.QUARANTINED, _S.SUPERSEDED, _S.PURGED})
 _RETRIES: Final = (_S.INCOMPLETE, _S.SKIPPED, _S.FAILED, _S.ENCODED, _S.DELIVERED)
+PURGEABLE: Final = (*_RETRIES, _S.QUARANTINED, _S.SUPERSEDED)
+"""States in which no step has anything to do with a series' objects. An encoded one may still be sent."""
 
 SERIES_TRANSITIONS: Final = MappingProxyType(
     {
@@ -147,7 +154,10 @@ SERIES_TRANSITIONS: Final = MappingProxyType(
         (_S.PROCESSING, _E.CLAIM_RETURNED): _S.SELECTED,
         (_S.PROCESSING, _E.CRASHED_OUT): _S.FAILED,
         (_S.ENCODED, _E.ALL_CONFIRMED): _S.DELIVERED,
+        # A destination has lost its newest result, says a person.
+        (_S.DELIVERED, _E.REDELIVERY_REQUESTED): _S.ENCODED,
         **{(state, _E.RETRY_REQUESTED): _S.COMPLETE for state in _RETRIES},
+        **{(state, _E.PURGED): _S.PURGED for state in PURGEABLE},
     }
 )
 
@@ -169,6 +179,8 @@ DELIVERY_TRANSITIONS: Final = MappingProxyType(
         (_D.SENT, _V.PATIENCE_EXHAUSTED): _D.DEAD,
         (_D.SENT, _V.SUPERSEDED): _D.DEAD,
         (_D.DEAD, _V.RETRY_REQUESTED): _D.PENDING,
+        # The destination has lost it, says a person.
+        (_D.CONFIRMED, _V.RETRY_REQUESTED): _D.PENDING,
     }
 )
 

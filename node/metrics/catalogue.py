@@ -40,6 +40,17 @@ OBJECT_BYTES: Final = _metric(
     "gauge", "object_bytes", "Bytes of the objects in spool and quarantine, by state.", "state"
 )
 
+PULLS: Final = _metric(
+    "gauge", "pulls", "Studies that were asked for, by source and state; failed is what is given up.", "source", "state"
+)  # fmt: skip
+PULLED: Final = _metric(
+    "counter", "pulled_objects_total", "Objects that ended pulls brought, by source.", "source"
+)
+
+CORRECTIONS: Final = _metric(
+    "gauge", "corrections", "Segmentations of viewers that were judged, by state and code of the reason.", "state", "code"
+)  # fmt: skip
+
 # ---- what becomes of it --------------------------------------------------------------------------
 
 SERIES: Final = _metric(
@@ -102,6 +113,11 @@ CERTIFICATE_ENDS: Final = _metric(
 )  # fmt: skip
 WORKERS: Final = _metric("gauge", "workers", "Worker processes that are configured.")
 WORKERS_READY: Final = _metric("gauge", "workers_ready", "Worker processes that have their model.")
+CLUSTER_SLOTS: Final = _metric(
+    "gauge",
+    "cluster_slots",
+    'Series that the cluster can compute at once; absent without [work] engine = "dask".',
+)
 WORKER_ENDS: Final = _metric(
     "counter", "worker_ends_total", "Ends of worker processes that were not asked for.", "worker"
 )
@@ -128,6 +144,12 @@ DISK_HIGH: Final = _metric(
 JOURNAL_BYTES: Final = _metric(
     "gauge", "journal_bytes", "Size of the journal with its write-ahead log."
 )
+PURGED_OBJECTS: Final = _metric(
+    "counter", "purged_objects_total", "Objects whose files `[retention]` removed, by what they were: series or quarantine.", "what"
+)  # fmt: skip
+PURGED_BYTES: Final = _metric(
+    "counter", "purged_bytes_total", "Bytes that `[retention]` removed, objects and results.", "what"
+)  # fmt: skip
 RESULT_BYTES: Final = _metric(
     "gauge", "result_bytes", "Bytes of the result folders; absent until all were looked at."
 )
@@ -138,6 +160,17 @@ PROTOCOL_ALARM: Final = _metric(
     "gauge", "protocol_alarm",
     "Skipped series since the last eligible one, of a sender that stopped sending eligible series.",
     "sender", "station",
+)  # fmt: skip
+SELFTEST_LAST: Final = _metric(
+    "gauge", "selftest_timestamp_seconds", "When the self-test ran last, in seconds since 1970."
+)
+SELFTEST_PASSED: Final = _metric(
+    "gauge", "selftest_passed", "1 if the last self-test passed, 0 if it failed or drifted."
+)
+SELFTEST_DEVIATION: Final = _metric(
+    "gauge", "selftest_deviation_meters",
+    "Largest deviation of a value of the last self-test, by what it is measured against: first_run or truth.",
+    "against",
 )  # fmt: skip
 SCRAPE_SECONDS: Final = _metric(
     "gauge", "scrape_cpu_seconds", "Processor time that the scrape before this one took."

@@ -12,7 +12,7 @@ from typing import Final
 
 from dicomseg.read.judge import BEGINNINGS
 from node.journal.figures import Figures, SenderFigures
-from node.journal.states import SeriesState
+from node.journal.states import InstanceState, SeriesState
 from node.metrics import catalogue as c
 from node.metrics.exposition import Metric, Values, render
 from node.metrics.process import process_figures
@@ -20,6 +20,7 @@ from node.metrics.stages import Stages
 from node.metrics.tally import OTHER, Names, Tally
 from node.observe.health import Health
 from node.observe.text import state_text
+from node.store.selftest_history import SelftestRow
 
 FRESH_S: Final = 1.0
 """A scrape within this time gets the text of the one before: many clients cost no more than one."""
@@ -36,7 +37,7 @@ class Sources:
 
     model: name, version, digest. memory: bytes of each worker with the process that draws. sizes: bytes
     of the result folders, None while they are not known. attention: number of matters by kind. alarms:
-    skipped series by (sender, station). certificates: end by key of `[tls]`, in seconds since 1970.
+    skipped series by (sender, station). certificates: end by key of `[tls]`, in seconds since 1970. selftest: its last run, None without one.
     """
 
     health: Callable[[], Health]
@@ -47,6 +48,7 @@ class Sources:
     attention: Callable[[], Mapping[str, int]]
     alarms: Callable[[], Mapping[tuple[str, str], int]]
     certificates: Callable[[], Mapping[str, float]]
+    selftest: Callable[[], SelftestRow | None]
     journal: Path
     disk_high_mb: int
     destinations: tuple[str, ...]
@@ -101,7 +103,10 @@ class Collector:
             newest[label] = max(newest.get(label, 0.0), row.last_at)
         yield c.SENDER_LAST, newest
         yield c.OBJECTS, _summed(rows, lambda r: r.objects)
-        yield c.OBJECT_BYTES, _summed(rows, lambda r: r.bytes)
+        kept = [r for r in rows if r.state != InstanceState.PURGED]
+        yield c.OBJECT_BYTES, _summed(kept, lambda r: r.bytes)
+        yield c.PULLS, {key: float(number) for key, number in self.figures.pulls().items()}
+        yield c.CORRECTIONS, {k: float(n) for k, n in self.figures.corrections().items()}
 
     def _series(self) -> Iterator[tuple[Metric, Values]]:
         now, counts = self.wall(), dict[tuple[str, ...], float]()
@@ -140,6 +145,8 @@ class Collector:
         if seen is not None:
             yield c.WORKERS, {(): seen.workers}
             yield c.WORKERS_READY, {(): seen.workers_ready}
+            if seen.cluster_slots is not None:
+                yield c.CLUSTER_SLOTS, {(): seen.cluster_slots}
             yield c.LOOP_AGE, {(name,): age_s for name, age_s in seen.loops.items()}
             yield c.DISK_FREE, {(): seen.disk_free_mb * _MB}
             yield c.DISK_LOW, {(): seen.disk_low_mb * _MB}
@@ -155,6 +162,7 @@ class Collector:
             {(who, where): number for (who, where), number in sources.alarms().items()},
         )
         yield c.SCRAPE_SECONDS, {(): self._cost_s}
+        yield from _selftest(sources.selftest())
 
     def _process(self) -> Iterator[tuple[Metric, Values]]:
         figures = process_figures()
@@ -162,6 +170,15 @@ class Collector:
         yield c.PROCESS_CPU, {(): figures.cpu}
         yield c.PROCESS_START, {(): figures.started_at}
         yield c.PROCESS_FILES, {(): figures.files}
+
+
+def _selftest(row: SelftestRow | None) -> Iterator[tuple[Metric, Values]]:
+    if row is None:
+        return
+    yield c.SELFTEST_LAST, {(): row.at}
+    yield c.SELFTEST_PASSED, {(): int(row.outcome == "passed")}
+    deviations = {"first_run": row.drift_mm, "truth": row.error_mm}
+    yield c.SELFTEST_DEVIATION, {(k,): v / 1000 for k, v in deviations.items() if v is not None}
 
 
 def reason_class(state: str, head: str) -> str:

@@ -24,6 +24,7 @@ _EVENTS: Final = frozenset(
     for name, value in vars(events).items()
     if isinstance(value, type) and issubclass(value, events.Event)
 )
+_PURGES: Final = {"SeriesPurged": "series", "QuarantinePurged": "quarantine"}
 
 
 class Names:
@@ -60,8 +61,13 @@ class Tally:
             self.add(catalogue.ASSOCIATIONS, "rejected")
         elif event == "ObjectRefused":
             self.add(catalogue.OBJECTS_RECEIVED, str(fields["calling_ae"]), "refused")
+        elif event == "PullEnded" and fields["pulled"]:
+            self.add(catalogue.PULLED, str(fields["source"]), by=fields["pulled"])
         elif event in {"StepFailed", "RowFailed"}:
             self.add(catalogue.STEP_FAULTS, str(fields["step"]))
+        elif event in _PURGES:
+            self.add(catalogue.PURGED_OBJECTS, _PURGES[event], by=fields["objects"])
+            self.add(catalogue.PURGED_BYTES, _PURGES[event], by=fields["bytes"])
         elif event == "WorkerEnded":
             self.add(catalogue.WORKER_ENDS, str(fields["worker"]))
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from model.bundle.card import FILES, default_path, read_card
 from model.errors import BundleError
+from node.clock import at_text
 from node.durable import PART, copy_durably, unfinished_folder
-from node.errors import DiskFull, PromotionRefused
+from node.errors import ChangedMeanwhile, DiskFull, PromotionRefused
 from node.journal.job_rows import JobRow, Promotion
 from node.journal.journal import Journal
 from node.journal.promotions import PROMOTED, ROLLED_BACK
@@ -62,10 +63,14 @@ class ModelRegistry:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks, and why; both go into the journal."""
+    """Who asks, and why; both go into the journal.
+
+    seen: number of the newest change of the bundle in service as they saw it, 0 for none; None: whatever is newest.
+    """
 
     by: str
     reason: str
+    seen: int | None = None
 
 
 def folder_name(card: Mapping[str, Any]) -> str:
@@ -109,10 +114,11 @@ def promote(
 
     Raises:
         PromotionRefused: it is in service already, or the job did not propose it against what is.
+        ChangedMeanwhile: the bundle in service was changed since the person looked.
         BundleError: it is damaged, or cannot be loaded.
         DiskFull: no room for the copy.
     """
-    seen = registry.journal.promotions.newest()
+    seen = newest_change(registry, request)
     current = _digest_in_service(registry, seen)
     card = read_card(source)
     if card["digest"] == current and _is_intact(registry.in_service, current):
@@ -124,8 +130,8 @@ def promote(
     seen_id = 0 if seen is None else seen.id
     row = _row(PROMOTED, place, card, current, request)
     job_id = None if job is None else job.id
-    return registry.journal.promotions.record(
-        replace(row, before_id=seen_id or None, job_id=job_id), seen_id
+    return _record(
+        registry, request, replace(row, before_id=seen_id or None, job_id=job_id), seen_id
     )
 
 
@@ -134,9 +140,10 @@ def rollback(registry: ModelRegistry, request: Request) -> Promotion:
 
     Raises:
         PromotionRefused: the configured bundle is in service.
+        ChangedMeanwhile: the bundle in service was changed since the person looked.
         BundleError: the bundle to return to is damaged or gone.
     """
-    seen = registry.journal.promotions.newest()
+    seen = newest_change(registry, request)
     if seen is None or seen.folder is None:
         raise nothing_before()
     target = registry.journal.promotions.before(seen)
@@ -147,7 +154,27 @@ def rollback(registry: ModelRegistry, request: Request) -> Promotion:
     _test_load(folder or registry.fallback)
     row = _row(ROLLED_BACK, folder, card, seen.digest, request)
     before_id = None if target is None else target.before_id
-    return registry.journal.promotions.record(replace(row, before_id=before_id), seen.id)
+    return _record(registry, request, replace(row, before_id=before_id), seen.id)
+
+
+def newest_change(registry: ModelRegistry, request: Request) -> Promotion | None:
+    """Return the newest change. Raises `ChangedMeanwhile` where the person saw an earlier one."""
+    newest = registry.journal.promotions.newest()
+    if newest is not None and request.seen not in {None, newest.id}:
+        raise ChangedMeanwhile(
+            f"{newest.asked_by} put {newest.name} {newest.version} into service at {at_text(newest.at)[:19]}"
+            f" ({newest.event.replace('_', ' ')}); review it, then ask again"
+        )
+    return newest
+
+
+def _record(registry: ModelRegistry, request: Request, row: Promotion, seen_id: int) -> Promotion:
+    """Record a change; another person's change is named where `request.seen` is given."""
+    try:
+        return registry.journal.promotions.record(row, seen_id)
+    except PromotionRefused:
+        newest_change(registry, request)
+        raise
 
 
 def nothing_before() -> PromotionRefused:

@@ -21,6 +21,7 @@ from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
 from node.journal.states import JobEvent, JobState
 from node.models import detached_process as child
+from node.models.run_files import tail_lines
 from node.store.layout import StateDirectory
 
 TRAIN: Final = (sys.executable, "-m", "training")
@@ -68,13 +69,7 @@ class JobDirectory:
 
     def tail(self) -> list[str]:
         """Return the last lines of the log that are not empty; none without a log."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return []
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return tail_lines(self.log, TAIL_BYTES)
 
 
 def build_arguments(command: Sequence[str], plan: JobPlan, directory: JobDirectory) -> list[str]:
@@ -100,7 +95,11 @@ def read_answer(directory: JobDirectory) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    kept = {k: answer[k] for k in ("verdict", "reasons", "notes", "rule", "table") if k in answer}
+    kept = {
+        k: answer[k]
+        for k in ("verdict", "reasons", "notes", "rule", "table", "corrections")
+        if k in answer
+    }
     return {**kept, **sides}
 
 
@@ -244,7 +243,10 @@ class JobRunner:
             return self._record(row.id, JobEvent.FAULT, {"reason": reason, "exit_code": code})
         event = VERDICTS[answer["verdict"]]
         reason, *others = answer.get("reasons") or [""]
-        detail = {"reason": f"{reason} (and {len(others)} more)" if others else reason}
+        detail = {
+            "reason": f"{reason} (and {len(others)} more)" if others else reason,
+            "exit_code": code,
+        }
         return self._record(row.id, event, detail, answer)
 
     def _record(

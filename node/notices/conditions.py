@@ -19,7 +19,7 @@ LONGEST_REASON: Final = 300
 _UID: Final = re.compile(r"2\.25\.\d+|\d+(?:\.\d+){5,}")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9a-f]{32,}")
 _BY_SUBJECT: Final = frozenset(
-    {"delivery", "withdrawal", "fault", "protocol", "tls", "certificate"}
+    {"delivery", "withdrawal", "fault", "protocol", "tls", "certificate", "selftest", "pull"}
 )
 """Kinds with one condition for each destination, step, sender or file; others are one condition each."""
 

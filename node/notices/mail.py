@@ -15,6 +15,7 @@ from node.config.notify import NotifyConfig
 from node.config.secret_files import read_secret
 from node.errors import NoticeUndelivered
 from node.notices.text import Message
+from node.tls.faults import handshake_fault
 
 TIMEOUT_S: Final = 20.0
 """Longest wait for one answer of the mail server."""
@@ -55,6 +56,11 @@ class Mail:
         except smtplib.SMTPResponseException as error:
             raise NoticeUndelivered(
                 f"mail to {self.where}: refused with {error.smtp_code}; check mail_user, mail_from and mail_to"
+            ) from error
+        except ssl.SSLError as error:
+            raise NoticeUndelivered(
+                f"mail to {self.where}: {handshake_fault(error)}; mail_host must be the name in its certificate, and"
+                " this machine must trust the authority (update-ca-certificates)"
             ) from error
         except (OSError, smtplib.SMTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__

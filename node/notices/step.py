@@ -25,7 +25,7 @@ from node.notices.text import Message, changes_message, changes_text, digest_mes
 from node.notices.webhook import Webhook
 from node.observe.attention import Matter, attention
 from node.observe.health import Health, read_health
-from node.observe.tls import tls_matters
+from node.observe.selftest import site_matters
 from node.store.layout import StateDirectory
 
 LOOK_S: Final = 60.0
@@ -93,7 +93,7 @@ class NoticeStep:
         node = config.node
         return cls(
             config.notify, node.name, node.state, journal, channels, clock, log,
-            connections=partial(tls_matters, config),
+            connections=partial(site_matters, config),
         )  # fmt: skip
 
     def __post_init__(self) -> None:

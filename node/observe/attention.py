@@ -13,11 +13,13 @@ from node.backoff import days_text
 from node.clock import at_text
 from node.journal.figures import Figures
 from node.journal.journal import Journal
+from node.journal.pulls import PullRow, PullState
 from node.journal.rows import WITHDRAWAL, SeriesRow
 from node.journal.states import DeliveryState, InstanceState, SeriesState
 from node.observe.deliveries import ATTENTION_S, outdated
 from node.observe.deliveries import attention as delivery_attention
 from node.observe.protocol import HISTORY_S, REMEDY, ProtocolAlarm, protocol_alarms
+from node.observe.pulls import needs_attention
 from node.observe.text import state_text
 
 MOST_EXAMPLES: Final = 5
@@ -36,7 +38,7 @@ _UNUSED_REMEDY: Final = "see `lumbar-node why UID`; correct and resend the serie
 class Matter:
     """Things that need attention for one reason.
 
-    kind: delivery, withdrawal, fault, protocol, quarantined, series. subject: destination, step, sender or series. count:
+    kind: delivery, withdrawal, fault, protocol, pull, quarantined, series, selftest. subject: destination, step, sender or series. count:
     deliveries, objects or series. uids: some, of results or series. next_try: earliest,
     ISO 8601, None if none is retried. remedy: what to do, "" if the reason says it.
     """
@@ -69,6 +71,7 @@ def attention(journal: Journal) -> list[Matter]:
         *_deliveries(journal),
         *_faults(journal),
         *_protocols(journal),
+        *_pulls(journal),
         *_unused(journal),
         *_series(journal),
     ]
@@ -89,7 +92,7 @@ def _deliveries(journal: Journal) -> Iterator[Matter]:
     unfinished = [s for s in DeliveryState if s is not DeliveryState.CONFIRMED]
     rows = journal.deliveries.in_states(*unfinished)
     yield from (delivery_matter(e) for e in delivery_attention(rows))
-    yield from (delivery_matter(e) for e in outdated(journal.deliveries.held_outdated()))
+    yield from (delivery_matter(e) for e in outdated(journal.withdrawals.outdated()))
 
 
 def delivery_matter(entry: Mapping[str, Any]) -> Matter:
@@ -133,6 +136,32 @@ def current_alarms(journal: Journal) -> list[ProtocolAlarm]:
     """Return the senders whose series stopped being eligible."""
     now = journal.database.now()
     return protocol_alarms(Figures(journal.database).judged_since(now - HISTORY_S), now)
+
+
+def _pulls(journal: Journal) -> Iterator[Matter]:
+    rows = [
+        r
+        for r in journal.pulls.in_states(PullState.WAITING, PullState.FAILED)
+        if needs_attention(r)
+    ]
+    groups: dict[tuple[str, ...], list[PullRow]] = {}
+    for row in rows:
+        groups.setdefault((row.source, str(row.state), row.reason), []).append(row)
+    for (source, state, reason), group in groups.items():
+        failed = state == PullState.FAILED
+        remedy = (
+            "`lumbar-node pull UID` asks again"
+            if failed
+            else f"`lumbar-node echo {source}` asks it"
+        )
+        next_try = None if failed else at_text(min(r.try_at for r in group))
+        uids = tuple(r.study for r in group[:MOST_EXAMPLES])
+        yield Matter("pull", source, state, reason, remedy, len(group), uids, next_try)
+    for name, rule in journal.pulls.rules().items():
+        if rule.tries:
+            yield Matter(
+                "pull", f"rule {name}", "waiting", rule.reason, "check the source", 1, (), at_text(rule.try_at)
+            )  # fmt: skip
 
 
 def _unused(journal: Journal) -> Iterator[Matter]:

@@ -38,7 +38,7 @@ def is_open(row: DeliveryRow) -> bool:
     stopped = row.state in {DeliveryState.WAITING, DeliveryState.DEAD} or bool(row.fault)
     # A report on storage commitment may take its time; after an hour a look at the PACS may help.
     stopped = stopped or (row.state is DeliveryState.SENT and row.waited_s >= ATTENTION_S)
-    replaced = row.detail == SUPERSEDED or (row.kind == RESULT and bool(row.because))
+    replaced = row.detail == SUPERSEDED or (row.kind != WITHDRAWAL and bool(row.because))
     return stopped and not replaced
 
 
@@ -89,4 +89,4 @@ def outdated(held: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 
 def _arrow(entry: Mapping[str, Any]) -> str:
-    return "withdrawal →" if entry["kind"] == WITHDRAWAL else "→"
+    return "→" if entry["kind"] == RESULT else f"{entry['kind']} →"

@@ -5,22 +5,22 @@ Whatever reads a file returns a finding, not an exception.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from node.durable import PART
 from node.journal.journal import Journal
-from node.journal.rows import InstanceRow, ResultRow, SeriesKey
+from node.journal.rows import ResultRow, SeriesKey
+from node.journal.states import InstanceState
 from node.observe.attention import attention
+from node.observe.corrections import missing_cases
+from node.store.check import MISSING, object_fault, result_faults
 from node.store.layout import StateDirectory
 from node.store.lock import is_running
-from node.store.results import read_result
-from node.store.spool import data_set_digest
 
 NEW_S: Final = 60.0
 """Age below which a file of a running node may be on its way into the journal."""
@@ -65,6 +65,8 @@ def examine(journal: Journal, check: Check) -> list[Finding]:
         *_unknown_objects(journal, check.state, running=running),
         *_results(journal, check),
         *_unknown_results(journal, StateDirectory(check.state).results, running=running),
+        *_unfinished_purges(journal, running=running),
+        *_missing_cases(journal, check.state),
         *_permissions(check.state),
         *_attention(journal),
     ]
@@ -79,32 +81,19 @@ def _objects(journal: Journal, check: Check) -> Iterator[Finding]:
     faults: dict[tuple[SeriesKey, str], list[Path]] = {}
     for row in journal.instances.iterate():
         report.count_one()
-        fault = _object_fault(row, quick=check.quick)
+        if row.state in _WITHOUT_FILE:
+            continue
+        syntax = row.transfer_syntax_uid
+        fault = object_fault(row.path, row.bytes, row.digest, syntax, quick=check.quick)
         if fault:
             faults.setdefault((row.series, fault), []).append(row.path)
     for (key, fault), paths in faults.items():
-        kind = "object-missing" if fault == _MISSING else "object-damaged"
+        kind = "object-missing" if fault == MISSING else "object-damaged"
         remedy = f"{fault}; send series {key.series or 'without a UID'} again"
         yield Finding(kind, str(paths[0]), remedy, len(paths))
 
 
-_MISSING: Final = "the file is missing"
-
-
-def _object_fault(row: InstanceRow, *, quick: bool) -> str:
-    """Return what is wrong with an object's file, or ""."""
-    try:
-        size = row.path.stat().st_size
-        if size != row.bytes:
-            return f"{size} bytes, {row.bytes} were received"
-        # The digest of an object that also came in a second transfer syntax names both.
-        if not quick and data_set_digest(row.path) != row.digest.partition("-")[0]:
-            return "content differs from what was received"
-    except FileNotFoundError:
-        return _MISSING
-    except Exception as error:  # noqa: BLE001 - a file that cannot be read is a finding
-        return f"cannot be read ({_fault(error)})"
-    return ""
+_WITHOUT_FILE: Final = (InstanceState.PURGING, InstanceState.PURGED)
 
 
 def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterator[Finding]:
@@ -115,7 +104,7 @@ def _unknown_objects(journal: Journal, state: Path, *, running: bool) -> Iterato
         files = [p for p in _files(area) if p.suffix != PART or not running]
         unknown = [p for p in files if str(p) not in known and not (running and _is_new(p))]
         for path in unknown[:1]:
-            remedy = "never acknowledged to the sender; removed or recovered at the next start"
+            remedy = "never acknowledged to the sender; the next start, or `doctor --repair`, keeps or removes it"
             yield Finding("object-unknown", str(path), remedy, len(unknown))
 
 
@@ -139,12 +128,14 @@ def _results(journal: Journal, check: Check) -> Iterator[Finding]:
     report = _Reporter(check.progress, "results")
     for row in _all_results(journal):
         report.count_one()
+        if row.purged_at is not None:
+            continue
         if not row.folder.is_dir():
             if row.superseded_by:  # it may be removed
                 continue
             yield Finding("result-missing", str(row.folder), f"lumbar-node retry {row.result_id}")
             continue
-        damaged = [fault for fault in _result_faults(row.folder, quick=check.quick) if fault]
+        damaged = [fault for fault in result_faults(row.folder, quick=check.quick) if fault]
         if damaged:
             remedy = (
                 f"{damaged[0]}; remove the folder and `lumbar-node retry {row.result_id} --force`"
@@ -153,42 +144,7 @@ def _results(journal: Journal, check: Check) -> Iterator[Finding]:
 
 
 def _all_results(journal: Journal) -> list[ResultRow]:
-    return [r for row in journal.series.in_states() for r in journal.results.of_series(row.key)]
-
-
-def _result_faults(folder: Path, *, quick: bool) -> Iterator[str]:
-    """Yield what is wrong with each file of a result, "" for an intact one."""
-    content = read_result(folder)
-    objects, further = content.get("objects"), content.get("files", [])
-    if not isinstance(objects, list) or not isinstance(further, list):
-        yield "result.json is missing, or cannot be read"
-        return
-    for entry in (*objects, *further):
-        yield _file_fault(folder, entry, quick=quick)
-
-
-def _file_fault(folder: Path, entry: Any, *, quick: bool) -> str:
-    name = ""
-    try:
-        path = folder.joinpath(*_inside(entry["file"]))
-        name = str(path.relative_to(folder))
-        size = path.stat().st_size
-        if size != entry["bytes"]:
-            return f"{name} has {size} bytes, {entry['bytes']} were written"
-        if quick:
-            return ""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return "" if digest == entry["sha256"] else f"{name} differs from what was written"
-    except FileNotFoundError:
-        return f"{name} is missing"
-    except Exception as error:  # noqa: BLE001 - as above
-        return f"a file cannot be read ({_fault(error)})"
-
-
-def _inside(file: str) -> tuple[str, ...]:
-    """Return the parts of a path within a result folder, without what leads out of it."""
-    return tuple(part for part in Path(file).parts if part not in {"/", ".."})
+    return [r for row in journal.series.in_states() for r in journal.results.all_of_series(row.key)]
 
 
 def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterator[Finding]:
@@ -198,9 +154,9 @@ def _unknown_results(journal: Journal, folder: Path, *, running: bool) -> Iterat
             continue
         unfinished = path.name.endswith(PART)
         remedy = (
-            "unfinished; safe to remove"
+            "unfinished; `doctor --repair` removes it"
             if unfinished
-            else "result of superseded input; safe to remove"
+            else "result of superseded input; `doctor --repair` moves it aside"
         )
         yield Finding("result-unknown", str(path), remedy)
 
@@ -210,6 +166,21 @@ def _folders(folder: Path) -> list[Path]:
         return sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError:
         return []
+
+
+def _unfinished_purges(journal: Journal, *, running: bool) -> Iterator[Finding]:
+    """Yield series of which a killed purge has left something; a running node removes it within a minute."""
+    for leaving in () if running else journal.purges.unfinished():
+        remedy = (
+            "a purge was ended before its end; the next start, or `doctor --repair`, finishes it"
+        )
+        yield Finding("purge-unfinished", leaving.key.series, remedy, len(leaving.files))
+
+
+def _missing_cases(journal: Journal, state: Path) -> Iterator[Finding]:
+    for entry, folder in missing_cases(journal, state):
+        command = f"lumbar-node corrections --remove {entry} --reason TEXT --yes"
+        yield Finding("correction-missing", str(folder), f"gone, so it is no case any more; `{command}` records that")  # fmt: skip
 
 
 # ---- the rest ------------------------------------------------------------------------------------
@@ -246,11 +217,6 @@ def _attention(journal: Journal) -> Iterator[Finding]:
         ):  # a delivery that waits for its next attempt is in order
             kind = f"{m.kind}-{m.state}" if m.kind in {"delivery", "withdrawal"} else m.kind
             yield Finding(kind, m.subject, f"{m.reason}; {m.remedy}".removesuffix("; "), m.count)
-
-
-def _fault(error: Exception) -> str:
-    # The text of an unforeseen fault may quote the data set.
-    return getattr(error, "strerror", None) or type(error).__name__
 
 
 @dataclass(slots=True)

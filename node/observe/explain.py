@@ -18,6 +18,7 @@ from node.journal.states import (
 )
 from node.observe.deliveries import delivery_json, delivery_line, is_open
 from node.observe.links import viewer_link
+from node.observe.pulls import pull_line, pulls_json
 from node.observe.text import state_text
 from node.observe.timeline import timeline, timeline_json
 from node.store.results import read_result
@@ -35,6 +36,7 @@ _NEXT: Final[Mapping[SeriesState, str]] = MappingProxyType(
         SeriesState.FAILED: "failed; see the reason, then `lumbar-node retry UID`",
         SeriesState.QUARANTINED: "none of its objects can be used; see the reasons, correct and resend it",
         SeriesState.SUPERSEDED: "done; a correction moved its objects to another series",
+        SeriesState.PURGED: "done; its files were removed, send it again to process it again",
     }
 )
 
@@ -125,6 +127,7 @@ def _why(
             for r in journal.results.of_series(row.key)
         ],
         "deliveries": [delivery_json(d) for d in journal.deliveries.of_series(row.key)],
+        "pulls": pulls_json(journal, row.key.study),
         "timeline": timeline_json(timeline(journal, row.key)),
         "history": _folded(journal.series.events(row.key)),
     }
@@ -150,6 +153,7 @@ def _result_json(row: ResultRow) -> dict[str, Any]:
         "superseded_by": row.superseded_by or None,
         "superseded_because": row.superseded_because or None,
         "folder": str(row.folder),
+        "purged": None if row.purged_at is None else at_text(row.purged_at),
         "attempt": row.attempt,
     }
 
@@ -198,7 +202,8 @@ def _result_lines(row: Mapping[str, Any]) -> list[str]:
     because = (row["superseded_because"] or "").replace("_", " ")
     by = f" by {row['superseded_by']}" if row["superseded_by"] else ""
     superseded = f", superseded{by} ({because})" if because else ""
-    line = f"  result {row['result_id']}{predecessor}{superseded} in {row['folder']}"
+    place = f", files removed {row['purged']}" if row["purged"] else f" in {row['folder']}"
+    line = f"  result {row['result_id']}{predecessor}{superseded}{place}"
     return [line, f"    open: {row['link']}"] if row["link"] else [line]
 
 
@@ -230,6 +235,7 @@ def why_lines(row: Mapping[str, Any]) -> list[str]:
     for result in row["results"]:
         lines += _result_lines(result)
     lines += [f"  {delivery_line(d)}" for d in row["deliveries"]]
+    lines += [f"  {pull_line(p)}" for p in row["pulls"]]
     stages = row["timeline"]["stages_s"]
     if stages:
         lines.append("  " + ", ".join(f"{name} {s:.1f} s" for name, s in stages.items()))

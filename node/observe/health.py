@@ -26,7 +26,8 @@ class Vitals:
 
     loops: seconds since a round of each loop began. hanging: loops whose round takes too long. workers_ready, workers: processes with a model, configured
     ones. journal_fault: why the journal cannot be read, "" if it can. oldest_delivery_s: age of the
-    oldest result that a destination still has to get, 0 if there is none.
+    oldest result that a destination still has to get, 0 if there is none. cluster_slots: series that the
+    cluster can compute at once, None without a cluster. cluster_waits: without a slot nothing is processed.
     """
 
     loops: Mapping[str, float]
@@ -37,6 +38,8 @@ class Vitals:
     disk_low_mb: int
     journal_fault: str = ""
     oldest_delivery_s: float = 0.0
+    cluster_slots: int | None = None
+    cluster_waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ def judge_vitals(vitals: Vitals, port: int | None = None) -> Health:
     if vitals.workers_ready < vitals.workers:
         not_ready.append(
             f"{vitals.workers_ready} of {vitals.workers} workers ready; wait, or see WorkerEnded in the log"
+        )
+    if vitals.cluster_slots == 0 and vitals.cluster_waits:
+        not_ready.append(
+            "the cluster is away or has no worker of this version and bundle; see ClusterSeen in the log"
         )
     if vitals.disk_free_mb < vitals.disk_low_mb:
         not_ready.append(

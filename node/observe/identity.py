@@ -6,11 +6,13 @@ read, and without a DICOM library, which takes longer to import than all headers
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,10 @@ HEAD_BYTES: Final = 1 << 16
 """Read of a file; what is wanted lies in the groups 0008 and 0010, within the first few kB."""
 LONGEST: Final = 64
 """Characters of a value: the most that LO may have (PS3.5 table 6.2-1)."""
+UNREADABLE: Final = "\ufffd"
+"""In the place of what a character set does not have: values with it that look equal may differ."""
+_BIRTH_DATE: Final = re.compile(r"(?!0000)\d{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+_DATES: Final = (0x00080022, 0x00080021, 0x00080020)
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _BIG_ENDIAN: Final = b"1.2.840.10008.1.2.2"
 _IMPLICIT: Final = b"1.2.840.10008.1.2"
@@ -29,7 +35,8 @@ _UNDEFINED: Final = 0xFFFFFFFF
 _DELIMITERS: Final = 0xFFFE
 _TRANSFER_SYNTAX: Final = 0x00020010
 _CHARACTER_SET: Final = 0x00080005
-_LAST_TAG: Final = 0x00100020
+_PATIENT_ID: Final = 0x00100020
+_SEX: Final = 0x00100040
 _CODECS: Final = {
     "": "ascii", "ISO_IR 100": "latin-1", "ISO_IR 101": "iso8859_2", "ISO_IR 109": "iso8859_3",
     "ISO_IR 110": "iso8859_4", "ISO_IR 144": "iso8859_5", "ISO_IR 127": "iso8859_6", "ISO_IR 126": "iso8859_7",
@@ -43,38 +50,103 @@ _CODECS: Final = {
 class Identity:
     """What the header says; "" for each value that it lacks or that cannot be read.
 
-    date: of the acquisition, else series, else study, as YYYYMMDD.
+    date: of the acquisition, else series, else study, as YYYYMMDD. study_date: of the study alone.
     """
 
     description: str = ""
     date: str = ""
     patient_id: str = ""
     accession_number: str = ""
+    study_date: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Who a study is of: equal for one patient only, and only where ID and birth date are known.
+
+    id: Patient ID. issuer: Issuer of Patient ID. birth_date: YYYYMMDD. sex: as in the header. issuer and sex are ""
+    where the header lacks them.
+    """
+
+    id: str
+    issuer: str
+    birth_date: str
+    sex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Patient and examination of one header.
+
+    patient: None where the header does not identify one by ID and birth date. patient_id: what it names, also then.
+    date, time: of the acquisition, else series, else study, as YYYYMMDD and HHMMSS; "" where unknown. scanner:
+    manufacturer, model and station.
+    """
+
+    patient: Patient | None
+    patient_id: str
+    date: str
+    time: str
+    description: str
+    scanner: tuple[str, str, str]
 
 
 def read_identity(file: Path) -> Identity:
     """Read the identity from a DICOM file; a file that cannot be read has none."""
+    text = _texts(file, _PATIENT_ID)
+    return Identity(
+        description=text(0x0008103E),
+        date=text(*_DATES),
+        patient_id=text(_PATIENT_ID),
+        accession_number=text(0x00080050),
+        study_date=text(0x00080020),
+    )
+
+
+def read_examined(file: Path) -> Examined:
+    """Read patient and examination from a DICOM file; a file that cannot be read identifies no patient."""
+    text = _texts(file, _SEX)
+    patient = Patient(text(_PATIENT_ID), text(0x00100021), text(0x00100030), text(_SEX))
+    return Examined(
+        patient if _identifies(patient) else None,
+        patient.id,
+        date=text(*_DATES),
+        time=text(0x00080032, 0x00080031, 0x00080030)[:6],
+        description=text(0x0008103E),
+        scanner=(text(0x00080070), text(0x00081090), text(0x00081010)),
+    )
+
+
+def remembering(most: int) -> Callable[[Path], Examined]:
+    """Return `read_examined` that remembers the newest answers: a stored object never changes under its name."""
+    return lru_cache(maxsize=most)(read_examined)
+
+
+def _identifies(patient: Patient) -> bool:
+    """Whether equal values mean one patient: ID and birth date are there, nothing was cut off or not decoded."""
+    every = (patient.id, patient.issuer, patient.birth_date, patient.sex)
+    complete = all(len(v) < LONGEST and UNREADABLE not in v for v in every)
+    return complete and bool(patient.id) and bool(_BIRTH_DATE.fullmatch(patient.birth_date))
+
+
+def _texts(file: Path, last: int) -> Callable[..., str]:
+    """Read the elements of a header up to `last`; returns the first text that there is of some tags."""
     try:
         with file.open("rb") as handle:
             head = handle.read(HEAD_BYTES)
     except OSError:
-        return Identity()
+        head = b""
     values: dict[int, bytes] = {}
     with suppress(
         struct.error, zlib.error
     ):  # cut off or damaged: what was read until there is kept
-        values.update(_elements(head))
+        values.update(_elements(head, last))
     codec = _codec(values.get(_CHARACTER_SET, b""))
 
     def text(*tags: int) -> str:
         return next((t for t in (_text(values.get(tag, b""), codec) for tag in tags) if t), "")
 
-    return Identity(
-        description=text(0x0008103E),
-        date=text(0x00080022, 0x00080021, 0x00080020),
-        patient_id=text(_LAST_TAG),
-        accession_number=text(0x00080050),
-    )
+    return text
 
 
 def _codec(character_set: bytes) -> str:
@@ -88,8 +160,8 @@ def _text(raw: bytes, codec: str) -> str:
     return "".join(c for c in decoded if c.isprintable()).strip()
 
 
-def _elements(head: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the top-level elements up to Patient ID: tag and value."""
+def _elements(head: bytes, last: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the top-level elements up to the tag `last`: tag and value."""
     if head[128:132] != b"DICM":
         return
     syntax, at = b"", 132
@@ -106,7 +178,7 @@ def _elements(head: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(data):
         tag, start, length = _header(data, at, order, implicit=implicit)
-        if tag > _LAST_TAG:
+        if tag > last:
             return
         if length == _UNDEFINED:
             at = _end_of_sequence(data, start, order, implicit=implicit)

@@ -33,10 +33,13 @@ class NodeStatus:
     senders: tuple[dict[str, Any], ...]
 
 
-def node_status(config: Config, journal: Journal, default_bundle: Path) -> NodeStatus:
+def node_status(
+    config: Config, journal: Journal, default_bundle: Path, *, with_senders: bool = True
+) -> NodeStatus:
     """Read the state of a node, running or stopped; opens nothing for writing.
 
-    default_bundle: folder of the bundle in service if none is configured or promoted.
+    default_bundle: folder of the bundle in service if none is configured or promoted. with_senders: else none are
+    named; counting their objects reads an entry of an index for each.
     """
     state = config.node.state
     running = is_running(state)
@@ -50,7 +53,7 @@ def node_status(config: Config, journal: Journal, default_bundle: Path) -> NodeS
         free_mb,
         tuple(
             {"ae_title": s.ae_title, "last": at_text(s.last_at), "objects": s.objects}
-            for s in journal.overview.senders()
+            for s in (journal.overview.senders() if with_senders else ())
         ),
     )
 

@@ -12,10 +12,11 @@ from node.journal.overview import SeriesFilter
 from node.journal.rows import SeriesRow
 from node.observe.explain import reason_text, series_json
 from node.observe.identity import Identity, read_identity
+from node.observe.identity_index import IdentityKey
 from node.observe.links import viewer_link
 
 MAX_SEARCHED: Final = 5000
-"""Newest series whose headers are searched for an accession number or patient id: about a second."""
+"""Newest series whose headers are searched where the index does not hold them: about a second."""
 _BATCH: Final = 500
 
 
@@ -49,7 +50,8 @@ def list_rows(
     journal: Journal, rows: Sequence[SeriesRow], *, identity: bool = False, viewer: str = ""
 ) -> list[dict[str, Any]]:
     """Return these series for programs, with description, date and link; identity, viewer: as in `list_series`."""
-    unused = journal.instances.unused_counts()
+    few = [row.id for row in rows] if len(rows) <= _BATCH else None
+    unused = journal.instances.unused_counts(few)
     links = _links(journal, rows, viewer)
     return [
         series_json(row, unused.get(row.key, {}))
@@ -69,14 +71,27 @@ def _links(journal: Journal, rows: Sequence[SeriesRow], viewer: str) -> dict[int
     return links
 
 
-def find_by_identity(journal: Journal, text: str) -> list[SeriesRow]:
-    """Return series with this accession number or patient id, newest first, of the newest 5,000."""
-    rows = journal.overview.newest(SeriesFilter(), MAX_SEARCHED)
-    return [
+def find_by_identity(
+    journal: Journal, text: str, key: IdentityKey | None = None
+) -> list[SeriesRow]:
+    """Return series with this accession number or patient id, newest first.
+
+    By the index where the key made it, and by their headers among the newest 5,000 that it does not hold yet.
+    """
+    identities = journal.identities
+    indexed: list[SeriesRow] = []
+    if key is not None and identities.fingerprint() == key.fingerprint:
+        indexed = identities.find(key.patient(text), key.accession(text))
+        others = identities.unread_rows(MAX_SEARCHED)
+    else:
+        others = journal.overview.newest(SeriesFilter(), MAX_SEARCHED)
+    read = [
         row
-        for row, header in _with_identity(journal, rows)
+        for row, header in _with_identity(journal, others)
         if text in {header.patient_id, header.accession_number}
     ]
+    found = {row.id: row for row in (*indexed, *read)}
+    return sorted(found.values(), key=lambda row: (-row.last_at, -row.id))
 
 
 def _with_identity(

@@ -1,8 +1,8 @@
-"""What needs attention in `[tls]`: files that the next start would refuse, and certificates that end soon."""
+"""What needs attention in `[tls]` and `[cluster]`: files that the next start would refuse, and certificates that end soon."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.config.sections import Config
 from node.errors import SecretUnusable, TlsError
@@ -12,6 +12,9 @@ from node.tls.expiry import RENEW, ending_soon
 
 if TYPE_CHECKING:
     from node.observe.doctor import Finding
+
+RENEW_CLUSTER: Final = "replace the file, and restart scheduler, workers and node"
+"""Dask reads its certificates once."""
 
 
 def tls_matters(config: Config, now: float) -> list[Matter]:
@@ -25,10 +28,12 @@ def tls_matters(config: Config, now: float) -> list[Matter]:
         )
     except SecretUnusable:
         pass
-    ends = ending_soon(config.tls, now)
-    return matters + [
-        Matter("certificate", str(e.path), "expiring", e.when(now), RENEW) for e in ends
-    ]
+    for section, remedy in ((config.tls, RENEW), (config.cluster.tls, RENEW_CLUSTER)):
+        matters += [
+            Matter("certificate", str(e.path), "expiring", e.when(now), remedy)
+            for e in ending_soon(section, now)
+        ]
+    return matters
 
 
 def tls_findings(config: Config, now: float) -> list[Finding]:

@@ -150,6 +150,12 @@ class DiskGate:
     high_bytes: int
     closed: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing is taken, "" while it is open."""
+        low_mb = self.low_bytes // MB
+        return f"less than {low_mb} MB free on the disk of [node] state" if self.closed else ""
+
     def seen(self, free_bytes: int) -> DiskGate:
         """Return the gate after a look at the free space."""
         if free_bytes < self.low_bytes:

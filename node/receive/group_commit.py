@@ -1,11 +1,10 @@
-"""Directory syncs and journal rows of several associations in one go: who waits for the disk takes the others along."""
+"""Journal rows of several associations in one go: who waits for the disk takes the others along."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from node.durable import sync_folder
 from node.journal.instances import Added
@@ -15,17 +14,17 @@ from node.journal.rows import NewInstance
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """An object whose bytes are durable and whose name is there; outcome: None while it is not yet durable."""
+    """An object whose bytes and name are durable; outcome: None while its row is not."""
 
     new: NewInstance
     outcome: Added | Exception | None = None
 
 
 class GroupCommit:
-    """Makes names durable and then records their objects.
+    """Makes names durable, each association its own and side by side, and then records their objects.
 
-    An association that comes while another one waits for the disk queues; the next one to have its turn commits all
-    that are queued by then, in one transaction. There is no thread beside them: a single sender waits for nothing.
+    An association that comes while another one waits for the journal queues; the next one to have its turn commits
+    all that are queued by then, in one transaction. There is no thread beside them: a single sender waits for nothing.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -35,6 +34,7 @@ class GroupCommit:
 
     def add(self, new: NewInstance) -> Added:
         """Return, as `InstanceTable.add`, when name and row survive a power cut. Raises as that, and OSError."""
+        sync_folder(new.path.parent)
         waiting = _Waiting(new)
         with self._queueing:
             self._queue.append(waiting)
@@ -62,12 +62,6 @@ class GroupCommit:
                 self._commit([waiting])
 
     def _commit_together(self, group: Sequence[_Waiting]) -> None:
-        for folder in _folders(group):
-            sync_folder(folder)
         added = self._journal.instances.add_all([w.new for w in group])
         for waiting, outcome in zip(group, added, strict=True):
             waiting.outcome = outcome
-
-
-def _folders(group: Sequence[_Waiting]) -> set[Path]:
-    return {w.new.path.parent for w in group}

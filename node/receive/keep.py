@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
+from node.errors import BeingPurged
 from node.events import Log, ObjectQuarantined
 from node.journal.instances import CONFLICT
 from node.journal.journal import Journal
@@ -15,6 +18,11 @@ from node.receive.compare_process import Comparer
 from node.receive.group_commit import GroupCommit
 from node.receive.identify import Received
 from node.store.spool import Spool, Stored, file_stem
+
+PURGE_S: Final = 5.0
+"""Longest wait for a purge of the same object: it removes one series at a time."""
+_LOOK_S: Final = 0.02
+_BEING_PURGED: Final = "this object is being purged; send it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Keeper:
         reason = content.why_unusable(walk, received.sop_instance)
         if reason:
             return self._quarantine(received, walk.uids, reason)
-        rows = self.journal.instances.named(received.sop_instance)
+        rows = self._named(received.sop_instance)
         known = next((r for r in rows if r.state is InstanceState.STORED), None)
         if known is None:
             return self._first(received, walk.uids, rows)
@@ -49,22 +57,34 @@ class Keeper:
             known.digest == received.incoming.digest
             and known.transfer_syntax_uid == received.transfer_syntax
         ):
-            self.spool.restore(known.path, received.incoming)
+            if self.spool.restore(known.path, received.incoming) and not self._is_stored(known):
+                # It was purged meanwhile: the file is there again, and its row is not.
+                size = received.incoming.file_bytes
+                return self._add(
+                    received, walk.uids, Stored(known.path, received.incoming.digest, size)
+                )
             return "same"
         return self._again(received, walk.uids, known, rows)
+
+    def _named(self, sop_instance: str) -> list[InstanceRow]:
+        """Return the rows of an object, when no purge of it is under way. Raises `BeingPurged` after a while."""
+        ends_at = time.monotonic() + PURGE_S
+        while True:
+            rows = self.journal.instances.named(sop_instance)
+            if all(r.state is not InstanceState.PURGING for r in rows):
+                return rows
+            if time.monotonic() > ends_at:
+                raise BeingPurged(_BEING_PURGED)
+            time.sleep(_LOOK_S)
 
     def _first(self, received: Received, uids: dict[str, str], rows: Sequence[InstanceRow]) -> str:
         """Keep an object of which none is stored; one that came before is what it was then."""
         earlier = next(
             (r for r in rows if r.digest in {received.incoming.digest, _apart(received)}), None
         )
-        if earlier is None:
+        if earlier is None or earlier.state is InstanceState.PURGED:
             stored = self.spool.place(received.incoming, received.transfer_syntax)
-            added = self._commits.add(_new_instance(received, uids, stored))
-            if added == "conflict":  # two associations at once, each with other bytes
-                self._alarm(received, CONFLICT, stored)
-                return "quarantined"
-            return added
+            return self._add(received, uids, stored)
         if (
             earlier.state is InstanceState.SUPERSEDED
             and earlier.transfer_syntax_uid == received.transfer_syntax
@@ -72,6 +92,21 @@ class Keeper:
             stored = self.spool.put(received.incoming, received.transfer_syntax)
             return self.journal.instances.correct(_new_instance(received, uids, stored))
         return self._quarantine(received, uids, earlier.reason or CONFLICT)
+
+    def _add(self, received: Received, uids: dict[str, str], stored: Stored) -> str:
+        """Give a durable file its row. Raises `BeingPurged`."""
+        added = self._commits.add(_new_instance(received, uids, stored))
+        if added == "stored" and not stored.path.exists():
+            # Another association's file stood for these bytes, and was purged before this row was written.
+            raise BeingPurged(_BEING_PURGED)
+        if added == "conflict":  # two associations at once, each with other bytes
+            self._alarm(received, CONFLICT, stored)
+            return "quarantined"
+        return added
+
+    def _is_stored(self, known: InstanceRow) -> bool:
+        rows = self._named(known.sop_instance_uid)
+        return any(r.digest == known.digest and r.state is InstanceState.STORED for r in rows)
 
     def _again(
         self,

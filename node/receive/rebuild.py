@@ -96,7 +96,7 @@ def rebuilt_lines(rebuilt: Rebuilt) -> list[str]:
     if rebuilt.former:
         lines.append(
             f"from the former one: {taken['delivery']} deliveries, {taken['job']} jobs,"
-            f" {taken['promotion']} changes of the bundle, reasons of {taken['quarantined']} quarantined objects"
+            f" {taken['promotion']} changes of the bundle, {taken['purged']} purged series, reasons of {taken['quarantined']} quarantined objects"
         )
         if not taken["promotion"]:
             lines.append(

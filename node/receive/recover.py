@@ -7,11 +7,12 @@ journal gets its results back from their folders too, so that no series is compu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from dicomseg.errors import Unreadable
 from node.durable import PART
@@ -22,33 +23,48 @@ from node.journal.rows import NewInstance, ResultRow, SeriesKey
 from node.journal.states import InstanceState
 from node.receive.compare_process import Comparer
 from node.sandbox.headers import HeaderReader
-from node.store.results import read_result
+from node.store.results import read_result, read_withdrawals
 from node.store.spool import Spool, data_set_digest
 
 if TYPE_CHECKING:  # the module encodes, and takes half a second to import
     from dicomseg.encode.rejection_note import RejectionReason
 
+REASONS: Final = frozenset(
+    {"corrected_identity", "newer_input", "withdrawn", "newer_comparison", "input_changed"}
+)
+"""Those of `RejectionReason`."""
+_REPLACED: Final = frozenset({"newer_input", "newer_comparison"})
+"""Of those, what is true only while the one in its place is there."""
 NO_REASON: Final = "was kept apart before the journal was made new; the log of that time says why"
 
 
-def adopt(spool: Spool, journal: Journal) -> SpoolSwept:
+def adopt(
+    spool: Spool, journal: Journal, tell: Callable[[Path, str], None] = lambda *_: None
+) -> SpoolSwept:
     """Give every complete file without a row its row. Never raises for what a file holds.
 
     Such a file was never acknowledged, unless the journal is new; its sender will send again, and then it
     is the same object. It is stored when its header can be read, takes the place of an older object as
     reception lets it (`node.receive.compare`), else it goes to the quarantine with its reason.
+    tell: hears of each file what became of it: stored, set aside or left.
     """
     removed, known = spool.sweep(), journal.instances.paths()
     apart = spool.orphans(known, spool.directory.quarantine)
     compare, read = Comparer(), HeaderReader()
     try:
-        endings = [_keep_apart(path, journal, NO_REASON, read) for path in sorted(apart, key=_age)]
-        came = sorted(spool.orphans(known, spool.directory.spool), key=_age)
-        endings += [_adopt(path, spool, journal, compare, read) for path in came]
+        endings: list[str] = []
+        for path in sorted(apart, key=_age):
+            endings.append(_keep_apart(path, journal, NO_REASON, read))
+            tell(path, endings[-1])
+        for path in sorted(spool.orphans(known, spool.directory.spool), key=_age):
+            endings.append(_adopt(path, spool, journal, compare, read))
+            tell(path, endings[-1])
     finally:
         compare.close()
         read.close()
-    results = 0 if known else restore_results(spool.directory.results, journal)
+    directory = spool.directory
+    taken_back = {} if known else read_withdrawals(directory.withdrawals)
+    results = 0 if known else restore_results(directory.results, journal, taken_back)
     return SpoolSwept(
         removed, endings.count("stored"), endings.count("set aside"), endings.count("left"), results
     )
@@ -144,8 +160,12 @@ def _age(path: Path) -> tuple[float, str]:
 # ---- results -------------------------------------------------------------------------------------
 
 
-def restore_results(folder: Path, journal: Journal) -> int:
-    """Record the results whose folders are there, oldest first; returns how many.
+def restore_results(
+    folder: Path, journal: Journal, taken_back: Mapping[str, str] = MappingProxyType({})
+) -> int:
+    """Record the results and follow-ups whose folders are there, oldest first; returns how many.
+
+    taken_back: results that a rejection note takes back, with its reason.
 
     Their deliveries are unknown: a series that finds its result again sends it again, with the same UIDs.
     """
@@ -153,7 +173,8 @@ def restore_results(folder: Path, journal: Journal) -> int:
     after = {_before(content): name for name, content in contents.items()}
     rows = sorted(contents.items(), key=lambda item: (_depth(item[0], contents), _created(item[1])))
     return sum(
-        _restore(folder / name, content, after.get(name, ""), journal) for name, content in rows
+        _restore(folder / name, content, after.get(name, ""), journal, taken_back.get(name, ""))
+        for name, content in rows
     )
 
 
@@ -184,19 +205,35 @@ def _created(content: dict[str, Any]) -> float:
         return 0.0
 
 
-def _restore(path: Path, content: dict[str, Any], after: str, journal: Journal) -> bool:
-    source, model = content.get("source"), content.get("model")
-    if not isinstance(source, dict) or not isinstance(model, dict):
+def _restore(
+    path: Path, content: dict[str, Any], after: str, journal: Journal, taken_back: str
+) -> bool:
+    source, model, inputs = content.get("source"), content.get("model"), content.get("inputs")
+    is_followup = content.get("kind") == "followup" and isinstance(inputs, list)
+    if not isinstance(source, dict) or not (isinstance(model, dict) or is_followup):
         return False
     key = SeriesKey(str(source.get("study", "")), str(source.get("series", "")))
-    digest, created = str(model.get("digest", "")), _created(content)
-    row = ResultRow(path.name, path, digest, 0, created, after, _because(key, after, journal))
+    digest = str(model.get("digest", "")) if isinstance(model, dict) else ""
+    compared = tuple(map(str, inputs or ())) if is_followup else ()
+    because = _because(key, after, journal, taken_back, is_followup=is_followup)
+    row = ResultRow(
+        path.name, path, digest, 0, _created(content), after, because, inputs=compared
+    )  # fmt: skip
     return journal.restore.add_result(key, row)
 
 
-def _because(key: SeriesKey, after: str, journal: Journal) -> RejectionReason | Literal[""]:
-    """Why a result is superseded: after a correction each may be of the wrong person, so that is the reason given."""
+def _because(
+    key: SeriesKey, after: str, journal: Journal, taken_back: str, *, is_followup: bool
+) -> RejectionReason | Literal[""]:
+    """Why a result is superseded: as its rejection note says, or after what came in its place.
+
+    After a correction each may be of the wrong person, so that is the reason given where no note says another.
+    """
+    if taken_back in REASONS and (after or taken_back not in _REPLACED):
+        return cast("RejectionReason", taken_back)
     if not after:
         return ""
     corrected = any(i.state is InstanceState.SUPERSEDED for i in journal.instances.unused(key))
-    return "corrected_identity" if corrected else "newer_input"
+    if corrected:
+        return "corrected_identity"
+    return "newer_comparison" if is_followup else "newer_input"

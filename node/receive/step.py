@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +17,11 @@ from typing import Final
 
 from dicomseg.errors import LumbarError
 from node.config.receive import ReceiveConfig
-from node.events import (
-    AssociationEnded,
-    AssociationRefused,
-    Log,
-    ObjectRefused,
-    StepFailed,
-)
-from node.faults import describe_error, error_trace
+from node.events import AssociationEnded, AssociationRefused, Log, ObjectRefused
+from node.faults import describe_error
 from node.journal.journal import Journal
 from node.receive import wire
+from node.receive.acceptor import Acceptor
 from node.receive.admission import (
     MB,
     UNKNOWN_ADDRESS,
@@ -43,14 +37,16 @@ from node.receive.association import OUT_OF_RESOURCES, SUCCESS, Connection
 from node.receive.commitment import MOST_BYTES, Archive, Commitments
 from node.receive.dimse import Command
 from node.receive.identify import Received
+from node.receive.intake import Intake
 from node.receive.keep import Keeper
 from node.receive.limits import Lines, Slots, Strangers, Unfinished
 from node.receive.listener import open_listener
 from node.receive.port import Outcome, Verdict
 from node.receive.rates import Rates
+from node.receive.refusals import Refusals
 from node.receive.tls import secured
 from node.receive.wire import Request
-from node.store.spool import Spool, file_meta
+from node.store.spool import Spool
 from node.tls.credentials import Credentials
 
 STRANGERS: Final = 64
@@ -59,8 +55,6 @@ STRANGERS_PER_PEER: Final = 16
 SLOT_S: Final = 5.0
 """Time that a request waits for a slot; peers wait 10 s and more for their answer."""
 _LOOK_S: Final = 0.1
-_ACCEPT_S: Final = 0.2
-_ABORT_S: Final = 3.0
 
 
 @dataclass(slots=True)
@@ -68,8 +62,7 @@ class ReceiveStep:
     """The listener. `free_bytes` tells the free space of the state folder's disk.
 
     given: a socket that listens already, of a service manager; None: the step opens its own.
-    round_at: when the listener last looked for a connection, of the monotonic clock.
-    credentials: contexts for [receive] tls.
+    credentials: contexts for [receive] tls. intake: keeps objects, also those that the node fetches itself.
     """
 
     config: ReceiveConfig
@@ -81,24 +74,23 @@ class ReceiveStep:
     log: Log
     free_bytes: Callable[[], int]
     given: socket.socket | None = None
-    round_at: float = field(default_factory=time.monotonic)
     archives: Sequence[Archive] = ()
     credentials: Credentials | None = None
+    refusals: Refusals = field(default_factory=Refusals)
     _gate: DiskGate = field(init=False)
     _slots: Slots = field(init=False)
     _strangers: Strangers = field(init=False)
     _unfinished: Unfinished = field(init=False)
     _rates: Rates = field(init=False)
     _keeper: Keeper = field(init=False)
+    intake: Intake = field(init=False)
     _commitments: Commitments = field(init=False)
-    _listener: socket.socket | None = None
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _connections: set[Connection] = field(default_factory=set)
+    _acceptor: Acceptor = field(init=False)
     _lines: Lines = field(default_factory=Lines)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         config = self.config
+        self._acceptor = Acceptor(self._welcome, self.log)
         self._gate = DiskGate(config.disk_low_mb * MB, config.disk_high_mb * MB)
         self._slots = Slots(
             config.max_associations, config.max_associations_per_peer, config.reserved_associations
@@ -107,71 +99,37 @@ class ReceiveStep:
         self._unfinished = Unfinished(config.max_unfinished_mb * MB)
         self._rates = Rates(config.max_associations_per_minute, config.max_mb_per_minute)
         self._commitments = Commitments(self.journal, self.log, self.archives, config.caller)
-        self._keeper = Keeper(self.spool, self.journal, config.max_object_mb * MB, self.log)
+        largest = config.max_object_mb * MB
+        self._keeper = Keeper(self.spool, self.journal, largest, self.log)
+        self.intake = Intake(
+            self.spool, self._keeper, self._unfinished, largest, self._no_room, self.log
+        )
+
+    def _no_room(self) -> str:
+        """Return why no object may be taken now, "" when there is room."""
+        self._gate = self._gate.seen(self.free_bytes())
+        return self._gate.refusal
 
     # ---- life ----
 
+    @property
+    def round_at(self) -> float:
+        """When the listener last looked for a connection, of the monotonic clock."""
+        return self._acceptor.round_at
+
     def start(self) -> int:
         """Listen; returns the port. Raises `PortBusy`."""
-        self._listener = self.given or open_listener(self.host, self.port)
-        self._listener.settimeout(_ACCEPT_S)
-        threading.Thread(
-            target=self._listen, args=(self._listener,), name="listener", daemon=True
-        ).start()
-        return int(self._listener.getsockname()[1])
+        return self._acceptor.start(self.given or open_listener(self.host, self.port))
 
     def stop(self, timeout_s: float) -> int:
         """Take no new connections, let open ones end within the time limit, abort the rest; returns how many."""
-        if self._listener is None:
-            return 0
-        self._stopping.set()
-        self._listener.close()
-        ends_at = time.monotonic() + timeout_s
-        while self._expected() and time.monotonic() < ends_at:
-            time.sleep(0.05)
-        left = self._associations()
-        with self._lock:
-            rest = list(self._connections)
-        for connection in rest:
-            connection.end("the node stops")
-        ends_at = time.monotonic() + _ABORT_S
-        for connection in rest:
-            connection.join(max(0.0, ends_at - time.monotonic()))
+        left = self._acceptor.stop(timeout_s)
         self._keeper.close()
         return left
 
-    def _expected(self) -> bool:
-        """Return whether a connection has an association, or may be about to ask for it."""
-        with self._lock:
-            return any(c.associated or c.arrives() for c in self._connections)
-
-    def _associations(self) -> int:
-        with self._lock:
-            return sum(c.associated for c in self._connections)
-
-    def _listen(self, listener: socket.socket) -> None:
-        last = ""
-        while not self._stopping.is_set():
-            self.round_at = time.monotonic()
-            try:
-                link, peer = listener.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:  # the listener was closed, or there are no file handles left
-                if not self._stopping.is_set() and (fault := str(error.strerror)) != last:
-                    self.log(StepFailed("receive", fault))
-                    last = fault
-                self._stopping.wait(_ACCEPT_S)
-                continue
-            try:
-                self._welcome(link, str(peer[0]).removeprefix("::ffff:"))
-            except Exception as error:  # noqa: BLE001 - one connection does not end the listener
-                link.close()
-                self.log(StepFailed("receive", describe_error(error), error_trace(error)))
-
     def _welcome(self, link: socket.socket, address: str) -> None:
         if not address_known(address, self.config.caller):
-            self._say_refused(address, UNKNOWN_ADDRESS)
+            self._say_refused("", address, UNKNOWN_ADDRESS)
             link.close()
             return
         with contextlib.suppress(OSError):
@@ -180,8 +138,7 @@ class ReceiveStep:
             link = secured(link, self.credentials.context(self.config.tls))
         rate = self.config.least_kb_per_second * 1000
         connection = Connection(link, address, self, self.config.idle_seconds, rate)
-        with self._lock:
-            self._connections.add(connection)
+        self._acceptor.add(connection)
         self._strangers.come(connection)
         try:
             connection.start()
@@ -206,7 +163,11 @@ class ReceiveStep:
         """Get a slot, waiting a little for one: most senders do not try again when they are rejected."""
         ends_at = time.monotonic() + SLOT_S
         while reason := self._slots.take(connection, known=known):
-            if connection.gone() or time.monotonic() > ends_at or self._stopping.wait(_LOOK_S):
+            if (
+                connection.gone()
+                or time.monotonic() > ends_at
+                or self._acceptor.stopping.wait(_LOOK_S)
+            ):
                 return reason
         return ""
 
@@ -222,9 +183,7 @@ class ReceiveStep:
         )
         if refused is not None:
             return refused
-        self._gate = self._gate.seen(self.free_bytes())
-        if self._gate.closed and not stores_nothing(request):
-            reason = f"less than {config.disk_low_mb} MB free on the disk of [node] state"
+        if not stores_nothing(request) and (reason := self._no_room()):
             return Verdict({}, wire.LOCAL_LIMIT, reason)
         if not stores_nothing(request) and (reason := self._rates.refusal(connection.address)):
             return Verdict({}, wire.CONGESTION, reason)
@@ -232,14 +191,8 @@ class ReceiveStep:
 
     def begin(self, connection: Connection, command: Command, syntax: str) -> Arrival:
         """Begin to take the data set of a C-STORE."""
-        largest = self.config.max_object_mb * MB
-        meta = file_meta(command.sop_class, command.sop_instance, syntax, connection.calling)
-        try:
-            return Arrival(self.spool.begin(meta), "", largest, self._unfinished)
-        except OSError as error:
-            return Arrival(None, error.strerror or str(error), largest, self._unfinished)
-        except LumbarError as error:
-            return Arrival(None, str(error), largest, self._unfinished)
+        declared = (command.sop_class, command.sop_instance, syntax, connection.calling)
+        return self.intake.begin(*declared)
 
     def gather(self) -> Gathered:
         """Begin to take the data set of an N-ACTION or N-EVENT-REPORT."""
@@ -293,16 +246,20 @@ class ReceiveStep:
         connection.same += kept == "same"
         if kept != "quarantined":
             self._slots.stored(connection.address)
-        self._stopping.wait(self._rates.pause_s(connection.address, arrival.size))
+        pause_s = self._rates.pause_s(connection.address, arrival.size)
+        if pause_s > 0:
+            self._acceptor.stopping.wait(pause_s)
         return SUCCESS, ""
 
     def refused(self, connection: Connection, reason: str) -> None:
         """Log a connection that ended before there was an association."""
         self._strangers.go(connection)
-        self._say_refused(connection.address, reason)
+        self._say_refused(connection.calling, connection.address, reason)
 
-    def _say_refused(self, address: str, reason: str) -> None:
-        """Log it, unless there were many of this address within the last minute."""
+    def _say_refused(self, calling: str, address: str, reason: str) -> None:
+        """Count it, and log it unless there were many of this address within the last minute."""
+        if reason:  # without one nothing was sent: a probe of a port
+            self.refusals.count(calling, address, "association", reason)
         unlogged = self._lines.take(address, silence=not reason)
         if unlogged is not None:
             counted = f" ({unlogged} more of this address before)" if unlogged else ""
@@ -328,10 +285,10 @@ class ReceiveStep:
         with contextlib.suppress(Exception):  # at worst the report waits for its time
             self._commitments.left(connection)
         self.journal.close()
-        with self._lock:
-            self._connections.discard(connection)
+        self._acceptor.forget(connection)
 
     def _refused(self, connection: Connection, reason: str) -> tuple[int, str]:
+        self.refusals.count(connection.calling, connection.address, "object", reason)
         self.log(ObjectRefused(connection.address, reason, "0xA700", connection.calling))
         return OUT_OF_RESOURCES, reason
 

@@ -3,5 +3,5 @@
 In: the configuration.
 Out: a running node, or an exit code.
 Edge: none.
-May import: receive, track, selection, work, deliver, models, metrics, notices, observe, audit, step, store, sandbox, journal, tls, config, library_log, event_log, errors, events, faults, clock, backoff, program.
+May import: selftest, receive, track, selection, work, deliver, followup, models, metrics, notices, pull, observe, audit, retention, review, step, store, sandbox, journal, tls, config, library_log, event_log, errors, events, faults, clock, backoff, program.
 """

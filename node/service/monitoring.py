@@ -24,19 +24,20 @@ from node.metrics.collect import Collector, Sources
 from node.metrics.exposition import CONTENT_TYPE
 from node.metrics.login import Login
 from node.metrics.server import Answer, MetricsServer
-from node.metrics.sizes import ResultSizes
 from node.metrics.stages import Stages
 from node.metrics.tally import Tally
 from node.observe.attention import attention, current_alarms
 from node.observe.health import REPORT_S, Health, Vitals, health_json, judge_vitals, report
 from node.observe.node_status import model_in_service
-from node.observe.tls import tls_matters
+from node.observe.selftest import site_matters
 from node.program import program_version
 from node.receive.admission import MB
 from node.receive.step import free_bytes
 from node.service.watch import Rounds
 from node.store.layout import StateDirectory
 from node.store.lock import Holder, StateLock
+from node.store.selftest_history import SelftestRow, read_history
+from node.store.sizes import ResultSizes
 from node.tls.credentials import Credentials
 from node.tls.expiry import endings
 from node.work.step import WorkStep
@@ -98,9 +99,11 @@ class Monitoring:
         except JournalError as error:
             fault = describe_error(error)
         processes = self.workers.processes
+        slots = [p.slots for p in processes if p.slots is not None]
         return Vitals(
             ages, hanging, sum(p.ready for p in processes), len(processes),
             free_bytes(self.config.node.state) // MB, self.config.receive.disk_low_mb, fault, oldest_s,
+            max(slots, default=None), self.config.cluster.fallback == "wait",
         )  # fmt: skip
 
     def start(self) -> Callable[[], None]:
@@ -137,6 +140,7 @@ class Monitoring:
             attention=_kept(self._attention),
             alarms=_kept(self._alarms),
             certificates=_kept(self._certificates),
+            selftest=_kept(self._selftest),
             journal=state.journal,
             disk_high_mb=self.config.receive.disk_high_mb,
             destinations=tuple(d.name for d in self.config.destinations),
@@ -155,12 +159,16 @@ class Monitoring:
             found[ending.key] = min(ending.ends_at, found.get(ending.key, ending.ends_at))
         return found
 
+    def _selftest(self) -> SelftestRow | None:
+        rows = read_history(self.config.node.state)
+        return rows[-1] if rows else None
+
     def _alarms(self) -> Mapping[tuple[str, str], int]:
         return {(a.sender, a.station): a.skipped for a in current_alarms(self.journal)}
 
     def _attention(self) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
-        for matter in (*tls_matters(self.config, time.time()), *attention(self.journal)):
+        for matter in (*site_matters(self.config, time.time()), *attention(self.journal)):
             counts[matter.kind] += matter.count
         return counts
 

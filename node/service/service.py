@@ -8,7 +8,6 @@ of all, is the same as a restart.
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import threading
@@ -24,9 +23,6 @@ from typing import Final
 from node.clock import Clock
 from node.config.destinations import DicomDestination
 from node.config.sections import Config
-from node.deliver import step as deliver
-from node.deliver.factory import build
-from node.deliver.report import ReportStep, report_step
 from node.event_log import EventLog
 from node.events import CallersUnrestricted, HungUp, NodeStarted, NodeStopped
 from node.journal.file import refusal
@@ -34,44 +30,29 @@ from node.journal.journal import Journal
 from node.library_log import LogFile, catch_all
 from node.models.retraining import JobRunner
 from node.models.schedule import Schedule
-from node.notices.step import NoticeStep
 from node.program import program_version
 from node.receive.admission import MB, is_open
 from node.receive.commitment import Archive
-from node.receive.held import HeldStep
 from node.receive.recover import adopt
 from node.receive.step import ReceiveStep, free_bytes
 from node.sandbox.headers import HeaderReader
-from node.selection.step import SelectStep
 from node.service.activation import given_listener
 from node.service.auditing import Auditing
+from node.service.console import ConsoleStep
 from node.service.loop import TICK_S, Loop
 from node.service.monitoring import Description, Monitoring
 from node.service.notify import STOPPING, Notifier
-from node.service.watch import Rounds, Watch
-from node.step import Step
+from node.service.steps import WORK, Steps, rounds_of
+from node.service.watch import Watch
 from node.store.layout import StateDirectory
 from node.store.lock import PRIVATE, Holder, locked
 from node.store.spool import Spool
 from node.tls.credentials import Credentials, roles
-from node.track.expected_count import Inquiry
-from node.track.header_cache import remembering
-from node.track.step import TrackStep
 from node.work.claims import return_claim
-from node.work.memory_guard import MemoryGuard
 from node.work.step import WorkStep
 
-WORK: Final = "work"
-DELIVER: Final = "deliver"
 STOP_S: Final = 20.0
 """Time that open associations and the series in work get to end."""
-
-LONGEST_LISTENING_S: Final = 60.0
-"""The listener only hands connections on."""
-LONGEST_STEP_S: Final = 300.0
-"""Reading the headers of a large series from a busy disk takes seconds; every wait for others is limited."""
-LONGEST_DELIVERY_S: Final = 3600.0
-"""A round of deliveries may wait for a slow PACS at every object of every result that is due."""
 
 
 @dataclass(slots=True)
@@ -91,9 +72,11 @@ class Node:
     listener: socket.socket | None = None
     headers: HeaderReader = field(default_factory=HeaderReader)
     credentials: Credentials = field(init=False)
+    console: ConsoleStep = field(init=False)
 
     def __post_init__(self) -> None:
         self.credentials = Credentials(self.config.tls, self.log.event)
+        self.console = ConsoleStep(self.config.web, self.config_path, self.clock, self.log)
 
     def serve(
         self, stopping: threading.Event, ready: Callable[[int], None] = lambda _: None
@@ -107,7 +90,7 @@ class Node:
             JournalDamaged: at the start, or when a step met a broken page.
         """
         node = self.config.node
-        with locked(node.state) as lock, self.headers:
+        with locked(node.state) as lock, self.headers, self.console:
             holder = Holder(os.getpid(), self.clock.wall(), program_version())
             description = Description(lock, holder, self.clock)
             description.update()
@@ -116,11 +99,11 @@ class Node:
             workers = WorkStep.of(self.config_path, self.config.work, journal, self.clock, self.log)
             jobs = self._job_runner(journal)
             audit = Auditing.of(self.config, journal, self.clock, self.log, self.credentials)
-            loops = self._loops(journal, workers, jobs, audit, stopping)
             receiver = self._receiver(spool, journal)
+            loops = self._steps(journal).loops(workers, jobs, audit, receiver, stopping)
             port = receiver.start()
             description.update(port=port)
-            rounds = _rounds(receiver, loops)
+            rounds = rounds_of(receiver, loops)
             monitoring = Monitoring(
                 self.config, journal, workers, rounds, self.log, self.credentials, port=port
             )
@@ -158,6 +141,18 @@ class Node:
         for row in journal.series.claims():  # of an earlier life: the lock is ours
             return_claim(journal, row, "the node was restarted")
         return spool, journal
+
+    def _steps(self, journal: Journal) -> Steps:
+        return Steps(
+            self.config,
+            journal,
+            self.log,
+            self.clock,
+            self.credentials,
+            self.headers,
+            self.config_path,
+            self.console,
+        )
 
     def _log_start(self, port: int) -> None:
         node = self.config.node
@@ -214,61 +209,6 @@ class Node:
         self.hung_up.clear()
         self.log.event(HungUp(self.log_file.reopen()))
         self.credentials.reread()
-
-    def _loops(
-        self,
-        journal: Journal,
-        workers: WorkStep,
-        jobs: JobRunner,
-        audit: Auditing,
-        stopping: threading.Event,
-    ) -> list[Loop]:
-        """Build one thread per step, so that none delays another; each delivery has its own."""
-        guard = MemoryGuard(workers.processes, self.config.work.memory_limit_mb)
-        deliveries = deliver.steps(
-            self.config, journal, self.clock, random.random, self.log.event, self.credentials
-        )
-        steps: dict[str, tuple[Step, ...]] = {
-            "track": self._tracking(journal),
-            WORK: (workers,),
-            "memory": (guard,),
-            **{f"{DELIVER} {d.config.name}": (d,) for d in deliveries},
-            "commitment": (HeldStep(journal), self._reports(journal)),
-            "jobs": (jobs,),
-            **audit.steps(),
-            "tls": (self.credentials,),
-        }
-        if (notices := NoticeStep.of(self.config, journal, self.clock, self.log.event)) is not None:
-            steps["notices"] = (notices,)
-        return [Loop(n, s, stopping, self.log.event, journal) for n, s in steps.items()]
-
-    def _reports(self, journal: Journal) -> ReportStep:
-        now = self.clock.wall
-        return report_step(
-            self.config, journal, now, random.random, self.log.event, self.credentials
-        )
-
-    def _tracking(self, journal: Journal) -> tuple[TrackStep, SelectStep]:
-        config, rules = self.config.track, self.config.rules
-        read = remembering(read=self.headers)
-        tracker = TrackStep(journal, config, rules, self.clock, self.log.event, read)
-        if config.expected_count == "query":
-            sender = next(d for d in self.config.destinations if d.name == config.query)
-            asked = build(sender, self.config.node.ae_title, self.credentials)
-            tracker.held = Inquiry(asked, self.clock.monotonic).held
-        times = (config.settle_seconds, config.quiet_seconds)
-        return tracker, SelectStep(journal, rules, *times, self.clock, self.log.event, read)
-
-
-def _rounds(receiver: ReceiveStep, loops: Sequence[Loop]) -> list[Rounds]:
-    """Describe the threads whose hang is a fault."""
-
-    def of(loop: Loop) -> Rounds:
-        longest_s = LONGEST_DELIVERY_S if loop.name.startswith(DELIVER) else LONGEST_STEP_S
-        return Rounds(loop.name, longest_s, lambda: loop.round_at)
-
-    listening = Rounds("receive", LONGEST_LISTENING_S, lambda: receiver.round_at)
-    return [listening, *map(of, loops)]
 
 
 def _nothing() -> None:

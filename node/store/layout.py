@@ -33,9 +33,29 @@ class StateDirectory:
         return self.root / "lock"
 
     @property
+    def purge_lock(self) -> Path:
+        """Held by the process that removes files."""
+        return self.root / "purge.lock"
+
+    @property
+    def aside(self) -> Path:
+        """What `doctor --repair` moved away, one folder per repair; the node never reads it."""
+        return self.root / "aside"
+
+    @property
     def notices(self) -> Path:
         """What was reported to people, and what still has to be."""
         return self.root / "notices.json"
+
+    @property
+    def identity_key(self) -> Path:
+        """Key of the digests by which the journal finds patients; without it they are made again under another."""
+        return self.root / "identity.key"
+
+    @property
+    def users(self) -> Path:
+        """Who may use the console: names, roles and hashes of passwords."""
+        return self.root / "users.json"
 
     @property
     def spool(self) -> Path:
@@ -58,6 +78,11 @@ class StateDirectory:
         return self.root / "withdrawals"
 
     @property
+    def verified(self) -> Path:
+        """Reports that physicians confirmed: `<result>/<id>/verified.dcm`."""
+        return self.root / "verified"
+
+    @property
     def outgoing(self) -> Path:
         """Objects in the form that a destination wants, while they are sent; one folder per destination."""
         return self.root / "outgoing"
@@ -76,6 +101,21 @@ class StateDirectory:
     def fonts(self) -> Path:
         """What the library that draws pages keeps of the machine's fonts; may be deleted."""
         return self.root / "fonts"
+
+    @property
+    def acceptance(self) -> Path:
+        """Records of acceptance tests, one folder each."""
+        return self.root / "acceptance"
+
+    @property
+    def selftest(self) -> Path:
+        """The synthetic study of the self-test, and the history of its results."""
+        return self.root / "selftest"
+
+    @property
+    def corrections(self) -> Path:
+        """Corrected segmentations with their images: `accepted/<id>`, and `replaced/<id>` behind a later one."""
+        return self.root / "corrections"
 
     def job(self, job_id: int) -> Path:
         """Return the folder of a retraining job."""

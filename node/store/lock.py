@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from node.durable import hand_over
 from node.errors import AlreadyRunning, StateRefused
 from node.store.layout import StateDirectory
 
@@ -95,6 +96,7 @@ def locked(state: Path) -> Iterator[StateLock]:
     try:
         _private(state)
         handle = os.open(StateDirectory(state).lock, os.O_RDWR | os.O_CREAT, 0o600)
+        hand_over(StateDirectory(state).lock)
     except OSError as error:
         raise StateRefused(
             f"[node] state {state}: {error.strerror}; make it writable or configure another folder"

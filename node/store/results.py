@@ -8,6 +8,8 @@ from typing import Any, Final
 
 RESULT_FILE: Final = "result.json"
 """What a result is made of, its values, and the digest of each file."""
+WITHDRAWAL_FILE: Final = "withdrawal.json"
+"""Beside a rejection note: which result it takes back, and why."""
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -17,3 +19,21 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def withdrawal_bytes(result_id: str, because: str) -> bytes:
+    """Return what is written beside a rejection note, for a journal that is made new from files."""
+    return (json.dumps({"result": result_id, "because": because}) + "\n").encode()
+
+
+def read_withdrawals(folder: Path) -> dict[str, str]:
+    """Return why each result was taken back, as far as the folders of rejection notes say it."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob(f"*/{WITHDRAWAL_FILE}")):
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            found[str(content.get("result", ""))] = str(content.get("because", ""))
+    return found

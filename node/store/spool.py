@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 from dicomseg.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from dicomseg.read import parsing
 from node.durable import PART, move, move_durably, private_folder, sync_folder
-from node.store.incoming import Incoming
+from node.store.incoming import Incoming, Room
 from node.store.layout import StateDirectory
 
 PREAMBLE: Final = b"\0" * 128 + b"DICM"
@@ -90,6 +90,14 @@ def data_set_digest(path: Path) -> str:
         return hash_bytes(file)
 
 
+def _bytes(path: Path) -> int:
+    """Size of a file, 0 where there is none: it may be purged at any moment."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Spool:
     """Folders `spool/` and `quarantine/` below the state folder; no other user reads them.
 
@@ -99,13 +107,14 @@ class Spool:
     def __init__(self, state: Path) -> None:
         self.directory, self._naming = StateDirectory(state), threading.Lock()
         self._areas = (self.directory.spool, self.directory.quarantine)
+        self._room = Room(self._areas[0])
         for folder in (*self._areas, self.directory.results):
             private_folder(folder)
             folder.chmod(0o700)  # an earlier version left them for all to read
 
     def begin(self, meta: bytes) -> Incoming:
         """Begin a file with its meta information. Raises `DiskFull` and OSError."""
-        return Incoming(self._areas[0], meta)
+        return Incoming(self._areas[0], meta, self._room)
 
     def put(self, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         """Keep one object; returns when it survives a power cut. Raises OSError."""
@@ -127,36 +136,40 @@ class Spool:
     def _place(self, area: Path, incoming: Incoming, transfer_syntax_uid: str) -> Stored:
         digest = incoming.digest
         path = Path(f"{area}/{digest[:2]}/{file_stem(digest, transfer_syntax_uid)}.dcm")
+        name = str(path)
         try:
             incoming.sync()
             size = incoming.file_bytes
             with self._naming:  # two senders of one object: the second finds the first one's file
-                if self.intact(path, digest):
-                    size = path.stat().st_size
-                else:
-                    self._name(incoming, path)
+                found = _bytes(path) if path.exists() and self.intact(path, digest) else 0
+                size = found or size
+                if not found:
+                    self._name(incoming, name)
         finally:
             incoming.discard()
         return Stored(path, digest, size)
 
     @staticmethod
-    def _name(incoming: Incoming, path: Path) -> None:
+    def _name(incoming: Incoming, name: str) -> None:
         try:
-            move(incoming.path, path)
+            move(incoming.name, name)
         except FileNotFoundError:  # the first object of its folder
-            private_folder(path.parent)
-            sync_folder(path.parent.parent)
-            move(incoming.path, path)
+            folder = Path(name).parent
+            private_folder(folder)
+            sync_folder(folder.parent)
+            move(incoming.name, name)
         incoming.kept()
 
-    def restore(self, path: Path, incoming: Incoming) -> None:
-        """Put a known object in the place of its file where that is lost or damaged, else forget it."""
-        if not self.intact(path, incoming.digest):
+    def restore(self, path: Path, incoming: Incoming) -> bool:
+        """Put a known object in the place of its file where that is lost or damaged (True), else forget it."""
+        lost = not self.intact(path, incoming.digest)
+        if lost:
             incoming.sync()
             private_folder(path.parent)
             move_durably(incoming.path, path)
             incoming.kept()
         incoming.discard()
+        return lost
 
     @staticmethod
     def intact(path: Path, digest: str) -> bool:
@@ -181,6 +194,12 @@ class Spool:
         target = self.directory.quarantine / path.name
         move_durably(path, target)
         return target
+
+    @staticmethod
+    def bring_back(found: Path, path: Path) -> None:
+        """Move a file back to where its row looks for it. Raises OSError."""
+        private_folder(path.parent)
+        move_durably(found, path)
 
     def orphans(self, known: AbstractSet[str], area: Path) -> list[Path]:
         """Return the files of `spool/` or `quarantine/` that no journal row names: killed between rename and commit."""

@@ -43,12 +43,17 @@ def roles(config: Config) -> tuple[Role, ...]:
     needed: list[Role] = []
     if config.receive.tls != "off":
         needed.append(config.receive.tls)
-    if config.metrics.port and config.metrics.tls:
+    if (config.metrics.port and config.metrics.tls) or (config.web.port and config.web.tls):
         needed.append("server")
     for destination in config.destinations:
         if destination.kind == "dicom" and destination.tls:
             needed.append("dicom")
         elif destination.kind == "dicomweb" and config.tls.trusted and destination.is_https:
+            needed.append("https")
+    for source in config.pull.source:
+        if source.kind != "dicomweb" and source.tls:
+            needed.append("dicom")
+        elif source.kind == "dicomweb" and config.tls.trusted and source.is_https:
             needed.append("https")
     if config.audit.by_tls:
         needed.append("syslog")

@@ -25,9 +25,21 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+_NO_LIST, _LIST_ENDED = 3, 12
+"""X509_V_ERR_UNABLE_TO_GET_CRL and X509_V_ERR_CRL_HAS_EXPIRED of OpenSSL."""
+_LISTS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        _NO_LIST: "its authority has no list in [tls] revoked; add the list",
+        _LIST_ENDED: "the list of its authority in [tls] revoked has ended; replace the list",
+    }
+)
+
+
 def handshake_fault(error: OSError) -> str:
     """Return why a handshake failed, about the peer as "it"; certificates are named by OpenSSL's words."""
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _LISTS:
+            return _LISTS[error.verify_code]
         return f"its certificate is refused: {error.verify_message.lower().rstrip('.')}"
     if isinstance(error, TimeoutError):
         return "no complete TLS handshake in time"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from cluster import certificates
+from cluster.certificates import PemUnusable
 from node.config.secret_files import secret_path
 from node.config.tls import TlsConfig
 from node.errors import TlsError
 
-_BLOCK: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_KEY: Final = "PRIVATE KEY-----"
-_ENCRYPTED: Final = ("ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED")
-_FOR_OTHERS: Final = 0o007
+_LIST: Final = re.compile(r"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _SUFFIXES: Final = frozenset({".pem", ".crt"})
 
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -25,22 +26,13 @@ def key_path(config: TlsConfig) -> Path:
     return secret_path(config.private_key)
 
 
-def check_pair(config: TlsConfig) -> None:
-    """Check the files of the node's certificate and private key. Raises `TlsError`."""
-    certificate, key = Path(config.certificate), key_path(config)
-    blocks(certificate, "certificate")
-    content = _text(key, "private_key")
-    if _KEY not in content:
-        raise TlsError(f"[tls] private_key: {key}: no PEM private key in it; give one")
-    if any(sign in content for sign in _ENCRYPTED):
-        raise TlsError(
-            f"[tls] private_key: {key}: is encrypted, which a service cannot open; remove the passphrase"
-            " (openssl pkey), and keep it at mode 600"
-        )
-    if key.stat().st_mode & _FOR_OTHERS:
-        raise TlsError(
-            f"[tls] private_key: {key}: is open to every user of this machine; chmod 600 {key}"
-        )
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Say what is wrong with a file as a fault of the section. Raises `TlsError`."""
+    try:
+        yield
+    except PemUnusable as error:
+        raise TlsError(f"[tls] {error}") from error
 
 
 def trusted_files(config: TlsConfig) -> tuple[Path, ...]:
@@ -61,9 +53,17 @@ def trusted_files(config: TlsConfig) -> tuple[Path, ...]:
 
 def blocks(path: Path, key: str) -> tuple[str, ...]:
     """Return the PEM certificates of a file, without the text around them. Raises `TlsError` if there is none."""
-    found = tuple(_BLOCK.findall(_text(path, key)))
+    with in_words():
+        return certificates.blocks(path, key)
+
+
+def revocation_lists(config: TlsConfig) -> tuple[str, ...]:
+    """Return the PEM revocation lists of `revoked`. Raises `TlsError` if there is none."""
+    path = Path(config.revoked)
+    with in_words():
+        found = tuple(_LIST.findall(certificates.text_of(path, "revoked")))
     if not found:
-        raise TlsError(f"[tls] {key}: {path}: no PEM certificate in it; give one")
+        raise TlsError(f"[tls] revoked: {path}: no PEM revocation list (X509 CRL) in it; give one")
     return found
 
 
@@ -74,7 +74,8 @@ def signature(config: TlsConfig) -> Signature:
     except TlsError:
         trusted = ()
     pair = (Path(config.certificate), key_path(config)) if config.identified else ()
-    return tuple(_state(path) for path in (*pair, *trusted))
+    revoked = (Path(config.revoked),) if config.revoked else ()
+    return tuple(_state(path) for path in (*pair, *trusted, *revoked))
 
 
 def _state(path: Path) -> tuple[str, int, int, int]:
@@ -83,12 +84,3 @@ def _state(path: Path) -> tuple[str, int, int, int]:
     except OSError:
         return str(path), 0, 0, 0
     return str(path), found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _text(path: Path, key: str) -> str:
-    try:
-        return path.read_text(encoding="latin-1")
-    except OSError as error:
-        raise TlsError(
-            f"[tls] {key}: {path}: {error.strerror}; correct the path or its permissions"
-        ) from error

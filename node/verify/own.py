@@ -15,7 +15,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.store.results import RESULT_FILE, read_result
-from node.verify import check_files, check_identity, check_references, check_values
+from node.verify import (
+    check_files,
+    check_followup,
+    check_identity,
+    check_references,
+    check_values,
+    check_verified,
+)
 from node.verify.check_identity import Complaint
 from node.verify.facts import facts_of
 from node.verify.objects import ResultSet
@@ -44,9 +51,25 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
 """Our own checks of a result, each a pure function but for reading its files."""
 
 
+OF_FOLLOWUPS: Final[tuple[tuple[str, Check], ...]] = (
+    ("the files are those that were written", check_files.files_are_those_written),
+    ("patient, study, request, node and time are the same", check_identity.same_identity),
+    ("texts are readable", check_identity.texts_are_readable),
+    ("every object names the predecessor", check_identity.same_predecessor),
+    ("unverified and for research", check_identity.only_research),
+    ("evidence is complete", check_followup.evidence_is_complete),
+    ("values of result.json are reported", check_followup.values_are_reported),
+    ("changes are differences, and verdicts follow from them", check_followup.changes_follow),
+    ("no Dice value", check_values.nothing_claims_a_score),
+    ("the PDF has one page", check_files.documents_have_a_page),
+)
+"""Those of a follow-up."""
+
+
 def complaints(results: ResultSet) -> Iterator[Complaint]:
     """Yield what the checks find; one that an object's form makes impossible is itself a complaint."""
-    for name, check in CHECKS:
+    is_followup = results.result.get("kind") == check_followup.KIND
+    for name, check in OF_FOLLOWUPS if is_followup else CHECKS:
         try:
             yield from list(check(results))
         except Exception as error:  # noqa: BLE001 - the other checks are still made
@@ -82,7 +105,9 @@ def report(folder: Path, names: Sequence[str]) -> dict[str, Any]:
             found.append((name, f"its content cannot be read ({type(error).__name__})"))
     if results.result:
         found += complaints(results)
-    elif (folder / RESULT_FILE).exists():
+    else:
+        found += check_verified.verified_reports(results)
+    if not results.result and (folder / RESULT_FILE).exists():
         found.append(("", f"{RESULT_FILE} cannot be read"))
     return {"complaints": found, "facts": facts}
 

@@ -20,6 +20,12 @@ def return_claim(journal: Journal, row: SeriesRow, why: str) -> bool:
     return _released(journal, row, SeriesEvent.CLAIM_RETURNED, why)
 
 
+def lost_before(journal: Journal, row: SeriesRow) -> list[str]:
+    """Return why each earlier attempt of a claimed series was lost, oldest first."""
+    lost = [e for e in journal.series.events(row.key) if e.event == SeriesEvent.CLAIM_LOST]
+    return [str(e.detail.get("reason", "")) for e in lost[len(lost) - row.attempts + 1 :]]
+
+
 def _released(journal: Journal, row: SeriesRow, event: SeriesEvent, why: str) -> bool:
     try:
         journal.series.advance(row.key, event, expect=row.token, detail={"reason": why})

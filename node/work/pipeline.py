@@ -21,15 +21,20 @@ from dicomseg.measure.measure import measure
 from dicomseg.read.pixels import read_source
 from dicomseg.read.series import Grid
 from dicomseg.result import Result
-from dicomseg.segmentation import EngineInfo, NotInView
+from dicomseg.segmentation import EngineInfo, NotInView, Segmentation
+from dicomseg.volume import Volume
 from model.bundle.load import LoadedModel
 from model.segment import segment
+from node.cluster.dispatch import Dispatcher
 from node.config.sections import NodeConfig, ResultsConfig
 from node.program import program_version
 from node.work.drawing import Artist, OwnHand, Pictures
 
 Clock = Callable[[], datetime]
 """Now, with its zone."""
+
+Computing = LoadedModel | Dispatcher
+"""A model in this process, or the way to the machines that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ def settings_after(
 
 def process_series(
     grid: Grid,
-    model: LoadedModel,
+    model: Computing,
     settings: Settings,
     clock: Clock,
     progress: Callable[[str], None] | None = None,
@@ -126,7 +131,7 @@ def process_series(
     key = compute_key(grid, model.info, settings)
     rehearse(TrialInput(source, headers, key, model.info, settings.identity, clock()))
     watch.lap("load")
-    segmentation = segment(source.volume, model, progress)
+    segmentation = _segment(source.volume, model, progress)
     watch.lap("segment")
     if isinstance(segmentation, NotInView):
         return segmentation
@@ -146,6 +151,14 @@ def process_series(
     files = encode_all(inputs, pictures.drawing if pictures.wanted else None, faults.append)
     watch.lap("encode")
     return Processed(key, files, result, timings | watch.laps_s, next(iter(faults), None))
+
+
+def _segment(
+    volume: Volume, model: Computing, progress: Callable[[str], None] | None
+) -> Segmentation | NotInView:
+    if isinstance(model, Dispatcher):
+        return model.segment(volume)
+    return segment(volume, model, progress)
 
 
 @dataclass(slots=True)

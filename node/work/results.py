@@ -9,10 +9,16 @@ from pathlib import Path
 from dicomseg.encode.uids import ResultKey
 from dicomseg.read.series import Grid
 from dicomseg.segmentation import NotInView
-from model.bundle.load import LoadedModel
 from node.durable import publish
 from node.work.drawing import Artist
-from node.work.pipeline import Clock, Settings, compute_key, process_series, settings_after
+from node.work.pipeline import (
+    Clock,
+    Computing,
+    Settings,
+    compute_key,
+    process_series,
+    settings_after,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Results:
     artist: draws page and surfaces; None: this process does.
     """
 
-    model: LoadedModel
+    model: Computing
     settings: Settings
     root: Path
     clock: Clock

@@ -14,7 +14,7 @@ from typing import Final
 
 from node.backoff import wait_s
 from node.clock import Ages, Clock
-from node.config.sections import WorkConfig
+from node.config.work import WorkConfig
 from node.event_log import EventLog
 from node.events import Log, StepFailed, WorkerEnded
 from node.faults import describe_error, error_trace

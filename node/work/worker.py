@@ -21,42 +21,38 @@ from pathlib import Path
 from typing import Final
 
 from dicomseg.encode.uids import ResultKey
-from dicomseg.errors import LumbarError, SeriesRefused
-from dicomseg.read import header as headers
-from dicomseg.read.geometry_problem import GeometryProblem
-from dicomseg.read.reconstructions import judge_series
-from dicomseg.read.series import Grid, why_too_small
+from dicomseg.errors import LumbarError
 from dicomseg.segmentation import NotInView
-from model.bundle.load import LoadedModel
 from node.backoff import wait_s
 from node.clock import Clock
+from node.cluster.dispatch import Dispatcher
 from node.config.file import read_config
 from node.config.sections import Config
 from node.durable import private_folder
-from node.errors import ClaimLost, DrawingFailed, IllegalTransition
+from node.errors import AttemptLost, ClaimLost, ClusterAway, DrawingFailed, IllegalTransition
 from node.event_log import EventLog, Seldom
-from node.events import Log, ModelChanged, RowFailed, SeriesEnded, StepFailed
+from node.events import DeliverySuperseded, Log, ModelChanged, RowFailed, SeriesEnded, StepFailed
 from node.faults import describe_error, error_trace
 from node.journal.file import JournalBusy
 from node.journal.journal import Journal
 from node.journal.rows import ResultRow, SeriesRow
 from node.journal.states import SeriesEvent, SeriesState
 from node.library_log import catch_all
-from node.step import LONGEST_WAIT_S, read_headers
+from node.step import LONGEST_WAIT_S
 from node.store.layout import StateDirectory
-from node.work.claims import release_claim, return_claim
+from node.work.claims import lost_before, release_claim, return_claim
 from node.work.companion import Companion
 from node.work.drawing import Artist
 from node.work.heartbeat import Heartbeat
-from node.work.load_model import load_model
-from node.work.pipeline import build_settings
+from node.work.input import grid_of
+from node.work.machines import computing
+from node.work.pipeline import Computing, build_settings
 from node.work.results import Results
-from node.work.warm import try_out, warm_networks
+from node.work.warm import try_out
 from node.work.worker_process import READY
 
 POLL_S: Final = 0.1
 """How soon a selected series is seen."""
-
 FAULT_WAIT_S: Final = 5.0
 """First wait after a fault of the machine (disk full, journal held by another program)."""
 
@@ -75,7 +71,7 @@ class Worker:
 
     config: Config
     journal: Journal
-    model: LoadedModel
+    model: Computing
     token: str
     log: Log
     artist: Artist | None = None
@@ -113,6 +109,8 @@ class Worker:
         return False
 
     def _claim(self, token: str) -> SeriesRow | None:
+        if isinstance(self.model, Dispatcher) and not self.model.may_claim():
+            return None
         # Reading first: a claim takes the journal's write lock, ten times a second for nothing.
         if not self.journal.series.due(SeriesState.SELECTED):
             return None
@@ -138,22 +136,37 @@ class Worker:
         self.faults.pop(row.id, None)
         if isinstance(answer, NotInView):
             return partial(self._end, row, SeriesEvent.NOT_IN_VIEW, answer.reason)
+        return partial(self._publish, row, answer)
+
+    def _publish(self, row: SeriesRow, result: ResultRow) -> None:
         names = [d.name for d in self.config.destinations]
-        return partial(self.journal.results.publish, row.key, row.token or "", answer, names)
+        old = self.journal.results.publish(row.key, row.token or "", result, names)
+        for destination, replaced in old:
+            self.log(DeliverySuperseded(destination, replaced))
 
     def _ending_after(self, row: SeriesRow, error: Exception) -> Ending:
         if isinstance(error, (ClaimLost, IllegalTransition)):
             return partial(self.log, StepFailed("work", str(error)))
+        if isinstance(error, AttemptLost):
+            return partial(self._give_up_attempt, row, error)
+        if isinstance(error, (OSError, JournalBusy, ClusterAway)):
+            return partial(self._put_off, row, error)
         if isinstance(error, LumbarError):
             return partial(self._end, row, SeriesEvent.REFUSED, str(error), error.code)
-        if isinstance(error, (OSError, JournalBusy)):
-            return partial(self._put_off, row, error)
         if isinstance(error, MemoryError):
             attempts = self.config.work.max_attempts
             return partial(release_claim, self.journal, row, attempts, "not enough memory")
         self.log(RowFailed("work", row.key.series, describe_error(error), error_trace(error)))
         reason = f"unexpected {type(error).__name__}; see the log"
         return partial(self._end, row, SeriesEvent.REFUSED, reason, "unexpected")
+
+    def _give_up_attempt(self, row: SeriesRow, error: AttemptLost) -> None:
+        """Give the series to another attempt; after the last one it fails with every host that had it."""
+        most, why = self.config.work.max_attempts, str(error)
+        self.log(StepFailed("cluster", why))
+        if row.attempts >= most:
+            why = "; ".join((*lost_before(self.journal, row), why))
+        release_claim(self.journal, row, most, why)
 
     def _has_ended(self, ending: Ending) -> bool:
         """Write the end of a series; False when the journal cannot be written now."""
@@ -189,7 +202,7 @@ class Worker:
 
     def _find_or_make(self, row: SeriesRow) -> ResultRow | NotInView:
         """Find the result folder of this input, or make it. Raises `InputRefused`."""
-        grid = self._grid(row)
+        grid = grid_of(self.journal, row.key, self.config.rules, self.log)
         published = self.journal.results.of_series(row.key)
         earlier = [*self.journal.results.corrected_into(row.key), *published]
         settings = build_settings(self.config.node, self.config.results)
@@ -208,18 +221,6 @@ class Worker:
     def _tell_of_drawing(self, row: SeriesRow, error: Exception) -> None:
         trace = error.trace if isinstance(error, DrawingFailed) else error_trace(error)
         self.log(RowFailed("draw", row.key.series, describe_error(error), trace))
-
-    def _grid(self, row: SeriesRow) -> Grid:
-        instances, set_aside = read_headers(self.journal, row.key, headers.read_instance, self.log)
-        if set_aside:
-            raise ClaimLost(f"series {row.key.series}: {set_aside} objects cannot be read")
-        grid = judge_series(row.key.series, instances, self.config.rules).grid
-        if isinstance(grid, GeometryProblem):
-            raise SeriesRefused(grid.text)
-        small = why_too_small(grid)
-        if small is not None:
-            raise SeriesRefused(small)
-        return grid
 
 
 def _now() -> datetime:
@@ -254,8 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     worker.run(stopping)
-    if isinstance(worker.artist, Companion):
-        worker.artist.close()
+    for part in (worker.artist, worker.model):
+        if isinstance(part, Companion | Dispatcher):
+            part.close()
     worker.journal.close()
     return 0
 
@@ -270,10 +272,7 @@ def prepared(config: Config, token: str) -> Worker:
         journal.promotions.newest()
     )  # before the folder: a change after this line is seen by `run`
     chosen = journal.promotions.folder_in_service(None)
-    model = load_model(config.model, state=config.node.state, path=chosen)
-    if model.note:
-        log(StepFailed("engine", model.note))
-    warm_networks(model)
+    model = computing(config, chosen, token, log)
     try:
         try_out(build_settings(config.node, config.results), companion)
     except Exception as error:  # noqa: BLE001 - the first series would be slower, no more

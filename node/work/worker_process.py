@@ -24,6 +24,7 @@ from node.event_log import EventLog
 from node.events import WorkerSaid
 
 READY: Final = b"ready\n"
+_SLOTS: Final = b"slots "
 
 PATIENT: Final = {"OMP_WAIT_POLICY": "passive"}
 """Set OMP_WAIT_POLICY=passive so that idle OpenMP threads sleep instead of spinning: spinning made the network
@@ -53,20 +54,34 @@ def command(config_path: Path | None, token: str) -> Sequence[str]:
     return (*module, *file, "--token", token)
 
 
+def slots_line(slots: int) -> bytes:
+    """Return what a worker writes when the number of tasks changes that the cluster can run at once."""
+    return _SLOTS + b"%d\n" % slots
+
+
+def number_in(token: str) -> int:
+    """Return the number of a worker among those of the node, from 1, as its token begins."""
+    digits = token.partition(".")[0].lstrip("w")
+    return int(digits) if digits.isdigit() else 1
+
+
 @dataclass(slots=True, eq=False)
 class _Life:
-    """One start of the process; `why` it was killed, when it was."""
+    """One start of the process; `why` it was killed, when it was. slots: of the cluster, None without one."""
 
     child: subprocess.Popen[bytes]
     ready: threading.Event = field(default_factory=threading.Event)
     why: str = ""
+    slots: int | None = None
 
     def listen(self, pipe: IO[bytes]) -> None:
-        """Hear that the worker is ready."""
+        """Hear that the worker is ready, and what it sees of the cluster."""
         with pipe:
             for line in pipe:
                 if line == READY:
                     self.ready.set()
+                elif line.startswith(_SLOTS) and line[len(_SLOTS) :].strip().isdigit():
+                    self.slots = int(line[len(_SLOTS) :])
 
     def relay(self, pipe: IO[bytes], name: str, log: EventLog) -> None:
         """Pass the worker's events on; of other lines the first few, cut."""
@@ -136,6 +151,11 @@ class WorkerProcess:
     def ready(self) -> bool:
         """Whether the model is loaded and series are taken."""
         return self._life is not None and self._life.ready.is_set() and self.running
+
+    @property
+    def slots(self) -> int | None:
+        """Tasks that the cluster can run at once, as this worker sees it; None without a cluster."""
+        return self._life.slots if self._life is not None and self.running else None
 
     def poll(self) -> int | None:
         """Return the exit code of a process that has ended (negative: the signal), None while it runs."""

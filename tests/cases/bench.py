@@ -16,6 +16,7 @@ from typing import Any
 import pydicom
 
 from node.demo import servers
+from node.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -156,7 +157,7 @@ class Bench:
     @contextmanager
     def serving(self, extra: str = "", destination: str = "") -> Iterator[Node]:
         """A node on a free port with a folder as destination, stopped at the end."""
-        port = servers.free_ports(1)[0]
+        port = free_ports(1)[0]
         where = (
             destination or f'name = "folder"\nkind = "folder"\npath = "{self.folder / "delivered"}"'
         )

@@ -28,6 +28,7 @@ from node.deliver.offers import NOTE, offers_for, syntax_title
 from node.deliver.port import Destination, ResultFile
 from node.deliver.status import judge_status
 from node.errors import PeerUnreachable
+from node.free_ports import free_ports
 from tests.support.parcels import FILES, SERIES, STUDY, UIDS, files_of, write_result
 from tests.support.peers import Peer, pacs, web
 
@@ -295,17 +296,8 @@ def test_not_found_is_told_apart_from_a_service_that_is_not_there(
 
     server = DicomwebServer("web", "http://pacs.invalid/dicom-web", 1.0)
     client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(DicomwebServer, "_client", lambda _: client)
+    monkeypatch.setattr(DicomwebServer, "client", lambda _: client)
     assert server.verify_stored(files[:1]).value == value
-
-
-def _unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # pynetdicom drops the socket of a refused connection without closing it.
@@ -314,7 +306,7 @@ def _unused_port() -> int:
 def test_nobody_there_is_transient_and_says_what_to_check(
     kind: str, files: tuple[ResultFile, ...]
 ) -> None:
-    port = _unused_port()
+    (port,) = free_ports()
     destination: Destination = (
         Pacs("pacs", "PACS", "127.0.0.1", port, "NODE", 2.0)
         if kind == "dicom"
@@ -385,6 +377,7 @@ def test_asking_a_peer_says_of_every_object_whether_it_is_taken() -> None:
     assert remedies[NOTE].endswith("or set withdraw = false")
 
 
+@pytest.mark.serial
 def test_peer_that_gives_no_answer_is_not_asked_for_every_object(
     files: tuple[ResultFile, ...],
 ) -> None:

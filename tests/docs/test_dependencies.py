@@ -63,6 +63,11 @@ def test_no_accelerator_and_no_torch_is_locked(lock: str) -> None:
 def test_one_package_has_one_version_in_all_lock_files() -> None:
     base, gpu, train, dev = (pins(lock) for lock in LOCKS)
     assert base.items() <= gpu.items() <= train.items() <= dev.items()
+    assert base.items() <= pins("cluster").items() <= dev.items()
+
+
+def test_the_cluster_needs_no_torch() -> None:
+    assert not {"filelock", "sympy", "safetensors"} & pins("cluster").keys()
 
 
 def test_the_training_needs_what_the_gpu_needs() -> None:
@@ -70,7 +75,7 @@ def test_the_training_needs_what_the_gpu_needs() -> None:
 
 
 def test_the_service_locks_no_package_that_only_torch_needs() -> None:
-    helpers = {"filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "setuptools", "sympy"}
+    helpers = {"filelock", "fsspec", "mpmath", "setuptools", "sympy"}
     assert set(pins("gpu")) - set(pins("base")) == helpers | {"safetensors"}
 
 
@@ -146,6 +151,8 @@ IMPORT_NAMES = {
     "simpleitk": "SimpleITK",
     "dicomweb-client": "dicomweb_client",
     "dicom-anonymizer": "dicomanonymizer",
+    "sse-starlette": "sse_starlette",
+    "argon2-cffi": "argon2",
 }
 """Name that is imported, where it differs from the package's."""
 
@@ -155,6 +162,7 @@ LOADED_BY_OTHERS = {
     "pylibjpeg-rle": "pylibjpeg",
     "pylibjpeg-libjpeg": "pylibjpeg",
     "tensorboard": "torch.utils.tensorboard",
+    "python-multipart": "starlette, for forms",
 }
 """Packages that our files do not import, and what loads them."""
 

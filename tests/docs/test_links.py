@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("node", "dicomseg", "model", "training")
+PACKAGES = ("node", "dicomseg", "model", "cluster", "training")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(
     r"(?<![\w/.$-])((?:node|dicomseg|model|training|tests|docs|orthanc|requirements|benchmarks)/[\w./-]*\w)"

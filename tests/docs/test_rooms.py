@@ -33,7 +33,7 @@ def _counted(root: Path, *options: str) -> dict[str, tuple[str, ...]]:
 
 
 def _tree(root: Path) -> Path:
-    for package in ("node", "dicomseg", "model", "training"):
+    for package in ("node", "dicomseg", "model", "cluster", "training"):
         (root / package).mkdir(parents=True)
         (root / package / "__init__.py").write_text("")
     for name, text in MODULES.items():

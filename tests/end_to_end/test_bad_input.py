@@ -13,6 +13,8 @@ import pydicom
 import pytest
 
 from node.demo import servers
+from node.free_ports import free_ports
+from tests.support.sites import Site
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -30,6 +32,12 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     )
     files = next(out.iterdir()).glob("t2_space/*.dcm")
     return sorted(files, key=lambda f: pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber)
+
+
+@pytest.fixture(scope="module")
+def node(module_site: Callable[..., Site], oracle_bundle: Path) -> Site:
+    """A node that gets one bad input after the other, and has to stay up."""
+    return module_site(bundle=oracle_bundle, extra="[results]\npictures = false\n")
 
 
 def _changed(
@@ -76,34 +84,35 @@ def test_an_irregular_series_gets_one_clear_reason(
     states: set[str],
     words: str,
     slices: list[Path],
-    site: Callable[..., Any],
-    oracle_bundle: Path,
+    node: Site,
     tmp_path: Path,
 ) -> None:
-    here = site(bundle=oracle_bundle)
-    here.send(_changed(slices[:keep], tmp_path / name, change))
-    (row,) = here.wait(1, seconds=60)
+    before = {row.key for row in node.journal.series.in_states()}
+    node.send(_changed(slices[:keep], tmp_path / name, change))
+    (row,) = (r for r in node.wait(len(before) + 1) if r.key not in before)
     assert row.state in states
     assert words in row.reason
     assert row.instances == keep
-    assert here.running[0].alive
+    assert node.running[0].alive
 
 
 def test_garbage_is_kept_aside_and_the_node_stays_up(
-    slices: list[Path], site: Callable[..., Any], oracle_bundle: Path, tmp_path: Path
+    slices: list[Path], node: Site, tmp_path: Path
 ) -> None:
-    here = site(bundle=oracle_bundle)
     truncated = tmp_path / "cut.dcm"
     truncated.write_bytes(slices[0].read_bytes()[:1500])
     text = tmp_path / "notes.txt"
     text.write_text("this is no DICOM object", encoding="utf-8")
     for file in (truncated, text):
-        here.send([file], check=False)
-    here.send(slices[:4])
-    (row,) = here.journal.series.in_states()
+        node.send([file], check=False)
+    before = {row.key for row in node.journal.series.in_states()}
+    node.send(_changed(slices[:4], tmp_path / "good", lambda _n, _d: None))
+    (row,) = (r for r in node.journal.series.in_states() if r.key not in before)
     assert row.instances >= 4
+    node.wait(len(before) + 1)
+    assert node.running[0].alive
     done = subprocess.run(
-        [servers.command("lumbar-node"), "select", str(text), str(truncated), "--config", str(here.config)],
+        [servers.command("lumbar-node"), "select", str(text), str(truncated), "--config", str(node.config)],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3
@@ -112,12 +121,12 @@ def test_garbage_is_kept_aside_and_the_node_stays_up(
 
 
 def test_an_unreachable_destination_waits_and_an_unknown_key_is_named(
-    site: Callable[..., Any], coded: Any, oracle_bundle: Path, tmp_path: Path
+    site: Callable[..., Any], small_coded: Any, oracle_bundle: Path, tmp_path: Path
 ) -> None:
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     nowhere = f'[[node.destination]]\nname = "away"\nkind = "dicom"\nae_title = "AWAY"\nhost = "127.0.0.1"\nport = {port}\n'
     here = site(bundle=oracle_bundle, extra=nowhere)
-    here.send(coded.files)
+    here.send(small_coded.files)
     journal = here.journal
     deadline = time.monotonic() + 200
     waiting: list[Any] = []

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from node.demo import ohif, servers
+from node.free_ports import free_ports
 from tests.support.browser import Look
 from tests.support.paths import ROOT
 
@@ -31,7 +32,7 @@ def test_the_printed_link_opens_lines_and_segments(
     dist = ohif.built(ROOT / ".cache" / "ohif")
     if dist is None or shutil.which("storescu") is None:
         pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif) and DCMTK (apt install dcmtk)")
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     settings = f'[results]\nviewer = "{ohif.link_template(port)}"\n'
     here = site(bundle=oracle_bundle, with_pacs=True, extra=settings)
     here.send(coded.files)
@@ -40,7 +41,7 @@ def test_the_printed_link_opens_lines_and_segments(
     (listed,) = _queried(here, "list")
     (explained,) = _queried(here, "why", row.key.series)
     assert listed["link"] == explained["results"][-1]["link"]
-    app = ohif.application(dist, servers.home() / "ohif", here.ports.pacs_url)
+    app = ohif.application(dist, ohif.SCRIPTS, here.ports.pacs_url)
     served = ohif.serve(app, port)
     try:
         seen = look(listed["link"], "link")

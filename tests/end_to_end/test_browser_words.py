@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ from dicomseg.encode.result_folder import encode_all
 from dicomseg.measure.value_text import value_text
 from dicomseg.result import Measurement, Refusal
 from dicomseg.segmentation import Finding
-from node.demo import ohif, servers
+from node.demo import ohif
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -40,7 +40,7 @@ Run = tuple[EncodeInput, list[Path]]
 def scripts(chromium: Any) -> Iterator[Any]:
     """An empty page with our scripts."""
     page = chromium.new_page()
-    page.add_script_tag(content=ohif.app_config(servers.home() / "ohif"))
+    page.add_script_tag(content=ohif.app_config(ohif.SCRIPTS))
     yield page
     page.close()
 
@@ -71,12 +71,18 @@ def _values(scripts: Any, report: Dataset) -> dict[str, dict[str, Any]]:
     return {value["name"]: value for value in found}
 
 
-def _report(run: EncodeInput, *measured: Measurement) -> Dataset:
-    main: Any = {**run.result.measurements.main, **{m.name: m for m in measured}}
-    result = replace(run.result, measurements=replace(run.result.measurements, main=main))
-    changed = replace(run, result=result)
-    image = midplane_image.encode(changed)
-    return measurements_sr.encode(changed, {"midplane.dcm": image})
+@pytest.fixture(scope="module")
+def report(shown_run: Run) -> Callable[..., Dataset]:
+    """Encode a report with other measurements; they lie on one image."""
+    run = shown_run[0]
+    image = midplane_image.encode(run)
+
+    def encode(*measured: Measurement) -> Dataset:
+        main: Any = {**run.result.measurements.main, **{m.name: m for m in measured}}
+        result = replace(run.result, measurements=replace(run.result.measurements, main=main))
+        return measurements_sr.encode(replace(run, result=result), {"midplane.dcm": image})
+
+    return encode
 
 
 def _of(files: Mapping[str, bytes]) -> dict[str, Dataset]:
@@ -124,8 +130,9 @@ def test_every_object_is_known_by_its_series_description(
     ],
 )  # fmt: skip
 def test_a_value_has_the_same_text_everywhere(
-    scripts: Any, shown_run: Run, value: float, sd: float | None, ends: tuple[float, float] | None
-) -> None:
+    scripts: Any, shown_run: Run, report: Callable[..., Dataset], value: float, sd: float | None,
+    ends: tuple[float, float] | None,
+) -> None:  # fmt: skip
     oc = shown_run[0].result.measurements.main["OC"]
     assert oc.points_lps is not None
     start = oc.points_lps[0]
@@ -133,23 +140,25 @@ def test_a_value_has_the_same_text_everywhere(
     assert left is not None
     end = tuple(s + value * e for s, e in zip(start, left.e_left, strict=True))
     m = replace(oc, value_mm=value, uncertainty_mm=sd, range_mm=ends, points_lps=(start, end))
-    report = _report(shown_run[0], m)
-    assert _values(scripts, report)["OC"]["text"] == value_text(m)
-    for group in report.ContentSequence[-1].ContentSequence:  # a report without our comments
+    encoded = report(m)
+    assert _values(scripts, encoded)["OC"]["text"] == value_text(m)
+    for group in encoded.ContentSequence[-1].ContentSequence:  # a report without our comments
         group.ContentSequence = [
             i for i in group.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue != "121106"
         ]
-    without = _values(scripts, report)["OC"]["text"]
+    without = _values(scripts, encoded)["OC"]["text"]
     assert without.split(" ")[1:] == value_text(m).split(" ")[1:]
     assert abs(float(without.split()[0]) - value) <= 0.51
 
 
-def test_vessels_grades_and_reasons_are_read(scripts: Any, shown_run: Run) -> None:
+def test_vessels_grades_and_reasons_are_read(
+    scripts: Any, shown_run: Run, report: Callable[..., Dataset]
+) -> None:
     main = shown_run[0].result.measurements.main
     refused = replace(
         main["PI"], value_mm=None, points_lps=None, uncertainty_mm=None, refusal=Refusal("cut", "cut off; look")
     )  # fmt: skip
-    found = _values(scripts, _report(shown_run[0], refused))
+    found = _values(scripts, report(refused))
     assert list(found) == ["OC", "DAA", "DIVC", "PI"]
     for name in ("DAA", "DIVC"):
         assert found[name]["vessel"] == found[name]["where"] == main[name].start

@@ -121,7 +121,9 @@ def test_it_says_what_a_person_wants_to_know(demo: Demo) -> None:
     )
     assert "reachable from other machines" in demo.output
     assert "Orthanc holds all 7 objects" in demo.output
-    assert all(len(line) <= 80 for line in demo.output.splitlines() if not line.startswith(" " * 2))
+    # Sentences after a time, of two or more digits, and addresses below them may be longer.
+    tables = [x for x in demo.output.splitlines() if not re.match(r"  | \d+\.\d s ", x)]
+    assert [line for line in tables if len(line) > 80] == []
 
 
 def test_what_the_pacs_holds_is_valid_by_three_independent_tools(
@@ -231,7 +233,10 @@ def test_the_printed_link_leads_to_the_results(demo: Demo) -> None:
     assert sorted(s["00080060"]["Value"][0] for s in series)[-3:] == ["SEG", "SR", "SR"]
 
 
-def test_without_pacs_and_dcmtk_a_folder_takes_the_results(out: Path, demo: Demo) -> None:
+def test_without_pacs_and_dcmtk_a_folder_takes_the_results(
+    out: Path, demo: Demo, oracle_bundle: Path
+) -> None:
+    """No series of these patients is segmented, so that a worker has no networks to load and to try."""
     here = out / "alone"
     here.mkdir()
     (here / "studies").symlink_to(out / "studies")
@@ -241,7 +246,11 @@ def test_without_pacs_and_dcmtk_a_folder_takes_the_results(out: Path, demo: Demo
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, "PATH": "/nonexistent"},
+        env={
+            **os.environ,
+            "PATH": "/nonexistent",
+            "LUMBAR_NODE__MODEL__BUNDLE": str(oracle_bundle),
+        },
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr

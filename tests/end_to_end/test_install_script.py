@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from node.cli.app import app
 from tests.support.bundles import bundle_module, rewrite_target, write_bundle, write_wheel
 from tests.support.paths import ROOT
 
@@ -162,6 +163,50 @@ def test_gpu_needs_a_bundle_with_its_packages(bundle: Path, install: Install) ->
     assert "make wheelhouse GPU=1" in done.stderr
 
 
+CLUSTER_FILES = (
+    "lib/systemd/system/lumbar-node-scheduler.service",
+    "lib/systemd/system/lumbar-node-worker@.service",
+    "usr/lib/sysusers.d/lumbar-node-cluster.conf",
+)
+
+
+def test_what_a_cluster_needs_is_installed_on_demand_and_kept_by_an_upgrade(
+    bundle: Path, install: Install, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+
+    def installed() -> tuple[list[bool], int]:
+        modules = root.glob(
+            f"opt/lumbar-node/{_venv(root)}/lib/python*/site-packages/distributed.py"
+        )
+        return [(root / path).is_file() for path in CLUSTER_FILES], len(list(modules))
+
+    assert install(bundle).returncode == 0
+    assert installed() == ([False] * 3, 0)
+    done = install(bundle, "--cluster")
+    assert done.returncode == 0, done.stderr
+    assert _venv(root).endswith("-cluster")
+    assert installed() == ([True] * 3, 1)
+    done = install(write_bundle(tmp_path / "9.2", "9.2"))
+    assert done.returncode == 0, done.stderr
+    assert _venv(root).startswith("venv-9.2-")
+    assert installed() == ([True] * 3, 1)
+
+
+def test_cluster_needs_a_bundle_with_its_packages_and_its_disk_space(
+    bundle: Path, install: Install
+) -> None:
+    rewrite_target(bundle, installed_cluster_mb=999_999_990, installed_mb=9)
+    done = install(bundle, "--cluster")
+    assert done.returncode == 2
+    assert "999999999 MB are needed" in done.stderr
+    assert install(bundle).returncode == 0
+    (bundle / "lock-cluster.txt").unlink()
+    done = install(bundle, "--cluster")
+    assert done.returncode == 2
+    assert "make wheelhouse" in done.stderr
+
+
 def test_unknown_argument_and_help(bundle: Path, install: Install) -> None:
     assert install(bundle, "--instal").returncode == 2
     done = install(bundle, "--help")
@@ -220,7 +265,8 @@ def test_installed_upgraded_and_removed_as_an_administrator_does(
     write_bundle(tmp_path / "bundles/first")
     write_bundle(tmp_path / "bundles/second", "9.2")
     done = machine("""
-        sh /bundles/first/install.sh
+        sh /bundles/first/install.sh --cluster
+        id -un lumbar-cluster
         stat -c '%a %U %G %n' /etc/lumbar-node /etc/lumbar-node/config.toml /etc/lumbar-node/credentials /var/lib/lumbar-node
         lumbar-node --version
         echo '# mine' >> /etc/lumbar-node/config.toml
@@ -230,7 +276,7 @@ def test_installed_upgraded_and_removed_as_an_administrator_does(
         tail -1 /etc/lumbar-node/config.toml
         ls /etc/systemd/system/lumbar-node.service /etc/systemd/system/lumbar-node.socket
         sh /bundles/second/install.sh --uninstall
-        ls -d /opt/lumbar-node /etc/systemd/system/lumbar-node.service /usr/local/bin/lumbar-node 2>/dev/null || true
+        ls -d /opt/lumbar-node /etc/systemd/system/lumbar-node* /etc/sysusers.d/lumbar-node* /usr/local/bin/lumbar-node 2>/dev/null || true
         cat /var/lib/lumbar-node/journal.sqlite
         tail -1 /etc/lumbar-node/config.toml
     """)
@@ -246,10 +292,14 @@ def test_installed_upgraded_and_removed_as_an_administrator_does(
     assert [line for line in lines if line.startswith("lumbar-node 9")] == [
         "lumbar-node 9.1", "lumbar-node 9.2",
     ]  # fmt: skip
+    assert "lumbar-cluster" in lines
     assert lines.count("# mine") == 2
     assert lines[-2:] == ["journal", "# mine"]
     assert "Kept: /etc/lumbar-node" in said
-    assert "/opt/lumbar-node" not in lines
+    # What `ls` listed before the removal, and nothing after it.
+    assert [line for line in lines if line.startswith("/")] == [
+        "/etc/systemd/system/lumbar-node.service", "/etc/systemd/system/lumbar-node.socket",
+    ]  # fmt: skip
     assert not Path("/opt/lumbar-node/venv").exists()
 
 
@@ -267,18 +317,23 @@ def test_ordinary_user_is_sent_to_sudo(
 # ---- the units -----------------------------------------------------------------------------------
 
 
-def test_units_are_valid_and_exposed_little(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["lumbar-node.service", "lumbar-node-scheduler.service", "lumbar-node-worker@.service"]
+)
+def test_units_are_valid_and_exposed_little(name: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("needs systemd-analyze (apt install systemd)")
-    text = (SYSTEMD / "lumbar-node.service").read_text(encoding="utf-8")
-    unit = tmp_path / "lumbar-node.service"
+    text = (SYSTEMD / name).read_text(encoding="utf-8")
+    unit = tmp_path / name
     unit.write_text(
         text.replace("/opt/lumbar-node/venv/bin/lumbar-node", shutil.which("true") or "")
     )
-    shutil.copy2(SYSTEMD / "lumbar-node.socket", tmp_path)
+    units = [unit]
+    if name == "lumbar-node.service":
+        units.append(shutil.copy2(SYSTEMD / "lumbar-node.socket", tmp_path))
     verify = subprocess.run(
-        [analyze, "verify", str(unit), str(tmp_path / "lumbar-node.socket")],
+        [analyze, "verify", *map(str, units)],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (verify.returncode, verify.stderr) == (0, "")
@@ -291,6 +346,19 @@ def test_units_are_valid_and_exposed_little(tmp_path: Path) -> None:
     assert scored.returncode == 0, scored.stdout[-300:]
 
 
-def test_unit_leaves_out_what_the_engine_cannot_bear() -> None:
-    lines = (SYSTEMD / "lumbar-node.service").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("name", ["lumbar-node.service", "lumbar-node-worker@.service"])
+def test_unit_leaves_out_what_the_engine_cannot_bear(name: str) -> None:
+    lines = (SYSTEMD / name).read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if line.startswith("MemoryDenyWriteExecute")]
+
+
+@pytest.mark.parametrize("name", ["lumbar-node-scheduler.service", "lumbar-node-worker@.service"])
+def test_programs_of_a_cluster_run_as_a_user_that_owns_nothing(name: str) -> None:
+    lines = (SYSTEMD / name).read_text(encoding="utf-8").splitlines()
+    assert {"User=lumbar-cluster", "InaccessiblePaths=-/var/lib/lumbar-node"} <= set(lines)
+    made = (SYSTEMD / "lumbar-node-cluster.sysusers").read_text(encoding="utf-8")
+    assert [x.split()[1] for x in made.splitlines() if x.startswith("u ")] == ["lumbar-cluster"]
+    (command,) = [line for line in lines if line.startswith("ExecStart=")]
+    words = command.split()
+    assert words[0] == "ExecStart=/opt/lumbar-node/venv/bin/lumbar-node"
+    assert words[1] in {command.name for command in app.registered_commands}

@@ -17,6 +17,8 @@ from tests.support.sites import Site
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
+PLAIN = "[results]\npictures = false\n"
+"""What draws the pictures is killed in the tests of the companion."""
 KILLED_AFTER = 20
 """Objects that the node has kept when it is killed while receiving."""
 
@@ -48,7 +50,7 @@ def _process(site: Site, series: Path, out: Path, *options: str) -> set[str]:
 @pytest.fixture(scope="module")
 def prepared(module_site: Callable[..., Site], small_coded: Truth, oracle_bundle: Path) -> Site:
     """A node that has received the series and was stopped before it was complete."""
-    site = module_site(bundle=oracle_bundle)
+    site = module_site(bundle=oracle_bundle, extra=PLAIN)
     site.send(small_coded.files)
     site.stop()
     return site
@@ -68,7 +70,7 @@ def test_a_kill_while_receiving_loses_nothing_acknowledged(
     oracle_bundle: Path,
     undisturbed: tuple[str, Path],
 ) -> None:
-    here = site(bundle=oracle_bundle)
+    here = site(bundle=oracle_bundle, extra=PLAIN)
     command = ["storescu", "-v", "-aet", servers.SCANNER_AET, "-aec", servers.NODE_AET]
     sender = subprocess.Popen(
         [*command, "127.0.0.1", str(here.ports.node), *map(str, small_coded.files)],
@@ -104,7 +106,7 @@ def test_a_kill_while_segmenting_ends_in_the_same_result(
     oracle_bundle: Path,
     undisturbed: tuple[str, Path],
 ) -> None:
-    here = site(bundle=oracle_bundle, state=prepared.folder / "state")
+    here = site(bundle=oracle_bundle, state=prepared.folder / "state", extra=PLAIN)
     journal = here.journal
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

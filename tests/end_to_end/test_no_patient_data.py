@@ -35,6 +35,7 @@ from dicomseg.read import parsing
 from node.audit.trail import Trail
 from node.audit.verify import verify
 from node.demo import servers
+from node.free_ports import free_ports
 from tests.support.audit_messages import check_contents, check_structure, parse
 from tests.support.raw_peer import RawPeer
 
@@ -109,7 +110,7 @@ def quoting_pacs() -> Iterator[int]:
         status.ErrorComment = f"{event.dataset.PatientName} {event.dataset.PatientID}"[:64]
         return status
 
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     ae = AE(ae_title="QUOTING")
     ae.add_supported_context(Verification)
     for syntax in ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.88.33"):  # fmt: skip
@@ -239,14 +240,10 @@ def _hits(texts: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _journal_texts(path: Path) -> str:
-    """Every text of the journal but the identifiers of objects, which are in columns of their own."""
+    """Every text of the journal."""
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
         tables = [r[0] for r in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]  # fmt: skip
-        rows = []
-        for table in tables:
-            names = [r[1] for r in connection.execute(f"PRAGMA table_info({table})")]
-            kept = [n for n in names if (table, n) != ("instance", "sop_instance")]
-            rows += connection.execute(f"SELECT {', '.join(kept)} FROM {table}").fetchall()  # noqa: S608
+        rows = [r for t in tables for r in connection.execute(f"SELECT * FROM {t}").fetchall()]  # noqa: S608
     return "\n".join(map(str, rows))
 
 
@@ -283,7 +280,7 @@ def test_no_mark_of_a_patient_leaves_the_files_of_the_objects(  # noqa: PLR0915
     tmp_path: Path,
 ) -> None:
     collector = _Datagrams()
-    (metrics,) = servers.free_ports(1)
+    (metrics,) = free_ports(1)
     extra = f'[audit]\nsyslog = "udp://127.0.0.1:{collector.port}"\n[metrics]\nport = {metrics}\n'
     more = (
         f'[[node.destination]]\nname = "quoting"\nkind = "dicom"\nae_title = "QUOTING"\nhost = "127.0.0.1"\n'

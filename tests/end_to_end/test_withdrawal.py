@@ -27,7 +27,7 @@ def _corrected(files: list[Path], out: Path) -> list[Path]:
 
 
 def _confirmed(here: Any, kind: str, count: int) -> list[DeliveryRow]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         rows = [
             d
@@ -41,12 +41,12 @@ def _confirmed(here: Any, kind: str, count: int) -> list[DeliveryRow]:
 
 
 def test_corrected_patient_has_a_new_result_and_the_old_one_is_rejected_in_the_archive(
-    site: Callable[..., Any], coded: Any, oracle_bundle: Path, tmp_path: Path
+    site: Callable[..., Any], small_coded: Any, oracle_bundle: Path, tmp_path: Path
 ) -> None:
     here = site(bundle=oracle_bundle, with_pacs=True, destination="withdraw = true\n")
-    here.send(coded.files, to_pacs=False)
+    here.send(small_coded.files, to_pacs=False)
     _confirmed(here, "result", 1)
-    here.send(_corrected(coded.files, tmp_path / "corrected"), to_pacs=False)
+    here.send(_corrected(small_coded.files, tmp_path / "corrected"), to_pacs=False)
     (withdrawal,) = _confirmed(here, "withdrawal", 1)
     _confirmed(here, "result", 2)
     (row,) = here.wait(1)

@@ -6,10 +6,14 @@ takes the original and returns what takes its place; the launcher puts it there.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 Function = Callable[..., Any]
@@ -49,8 +53,6 @@ def no_sync(_: Function) -> Function:
 
 def publish_in_place(_: Function) -> Function:
     """Write a result into its final folder, and take a folder that is there for complete."""
-    from pathlib import Path
-
     from node import durable
 
     def publish(root: Path, name: str, files: dict[str, bytes]) -> Path:
@@ -81,6 +83,34 @@ def proof_without_answer(_: Function) -> Function:
     return lambda _peer, _files: StorageCheck("stored", "C-FIND: it will be there")
 
 
+def code_alone(_: Function) -> Function:
+    """Take the HTTP code of a STOW-RS answer for the fate of every object."""
+    from node.deliver.port import all_alike
+
+    def judged(files: Any, answer: Any, _shown: str) -> Any:
+        good = answer.status_code < 300
+        return all_alike(files, "accepted" if good else "transient", "", "")
+
+    return judged
+
+
+def report_unread(_: Function) -> Function:
+    """Take any report on storage commitment for a good one."""
+    from node.deliver.port import StorageCheck
+
+    return lambda *_: StorageCheck("stored", "reported", proof="committed")
+
+
+def soon_again(_: Function) -> Function:
+    """Ask an archive that does not report again after some seconds instead of ten minutes."""
+    return lambda *_: 4.0
+
+
+def nothing_protected(_: Function) -> Function:
+    """Let everything be purged whose time is over."""
+    return lambda *_: ""
+
+
 def unguarded_rows(_: Function) -> Function:
     """Let the fault of one row end the step for all."""
 
@@ -95,11 +125,34 @@ def unguarded_read(_: Function) -> Function:
     return lambda path, read: read(path)
 
 
+def remembered(function: Function) -> Function:
+    """Give again what was computed of the same volume or labels, in whichever process: series of the stock are copies."""
+    folder = Path(os.environ["FAULT_REMEMBERED"])
+
+    def recall(*arguments: Any, **keywords: Any) -> Any:
+        asked = pickle.dumps(getattr(arguments[0], "labels", arguments[0]))
+        path = folder / f"{function.__module__}.{hashlib.sha256(asked).hexdigest()}"
+        if path.exists():
+            return pickle.loads(path.read_bytes())  # noqa: S301 - written by ourselves
+        found = function(*arguments, **keywords)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_bytes(pickle.dumps(found))
+        new.replace(path)
+        return found
+
+    return recall
+
+
 SWIFT: Final = (
     ("nothing", "node.work.warm:warm_networks"),
     ("nothing", "node.work.warm:try_out"),
 )
 """Put into every worker: without its trial runs it starts in a third of the time, and a start follows each kill."""
+REMEMBERING: Final = (
+    ("remembered", "model.segment:segment"),
+    ("remembered", "dicomseg.measure.measure:measure"),
+)
+"""Put into every worker where the size is small: the network's and the ruler's work is then done once for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +165,7 @@ class Variant:
     scenario: str
     columns: tuple[str, ...]
     only: tuple[str, ...] = ()
-    """Steps of the scenario, where one is enough."""
+    """Steps or moods of the scenario, where one is enough."""
 
 
 _VARIANTS: Final = (
@@ -152,6 +205,30 @@ _VARIANTS: Final = (
         (("proof_without_answer", "node.deliver.dicom:Pacs.verify_stored"),),
         "peer-loses",
         ("lost",),
+    ),
+    Variant(
+        "code-alone",
+        "the code of a STOW-RS answer is taken, not what it says of each object",
+        (("code_alone", "node.deliver.dicomweb:judge_response"),),
+        "web-moods",
+        ("lost",),
+        ("some-refused",),
+    ),
+    Variant(
+        "report-unread",
+        "a report on storage commitment is taken for a good one",
+        (("report_unread", "node.deliver.prove:Prover._judge"),),
+        "commitment",
+        ("lost",),
+        ("loses-one",),
+    ),
+    Variant(
+        "purge-unproven",
+        "what is not delivered yet is purged as well",
+        (("nothing_protected", "node.retention.plan:protected"),),
+        "kill-purge",
+        ("lost",),
+        ("purge: before the record",),
     ),
     Variant(
         "one-bad-row",

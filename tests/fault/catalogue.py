@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.fault.lab import Lab
-from tests.fault.scenarios import disk, fuzz, kills, network, order, peers
+from tests.fault.scenarios import disk, fuzz, kills, network, order, peers, proofs, purges
 
 Scenario = Callable[[Lab], None]
 
@@ -16,6 +16,7 @@ SCENARIOS: Final[dict[str, tuple[str, Scenario]]] = {
     "kill-work": ("killed while working, 7 times each", kills.working),
     "kill-draw": ("drawing process killed", kills.drawing),
     "kill-deliver": ("killed while delivering", kills.delivering),
+    "kill-purge": ("killed while purging", purges.purging),
     "kill-random": ("killed at random", kills.at_random),
     "sync-order": ("order of synchronisation (strace)", order.sync_order),
     "disk-full": ("disk full", disk.full),
@@ -27,6 +28,8 @@ SCENARIOS: Final[dict[str, tuple[str, Scenario]]] = {
     "peer-away": ("destination away for long", peers.away),
     "peer-loses": ("destination accepts, then loses", peers.loses),
     "peer-refuses": ("0xA700 beside 0xC000", peers.refuses_one),
+    "web-moods": ("DICOMweb: refusals, cuts, trickles, other answers", proofs.web_moods),
+    "commitment": ("storage commitment: reports in every manner", proofs.commitment),
     "net-cuts": ("associations cut at any byte", network.cuts),
     "net-crowds": ("probes, trickles, floods", network.crowds),
     "net-four": ("four senders without a pause", network.four_senders),

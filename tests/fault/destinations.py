@@ -16,7 +16,8 @@ from pydicom import dcmread
 
 from dicomseg.read import parsing
 from node.demo import servers
-from tests.fault.surroundings import NotPossible, free_ports
+from node.free_ports import free_ports
+from tests.fault.surroundings import NotPossible
 
 _WAITS: Final = "first_wait_seconds = {first}\nmax_wait_seconds = {longest}\ntimeout_seconds = {timeout}\npatience_days = {days}\n"
 

@@ -11,21 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.fault.broken import SWIFT
+from tests.fault.broken import REMEMBERING, SWIFT
 from tests.fault.destinations import Destination, Folder
 from tests.fault.objects import Series, Stock
 from tests.fault.points import Point
 from tests.fault.sites import Site
 from tests.fault.verdict import COLUMNS, Verdict, judge
 
-BROKEN_WAIT_S: Final = 45.0
-"""Longest wait for the end of a series in a broken variant."""
+BROKEN_WAIT_S: Final = 30.0
+"""Longest wait without any change of a state in a broken variant."""
+
+SMALL: Final = 0.1
+"""Share of the full size below which work is left out that has nothing to do with faults."""
 
 
 @dataclass(slots=True)
 class Lab:
     """The surroundings of one scenario. scale: share of the full size. broken: what is replaced in
-    every node. only: the steps that are chosen, all where there is none."""
+    every node. only: the steps or moods that are chosen, all where there is none."""
 
     name: str
     folder: Path
@@ -49,6 +52,11 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether this is the small share that every run of the tests has."""
+        return self.scale < SMALL
+
     def share(self, full: float, least: int = 1) -> int:
         """How many of so many at full size."""
         return max(least, round(full * self.scale))
@@ -65,7 +73,8 @@ class Lab:
         """Describe a node; a folder takes its results where no destination is given."""
         place = folder or self.folder / f"site{len(self._sites)}"
         site = Site(place, self.stock, destinations or (Folder(place / "delivered"),), **options)
-        site.plan.variants = (*SWIFT, *self.broken)
+        site.plan.variants = (*SWIFT, *(REMEMBERING if self.is_small else ()), *self.broken)
+        site.plan.remembered = self.stock.folder / "remembered"
         if self.broken:
             site.longest_wait_s = BROKEN_WAIT_S
         self._sites.append(site)

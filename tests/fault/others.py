@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from pydicom import dcmread
 
 from node.demo import servers
+from node.free_ports import free_ports
 from tests.fault import table
 from tests.fault.calls import events, synchronised, traced
 from tests.fault.destinations import Orthanc
@@ -31,7 +32,7 @@ from tests.fault.lab import Lab, until
 from tests.fault.ledger import Ledger
 from tests.fault.objects import GAP, Instance, Stock
 from tests.fault.senders import send
-from tests.fault.surroundings import NotPossible, free_ports
+from tests.fault.surroundings import NotPossible
 from tests.fault.table import Row
 from tests.fault.verdict import Verdict
 

@@ -17,8 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from node.free_ports import free_ports
 from tests.fault.destinations import Waits, dicom_section
-from tests.fault.surroundings import free_ports
 
 Mood = Literal["well", "refuses", "slow", "cuts", "loses", "full", "some-full", "silent", "no-find"]
 FULL, NEVER = 0xA700, 0xC000
@@ -66,8 +66,13 @@ class Moody:
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_FIND, self._find),
+            *self.contexts(ae),
         ]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+
+    def contexts(self, _: AE) -> list[Any]:
+        """Add further contexts, and return their handlers."""
+        return []
 
     def stop(self) -> None:
         """Be away."""

@@ -38,8 +38,11 @@ class Plan:
     variants: Sequence[tuple[str, str]] = ()
     """Name in `tests.fault.broken` and the function that it replaces."""
     rounds: int = field(default=0)
+    remembered: Path = field(init=False)
+    """What `broken.remembered` keeps; nodes may share it."""
 
     def __post_init__(self) -> None:
+        self.remembered = self.folder / "remembered"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.turn_clock(0.0)
 
@@ -70,6 +73,7 @@ class Plan:
         self.rounds += 1
         marks = self.folder / f"marks{self.rounds}"
         marks.mkdir()
+        self.remembered.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
             "marks": str(marks),
             "clock": str(self._clock),
@@ -86,6 +90,7 @@ class Plan:
         return {
             **os.environ,
             "FAULT_PLAN": str(path),
+            "FAULT_REMEMBERED": str(self.remembered),
             "PYTHONPATH": python_path,
             "TCP_NODELAY": "1",
         }

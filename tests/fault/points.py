@@ -70,4 +70,13 @@ DELIVERING: Final = (
 )  # fmt: skip
 """From *encoded* to *delivered*."""
 
-ALL: Final = (*RECEIVING, *TRACKING, *WORKING, *DRAWING, *DELIVERING)
+PURGING: Final = (
+    Point("purge: before the mark", "node.journal.purges:PurgeTable.begin", "before", "serve"),
+    Point("purge: before the files", "node.retention.purge:remove_files", "before", "serve"),
+    Point("purge: before the results", "node.retention.purge:remove_folder", "before", "serve"),
+    Point("purge: before the record", "node.journal.purges:PurgeTable.end", "before", "serve"),
+    Point("purge: after the record", "node.journal.purges:PurgeTable.end", "after", "serve"),
+)
+"""From a series that may leave to *purged*."""
+
+ALL: Final = (*RECEIVING, *TRACKING, *WORKING, *DRAWING, *DELIVERING, *PURGING)

@@ -15,14 +15,24 @@ from pathlib import Path
 from typing import Final
 
 from node.demo import servers
+from node.free_ports import free_ports
 from tests.fault.destinations import Destination
 from tests.fault.ledger import Ledger
 from tests.fault.objects import Series, Stock
 from tests.fault.plan import Plan
-from tests.fault.surroundings import free_ports
 
-ENDED: Final = ("delivered", "skipped", "incomplete", "failed", "quarantined", "superseded")
+ENDED: Final = (
+    "delivered",
+    "skipped",
+    "incomplete",
+    "failed",
+    "quarantined",
+    "superseded",
+    "purged",
+)
 KILLED: Final = -signal.SIGKILL
+START_S: Final = 180.0
+"""Longest wait for a node to listen: four of them may start on two busy cores."""
 POLL_S: Final = 0.05
 
 _CONFIG: Final = """\
@@ -44,18 +54,23 @@ bundle = "{bundle}"
 threads = 1
 [results]
 pictures = {pictures}
-"""
+{more}"""
 
 
 @dataclass(slots=True)
 class Site:
-    """A node. receive: further lines of that section. unforeseen: what happened to its processes and should not."""
+    """A node. receive: further lines of that section. more: further sections.
+
+    unforeseen: what happened to its processes and should not. remembered: objects of results that may be purged.
+    """
 
     folder: Path
     stock: Stock
     destinations: tuple[Destination, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     receive: str = ""
+    more: str = ""
+    remembered: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
     idle_s: float = 10.0
     pictures: bool = False
     state: Path = field(init=False)
@@ -86,6 +101,7 @@ class Site:
             _CONFIG.format(
                 ae=servers.NODE_AET, port=self.port, state=self.state, bundle=self.stock.bundle,
                 receive=self.receive, idle_s=self.idle_s, pictures=str(self.pictures).lower(),
+                more=self.more,
             )
             + "".join(d.section for d in self.destinations),
             encoding="utf-8",
@@ -106,6 +122,7 @@ class Site:
                 self.log,
                 lambda: servers.listens(self.port),
                 env=environment,
+                timeout_s=START_S,
             )
         except servers.ServerFailed:
             if not may_die:
@@ -201,16 +218,26 @@ class Site:
         return self.wait(lambda: self.states().get(series.series) == "delivered", seconds)
 
     def wait_ended(self, seconds: float) -> bool:
-        """Wait until every series has ended, all that the ledger expects among them, and every delivery."""
+        """Wait until every series has ended, all that the ledger expects among them, and every delivery.
+
+        seconds: without a change of any state, so that a slow machine is not taken for a node that is stuck.
+        """
+
+        def deliveries() -> list[tuple[object, ...]]:
+            return [tuple(row) for row in self.query("SELECT id, state FROM delivery ORDER BY id")]
 
         def ended() -> bool:
             states = self.states()
             wanted = {s.series for s in self.ledger.expected}
-            open_ = self.query(
-                "SELECT id FROM delivery WHERE state NOT IN ('confirmed', 'dead') LIMIT 1"
-            )
             return (
-                not open_ and wanted <= states.keys() and all(s in ENDED for s in states.values())
+                wanted <= states.keys()
+                and all(s in ENDED for s in states.values())
+                and all(state in ("confirmed", "dead") for _, state in deliveries())
             )
 
-        return self.wait(ended, seconds)
+        while True:
+            before = self.states(), deliveries()
+            if self.wait(ended, seconds):
+                return True
+            if not self.alive or before == (self.states(), deliveries()):
+                return False

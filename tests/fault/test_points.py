@@ -17,7 +17,7 @@ from tests.fault.plan import Kill, Plan
 NAMED = {
     *(p.at for p in points.ALL),
     *(at for v in broken.VARIANTS.values() for _, at in v.replaced),
-    *(at for _, at in broken.SWIFT),
+    *(at for _, at in (*broken.SWIFT, *broken.REMEMBERING)),
 }
 
 

@@ -23,6 +23,7 @@ SENT: Final = ("seg.dcm", "midplane.dcm", "measurements.dcm", "volumes.dcm")
 """Files of a result that every destination here is sent."""
 _WITH_REASON: Final = ("skipped", "incomplete", "failed")
 _KEPT: Final = ("stored", "quarantined", "superseded")
+_GONE: Final = "purged"
 
 
 @dataclass(slots=True)
@@ -75,13 +76,17 @@ def judge(site: Site) -> Verdict:
 def _judge_objects(site: Site, rows: list[Any], verdict: Verdict) -> None:
     """Each acknowledged object is in the journal, and its bytes are on disk."""
     kept: dict[str, dict[str, Any]] = defaultdict(dict)
-    for row in rows:
-        if row["state"] in _KEPT:
+    may_leave = _delivered_series(site)
+    for row in sorted(rows, key=lambda r: r["state"] != _GONE):
+        if row["state"] in (*_KEPT, _GONE):
             kept[row["sop_instance"]][row["digest"].partition("-")[0]] = row
     for sop, digest in site.ledger.acknowledged:
         row = kept.get(sop, {}).get(digest)
         if row is None:
             verdict.add("lost", f"object {sop}: acknowledged, not in the journal")
+        elif row["state"] == _GONE:
+            if row["series"] not in may_leave:
+                verdict.add("lost", f"object {sop}: purged before its result was delivered")
         elif _digest(site.state / row["path"]) != digest:
             verdict.add("lost", f"object {sop}: acknowledged, {row['path']} has not its bytes")
     stored = Counter(r["sop_instance"] for r in rows if r["state"] == "stored")
@@ -90,10 +95,23 @@ def _judge_objects(site: Site, rows: list[Any], verdict: Verdict) -> None:
             verdict.add("doubled", f"object {sop}: {count} stored rows")
 
 
+def _delivered_series(site: Site) -> set[str]:
+    """Return the series of which every destination confirmed the result, so that their files may leave."""
+    wanted = {d.name for d in site.destinations}
+    rows = site.query(
+        "SELECT s.series, d.destination FROM delivery d JOIN result r ON r.result_id = d.result_id"
+        " JOIN series s ON s.id = r.series_id WHERE d.state = 'confirmed'"
+    )
+    confirmed: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        confirmed[row["series"]].add(row["destination"])
+    return {series for series, names in confirmed.items() if wanted <= names}
+
+
 def _judge_disk(site: Site, rows: list[Any], verdict: Verdict) -> None:
     """Files and rows name each other, and nothing half-done is left."""
     files = {p for area in ("spool", "quarantine") for p in (site.state / area).rglob("*.dcm")}
-    named = {site.state / r["path"] for r in rows}
+    named = {site.state / r["path"] for r in rows if r["state"] != _GONE}
     for path in sorted(files - named):
         verdict.add("unexplained", f"{path.relative_to(site.state)}: a file that no row names")
     for path in sorted(named - files):
@@ -117,7 +135,7 @@ def _judge_series(site: Site, verdict: Verdict) -> None:
             verdict.add(
                 "stuck", f"series {uid}: {state}, {why} {_open_deliveries(site, row['id'])}"
             )
-        elif uid in expected and state != "delivered":
+        elif uid in expected and state != "delivered" and not (state == _GONE and site.more):
             verdict.add("unexplained", f"series {uid}: {state}, {why}")
         elif state in _WITH_REASON and not why:
             verdict.add("unexplained", f"series {uid}: {state} without a reason")
@@ -138,7 +156,7 @@ def _judge_results(site: Site, verdict: Verdict) -> None:
     """One complete result for a series, and every object of it at every destination, as it was made."""
     results = defaultdict(list)
     for row in site.query(
-        "SELECT r.result_id, r.folder, s.series FROM result r JOIN series s ON s.id = r.series_id"
+        "SELECT r.result_id, r.folder, r.purged_at, s.series FROM result r JOIN series s ON s.id = r.series_id"
     ):
         results[row["series"]].append(row)
     for series, rows in results.items():
@@ -149,18 +167,35 @@ def _judge_results(site: Site, verdict: Verdict) -> None:
         for r in site.query("SELECT result_id, destination FROM delivery WHERE state = 'confirmed'")
     }
     objects = {
-        row["result_id"]: _objects(site.state / row["folder"], verdict)
-        for rows in results.values()
-        for row in rows
+        row["result_id"]: _made(site, row, verdict) for rows in results.values() for row in rows
     }
     for destination in site.destinations:
         _judge_destination(destination, objects, confirmed, verdict)
-    known = {Path(r["folder"]).name for rows in results.values() for r in rows}
+    known = {
+        Path(r["folder"]).name for rows in results.values() for r in rows if not r["purged_at"]
+    }
     for folder in (site.state / "results").glob("[0-9]*"):
         if folder.name not in known:
             verdict.add(
                 "unexplained", f"results/{folder.name}: a result that the journal does not name"
             )
+
+
+def remember_results(site: Site) -> None:
+    """Keep what the results on disk consist of, for the time when they are purged."""
+    verdict = Verdict()
+    for row in site.query("SELECT result_id, folder FROM result"):
+        site.remembered[row["result_id"]] = _objects(site.state / row["folder"], verdict)
+    site.unforeseen += verdict.findings["lost"]
+
+
+def _made(site: Site, row: Any, verdict: Verdict) -> dict[str, tuple[str, str]]:
+    """Return the objects of a result: of its folder, or as they were before it was purged."""
+    if not row["purged_at"]:
+        return _objects(site.state / row["folder"], verdict)
+    if row["result_id"] not in site.remembered:
+        verdict.add("unexplained", f"result {row['result_id']}: purged, and it was never seen")
+    return site.remembered.get(row["result_id"], {})
 
 
 def _judge_destination(

@@ -24,6 +24,12 @@ is "not enabled" disabled "$(systemctl is-enabled lumbar-node 2>&1)"
 is "not started" inactive "$(systemctl is-active lumbar-node)"
 systemd-analyze verify lumbar-node.service lumbar-node.socket > verify.log 2>&1; is "units verified" 0 $?
 has "exposure" "$(systemd-analyze security --no-pager lumbar-node.service | tail -1)" "OK"
+C="lumbar-node-scheduler.service lumbar-node-worker@.service"
+# shellcheck disable=SC2086 # one word per unit
+is "cluster is not enabled" "disabled disabled" "$(systemctl is-enabled $C 2>&1 | tr '\n' ' ' | sed 's/ $//')"
+for u in lumbar-node-scheduler.service lumbar-node-worker@0.service; do
+    has "exposure of $u" "$(systemd-analyze security --no-pager "$u" | tail -1)" "OK"
+done
 is "config mode" "640 root lumbar-node" "$(stat -c '%a %U %G' /etc/lumbar-node/config.toml)"
 is "state mode" "750 lumbar-node lumbar-node" "$(stat -c '%a %U %G' /var/lib/lumbar-node)"
 echo "Bearer secret" > /etc/lumbar-node/credentials/pacs-token
@@ -44,16 +50,25 @@ for _ in $(seq 300); do lumbar-node list --json 2>/dev/null | grep -q delivered 
 for _ in $(seq 60); do lumbar-node health > health.log 2>&1 && break; sleep 0.5; done
 has "health" "$(cat health.log)" healthy
 has "result is delivered" "$(lumbar-node list --json)" delivered
-echo "== killed"; n=$(of NRestarts); kill -9 "$P"; sleep 1; until_is 180 NRestarts $((n + 1)); until_is 180 ActiveState active; is "runs again after kill -9" active "$(of ActiveState)"
-echo "== hanging"; P=$(of MainPID); n=$(of NRestarts); t=$(date +%s); kill -STOP "$P"; until_is 180 NRestarts $((n + 1)) && echo "# restarted by the watchdog after $(( $(date +%s) - t )) s"; until_is 180 ActiveState active; is "runs again after a hang" active "$(of ActiveState)"
+echo "== cluster"; printf '[cluster]\nscheduler = "tcp://127.0.0.1:8786"\n' >> /etc/lumbar-node/config.toml
+systemctl enable --now --quiet lumbar-node-scheduler lumbar-node-worker@0; is "cluster starts" 0 $?
+joined() { journalctl -u lumbar-node-worker@0 -o cat --no-pager | grep -c '^worker at tcp'; }
+for _ in $(seq 300); do [ "$(joined)" -ge 1 ] && break; sleep 0.5; done; is "worker has joined" 1 "$(joined)"
+for u in lumbar-node-scheduler lumbar-node-worker@0; do
+    is "$u is another user" lumbar-cluster "$(stat -c %U "/proc/$(systemctl show -P MainPID $u)")"
+done
+is "state is out of reach" "" "$(nsenter -m -t "$(systemctl show -P MainPID lumbar-node-worker@0)" ls /var/lib/lumbar-node 2>/dev/null)"
+echo "== killed"; n=$(of NRestarts); kill -9 "$P"; sleep 1; until_is 400 NRestarts $((n + 1)); until_is 400 ActiveState active; is "runs again after kill -9" active "$(of ActiveState)"
+echo "== hanging"; P=$(of MainPID); n=$(of NRestarts); t=$(date +%s); kill -STOP "$P"; until_is 400 NRestarts $((n + 1)) && echo "# restarted by the watchdog after $(( $(date +%s) - t )) s"; until_is 400 ActiveState active; is "runs again after a hang" active "$(of ActiveState)"
 has "watchdog is the reason" "$(journalctl -u lumbar-node -o cat --no-pager)" "Watchdog timeout"
 echo "== upgrade"; P=$(of MainPID); sed -i 's/^ae_title = .*/ae_title = "LUMBAR2"/' /etc/lumbar-node/config.toml
-( while [ ! -e /tmp/end ]; do $V -m pynetdicom echoscu -q -aec LUMBAR2 -ta 60 127.0.0.1 104 && echo e || echo f; sleep 0.3; done > /share/echoes.log 2>&1 ) & 
+( while [ ! -e /tmp/end ]; do $V -m pynetdicom echoscu -q -aec LUMBAR2 -ta 60 127.0.0.1 104 && echo e || echo f; sleep 1; done > /share/echoes.log 2>&1 ) & 
 t=$(date +%s)
 apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold ./second.deb > upgrade.log 2>&1; is "upgrade" 0 $?
 echo "# upgrade $(( $(date +%s) - t )) s"
-until_is 180 ActiveState active; is "runs after the upgrade" active "$(of ActiveState)"
+until_is 400 ActiveState active; is "runs after the upgrade" active "$(of ActiveState)"
 [ "$(of MainPID)" != "$P" ] && ok "is another process" || echo "not ok is another process"
+for _ in $(seq 300); do [ "$(joined)" -ge 2 ] && break; sleep 0.5; done; is "worker has joined after the upgrade" 2 "$(joined)"
 touch /tmp/end; wait; echo "# echoes during the upgrade: $(grep -c e echoes.log), failed $(grep -c f echoes.log)"
 has "configuration is kept" "$(cat /etc/lumbar-node/config.toml)" LUMBAR2
 has "journal is kept" "$(lumbar-node list --json)" delivered
@@ -62,6 +77,7 @@ is "failed" failed "$(of ActiveState)"; is "exit status" 2 "$(of ExecMainStatus)
 has "line says what to do" "$(journalctl -u lumbar-node -o cat --no-pager | tail -12)" 'did you mean "port"'
 echo "== purge"; apt-get purge -y -qq lumbar-node > purge.log 2>&1; is "purge" 0 $?
 has "purge says what is kept" "$(cat purge.log)" "is kept"
-is "program is gone" "" "$(ls -d /opt/lumbar-node /etc/lumbar-node /lib/systemd/system/lumbar-node* 2>/dev/null)"
+is "program is gone" "" "$(ls -d /opt/lumbar-node /etc/lumbar-node /lib/systemd/system/lumbar-node* /usr/lib/sysusers.d/lumbar-node* /var/cache/lumbar-cluster /etc/systemd/system/*/lumbar-node* 2>/dev/null)"
+is "nothing of it runs" "" "$(grep -ls lumbar-node /proc/[0-9]*/comm)"
 [ -e /var/lib/lumbar-node/journal.sqlite ] && ok "journal is kept after the purge" || echo "not ok journal is kept after the purge"
 echo "== end"

@@ -44,7 +44,9 @@ def test_life_of_the_package(tmp_path: Path) -> None:
     share, parts = tmp_path / "share", tmp_path / "parts"
     share.mkdir()
     parts.mkdir()
-    subprocess.run(["sh", str(ROOT / "deploy/deb/build.sh"), str(BUNDLE), str(parts)], check=True)
+    subprocess.run(
+        ["sh", str(ROOT / "deploy/deb/build.sh"), str(BUNDLE), str(parts), "--cluster"], check=True
+    )
     (first,) = parts.glob("*.deb")
     second = newer(first, parts)
     first.rename(share / "first.deb")

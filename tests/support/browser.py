@@ -23,6 +23,7 @@ from dicomseg.read import series
 from dicomseg.read.pixels import read_source
 from model.bundle.load import load_bundle
 from node.demo import ohif, servers
+from node.free_ports import free_ports
 from node.work import pipeline
 from tests.support.paths import ROOT
 from tests.support.screens import READY, SHOWN, keep_picture, pixels_of
@@ -101,14 +102,18 @@ class Archive:
 
     @contextmanager
     def holding(self, *results: Mapping[str, bytes]) -> Iterator[None]:
-        """Hold these results, by file name, and no other ones."""
+        """Hold these results, by file name; at the end what came meanwhile leaves as well, as from a node."""
         contents = [c for files in results for name, c in files.items() if name.endswith(".dcm")]
-        stored = self.store(contents)
+        before = self._series()
+        self.store(contents)
         try:
             yield
         finally:
-            for one in stored:
+            for one in self._series() - before:
                 self.pacs.delete(f"/series/{one}").raise_for_status()
+
+    def _series(self) -> set[str]:
+        return set(self.pacs.get("/series").raise_for_status().json())
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +124,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         pytest.skip("needs OHIF (sh orthanc/ohif.sh .cache/ohif)")
     if servers.find_orthanc() is None:
         pytest.skip("needs Orthanc (apt install orthanc-dicomweb)")
-    ports = servers.Ports(*servers.free_ports(4))
+    ports = servers.Ports(*free_ports(4))
     running = servers.start_orthanc(tmp_path_factory.mktemp("orthanc"), ports)
-    slow = Slow(ohif.application(dist, servers.home() / "ohif", ports.pacs_url))
+    slow = Slow(ohif.application(dist, ohif.SCRIPTS, ports.pacs_url))
     try:
-        (port,) = servers.free_ports(1)
+        (port,) = free_ports(1)
         viewer = ohif.serve(slow, port)  # type: ignore[arg-type]  # any ASGI application
         with httpx.Client(base_url=ports.pacs_url, timeout=60) as pacs:
             yield Archive(pacs, viewer, slow)

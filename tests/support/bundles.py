@@ -34,8 +34,10 @@ def bundle_module() -> ModuleType:
     return module
 
 
-def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any") -> Path:
-    """A wheel with one module and the command `lumbar-node`."""
+def write_wheel(
+    folder: Path, name: str, version: str, tag: str = "py3-none-any", command: str = "lumbar-node"
+) -> Path:
+    """A wheel with one module and a command."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     path = folder / f"{module}-{version}-{tag}.whl"
@@ -43,7 +45,7 @@ def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any"
         f"{module}.py": PROGRAM.format(version=version),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n",
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
-        f"{info}/entry_points.txt": f"[console_scripts]\nlumbar-node = {module}:main\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{command} = {module}:main\n",
     }
     record = "".join(f"{n},,\n" for n in [*files, f"{info}/RECORD"])
     with zipfile.ZipFile(path, "w") as archive:
@@ -64,7 +66,10 @@ def write_bundle(folder: Path, version: str = "9.1") -> Path:
     write_wheel(wheels, "lumbar-node", version)
     module.copy_files(folder)
     found = [module.Wheel.of(p) for p in sorted(wheels.glob("*.whl"))]
-    module.write_lists(folder, found, [], version)
+    extra = module.Wheel.of(
+        write_wheel(wheels, "distributed", "1.0", command="distributed-command")
+    )
+    module.write_lists(folder, {"": found, "cluster": [extra]}, version)
     module.write_sums(folder)
     return folder
 

@@ -61,6 +61,30 @@ class Authority:
         )  # fmt: skip
         return pair
 
+    def revocation_list(self, *revoked: Pair, seconds: int = 30 * 86_400) -> Path:
+        """Write a list of these certificates that is in force for some seconds; returns its file."""
+        index, number = self.folder / "index.txt", self.folder / "number.txt"
+        index.write_text("")
+        number.write_text("01\n")
+        settings = self.folder / "ca.cnf"
+        settings.write_text(
+            f"[ca]\ndefault_ca=d\n[d]\ndatabase={index}\ncrlnumber={number}\ndefault_md=sha256\n"
+        )
+        ca = (
+            "ca",
+            "-config",
+            settings,
+            "-cert",
+            self.certificate,
+            "-keyfile",
+            self.folder / "ca.key",
+        )
+        for pair in revoked:
+            _openssl(*ca, "-revoke", pair.certificate)
+        made = self.folder / "revoked.pem"
+        _openssl(*ca, "-gencrl", "-crlsec", seconds, "-out", made)
+        return made
+
     def config(self, pair: Pair) -> TlsConfig:
         """The section of a node that has this pair and trusts this authority."""
         return TlsConfig(

@@ -30,7 +30,7 @@ from node.commitment import (
     report_data_set,
     request_data_set,
 )
-from node.deliver.dicom import _keep_answers
+from node.deliver.dicom_association import keep_answers
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 Manner = Literal["same", "new", "never", "wrong", "refuse"]
@@ -165,7 +165,7 @@ class Modality:
             evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._took)],
         )  # fmt: skip
         assert assoc.is_established
-        _keep_answers(assoc)
+        keep_answers(assoc)
         request = Request(new_transaction_uid(), tuple(references))
         answer, _ = assoc.send_n_action(
             request_data_set(request),

@@ -39,7 +39,7 @@ def needs(*programs: str) -> None:
     missing = [p for p in programs if shutil.which(p) is None]
     if missing:
         pytest.skip(
-            f"needs {', '.join(missing)} (apt install debootstrap systemd-container buildah podman runc)"
+            f"needs {', '.join(missing)} (apt install debootstrap systemd-container buildah podman runc podman-compose)"
         )
 
 

@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.config.destinations import FolderDestination
 from node.deliver.step import DeliverStep
+from node.events import Log, noop_log
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow
 from node.journal.states import SeriesEvent
@@ -84,11 +85,12 @@ def begin_work(
     journal.results.publish(KEY, "token", ResultRow(result_id, folder, "digest"), names)
 
 
-def deliver_step(journal: Journal, clock: Any, destination: Any, **changes: Any) -> DeliverStep:
+def deliver_step(
+    journal: Journal, clock: Any, destination: Any, log: Log = noop_log, **changes: Any
+) -> DeliverStep:
     config = CONFIG.model_copy(update=changes)
-    return DeliverStep(
-        journal, config, destination, clock, lambda: 0.0, StateDirectory(Path("unused"))
-    )
+    state = StateDirectory(Path("unused"))
+    return DeliverStep(journal, config, destination, clock, lambda: 0.0, state, log)
 
 
 # ---- mixed answers -------------------------------------------------------------------------------

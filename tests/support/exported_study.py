@@ -10,12 +10,12 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 import pytest
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, LEFT, RIGHT, Code
+from dicomseg.structures import ANATOMICAL_STRUCTURE, BY_ID, Code
 from dicomseg.volume import Volume, build_affine
+from tests.support.seg_objects import concept, save_seg, with_side
 from training.importing.deidentify import read_or_create_secret
 from training.importing.dicom import pending
 from training.importing.importer import ImportOptions, ImportSummary, import_all
@@ -81,14 +81,11 @@ def write_mr(folder: Path, grid: Volume, seed: int = 1, **changes: Any) -> list[
 def described(number: int, name: str, by: str = "MANUAL") -> hd.seg.SegmentDescription:
     structure, _, side = name.partition(".")
     code = BY_ID[structure].code if structure in BY_ID else Code("113343008", "SCT", "Organ")  # type: ignore[index]
-    concept = hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
     made = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=f"label {name}",
-        segmented_property_category=hd.sr.CodedConcept(
-            ANATOMICAL_STRUCTURE.value, ANATOMICAL_STRUCTURE.scheme, ANATOMICAL_STRUCTURE.meaning
-        ),
-        segmented_property_type=concept,
+        segmented_property_category=concept(ANATOMICAL_STRUCTURE),
+        segmented_property_type=concept(code),
         algorithm_type=by,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             "tool", codes.DCM.ArtificialIntelligence, "1"
@@ -98,12 +95,7 @@ def described(number: int, name: str, by: str = "MANUAL") -> hd.seg.SegmentDescr
         tracking_id=f"lesion {number}",
         tracking_uid=hd.UID(),
     )
-    if side:
-        code = LEFT if side == "left" else RIGHT
-        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-        ]
-    return made
+    return with_side(made, side)
 
 
 def write_seg(
@@ -117,37 +109,10 @@ def write_seg(
     kind: str = "BINARY",
 ) -> Path:
     """A SEG of the masks on `grid`, which need not be that of the images."""
-    sources = [dcmread(p) for p in images]
-    for ds in sources:
-        ds.remove_private_tags()
-    array = np.stack(list(masks.values()), axis=-1)
-    volume = hd.Volume(
-        array.astype(np.uint8 if kind == "BINARY" else np.float32),
-        grid.affine,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=sources[0].FrameOfReferenceUID,
-        channels={"SegmentNumber": list(range(1, len(masks) + 1))},
+    names = [described(n, name, by) for n, name in enumerate(masks, start=1)]
+    return save_seg(
+        file, images, list(masks.values()), grid.affine, names, kind=kind, change=change
     )
-    seg = hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=volume,
-        segmentation_type=kind,
-        segment_descriptions=[described(n, name, by) for n, name in enumerate(masks, start=1)],
-        series_instance_uid=hd.UID(),
-        series_number=100,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="Reader",
-        manufacturer_model_name="Drawing",
-        software_versions="1",
-        device_serial_number="SN-4711",
-        content_creator_name="Doe^Jane",
-        omit_empty_frames=True,
-    )
-    change(seg)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    seg.save_as(file)
-    return file
 
 
 def all_masks(grid: Volume, names: Sequence[str] = tuple(BLOBS)) -> dict[str, Any]:

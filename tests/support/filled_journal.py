@@ -48,9 +48,16 @@ def fill(path: Path, series: int, objects: int, destinations: tuple[str, ...] = 
             for name in destinations if eligible else ():
                 if name == destinations[0]:
                     tx.execute(
-                        "INSERT INTO result (result_id, series_id, folder, model_digest, attempt, created_at)"
-                        " VALUES (?, ?, ?, 'd', 0, ?)",
-                        (f"2.25.{n}", n, f"results/2.25.{n}", at + 4),
+                        "INSERT INTO result (result_id, series_id, folder, model_digest, attempt, created_at, doubt, doubts)"
+                        " VALUES (?, ?, ?, 'd', 0, ?, ?, ?)",
+                        (
+                            f"2.25.{n}",
+                            n,
+                            f"results/2.25.{n}",
+                            at + 4,
+                            float(n % 90),
+                            json.dumps([{"text": "t"}] * 3),
+                        ),
                     )
                 tx.execute(
                     "INSERT INTO delivery (result_id, destination, state, state_at, proof) VALUES (?, ?, ?, ?, ?)",

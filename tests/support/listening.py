@@ -46,7 +46,7 @@ class Listening:
         return [line for line in lines if line["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
-        ends_at = time.monotonic() + 8
+        ends_at = time.monotonic() + 60
         while len(self.events(name)) < count:
             assert time.monotonic() < ends_at, f"no {name} in time"
             time.sleep(0.01)

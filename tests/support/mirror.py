@@ -15,22 +15,25 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 UNIT: Final = ROOT / "tests" / "unit"
 LIST: Final = UNIT / "indirect.txt"
-PACKAGES: Final = ("node", "dicomseg", "model", "training")
+PACKAGES: Final = ("node", "dicomseg", "model", "cluster", "training")
 SUBJECTS: Final = {
     "tests/unit/dicomseg/measure/test_measure_refusals.py",
     "tests/unit/dicomseg/read/test_strangers.py",
     "tests/unit/node/cli/test_tls.py",
     "tests/unit/node/deliver/test_patience.py",
     "tests/unit/node/deliver/test_proof.py",
+    "tests/unit/node/models/test_training_files.py",
+    "tests/unit/node/followup/test_delivery.py",
     "tests/unit/support/test_compare_results.py",
     "tests/unit/test_signs.py",
+    "tests/unit/test_sizes.py",
     "tests/unit/training/test_monai.py",
 }
 """Test files of a subject that several modules share."""
 
 
 def modules() -> set[str]:
-    """List the modules of the four packages by path."""
+    """List the modules of the five packages by path."""
     paths = (p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
     kept = (p for p in paths if p.name not in {"__init__.py", "__main__.py"})
     return {p.relative_to(ROOT).as_posix() for p in kept}

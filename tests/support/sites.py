@@ -16,6 +16,7 @@ import pytest
 from model.bundle.write import write_coded_bundle
 from node.demo import servers
 from node.demo.pacs import Pacs
+from node.free_ports import free_ports
 from node.journal.journal import Journal
 from node.journal.rows import SeriesRow
 from node.journal.states import SeriesState
@@ -158,7 +159,7 @@ def _sites(root: Path) -> Iterator[Callable[..., Site]]:
             pytest.skip("needs Orthanc (apt install orthanc-dicomweb)")
         folder = root / f"site{len(started)}"
         folder.mkdir()
-        ports = servers.Ports(*servers.free_ports(4))
+        ports = servers.Ports(*free_ports(4))
         here = Site(folder, ports, bundle, with_pacs, extra, destination)
         started.append(here)
         if state is not None:

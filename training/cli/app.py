@@ -26,6 +26,7 @@ from training.cli import (
     retrain,
     roots,
     shifts,
+    worker,
 )
 from training.errors import NotInstalled
 
@@ -40,6 +41,7 @@ COMMANDS: Final = (
     export,
     evaluate,
     crossval,
+    worker,
     report,
     check_real,
     shifts,
@@ -80,7 +82,7 @@ def program(
       2  usage or recipe
       3  nothing proposed
       4  input refused
-      5  DICOMweb server unreachable or refused
+      5  DICOMweb server or workers unreachable, or refused
       6  model or bundle
       130  interrupted
     """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,11 +20,21 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
+from training.cli.workers import (
+    CertificateOption,
+    PrivateKeyOption,
+    SchedulerOption,
+    TrustedOption,
+    reach,
+)
 
 if TYPE_CHECKING:
     from training.data.folds import Fold
     from training.evaluate.crossval_plan import Cohort, CrossvalPlan
     from training.fit.recipe import Recipe
+
+SPREAD: Final = "dask"
+"""Value of `--engine` that spreads the folds over workers."""
 
 
 class SourceChoice(StrEnum):
@@ -73,7 +84,17 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     resume: Annotated[
         bool, typer.Option(help="Continue OUT; --no-resume removes its runs.")
     ] = True,
-    engine: Annotated[str, typer.Option(help="Engine of the test.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="Engine of the test; dask: spread the folds over workers.")
+    ] = "auto",
+    scheduler: SchedulerOption = "",
+    certificate: CertificateOption = None,
+    private_key: PrivateKeyOption = None,
+    trusted: TrustedOption = None,
+    deadline: Annotated[
+        float,
+        typer.Option(min=0.1, help="Minutes without progress until a fold is given up there."),
+    ] = 30.0,
     threads: ThreadsOption = 0,
 ) -> None:
     """Cross-validate a recipe by patient.
@@ -89,6 +110,10 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Where there are more cases than the tested ones (--tested), --first pre-trains one network and
     --level-first one finder on the cases in no fold; those of each fold start from them.
 
+    --engine dask trains each fold on a worker of --scheduler (`lumbar-train worker`), which needs the same program
+    and a copy of the same cases. The fold comes back into OUT, with the numbers of this machine where both
+    compute with as many --threads. A lost worker's fold begins again on another one.
+
     \b
     Examples:
       lumbar-train crossval --cases spider --out cv --level-steps 1000
@@ -98,10 +123,12 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
       lumbar-train crossval --cases cases --tested spider --out cv \\
         --level-first 1500 --level-steps 600
       lumbar-train crossval --cases cases --tested spider --out cv --level bundle
+      lumbar-train crossval --cases cases --out cv --engine dask \\
+        --scheduler tcp://127.0.0.1:8786
 
     \b
     Exit status: 0 done or time limit reached, 2 recipe, folds or options,
-    4 no cases.
+    4 no cases, 5 no worker.
 
     \b
     Files: OUT/folds.json, OUT/crossval.json (for `lumbar-train report --results`)
@@ -115,10 +142,14 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.evaluate.crossval_results import COMBINED, combine, finished_results
     from training.fit.recipe import Recipe, read_recipe
 
+    spread = engine == SPREAD
+    files = reach(scheduler, certificate, private_key, trusted) if spread else None
     use_threads(threads)
     chosen = Recipe() if recipe is None else read_recipe(recipe)
     plan = replace(
-        build_plan(chosen, level, (level_first, level_steps), engine, threads),
+        build_plan(
+            chosen, level, (level_first, level_steps), "auto" if spread else engine, threads
+        ),
         first=None if first is None else read_recipe(first),
         level_members=level_members,
         last=last,
@@ -132,7 +163,13 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             f"{option}: every patient below {cases} is in a fold; add phantoms and --tested, or omit {option}"
         )
     check_plan(out, plan, resume=resume, only=only_fold)
-    _run(drawn, cohort, out, plan, only_fold, max_minutes)
+    run = Run(drawn, cohort, out, plan, only_fold, max_minutes)
+    if spread:
+        from training.cli.crossval_spread import spread_folds
+
+        spread_folds(run, scheduler, files, deadline * 60)
+    else:
+        train_folds(run)
     # Read again: another process may have finished folds of its own meanwhile.
     results = [finished_results(out, number) for number in range(1, folds + 1)]
     combined = combine(results, plan)
@@ -142,47 +179,60 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     typer.echo(f"{combined['finished']} of {folds} folds finished; level {describe_level(plan)}")
 
 
-def _run(
-    folds: Sequence[Fold],
-    cohort: Cohort,
-    out: Path,
-    plan: CrossvalPlan,
-    only: int | None,
-    max_minutes: float,
-) -> None:
+@dataclass(frozen=True)
+class Run:
+    """One call of the command: the folds and what is done with them. only: this fold alone, from 1."""
+
+    folds: Sequence[Fold]
+    cohort: Cohort
+    out: Path
+    plan: CrossvalPlan
+    only: int | None
+    max_minutes: float
+    began: float = field(default_factory=time.monotonic)
+
+    def timed(self) -> CrossvalPlan:
+        """Return the plan with the minutes that are left."""
+        from training.evaluate.crossval_plan import with_minutes
+
+        left_s = self.began + self.max_minutes * 60 - time.monotonic()
+        return with_minutes(self.plan, max(0.0, left_s / 60))
+
+    def to_do(self) -> list[int]:
+        """Return the folds that are not finished; none if what they share reached the time limit, which is printed."""
+        from training.evaluate import crossval as crossing
+        from training.evaluate.crossval_results import finished_results
+
+        numbers = range(1, len(self.folds) + 1)
+        todo = [n for n in numbers if self.only in {None, n} and not finished_results(self.out, n)]
+        if not todo:
+            return []
+        with show_status("cases in no fold") as report:
+            begun = crossing.run_first(self.cohort, self.out, self.timed(), report)
+        if not begun:
+            typer.echo("cases in no fold: time limit reached")
+        return todo if begun else []
+
+    def ended(self, number: int, tested: int | None) -> None:
+        """Print what became of a fold."""
+        what = "time limit reached" if tested is None else f"{tested} cases tested"
+        typer.echo(f"fold {number} of {len(self.folds)}: {what}")
+
+
+def train_folds(run: Run) -> None:
     """Train and test the folds one after the other and print the state of each."""
-    import time
-
     from training.evaluate import crossval as crossing
-    from training.evaluate.crossval_plan import with_minutes
-    from training.evaluate.crossval_results import finished_results
 
-    ends_at = time.monotonic() + max_minutes * 60
-
-    def timed() -> CrossvalPlan:
-        return with_minutes(plan, max(0.0, (ends_at - time.monotonic()) / 60))
-
-    todo = [
-        n for n in range(1, len(folds) + 1) if only in {None, n} and not finished_results(out, n)
-    ]
-    if not todo:
-        return
-    with _status("cases in no fold") as report:
-        begun = crossing.run_first(cohort, out, timed(), report)
-    if not begun:
-        typer.echo("cases in no fold: time limit reached")
-        return
-    for number in todo:
-        name = f"fold {number} of {len(folds)}"
-        with _status(name) as report:
-            done = crossing.run_fold(number, folds[number - 1], cohort, out, timed(), report)
-        typer.echo(
-            f"{name}: {'time limit reached' if done is None else f'{len(done)} cases tested'}"
-        )
+    for number in run.to_do():
+        with show_status(f"fold {number} of {len(run.folds)}") as report:
+            done = crossing.run_fold(
+                number, run.folds[number - 1], run.cohort, run.out, run.timed(), report
+            )
+        run.ended(number, None if done is None else len(done))
 
 
 @contextmanager
-def _status(name: str) -> Iterator[Callable[[str], None]]:
+def show_status(name: str) -> Iterator[Callable[[str], None]]:
     """Show the progress of one run on the terminal, or as lines where there is none."""
     from rich.console import Console
 

@@ -46,14 +46,15 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     """Train the segmentation network; stops and resumes at any step.
 
     The same recipe and cases give the same weights on the same machine and number of threads, also when
-    the run was stopped in between. --held-out replaces the held-out cases of the recipe.
+    the run was stopped in between. --held-out replaces the held-out cases of the recipe; further
+    cases of their patients are held out as well.
 
     \b
     Examples:
       lumbar-train fit --cases cases --out run --held-out spider-005
       lumbar-train fit --cases cases --out run --recipe r.toml --max-minutes 90
       lumbar-train fit --cases cases --out run --start model/bundles/lumbar-l45
-      torchrun --nproc-per-node 2 -m training fit --cases cases --out run
+      torchrun --nproc-per-node 2 -m -- training fit --cases cases --out run
 
     \b
     Exit status: 0 done or time limit reached, 2 recipe or options, 4 no cases
@@ -76,7 +77,12 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
         )
         with _reporting(ready, out, tensorboard=tensorboard) as report:
             done = fitting.train_segmentation(
-                ready, out, max_minutes=max_minutes, validation=held, report=report
+                ready,
+                out,
+                max_minutes=max_minutes,
+                validation=held,
+                objective=chosen.objective,
+                report=report,
             )
         if processes.is_main:
             state = "done" if done else "time limit reached"
@@ -105,6 +111,8 @@ def _reporting(
         if write_scalar is not None:
             write_scalar("loss", now.loss, now.step)
             write_scalar("learning rate", now.learning_rate, now.step)
+            if now.validation_loss is not None:
+                write_scalar("validation loss", now.validation_loss, now.step)
             for name, value in (now.dice or {}).items():
                 write_scalar(f"Dice/{name}", value, now.step)
 

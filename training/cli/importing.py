@@ -24,7 +24,7 @@ AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
 
 Sources = tuple[Path | None, str | None, tuple[Path, Path] | None]
-"""--dicom, --dicomweb, --nifti; exactly one is set."""
+"""--dicom, --dicomweb, --volumes; exactly one is set."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,14 +40,15 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     study: Annotated[
         list[str] | None, typer.Option(help="Study Instance UID on that server; repeat.")
     ] = None,
-    nifti: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Folders of images and of label maps.")
+    volumes: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--volumes", "--nifti", help="Folders of images and of label maps."),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Table (TOML) from label or segment to structure.")
     ] = None,
     patients: Annotated[
-        Path | None, typer.Option(help="CSV (file,patient) for NIfTI; default: from the names.")
+        Path | None, typer.Option(help="Table (file,patient) for --volumes; default: from names.")
     ] = None,
     secret: Annotated[
         Path | None, typer.Option(help="Secret of the project; default: OUT/pseudonym.key.")
@@ -55,11 +56,16 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     keep_dicom: Annotated[
         bool, typer.Option("--keep-dicom", help="Also keep the DICOM objects, de-identified.")
     ] = False,
+    mirrored_vessels: Annotated[
+        bool,
+        typer.Option("--mirrored-vessels", help="Take persons with arteries right of the veins."),
+    ] = False,
 ) -> None:
     """Import external labelled images, under pseudonyms.
 
-    DICOM: MR series with DICOM SEG; segments are identified by their code, or by --labels. NIfTI: images
-    and label maps of the same name on one grid. Existing cases are kept, so the same command continues an
+    DICOM: MR series with DICOM SEG; segments are identified by their code, or by --labels. Volumes:
+    images and label maps of the same name on one grid (.nii, .nii.gz, .mha, .nrrd) or segmentations of
+    3D Slicer (.seg.nrrd), by the names of their segments. The volumes of each case are printed. Existing cases are kept, so the same command continues an
     interrupted import. Keep OUT/pseudonym.key (mode 0600), and never publish it.
 
     \b
@@ -68,7 +74,7 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
       lumbar-train import --out cases --licence internal \\
         --dicomweb http://localhost:8042/dicom-web --study 1.2.3
       lumbar-train import --out cases --licence internal \\
-        --nifti images masks --labels table.toml
+        --volumes images masks --labels table.toml
 
     \b
     Exit status: 0 all imported or already there, 2 options, table or secret,
@@ -83,16 +89,20 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     from training.importing import importer, label_table
     from training.importing.deidentify import SECRET_NAME, read_or_create_secret
 
-    source = _source(dicom, dicomweb, nifti)
-    _check_options(source, licence, study, labels, patients, keep_dicom=keep_dicom)
+    source = _source(dicom, dicomweb, volumes)
+    _check_options(source, licence, study, patients, keep_dicom=keep_dicom)
+    if volumes is not None and labels is None and not _names_segments(volumes[1]):
+        raise UsageError("--volumes needs --labels TABLE: numbers in a label map name no structure")
     if keep_dicom:
         _needs("dicomanonymizer", "--keep-dicom")
     table = None if labels is None else label_table.read_table(labels)
     key = read_or_create_secret(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
-    options = importer.ImportOptions(out, source, licence.strip(), key, today, keep_dicom)
+    options = importer.ImportOptions(
+        out, source, licence.strip(), key, today, keep_dicom, mirrored_vessels
+    )
     try:
-        done = _run(options, (dicom, dicomweb, nifti), study or [], table, patients)
+        done = _run(options, (dicom, dicomweb, volumes), study or [], table, patients)
     except OSError as error:
         raise ImportRefused(
             f"{error.filename or out}: {error.strerror}; correct it and run the command again"
@@ -116,14 +126,23 @@ def _run(
         return importer.import_all(pairs, options, lambda line: typer.echo(line, err=True))
 
 
-def _source(dicom: Path | None, dicomweb: str | None, nifti: tuple[Path, Path] | None) -> str:
-    options = {"dicom": dicom, "dicomweb": dicomweb, "nifti": nifti}
+def _source(dicom: Path | None, dicomweb: str | None, volumes: tuple[Path, Path] | None) -> str:
+    options = {"dicom": dicom, "dicomweb": dicomweb, "volumes": volumes}
     named = [name for name, value in options.items() if value is not None]
     if len(named) != 1:
         raise UsageError(
-            "the source is not unique; give one of --dicom FOLDER, --dicomweb URL, --nifti IMAGES LABELS"
+            "the source is not unique; give one of --dicom FOLDER, --dicomweb URL, --volumes IMAGES LABELS"
         )
     return named[0]
+
+
+def _names_segments(labels: Path) -> bool:
+    """Return whether a folder holds segmentations that name their segments."""
+    from training.importing.slicer import END
+
+    return labels.name.lower().endswith(END) or any(
+        p.name.lower().endswith(END) for p in labels.rglob("*")
+    )
 
 
 def _needs(package: str, option: str) -> None:
@@ -135,7 +154,6 @@ def _check_options(
     source: str,
     licence: str,
     study: list[str] | None,
-    labels: Path | None,
     patients: Path | None,
     *,
     keep_dicom: bool,
@@ -144,10 +162,9 @@ def _check_options(
         "--licence is empty; name the licence or the agreement": not licence.strip(),
         "--dicomweb needs --study UID": source == "dicomweb" and not study,
         "--study belongs to --dicomweb": source != "dicomweb" and bool(study),
-        "--nifti needs --labels TABLE": source == "nifti" and labels is None,
-        "--patients belongs to --nifti; DICOM carries its own ids": source != "nifti"
+        "--patients belongs to --volumes; DICOM carries its own ids": source != "volumes"
         and patients is not None,
-        "--keep-dicom belongs to --dicom and --dicomweb": source == "nifti" and keep_dicom,
+        "--keep-dicom belongs to --dicom and --dicomweb": source == "volumes" and keep_dicom,
     }
     for message, is_so in wrong.items():
         if is_so:
@@ -163,18 +180,18 @@ def _pairs(
     patients: Path | None,
 ) -> Iterator[Iterator[PendingPair]]:
     """Yield the pairs of the source that is set; fetched files are removed at the end."""
-    dicom, dicomweb, nifti = sources
+    dicom, dicomweb, volumes = sources
     warn: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
-    if nifti is not None:
-        _needs("nibabel", "--nifti")
-        from training.importing import nifti as import_nifti
+    if volumes is not None:
+        _needs("nibabel", "--volumes")
+        from training.importing import files as import_files
 
-        patient_ids = None if patients is None else import_nifti.read_patients(patients)
+        patient_ids = None if patients is None else import_files.read_patients(patients)
         if patient_ids is None:
             warn(
                 "patient ids are taken from the file names; --patients names who was scanned twice"
             )
-        yield import_nifti.pending(*nifti, table or {}, patient_ids)
+        yield import_files.pending(*volumes, table or {}, patient_ids)
         return
     from training.importing import dicom as import_dicom
 

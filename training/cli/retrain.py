@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -24,9 +24,11 @@ from training.cli.options import (
 from training.cli.output import new_table, print_table
 
 if TYPE_CHECKING:
+    from training.evaluate.case_results import CaseResult
     from training.fit.recipe import Recipe
     from training.fit.segmentation import Progress
     from training.retrain.gate import GateDecision
+    from training.retrain.retrain import Draw, Task
 
 NOTHING_PROPOSED: Final = 3
 NO_ROOM_BYTES: Final = 1_000_000
@@ -100,7 +102,8 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     comparison.json), 4 unreadable cases or checkpoint, 6 the bundle is damaged.
 
     \b
-    Files: OUT/run/, OUT/candidate/ (the bundle), OUT/comparison.json
+    Files: OUT/run/, OUT/candidate/ (the bundle), OUT/comparison.json,
+    OUT/cases/ and OUT/worst/ (what it rests on: patients' images)
     """
     from model.bundle.card import default_path
     from training.retrain import retrain as retraining
@@ -110,11 +113,11 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
         cases, held_out, bundle or default_path(), out, recipe, margin, fresh=fresh
     )
     evaluate = retraining.evaluator(
-        lambda r: typer.echo(f"evaluated {r.case_id} in {r.seconds:.1f} s"), threads
+        task, lambda r: typer.echo(f"evaluated {r.case_id} in {r.seconds:.1f} s"), threads
     )
     with _full_disk_in_one_line(out):
         outcome = retraining.retrain(
-            task, evaluate, max_minutes=max_minutes, report=_print_progress
+            task, evaluate, max_minutes=max_minutes, report=_print_progress, draw=_drawing(task)
         )
     if isinstance(outcome, retraining.Unfinished):
         typer.echo(
@@ -125,6 +128,25 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     typer.echo(f"{outcome.verdict}: {out / retraining.COMPARISON}")
     if outcome.verdict == "rejected":
         raise typer.Exit(NOTHING_PROPOSED)
+
+
+def _drawing(task: Task) -> Draw:
+    """Return what draws the worst cases of a comparison into its folder."""
+
+    def draw(
+        in_service: Sequence[CaseResult], candidate: Sequence[CaseResult]
+    ) -> Sequence[Mapping[str, str]]:
+        from training.data.cases import list_cases
+        from training.report.worst import Side, draw_worst
+        from training.retrain.retrain import CANDIDATE, CASES, IN_SERVICE
+
+        kept = task.out / CASES
+        paths = {p.stem: p for p in list_cases(task.cases)}
+        new = Side(CANDIDATE, candidate, kept / CANDIDATE)
+        old = Side(IN_SERVICE, in_service, kept / IN_SERVICE)
+        return draw_worst(task.out, paths, new, old)
+
+    return draw
 
 
 def _print_progress(now: Progress, recipe: Recipe) -> None:

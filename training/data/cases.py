@@ -24,8 +24,12 @@ CaseSource = Literal["phantom", "spider", "imported", "shapes"]
 Point = tuple[float, float, float]
 CASE_SCHEMA: Final = 1
 ALL_STRUCTURES: Final[tuple[StructureId, ...]] = tuple(s.id for s in STRUCTURES)
+IGNORED: Final = 255
+"""Label of voxels of which nothing is known: training and scores leave them out."""
 CANONICAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the canonical grid."""
+CORRECTION: Final = "correction"
+"""Key of the card of a case whose labels readers corrected."""
 DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
 """Counted from below, as SPIDER's 201, 202, … are."""
 WINDOW_HALF_MM: Final = (90.0, 67.5)
@@ -44,7 +48,7 @@ class Case:
     image: Array
     """Grey values (i, j, k), float32."""
     labels: Array
-    """Structure values (i, j, k), uint8."""
+    """Structure values (i, j, k), uint8, or `IGNORED`."""
     affine: Points
     """Index to LPS mm, (4, 4)."""
     labelled: tuple[StructureId, ...]
@@ -84,8 +88,10 @@ class Case:
             if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= present - {0}
         ]
 
-    def at_disc(self, number: int) -> Case:
+    def at_disc(self, number: int, further: Mapping[int, int] | None = None) -> Case:
         """Return the same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
+
+        further: what further codes of `spine` become.
 
         One disc looks like the next, and the network's input says where it is, so one patient gives several samples.
         `level_normal` remains that of L4/5; sampling does not use it.
@@ -104,6 +110,8 @@ class Case:
         }
         for old, name in new.items():
             table[old] = BY_ID[name].value
+        for old, value in (further or {}).items():
+            table[old] = value
         centre = self.disc_centres[DISC_NAMES[number - 1]]
         return replace(self, labels=table[self.spine], level_centre_lps=centre)
 
@@ -222,6 +230,12 @@ def read_patient(path: Path) -> str:
     return patient
 
 
+def is_corrected(path: Path) -> bool:
+    """Whether readers corrected the labels of a prepared case. Raises `CaseUnreadable`."""
+    card = read_card_value(path, "card")
+    return isinstance(card, dict) and CORRECTION in card
+
+
 def list_cases_in(folder: Path) -> list[Path]:
     """List the prepared cases of one folder, by name."""
     return sorted(
@@ -248,12 +262,17 @@ def split_cases(
 ) -> tuple[list[Path], list[Path], list[Path]]:
     """Return phantoms, sagittal slabs and held-out cases of `list_cases`, by file name.
 
+    Every case of a patient of whom one is held out is held out: two scans of one person are too much alike.
+
     Raises:
         SourceMissing: no such folder, or a held-out id that is not among its cases.
+        CaseUnreadable: a case without a readable card or a patient, where some are held out.
     """
     phantoms, slabs, held = [], [], []
-    for path in list_cases(folder):
-        if path.stem in held_out:
+    paths = list_cases(folder)
+    theirs = {read_patient(path) for path in paths if path.stem in held_out}
+    for path in paths:
+        if path.stem in held_out or (theirs and read_patient(path) in theirs):
             held.append(path)
         elif path.stem.startswith("phantom"):
             phantoms.append(path)

@@ -23,7 +23,7 @@ import numpy as np
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from dicomseg.volume import Array, Volume
 from model.grid import PAPER_SHAPE
-from training.data.cases import Case, load_case
+from training.data.cases import IGNORED, Case, load_case
 from training.errors import CaseUnreadable
 from training.evaluate.metrics import dice
 
@@ -83,6 +83,7 @@ def learn(case: Case) -> Teacher:
     around = np.full(PAPER_SHAPE, UNKNOWN, np.uint8)
     around[of_window] = case.labels[of_case]
     pairs = case.labels[of_case].astype(np.intp) * BINS + binned(case.image[of_case])
+    pairs = pairs[case.labels[of_case] != IGNORED]
     counts = np.bincount(pairs.ravel(), minlength=CHANNELS * BINS).reshape(CHANNELS, BINS)
     return Teacher(around, counts)
 
@@ -194,7 +195,8 @@ def _dice(
 ) -> dict[StructureId, float]:
     out = {}
     for name, mask in masks.items():
-        truth = (case.labels == BY_ID[name].value) & counted
+        known = counted & (case.labels != IGNORED)
+        truth = (case.labels == BY_ID[name].value) & known
         if truth.any():
-            out[name] = dice(mask & counted, truth)
+            out[name] = dice(mask & known, truth)
     return out

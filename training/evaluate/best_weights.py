@@ -18,13 +18,15 @@ BEST: Final = "best"
 class BestWeights:
     """The weights with the highest mean validation Dice so far, kept on disk.
 
-    run: the folder to export: the best weights, or the run itself when nothing was validated.
+    run: the folder to export: the best weights, or the run itself when nothing was validated. offered: step of the
+    weights that were offered last by this process.
     """
 
     def __init__(self, ready: Trainer[DeepLabV3Plus3D], out: Path) -> None:
         self._ready, self._out = ready, out
         self.step: int | None = None
         self.dice: float | None = None
+        self.offered: int | None = None
         file = out / BEST / "best.json"
         if file.exists():
             kept = json.loads(file.read_text(encoding="utf-8"))
@@ -39,6 +41,7 @@ class BestWeights:
 
     def offer(self, dice: float) -> None:
         """Keep the present weights if they are better; of equals the later ones."""
+        self.offered = self._ready.step
         if self.dice is not None and dice < self.dice:
             return
         folder = self._out / BEST

@@ -19,6 +19,7 @@ from dicomseg.structures import StructureId
 from dicomseg.volume import Array
 from training.evaluate.baselines import Baseline
 from training.evaluate.metrics import Score
+from training.evaluate.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class CaseResult:
     baselines: Mapping[Baseline, Mapping[StructureId, float]] = field(default_factory=dict)
     fold: int | None = None
     """Of a cross-validation, from 1."""
+    parts: Mapping[Part, Score] = field(default_factory=dict)
+    """Scores of parts of structures, which enter no mean."""
 
     @property
     def dice(self) -> dict[StructureId, float]:
@@ -85,6 +88,7 @@ class CaseResult:
         """
         values = dict(plain)
         values["scores"] = {k: Score(**v) for k, v in values["scores"].items()}
+        values["parts"] = {k: Score(**v) for k, v in values.get("parts", {}).items()}
         values["measurements"] = {k: _pair(v) for k, v in values["measurements"].items()}
         return cls(**values)
 

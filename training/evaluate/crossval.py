@@ -40,6 +40,7 @@ from training.fit import segmentation as fitting
 from training.fit.locks import hold_lock
 from training.fit.recipe import Recipe
 from training.fit.segmentation import Progress
+from training.fit.validation import validate
 
 BUNDLE: Final = "bundle"
 
@@ -129,11 +130,16 @@ def _fold(
             best.offer(fmean(now.dice.values()))
 
     if not fitting.train_segmentation(
-        ready, folder, max_minutes=plan.minutes, validation=validation, report=report_step
+        ready,
+        folder,
+        max_minutes=plan.minutes,
+        validation=validation,
+        objective=recipe.objective,
+        report=report_step,
     ):
         return None
-    if validation and ready.step != best.step:
-        best.offer(fmean(fitting.quick_dice(ready.average, validation).values() or [0.0]))
+    if validation and ready.step not in {best.step, best.offered}:
+        best.offer(fmean(validate(ready.average, validation).dice.values() or [0.0]))
     level = level_weights(fold, cohort, folder, plan, report)
     _export(best.run, level, folder / BUNDLE, f"fold-{number}")
     results = _test(number, fold, cohort, out, plan, report)

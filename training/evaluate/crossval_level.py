@@ -49,14 +49,19 @@ def level_weights(
         return cohort.shipped / LEVEL_WEIGHTS
     if plan.level != OWN:
         return Path(plan.level)
-    start = None
-    if plan.level_first:
-        with hold_lock(folder.parent, LEVEL, report):
-            start = _train_level(
-                folder.parent / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report
-            )
+    start = first_level(cohort, folder.parent, plan, report)
     cases = without(fold.test, cohort)
     return _train_level(folder / LEVEL, cases, plan.level_steps, plan, start, report)
+
+
+def first_level(
+    cohort: Cohort, out: Path, plan: CrossvalPlan, report: Callable[[str], None]
+) -> Path | None:
+    """Return the weights that the finders of all folds start from, trained first where they are not there; None: nothing."""
+    if not plan.level_first:
+        return None
+    with hold_lock(out, LEVEL, report):
+        return _train_level(out / LEVEL, in_no_fold(cohort), plan.level_first, plan, None, report)
 
 
 def _train_level(

@@ -123,6 +123,7 @@ def evaluate_case(case: Case, settings: EvaluationSettings) -> tuple[CaseResult,
         _pairs(case, prediction, model.model_errors) if settings.measurements else {},
         {} if baselines is None else baselines.scores(case, true_window(case)),
         settings.fold,
+        prediction.parts,
     )
     return result, None if segmentation is None else segmentation.labels.volume.array
 

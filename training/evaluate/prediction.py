@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from model.bundle.load import LoadedModel
 from model.errors import WindowRefused
 from model.segment import segment
 from model.window import Window
-from training.data.cases import Case
+from training.data.cases import IGNORED, Case
 from training.evaluate import metrics
 from training.evaluate.metrics import MISSED, Score
+from training.evaluate.parts import Part, part_scores
 
 
 def true_window(case: Case) -> Array:
@@ -40,9 +41,8 @@ def true_window(case: Case) -> Array:
     return inside
 
 
-def structure_scores(case: Case, predicted: Labels) -> dict[StructureId, Score]:
-    """Score each structure that the case labels, in both windows; see `Score` for what is missing."""
-    counted = predicted.analysed_mask | true_window(case)
+def structure_scores(case: Case, predicted: Labels, counted: Array) -> dict[StructureId, Score]:
+    """Score each structure that the case labels, where voxels count; see `Score` for what is missing."""
     spacing = predicted.volume.spacing_mm
     out: dict[StructureId, Score] = {}
     for name in case.labelled:
@@ -69,6 +69,7 @@ class CasePrediction:
     why: str
     level_error_mm: float | None
     seconds: float
+    parts: Mapping[Part, Score] = field(default_factory=dict)
 
 
 def predict_case(case: Case, model: LoadedModel) -> CasePrediction:
@@ -82,4 +83,7 @@ def predict_case(case: Case, model: LoadedModel) -> CasePrediction:
     if isinstance(outcome, NotInView):
         return CasePrediction(missed_scores(case), None, outcome.reason, None, seconds)
     error = float(np.linalg.norm(np.subtract(outcome.level.centre_lps, case.level_centre_lps)))
-    return CasePrediction(structure_scores(case, outcome.labels), outcome, "", error, seconds)
+    counted = (outcome.labels.analysed_mask | true_window(case)) & (case.labels != IGNORED)
+    scores = structure_scores(case, outcome.labels, counted)
+    parts = part_scores(case, outcome.labels.volume, counted)
+    return CasePrediction(scores, outcome, "", error, seconds, parts)

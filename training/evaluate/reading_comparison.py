@@ -32,7 +32,7 @@ from model.errors import WindowRefused
 from model.segment import segment
 from training.evaluate.metrics import dice
 from training.evaluate.readings import KINDS, Kind, VolumeReadings, read_readings
-from training.importing.nifti import read_volume
+from training.importing.volumes import read_volume
 
 STRIP_MM: Final = 1.5
 """Bodies are compared without the voxels this near to the reference's surface: labels and network disagree on whether the

@@ -13,23 +13,19 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from scipy import ndimage
 
 from dicomseg.measure.measure import measure
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
-from dicomseg.segmentation import EngineInfo, Labels, Level, Scores, Segmentation
-from dicomseg.structures import CHANNELS, StructureId
-from dicomseg.volume import Array, Volume
-from model.plausibility import outside_view
-from model.postprocess import split_sides
-from training.data.cases import Case, crop_to_window
+from dicomseg.segmentation import Level, Segmentation
+from dicomseg.structures import StructureId
+from dicomseg.volume import Volume
+from model.drawn import drawn_segmentation
+from training.data.cases import IGNORED, Case, crop_to_window
 
 Source = Literal["truth", "labels", ""]
 HALF_HEIGHT_MM: Final = 45.0
 """Labels are turned into scores this far above and below the level: the plane and its tilted
 neighbours stay inside."""
-SHARPNESS: Final = 10.0
-"""Logits per unit of the smoothed masks; outlines do not depend on it."""
 _SPINE: Final[frozenset[StructureId]] = frozenset({"l4", "ivd", "l5", "pm"})
 _VESSEL: Final[Mapping[MeasurementName, StructureId]] = {
     "OC": "aa",
@@ -37,7 +33,6 @@ _VESSEL: Final[Mapping[MeasurementName, StructureId]] = {
     "DIVC": "ivc",
     "PI": "ivc",
 }
-_NO_ENGINE: Final = EngineInfo("reference", "1", "", "labels", "exact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +75,9 @@ def _true(entry: object) -> Reference:
 def labels_as_segmentation(case: Case) -> Segmentation:
     """Return the case's labels in the form of a prediction, inside the paper's window about its level."""
     case = _near_level(crop_to_window(case))
-    volume = Volume(case.labels.astype(np.uint8, copy=False), case.affine)
-    labels = Labels(volume, np.ones(volume.shape, bool))
-    level = Level(case.level_centre_lps, case.level_normal, 1.0)
-    scores = Scores(smooth_logits(case.labels), case.affine)
-    outside = outside_view(labels, level)
-    sides = split_sides(volume)
-    return Segmentation(level, labels, sides, scores, _NO_ENGINE, outside_view=outside)
+    labels = np.where(case.labels == IGNORED, 0, case.labels).astype(np.uint8)
+    volume = Volume(labels, case.affine)
+    return drawn_segmentation(volume, Level(case.level_centre_lps, case.level_normal, 1.0))
 
 
 def _near_level(case: Case) -> Case:
@@ -96,17 +87,3 @@ def _near_level(case: Case) -> Case:
     start = int(np.clip(np.floor(middle - reach), 0, volume.shape[0] - 1))
     stop = int(np.clip(np.ceil(middle + reach) + 1, start + 1, volume.shape[0]))
     return case.cropped((start, 0, 0), (stop, *volume.shape[1:]))
-
-
-def smooth_logits(labels: Array) -> Array:
-    """Return logits (channels, i, j, k) float32 of a label map: each mask smoothed by 2 G(1) − G(√2), σ in voxels.
-
-    The compensated filter has no second moment, so that curved outlines shrink little.
-    """
-    out = np.empty((CHANNELS, *labels.shape), np.float32)
-    for channel in range(CHANNELS):
-        mask = (labels == channel).astype(np.float32)
-        narrow = ndimage.gaussian_filter(mask, 1.0, mode="nearest", truncate=3.0)
-        wide = ndimage.gaussian_filter(mask, 2**0.5, mode="nearest", truncate=3.0)
-        out[channel] = SHARPNESS * (2 * narrow - wide)
-    return out

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from dicomseg.measurement_names import MAIN_MEASUREMENTS, MeasurementName
 from dicomseg.structures import STRUCTURES, StructureId
 from training.evaluate.agreement import MeasurementAgreement, agreement
 from training.evaluate.case_results import CaseResult, MeasuredPair
+from training.evaluate.metrics import Score
 from training.evaluate.paper_values import SHARE_ABOVE
+from training.evaluate.parts import Part
 
 ALL: Final = "all"
 """Row of the mean over a case's structures."""
@@ -47,14 +49,15 @@ def distribution(values: Sequence[float]) -> Distribution | None:
 
 @dataclass(frozen=True, slots=True)
 class StructureRow:
-    """One structure in one group of cases; `structure` "all" is the mean over each case's structures.
+    """One structure in one group of cases; `structure` "all" is the mean over each case's structures, another name a
+    part of a structure (`training.evaluate.parts.Part`), which counts in no mean.
 
     missed, invented: cases in which only the reference, or only the prediction, has the structure. Both
     count as Dice 0. Distances are over the other cases. above: share of cases with a higher Dice.
     baselines: mean Dice of each.
     """
 
-    structure: StructureId | Literal["all"]
+    structure: StructureId | Literal["all"] | Part
     dice: Distribution
     precision: float
     recall: float | None
@@ -128,6 +131,7 @@ def groups(cases: Sequence[CaseResult]) -> list[Group]:
 def group(name: str, cases: Sequence[CaseResult]) -> Group:
     """Summarise some cases."""
     rows = [_structure(s.id, cases) for s in STRUCTURES]
+    rows += [_part(name, cases) for name in get_args(Part)]
     present = tuple(r for r in (*rows, _over_all(cases)) if r is not None)
     lines = tuple(_measurement(n, cases) for n in MAIN_MEASUREMENTS)
     filled = tuple(r for r in lines if r.agreement or r.refused or r.without_reference)
@@ -146,6 +150,18 @@ def _above(values: Sequence[float]) -> dict[str, float]:
 
 def _structure(name: StructureId, cases: Sequence[CaseResult]) -> StructureRow | None:
     scores = [c.scores[name] for c in cases if name in c.scores]
+    return _row(
+        name, scores, _baselines(cases, lambda dices: [dices[name]] if name in dices else [])
+    )
+
+
+def _part(name: Part, cases: Sequence[CaseResult]) -> StructureRow | None:
+    return _row(name, [c.parts[name] for c in cases if name in c.parts], {})
+
+
+def _row(
+    name: StructureId | Part, scores: Sequence[Score], baselines: Mapping[str, float]
+) -> StructureRow | None:
     values = [s.dice for s in scores]
     dice = distribution(values)
     if dice is None:
@@ -161,7 +177,7 @@ def _structure(name: StructureId, cases: Sequence[CaseResult]) -> StructureRow |
         sum(s.state == "missed" for s in scores),
         sum(s.state == "invented" for s in scores),
         _above(values),
-        _baselines(cases, lambda dices: [dices[name]] if name in dices else []),
+        baselines,
     )
 
 

@@ -21,7 +21,7 @@ from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
 from model.grid import CENTRE_OFFSET_MM, MULTIPLE, PAPER_SHAPE
 from model.networks.coordinates import coordinate_channels
-from training.data.cases import CANONICAL_SPACING_MM, Case
+from training.data.cases import CANONICAL_SPACING_MM, IGNORED, Case
 
 SPACING_MM: Final = CANONICAL_SPACING_MM
 SLAB_COLUMNS: Final = 64
@@ -86,7 +86,7 @@ class Sample:
     labels: Tensor
     """(1, D, H, W), int64."""
     valid: Tensor
-    """(1, D, H, W), 1 inside the case and 0 outside."""
+    """(1, D, H, W), 1 inside the case and 0 outside, and 0 where nothing is known of the labels."""
     coordinates: Tensor
     """`model.networks.coordinates.coordinate_channels` of the image, (1, 3, D/4, H/4, W/4)."""
 
@@ -111,13 +111,11 @@ def window_sample(case: Case) -> Sample:
     """Return the service's window as it is: scored, not disturbed."""
     box = window_box(case)
     image = torch.from_numpy(np.array(case.image[box], dtype=np.float32))
-    labels = torch.from_numpy(np.array(case.labels[box])).long()
+    labels, known = known_labels(torch.from_numpy(np.array(case.labels[box])).long())
     scored = (image - image.mean()) / image.std().clamp(min=1e-6)
     level = level_index(case) - [b.start for b in box]
     coordinates = torch.from_numpy(coordinate_channels(scored.shape, level.tolist(), SPACING_MM))
-    return Sample(
-        scored[None, None], labels[None], torch.ones_like(scored)[None], coordinates[None]
-    )
+    return Sample(scored[None, None], labels[None], known.float()[None], coordinates[None])
 
 
 def draw_rotation(rng: np.random.Generator, max_deg: float) -> Array:
@@ -137,7 +135,7 @@ def _centre(case: Case, shape: Shape, rng: np.random.Generator, strength: Streng
     low, high = np.minimum(start + half, middle), np.maximum(stop - 1 - half, middle)
     centre = rng.uniform(low, high)
     coarse = case.labels[box][::2, ::2, ::2]
-    present = np.unique(coarse)
+    present = np.unique(coarse[coarse != IGNORED])
     roots = bool(strength.roots) and rng.random() < strength.roots and ROOTS in present
     if roots or (rng.random() < strength.focus and present.any()):
         voxels = np.argwhere(coarse == (ROOTS if roots else rng.choice(present[present > 0])))
@@ -232,6 +230,12 @@ def sample_labels(labels: Array, points: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(inside, values, 0).long(), inside
 
 
+def known_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return labels with background where nothing is known, and where something is."""
+    known = labels != IGNORED
+    return torch.where(known, labels, 0), known
+
+
 def sample_image(image: Array, points: Tensor) -> Tensor:
     """Return the grey values at index points, linear; the border is repeated outside."""
     size = torch.tensor(image.shape, dtype=torch.float32)
@@ -279,6 +283,8 @@ def augmented_sample(
     points, level = draw_points(case, shape, rng, strength)
     labels, inside = sample_labels(case.labels, points)
     image = perturb_intensities(sample_image(case.image, points), case, rng, strength) * inside
+    labels, known = known_labels(labels)
+    inside = inside & known
     assumed = level + torch.from_numpy(draw_level_error(rng, strength) / SPACING_MM)
     coordinates = torch.from_numpy(coordinate_channels(shape, assumed.tolist(), SPACING_MM))
     return Sample(image[None, None], labels[None], inside.float()[None], coordinates[None])

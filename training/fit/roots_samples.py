@@ -31,6 +31,7 @@ from training.fit.augment import (
     draw_level_error,
     draw_points,
     draw_rotation,
+    known_labels,
     level_index,
     perturb_intensities,
     sample_image,
@@ -120,6 +121,7 @@ def roots_sample(
         perturb_intensities(sample_image(item.case.image, points), item.case, rng, STRENGTH)
         * inside
     )
+    inside = inside & known_labels(labels)[1]
     at = functional.avg_pool3d(points.movedim(-1, 0)[None], 2)[0].movedim(0, -1)
     coarse = (at - torch.from_numpy(item.start).float() - 0.5) / 2
     size = torch.tensor(item.probabilities.shape[1:], dtype=torch.float32)

@@ -9,29 +9,29 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from dicomseg.structures import STRUCTURES
+from dicomseg.structures import StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
-from training.data.cases import load_case, split_cases
+from training.data.cases import split_cases
+from training.data.label_rules import classes_of
 from training.errors import SourceMissing, UsageError
-from training.fit import checkpoint
-from training.fit.augment import window_sample
+from training.fit import checkpoint, curve
 from training.fit.cpu import network as kernels
 from training.fit.distributed import Processes
 from training.fit.initial_weights import initial_network
 from training.fit.loop import Step, Trainer, Training, every_seconds, mean_step, train
-from training.fit.loss import marginal_loss
+from training.fit.loss import Objective, marginal_loss, upsampled
 from training.fit.recipe import Recipe
 from training.fit.sampling import draw_sample
 from training.fit.schedule import learning_rate
+from training.fit.validation import validate
 
 CHECKPOINT: Final = "checkpoint.pt"
 RECIPE: Final = "recipe.json"
@@ -48,34 +48,9 @@ class Progress:
     loss: float
     learning_rate: float
     seconds: float
-    dice: dict[str, float] | None = None
-
-
-def upsampled(logits: torch.Tensor) -> torch.Tensor:
-    """Return half-resolution logits on the image grid."""
-    return functional.interpolate(logits, scale_factor=2.0, mode="trilinear", align_corners=False)
-
-
-@torch.no_grad()
-def quick_dice(network: torch.nn.Module, paths: Sequence[Path]) -> dict[str, float]:
-    """Return Dice per structure in the service's window, averaged over the cases that label it; not augmented."""
-    scores: dict[str, list[float]] = {}
-    network.eval()
-    for path in paths:
-        case = load_case(path)
-        sample = window_sample(case)
-        device = next(network.parameters()).device
-        logits = network(sample.image.to(device), sample.coordinates.to(device))
-        predicted = upsampled(logits).argmax(1).cpu()
-        for structure in STRUCTURES:
-            if structure.id not in case.labelled:
-                continue
-            a, b = predicted == structure.value, sample.labels == structure.value
-            if bool(b.any()):
-                scores.setdefault(structure.id, []).append(
-                    float(2 * (a & b).sum() / (a.sum() + b.sum()))
-                )
-    return {name: float(np.mean(values)) for name, values in scores.items()}
+    dice: Mapping[StructureId, float] | None = None
+    """Of the validation cases, where they were looked at after this step."""
+    validation_loss: float | None = None
 
 
 def segmentation_trainer(
@@ -137,7 +112,8 @@ class _Source:
     def _by_kernels(self, network: DeepLabV3Plus3D, number: int) -> Step:
         case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
         objective, mixed = self.recipe.objective, self.recipe.mixed
-        return kernels.gradients(network, sample, case.labelled, objective, mixed=mixed)
+        held = classes_of(case, self.recipe.architecture.channels)
+        return kernels.gradients(network, sample, held, objective, mixed=mixed)
 
     def _by_torch(self, network: DeepLabV3Plus3D, number: int) -> Step:
         case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
@@ -145,10 +121,9 @@ class _Source:
         image = sample.image.to(device, memory_format=torch.channels_last_3d)
         labels, valid = sample.labels.to(device), sample.valid.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = network(image, sample.coordinates.to(device))
-        loss = marginal_loss(
-            upsampled(logits.float()), labels, valid, case.labelled, self.recipe.objective
-        )
+            logits = network.raw_logits(image, sample.coordinates.to(device))
+        held = classes_of(case, self.recipe.architecture.channels)
+        loss = marginal_loss(upsampled(logits.float()), labels, valid, held, self.recipe.objective)
         return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
@@ -158,11 +133,13 @@ def train_segmentation(
     *,
     max_minutes: float = math.inf,
     validation: Sequence[Path] = (),
+    objective: Objective | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
     """Train until the recipe's last step or the time is over; True when the recipe is finished.
 
-    A checkpoint is written every few minutes and at the end; a run that is killed loses no more.
+    A checkpoint is written every few minutes and at the end; a run that is killed loses no more. Every report is also
+    a line of `curve.jsonl`. validation: cases looked at now and then, with `objective`'s loss; they change nothing.
     """
     start, main = time.monotonic(), trainer.processes.is_main
 
@@ -171,21 +148,45 @@ def train_segmentation(
             checkpoint.save(out / CHECKPOINT, trainer.state())
 
     def report_progress() -> None:
-        due = main and bool(validation) and trainer.step % VALIDATE_EVERY == 0
-        dice = quick_dice(trainer.average, validation) if due else None
+        last = trainer.step == trainer.training.steps
+        due = main and bool(validation) and (trainer.step % VALIDATE_EVERY == 0 or last)
+        seen = validate(trainer.average, validation, objective) if due else None
         loss, rate = np.mean(trainer.recent_losses), trainer.training.schedule(trainer.step)["lr"]
-        report(Progress(trainer.step, float(loss), rate, time.monotonic() - start, dice))
+        now = Progress(
+            trainer.step,
+            float(loss),
+            rate,
+            time.monotonic() - start,
+            None if seen is None else seen.dice,
+            None if seen is None else seen.loss,
+        )
+        if main:
+            curve.append(out / curve.CURVE, _line(now))
+        report(now)
 
     finished = train(
         trainer,
         report=report_progress,
-        report_due=lambda step: step % REPORT_EVERY == 0 or step == 1,
+        report_due=lambda step: step % REPORT_EVERY == 0 or step in {1, trainer.training.steps},
         save=save,
         save_due=every_seconds(CHECKPOINT_EVERY_S),
         stop=lambda: trainer.processes.any_stops(stop=time.monotonic() - start >= max_minutes * 60),
     )
     save()
     return finished
+
+
+def _line(now: Progress) -> dict[str, object]:
+    """Return a report as a line of the curve; without a validation its values are left out."""
+    values: dict[str, object] = {
+        "step": now.step,
+        "loss": now.loss,
+        "learning_rate": now.learning_rate,
+        "seconds": now.seconds,
+    }
+    if now.dice is None:
+        return values
+    return {**values, "validation_loss": now.validation_loss, "dice": now.dice}
 
 
 def prepare_run(
@@ -237,4 +238,5 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         (out / CHECKPOINT).unlink(missing_ok=True)
+        (out / curve.CURVE).unlink(missing_ok=True)
     file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

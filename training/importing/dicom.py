@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-import SimpleITK
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -22,16 +20,13 @@ from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
 from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import MR_CLASSES
+from dicomseg.read.segments import SEG_CLASSES
 from dicomseg.read.series import assemble, why_too_small
 from training.errors import ImportRefused, SourceMissing
+from training.importing import corrections
 from training.importing import seg as import_seg
 from training.importing.label_table import LabelTable, Target
-from training.importing.pairs import LabelledImage, PendingPair, to_sitk_image
-
-SEG_CLASSES: Final = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation",
-}
+from training.importing.pairs import LabelledImage, Mask, PendingPair, to_sitk_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +81,15 @@ def pending(folder: Path, table: LabelTable | None = None) -> Iterator[PendingPa
     content = read_folder(folder)
     for name, reason in content.damaged:
         yield PendingPair(name, "?", "", "", partial(_refuse, reason))
-    groups: dict[str, list[Instance]] = defaultdict(list)
+    groups: dict[tuple[str, Path | None], list[Instance]] = defaultdict(list)
     for seg in content.segs:
         name = seg.path.relative_to(folder).as_posix()
         try:
-            groups[_find_series(seg, content)].append(seg)
+            groups[_find_series(seg, content), corrections.home_of(seg.path)].append(seg)
         except InputRefused as refusal:
             yield PendingPair(name, "?", "", "", partial(_refuse, str(refusal)))
-    for series_uid, segs in sorted(groups.items(), key=lambda g: g[1][0].path):
-        yield _paired(folder, content.series[series_uid], segs, table)
+    for (series_uid, home), segs in sorted(groups.items(), key=lambda g: g[1][0].path):
+        yield _paired(folder, content.series[series_uid], segs, table, home)
 
 
 def _refuse(reason: str) -> LabelledImage:
@@ -102,17 +97,24 @@ def _refuse(reason: str) -> LabelledImage:
 
 
 def _paired(
-    folder: Path, images: Sequence[Instance], segs: Sequence[Instance], table: LabelTable | None
+    folder: Path,
+    images: Sequence[Instance],
+    segs: Sequence[Instance],
+    table: LabelTable | None,
+    home: Path | None,
 ) -> PendingPair:
+    """Return a series with its SEGs. home: the folder of a node's correction, None of any others."""
     patient = _header(images[0].path)
     mapping = "\n".join(f"{k}={t.text}" for k, t in sorted((table or {}).items()))
     digest = "\n".join([mapping, *sorted(i.digest for i in (*images, *segs))])
     return PendingPair(
-        " + ".join(s.path.relative_to(folder).as_posix() for s in segs),
+        " + ".join(s.path.relative_to(folder).as_posix() for s in segs)
+        if home is None
+        else home.name,
         attributes.text(patient, "PatientID"),
         attributes.text(patient, "IssuerOfPatientID"),
         hashlib.sha256(digest.encode()).hexdigest(),
-        partial(_load, tuple(images), tuple(segs), table),
+        partial(_load, tuple(images), tuple(segs), table, home),
     )
 
 
@@ -148,10 +150,11 @@ def _find_series(seg: Instance, content: FolderContent) -> str:
             " and segment again"
         )
     other = _header(image.path)
-    if any(
-        attributes.text(header, k) != attributes.text(other, k)
-        for k in ("PatientID", "IssuerOfPatientID")
-    ):
+    issuers = {attributes.text(ds, "IssuerOfPatientID") for ds in (header, other)} - {""}
+    same_id = attributes.text(header, "PatientID") == attributes.text(other, "PatientID")
+    if (
+        not same_id or len(issuers) > 1
+    ):  # viewers leave the issuer out; an absent one contradicts none
         raise ImportRefused(
             f"rule one-patient: {seg.path.name} and {image.path.name} carry different patient ids"
         )
@@ -159,7 +162,10 @@ def _find_series(seg: Instance, content: FolderContent) -> str:
 
 
 def _load(
-    images: tuple[Instance, ...], segs: tuple[Instance, ...], table: LabelTable | None
+    images: tuple[Instance, ...],
+    segs: tuple[Instance, ...],
+    table: LabelTable | None,
+    home: Path | None,
 ) -> LabelledImage:
     """Read the pixels of a series and of its SEGs; raises `InputRefused`."""
     grid = assemble(images)
@@ -169,7 +175,10 @@ def _load(
     if small is not None:
         raise ImportRefused(f"rule large-enough: {small}")
     source = pixels.read_source(grid)
-    masks, labels_by = _labels(segs, table)
+    corrected = None if home is None else corrections.read_corrected(home, grid)
+    masks, labels_by = (
+        _labels(segs, table) if corrected is None else (corrected.masks, corrections.CORRECTED)
+    )
     acquisition = {
         "source_shape": list(grid.shape),
         "source_spacing_mm": [round(v, 4) for v in grid.spacing_mm],
@@ -179,14 +188,20 @@ def _load(
     }
     image = to_sitk_image(source.volume.array.astype(np.float32), source.volume.affine)
     files = [i.path for i in (*grid.instances, *segs)]
-    return LabelledImage(image, masks, acquisition, labels_by, lambda: map(dcmread, files))
+    return LabelledImage(
+        image,
+        masks,
+        acquisition,
+        labels_by,
+        frozenset() if corrected is None else corrected.context,
+        None if corrected is None else corrected.card,
+        lambda: map(dcmread, files),
+    )
 
 
-def _labels(
-    segs: Sequence[Instance], table: LabelTable | None
-) -> tuple[list[tuple[Target, SimpleITK.Image]], str]:
+def _labels(segs: Sequence[Instance], table: LabelTable | None) -> tuple[list[Mask], str]:
     """Return the masks of all segments of all SEGs, and how they were drawn: manual, semiautomatic, …"""
-    masks: list[tuple[Target, SimpleITK.Image]] = []
+    masks: list[Mask] = []
     drawn: dict[Target, Path] = {}
     by: set[str] = set()
     for seg in segs:
@@ -198,8 +213,5 @@ def _labels(
                     f"rule one-label: {drawn[target].name} and {name} both hold {target.text}; remove one"
                 )
         masks += import_seg.read_masks(segmentation, targets, name)
-        by |= {
-            str(segmentation.get_segment_description(n).SegmentAlgorithmType).lower()
-            for n in targets
-        }
+        by |= {import_seg.drawn_by(segmentation, n) for n in targets}
     return masks, by.pop() if len(by) == 1 else "mixed"

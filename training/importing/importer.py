@@ -1,12 +1,13 @@
 """Import external labelled images: main loop, resampling, manifest.
 
-`dicom` and `nifti` find the files and yield `PendingPair`; `rules` holds what every pair must obey. The image
+`dicom` and `files` find the files and yield `PendingPair`; `rules` holds what every pair must obey. The image
 is resampled linearly, each label as a soft mask of which the strongest wins, as for every other prepared case.
 """
 
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ import SimpleITK
 from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points
-from training.data.cases import Case, CaseSource, Point, save_case
+from training.data.cases import CORRECTION, Case, CaseSource, Point, save_case
 from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
 from training.errors import ImportRefused
-from training.importing import manifest
+from training.importing import findings, manifest
 from training.importing.deidentify import Secret, deidentify
+from training.importing.findings import Drawn
 from training.importing.label_table import Target, covered, half_covered
 from training.importing.manifest import Manifest, ManifestEntry
 from training.importing.pairs import LabelledImage, PendingPair
@@ -33,7 +35,7 @@ DICOM_FOLDER: Final = "dicom"
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What applies to every pair of an import. source: dicom, dicomweb, nifti. today: ISO 8601."""
+    """What applies to every pair of an import. source: dicom, dicomweb, volumes. today: ISO 8601."""
 
     out: Path
     source: str
@@ -41,6 +43,8 @@ class ImportOptions:
     secret: Secret
     today: str
     keep_dicom: bool = False
+    mirrored_vessels: bool = False
+    """Take persons whose arteries lie to the right of their veins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ def _import(
         raise ImportRefused(
             "rule patient-id: no patient id; without one the case cannot be assigned to a fold"
         )
-    patient = options.secret.pseudonym(pair.patient_id.strip(), pair.issuer)
+    patient_id = unicodedata.normalize("NFC", pair.patient_id.strip())
+    patient = options.secret.pseudonym(patient_id, pair.issuer)
     source_key = options.secret.digest("source", patient, pair.digest)
     existing = book.by_source(source_key)
     if existing is not None:
@@ -161,12 +166,23 @@ def prepare_case(
         )
     grid = build_axial_grid(labelled.image)
     affine = grid_affine(grid)
-    labels, sides = _labels_on(labelled.masks, grid, known)
+    drawn, sides, totals = _labels_on(labelled.masks, grid, known)
+    labels = drawn.labels
     check_anatomy(labels, sides, affine)
-    notes = [f"{t} without the other side is not used" for t in half_covered(targets)]
+    disc = np.asarray(centroid(labels == BY_ID["ivd"].value, affine))
+    if not options.mirrored_vessels:
+        findings.check_vessels(drawn, known, disc)
+    taken = findings.take(drawn, known, totals, disc)
+    labels, known = taken.labels, taken.known
+    notes = [findings.describe(drawn, known), *labelled.notes, *taken.notes]
+    notes += [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; a human reader is not named")
     centre, normal = centroid(labels == BY_ID["ivd"].value, affine), _level_normal(labels, affine)
+    labels[np.isin(labels, [BY_ID[s].value for s in labelled.context])] = 0
+    if labelled.context:
+        notes.append(f"{', '.join(sorted(labelled.context))}: no reader drew it; not labelled in the case")  # fmt: skip
+        known = tuple(s for s in known if s not in labelled.context)
     card = {
         "licence": options.licence,
         "left_right_known": True,
@@ -175,6 +191,8 @@ def prepare_case(
         "labels_by": labelled.labels_by,
         **labelled.acquisition,
     }
+    if labelled.correction is not None:
+        card |= {CORRECTION: dict(labelled.correction)}
     image = resample(labelled.image, grid)
     source: CaseSource = "imported"
     discs = {"l45": centre}
@@ -186,14 +204,16 @@ def _labels_on(
     masks: Sequence[tuple[Target, SimpleITK.Image]],
     grid: SimpleITK.Image,
     known: Sequence[StructureId],
-) -> tuple[Array, dict[tuple[StructureId, Side], float]]:
+) -> tuple[Drawn, dict[tuple[StructureId, Side], float], dict[StructureId, int]]:
     """Return the label of the strongest mask, background where the masks leave more than any of them.
 
-    Also the x in LPS mm of the centre of each labelled side. One mask at a time is in memory.
+    Also the x in LPS mm of the centre of each labelled side, and the voxels of each structure as it was drawn. One mask
+    at a time is in memory.
     """
     sides: dict[tuple[StructureId, Side], float] = {}
     affine, shape = grid_affine(grid), tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
     labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
+    bits, totals = np.zeros(shape, np.uint8), dict.fromkeys(known, 0)
     for structure in known:
         soft = np.zeros(shape, np.float32)
         for target, mask in masks:
@@ -203,12 +223,21 @@ def _labels_on(
             if target.side is not None and (resampled > 0.5).any():
                 sides[structure, target.side] = centroid(resampled > 0.5, affine)[0]
             soft = np.maximum(soft, resampled)
+        inside = soft > 0.5
+        totals[structure] = int(inside.sum())
+        bits[inside] |= 1 << (BY_ID[structure].value - 1)
         stronger = soft > best
         labels[stronger] = BY_ID[structure].value
         np.copyto(best, soft, where=stronger)
         total += soft
     labels[best <= 1.0 - total] = 0
-    return labels, sides
+    with_sides = {target.structure for target, _ in masks if target.side is not None}
+    seen = {
+        name: frozenset(side for n, side in sides if n == name)
+        for name in known
+        if name in with_sides
+    }
+    return Drawn(labels, affine, findings.overlaps_of(bits), seen), sides, totals
 
 
 def _level_normal(labels: Array, affine: Points) -> Point:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,19 @@ def read_table(file: Path) -> LabelTable:
     if all(target.structure is None for target in table.values()):
         raise LabelTableError(f"{file}: every label is background; name at least the disc, ivd")
     return table
+
+
+def entry_of(table: LabelTable | None, *names: str) -> Target | None:
+    """Return what the table says of the first of these names that it holds, without regard to their case."""
+    if not table:
+        return None
+    plain = {plain_name(key): target for key, target in table.items()}
+    return next((plain[n] for n in map(plain_name, names) if n in plain), None)
+
+
+def plain_name(name: str) -> str:
+    """Return a name as names are compared: without case, surrounding space or another composition of its letters."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _target(file: Path, key: str, value: object) -> Target:

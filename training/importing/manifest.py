@@ -25,7 +25,7 @@ _LOCK: Final = ".import.lock"
 class ManifestEntry:
     """One imported case.
 
-    source: dicom, dicomweb or nifti. labels_by: how the labels were drawn, if known. imported: day
+    source: dicom, dicomweb or volumes. labels_by: how the labels were drawn, if known. imported: day
     of the import, ISO 8601; no date of the source. files: sha256 by file name. image_key, source_key:
     keyed digests of the voxels, and of files, patient and table; meaningless without the secret.
     """

@@ -10,8 +10,12 @@ import numpy as np
 import SimpleITK
 from pydicom.dataset import Dataset
 
+from dicomseg.structures import StructureId
 from dicomseg.volume import Array, Points, Volume
 from training.importing.label_table import Target
+
+Mask = tuple[Target, SimpleITK.Image]
+"""A structure, or one side of it, and its mask."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,14 +24,19 @@ class LabelledImage:
 
     image: float32, any orientation, in LPS mm. masks: one soft mask in [0, 1] per label, uint8 or float32,
     on any grid of the same space. acquisition: card fields, without identifiers. labels_by: manual, automatic, …
-    objects: DICOM data sets to be kept, if asked for.
+    context: structures whose masks say where things are, and are no labels of the case. correction: for the card, where
+    readers corrected a result. objects: DICOM data sets to be kept, if asked for.
+    notes: what a person should know, a sentence each.
     """
 
     image: SimpleITK.Image
-    masks: Sequence[tuple[Target, SimpleITK.Image]]
+    masks: Sequence[Mask]
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     labels_by: str = "unknown"
+    context: frozenset[StructureId] = frozenset()
+    correction: Mapping[str, Any] | None = None
     objects: Callable[[], Iterable[Dataset]] = tuple
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,6 @@ from dicomseg.volume import Array, Points
 from training.data.prepare import centroid
 from training.errors import ImportRefused
 
-SAME_GRID_MM: Final = 0.1
-"""How far the corners of image and label map may lie apart: a tenth of the finest voxel in use."""
 MAX_EXTENT_MM: Final = 700.0
 """Longer than any series of the lumbar spine."""
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import highdicom as hd
 import SimpleITK
-from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from dicomseg.read import attributes
-from dicomseg.structures import LEFT, RIGHT, STRUCTURES, Side, StructureId
+from dicomseg.read.segments import part_of
 from training.errors import ImportRefused
-from training.importing.label_table import LabelTable, Target
+from training.importing.label_table import LabelTable, Target, entry_of
 from training.importing.pairs import to_sitk_image
 
-_PARTS: Final[Mapping[str, StructureId]] = {"73634005": "aa", "46027005": "ivc"}
-"""SNOMED CT: common iliac artery and vein, which our vessels include (pydicom's context groups)."""
+HOW: Final = ("manual", "semiautomatic", "automatic")
 _DAMAGE: Final = (
     ValueError,
     TypeError,
@@ -48,7 +45,7 @@ def read_seg(file: Path) -> hd.seg.Segmentation:
 def read_targets(
     seg: hd.seg.Segmentation, table: LabelTable | None, name: str
 ) -> dict[int, Target]:
-    """Return the target of every segment: by the table (number or label), else by its coded concept.
+    """Return the target of every segment: by the table (number or label), else by its coded concept or name.
 
     Raises:
         ImportRefused: segments that neither knows, by number and label.
@@ -57,54 +54,26 @@ def read_targets(
     unknown = []
     for number in (n for n in seg.segment_numbers if n != 0):  # 0: a label map's background
         described = seg.get_segment_description(number)
-        entry = (table or {}).get(str(number)) or (table or {}).get(described.segment_label)
-        target = entry or coded_target(described)
-        if target is None:
-            unknown.append(f"{number} ({described.segment_label})")
+        entry = entry_of(table, str(number), described.segment_label)
+        part = part_of(described)
+        if entry is not None:
+            out[number] = entry
+        elif part is not None:
+            out[number] = Target(part.structure, part.side)
         else:
-            out[number] = target
+            unknown.append(f"{number} ({described.segment_label})")
     if unknown:
         raise ImportRefused(
-            f"{name}: rule known-labels: segments {', '.join(unknown)} have no known code; map each with"
+            f"{name}: rule known-labels: segments {', '.join(unknown)} have neither a known code nor a known name; map each with"
             " --labels, as a structure or as background"
         )
     return out
 
 
-def coded_target(described: Dataset) -> Target | None:
-    """Return the structure and side of a segment's property type, None when it is not one of ours."""
-    concept = attributes.first_item(described, "SegmentedPropertyTypeCodeSequence")
-    if concept is None:
-        return None
-    code = _code(concept)
-    structure = next(
-        (s.id for s in STRUCTURES if code == Code(s.code.value, s.code.scheme, s.code.meaning)),
-        None,
-    )
-    if structure is None:
-        part = next((v for v in _PARTS if code == Code(v, "SCT", "")), None)
-        return Target(_PARTS[part]) if part is not None else None
-    if not next(s.paired for s in STRUCTURES if s.id == structure):
-        return Target(structure)
-    return Target(structure, _side(concept, described))
-
-
-def _code(item: Dataset) -> Code:
-    """Return the code; comparing it turns SRT into SCT, as pydicom does."""
-    return Code(
-        attributes.text(item, "CodeValue"), attributes.text(item, "CodingSchemeDesignator"), ""
-    )
-
-
-def _side(concept: Dataset, described: Dataset) -> Side | None:
-    modifier = attributes.first_item(concept, "SegmentedPropertyTypeModifierCodeSequence")
-    if modifier is None:
-        region = attributes.first_item(described, "AnatomicRegionSequence")
-        modifier = attributes.first_item(region, "AnatomicRegionModifierSequence")
-    if modifier is None:
-        return None
-    sides: tuple[tuple[Any, Side], ...] = ((LEFT, "left"), (RIGHT, "right"))
-    return next((s for code, s in sides if _code(modifier) == Code(code.value, "SCT", "")), None)
+def drawn_by(seg: hd.seg.Segmentation, number: int) -> str:
+    """Return how a segment was drawn, one of `HOW` or "unknown": a viewer may write anything there, a UID too."""
+    written = attributes.text(seg.get_segment_description(number), "SegmentAlgorithmType").lower()
+    return written if written in HOW else "unknown"
 
 
 def read_masks(

@@ -2,7 +2,8 @@
 
 Nothing is put into service here. The folder holds everything, so the same call continues after a kill:
 
-`run/` the training run · `candidate/` the bundle · `comparison.json` verdict, reasons, table, scores.
+`run/` the training run · `candidate/` the bundle · `comparison.json` verdict, reasons, table, each case's scores and
+measurements by both models · `cases/` its results and labels, so that a killed comparison resumes · `worst/` pictures.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +24,9 @@ from model.bundle.load import load_bundle
 from model.networks.deeplab import Architecture
 from training import export
 from training.data import held_out
+from training.data.cases import is_corrected, list_cases
 from training.errors import UsageError
-from training.evaluate.case_results import CaseResult
+from training.evaluate.case_results import CaseResult, MeasuredPair
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.evaluate.results_file import card_json
 from training.fit import segmentation as fit
@@ -35,6 +37,12 @@ RUN: Final = "run"
 CANDIDATE: Final = "candidate"
 COMPARISON: Final = "comparison.json"
 _PART: Final = "candidate.part"
+NAMED: Final = 6
+"""Corrected cases that a note names; `comparison.json` and the card name all."""
+CASES: Final = "cases"
+IN_SERVICE: Final = "in_service"
+WATCHED: Final = 4
+"""Held-out cases whose loss and Dice are looked at while it trains. They choose nothing: the last weights count."""
 INHERITED: Final = (
     "licence",
     "intended_use",
@@ -48,6 +56,13 @@ measurements are those of that model until `evaluate` has measured the candidate
 
 Evaluate = Callable[[Sequence[Path], Path], list[CaseResult]]
 """Results of these cases by the bundle in this folder."""
+Draw = Callable[[Sequence[CaseResult], Sequence[CaseResult]], Sequence[Mapping[str, str]]]
+"""Draws the worst cases by the model in service and the candidate; returns what `comparison.json` says of them."""
+
+
+def draw_nothing(*_: Sequence[CaseResult]) -> Sequence[Mapping[str, str]]:
+    """Draw no picture."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +90,21 @@ class Unfinished:
     steps: int
 
 
-def evaluator(report: Callable[[CaseResult], None] = lambda _: None, threads: int = 0) -> Evaluate:
-    """Return a function that evaluates held-out cases by the inference pipeline, Dice only."""
+def evaluator(
+    task: Task, report: Callable[[CaseResult], None] = lambda _: None, threads: int = 0
+) -> Evaluate:
+    """Return a function that evaluates held-out cases by the inference pipeline.
+
+    Results and labels of single cases are kept, so that a killed comparison need not evaluate the model in service
+    again, and for pictures.
+    """
 
     def evaluate(paths: Sequence[Path], folder: Path) -> list[CaseResult]:
         model = load_bundle(folder, threads=threads)
-        settings = EvaluationSettings(lambda _: model, unseen=lambda _: True, measurements=False)
+        side = IN_SERVICE if folder == task.bundle else CANDIDATE
+        settings = EvaluationSettings(
+            lambda _: model, unseen=lambda _: True, folder=task.out / CASES / side
+        )
         return evaluate_cases(paths, settings, report)
 
     return evaluate
@@ -107,6 +131,15 @@ def build_recipe(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> R
     return replace(chosen, held_out=held_out.never_sampled(task.cases, held))
 
 
+def corrected_cases(cases: Path, held_out: Collection[str]) -> list[str]:
+    """Return the ids of cases to train on whose labels readers corrected, in order.
+
+    Raises:
+        CaseUnreadable: a case without a readable card.
+    """
+    return sorted(p.stem for p in list_cases(cases) if p.stem not in held_out and is_corrected(p))
+
+
 def retrain(
     task: Task,
     evaluate: Evaluate,
@@ -114,8 +147,11 @@ def retrain(
     max_minutes: float = math.inf,
     report: Callable[[fit.Progress, Recipe], None] = lambda *_: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    draw: Draw = draw_nothing,
 ) -> GateDecision | Unfinished:
     """Train to the recipe's end, write the candidate and decide on it; an earlier comparison is removed.
+
+    draw: called with the results of both models.
 
     Raises:
         BundleError: the model in service is not what its card says.
@@ -130,30 +166,45 @@ def retrain(
     start = None if task.fresh else task.bundle
     ready, _ = fit.prepare_run(task.cases, run, recipe, resume=True, start=start)
     if not fit.train_segmentation(
-        ready, run, max_minutes=max_minutes, report=lambda p: report(p, recipe)
+        ready,
+        run,
+        max_minutes=max_minutes,
+        validation=held[:: -(-len(held) // WATCHED)],  # spread over the set, whatever its order
+        objective=recipe.objective,
+        report=lambda p: report(p, recipe),
     ):
         return Unfinished(ready.step, recipe.steps)
     in_service = evaluate(held, task.bundle)
-    candidate_card, candidate = _candidate(task, card, held, evaluate, now())
+    corrected = corrected_cases(task.cases, recipe.held_out)
+    candidate_card, candidate = _candidate(task, card, held, evaluate, now(), corrected)
     decision = _with_doubts(decide(in_service, candidate, task.margin), card, held)
+    decision = replace(decision, notes=(*decision.notes, *_corrections_note(corrected)))
     content = {
         "created": now().isoformat(),
         **decision.to_json(),
-        "in_service": _side(card, in_service),
-        "candidate": _side(candidate_card, candidate),
+        IN_SERVICE: _side(card, in_service),
+        CANDIDATE: _side(candidate_card, candidate),
         "cases": [p.stem for p in held],
+        "corrections": corrected,
+        "pictures": [dict(p) for p in draw(in_service, candidate)],
     }
     _write(task.out / COMPARISON, json.dumps(content, indent=1) + "\n")
     return decision
 
 
 def _candidate(
-    task: Task, card: Mapping[str, Any], held: Sequence[Path], evaluate: Evaluate, at: datetime
+    task: Task,
+    card: Mapping[str, Any],
+    held: Sequence[Path],
+    evaluate: Evaluate,
+    at: datetime,
+    corrected: Sequence[str],
 ) -> tuple[dict[str, Any], list[CaseResult]]:
     """Write the candidate's bundle, complete or not at all; return its card and its results."""
     part, folder = task.out / _PART, task.out / CANDIDATE
     origin = {k: card[k] for k in ("name", "version", "digest")}
     extra = {k: card[k] for k in INHERITED if k in card} | {"retrained_from": origin}
+    extra |= {"corrections": list(corrected)}
     version = f"{str(card['version']).partition('+')[0]}+{at:%Y%m%d%H%M}"
     fields = export.CardFields(version, at.date().isoformat(), card["name"], extra)
     level = task.bundle / LEVEL_WEIGHTS
@@ -183,6 +234,15 @@ def _with_doubts(
     return replace(decision, notes=(*decision.notes, note))
 
 
+def _corrections_note(corrected: Sequence[str]) -> list[str]:
+    """Say how many cases with labels that readers corrected were trained on, and which; nothing without any."""
+    if not corrected:
+        return []
+    more = f" and {len(corrected) - NAMED} more" if len(corrected) > NAMED else ""
+    cases = "case" if len(corrected) == 1 else "cases"
+    return [f"{len(corrected)} corrected {cases} went in: {', '.join(corrected[:NAMED])}{more}"]
+
+
 def _side(card: Mapping[str, Any], results: Sequence[CaseResult]) -> dict[str, Any]:
     return {
         **{k: card[k] for k in ("name", "version", "digest")},
@@ -190,11 +250,20 @@ def _side(card: Mapping[str, Any], results: Sequence[CaseResult]) -> dict[str, A
             {
                 "case": r.case_id,
                 "level_error_mm": r.level_error_mm,
+                "why": r.why,
                 "dice": {k: round(v, 5) for k, v in r.dice.items()},
+                "measurements": {k: _measured(pair) for k, pair in r.measurements.items()},
             }
             for r in results
         ],
     }
+
+
+def _measured(pair: MeasuredPair) -> dict[str, Any]:
+    """Return one measurement in mm, or the code of its refusal."""
+    values = {"automatic_mm": pair.automatic_mm, "reference_mm": pair.reference_mm}
+    rounded = {k: None if v is None else round(v, 3) for k, v in values.items()}
+    return {**rounded, "refusal": pair.refusal}
 
 
 def _write(path: Path, text: str) -> None:

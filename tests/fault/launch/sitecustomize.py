@@ -48,15 +48,15 @@ class _Plan:
             (self.marks / "serve.pid").write_text(str(os.getpid()), encoding="ascii")
 
     def by_module(self):
-        """What is to be done to each module once it is there."""
+        """What is to be done to each module once it is there: a kill is about what a variant put in place."""
         todo = {}
-        for kill in self.kills:
-            module, _, name = kill["at"].partition(":")
-            todo.setdefault(module, []).append(functools.partial(self._arm, kill, module, name))
         for variant in self.variants:
             module, _, name = variant["at"].partition(":")
             make = functools.partial(self._sabotage, variant["name"], module, name)
             todo.setdefault(module, []).append(make)
+        for kill in self.kills:
+            module, _, name = kill["at"].partition(":")
+            todo.setdefault(module, []).append(functools.partial(self._arm, kill, module, name))
         return todo
 
     def _arm(self, kill, module, name):

@@ -38,7 +38,7 @@ def full(lab: Lab) -> None:
         site = lab.site(folder=lab.folder / f"site{number}")
         site.state = small.path / "state"
         site.start()
-        site.ledger.expected += lab.series(4)
+        site.ledger.expected += lab.series(2 if lab.is_small else 4)
         stop = threading.Event()
 
         def toggle(small: Small = small, stop: threading.Event = stop) -> None:
@@ -114,7 +114,7 @@ def corrupt(lab: Lab) -> None:
         first, second = site.ledger.expected
         send(site.port, first.instances, site.ledger)
         if number % 2:
-            site.wait_ended(END_S)
+            site.wait_delivered(first, END_S)
         send(site.port, second.instances[:11], site.ledger)
         site.kill()
         _overwrite(site, lab)

@@ -18,7 +18,7 @@ AWAY_S: Final = 25.0
 """Longer than any wait between two tries here, many times."""
 
 
-def _encode(lab: Lab, site: Site, count: int) -> None:
+def encode(lab: Lab, site: Site, count: int) -> None:
     """Have results made while the destination is away."""
     site.ledger.expected += lab.series(count)
     for series in site.ledger.expected:
@@ -33,7 +33,7 @@ def moods(lab: Lab) -> None:
     moody = Moody()
     site = lab.site(moody)
     site.start()
-    _encode(lab, site, lab.share(12, 2))
+    encode(lab, site, lab.share(12, 2))
     lab.finally_(moody.stop)
     every: list[Mood] = [m for m in get_args(Mood) if m != "well"]
     for number in range(lab.share(10)):
@@ -62,7 +62,7 @@ def away(lab: Lab) -> None:
         orthanc = Orthanc(lab.folder / f"orthanc{lab.runs}")
         site = lab.site(orthanc)
         site.start()
-        _encode(lab, site, 3)
+        encode(lab, site, 3)
         time.sleep(max(3.0, AWAY_S * lab.scale))
         lab.finally_(orthanc.stop)
         orthanc.start()
@@ -85,7 +85,7 @@ def loses(lab: Lab) -> None:
         lab.finally_(moody.stop)
         moody.start()
         site.start()
-        _encode(lab, site, 2)
+        encode(lab, site, 2)
         time.sleep(3)
         moody.mood = "well"
         site.wait_ended(END_S)
@@ -103,7 +103,7 @@ def refuses_one(lab: Lab) -> None:
         lab.finally_(moody.stop)
         moody.start()
         site.start()
-        _encode(lab, site, 2)
+        encode(lab, site, 2)
         time.sleep(2)
         moody.mood = "well"
         site.wait(lambda s=site: not _open(s), END_S)

@@ -24,6 +24,7 @@ from node.deliver.dicom import Pacs
 from node.deliver.dicomweb import DicomwebServer
 from node.deliver.port import Destination
 from node.demo import servers
+from node.free_ports import free_ports
 from tests.support.compare_results import Report, compare_datasets
 from tests.support.exactness import differences_by_check, label_differences, surface_differences
 from tests.support.parcels import files_of
@@ -56,7 +57,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    ports = servers.Ports(*servers.free_ports(4))
+    ports = servers.Ports(*free_ports(4))
     running = servers.start_orthanc(tmp_path_factory.mktemp("orthanc"), ports)
     url = f"{ports.pacs_url}/dicom-web"
     try:

@@ -76,7 +76,7 @@ def site(listen: Any, tmp_path: Path) -> Site:
     return Site(listen(archives=[KNOWN]), tmp_path, _Clock())
 
 
-def _until(true: Callable[[], bool], limit_s: float = 10.0) -> None:
+def _until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
     ends_at = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from node.deliver.factory import build
 from node.deliver.port import Destination, ResultFile
 from node.demo import servers
 from node.errors import PeerUnreachable
+from node.free_ports import free_ports
 from node.tls.contexts import server_context
 from node.tls.credentials import Credentials
 from tests.support.certificates import Authority, Pair, needs_openssl
@@ -135,8 +135,7 @@ class TestByTls:
     def test_peer_that_is_away_is_not_a_matter_of_tls(
         self, kind: str, authority: Authority, issued: Issue, files: tuple[ResultFile, ...]
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            port = int(other.getsockname()[1])
+        (port,) = free_ports()
         (first, *_) = _destination(kind, port, authority.config(issued("node"))).send(files)
         assert "does not respond" in first.text
 
@@ -154,7 +153,7 @@ def test_orthanc_takes_results_by_tls(
     if found is None:
         pytest.skip("needs Orthanc (apt install orthanc-dicomweb)")
     program, plugin = found
-    ports = servers.Ports(*servers.free_ports(4))
+    ports = servers.Ports(*free_ports(4))
     (tmp_path / "db").mkdir()
     pair = issued("pacs")
     settings = servers.orthanc_settings(tmp_path, ports, plugin) | {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import threading
 import time
 import urllib.error
@@ -23,6 +22,7 @@ from pynetdicom import AE
 from node.cli.app import run
 from node.config.file import read_config
 from node.event_log import EventLog
+from node.free_ports import free_ports
 from node.metrics.catalogue import METRICS
 from node.notices import changes, step
 from node.service import service as supervise
@@ -61,6 +61,7 @@ class FakeWorkers:
     ready: bool = True
     name: str = "w1"
     ending: str = ""
+    slots: int | None = None
 
     @property
     def processes(self) -> list[FakeWorkers]:
@@ -109,12 +110,7 @@ class Site:
         return run(["health", "--config", str(self.config)])
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def until(true: Callable[[], bool], limit_s: float = 20.0) -> None:
+def until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
     ends_at = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"
@@ -143,7 +139,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     threading.Thread(target=hook.serve_forever, daemon=True).start()
     workers = FakeWorkers()
     monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: workers)
-    made = Site(tmp_path / "config.toml", _free_port(), _free_port(), workers, posts)
+    made = Site(tmp_path / "config.toml", *free_ports(2), workers, posts)
     address = f"http://127.0.0.1:{hook.server_port}/hook"
     made.config.write_text(CONFIG.format(port=made.port, metrics=made.metrics, webhook=address))
     node = Node(read_config(made.config), made.config, EventLog("t", made.log))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import email
 import json
 import socketserver
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ from node.notices import mail as mail_module
 from node.notices.mail import Mail
 from node.notices.text import Message
 from node.notices.webhook import Webhook
+from tests.support.certificates import Authority, Pair, needs_openssl
 
 MESSAGE = Message("test", "[node] Prüfung", "Zeile 1\n.\nZeile 3 ×\n")
 
@@ -31,6 +33,10 @@ class _Smtp(socketserver.StreamRequestHandler):
 
     server: Any
 
+    def finish(self) -> None:
+        super().finish()
+        self.connection.close()  # the encrypted one is not the server's to close
+
     def handle(self) -> None:
         self.wfile.write(b"220 test\r\n")
         while line := self.rfile.readline():
@@ -39,7 +45,20 @@ class _Smtp(socketserver.StreamRequestHandler):
             if verb == self.server.refuse:
                 self.wfile.write(b"550 patient Smith refused\r\n")
             elif verb == "EHLO":
-                self.wfile.write(b"250-test\r\n250 8BITMIME\r\n")
+                offers = b"250-STARTTLS\r\n" if self.server.context else b""
+                self.wfile.write(b"250-test\r\n" + offers + b"250 8BITMIME\r\n")
+            elif verb == "STARTTLS":
+                self.wfile.write(b"220 go\r\n")
+                try:
+                    link = self.server.context.wrap_socket(self.connection, server_side=True)
+                except ssl.SSLError:
+                    return
+                self.connection, self.rfile, self.wfile = (
+                    link,
+                    link.makefile("rb"),
+                    link.makefile("wb", 0),
+                )
+                self.server.lines.append(link.version().encode())
             elif verb == "DATA":
                 self.wfile.write(b"354 go\r\n")
                 content = b""
@@ -55,10 +74,11 @@ class _Smtp(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def _smtp(refuse: str = "") -> Iterator[Any]:
+def _smtp(refuse: str = "", context: ssl.SSLContext | None = None) -> Iterator[Any]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
         server.daemon_threads = True
         server.lines, server.mails, server.refuse = [], [], refuse  # type: ignore[attr-defined]
+        server.context = context  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -89,6 +109,40 @@ def test_server_without_starttls_gets_nothing() -> None:
             _mail(server.server_address[1], mail_starttls=True).send(MESSAGE, 0)
         assert server.mails == []
         assert not any(b"MAIL" in line.upper() for line in server.lines)
+
+
+def _encrypting(pair: Pair) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
+@needs_openssl
+def test_mail_goes_encrypted_to_a_server_that_the_machine_trusts(
+    authority: Authority, issued: Callable[[str], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with _smtp(context=_encrypting(issued("mail"))) as server:
+        mail = _mail(server.server_address[1], mail_starttls=True)
+        mail.send(MESSAGE, 1_700_000_000.0)
+    assert len(server.mails) == 1
+    before = server.lines.index(b"TLSv1.3")
+    assert not [
+        line for line in server.lines[:before] if line.upper().startswith((b"MAIL", b"RCPT"))
+    ]
+
+
+@needs_openssl
+def test_a_server_of_an_unknown_authority_gets_nothing_and_is_named(
+    stranger_authority: Authority, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with _smtp(context=_encrypting(stranger_authority.issue("mail"))) as server:
+        with pytest.raises(
+            NoticeUndelivered, match=r"certificate is refused.*update-ca-certificates"
+        ):
+            _mail(server.server_address[1], mail_starttls=True).send(MESSAGE, 0)
+        assert server.mails == []
 
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])

@@ -20,6 +20,7 @@ from node.deliver.report import ReportStep
 from node.deliver.step import DeliverStep
 from node.demo import servers
 from node.events import noop_log
+from node.free_ports import free_ports
 from node.journal.commitments import RequestState
 from node.journal.states import DeliveryState
 from node.receive.commitment import Archive
@@ -52,7 +53,7 @@ def site(listen: Any, tmp_path: Path) -> Iterator[Site]:
         pytest.skip("needs Orthanc and its DICOMweb plugin (apt install orthanc-dicomweb)")
     program, plugin = found
     node = listen(archives=[Archive("pacs", "ORTHANC", "127.0.0.1")])
-    folder, ports = tmp_path / "orthanc", servers.Ports(*servers.free_ports(4))
+    folder, ports = tmp_path / "orthanc", servers.Ports(*free_ports(4))
     (folder / "db").mkdir(parents=True)
     peer = {"AET": "NODE", "Host": "127.0.0.1", "Port": node.port}
     settings = servers.orthanc_settings(folder, ports, plugin) | {"DicomAet": "ORTHANC", "DicomModalities": {"node": peer}, "LuaScripts": []}  # fmt: skip
@@ -73,7 +74,7 @@ class _Clock:
     monotonic = staticmethod(time.monotonic)
 
 
-def _until(true: Callable[[], bool], limit_s: float = 20.0) -> None:
+def _until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
     ends_at = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"

@@ -23,6 +23,7 @@ from node.deliver.offers import offers_for, syntax_title
 from node.deliver.port import Outcome, ResultFile
 from node.demo import servers
 from node.demo.pacs import Pacs
+from node.free_ports import free_ports
 from tests.support.seg_inputs import voxels_of
 from tests.support.sent_results import write_small_result
 
@@ -66,7 +67,7 @@ def _start(folder: Path, **settings: Any) -> Iterator[Archive]:
     if found is None:
         pytest.skip("needs Orthanc and its DICOMweb plugin (apt install orthanc-dicomweb)")
     program, plugin = found
-    ports = servers.Ports(*servers.free_ports(4))
+    ports = servers.Ports(*free_ports(4))
     (folder / "db").mkdir(parents=True)
     file = folder / "orthanc.json"
     file.write_text(json.dumps(servers.orthanc_settings(folder, ports, plugin) | settings))
@@ -199,7 +200,7 @@ def test_storescp_gets_plain_copies_and_no_label_map(studio: Any, tmp_path: Path
     program = shutil.which("storescp", path="/usr/bin:/usr/local/bin")  # pynetdicom has one, too
     if program is None:
         pytest.skip("needs DCMTK (apt install dcmtk)")
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     (tmp_path / "got").mkdir()
     running = servers.start(
         "storescp", [program, "-od", str(tmp_path / "got"), "-aet", "SCP", str(port)],

@@ -16,7 +16,7 @@ COMPLAINS = """
 import logging
 from pydicom import config
 from pydicom.valuerep import validate_value
-from node.event_log import quiet_libraries
+from node.quiet import quiet_libraries
 {call}
 logging.getLogger("pydicom").warning("Invalid value for VR DA: 'Doe^Jane'")
 validate_value("DA", "Doe^Jane", config.WARN)

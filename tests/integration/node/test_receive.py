@@ -52,7 +52,7 @@ from tests.support.senders import associate, data_set_of, needs_dcmtk, send_file
 MB = 1_000_000
 
 
-def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
+def _until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
     ends_at = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"

@@ -157,6 +157,7 @@ def test_certificate_is_that_of_the_caller(
 # ---- peers that say nothing, or little at a time -------------------------------------------------
 
 
+@pytest.mark.serial
 def test_silent_and_trickling_clients_block_nothing_and_are_ended(
     secure: Any, authority: Authority, issued: Issue, raw_peer: Any, monkeypatch: Any
 ) -> None:

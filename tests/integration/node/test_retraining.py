@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from node.clock import Clock
 from node.config.file import read_config
 from node.errors import IllegalTransition
 from node.event_log import EventLog
+from node.free_ports import free_ports
 from node.journal.job_rows import JobPlan, JobRow
 from node.journal.jobs import JobTable
 from node.journal.journal import Journal
@@ -47,8 +47,8 @@ what = os.environ["FAKE"]
 given = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 assert sys.argv[1] == "retrain", sys.argv
 out = Path(given["--out"]); out.mkdir(exist_ok=True)
-with (out / "starts").open("a") as f: f.write("x")
 print("step 1 of 3, loss 0.5", flush=True)
+with (out / "starts").open("a") as f: f.write("x")
 def answer(verdict, reasons=()):
     side = lambda n: {"name": "m", "version": n, "digest": n * 64, "scores": [1]}
     (out / "comparison.json").write_text(json.dumps({
@@ -107,7 +107,7 @@ class Shop:
         return self.journal.jobs.enqueue(PLAN, "test").id
 
     def until(self, true: Callable[[], bool], runner: JobRunner | None = None) -> None:
-        ends_at = time.monotonic() + 10
+        ends_at = time.monotonic() + 60
         while not true():
             (runner or self.runner).run_once()
             assert time.monotonic() < ends_at, "it did not happen in time"
@@ -138,7 +138,7 @@ def shop(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def _gone(pid: int) -> None:
-    ends_at = time.monotonic() + 5
+    ends_at = time.monotonic() + 60
     while child.identity(pid):
         assert time.monotonic() < ends_at, f"{pid} still runs"
         time.sleep(0.01)
@@ -368,8 +368,7 @@ class _Workers:
 def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     path = shop.state / "config.toml"
     path.write_text(CONFIG.format(port=port))
     monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: _Workers())
@@ -381,7 +380,7 @@ def test_service_runs_the_queue_and_its_stop_puts_the_job_back(
     node = supervise.Node(read_config(path), path, EventLog("t", log))
     thread = threading.Thread(target=node.serve, args=(stopping,))
     thread.start()
-    ends_at = time.monotonic() + 10
+    ends_at = time.monotonic() + 60
     while not (JobDirectory.of(shop.state, first).out / "starts").exists():
         assert time.monotonic() < ends_at
         time.sleep(0.02)

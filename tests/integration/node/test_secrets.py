@@ -14,7 +14,7 @@ import pytest
 from node.cli.app import run
 from node.config.file import read_config
 from node.config.words import masked
-from node.deliver.step import steps
+from node.deliver.start import steps
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow

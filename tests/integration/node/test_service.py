@@ -10,8 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,117 +28,18 @@ from node.journal.rows import NewInstance
 from node.journal.states import SeriesEvent, SeriesState
 from node.receive.recover import adopt
 from node.sandbox.headers import HeaderReader
-from node.service import service as supervise
 from node.service.loop import Loop
 from node.service.service import Node
 from node.store.layout import StateDirectory
 from node.store.lock import locked
 from node.store.spool import Spool
 from tests.support.mr_series import KEY
-
-CONFIG = """
-[node]
-ae_title = "NODE"
-host = "127.0.0.1"
-port = {port}
-state = "state"
-[[node.destination]]
-name = "out"
-kind = "folder"
-path = "out"
-[track]
-settle_seconds = 0.3
-quiet_seconds = 0.6
-"""
-
-
-@dataclass
-class FakeWorkers:
-    """Workers that are ready at once and never work; `exit_code` is how the first one ended."""
-
-    exit_code: int | None = None
-    ending: str = ""
-    stopped: list[float] = field(default_factory=list)
-
-    @property
-    def processes(self) -> list[FakeWorkers]:
-        return [self]
-
-    @property
-    def ready(self) -> bool:
-        return self.exit_code is None
-
-    def poll(self) -> int | None:
-        return self.exit_code
-
-    def resident_mb(self) -> float:
-        return 0.0
-
-    def run_once(self) -> int:
-        return 0
-
-    def stop(self, timeout_s: float) -> None:
-        self.stopped.append(timeout_s)
-
-
-@dataclass
-class Running:
-    """A node in a thread of this process."""
-
-    path: Path
-    port: int
-    workers: FakeWorkers
-    log: StringIO = field(default_factory=StringIO)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    ended: list[int] = field(default_factory=list)
-
-    def start(self) -> Running:
-        node = Node(read_config(self.path), self.path, EventLog("t", self.log))
-        listens = threading.Event()
-
-        def run() -> None:
-            self.ended.append(node.serve(self.stopping, lambda _: listens.set()))
-
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
-        assert listens.wait(8)
-        return self
-
-    def stop(self) -> int:
-        self.stopping.set()
-        self.thread.join(8)
-        assert not self.thread.is_alive()
-        return self.ended[0]
-
-    def events(self) -> list[str]:
-        return [json.loads(line)["event"] for line in self.log.getvalue().splitlines()]
-
-    @property
-    def state(self) -> Path:
-        return self.path.parent / "state"
-
-
-def _until(true: Callable[[], bool], limit_s: float = 8.0) -> None:
-    ends_at = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < ends_at, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+from tests.support.threaded_node import Running, until
 
 
 @pytest.fixture
-def node(tmp_path: Path, monkeypatch: Any) -> Iterator[Running]:
-    port, workers = _free_port(), FakeWorkers()
-    path = tmp_path / "config.toml"
-    path.write_text(CONFIG.format(port=port))
-    monkeypatch.setattr(supervise.WorkStep, "of", lambda *_: workers)
-    running = Running(path, port, workers)
-    yield running
-    running.stopping.set()
+def node(threaded_node: Running) -> Running:
+    return threaded_node
 
 
 def _send(port: int, paths: list[Path]) -> None:
@@ -251,7 +150,7 @@ def test_claim_of_an_earlier_life_is_given_back_at_once(
     # In a container the process ids of every life are the same, and so are the tokens.
     assert journal.series.claim(f"w1.{os.getpid()}.1/1") is not None
     node.start()
-    _until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
+    until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
     row = journal.series.get(KEY)
     assert (row.reason, row.attempts) == ("the node was restarted", 0)
     node.stop()
@@ -267,7 +166,7 @@ def test_series_goes_from_the_wire_to_selected_and_the_node_stops_in_order(
     node.start()
     _send(node.port, write_series(tmp_path / "in"))
     journal = Journal.open(StateDirectory(node.state).journal, time.time)
-    _until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
+    until(lambda: journal.series.get(KEY).state is SeriesState.SELECTED)
     journal.close()
     assert node.stop() == 0
     assert len(node.workers.stopped) == 1
@@ -321,7 +220,7 @@ def test_step_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: Any) ->
 
     step = Faulty()
     thread = Loop("x", (step,), stopping, EventLog("t", log).event, journal).start()
-    _until(lambda: step.rounds >= 5)
+    until(lambda: step.rounds >= 5)
     stopping.set()
     thread.join(8)
     (line,) = log.getvalue().splitlines()
@@ -349,7 +248,7 @@ def test_step_that_fails_for_ever_is_told_once_and_holds_up_no_other(
 
     broken, sound = Counting(broken=True), Counting(broken=False)
     thread = Loop("x", (broken, sound), stopping, EventLog("t", log).event, journal).start()
-    _until(lambda: sound.rounds >= 12)
+    until(lambda: sound.rounds >= 12)
     stopping.set()
     thread.join(8)
     assert broken.rounds < 6  # ever more slowly
@@ -405,10 +304,10 @@ def test_hang_up_opens_the_log_file_again_and_ends_nothing(node: Running, tmp_pa
     with log.open("ab") as out:
         child = subprocess.Popen([sys.executable, "-c", _SERVE, str(node.path)], stderr=out)
     try:
-        _until(lambda: "NodeReady" in log.read_text(), 30)
+        until(lambda: "NodeReady" in log.read_text(), 30)
         log.rename(moved)
         child.send_signal(signal.SIGHUP)
-        _until(lambda: log.exists() and "HungUp" in log.read_text())
+        until(lambda: log.exists() and "HungUp" in log.read_text())
         assert '"reopened": true' in log.read_text()
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
         child.send_signal(signal.SIGTERM)
@@ -475,6 +374,7 @@ def test_files_of_the_service_are_private(node: Running, tmp_path: Path, write_s
     assert [p for p in found if p.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.serial
 def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
     node: Running, tmp_path: Path
 ) -> None:
@@ -487,7 +387,7 @@ def test_sender_is_asked_where_it_is_configured_and_is_never_waited_for(
         node.path.write_text(f"{text}\n{pacs}")
         ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
         journal = Journal.open(tmp_path / "journal.sqlite", time.time)
-        tracker, _ = ready._tracking(journal)
+        tracker, _ = ready._steps(journal)._tracking()
         began = time.monotonic()
         assert tracker.held(KEY, 1) is None
         assert time.monotonic() - began < 0.5
@@ -504,7 +404,7 @@ def test_tracker_and_selection_read_a_header_once_between_them(
     monkeypatch.setattr(HeaderReader, "__call__", lambda r, p: (reads.append(p), read(r, p))[1])
     ready = Node(read_config(node.path), node.path, EventLog("t", node.log))
     journal = Journal.open(tmp_path / "journal.sqlite", time.time)
-    tracker, selection = ready._tracking(journal)
+    tracker, selection = ready._steps(journal)._tracking()
     (path, *_) = write_series(tmp_path / "a")
     assert tracker.read(path) == selection.read(path)
     assert reads == [path]

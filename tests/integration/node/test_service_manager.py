@@ -17,7 +17,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.demo import servers
+from node.free_ports import free_ports
 
 CONFIG = """
 [node]
@@ -31,15 +31,15 @@ SERVE = """
 import os, sys, time
 from pathlib import Path
 from node.config.file import read_config
-from node.service import service as supervise
+from node.service import service as supervise, steps
 class Workers:
     processes, ready = (), True
     def run_once(self): return 0
     def stop(self, timeout_s): pass
 supervise.WorkStep.of = lambda *_: Workers()
-supervise.LONGEST_STEP_S = 0.5
+steps.LONGEST_STEP_S = 0.5
 if "hang" in sys.argv:
-    supervise.TrackStep.run_once = lambda self: time.sleep(60)
+    steps.TrackStep.run_once = lambda self: time.sleep(60)
 path = Path(sys.argv[1])
 if "GIVEN_FD" in os.environ:
     os.dup2(int(os.environ.pop("GIVEN_FD")), 3)
@@ -112,7 +112,7 @@ def _end(child: subprocess.Popen[str]) -> str:
 
 
 def test_manager_hears_ready_signs_of_life_and_the_end(manager: Manager) -> None:
-    child = manager.start(*servers.free_ports(1))
+    child = manager.start(*free_ports(1))
     manager.wait_for("READY=1")
     manager.wait_for("WATCHDOG=1", 3)
     _end(child)
@@ -122,7 +122,7 @@ def test_manager_hears_ready_signs_of_life_and_the_end(manager: Manager) -> None
 
 
 def test_step_that_hangs_gives_no_further_sign_of_life(manager: Manager) -> None:
-    child = manager.start(*servers.free_ports(1), "hang")
+    child = manager.start(*free_ports(1), "hang")
     try:
         assert child.stderr is not None
         line = next(line for line in child.stderr if '"StepHangs"' in line)

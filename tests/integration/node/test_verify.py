@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset
 
 from model.bundle.write import write_coded_bundle
 from node.cli.app import run
+from node.deliver.verified import find_or_write_verified
+from node.journal.reviews import Decision
 from node.verify.run import OWN
 from node.verify.tools import REMEDIES
 from tests.support.phantoms import Truth
@@ -54,6 +56,24 @@ def _verify(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict
 
 def _absent(report: dict[str, Any]) -> set[str]:
     return {t["tool"] for t in report["tools"] if t["remedy"]}
+
+
+def test_every_installed_validator_accepts_a_confirmed_report(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Decision("confirmed", "meier", 1_795_000_000.0, organization="Klinik")
+    file = find_or_write_verified(result, made, tmp_path)
+    code, report = _verify(file.path.parent, capsys)
+    (folder,) = report["folders"]
+    bad = [(a, f) for a in folder["answers"] for f in a["findings"] if f["severity"] != "known"]
+    assert (bad, code) == ([], 0)
+    ds = pydicom.dcmread(file.path)
+    del ds.VerifyingObserverSequence
+    ds.save_as(file.path)
+    code, report = _verify(file.path.parent, capsys)
+    own = [a for a in report["folders"][0]["answers"] if a["tool"] == OWN]
+    assert code == 4
+    assert any("one verifying observer" in f["text"] for a in own for f in a["findings"])
 
 
 def test_every_installed_validator_accepts_a_result(

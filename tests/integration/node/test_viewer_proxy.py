@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from node.demo import ohif, servers
+from node.free_ports import free_ports
 
 STUDY = "2.25.7"
 
@@ -52,9 +53,9 @@ def viewer(tmp_path: Path) -> Iterator[ohif.Viewer]:
     (tmp_path / "secret.txt").write_text("no", encoding="utf-8")
     archive = ThreadingHTTPServer((servers.LOOPBACK, 0), Archive)
     Thread(target=archive.serve_forever, daemon=True).start()
-    (port,) = servers.free_ports(1)
+    (port,) = free_ports(1)
     url = f"http://{servers.LOOPBACK}:{archive.server_port}"
-    running = ohif.serve(ohif.application(dist, servers.home() / "ohif", url), port)
+    running = ohif.serve(ohif.application(dist, ohif.SCRIPTS, url), port)
     yield running
     running.stop()
     archive.shutdown()
@@ -107,9 +108,9 @@ def test_other_names_and_other_folders_get_nothing(viewer: ohif.Viewer) -> None:
 
 def test_a_silent_archive_is_a_bad_gateway(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("", encoding="utf-8")
-    nowhere, port = servers.free_ports(2)
+    nowhere, port = free_ports(2)
     url = f"http://{servers.LOOPBACK}:{nowhere}"
-    running = ohif.serve(ohif.application(tmp_path, servers.home() / "ohif", url), port)
+    running = ohif.serve(ohif.application(tmp_path, ohif.SCRIPTS, url), port)
     try:
         answer = httpx.get(f"{running.url}/dicom-web/studies")
         assert (answer.status_code, answer.text) == (502, "The PACS does not answer.")

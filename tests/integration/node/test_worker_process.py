@@ -28,7 +28,7 @@ def _process(tmp_path: Path, log: StringIO | None = None) -> WorkerProcess:
     return WorkerProcess(tmp_path / "config.toml", "w1", EventLog("test", log or StringIO()))
 
 
-def _until(true: Any, limit_s: float = 10.0) -> None:
+def _until(true: Any, limit_s: float = 60.0) -> None:
     ends_at = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends_at, "it did not happen in time"

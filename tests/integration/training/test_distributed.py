@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from node.free_ports import free_ports
 from training.errors import UsageError
 from training.fit import checkpoint
 from training.fit.distributed import Processes
@@ -42,9 +42,7 @@ def test_two_processes_take_the_steps_of_one(tiny_cases: Path, tmp_path: Path) -
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
     fit = ["-m", "training", "fit", "--cases", str(tiny_cases), "--recipe", str(recipe)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = map(str, free_ports())
     several = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     several += ["--master-addr", "127.0.0.1", "--master-port", port]
     for name, start in (("one", []), ("two", several)):

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef float vec __attribute__((vector_size(32), aligned(4)));
-enum { LANES = 8, TAPS = 27, CLASSES = 9, WIDTH = 16 };
+enum { LANES = 8, TAPS = 27, WIDTH = 16 };
 
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
@@ -135,37 +135,41 @@ static inline between places(long n, long size) {
   return (between){low, low + 1 < size ? low + 1 : size - 1, x - low};
 }
 
-typedef struct { double overlap[CLASSES], total[CLASSES], truth[CLASSES], entropy, weight; } sums;
+typedef struct { double overlap[WIDTH], total[WIDTH], truth[WIDTH], entropy, weight; } sums;
 
 /* Marginal cross entropy and Dice of x2 upsampled logits, as training/fit/loss.py, with the gradient by the
-   logits. logits, gradient: (d, h, w, 9). labels, valid: uint8 (2d, 2h, 2w). kept: 1 for background and
-   each labelled class. weights: (9). share: weight of the Dice loss. */
+   logits. logits, gradient: (d, h, w, count), count at most WIDTH. labels, valid: uint8 (2d, 2h, 2w). held: for
+   each channel the class that holds it, 0 for the background; a class is named by its own channel. weights:
+   (count), by class. share: weight of the Dice loss. */
 int marginal_loss(const float *logits, const unsigned char *labels, const unsigned char *valid,
-                  const int *kept, const float *weights, float *gradient, double *value, long d,
-                  long h, long w, double share) {
+                  const int *held, const float *weights, float *gradient, double *value, long d,
+                  long h, long w, long count, double share) {
+  if (count > WIDTH) return 1;
   long n = d * h * w, D = 2 * d, H = 2 * h, W = 2 * w;
   float *z = zeros((size_t)n * WIDTH), *g = zeros((size_t)n * WIDTH);
   float *row = zeros((size_t)w * WIDTH), *back = zeros((size_t)w * WIDTH);
   int failed = !z || !g || !row || !back;
   sums all = {{0}, {0}, {0}, 0, 0};
-  float hit[CLASSES] = {0}, all_over[CLASSES] = {0};
+  float hit[WIDTH] = {0}, all_over[WIDTH] = {0};
+  int is_class[WIDTH] = {0}, class_of[WIDTH] = {0};
   double scale = 0;
+  for (int c = 0; c < count; c++) class_of[c] = held[c], is_class[held[c]] = 1;
   for (long i = 0; !failed && i < n; i++) {
-    for (int c = 0; c < CLASSES; c++) z[i * WIDTH + c] = logits[i * CLASSES + c];
-    for (int c = CLASSES; c < WIDTH; c++) z[i * WIDTH + c] = -1e4f;
+    for (int c = 0; c < count; c++) z[i * WIDTH + c] = logits[i * count + c];
+    for (int c = count; c < WIDTH; c++) z[i * WIDTH + c] = -1e4f;
   }
   for (int pass = 0; !failed && pass < 2; pass++) { /* sums first: every gradient needs them */
     if (pass) {
       int present = 0;
       double dice = 0;
       scale = 1.0 / (all.weight > 1 ? all.weight : 1);
-      for (int c = 1; c < CLASSES; c++)
-        if (kept[c] && all.truth[c] > 0) {
+      for (int c = 1; c < count; c++)
+        if (is_class[c] && all.truth[c] > 0) {
           present++;
           dice += (2 * all.overlap[c] + 1) / (all.total[c] + 1);
         }
-      for (int c = 1; c < CLASSES; c++)
-        if (kept[c] && all.truth[c] > 0) {
+      for (int c = 1; c < count; c++)
+        if (is_class[c] && all.truth[c] > 0) {
           double t = all.total[c] + 1;
           hit[c] = (float)(-2.0 / t / present * share);
           all_over[c] = (float)((2 * all.overlap[c] + 1) / (t * t) / present * share);
@@ -193,36 +197,31 @@ int marginal_loss(const float *logits, const unsigned char *labels, const unsign
           float p[WIDTH], most = -1e30f, sum = 0;
           for (int c = 0; c < WIDTH; c++)
             p[c] = (1 - bk.share) * row[bk.low * WIDTH + c] + bk.share * row[bk.high * WIDTH + c];
-          for (int c = 0; c < CLASSES; c++) most = p[c] > most ? p[c] : most;
+          for (int c = 0; c < count; c++) most = p[c] > most ? p[c] : most;
           for (int c = 0; c < WIDTH; c++) p[c] = expf(p[c] - most);
-          for (int c = 0; c < CLASSES; c++) sum += p[c];
+          for (int c = 0; c < count; c++) sum += p[c];
           for (int c = 0; c < WIDTH; c++) p[c] /= sum;
-          int t = label[k] < CLASSES && kept[label[k]] ? label[k] : 0;
-          float rest = p[0];
-          for (int c = 1; c < CLASSES; c++)
-            if (!kept[c]) rest += p[c];
-          if (rest < 1e-12f) rest = 1e-12f;
+          int t = label[k] < count && is_class[label[k]] ? label[k] : 0;
+          float q[WIDTH] = {0}; /* of the classes */
+          for (int c = 0; c < count; c++) q[class_of[c]] += p[c];
+          float own_class = q[t] > 1e-12f ? q[t] : 1e-12f;
           if (!pass) {
-            float q = t ? p[t] : rest;
-            here.entropy += weights[t] * -logf(q > 1e-12f ? q : 1e-12f);
+            here.entropy += weights[t] * -logf(own_class);
             here.weight += weights[t];
-            for (int c = 1; c < CLASSES; c++) here.total[c] += p[c];
-            if (t) here.overlap[t] += p[t], here.total[t] += 1, here.truth[t] += 1;
+            for (int c = 1; c < count; c++) here.total[c] += q[c];
+            if (t) here.overlap[t] += q[t], here.total[t] += 1, here.truth[t] += 1;
             continue;
           }
-          float by[CLASSES], mean = 0, own = weights[t] * (float)scale, out[WIDTH] = {0};
+          float by[WIDTH], mean = 0, own = weights[t] * (float)scale, out[WIDTH] = {0};
           by[0] = 0;
-          for (int c = 1; c < CLASSES; c++) {
+          for (int c = 1; c < count; c++) {
             by[c] = all_over[c] + (c == t ? hit[c] : 0);
-            mean += p[c] * by[c];
+            mean += q[c] * by[c];
           }
-          for (int c = 0; c < CLASSES; c++) {
+          for (int c = 0; c < count; c++) {
             float entropy = p[c];
-            if (t)
-              entropy -= c == t;
-            else if (c == 0 || !kept[c])
-              entropy -= p[c] / rest;
-            out[c] = own * entropy + p[c] * (by[c] - mean);
+            if (class_of[c] == t) entropy -= p[c] / own_class;
+            out[c] = own * entropy + p[c] * (by[class_of[c]] - mean);
           }
           for (int c = 0; c < WIDTH; c++) back[bk.low * WIDTH + c] += (1 - bk.share) * out[c];
           for (int c = 0; c < WIDTH; c++) back[bk.high * WIDTH + c] += bk.share * out[c];
@@ -233,7 +232,7 @@ int marginal_loss(const float *logits, const unsigned char *labels, const unsign
       if (pass) continue;
       all.entropy += here.entropy;
       all.weight += here.weight;
-      for (int c = 0; c < CLASSES; c++) {
+      for (int c = 0; c < WIDTH; c++) {
         all.overlap[c] += here.overlap[c];
         all.total[c] += here.total[c];
         all.truth[c] += here.truth[c];
@@ -241,7 +240,7 @@ int marginal_loss(const float *logits, const unsigned char *labels, const unsign
     }
   }
   for (long i = 0; !failed && i < n; i++)
-    for (int c = 0; c < CLASSES; c++) gradient[i * CLASSES + c] = g[i * WIDTH + c];
+    for (int c = 0; c < count; c++) gradient[i * count + c] = g[i * WIDTH + c];
   free(z), free(g), free(row), free(back);
   return failed;
 }

@@ -109,5 +109,5 @@ def _declared(library: Any) -> Any:
     pointer, long = ctypes.c_void_p, ctypes.c_long
     for name in ("depthwise", "depthwise_weight_gradient", "depthwise_input_gradient"):
         getattr(library, name).argtypes = [pointer] * 3 + [long] * 6
-    library.marginal_loss.argtypes = [pointer] * 7 + [long] * 3 + [ctypes.c_double]
+    library.marginal_loss.argtypes = [pointer] * 7 + [long] * 4 + [ctypes.c_double]
     return library

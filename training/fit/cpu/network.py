@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.fit.augment import Sample
 from training.fit.cpu.kernels import has_bfloat16, load_kernels
-from training.fit.loss import Objective
+from training.fit.loss import Objective, weights_of
 
 LANES = 8
 """Channels that the kernels take at a time; every depthwise convolution must have a multiple."""
@@ -33,24 +32,25 @@ def suits(network: nn.Module) -> bool:
 def gradients(
     network: DeepLabV3Plus3D,
     sample: Sample,
-    labelled: Sequence[StructureId],
+    classes: Sequence[int],
     objective: Objective | None = None,
     *,
     mixed: bool = False,
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Return the loss of one sample and its gradients by the network's parameters, in their order.
 
+    classes: for each channel the label that holds it (`training.data.label_rules`).
     mixed: products of matrices take bfloat16 and sum in float32, where the CPU has such an instruction.
     """
     logits = forward(network, sample.image, sample.coordinates, mixed=mixed and has_bfloat16())
-    loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
+    loss = cast("Tensor", _Loss.apply(logits, sample, classes, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
 def forward(
     network: DeepLabV3Plus3D, image: Tensor, coordinates: Tensor, *, mixed: bool = False
 ) -> Tensor:
-    """Return logits (D/2, H/2, W/2, 9) of a network with fixed statistics for an image (1, 1, D, H, W)."""
+    """Return logits (D/2, H/2, W/2, channels) of a network with fixed statistics for an image (1, 1, D, H, W)."""
     first: Any = network.stem[0]
     scale, shift = _folded(first[1])
     x = functional.conv3d(
@@ -198,18 +198,17 @@ class _Loss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         sample: Sample,
-        labelled: Sequence[StructureId],
+        classes: Sequence[int],
         objective: Objective,
     ) -> Tensor:
         logits = logits.contiguous()
         labels = sample.labels[0].to(torch.uint8).contiguous()
         valid = (sample.valid[0] > 0).to(torch.uint8).contiguous()
-        kept = torch.zeros(CHANNELS, dtype=torch.int32)
-        kept[[0, *(BY_ID[name].value for name in labelled)]] = 1
+        held = torch.tensor(classes, dtype=torch.int32)
         by, value = torch.empty_like(logits), torch.zeros((), dtype=torch.float64)
-        weights = torch.tensor(objective.class_weights)
-        arrays = (logits, labels, valid, kept, weights, by, value)
-        _run("marginal_loss", arrays, (*logits.shape[:3], objective.dice))
+        weights = torch.tensor(weights_of(objective, classes))
+        arrays = (logits, labels, valid, held, weights, by, value)
+        _run("marginal_loss", arrays, (*logits.shape, objective.dice))
         ctx.save_for_backward(by)
         return value.float()
 

@@ -21,7 +21,7 @@ from dicomseg.encode.rejection_note import Rejection, RejectionReason, encode
 
 WHEN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CLASSES = (SegmentationStorage, MRImageStorage, Comprehensive3DSRStorage, Comprehensive3DSRStorage)
-CAUSES: tuple[RejectionReason, ...] = ("corrected_identity", "newer_input")
+CAUSES: tuple[RejectionReason, ...] = ("corrected_identity", "newer_input", "withdrawn")
 
 
 def _object(number: int, sop_class: str, changes: dict[str, Any]) -> Dataset:
@@ -46,7 +46,8 @@ def _rejection(because: RejectionReason = "corrected_identity", **changes: Any) 
 
 
 @pytest.mark.parametrize(
-    ("because", "code"), [("corrected_identity", "113038"), ("newer_input", "113001")]
+    ("because", "code"),
+    [("corrected_identity", "113038"), ("newer_input", "113001"), ("withdrawn", "113001")],
 )
 def test_note_rejects_every_object_under_the_identity_it_was_sent_with(
     because: RejectionReason, code: str
@@ -56,6 +57,7 @@ def test_note_rejects_every_object_under_the_identity_it_was_sent_with(
     title = ds.ConceptNameCodeSequence[0]
     assert (title.CodeValue, title.CodingSchemeDesignator) == (code, "DCM")
     assert (ds.PatientID, ds.PatientName, ds.StudyInstanceUID) == ("P-1", "Wrong^Person", "2.25.1")
+    assert ds.ContentQualification == "RESEARCH"
     (study,) = ds.CurrentRequestedProcedureEvidenceSequence
     found = {
         item.ReferencedSOPInstanceUID: (series.SeriesInstanceUID, item.ReferencedSOPClassUID)

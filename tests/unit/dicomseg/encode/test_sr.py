@@ -52,7 +52,7 @@ def test_a_report_is_what_highdicom_makes_of_its_entire_content(
         seen.append(len(root.ContentSequence))
         return root
 
-    monkeypatch.setattr(sr, "_without_items", entire)
+    monkeypatch.setattr(sr, "without_items", entire)
     theirs = encode_all(inputs)
     assert len(seen) == 2
     for name in REPORTS:

@@ -254,7 +254,7 @@ def test_for_every_event_of_the_journal_it_is_decided_whether_it_is_audited() ->
     left_out = {
         SeriesEvent.INSTANCE_STORED, SeriesEvent.RULES_ACCEPT, SeriesEvent.RULES_REJECT, SeriesEvent.CLAIMED,
         SeriesEvent.NOT_IN_VIEW, SeriesEvent.REFUSED, SeriesEvent.CLAIM_LOST, SeriesEvent.CLAIM_RETURNED,
-        SeriesEvent.CRASHED_OUT, SeriesEvent.ALL_CONFIRMED, DeliveryEvent.TRANSIENT_FAILURE, DeliveryEvent.DUE,
+        SeriesEvent.CRASHED_OUT, SeriesEvent.ALL_CONFIRMED, SeriesEvent.REDELIVERY_REQUESTED, DeliveryEvent.TRANSIENT_FAILURE, DeliveryEvent.DUE,
         DeliveryEvent.PROOF_MISSING, DeliveryEvent.NO_PROOF_OFFERED, DeliveryEvent.SUPERSEDED,
     }  # fmt: skip
     known = {str(e) for e in (*SeriesEvent, *DeliveryEvent)}

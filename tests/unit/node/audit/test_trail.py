@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from node.audit.entry import AuditEvent, Entry, Participant, Source
-from node.audit.trail import Head, Trail, source_after
+from node.audit.trail import Found, Head, Trail, source_after
 from node.audit.verify import verify
 
 NOVEMBER = 1_795_000_000.0  # 2026-11-18
@@ -240,3 +240,21 @@ def test_processes_append_to_one_chain(tmp_path: Path) -> None:
     assert [run.wait(60) for run in runs] == [0, 0, 0]
     report = verify(_trail(tmp_path), {})
     assert (report.findings, report.lines) == ([], 60)
+
+
+def test_entries_that_come_while_it_is_verified_are_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail, read = _trail(tmp_path), Trail.lines
+    trail.append(_entries(3))
+
+    def lines_before_more(self: Trail, since: Head | None = None) -> Iterator[Found]:
+        yield from read(self, since)
+        if self is trail:
+            _trail(tmp_path).append(_entries(2, 3))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trail, "lines", lines_before_more)
+        report = verify(trail, {})
+    assert (report.last, report.findings) == (3, [])
+    assert verify(trail, {}).last == 5

@@ -83,7 +83,7 @@ def test_every_help_has_examples_and_exit_status(said: Said, command: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("selct",), "Did you mean 'select'?; see `lumbar-node --help`"),
+        (("selct",), "Did you mean 'select', 'selftest'?; see `lumbar-node --help`"),
         (("select",), "missing argument 'PATH'; see `lumbar-node select --help`"),
         (("jobs", "cancel", "x"), "see `lumbar-node jobs cancel --help`"),
         (("jobs", "lst"), "see `lumbar-node jobs --help`"),

@@ -112,7 +112,7 @@ def test_variables_alone_need_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
         ("NODE__Port", "1", "no such key; did you mean LUMBAR_NODE__NODE__PORT?"),
         ("NODE__PORT__X", "1", "no such key; did you mean LUMBAR_NODE__NODE__PORT?"),
         ("TRACK__QUIET", "1", "no such key; did you mean LUMBAR_NODE__TRACK__QUERY?"),
-        ("", "1", "no such key; did you mean LUMBAR_NODE__NODE__PORT?"),
+        ("", "1", "no such key; did you mean LUMBAR_NODE__WEB__TLS?"),
         ("NODE", "1", "is a section; give its keys, e.g. LUMBAR_NODE__NODE__AE_TITLE"),
         ("NODE__DESTINATION__PACS_1", "x", f"is an entry of a list; give its keys, e.g. {DESTINATION}PACS_1__NAME"),
         ("NODE__DESTINATION__PACS_1__HOTS", "x", f"no such key; did you mean {DESTINATION}PACS_1__HOST?"),
@@ -173,3 +173,16 @@ def test_sources_name_line_or_variable_of_what_is_not_the_default(tmp_path: Path
         ("node", "destination", 0, "path"): f"{DESTINATION}A__PATH",
         ("track", "quiet_seconds"): "LUMBAR_NODE__TRACK__QUIET_SECONDS",
     }
+
+
+def test_a_variable_that_asks_for_a_section_which_is_absent_is_named(tmp_path: Path) -> None:
+    path = _file(tmp_path, SMALLEST)
+    (line,) = _lines(path, {"LUMBAR_NODE__RECEIVE__TLS": "mutual"})
+    assert line.startswith(
+        'LUMBAR_NODE__RECEIVE__TLS: "tls": [receive] tls = "mutual" needs [tls] certificate'
+    )
+    in_file = _file(tmp_path, SMALLEST + '[receive]\ntls = "mutual"\n')
+    (line,) = _lines(in_file, {"LUMBAR_NODE__NODE__PORT": "11112"})
+    assert line.startswith(f"{in_file}:"), "the file asks for it"
+    (line,) = _lines(_file(tmp_path, SMALLEST + "[tls]\n"), {"LUMBAR_NODE__RECEIVE__TLS": "mutual"})
+    assert line.startswith(f"{in_file}:3:"), "the section is there to be completed"

@@ -72,7 +72,7 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
         ),
         (
             SMALLEST + "[receive]\nport = 104\n",
-            '4: unknown key "receive.port"; it belongs to [node] or [[node.destination]] or [metrics]',
+            '4: unknown key "receive.port"; it belongs to [node] or [[node.destination]] or [[pull.source]] or [metrics] or [web]',
         ),
         (
             SMALLEST + "settle_seconds = 5\n",
@@ -84,7 +84,7 @@ def _lines(tmp_path: Path, content: str | bytes) -> list[str]:
         ),
         (
             SMALLEST + FOLDER.replace("node.destination", "rule"),
-            '3: unknown key "rule"; it belongs to [[select.rule]]',
+            '3: unknown key "rule"; it belongs to [[pull.rule]] or [[select.rule]]',
         ),
         (
             SMALLEST + PACS + "prove = true\n",

@@ -43,6 +43,31 @@ def test_a_week_of_no_resources_is_tried_on_and_a_day_more_is_not(
     assert "given up after 7." in row.detail
 
 
+@pytest.mark.parametrize(
+    ("asked_s", "waits_s"), [(0.0, 5.0), (2.0, 5.0), (20.0, 20.0), (60.0, 60.0), (1e6, 60.0)]
+)
+def test_a_server_that_asks_for_a_wait_gets_it_up_to_the_longest(
+    journal: Journal, clock: Any, tmp_path: Path, asked_s: float, waits_s: float
+) -> None:
+    publish_result(journal, tmp_path)
+    busy = Outcome("", "transient", "", "HTTP 503", asked_s)
+    step = deliver_step(journal, clock, InMemory("pacs", script=[busy]))
+    step.run_once()
+    assert only_delivery(journal).next_try_at == pytest.approx(clock.wall() + waits_s)
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(0.0, 5.0), (20.0, 20.0), (1e6, 60.0)])
+def test_a_server_that_asks_for_a_wait_before_it_proves_gets_it(
+    journal: Journal, clock: Any, tmp_path: Path, asked_s: float, waits_s: float
+) -> None:
+    publish_result(journal, tmp_path)
+    peer = InMemory("pacs", checks=[StorageCheck("unknown", "HTTP 503", wait_s=asked_s)])
+    deliver_step(journal, clock, peer).run_once()
+    row = only_delivery(journal)
+    assert row.state is DeliveryState.SENT
+    assert row.try_at == pytest.approx(clock.wall() + waits_s)
+
+
 def test_a_pacs_that_is_back_after_a_long_night_gets_its_result(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def test_authorization_is_read_from_its_file_at_each_request(tmp_path: Path) -> 
     secret = tmp_path / "authorization"
     secret.write_text("Bearer abc\n")
     server = DicomwebServer("w", "http://127.0.0.1:9", 1.0, str(secret))
-    with server._client() as client:
+    with server.client() as client:
         assert client.headers["Authorization"] == "Bearer abc"
     secret.unlink()
     with pytest.raises(PeerUnreachable, match="authorization_file"):

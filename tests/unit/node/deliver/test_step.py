@@ -11,7 +11,7 @@ import pytest
 
 from node.deliver.memory import InMemory
 from node.deliver.port import Outcome, StorageCheck
-from node.deliver.step import DeliverStep, close_unconfigured
+from node.deliver.step import DeliverStep
 from node.events import SeriesEnded, StepFailed
 from node.journal.journal import Journal
 from node.journal.rows import DeliveryRow, NewInstance, ResultRow, SeriesKey
@@ -247,15 +247,6 @@ def test_result_folder_that_is_gone_is_dead_with_a_remedy(
     assert "retry UID --force" in only_delivery(journal).detail
 
 
-def test_destination_no_longer_configured_is_given_up(
-    journal: Journal, clock: Any, tmp_path: Path
-) -> None:
-    publish_result(journal, tmp_path)
-    assert close_unconfigured(journal, ["other"]) == 1
-    assert 'destination "pacs" is no longer configured' in only_delivery(journal).detail
-    assert only_delivery(journal).state is DeliveryState.DEAD
-
-
 def test_the_last_confirmation_ends_the_series_once_and_says_how_long_it_took(
     journal: Journal, clock: Any, tmp_path: Path
 ) -> None:
@@ -375,8 +366,7 @@ def test_unexpected_fault_waits_with_back_off_and_is_never_in_the_way_of_others(
             return InMemory.verify_stored(self, files)
 
     heard: list[Any] = []
-    step = deliver_step(journal, clock, Breaks("pacs"))
-    step.log = heard.append
+    step = deliver_step(journal, clock, Breaks("pacs"), heard.append)
     first = clock()
     for _ in range(400):
         step.run_once()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydicom import dcmread
 from node.deliver.memory import InMemory
 from node.deliver.port import Outcome
 from node.deliver.step import WITHDRAWALS_S, DeliverStep
+from node.events import Event, WithdrawalCreated
 from node.journal.journal import Journal
 from node.journal.states import DeliveryState, SeriesState
 from node.store.layout import StateDirectory
@@ -54,12 +56,15 @@ def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
     journal: Journal, clock: Any, tmp_path: Path, withdraw: bool
 ) -> None:
     publish_result(journal, tmp_path)
-    peer = InMemory("pacs")
-    step = deliver_step(journal, clock, peer, withdraw=withdraw)
+    peer, heard = InMemory("pacs"), list[Event]()
+    step = deliver_step(journal, clock, peer, heard.append, withdraw=withdraw)
     step.state = StateDirectory(tmp_path)
     step.run_once()
     journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
     _run(step, clock)
+    created = [e for e in heard if isinstance(e, WithdrawalCreated)]
+    assert created == [WithdrawalCreated("pacs", "r1", "corrected_identity")] * withdraw
+    assert step.changes.counts["created"] == len(created)
     (note,) = [h for h in peer.held if h.endswith("rejection.dcm")] if withdraw else [None]
     withdrawals = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
     assert [(d.state, d.proof) for d in withdrawals] == (
@@ -79,6 +84,21 @@ def test_corrected_result_is_withdrawn_at_once_where_the_destination_takes_it(
         assert (ds.PatientID, ds.StudyInstanceUID) == ("T1", KEY.study)
         (item,) = ds.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         assert [i.ReferencedSOPInstanceUID for i in item.ReferencedSOPSequence] == ["2.25.2.0"]
+
+
+def test_result_whose_files_were_purged_is_to_be_rejected_manually(
+    journal: Journal, clock: Any, tmp_path: Path
+) -> None:
+    publish_result(journal, tmp_path)
+    step = deliver_step(journal, clock, InMemory("pacs"), withdraw=True)
+    step.state = StateDirectory(tmp_path)
+    step.run_once()
+    shutil.rmtree(tmp_path / "results" / "r1")
+    journal.instances.correct(replace(facts_of(tmp_path, "r1"), digest="corrected"))
+    _run(step, clock)
+    (withdrawal,) = [d for d in journal.deliveries.of_series(KEY) if d.kind == "withdrawal"]
+    assert withdrawal.state is DeliveryState.DEAD
+    assert withdrawal.detail.endswith("reject or delete its objects at pacs manually")
 
 
 def test_newer_result_withdraws_only_what_the_destination_has_taken(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.journal import migrate as schema
-from node.journal.commitments import CommitmentState, RequestState
+from node.journal.commitments import KEPT_S, CommitmentState, RequestState
 from node.journal.journal import Journal
 from node.journal.states import DeliveryEvent, DeliveryState
 from tests.support.deliveries import only_delivery, publish_result
@@ -147,3 +147,62 @@ def test_report_goes_out_at_once_when_its_own_association_is_over(
     (row,) = journal.commitments.requests(RequestState.ASKED)
     journal.commitments.checked(row.id, {})
     assert len(journal.commitments.due_reports(clock())) == 1
+
+
+# ---- what has ended is removed ---------------------------------------------------------------------
+
+
+def _asked_of_us(journal: Journal) -> set[str]:
+    return {
+        r.transaction_uid for state in RequestState for r in journal.commitments.requests(state)
+    }
+
+
+def test_ended_requests_of_others_are_removed_after_their_time(
+    journal: Journal, clock: Any
+) -> None:
+    for uid in ("2.25.1", "2.25.2", "2.25.3"):
+        _request(journal, uid, most=9)
+    reported, dropped, _ = journal.commitments.requests(RequestState.ASKED)
+    journal.commitments.reported(reported.id)
+    journal.commitments.drop(dropped.id, "no address")
+    clock.pass_s(KEPT_S - 1)
+    _request(journal, "2.25.4", most=9)
+    assert _asked_of_us(journal) == {"2.25.1", "2.25.2", "2.25.3", "2.25.4"}
+    clock.pass_s(2)
+    _request(journal, "2.25.5", most=9)
+    assert _asked_of_us(journal) == {"2.25.3", "2.25.4", "2.25.5"}, "an open one stays"
+
+
+def test_many_old_requests_are_removed_in_steps(journal: Journal, clock: Any) -> None:
+    for number in range(300):
+        _request(journal, f"2.25.{number}", most=999)
+    for row in journal.commitments.requests(RequestState.ASKED):
+        journal.commitments.reported(row.id)
+    clock.pass_s(KEPT_S + 1)
+    for number in range(2):
+        _request(journal, f"2.25.9.{number}", most=999)
+    assert len(_asked_of_us(journal)) == 2
+
+
+def test_our_own_requests_are_removed_when_they_ended_and_the_proof_stays(
+    asked: Journal, clock: Any
+) -> None:
+    row = only_delivery(asked)
+    clock.pass_s(KEPT_S + 1)
+    asked.commitments.ask("2.25.2", row.id, {"1.2.3": "seg.dcm"})
+    assert asked.commitments.find("2.25.1") is not None, "its delivery waits for proof"
+    asked.commitments.report("2.25.2", ["1.2.3"], {})
+    asked.deliveries.advance(row.id, DeliveryEvent.PROOF_FOUND, detail={"proof": "committed"})
+    clock.pass_s(KEPT_S + 1)
+    asked.commitments.ask("2.25.3", row.id, {"1.2.3": "seg.dcm"})
+    assert asked.commitments.find("2.25.1") is None
+    assert asked.commitments.find("2.25.2") is None
+    assert not asked.commitments.report("2.25.2", [], {"1.2.3": 0x0112}), (
+        "a repeated report changes nothing"
+    )
+    assert (only_delivery(asked).state, only_delivery(asked).proof) == (
+        DeliveryState.CONFIRMED,
+        "committed",
+    )
+    assert "proof_found" in [e.event for e in asked.series.events(row.series)]

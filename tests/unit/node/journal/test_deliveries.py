@@ -81,11 +81,11 @@ def test_result_of_another_series_is_replaced_when_its_objects_were_corrected_in
     moved = SeriesKey("1.2.1", "1.2.9")
     journal.instances.correct(replace(facts(1, "right"), series_uid=moved.series))
     assert journal.series.get(KEY).state is SeriesState.SUPERSEDED
-    assert journal.deliveries.held_outdated() == {"pacs": ["old"]}
-    assert journal.deliveries.open_withdrawals("other") == 0
-    assert journal.deliveries.open_withdrawals("pacs") == 1
-    assert journal.deliveries.open_withdrawals("pacs") == 0
-    assert journal.deliveries.held_outdated() == {}
+    assert journal.withdrawals.outdated() == {"pacs": ["old"]}
+    assert journal.withdrawals.open("other") == []
+    assert journal.withdrawals.open("pacs") == [("old", "corrected_identity")]
+    assert journal.withdrawals.open("pacs") == []
+    assert journal.withdrawals.outdated() == {}
     _publish(journal, moved, "new", tmp_path / "new")
     (old,) = journal.results.of_series(KEY)
     assert (old.superseded_by, old.superseded_because) == ("new", "corrected_identity")
@@ -117,11 +117,11 @@ def test_a_withdrawal_waits_for_the_later_result_counts_apart_and_keeps_no_serie
     _confirm(journal, KEY)
     journal.instances.add(facts(2))
     _publish(journal, KEY, "second", tmp_path / "second")
-    assert journal.deliveries.open_withdrawals("pacs") == 0
+    assert journal.withdrawals.open("pacs") == []
     row = next(d for d in journal.deliveries.of_series(KEY) if d.result_id == "second")
     journal.deliveries.advance(row.id, DeliveryEvent.PEER_ACCEPTED)
     journal.deliveries.advance(row.id, DeliveryEvent.NO_PROOF_OFFERED)
-    assert journal.deliveries.open_withdrawals("pacs") == 1
+    assert len(journal.withdrawals.open("pacs")) == 1
     assert journal.series.get(KEY).state is SeriesState.DELIVERED
     counts = journal.counts()
     kinds = ("delivery.confirmed", "delivery.unproven", "withdrawal.pending")
@@ -140,7 +140,7 @@ def test_a_correction_takes_back_every_earlier_result_at_once(
     assert [r.superseded_because for r in journal.results.of_series(KEY)] == [
         "corrected_identity"
     ] * 2
-    assert journal.deliveries.open_withdrawals("pacs") == 1
+    assert len(journal.withdrawals.open("pacs")) == 1
 
 
 def test_retry_of_a_destination_ends_waits_and_leaves_what_is_done_or_replaced(

@@ -385,9 +385,32 @@ def test_another_user_who_may_not_read_is_told_what_to_do(shared: tuple[Journal,
         .splitlines()[-1]
         .endswith(
             "the journal is in use and may not be read by this user;"
-            " ask as the node's user, or let the group read the journal, its -wal and its -shm"
+            " ask as the node's user, or as a member of the group of [node] state"
         )
     )
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o750, 0o640), (0o700, 0o600), (0o770, 0o640)])
+@pytest.mark.parametrize("before", [None, 0o600, 0o666], ids=["new", "private", "open"])
+def test_journal_is_as_private_as_its_folder_whatever_the_umask(
+    tmp_path: Path, clock: Any, facts: Any, folder: int, file: int, before: int | None
+) -> None:
+    path = tmp_path / "state" / "journal.sqlite"
+    path.parent.mkdir()
+    path.parent.chmod(folder)
+    umask = os.umask(0o077)
+    try:
+        if before is not None:
+            Journal.open(path, clock).close()
+            path.chmod(before)
+        journal = Journal.open(path, clock)
+        journal.instances.add(facts(1))
+        assert {p.name: p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {
+            f"journal.sqlite{ending}": file for ending in ("", "-wal", "-shm")
+        }
+        journal.close()
+    finally:
+        os.umask(umask)
 
 
 # ---- damage --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from node.errors import ClaimLost, IllegalTransition, UnknownUid
 from node.journal.instances import CONFLICT, CORRECTED
 from node.journal.journal import Journal
-from node.journal.rows import NewInstance, ResultRow, SeriesKey
+from node.journal.rows import NewInstance, ResultRow, SeriesKey, row_uid
 from node.journal.states import DeliveryEvent, InstanceState, SeriesEvent, SeriesState
 
 KEY, OTHER = SeriesKey("1.2.1", "1.2.3"), SeriesKey("1.2.2", "1.2.4")
@@ -307,3 +308,32 @@ def test_what_is_no_uid_is_neither_in_the_history_nor_shown(
     details = [e.detail["sop_instance"] for e in journal.series.events(hostile.series)]
     assert details == ["", "1.2.3.2"]
     assert journal.changes.sender("", hostile.digest) == "MR1"
+
+
+@pytest.mark.parametrize("uid", ["Doe^Jane", "1.2.3\n", "1.2.3 Doe", "\udce9", "1" * 5000])
+def test_what_is_no_uid_is_named_by_a_digest_and_found_again(
+    journal: Journal, facts: Any, uid: str
+) -> None:
+    new = facts(1, sop_instance_uid=uid)
+    journal.instances.quarantine(new, "no valid SOP Instance UID")
+    journal.instances.quarantine(new, "no valid SOP Instance UID")
+    (row,) = journal.instances.named(uid)
+    assert re.fullmatch(r"no-uid-[0-9a-f]{32}", row.sop_instance_uid)
+    assert row.shown_uid == ""
+    assert journal.instances.named(row.sop_instance_uid) == [row]
+    assert journal.instances.add(facts(2, sop_instance_uid=uid)) == "stored"
+    found = journal.instances.stored_digest(uid)
+    assert found is not None
+    assert journal.instances.set_aside(uid, found[0], "unreadable")
+    texts = [
+        tuple(r)
+        for t in ("instance", "event", "series")
+        for r in journal.database.query(f"SELECT * FROM {t}")  # noqa: S608
+    ]
+    assert not any(uid in map(str, row) or "Doe" in str(row) for row in texts)
+
+
+def test_a_uid_and_a_digest_are_kept_as_they_are() -> None:
+    assert row_uid("1.2.840.10008") == "1.2.840.10008"
+    assert row_uid(row_uid("Doe^Jane")) == row_uid("Doe^Jane") != row_uid("Doe^John")
+    assert row_uid("") == ""

@@ -254,7 +254,8 @@ def test_newer_result_supersedes_for_good(journal: Journal, facts: Any, tmp_path
     journal.request_retry(KEY.series, force=True)
     journal.series.advance(KEY, E.RULES_ACCEPT)
     journal.series.claim("w1.7.1/2")
-    journal.results.publish(KEY, "w1.7.1/2", _result(tmp_path, "r2", 1), ["pacs"])
+    replaced = journal.results.publish(KEY, "w1.7.1/2", _result(tmp_path, "r2", 1), ["pacs"])
+    assert replaced == [("pacs", "r1")]
     old, new = journal.deliveries.of_series(KEY)
     assert (old.state, old.detail, new.state) == (D.DEAD, "superseded", D.PENDING)
     journal.request_retry(KEY.series)

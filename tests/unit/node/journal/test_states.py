@@ -38,6 +38,7 @@ processing  claim_lost          selected
 processing  claim_returned      selected
 processing  crashed_out         failed
 encoded     all_confirmed       delivered
+delivered   redelivery_requested encoded
 incomplete  retry_requested     complete
 skipped     retry_requested     complete
 failed      retry_requested     complete
@@ -92,19 +93,29 @@ failed      instance_superseded receiving
 failed      instance_set_aside  receiving
 failed      all_superseded      superseded
 failed      all_quarantined     quarantined
+incomplete  purged              purged
+skipped     purged              purged
+encoded     purged              purged
+delivered   purged              purged
+failed      purged              purged
+quarantined purged              purged
+superseded  purged              purged
+purged      instance_stored     receiving
+purged      instance_corrected  receiving
 """
 SERIES_FORBIDDEN = {
-    "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
-    "complete": "geometry_complete settled_ineligible went_quiet claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
-    "incomplete": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
-    "selected": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
-    "skipped": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
-    "processing": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed all_confirmed retry_requested",
-    "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out",
+    "receiving": "rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested purged redelivery_requested",
+    "complete": "geometry_complete settled_ineligible went_quiet claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested purged redelivery_requested",
+    "incomplete": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed redelivery_requested",
+    "selected": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested purged redelivery_requested",
+    "skipped": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed redelivery_requested",
+    "processing": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed all_confirmed retry_requested purged redelivery_requested",
+    "encoded": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out redelivery_requested",
     "delivered": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
-    "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed",
-    "quarantined": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
-    "superseded": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested",
+    "failed": "geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed redelivery_requested",
+    "quarantined": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested redelivery_requested",
+    "superseded": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested redelivery_requested",
+    "purged": "instance_superseded instance_set_aside all_superseded all_quarantined geometry_complete settled_ineligible went_quiet rules_accept rules_reject claimed results_published not_in_view refused claim_lost claim_returned crashed_out all_confirmed retry_requested purged redelivery_requested",
 }
 DELIVERY_ALLOWED = """
 pending  peer_accepted      sent
@@ -121,12 +132,13 @@ sent     permanent_failure  dead
 sent     patience_exhausted dead
 sent     superseded         dead
 dead     retry_requested    pending
+confirmed retry_requested   pending
 """
 DELIVERY_FORBIDDEN = {
     "pending": "due patience_exhausted proof_found proof_missing no_proof_offered retry_requested",
     "waiting": "peer_accepted transient_failure permanent_failure proof_found proof_missing no_proof_offered retry_requested",
     "sent": "peer_accepted transient_failure due retry_requested",
-    "confirmed": "peer_accepted transient_failure permanent_failure due patience_exhausted proof_found proof_missing no_proof_offered retry_requested superseded",
+    "confirmed": "peer_accepted transient_failure permanent_failure due patience_exhausted proof_found proof_missing no_proof_offered superseded",
     "dead": "peer_accepted transient_failure permanent_failure due patience_exhausted proof_found proof_missing no_proof_offered superseded",
 }
 
@@ -165,8 +177,9 @@ def test_every_pair_is_allowed_or_forbidden_as_written_by_hand(
     assert transitions.keys() | _forbidden(forbidden) == set(product(states, events))
 
 
-def test_confirmed_delivery_is_the_end() -> None:
-    assert all(state is not DeliveryState.CONFIRMED for state, _ in DELIVERY_TRANSITIONS)
+def test_a_confirmed_delivery_ends_unless_a_person_asks() -> None:
+    events = [e for state, e in DELIVERY_TRANSITIONS if state is DeliveryState.CONFIRMED]
+    assert events == [DeliveryEvent.RETRY_REQUESTED]
 
 
 def test_late_slice_reopens_a_series_in_any_state() -> None:

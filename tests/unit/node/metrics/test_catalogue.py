@@ -4,8 +4,8 @@ import re
 
 from node.metrics.catalogue import METRICS
 
-UNITS = ("_seconds", "_bytes", "_total", "_info", "_seconds_total", "_bytes_total")
-COUNTED = re.compile(r"lumbar_node_(objects|series|queue_length|deferred_series|deliveries|live|ready|workers|workers_ready|attention|protocol_alarm|info)|process_open_fds")  # fmt: skip
+UNITS = ("_seconds", "_bytes", "_total", "_info", "_meters", "_seconds_total", "_bytes_total")
+COUNTED = re.compile(r"lumbar_node_(objects|series|queue_length|deferred_series|deliveries|pulls|corrections|cluster_slots|selftest_passed|live|ready|workers|workers_ready|attention|protocol_alarm|info)|process_open_fds")  # fmt: skip
 
 
 def test_names_are_those_that_prometheus_expects() -> None:

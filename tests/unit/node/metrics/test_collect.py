@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from node import events
+from node.journal.corrections import CorrectionState, Judgement
 from node.journal.figures import Figures
 from node.journal.journal import Journal
 from node.journal.rows import NewInstance, ResultRow, SeriesKey
@@ -19,13 +20,14 @@ from node.metrics.collect import Collector, Sources, reason_class
 from node.metrics.stages import Stages
 from node.metrics.tally import MAX_NAMES, OTHER, Tally
 from node.observe.health import Health, Vitals
+from node.store.selftest_history import SelftestRow
 from tests.support.clock import Clock
 from tests.support.exposition import Family, parse
 from tests.support.filled_journal import fill
 
 KEY = SeriesKey("1.2.1", "1.2.3")
 Facts = Callable[..., NewInstance]
-VITALS = Vitals({"track": 0.5}, (), 1, 2, 5000, 1024)
+VITALS = Vitals({"track": 0.5}, (), 1, 2, 5000, 1024, cluster_slots=3)
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def collector(journal: Journal, clock: Clock, monkeypatch: Any) -> Collector:
         sizes=lambda: 12,
         attention=lambda: {"delivery": 3},
         alarms=lambda: {("MR1", "Room 3"): 5},
+        selftest=lambda: SelftestRow(1.0, "passed", "", "b", "d", "e", "v", "s", drift_mm=0.0),
         certificates=lambda: {"certificate": 1.8e9},
         journal=journal.database.path,
         disk_high_mb=2048,
@@ -103,6 +106,7 @@ def test_node_and_process(collector: Collector) -> None:
     assert found["model_info"].value(name="lumbar-l45", version="0.10.0", digest="abc") == 1
     assert (found["live"].value(), found["ready"].value()) == (1, 0)
     assert (found["workers_ready"].value(), found["workers"].value()) == (1, 2)
+    assert found["cluster_slots"].value() == 3
     assert found["disk_free_bytes"].value() == 5e9
     assert found["disk_low_bytes"].value() == 1_024_000_000
     assert found["worker_resident_memory_bytes"].value(worker="w1") == 5e8
@@ -174,12 +178,18 @@ def test_every_metric_can_be_seen(
     collector: Collector, journal: Journal, facts: Facts, clock: Clock, tmp_path: Path
 ) -> None:
     test_way_of_one_series_in_numbers(collector, journal, facts, clock, tmp_path)
+    journal.pulls.ask("archive", "1.2.1", by="anna")
+    (seg,) = journal.instances.named("1.2.3.1")
+    journal.corrections.record(seg, 1.0, Judgement(CorrectionState.REFUSED, "no-disc", "none"))
     journal.instances.add(facts(9, series_uid="1.2.9"))
     journal.series.defer(SeriesKey("1.2.1", "1.2.9"), "track", "disk", clock.wall())
     for event in (
         events.AssociationRefused("p", "no"),
         events.StepFailed("track", "disk"),
         events.WorkerEnded("w1", 1, "x", 1, 1.0),
+        events.SeriesPurged("1.2.3", "delivered", "old", 64, 13_000_000),
+        events.QuarantinePurged("old", 2, 400_000),
+        events.PullEnded("archive", "1.2.1", "done", 3, 3, 0, ""),
     ):
         collector.tally.hear(type(event).__name__, asdict(event))
     assert set(parse(collector.text())) == {m.name for m in METRICS}

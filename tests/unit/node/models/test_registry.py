@@ -33,7 +33,7 @@ from node.journal.states import JobEvent, JobState, SeriesEvent
 from node.models import registry as models
 from node.models.registry import ModelRegistry, Request, folder_name, install, promote, rollback
 from node.models.retraining import JobDirectory
-from node.work import results, worker
+from node.work import machines, results, worker
 from node.work.step import WorkStep
 from node.work.worker_process import WorkerProcess
 
@@ -330,8 +330,8 @@ def test_each_series_is_of_one_model_and_the_next_one_of_the_new(
         return SimpleNamespace(files={"result.json": b"{}"}, fault=None)
 
     monkeypatch.setattr(results, "process_series", process_series)
-    for step in ("warm_networks", "try_out"):
-        monkeypatch.setattr(worker, step, lambda *_: None)
+    monkeypatch.setattr(machines, "warm_networks", lambda *_: None)
+    monkeypatch.setattr(worker, "try_out", lambda *_: None)
     stopping, starts = threading.Event(), 0
     while not stopping.is_set():
         starts += 1

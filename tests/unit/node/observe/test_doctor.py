@@ -42,7 +42,9 @@ def lived(state: Path, clock: Any, write_series: Any, tmp_path: Path) -> Iterato
         kept = state / "spool" / f"{number}.dcm"
         kept.write_bytes(path.read_bytes())
         uid, size = f"1.2.3.{number}", kept.stat().st_size
-        facts = NewInstance(uid, "1.2", *KEY, data_set_digest(kept), "1.2.840", kept, size)
+        facts = NewInstance(
+            uid, "1.2", *KEY, data_set_digest(kept), "1.2.840.10008.1.2.1", kept, size
+        )
         journal.instances.add(facts)
     journal.series.advance(KEY, E.GEOMETRY_COMPLETE)
     journal.series.advance(KEY, E.RULES_ACCEPT)

@@ -39,6 +39,7 @@ def test_well() -> None:
         (replace(WELL, journal_fault="disk I/O error"), False, "the journal cannot be read: disk I/O error"),
         (replace(WELL, workers_ready=1), True, "1 of 2 workers ready"),
         (replace(WELL, disk_free_mb=1023), True, "1023 MB are free, below disk_low_mb 1024"),
+        (replace(WELL, cluster_slots=0, cluster_waits=True), True, "the cluster is away or has no worker"),
     ],
 )  # fmt: skip
 def test_ill(vitals: Vitals, live: bool, problem: str) -> None:
@@ -48,6 +49,11 @@ def test_ill(vitals: Vitals, live: bool, problem: str) -> None:
     assert health_json(health)["live"] is live
     assert health_json(health)["ready"] is False
     assert health_line(health).startswith(f"unhealthy: {problem}")
+
+
+def test_a_cluster_with_a_slot_or_a_fallback_is_well() -> None:
+    assert not judge_vitals(replace(WELL, cluster_slots=0, cluster_waits=False)).problems
+    assert not judge_vitals(replace(WELL, cluster_slots=1, cluster_waits=True)).problems
 
 
 def test_line_names_the_gravest_and_counts_the_rest() -> None:

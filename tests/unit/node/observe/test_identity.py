@@ -15,9 +15,9 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from node.observe.identity import Identity, read_identity
+from node.observe.identity import Identity, Patient, read_examined, read_identity
 
-EXPECTED = Identity("t2_space_sag", "20260102", "PID-7", "ACC 1")
+EXPECTED = Identity("t2_space_sag", "20260102", "PID-7", "ACC 1", "20260101")
 
 
 def _nested(depth: int) -> Dataset:
@@ -92,3 +92,62 @@ def test_every_cut_ends(tmp_path: Path) -> None:
     for size in range(0, len(raw), 3):
         file.write_bytes(raw[:size] + b"\xff" * 8)
         read_identity(file)
+
+
+WHO = {"IssuerOfPatientID": "HOSP", "PatientBirthDate": "19600102", "PatientSex": "F"}
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    ],
+)
+def test_patient_and_examination_are_read(tmp_path: Path, syntax: str) -> None:
+    qualifiers = Dataset()
+    qualifiers.UniversalEntityID = "1.2"
+    examined = read_examined(
+        _write(
+            tmp_path / "a.dcm", syntax, **WHO, Manufacturer="M", ManufacturerModelName="X", StationName="S1",
+            AcquisitionDate="20260103", AcquisitionTime="101500.25", IssuerOfPatientIDQualifiersSequence=Sequence([qualifiers]),
+        )
+    )  # fmt: skip
+    assert examined.patient == Patient("PID-7", "HOSP", "19600102", "F")
+    assert (examined.patient_id, examined.description) == ("PID-7", "t2_space_sag")
+    assert (examined.date, examined.time) == ("20260103", "101500")
+    assert examined.scanner == ("M", "X", "S1")
+
+
+def test_issuer_and_sex_may_be_absent_and_are_then_part_of_who_it_is(tmp_path: Path) -> None:
+    bare = read_examined(_write(tmp_path / "a.dcm", PatientBirthDate="19600102"))
+    assert bare.patient == Patient("PID-7", "", "19600102", "")
+    full = read_examined(_write(tmp_path / "b.dcm", **WHO))
+    assert bare.patient != full.patient
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PatientBirthDate": None},
+        {"PatientBirthDate": "19600230x"},
+        {"PatientBirthDate": "1960"},
+        {"PatientID": ""},
+        {"PatientID": "P" * 64},
+        {"IssuerOfPatientID": "I" * 70},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_header_that_names_no_certain_patient_has_none(
+    tmp_path: Path, values: dict[str, str | None]
+) -> None:
+    assert read_examined(_write(tmp_path / "a.dcm", **WHO | values)).patient is None
+
+
+def test_an_id_that_cannot_be_decoded_is_no_certain_patient(tmp_path: Path) -> None:
+    file = _write(tmp_path / "a.dcm", **WHO)
+    file.write_bytes(file.read_bytes().replace(b"PID-7", b"PID-\xfc"))
+    assert read_examined(file).patient is None
+    assert read_examined(tmp_path / "none.dcm").patient is None

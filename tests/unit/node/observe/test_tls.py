@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from node.config.cluster import ClusterConfig
 from node.config.receive import ReceiveConfig
 from node.config.sections import Config, NodeConfig
 from node.config.tls import TlsConfig
@@ -52,3 +53,17 @@ def test_credential_of_the_service_is_no_finding_elsewhere(
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     tls = authority.config(issued("node")).model_copy(update={"private_key": "credential:key"})
     assert tls_findings(_config(tls), 0.0) == []
+
+
+def test_certificate_of_the_cluster_ends_too_and_is_read_at_a_start_only(
+    authority: Authority, issued: Callable[[str], Pair]
+) -> None:
+    files = authority.config(issued("node"))
+    cluster = ClusterConfig(
+        certificate=files.certificate, private_key=files.private_key, trusted=files.trusted
+    )
+    config = Config(node=NodeConfig(ae_title="N"), cluster=cluster)
+    (ending,) = (e for e in endings(cluster.tls) if e.key == "certificate")
+    (matter,) = tls_matters(config, ending.ends_at - 20 * DAY_S)
+    assert (matter.subject, matter.state) == (files.certificate, "expiring")
+    assert "restart scheduler, workers and node" in matter.remedy

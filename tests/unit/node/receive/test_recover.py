@@ -34,6 +34,7 @@ from node.receive.rebuild import rebuild
 from node.receive.recover import NO_REASON, adopt
 from node.sandbox import header_process
 from node.store.lock import locked
+from node.store.results import withdrawal_bytes
 from node.store.spool import Spool, data_set_digest
 from tests.support.mr_series import KEY
 
@@ -415,3 +416,54 @@ def test_journal_of_a_running_node_is_not_made_new(lived: Path, capsys: Any) -> 
         assert run(["doctor", "--rebuild", "--config", str(config)]) == 2
     assert "another node runs on" in capsys.readouterr().err
     assert (lived / "journal.sqlite").read_bytes() == before
+
+
+# ---- why results are superseded, from files alone ------------------------------------------------
+
+
+def _taken_back(lived: Path, result: str, because: str) -> None:
+    folder = lived / "withdrawals" / f"note-{result[:4]}"
+    folder.mkdir(parents=True)
+    (folder / "withdrawal.json").write_bytes(withdrawal_bytes(result, because))
+
+
+@pytest.mark.parametrize(
+    ("result", "because", "expected"),
+    [
+        ("a" * 32, "withdrawn", ["newer_input", "withdrawn"]),
+        ("b" * 32, "withdrawn", ["withdrawn", ""]),
+        ("b" * 32, "corrected_identity", ["corrected_identity", ""]),
+        ("a" * 32, "newer_input", ["newer_input", ""]),  # what took its place is gone
+        ("a" * 32, "nonsense", ["newer_input", ""]),
+    ],
+)
+def test_a_result_that_was_taken_back_is_told_from_a_replaced_one(
+    lived: Path, clock: Any, result: str, because: str, expected: list[str]
+) -> None:
+    (lived / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    _taken_back(lived, result, because)
+    rebuild(lived, clock)
+    journal = Journal.open(lived / "journal.sqlite", clock)
+    assert [r.superseded_because for r in journal.results.of_series(KEY)] == expected
+    assert [c.result.result_id for c in journal.results.current(9)] == ["a" * 32] * (
+        expected[1] == ""
+    )
+    journal.close()
+
+
+def test_follow_ups_are_found_again(lived: Path, clock: Any) -> None:
+    for name, before in (("c" * 32, None), ("d" * 32, "c" * 32)):
+        folder = _result(lived, name, before, f"2026-01-03T0{3 + bool(before)}:00:00+01:00")
+        content = json.loads((folder / "result.json").read_text())
+        del content["model"]
+        content |= {"kind": "followup", "inputs": ["e" * 32, "a" * 32]}
+        (folder / "result.json").write_text(json.dumps(content))
+    (lived / "journal.sqlite").write_bytes(b"\xa5" * 8192)
+    rebuild(lived, clock)
+    journal = Journal.open(lived / "journal.sqlite", clock)
+    _check_rebuilt(journal)
+    found = [r for r in journal.results.all_of_series(KEY) if r.inputs]
+    assert [(r.result_id[0], r.inputs[0][0], r.superseded_because) for r in found] == [
+        ("c", "e", "newer_comparison"), ("d", "e", ""),
+    ]  # fmt: skip
+    journal.close()

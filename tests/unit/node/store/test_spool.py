@@ -135,10 +135,10 @@ def test_digest_is_the_one_that_headers_tell(
 def test_order_is_data_then_name_then_folder(spool: Spool, monkeypatch: Any) -> None:
     _put(spool, DATA)  # the folder is there
     order: list[str] = []
-    sync, replace = spooling.sync_folder, Path.replace
+    sync, move = spooling.sync_folder, spooling.move
     monkeypatch.setattr(os, "fdatasync", lambda _: order.append("fdatasync"))
     monkeypatch.setattr(spooling, "sync_folder", lambda p: (order.append("folder"), sync(p)))
-    monkeypatch.setattr(Path, "replace", lambda p, t: (order.append("rename"), replace(p, t))[1])
+    monkeypatch.setattr(spooling, "move", lambda p, t: (order.append("rename"), move(p, t))[1])
     _put(spool, DATA, syntax=ImplicitVRLittleEndian)
     assert order == ["fdatasync", "rename", "folder"]
 

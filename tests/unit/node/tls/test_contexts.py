@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from node.config.tls import TlsConfig
 from node.errors import TlsError
 from node.tls.contexts import client_context, server_context
+from node.tls.faults import handshake_fault
 from tests.support.certificates import Authority, Pair, needs_openssl
 
 pytestmark = [pytest.mark.process, needs_openssl]
@@ -178,3 +180,52 @@ def test_a_file_that_cannot_be_used_is_one_line(
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.exit_code == 2
+
+
+def test_a_revoked_certificate_is_refused_and_another_one_is_not(
+    tmp_path: Path, issued: Issue
+) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    node, good, gone = (authority.issue(n) for n in ("node", "good", "gone"))
+    listed = authority.revocation_list(gone)
+    config = authority.config(node).model_copy(update={"revoked": str(listed)})
+    server = server_context(config, mutual=True)
+    _handshake(client_context(authority.config(good)), server)
+    with pytest.raises(ssl.SSLCertVerificationError, match="revoked") as refused:
+        _handshake(client_context(authority.config(gone)), server)
+    assert handshake_fault(refused.value) == "its certificate is refused: certificate revoked"
+    with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
+        _handshake(client_context(config), server_context(authority.config(gone), mutual=True))
+
+
+def test_a_list_that_has_ended_or_is_missing_is_said_in_words(tmp_path: Path) -> None:
+    authority, other = Authority.make(tmp_path / "ca"), Authority.make(tmp_path / "other")
+    node, peer = authority.issue("node"), authority.issue("peer")
+    lists = {
+        "has ended": authority.revocation_list(seconds=1),
+        "has no list": other.revocation_list(),
+    }
+    time.sleep(1.1)
+    for words, listed in lists.items():
+        config = authority.config(node).model_copy(update={"revoked": str(listed)})
+        with pytest.raises(ssl.SSLCertVerificationError) as refused:
+            _handshake(client_context(authority.config(peer)), server_context(config, mutual=True))
+        assert words in handshake_fault(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("nothing", "no PEM revocation list"),
+        ("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_list_is_named(
+    authority: Authority, issued: Issue, tmp_path: Path, content: str, words: str
+) -> None:
+    (tmp_path / "list.pem").write_text(content)
+    config = authority.config(issued("node")).model_copy(
+        update={"revoked": str(tmp_path / "list.pem")}
+    )
+    with pytest.raises(TlsError, match=words):
+        client_context(config)

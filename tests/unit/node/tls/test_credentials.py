@@ -22,10 +22,11 @@ pytestmark = [pytest.mark.process, needs_openssl]
 def config(authority: Authority, issued: Callable[[str], Pair], tmp_path: Path) -> TlsConfig:
     """Files of its own for one test."""
     given = authority.config(issued("node"))
-    for key in ("certificate", "private_key", "trusted"):
+    keys = ("certificate", "private_key", "trusted")
+    for key in keys:
         (tmp_path / key).write_bytes(Path(getattr(given, key)).read_bytes())
         (tmp_path / key).chmod(0o600)
-    return TlsConfig(**{key: str(tmp_path / key) for key in TlsConfig.model_fields})
+    return TlsConfig(**{key: str(tmp_path / key) for key in keys})
 
 
 def _put(config: TlsConfig, pair: Pair) -> None:
@@ -111,3 +112,16 @@ def test_roles_are_those_in_use() -> None:
     assert needed(plain) == ()
     assert needed(plain, tls="mutual") == ("mutual",)
     assert needed(dicom, dicom.model_copy(update={"name": "d"}), web) == ("dicom", "https")
+
+
+def test_a_new_revocation_list_is_taken_without_a_restart(tmp_path: Path, clock: Clock) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    node, gone = authority.issue("node"), authority.issue("gone")
+    listed = authority.revocation_list()
+    config = authority.config(node).model_copy(update={"revoked": str(listed)})
+    credentials = Credentials(config, wall=clock.wall, now=clock.monotonic)
+    before = credentials.context("mutual")
+    authority.revocation_list(gone)
+    clock.pass_s(LOOK_S)
+    assert credentials.run_once() == 1
+    assert credentials.context("mutual") is not before

@@ -39,6 +39,19 @@ def test_earliest_end_of_a_file_counts(
     assert found == {"certificate": _end(short), "trusted": _end(authority.certificate)}
 
 
+@pytest.mark.parametrize("days", [1, 7, 9_200])  # after 2049, a GeneralizedTime
+def test_end_of_a_revocation_list_is_that_which_openssl_reads(tmp_path: Path, days: int) -> None:
+    authority = Authority.make(tmp_path / "ca")
+    listed = authority.revocation_list(seconds=days * 86_400)
+    asked = ["openssl", "crl", "-in", str(listed), "-noout", "-nextupdate"]
+    printed = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    end = ssl.cert_time_to_seconds(printed.strip().removeprefix("nextUpdate="))
+    config = TlsConfig(trusted=str(authority.certificate), revoked=str(listed))
+    assert {e.key: e.ends_at for e in endings(config)}["revoked"] == end
+    assert [e.key for e in ending_soon(config, end - 0.5 * DAY_S) if e.key == "revoked"]
+    assert not [e.key for e in ending_soon(config, end - 2.5 * DAY_S) if e.key == "revoked"]
+
+
 def test_line_says_which_file_and_when(authority: Authority) -> None:
     path = authority.issue("short", days=3).certificate
     config = TlsConfig(certificate=str(path), private_key="k", trusted=str(authority.certificate))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from node.config.sections import WorkConfig
+from node.config.work import WorkConfig
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.series import SeriesTable

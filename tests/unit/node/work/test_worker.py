@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ import pytest
 from dicomseg.errors import SeriesRefused
 from dicomseg.read import header as headers
 from dicomseg.segmentation import EngineInfo, NotInView
+from node.cluster.dispatch import Deadlines, Dispatcher
 from node.config.file import read_config
+from node.errors import AttemptLost, ClusterAway
 from node.event_log import EventLog
 from node.journal.journal import Journal
 from node.journal.results import ResultTable
@@ -25,6 +28,7 @@ from node.journal.states import SeriesEvent, SeriesState
 from node.work import results, worker
 from node.work.heartbeat import Heartbeat
 from node.work.worker import Worker
+from tests.support.machines import FakeMachines
 from tests.support.mr_series import KEY
 from tests.support.workers import CONFIG, claim, select
 
@@ -81,6 +85,20 @@ def test_result_is_published_with_a_delivery_per_destination(
     assert (result.folder / "seg.dcm").read_bytes() == b"x"
     assert result.folder.parent == tmp_path / "state" / "results"
     assert [d.destination for d in journal.deliveries.of_series(KEY)] == ["out"]
+
+
+def test_a_newer_result_ends_the_open_delivery_of_the_older_and_that_is_logged(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    _work(made, journal)
+    journal.request_retry(KEY.series, force=True)
+    journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    _work(made, journal, "w1/2")
+    old, _ = journal.results.of_series(KEY)
+    assert [d.state for d in journal.deliveries.of_series(KEY)] == ["dead", "pending"]
+    (line,) = [json.loads(x) for x in made.log.getvalue().splitlines() if "Superseded" in x]
+    assert (line["destination"], line["result"]) == ("out", old.result_id)
 
 
 def test_a_fault_of_drawing_is_logged_and_costs_no_result(
@@ -252,11 +270,11 @@ def test_answer_waits_for_a_journal_that_another_program_holds(
     select(journal, write_series(tmp_path / "a"))
     publish, busy = ResultTable.publish, [1, 2, 3]
 
-    def sometimes(*given: Any) -> None:
+    def sometimes(*given: Any) -> Any:
         if busy:
             busy.pop()
             raise sqlite3.OperationalError("database is locked")
-        publish(*given)
+        return publish(*given)
 
     monkeypatch.setattr(ResultTable, "publish", sometimes)
     row = _work(made, journal)
@@ -320,3 +338,53 @@ def test_heartbeat_keeps_a_claim_alive_and_ends_with_the_block(
             time.sleep(0.01)
     assert journal.series.get(KEY).token_at == clock()
     assert threading.active_count() == before
+
+
+def test_an_attempt_that_a_machine_lost_is_repeated_and_the_third_names_every_host(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    for number, host in enumerate(("gpu1/0/71", "gpu2/0/18", "gpu1/0/99"), 1):
+        made.answer = AttemptLost(f"worker {host} ended")
+        row = _work(made, journal, f"w1/{number}")
+        assert row.state is (SeriesState.SELECTED if number < 3 else SeriesState.FAILED)
+    assert row.reason == (
+        "worker gpu1/0/71 ended, attempt 1 of 3; worker gpu2/0/18 ended, attempt 2 of 3;"
+        " worker gpu1/0/99 ended, attempt 3 of 3"
+    )
+
+
+def test_only_losses_since_the_retry_are_named(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    for number in range(6):
+        made.answer = AttemptLost(f"worker h{number} ended")
+        row = _work(made, journal, f"w1/{number}")
+        if number == 2:
+            journal.request_retry(KEY.series)
+            journal.series.advance(KEY, SeriesEvent.RULES_ACCEPT)
+    assert row.state is SeriesState.FAILED
+    assert [f"h{n}" in row.reason for n in range(6)] == [False, False, False, True, True, True]
+
+
+def test_a_cluster_that_is_away_costs_no_attempt(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any, clock: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    made.answer = ClusterAway("the scheduler tls://h:1 does not answer")
+    row = _work(made, journal)
+    assert (row.state, row.attempts, row.fault_step) == (SeriesState.SELECTED, 0, "work")
+    assert row.fault == "the scheduler tls://h:1 does not answer"
+
+
+def test_nothing_is_claimed_while_the_cluster_has_no_room(
+    made: Any, journal: Journal, tmp_path: Path, write_series: Any
+) -> None:
+    select(journal, write_series(tmp_path / "a"))
+    fake = FakeMachines(slots=1)
+    third = replace(made.worker, model=Dispatcher(fake, "w3", 3, Deadlines(60.0), {}))
+    assert third._claim("w3/1") is None
+    assert journal.series.get(KEY).state is SeriesState.SELECTED
+    fake.slots = 2
+    assert third._claim("w3/2") is not None

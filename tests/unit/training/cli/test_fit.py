@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser
 from typer.testing import CliRunner
 
 from training.cli.app import app
+from training.cli.fit import fit
 from training.fit.segmentation import CHECKPOINT
 
 RECIPE = """
@@ -43,3 +46,15 @@ def test_a_run_is_reported_resumed_and_drawn(tiny_cases: Path, tmp_path: Path) -
     assert (out / CHECKPOINT).exists()
     (curves,) = (out / "tensorboard").iterdir()
     assert curves.stat().st_size > 100
+
+
+def test_the_line_of_the_help_survives_torchruns_own_options() -> None:
+    """Its parser completes abbreviations: without `--` it takes `--start` for `--start-method`."""
+    (line,) = [text.strip() for text in (fit.__doc__ or "").splitlines() if "torchrun" in text]
+    words = shlex.split(line)[1:]
+    for more in ([], ["--start", "bundle"], ["--start=bundle"]):
+        given = get_args_parser().parse_args([*words, *more])
+        assert given.training_script == "training"
+        assert given.training_script_args == [*words[words.index("fit") :], *more]
+    with pytest.raises(SystemExit):
+        get_args_parser().parse_args([w for w in words if w != "--"] + ["--start", "bundle"])

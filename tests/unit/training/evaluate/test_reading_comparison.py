@@ -1,8 +1,12 @@
-"""Answers beside readings: closed forms, and a volume of upright tubes through the command."""
+"""Answers beside readings: closed forms, a volume of upright tubes through the command, and real volumes.
+
+Of the real volumes beside the repository every second one is compared; `VOLUMES=all` compares all of them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -193,22 +197,38 @@ def test_polygons_of_the_raster_are_filled() -> None:
     assert mask.sum() * reading_comparison.RASTER.step_mm**2 == pytest.approx(np.pi * 100, rel=0.01)
 
 
+def every_second(folder: Path, sample: Path) -> Path:
+    """Make a folder of every second volume, by name, with its readings."""
+    sample.mkdir()
+    content = json.loads((folder / readings.READINGS).read_text(encoding="utf-8"))
+    names = sorted(content["cases"])[1::2]
+    content["cases"] = {name: content["cases"][name] for name in names}
+    (sample / readings.READINGS).write_text(json.dumps(content), encoding="utf-8")
+    for name in names:
+        for kind in ("image", "labels"):
+            (sample / f"{name}.{kind}.nii.gz").symlink_to(folder / f"{name}.{kind}.nii.gz")
+    return sample
+
+
 @pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_real_volumes_give_their_values_or_say_what_is_doubtful(
     shared: Path, tmp_path: Path
 ) -> None:
-    """Each value in at least ten of eleven patients, no further off than before, none far off without a word."""
+    """Each value in all patients but one, no further off than before, none far off without a word."""
     folder = shared / "data" / "real_t2"
     if not folder.is_dir():
         pytest.skip("needs the volumes with readings in shared/data/real_t2")
+    if os.environ.get("VOLUMES") != "all":
+        folder = every_second(folder, tmp_path / "volumes")
     model = load_bundle(default_path())
     found = reading_comparison.compare_all(folder, cached(model, tmp_path / "answers"))
+    assert len(found) >= 5
     most = {"OC": 1.3, "DAA": 1.0, "DIVC": 1.8, "PI": 1.3}
     for name, median_mm in most.items():
         got = reading_comparison.summarise(found, name)  # type: ignore[arg-type]
-        assert got.given >= 10, name
+        assert got.given >= len(found) - 1, name
         assert got.unmarked == (), name
         assert got.median_mm is not None
         assert got.median_mm <= median_mm, name

@@ -9,7 +9,7 @@ import pytest
 
 from dicomseg.volume import build_affine
 from training.data.cases import ALL_STRUCTURES, Case
-from training.evaluate.reference import references, smooth_logits
+from training.evaluate.reference import references
 from training.fit.augment import SPACING_MM
 
 SHAPE = (72, 112, 160)
@@ -65,9 +65,3 @@ def test_what_is_not_labelled_has_no_reference() -> None:
     partly = replace(columns(), labelled=("l4", "ivd", "l5", "dura", "pm", "aa"))
     got = references(partly)
     assert (got["DAA"].source, got["DIVC"].source) == ("labels", "")
-
-
-def test_soft_labels_keep_their_best_class_on_flat_borders() -> None:
-    labels = np.zeros((12, 12, 12), np.uint8)
-    labels[:, 4:, :] = 2
-    assert np.array_equal(smooth_logits(labels).argmax(0), labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit import segmentation as fitting
 from training.fit.cpu import kernels as cpu
+from training.fit.curve import CURVE
 from training.fit.loop import Trainer
 from training.fit.recipe import Recipe, read_recipe
 from training.fit.sampling import draw_sample
@@ -25,10 +27,10 @@ from training.fit.segmentation import (
     CHECKPOINT,
     Progress,
     prepare_run,
-    quick_dice,
     segmentation_trainer,
     train_segmentation,
 )
+from training.fit.validation import validate
 
 TINY = Recipe(
     architecture=Architecture(width=4, decoder=2, dilations=(1, 2)),
@@ -116,12 +118,6 @@ def test_two_draws_a_step_are_averaged(cases: Path) -> None:
     assert one.step == 1
 
 
-def test_quick_dice_speaks_only_of_labelled_structures_in_view(cases: Path) -> None:
-    found = quick_dice(start(cases).average, [cases / "spider" / "spider-001.npz"])
-    assert set(found) == {"l4", "ivd", "l5"}
-    assert all(0.0 <= v <= 1.0 for v in found.values())
-
-
 def test_a_run_prepared_again_goes_on_where_it_stopped(cases: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     first, held = prepare_run(cases, out, TINY, resume=True)
@@ -130,6 +126,31 @@ def test_a_run_prepared_again_goes_on_where_it_stopped(cases: Path, tmp_path: Pa
     checkpoint.save(out / CHECKPOINT, first.state())
     assert prepare_run(cases, out, TINY, resume=True)[0].step == 1
     assert prepare_run(cases, out, TINY, resume=False)[0].step == 0
+
+
+def test_every_report_is_a_line_of_the_curve_and_the_last_step_is_validated(
+    cases: Path, tmp_path: Path
+) -> None:
+    held = [cases / "phantom" / "phantom-000003.npz"]
+    ready = start(cases)
+    assert train_segmentation(ready, tmp_path, validation=held, objective=TINY.objective)
+    first, last = [json.loads(x) for x in (tmp_path / CURVE).read_text().splitlines()]
+    assert (first["step"], last["step"]) == (1, 6)
+    assert "validation_loss" not in first
+    seen = validate(ready.average, held, TINY.objective)
+    assert last["validation_loss"] == pytest.approx(seen.loss, rel=1e-4)
+    assert last["dice"] == pytest.approx(seen.dice, rel=1e-4)
+    prepare_run(cases, tmp_path, TINY, resume=False)
+    assert not (tmp_path / CURVE).exists()
+
+
+def test_validation_changes_no_weight(cases: Path, tmp_path: Path) -> None:
+    plain, watched = start(cases), start(cases)
+    assert train_segmentation(plain, tmp_path / "plain")
+    held = [cases / "phantom" / "phantom-000003.npz"]
+    assert train_segmentation(watched, tmp_path / "watched", validation=held)
+    pairs = zip(plain.network.state_dict().values(), watched.network.state_dict().values(), strict=True)  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_run_is_not_resumed_with_another_recipe(cases: Path, tmp_path: Path) -> None:

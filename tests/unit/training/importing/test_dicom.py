@@ -264,7 +264,7 @@ def test_one_side_alone_is_not_taken_for_both(tmp_path: Path) -> None:
     case = load_case(list_cases_in(tmp_path / "out")[0])
     assert "pm" not in case.labelled
     assert not (case.labels == BY_ID["pm"].value).any()
-    assert notes == ["seg.dcm: pm.left without the other side is not used"]
+    assert notes[1:] == ["seg.dcm: pm.left without the other side is not used"]
 
 
 def test_segs_of_one_series_are_put_together_unless_they_repeat(tmp_path: Path) -> None:
@@ -285,18 +285,19 @@ def test_who_drew_the_labels_is_noted(tmp_path: Path) -> None:
     images = write_mr(tmp_path / "in", grid)
     write_seg(tmp_path / "in/seg.dcm", images, all_masks(grid, SPINE), grid, by="AUTOMATIC")
     _, notes = imported(tmp_path / "in", tmp_path / "out")
-    assert "made by an algorithm" in notes[0]
+    assert "made by an algorithm" in notes[1]
     assert load_case(list_cases_in(tmp_path / "out")[0]).card["labels_by"] == "automatic"
 
 
-def test_a_segment_without_voxels_is_known_to_be_empty(tmp_path: Path) -> None:
+def test_a_segment_without_voxels_counts_as_not_labelled(tmp_path: Path) -> None:
     grid = grid_of(AXIAL, (4.0, 3.0, 3.0))
     images = write_mr(tmp_path / "in", grid)
     masks = all_masks(grid, ("l4", "ivd", "l5", "aa"))
     masks["aa"] = np.zeros_like(masks["aa"])
     write_seg(tmp_path / "in/seg.dcm", images, masks, grid)
-    imported(tmp_path / "in", tmp_path / "out")
-    assert "aa" in load_case(list_cases_in(tmp_path / "out")[0]).labelled
+    _, notes = imported(tmp_path / "in", tmp_path / "out")
+    assert load_case(list_cases_in(tmp_path / "out")[0]).labelled == ("l4", "ivd", "l5")
+    assert "seg.dcm: aa has no voxel; it counts as not labelled in this case" in notes
 
 
 def test_fractional_segments_are_taken_as_they_are(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from model.bundle.card import ROOTS_WEIGHTS, read_card
 from model.bundle.load_torch import load_network
 from model.bundle.write import write_bundle
-from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from model.networks.level_unet import LevelArchitecture, LevelNet
 from model.networks.roots_unet import RootsNet
 from model.networks.sizes import RootsArchitecture
+from tests.support.retraining import ARCHITECTURE, RECIPE, tiny_bundle
 from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out
@@ -29,6 +29,7 @@ from training.errors import HeldOutError, NoSpaceLeft, UsageError
 from training.evaluate.case_results import CaseResult
 from training.evaluate.metrics import Score
 from training.fit import checkpoint
+from training.fit.curve import CURVE
 from training.fit.recipe import Recipe
 from training.fit.segmentation import CHECKPOINT
 from training.retrain import retrain
@@ -36,19 +37,6 @@ from training.retrain.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinishe
 
 pytestmark = pytest.mark.slow  # none of them alone, all of them together
 
-RECIPE = """
-crops = [[8, 16, 16]]
-narrow = [8, 16, 8]
-accumulate = 1
-steps = 3
-warm_up = 1
-norm_steps = 0
-[architecture]
-width = 4
-decoder = 2
-dilations = [1]
-"""
-ARCHITECTURE = Architecture(width=4, decoder=2, dilations=(1,))
 HELD = ["phantom-000001", "spider-001"]
 AT = datetime(2030, 5, 6, 7, 8, tzinfo=UTC)
 
@@ -63,19 +51,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def in_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(3)
-    level = LevelArchitecture(width=4)
-    card: dict[str, Any] = {
-        "name": "tiny",
-        "version": "0.3.0+203001010000",
-        "architecture": ARCHITECTURE.to_dict(),
-        "level_architecture": level.to_dict(),
-        "licence": "Apache-2.0",
-        "outline_shifts": {"ivc": -0.5},
-        "training": {"held_out": ["phantom-000001"]},
-    }
-    folder = tmp_path_factory.mktemp("bundle") / "in-service"
-    return write_bundle(folder, card, DeepLabV3Plus3D(ARCHITECTURE), LevelNet(level))
+    return tiny_bundle(tmp_path_factory.mktemp("bundle") / "in-service")
 
 
 @pytest.fixture
@@ -123,6 +99,23 @@ def test_candidate_keeps_the_roots_network_of_the_model_in_service(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_a_proposal_names_the_corrected_cases_that_went_in(task: Task, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    shutil.copytree(task.cases, cases)
+    held = HELD[0]
+    for name in ("phantom-000002", "phantom-000003", held):
+        card = cases / "phantom" / f"{name}.json"
+        content = json.loads(card.read_text())
+        content["card"]["correction"] = {"drawn": ["aa"], "changed": ["aa"]}
+        card.write_text(json.dumps(content))
+    found = run(replace(task, cases=cases), Scores(task.bundle, 0.70, 0.75))
+    went_in = ["phantom-000002", "phantom-000003"]
+    assert found.notes[-1] == "2 corrected cases went in: phantom-000002, phantom-000003"
+    content = json.loads((task.out / COMPARISON).read_text())
+    assert (content["corrections"], content["notes"][-1]) == (went_in, found.notes[-1])
+    assert read_card(task.out / CANDIDATE)["corrections"] == went_in
+
+
 def test_better_candidate_is_proposed_as_an_intact_bundle(task: Task) -> None:
     scores = Scores(task.bundle, 0.70, 0.75)
     found = run(task, scores)
@@ -139,6 +132,7 @@ def test_better_candidate_is_proposed_as_an_intact_bundle(task: Task) -> None:
     assert content["verdict"] == "proposed"
     assert content["candidate"]["digest"] == card["digest"]
     assert content["cases"] == HELD
+    assert (content["corrections"], card["corrections"]) == ([], [])
     assert len(content["table"]) == 8
     assert content["in_service"]["scores"][1]["dice"]["l4"] == 0.70
     assert [names for names, _ in scores.asked] == [HELD, HELD]
@@ -273,6 +267,21 @@ def test_command_says_time_over_then_rejected_with_code_3(task: Task) -> None:
     second = CliRunner().invoke(app, _call(task))  # scored in truth: neither finds the level
     assert second.exit_code == 3, second.output
     assert "evaluated spider-001" in second.output
+    content = json.loads((task.out / COMPARISON).read_text())
+    one = content["candidate"]["scores"][0]
+    assert one["why"]
+    assert set(one["measurements"]) == {"OC", "DAA", "DIVC", "PI"}
+    assert one["measurements"]["OC"]["automatic_mm"] is None
+    assert one["measurements"]["OC"]["refusal"] == "level_not_found"
+    assert [(p["case"], p["model"]) for p in content["pictures"]][:2] == [
+        ("phantom-000001", "candidate"),
+        ("phantom-000001", "in_service"),
+    ]
+    for picture in content["pictures"]:
+        assert (task.out / picture["file"]).read_bytes().startswith(b"\x89PNG")
+    lines = [json.loads(x) for x in (task.out / RUN / CURVE).read_text().splitlines()]
+    assert [x["step"] for x in lines] == [1, 3]
+    assert "l4" in lines[-1]["dice"]
     assert "no structure's mean is better" in second.output
     assert f"rejected: {task.out / COMPARISON}" in second.output
 

@@ -1,0 +1,77 @@
+"""The texts of a follow-up in German."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dicomseg.draw.followup_texts import FollowUpTexts
+
+GERMAN: Final = FollowUpTexts(
+    title="Verlauf L4/5",
+    subtitle="{count} Untersuchungen eines Patienten",
+    identity="ID {id} · geb. {born} · neueste Untersuchung {study}",
+    studies="Untersuchungen",
+    study="{when}: {scanner} · {model}",
+    step="{first} bis {last}: {days} Tage{notes}",
+    more="und {count} weitere dazwischen",
+    heads=("Wert", "Änderung", "Schwelle", "Urteil"),
+    since_first="seit {first}",
+    exceeds="über der Unsicherheit",
+    within="in der Unsicherheit",
+    refused="nicht gemessen",
+    notes={
+        "other_scanner": "anderes Gerät",
+        "other_voxel": "andere Voxelgröße",
+        "other_model": "anderes Modell oder andere Version",
+    },
+    reasons={
+        "absent_before": "damals nicht gemessen",
+        "absent_now": "jetzt nicht gemessen",
+        "refused_before": "damals nicht gemessen",
+        "refused_now": "jetzt nicht gemessen",
+        "other_unit": "andere Einheit",
+        "other_definition": "anders definiert",
+        "other_structure": "andere Struktur oder Seite",
+        "other_level": "andere Höhe: kein Vergleich",
+        "same_images": "dieselben Bilder",
+        "level_doubtful": "Höhe zweifelhaft",
+        "uncertainty_unknown": "Unsicherheit nicht bekannt",
+        "model_part_unknown": "Modellanteil nicht bekannt",
+    },
+    values={
+        "OC": "Schräger Korridor (OC)",
+        "DAA": "Arterie, größter Durchm. (DAA)",
+        "DIVC": "Vene, größter Durchm. (DIVC)",
+        "PI": "Rechter Psoas zur Vene (PI)",
+        "OC_any": "Linker Psoas zum nächsten Gefäß",
+        "OC_right": "Rechter Psoas zum nächsten Gefäß",
+        "psoas_vein_left": "Linker Psoas zur Vene",
+        "DAA_min": "Arterie, kleinster Durchmesser",
+        "DIVC_min": "Vene, kleinster Durchmesser",
+        "dural_sac_ap": "Duralsack, vorn nach hinten",
+        "artery_disc": "Arterie zur Bandscheibe",
+        "vein_disc": "Vene zur Bandscheibe",
+        "disc_height_anterior": "Bandscheibenhöhe vorn",
+        "disc_height_middle": "Bandscheibenhöhe Mitte",
+        "disc_height_posterior": "Bandscheibenhöhe hinten",
+        "psoas_area_left": "Linker Psoas, Fläche",
+        "psoas_area_right": "Rechter Psoas, Fläche",
+        "psoas_front_left": "Linker Psoas vor Vorderrand",
+        "psoas_front_right": "Rechter Psoas vor Vorderrand",
+        "psoas_zone_left": "Linker Psoas, Hinterrand",
+        "psoas_zone_right": "Rechter Psoas, Hinterrand",
+        "vessel_cover": "Vorderrand von Gefäßen bedeckt",
+        "vein_left_edge": "Venen links der Mitte",
+        "dural_sac_area": "Duralsack, Fläche",
+        "aortic_bifurcation_height": "Aortenteilung über der Ebene",
+        "iliac_confluence_height": "Venenzusammenfluss über Ebene",
+        "disc_angle": "Bandscheibenwinkel",
+        "segmental_angle": "Winkel L4–L5",
+    },
+    footnotes=(
+        "Balken und Bereiche: Wert ± 2u. Eine Änderung zählt, wenn sie größer ist als √((2u₁)² + (2u₂)²); bei einem Wert mit Bereich, wenn beide Bereiche getrennt liegen. u: eine Standardabweichung. !: darüber.",
+        "Von zwanzig unveränderten Werten liegt einer trotzdem darüber. Ein systematischer Unterschied zweier Geräte oder Versionen ist in u nicht enthalten. Die Bilder beider Untersuchungen ansehen.",
+        "Liegen die meisten Werte darüber, zuerst die Höhen vergleichen: Eine andere Bandscheibe sieht aus wie eine Änderung von allem.",
+    ),
+    made="erstellt {created} · Verlauf {result}",
+)

@@ -1,0 +1,53 @@
+"""What the pages about training have in common: which job is asked for, tables and numbers as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from dicomseg.structures import STRUCTURES
+from node.console.console import Asked, Console
+from node.errors import UnknownJob
+from node.journal.job_rows import JobRow
+from node.models.comparison import StructureRow
+
+_LARGEST: Final = 2**63 - 1
+
+
+def job_of(console: Console, asked: Asked) -> JobRow:
+    """Return the job that the address names. Raises `UnknownJob`."""
+    number = int(asked.path["id"])
+    if number > _LARGEST:
+        raise UnknownJob(f"no job {number}")
+    return console.journal.jobs.get(number)
+
+
+def scores_table(rows: Sequence[StructureRow]) -> list[dict[str, str]]:
+    """Return the gate's table as texts, with a word for the direction of each difference."""
+    return [
+        {
+            "structure": structure_name(row.structure), "pairs": str(row.pairs), "in_service": figure(row.in_service),
+            "candidate": figure(row.candidate), "difference": figure(row.difference, signed=True),
+            "p": figure(row.p_worse), "way": _way(row.difference),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def structure_name(structure: str) -> str:
+    """Return a structure's id with its label as viewers show it."""
+    found = next((s for s in STRUCTURES if s.id == structure), None)
+    return structure if found is None else f"{structure}, {found.label}"
+
+
+def figure(value: float | None, decimals: int = 4, *, signed: bool = False) -> str:
+    """Return a number as a text; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+
+
+def _way(difference: float | None) -> str:
+    if difference is None:
+        return "not compared"
+    return "better" if difference > 0 else "worse" if difference < 0 else "equal"
