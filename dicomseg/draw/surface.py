@@ -25,8 +25,10 @@ VOLUME_TOLERANCE: Final = 0.003
 _REACH: Final = 3.0
 """Standard deviations after which the Gauss ends."""
 _STEPS: Final = 8
+_CLEARANCE: Final = 1e-3
+"""Least difference between the level and a grid point: vertices nearer to it become one in a file's 32 bits."""
 _NUDGES: Final = (1e-3, -1e-3, 4e-3, -4e-3)
-"""Changes of the level that are tried in turn: where it meets a grid point exactly, the surface may be open."""
+"""Changes of the level that are tried in turn where a surface is open."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,5 +162,7 @@ def _between(below: tuple[float, float], above: tuple[float, float]) -> float:
 
 
 def _surface_at(soft: Array, level: float) -> tuple[Array, Array]:
+    clear = level + np.where(soft < level, -_CLEARANCE, _CLEARANCE).astype(soft.dtype)
+    soft = np.where(np.abs(soft - level) < _CLEARANCE, clear, soft)
     vertices, faces, _, _ = marching_cubes(soft, level, allow_degenerate=False)  # type: ignore[no-untyped-call]
     return vertices, faces

@@ -175,7 +175,10 @@ def _pynetdicom(files: Sequence[Path], called_aet: str, port: int) -> None:
     try:
         for file in files:
             answer = association.send_c_store(file)
-            if "Status" not in answer or answer.Status != 0:
-                raise NotSent(f"{called_aet} on port {port} rejected {file.name}")
+            if "Status" not in answer:
+                raise NotSent(f"{called_aet} on port {port} gave no answer to {file.name}")
+            if answer.Status != 0:
+                why = f"0x{answer.Status:04X} {answer.get('ErrorComment', '')}".strip()
+                raise NotSent(f"{called_aet} on port {port} rejected {file.name}: {why}")
     finally:
         association.release()

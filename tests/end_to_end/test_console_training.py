@@ -82,7 +82,9 @@ def shown(
     Users(site.folder / "state" / "users.json").put(
         User("boris", Role.OPERATOR, hash_password(PASSWORD))
     )
+    site.stop()  # a node that runs would take the jobs below for its own
     proposed, promoted = (_proposal(site, oracle_bundle) for _ in range(2))
+    site.start()
     trained = site.journal.jobs.enqueue(_plan(folder, tiny_cases), "E. Miller").id
     found = Shown(site, port, trained, proposed, promoted)
     until(found.answers)
