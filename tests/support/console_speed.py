@@ -19,6 +19,10 @@ import httpx
 
 from node.console.users import Role, User, Users, hash_password
 from node.free_ports import free_ports
+from node.journal.identities import IdentityRow
+from node.journal.journal import Journal
+from node.observe.identity_index import IdentityKey
+from node.store.layout import StateDirectory
 from tests.support.filled_journal import fill
 
 PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of a journal that lives for a minute
@@ -31,6 +35,7 @@ def main(series: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
         journal = fill(state / "journal.sqlite", series, OBJECTS)
+        index(journal, StateDirectory(state).identity_key)
         Users(state / "users.json").put(User("olga", Role.PHYSICIAN, hash_password(PASSWORD)))
         (port,) = free_ports(1)
         config = Path(folder) / "config.toml"
@@ -52,6 +57,16 @@ def main(series: int) -> None:
             journal.close()
 
 
+def index(journal: Journal, file: Path) -> None:
+    """Write digests as the node does: a patient for every four series, an accession number for every eight."""
+    key = IdentityKey.made(file)
+    journal.identities.use(key.fingerprint)
+    journal.identities.write([
+        IdentityRow(one.series_id, one.seen, key.patient(f"P{one.series_id // 4}"), key.accession(f"A{one.series_id // 8}"), "20231101")
+        for one in journal.identities.unread(1_000_000)
+    ])  # fmt: skip
+
+
 def _ask(address: str, process: subprocess.Popen[bytes]) -> None:
     with httpx.Client(base_url=address, timeout=60, headers={"origin": address}) as client:
         _wait(client)
@@ -64,7 +79,7 @@ def _ask(address: str, process: subprocess.Popen[bytes]) -> None:
         pages = {
             "overview": "/", "newest 50 series": "/series", "50 older ones": deep, "50 from the middle": far,
             "50 delivered": "/series?state=delivered", "of one day": "/series?day=2023-11-01",
-            "by UID": "/series?q=1.3.777", "one delivered series": "/series/500", "review": "/review", "review, far": "/review?after=20.0_1650000000.0_2.25.1",
+            "by UID": "/series?q=1.3.777", "by patient or accession number": "/series?q=P4711", "one delivered series": "/series/500", "review": "/review", "review, far": "/review?after=20.0_1650000000.0_2.25.1",
             "corrections": "/corrections", "destinations": "/destinations",
             "senders": "/senders", "disk": "/disk", "model": "/model",
         }  # fmt: skip
