@@ -77,6 +77,10 @@ class Case:
             spine=None if self.spine is None else np.ascontiguousarray(self.spine[box]),
         )
 
+    def names_all_discs(self) -> bool:
+        """Return whether `disc_centres` names every disc in view; readers who drew L4/5 left the others unlabelled."""
+        return self.source in {"phantom", "spider"}
+
     def other_discs(self) -> list[int]:
         """List the discs that `at_disc` accepts, counted from L5/S1 = 1: those between two labelled bodies."""
         if self.spine is None:

@@ -40,12 +40,14 @@ MIN_SHARE: Final = 0.01
 
 
 def level_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """Return the squared error of the heat maps.
+    """Return the squared error of the heat maps where they are known.
 
-    At a disc every channel counts, so that a wrong name costs as much as a miss.
+    At a disc every channel counts, so that a wrong name costs as much as a miss. heat: NaN where nothing is known.
     """
-    weight = 1 + 60 * heat.amax(dim=1, keepdim=True).expand_as(heat)
-    return (weight * (torch.sigmoid(logits) - heat) ** 2).sum() / weight.sum()
+    known = ~heat.isnan()
+    there = heat.nan_to_num(0.0)
+    weight = (1 + 60 * there.amax(dim=1, keepdim=True)) * known
+    return (weight * (torch.sigmoid(logits) - there) ** 2).sum() / weight.sum()
 
 
 def initialise_level(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelNet:
@@ -249,6 +251,8 @@ def _digest(cases: Sequence[CoarseCase], start: Mapping[str, Tensor]) -> str:
         total.update(case.name.encode() + case.image.numpy().tobytes())
         for channel, index in case.discs:
             total.update(bytes([channel]) + np.asarray(index, np.float64).tobytes())
+        if not case.complete:
+            total.update(b"incomplete")
     for name in sorted(start):
         total.update(name.encode() + start[name].float().numpy().tobytes())
     return total.hexdigest()

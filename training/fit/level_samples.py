@@ -1,7 +1,8 @@
 """Sample for the level finder: a part of a spine, rotated, deformed and perturbed, and the heat maps of its discs.
 
 Some samples are negatives: volumes cut above the level, and spines shrunk to half their size,
-which is what a cervical spine looks like to a network.
+which is what a cervical spine looks like to a network. Where a case does not label all of its discs, the heat maps of the
+others are NaN, not 0, wherever such a disc may be: the image shows it all the same.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ JOINT_SOFT_MM: Final = 2.0
 deviations of both: a vertebra that has slipped on a level or a steep sacrum is rare in patients."""
 DISC_HALF_MM: Final = 12.0
 """A disc whose middle lies at most so far beside the slab is still seen in it."""
+NEAR_MM: Final = 20.0
+"""No further disc has its middle so near to that of a labelled one; neighbours are 25 to 45 mm apart."""
+COLUMN_MM: Final = 30.0
+COLUMN_LEAN: Final = 0.6
+"""So far in front of and behind a labelled disc the next ones may lie, and this much more with each mm of height."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +57,8 @@ class CoarseCase:
     discs: tuple[tuple[int, Points], ...]
     """Known disc centres as (channel, fractional index)."""
     name: str
+    complete: bool = True
+    """Whether `discs` are all that the image shows; else the others are unknown."""
 
 
 def coarse_case(case: Case) -> CoarseCase:
@@ -60,7 +68,8 @@ def coarse_case(case: Case) -> CoarseCase:
         (DISCS.index(n) if n in DISCS else ABOVE, grid.to_index(np.array(p)))
         for n, p in case.disc_centres.items()
     )
-    return CoarseCase(torch.from_numpy(np.array(grid.array)), discs, case.case_id)
+    array = torch.from_numpy(np.array(grid.array))
+    return CoarseCase(array, discs, case.case_id, case.names_all_discs())
 
 
 def load_coarse_cases(paths: Sequence[Path]) -> list[CoarseCase]:
@@ -75,7 +84,7 @@ def load_coarse_cases(paths: Sequence[Path]) -> list[CoarseCase]:
 
 
 def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draw one augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W)."""
+    """Draw one augmented image (1, D, H, W) on the search grid and its heat maps (6, D/2, H/2, W), NaN where unknown."""
     size = np.array(case.image.shape) * np.array(FINE_MM)
     low, high = 0.0, size[0]
     if rng.random() < 0.6:
@@ -105,6 +114,8 @@ def level_sample(case: CoarseCase, rng: np.random.Generator) -> tuple[Tensor, Te
         seen = straight if channel == joint else moved
         bump = torch.exp(-_squares(seen, at) / (2 * HEAT_SIGMA_MM**2))
         heat[channel] = torch.maximum(heat[channel], bump)
+    if not case.complete and not negative:
+        heat[unknown_discs(moved, case.discs)] = torch.nan
     heat = functional.avg_pool3d(heat[None], HEAT_FACTOR, ceil_mode=True, count_include_pad=False)
     return torch.from_numpy(_perturb_intensities(image.numpy(), rng)), heat[0]
 
@@ -184,6 +195,27 @@ def _squares(points: Tensor, at: Tensor) -> Tensor:
     if float(beside) <= DISC_HALF_MM**2:
         return along + (square[..., 2].sqrt() - beside.sqrt()) ** 2
     return square.sum(-1)
+
+
+def unknown_discs(points: Tensor, discs: Sequence[tuple[int, Points]]) -> Tensor:
+    """Return where a disc that is not labelled may be, (6, …) bool by channel.
+
+    points: (…, 3), mm from the lower front right corner of the case, to the head, to the back, to the left. discs: the
+    labelled ones, as in `CoarseCase`. The order of the discs is known, so that each of the others is sought only beyond
+    the labelled ones below and above it, in a column along the spine.
+    """
+    centres = [(channel, (index + 0.5) * np.array(FINE_MM)) for channel, index in discs]
+    labelled = {channel for channel, _ in centres} - {ABOVE}  # of which there may be several
+    unknown = torch.zeros(ABOVE + 1, *points.shape[:-1], dtype=torch.bool)
+    height, depth = points[..., 0], points[..., 1]
+    column = torch.zeros(points.shape[:-1], dtype=torch.bool)
+    for _, (z, y, _x) in centres:
+        column |= (depth - y).abs() <= COLUMN_MM + COLUMN_LEAN * (height - z).abs()
+    for channel in set(range(ABOVE + 1)) - labelled:
+        low = max((at[0] for c, at in centres if c <= channel), default=-np.inf)
+        high = min((at[0] for c, at in centres if c > channel), default=np.inf)
+        unknown[channel] = column & (height > low + NEAR_MM) & (height < high - NEAR_MM)
+    return unknown
 
 
 def _perturb_intensities(image: Array, rng: np.random.Generator) -> Array:

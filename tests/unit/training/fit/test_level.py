@@ -36,11 +36,14 @@ from training.fit.level import (
     train_level,
 )
 from training.fit.level_samples import (
+    FINE_MM,
+    NEAR_MM,
     _squares,
     coarse_case,
     level_sample,
     load_coarse_cases,
     move_joint,
+    unknown_discs,
 )
 
 
@@ -398,3 +401,67 @@ def test_the_command_refuses_cases_that_are_not_there(tmp_path: Path, held: str,
     done = CliRunner().invoke(app, call)
     assert isinstance(done.exception, SourceMissing)
     assert said in str(done.exception)
+
+
+def _only_l45() -> Case:
+    """A case of a hospital: L4/5 alone is labelled, the image shows four discs."""
+    whole = slab()
+    return replace(whole, source="imported", disc_centres={"l45": whole.level_centre_lps})
+
+
+def test_discs_that_a_hospital_did_not_label_are_not_taught_as_background() -> None:
+    whole, partial = coarse_case(slab()), coarse_case(_only_l45())
+    positives = 0
+    for seed in range(30):
+        _, full = level_sample(whole, np.random.default_rng((3, seed)))
+        _, ours = level_sample(partial, np.random.default_rng((3, seed)))
+        if full.isnan().any() or float(full.max()) == 0.0:
+            assert not full.isnan().any()
+            continue
+        for channel in (0, 2, ABOVE):
+            disc = full[channel] > 0.3
+            assert bool(ours[channel][disc].isnan().all()), (seed, channel)
+            positives += int(disc.sum())
+        # Of L4/5 everything is known: where it is, that it is nowhere else, and that no other disc is there.
+        assert not bool(ours[1].isnan().any())
+        at = full[1] > 0.3
+        assert not bool(ours[:, at].isnan().any())
+        assert bool((ours[0][at] == 0).all())
+    assert positives > 100
+
+
+def test_an_unlabelled_disc_is_sought_beyond_the_labelled_ones_only() -> None:
+    mm = torch.arange(0.0, 200.0, 5.0)
+    points = torch.stack(torch.meshgrid(mm, mm, torch.tensor([0.0]), indexing="ij"), -1)
+
+    def index(height: float) -> np.ndarray:
+        return np.array([height, 100.0, 0.0]) / np.array(FINE_MM) - 0.5
+
+    unknown = unknown_discs(points, [(1, index(60.0)), (2, index(95.0))])
+    spine = unknown[:, :, 20, 0]  # at the discs' own depth
+    assert [bool(unknown[c].any()) for c in range(ABOVE + 1)] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert mm[spine[0]].max() < 60 - NEAR_MM
+    for channel in (3, 4, ABOVE):
+        assert mm[spine[channel]].min() > 95 + NEAR_MM
+    assert not bool(unknown[:, :, 0].any(dim=0)[12:20].any())  # the belly at their height
+    assert not bool(unknown_discs(points, [(n, index(40.0 * n + 20)) for n in range(3)])[:3].any())
+
+
+def test_what_is_unknown_costs_nothing() -> None:
+    heat = torch.zeros(1, 2, 3, 3, 3)
+    heat[0, 0, 1, 1, 1] = 1.0
+    right = torch.where(heat > 0, 12.0, -12.0)
+    unknown, wrong = heat.clone(), right.clone()
+    unknown[0, 1, 2], wrong[0, 1, 2] = torch.nan, 12.0
+    assert float(level_loss(wrong, unknown)) < 1e-6 < float(level_loss(wrong, heat))
+    wrong.requires_grad_()
+    level_loss(wrong, unknown).backward()
+    assert wrong.grad is not None
+    assert bool(wrong.grad.isfinite().all())
