@@ -26,6 +26,7 @@ from training.cli import (
     retrain,
     roots,
     shifts,
+    to_nnunet,
     worker,
 )
 from training.errors import NotInstalled
@@ -35,6 +36,7 @@ COMMANDS: Final = (
     phantom,
     prepare,
     importing,
+    to_nnunet,
     fit,
     level,
     roots,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,15 +17,46 @@ from training.cli.options import out_folder
 from training.errors import ImportRefused, UsageError
 
 if TYPE_CHECKING:
-    from training.importing.importer import ImportOptions, ImportSummary
     from training.importing.label_table import LabelTable
     from training.importing.pairs import PendingPair
 
 AUTHORIZATION: Final = "LUMBAR_DICOMWEB_AUTHORIZATION"
 """Environment variable with the value of the HTTP header Authorization; never on the command line."""
 
-Sources = tuple[Path | None, str | None, tuple[Path, Path] | None]
-"""--dicom, --dicomweb, --volumes; exactly one is set."""
+SPIDER: Final = "spider"
+"""Value of `--labels` for the masks of SPIDER as they are published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The options that say where from; exactly one of the first four is set."""
+
+    dicom: Path | None
+    dicomweb: str | None
+    volumes: tuple[Path, Path] | None
+    nnunet: Path | None
+    study: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Name of the option that is set.
+
+        Raises:
+            UsageError: none, or several.
+        """
+        options = {
+            "dicom": self.dicom,
+            "dicomweb": self.dicomweb,
+            "volumes": self.volumes,
+            "nnunet": self.nnunet,
+        }
+        named = [name for name, value in options.items() if value is not None]
+        if len(named) != 1:
+            raise UsageError(
+                "the source is not unique; give one of --dicom FOLDER, --dicomweb URL, --volumes IMAGES LABELS,"
+                " --nnunet DATASET"
+            )
+        return named[0]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,8 +76,14 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         tuple[Path, Path] | None,
         typer.Option("--volumes", "--nifti", help="Folders of images and of label maps."),
     ] = None,
+    nnunet: Annotated[
+        Path | None, typer.Option(help="Raw dataset of nnU-Net v2 (DatasetNNN_Name).")
+    ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Table (TOML) from label or segment to structure.")
+        Path | None,
+        typer.Option(
+            help="Table (TOML) from label or segment to structure; spider: that data set."
+        ),
     ] = None,
     patients: Annotated[
         Path | None, typer.Option(help="Table (file,patient) for --volumes; default: from names.")
@@ -65,7 +103,8 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
 
     DICOM: MR series with DICOM SEG; segments are identified by their code, or by --labels. Volumes:
     images and label maps of the same name on one grid (.nii, .nii.gz, .mha, .nrrd) or segmentations of
-    3D Slicer (.seg.nrrd), by the names of their segments. The volumes of each case are printed. Existing cases are kept, so the same command continues an
+    3D Slicer (.seg.nrrd), by the names of their segments. nnU-Net: imagesTr and labelsTr, by the names in
+    dataset.json. The volumes of each case are printed. Existing cases are kept, so the same command continues an
     interrupted import. Keep OUT/pseudonym.key (mode 0600), and never publish it.
 
     \b
@@ -75,6 +114,10 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         --dicomweb http://localhost:8042/dicom-web --study 1.2.3
       lumbar-train import --out cases --licence internal \\
         --volumes images masks --labels table.toml
+      lumbar-train import --out cases --licence "CC BY 4.0" \\
+        --volumes images masks --labels spider
+      lumbar-train import --out cases --licence internal \\
+        --nnunet nnUNet_raw/Dataset501_Lumbar
 
     \b
     Exit status: 0 all imported or already there, 2 options, table or secret,
@@ -84,25 +127,27 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     \b
     Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key
     table.toml: [labels] with lines such as 1 = "l4", 7 = "pm.left",
-    9 = "background"
+    9 = "background", 203 = "disc.l34", 3 = "body.l3", 99 = "ignored"
     """
     from training.importing import importer, label_table
     from training.importing.deidentify import SECRET_NAME, read_or_create_secret
 
-    source = _source(dicom, dicomweb, volumes)
-    _check_options(source, licence, study, patients, keep_dicom=keep_dicom)
+    source = Source(dicom, dicomweb, volumes, nnunet, tuple(study or ()))
+    is_spider = volumes is not None and str(labels) == SPIDER and not Path(SPIDER).exists()
+    _check_options(source, licence, patients, keep_dicom=keep_dicom)
     if volumes is not None and labels is None and not _names_segments(volumes[1]):
         raise UsageError("--volumes needs --labels TABLE: numbers in a label map name no structure")
     if keep_dicom:
         _needs("dicomanonymizer", "--keep-dicom")
-    table = None if labels is None else label_table.read_table(labels)
+    table = None if labels is None or is_spider else label_table.read_table(labels)
     key = read_or_create_secret(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
     options = importer.ImportOptions(
-        out, source, licence.strip(), key, today, keep_dicom, mirrored_vessels
+        out, source.kind, licence.strip(), key, today, keep_dicom, mirrored_vessels
     )
     try:
-        done = _run(options, (dicom, dicomweb, volumes), study or [], table, patients)
+        with _pairs(out, source, table, patients, is_spider=is_spider) as pairs:
+            done = importer.import_all(pairs, options, _warn)
     except OSError as error:
         raise ImportRefused(
             f"{error.filename or out}: {error.strerror}; correct it and run the command again"
@@ -111,29 +156,6 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     if done.refused:
         count = len(done.refused)
         raise ImportRefused(f"{count} refused, see above; correct them and run the command again")
-
-
-def _run(
-    options: ImportOptions,
-    sources: Sources,
-    study: list[str],
-    table: LabelTable | None,
-    patients: Path | None,
-) -> ImportSummary:
-    from training.importing import importer
-
-    with _pairs(options.out, sources, study, table, patients) as pairs:
-        return importer.import_all(pairs, options, lambda line: typer.echo(line, err=True))
-
-
-def _source(dicom: Path | None, dicomweb: str | None, volumes: tuple[Path, Path] | None) -> str:
-    options = {"dicom": dicom, "dicomweb": dicomweb, "volumes": volumes}
-    named = [name for name, value in options.items() if value is not None]
-    if len(named) != 1:
-        raise UsageError(
-            "the source is not unique; give one of --dicom FOLDER, --dicomweb URL, --volumes IMAGES LABELS"
-        )
-    return named[0]
 
 
 def _names_segments(labels: Path) -> bool:
@@ -150,21 +172,21 @@ def _needs(package: str, option: str) -> None:
         raise UsageError(f"{option} needs {package}; install the train extra")
 
 
+def _warn(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def _check_options(
-    source: str,
-    licence: str,
-    study: list[str] | None,
-    patients: Path | None,
-    *,
-    keep_dicom: bool,
+    source: Source, licence: str, patients: Path | None, *, keep_dicom: bool
 ) -> None:
+    of_files = source.kind in {"volumes", "nnunet"}
     wrong = {
         "--licence is empty; name the licence or the agreement": not licence.strip(),
-        "--dicomweb needs --study UID": source == "dicomweb" and not study,
-        "--study belongs to --dicomweb": source != "dicomweb" and bool(study),
-        "--patients belongs to --volumes; DICOM carries its own ids": source != "volumes"
+        "--dicomweb needs --study UID": source.kind == "dicomweb" and not source.study,
+        "--study belongs to --dicomweb": source.kind != "dicomweb" and bool(source.study),
+        "--patients belongs to --volumes and --nnunet; DICOM carries its own ids": not of_files
         and patients is not None,
-        "--keep-dicom belongs to --dicom and --dicomweb": source == "volumes" and keep_dicom,
+        "--keep-dicom belongs to --dicom and --dicomweb": of_files and keep_dicom,
     }
     for message, is_so in wrong.items():
         if is_so:
@@ -174,32 +196,41 @@ def _check_options(
 @contextmanager
 def _pairs(
     out: Path,
-    sources: Sources,
-    study: list[str],
+    source: Source,
     table: LabelTable | None,
     patients: Path | None,
+    *,
+    is_spider: bool,
 ) -> Iterator[Iterator[PendingPair]]:
     """Yield the pairs of the source that is set; fetched files are removed at the end."""
-    dicom, dicomweb, volumes = sources
-    warn: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
-    if volumes is not None:
-        _needs("nibabel", "--volumes")
-        from training.importing import files as import_files
-
-        patient_ids = None if patients is None else import_files.read_patients(patients)
-        if patient_ids is None:
-            warn(
-                "patient ids are taken from the file names; --patients names who was scanned twice"
-            )
-        yield import_files.pending(*volumes, table or {}, patient_ids)
+    if source.kind in {"volumes", "nnunet"}:
+        yield _pairs_of_files(source, table or {}, patients, is_spider=is_spider)
         return
     from training.importing import dicom as import_dicom
 
-    if dicom is not None:
-        yield import_dicom.pending(dicom, table)
+    if source.dicom is not None:
+        yield import_dicom.pending(source.dicom, table)
         return
     from training.importing import dicomweb as import_dicomweb
 
-    authorization = os.environ.get(AUTHORIZATION, "")
-    with import_dicomweb.fetched_studies(str(dicomweb), study, out, authorization, warn) as folder:
+    authorization, url = os.environ.get(AUTHORIZATION, ""), str(source.dicomweb)
+    studies = list(source.study)
+    with import_dicomweb.fetched_studies(url, studies, out, authorization, _warn) as folder:
         yield import_dicom.pending(folder, table)
+
+
+def _pairs_of_files(
+    source: Source, table: LabelTable, patients: Path | None, *, is_spider: bool
+) -> Iterator[PendingPair]:
+    _needs("nibabel", f"--{source.kind}")
+    from training.importing import files, nnunet, spider
+
+    ids = None if patients is None else files.read_patients(patients)
+    if source.nnunet is not None:
+        return nnunet.pending(source.nnunet, table, ids, _warn)
+    images, maps = source.volumes or (Path(), Path())
+    if is_spider:
+        return spider.pending(images, maps, ids, _warn)
+    if ids is None:
+        _warn("patient ids are taken from the file names; --patients names who was scanned twice")
+    return files.pending(images, maps, table, ids)

@@ -32,6 +32,8 @@ CORRECTION: Final = "correction"
 """Key of the card of a case whose labels readers corrected."""
 DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
 """Counted from below, as SPIDER's 201, 202, … are."""
+BODY_NAMES: Final = ("l5", "l4", "l3", "l2", "l1", "t12", "t11", "t10", "t9")
+"""Counted from below, as SPIDER's 1, 2, … are."""
 WINDOW_HALF_MM: Final = (90.0, 67.5)
 """Half the paper's window, 240 rows × 180 columns of 0.75 mm."""
 MARGIN_MM: Final = 14.0
@@ -106,6 +108,7 @@ class Case:
         if self.spine is None:
             raise ValueError(f"{self.case_id} has no labels of its complete spine")
         table = np.zeros(256, dtype=np.uint8)
+        table[IGNORED] = IGNORED
         new: dict[int, StructureId] = {
             number: "l4",
             200 + number: "ivd",
@@ -117,7 +120,14 @@ class Case:
         for old, value in (further or {}).items():
             table[old] = value
         centre = self.disc_centres[DISC_NAMES[number - 1]]
-        return replace(self, labels=table[self.spine], level_centre_lps=centre)
+        # Of vessels, muscles and roots about another disc the spine's labels say nothing.
+        about: tuple[StructureId, ...] = (
+            "l4",
+            "ivd",
+            "l5",
+            *(s for s in self.labelled if s == "dura"),
+        )
+        return replace(self, labels=table[self.spine], level_centre_lps=centre, labelled=about)
 
 
 def crop_to_window(case: Case, margin_mm: float = MARGIN_MM) -> Case:

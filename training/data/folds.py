@@ -106,11 +106,7 @@ def read_or_draw_folds(
         content = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return folds
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        folds = tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in content["folds"])  # fmt: skip
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise FoldsError(f"{file}: {error}; delete it to draw new folds") from error
+    folds = read_folds(file)
     if len(folds) != count:
         raise FoldsError(f"{file} holds {len(folds)} folds, not {count}")
     check_folds(folds, patients)
@@ -118,3 +114,16 @@ def read_or_draw_folds(
     if missing:
         raise FoldsError(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")
     return folds
+
+
+def read_folds(file: Path) -> tuple[Fold, ...]:
+    """Read the folds of a file.
+
+    Raises:
+        FoldsError: no such file, or a damaged one.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(Fold(*(tuple(f[p]) for p in ("test", "validation", "train"))) for f in content["folds"])  # fmt: skip
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FoldsError(f"{file}: {error}; delete it to draw new folds") from error

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK
 
 from dicomseg.structures import StructureId
-from dicomseg.volume import Array, Points
+from dicomseg.volume import Array, Points, Volume
 from training.data.cases import (
     ALL_STRUCTURES,
     CANONICAL_SPACING_MM,
@@ -55,6 +55,16 @@ def build_axial_grid(image: SimpleITK.Image) -> SimpleITK.Image:
     grid.SetSpacing(spacing.tolist())  # type: ignore[no-untyped-call]
     grid.SetOrigin(origin.tolist())  # type: ignore[no-untyped-call]
     return grid
+
+
+def to_sitk_image(array: Array, affine: Points) -> SimpleITK.Image:
+    """Return an array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
+    volume = Volume(array, affine)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
+    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
+    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
+    return image
 
 
 def resample(image: SimpleITK.Image, grid: SimpleITK.Image) -> Array:
@@ -162,6 +172,11 @@ def prepare_spider(
         SourceMissing: no volume there.
     """
     subjects = spider_subjects(folder)
+    if not subjects and (folder / "masks").is_dir():
+        raise SourceMissing(
+            f"{folder}: SPIDER as published; run `lumbar-train import --volumes {folder / 'images'} {folder / 'masks'}"
+            " --labels spider`"
+        )
     if not subjects:
         raise SourceMissing(f"{folder}: no *.image.nii.gz; give the folder of SPIDER volumes")
     written = []

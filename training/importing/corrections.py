@@ -20,9 +20,10 @@ from dicomseg.read.seg_labels import SegLabels, read_labels, structure_values
 from dicomseg.read.series import Grid
 from dicomseg.structures import BY_ID, BY_VALUE, SEGMENTS, STRUCTURES, StructureId
 from dicomseg.volume import Array
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused
 from training.importing.label_table import Target
-from training.importing.pairs import Mask, to_sitk_image
+from training.importing.pairs import Mask
 
 RECORD: Final = "correction.json"
 RESULT: Final = "result.dcm"

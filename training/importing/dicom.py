@@ -22,11 +22,12 @@ from dicomseg.read.instance import Instance
 from dicomseg.read.predicates import MR_CLASSES
 from dicomseg.read.segments import SEG_CLASSES
 from dicomseg.read.series import assemble, why_too_small
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused, SourceMissing
 from training.importing import corrections
 from training.importing import seg as import_seg
 from training.importing.label_table import LabelTable, Target
-from training.importing.pairs import LabelledImage, Mask, PendingPair, to_sitk_image
+from training.importing.pairs import LabelledImage, Mask, PendingPair
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,12 @@ import numpy as np
 
 from dicomseg.read.series import SAME_GRID_MM
 from dicomseg.volume import Array, Volume
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused, SourceMissing, UsageError
 from training.importing import slicer
 from training.importing.label_table import LabelTable, Target, plain_name
 from training.importing.manifest import file_sha256
-from training.importing.pairs import LabelledImage, PendingPair, to_sitk_image
+from training.importing.pairs import LabelledImage, PendingPair
 from training.importing.volumes import ENDS, read_volume, shown, without_end
 
 _BIDS: Final = re.compile(r"sub-([0-9A-Za-z]+)")
@@ -172,9 +173,21 @@ def pending(
     Raises:
         SourceMissing: no pairs.
     """
+    yield from pending_pairs(find_pairs(images, labels), table, patients)
+
+
+def pending_pairs(
+    pairs: Iterable[FilePair],
+    table: LabelTable,
+    patients: Mapping[str, str] | None = None,
+    *,
+    rule: str = "",
+    load: Callable[[FilePair, LabelTable], LabelledImage] | None = None,
+) -> Iterator[PendingPair]:
+    """Yield these pairs, to be loaded later. rule: name of what `load` does beside reading them."""
     # sorted, so that the same table in another order is the same import
-    mapping = "\n".join(f"{key}={target.text}" for key, target in sorted(table.items()))
-    for pair in find_pairs(images, labels):
+    mapping = "\n".join(f"{key}={target.text}" for key, target in sorted(table.items())) + rule
+    for pair in pairs:
         digest = hashlib.sha256(mapping.encode())
         for files in (pair.images, pair.labels):
             digest.update("".join(map(file_sha256, files)).encode() or b"-")
@@ -183,11 +196,11 @@ def pending(
             patient_id_from(pair.name, patients),
             "",
             digest.hexdigest(),
-            partial(_load, pair, table),
+            partial(load or load_pair, pair, table),
         )
 
 
-def _load(pair: FilePair, table: LabelTable) -> LabelledImage:
+def load_pair(pair: FilePair, table: LabelTable) -> LabelledImage:
     """Read one pair.
 
     Raises:
@@ -206,7 +219,7 @@ def _load(pair: FilePair, table: LabelTable) -> LabelledImage:
         masks = [
             (target, to_sitk_image((values == value).astype(np.uint8), labels.affine))
             for value, target in _targets_by_value(values, labels_file, table).items()
-            if target.structure is not None
+            if target.is_drawn
         ]
     acquisition: dict[str, Any] = {"source_shape": list(image.shape)}
     acquisition["source_spacing_mm"] = [round(v, 4) for v in image.spacing_mm]

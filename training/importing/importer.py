@@ -19,7 +19,7 @@ import SimpleITK
 from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points
-from training.data.cases import CORRECTION, Case, CaseSource, Point, save_case
+from training.data.cases import CORRECTION, IGNORED, Case, Point, save_case
 from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
 from training.errors import ImportRefused
 from training.importing import findings, manifest
@@ -27,10 +27,12 @@ from training.importing.deidentify import Secret, deidentify
 from training.importing.findings import Drawn
 from training.importing.label_table import Target, covered, half_covered
 from training.importing.manifest import Manifest, ManifestEntry
-from training.importing.pairs import LabelledImage, PendingPair
+from training.importing.pairs import LabelledImage, Mask, PendingPair
 from training.importing.rules import check_anatomy, check_extent, check_voxels
+from training.importing.spine import arches_of, disc_centres, spine_labels
 
 DICOM_FOLDER: Final = "dicom"
+_BODIES: Final = (BY_ID["l4"].value, BY_ID["l5"].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _import(
             "rule patient-id: no patient id; without one the case cannot be assigned to a fold"
         )
     patient_id = unicodedata.normalize("NFC", pair.patient_id.strip())
-    patient = options.secret.pseudonym(patient_id, pair.issuer)
+    patient = pair.public_id or options.secret.pseudonym(patient_id, pair.issuer)
     source_key = options.secret.digest("source", patient, pair.digest)
     existing = book.by_source(source_key)
     if existing is not None:
@@ -167,6 +169,7 @@ def prepare_case(
     grid = build_axial_grid(labelled.image)
     affine = grid_affine(grid)
     drawn, sides, totals = _labels_on(labelled.masks, grid, known)
+    spine, cut = _complete_spine(labelled, grid, drawn)
     labels = drawn.labels
     check_anatomy(labels, sides, affine)
     disc = np.asarray(centroid(labels == BY_ID["ivd"].value, affine))
@@ -174,7 +177,8 @@ def prepare_case(
         findings.check_vessels(drawn, known, disc)
     taken = findings.take(drawn, known, totals, disc)
     labels, known = taken.labels, taken.known
-    notes = [findings.describe(drawn, known), *labelled.notes, *taken.notes]
+    _ignore(labelled.masks, grid, labels, spine)
+    notes = [findings.describe(drawn, known), *labelled.notes, *cut, *taken.notes]
     notes += [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; a human reader is not named")
@@ -194,10 +198,40 @@ def prepare_case(
     if labelled.correction is not None:
         card |= {CORRECTION: dict(labelled.correction)}
     image = resample(labelled.image, grid)
-    source: CaseSource = "imported"
-    discs = {"l45": centre}
-    case = Case(case_id, patient, source, image, labels, affine, known, centre, normal, discs, card)
+    discs = ({} if spine is None else disc_centres(spine, affine)) | {"l45": centre}
+    case = Case(
+        case_id, patient, labelled.rules, image, labels, affine, known, centre, normal, discs, card, spine
+    )  # fmt: skip
     return case, notes
+
+
+def _complete_spine(
+    labelled: LabelledImage, grid: SimpleITK.Image, drawn: Drawn
+) -> tuple[Array | None, tuple[str, ...]]:
+    """Return the labels of the complete spine, where there are any, and a note; arches leave them and `drawn`.
+
+    Raises:
+        ImportRefused: arches that cannot be cut off.
+    """
+    spine = spine_labels(labelled.masks, grid)
+    if spine is None or not labelled.with_arches:
+        return spine, ()
+    arches = arches_of(spine)
+    spine[arches] = 0
+    drawn.labels[arches & np.isin(drawn.labels, _BODIES)] = 0
+    cut_ml = float(arches.sum()) * drawn.voxel_ml
+    return spine, (f"{cut_ml:.1f} ml of arches are cut off: bodies end at the canal's front",)
+
+
+def _ignore(
+    masks: Sequence[Mask], grid: SimpleITK.Image, labels: Array, spine: Array | None
+) -> None:
+    """Write `IGNORED` into labels and spine, in place, where a mask says that nothing is known."""
+    for target, mask in masks:
+        if target.further == IGNORED:
+            labels[resample(mask, grid) >= 0.5] = IGNORED
+    if spine is not None:
+        spine[labels == IGNORED] = IGNORED
 
 
 def _labels_on(

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import SimpleITK
 from pydicom.dataset import Dataset
 
 from dicomseg.structures import StructureId
-from dicomseg.volume import Array, Points, Volume
+from training.data.cases import CaseSource
 from training.importing.label_table import Target
 
 Mask = tuple[Target, SimpleITK.Image]
@@ -26,7 +25,8 @@ class LabelledImage:
     on any grid of the same space. acquisition: card fields, without identifiers. labels_by: manual, automatic, …
     context: structures whose masks say where things are, and are no labels of the case. correction: for the card, where
     readers corrected a result. objects: DICOM data sets to be kept, if asked for.
-    notes: what a person should know, a sentence each.
+    notes: what a person should know, a sentence each. rules: whose rules of drawing the labels follow, as the source of
+    a case. with_arches: whether masks of vertebrae include their arches.
     """
 
     image: SimpleITK.Image
@@ -37,24 +37,20 @@ class LabelledImage:
     correction: Mapping[str, Any] | None = None
     objects: Callable[[], Iterable[Dataset]] = tuple
     notes: tuple[str, ...] = ()
+    rules: CaseSource = "imported"
+    with_arches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PendingPair:
-    """Image and labels to import: name for messages, patient, digest of the files, and how to load them."""
+    """Image and labels to import: name for messages, patient, digest of the files, and how to load them.
+
+    public_id: of a person of a public data set, who needs no pseudonym.
+    """
 
     name: str
     patient_id: str
     issuer: str
     digest: str
     load: Callable[[], LabelledImage]
-
-
-def to_sitk_image(array: Array, affine: Points) -> SimpleITK.Image:
-    """Return an array (i, j, k) with its affine to LPS mm as a SimpleITK image, whose x is k."""
-    volume = Volume(array, affine)
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array))
-    image.SetSpacing(volume.spacing_mm[::-1])  # type: ignore[no-untyped-call]
-    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())  # type: ignore[no-untyped-call]
-    image.SetOrigin(volume.affine[:3, 3].tolist())  # type: ignore[no-untyped-call]
-    return image
+    public_id: str = ""

@@ -12,9 +12,9 @@ import SimpleITK
 
 from dicomseg.read import attributes
 from dicomseg.read.segments import part_of
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused
-from training.importing.label_table import LabelTable, Target, entry_of
-from training.importing.pairs import to_sitk_image
+from training.importing.label_table import LabelTable, Target, entry_of, target_of_name
 
 HOW: Final = ("manual", "semiautomatic", "automatic")
 _DAMAGE: Final = (
@@ -60,6 +60,8 @@ def read_targets(
             out[number] = entry
         elif part is not None:
             out[number] = Target(part.structure, part.side)
+        elif (further := target_of_name(described.segment_label)) is not None:
+            out[number] = further
         else:
             unknown.append(f"{number} ({described.segment_label})")
     if unknown:
@@ -80,7 +82,7 @@ def read_masks(
     seg: hd.seg.Segmentation, targets: Mapping[int, Target], name: str
 ) -> list[tuple[Target, SimpleITK.Image]]:
     """Return one mask in [0, 1] per segment on the grid of the SEG; a segment without frames is empty."""
-    wanted = [n for n, target in targets.items() if target.structure is not None]
+    wanted = [n for n, target in targets.items() if target.is_drawn]
     out = []
     for number in wanted:
         try:

@@ -15,10 +15,9 @@ from typing import Final
 import numpy as np
 import SimpleITK
 
-from dicomseg.read.segments import part_of_name
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused
-from training.importing.label_table import LabelTable, Target, entry_of
-from training.importing.pairs import to_sitk_image
+from training.importing.label_table import LabelTable, Target, entry_of, target_of_name
 from training.importing.volumes import itk_affine, read_itk, shown
 
 END: Final = ".seg.nrrd"
@@ -69,12 +68,12 @@ def read_segments(file: Path, table: LabelTable) -> list[tuple[Target, SimpleITK
     targets: list[tuple[NamedSegment, Target]] = []
     unknown = []
     for segment in segments:
-        part = part_of_name(segment.name)
+        named = target_of_name(segment.name)
         entry = entry_of(table, segment.name, str(segment.value))
         if entry is not None:
             targets.append((segment, entry))
-        elif part is not None:
-            targets.append((segment, Target(part.structure, part.side)))
+        elif named is not None:
+            targets.append((segment, named))
         else:
             unknown.append(f"{segment.value} ({segment.name})")
     if unknown:
@@ -96,6 +95,6 @@ def _masks(
                 f"{shown(file)}: rule readable: {segment.name} is on layer {segment.layer} of"
                 f" {layers.shape[-1]}; export it again"
             )
-        if target.structure is not None:
+        if target.is_drawn:
             mask = (layers[..., segment.layer] == segment.value).astype(np.uint8)
             yield target, to_sitk_image(mask.transpose(2, 1, 0), itk_affine(image))

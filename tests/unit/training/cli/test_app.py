@@ -91,6 +91,7 @@ _IN_A_FILE = [
     ("export", ["--run", "none", "--level", "none", "--version", "1"], "--out", "folder"),
     ("phantom", [], "--out", "folder"),
     ("prepare", ["--phantoms", "1"], "--out", "folder"),
+    ("to-nnunet", ["--cases", "none"], "--out", "folder"),
 ]
 
 

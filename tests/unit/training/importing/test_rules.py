@@ -7,8 +7,8 @@ import pytest
 
 from dicomseg.structures import BY_ID
 from dicomseg.volume import AXIAL, build_affine
+from training.data.prepare import to_sitk_image
 from training.errors import ImportRefused
-from training.importing.pairs import to_sitk_image
 from training.importing.rules import check_anatomy, check_extent, check_voxels
 
 SPACING = (2.0, 1.0, 1.0)

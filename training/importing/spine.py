@@ -1,0 +1,97 @@
+"""Labels of the complete spine on the case's grid, and vertebrae without their arches: pure functions of arrays.
+
+Axes are those of a case: (slices to the head, rows to the back, columns to the left). Values are those of `Case.spine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import SimpleITK
+from scipy import ndimage
+
+from dicomseg.volume import Array, Points
+from training.data.cases import BODY_NAMES, DISC_NAMES, Point
+from training.data.prepare import centroid, resample
+from training.errors import ImportRefused
+from training.importing.label_table import Target
+
+CANAL: Final = 100
+BODIES: Final = tuple(range(1, len(BODY_NAMES) + 1))
+_FRONT: Final = 10.0
+"""Percentile of the canal's first rows in a slice, over its columns, that counts as its front: not one stray voxel."""
+_SMOOTH: Final = 7
+"""Slices over which the front is smoothed by their median: readers draw one sagittal slice after the other."""
+
+
+def spine_labels(
+    masks: Sequence[tuple[Target, SimpleITK.Image]], grid: SimpleITK.Image
+) -> Array | None:
+    """Return the labels of the complete spine, uint8 (i, j, k); None where none but our structures are labelled.
+
+    As for other labels the strongest mask wins. One mask at a time is in memory.
+    """
+    if not any(target.spine and target.further for target, _ in masks):
+        return None
+    shape = tuple(grid.GetSize()[::-1])  # type: ignore[no-untyped-call]
+    labels, best, total = np.zeros(shape, np.uint8), np.zeros(shape, np.float32), np.zeros(shape)
+    for target, mask in masks:
+        if not target.spine:
+            continue
+        soft = resample(mask, grid)
+        stronger = soft > best
+        labels[stronger] = target.spine
+        np.copyto(best, soft, where=stronger)
+        total += soft
+    labels[best <= 1.0 - total] = 0
+    return labels
+
+
+def disc_centres(spine: Array, affine: Points) -> dict[str, Point]:
+    """Return the centre of every labelled disc, LPS mm by name."""
+    present = set(np.unique(spine).tolist())
+    return {
+        name: centroid(spine == value, affine)
+        for value, name in enumerate(DISC_NAMES, start=201)
+        if value in present
+    }
+
+
+def arches_of(spine: Array) -> Array:
+    """Return the voxels of vertebrae that do not belong to their bodies, bool (i, j, k).
+
+    A body lies in front of the spinal canal: what a vertebra has beside the canal and behind its front, slice by slice, is
+    pedicles, laminae and processes. So is what the cut parts from the body. Where the canal ends, its front goes on
+    straight up and down.
+
+    Raises:
+        ImportRefused: no canal is drawn.
+    """
+    canal = spine == CANAL
+    slices = np.flatnonzero(canal.any(axis=(1, 2)))
+    if not len(slices):
+        raise ImportRefused(
+            "rule arches: no spinal canal is drawn, so the arches of the vertebrae cannot be told from the bodies;"
+            " label the canal, or give bodies without arches"
+        )
+    first = [np.percentile(canal[i].argmax(axis=0)[canal[i].any(axis=0)], _FRONT) for i in slices]
+    smooth = ndimage.median_filter(np.asarray(first, float), _SMOOTH, mode="nearest")
+    front = np.interp(np.arange(len(spine)), slices, smooth)
+    ahead = np.arange(spine.shape[1])[None, :, None] < front[:, None, None]
+    out = np.zeros(spine.shape, bool)
+    for value in BODIES:
+        vertebra = spine == value
+        if vertebra.any():
+            out |= vertebra & ~_largest(vertebra & ahead)
+    return out
+
+
+def _largest(mask: Array) -> Array:
+    """Return the largest part that hangs together."""
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    return np.asarray(parts == 1 + int(sizes[1:].argmax()))
