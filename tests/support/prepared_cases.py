@@ -17,7 +17,8 @@ def _write_case(folder: Path, name: str, seed: int) -> None:
     spider = name.startswith("spider")
     shape = (24, 32, 10) if spider else (24, 32, 40)
     labels = np.zeros(shape, np.uint8)
-    labels[14:20, 8:20, 2:8], labels[10:14, 8:20, 2:8], labels[4:10, 8:20, 2:8] = 1, 2, 3
+    deep = slice(8 + seed % 4 * 3, 20)  # no two slabs are of one person
+    labels[14:20, deep, 2:8], labels[10:14, deep, 2:8], labels[4:10, deep, 2:8] = 1, 2, 3
     image = (labels * 40 + rng.normal(0, 5, shape)).astype(np.float32)
     affine = build_affine(np.eye(3)[:, ::-1], SPACING_MM, (0.0, 0.0, 0.0))
     x, y, z = (float(v) for v in affine[:3, :3] @ np.array([12.0, 14.0, 5.0]))

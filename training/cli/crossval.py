@@ -20,6 +20,7 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
+from training.cli.output import show_links_below
 from training.cli.workers import (
     CertificateOption,
     PrivateKeyOption,
@@ -155,6 +156,7 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         last=last,
     )
     paths = folding.cases_of_source(cases, tested.value if tested else None)
+    show_links_below(cases)
     drawn = folding.read_or_draw_folds(out / "folds.json", list(paths.values()), folds, chosen.seed)
     cohort = Cohort(cases, paths, default_path())
     option = "--first" if first else "--level-first" if level_first else None

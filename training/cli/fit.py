@@ -20,6 +20,7 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
+from training.cli.output import show_links_below
 
 if TYPE_CHECKING:
     from model.networks.deeplab import DeepLabV3Plus3D
@@ -72,6 +73,8 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
     use_threads(threads)
     with joined_processes() as processes:
+        if processes.is_main:
+            show_links_below(cases)
         ready, held = fitting.prepare_run(
             cases, out, chosen, resume=resume, start=start, processes=processes
         )

@@ -18,7 +18,7 @@ from training.cli.options import (
     out_file,
     use_threads,
 )
-from training.cli.output import ProgressBar
+from training.cli.output import ProgressBar, show_links_below
 
 
 def register(app: typer.Typer) -> None:
@@ -64,12 +64,13 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     Files: OUT, for `lumbar-train export --level`
     """
     from model.bundle.card import LEVEL_WEIGHTS
-    from training.data.cases import split_cases
+    from training.data.held_out import split_cases
     from training.export import load_level_network
     from training.fit.level import LevelRecipe, errors_mm, save_level, train_level, unfinished_file
     from training.fit.level_samples import load_coarse_cases
 
     use_threads(threads)
+    show_links_below(cases)
     begin = None
     if start is not None:
         network, settings = load_level_network(start / LEVEL_WEIGHTS if start.is_dir() else start)

@@ -6,13 +6,19 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import typer
 
+from dicomseg.errors import InputRefused
+
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from training.data.persons import Persons
 
 LINE_EVERY_S: Final = 60.0
 """Where no terminal shows a bar, a line replaces it; at most one in this time."""
@@ -116,3 +122,18 @@ def print_table(table: Table) -> None:
     with console.capture() as capture:
         console.print(table)
     typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def show_links(persons: Persons) -> None:
+    """Name cases of one person under different ids, a line each."""
+    for link in persons.links:
+        typer.echo(link.text, err=True)
+
+
+def show_links_below(cases: Path) -> None:
+    """Name cases of one person under different ids below a folder; a card that cannot be read is named later."""
+    from training.data.cases import list_cases
+    from training.data.persons import read_persons
+
+    with suppress(InputRefused):
+        show_links(read_persons(list_cases(cases)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from training.cli.options import out_folder
-from training.cli.output import ProgressBar
+from training.cli.output import ProgressBar, show_links_below
 
 
 def register(app: typer.Typer) -> None:
@@ -64,4 +64,5 @@ def prepare(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
             painted_ct.prepare_painted_ct(shapes, out, seed, bar.advance)
         preparing.prepare_phantoms(seed, phantoms, out, bar.advance, slices=slices, matrix=matrix)
         preparing.prepare_phantoms(seed, lumbar, out, bar.advance, fov="lumbar")
+    show_links_below(out)
     typer.echo(f"{total} cases in {out}")

@@ -21,7 +21,7 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
-from training.cli.output import new_table, print_table
+from training.cli.output import new_table, print_table, show_links_below
 
 if TYPE_CHECKING:
     from training.evaluate.case_results import CaseResult
@@ -109,6 +109,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     from training.retrain import retrain as retraining
 
     use_threads(threads)
+    show_links_below(cases)
     task = retraining.Task(
         cases, held_out, bundle or default_path(), out, recipe, margin, fresh=fresh
     )

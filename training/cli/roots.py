@@ -17,7 +17,7 @@ from training.cli.options import (
     out_file,
     use_threads,
 )
-from training.cli.output import ProgressBar
+from training.cli.output import ProgressBar, show_links_below
 
 
 def register(app: typer.Typer) -> None:
@@ -65,13 +65,14 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
     from model.bundle.card import read_card
     from model.bundle.load import load_bundle
-    from training.data.cases import split_cases
+    from training.data.held_out import split_cases
     from training.export import load_roots_network
     from training.fit import checkpoint
     from training.fit.roots import SAVE_EVERY, RootsRecipe, RootsTraining, read_roots_checkpoint
     from training.fit.roots_samples import roots_dice, segment_cases
 
     use_threads(threads)
+    show_links_below(cases)
     phantoms, slabs, aside = split_cases(cases, held_out or ())
     sampled = [*phantoms, *slabs]
     recipe = RootsRecipe(

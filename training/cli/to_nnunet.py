@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from training.cli.options import CasesOption, SeedOption, out_folder
-from training.cli.output import ProgressBar
+from training.cli.output import ProgressBar, show_links
 
 if TYPE_CHECKING:
     from dicomseg.structures import StructureId
@@ -59,7 +59,8 @@ def to_nnunet(  # noqa: PLR0913, PLR0917 - one argument per option of the comman
     from dicomseg.structures import BY_ID
     from training.data import folds as folding
     from training.data import nnunet
-    from training.data.cases import list_cases, read_patient
+    from training.data.cases import list_cases
+    from training.data.persons import read_persons
     from training.errors import CaseUnreadable, SourceMissing, UsageError
 
     unknown = [s for s in structure or [] if s not in BY_ID]
@@ -77,7 +78,9 @@ def to_nnunet(  # noqa: PLR0913, PLR0917 - one argument per option of the comman
             f"{len(paths) - len(taken)} cases do not label {', '.join(chosen)} and are left out",
             err=True,
         )
-    patients = {path.stem: read_patient(path) for path in paths}
+    persons = read_persons(paths)
+    patients = {path.stem: person for path, person in persons.by_path.items()}
+    show_links(persons)
     drawn = folding.draw_folds(taken, count, seed) if folds is None else folding.read_folds(folds)
     folding.check_folds(drawn, patients)
     with ProgressBar(len(taken), "export") as bar:

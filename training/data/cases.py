@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -18,6 +18,7 @@ import numpy as np
 
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array, Points
+from training.data.likeness import picture
 from training.errors import CaseUnreadable, SourceMissing
 
 CaseSource = Literal["phantom", "spider", "imported", "shapes"]
@@ -30,6 +31,8 @@ CANONICAL_SPACING_MM: Final = (0.8, 0.75, 0.75)
 """Slices, rows, columns of the canonical grid."""
 CORRECTION: Final = "correction"
 """Key of the card of a case whose labels readers corrected."""
+CARD_PICTURE: Final = "picture"
+"""Key of what shows that two cases are of one person; phantoms have none."""
 DISC_NAMES: Final = ("l5s1", "l45", "l34", "l23", "l12", "t12l1", "t11t12", "t10t11", "t9t10")
 """Counted from below, as SPIDER's 201, 202, … are."""
 BODY_NAMES: Final = ("l5", "l4", "l3", "l2", "l1", "t12", "t11", "t10", "t9")
@@ -182,7 +185,11 @@ def _card(case: Case) -> dict[str, Any]:
         "disc_centres": {k: list(v) for k, v in case.disc_centres.items()},
         "digest": case_digest(case),
         "card": dict(case.card),
-    }
+    } | ({} if case.source == "phantom" else {CARD_PICTURE: _picture(case)})
+
+
+def _picture(case: Case) -> dict[str, Any]:
+    return picture(case.image, case.labels, case.affine, case.level_centre_lps)
 
 
 def load_case(path: Path) -> Case:
@@ -269,30 +276,3 @@ def list_cases(folder: Path) -> list[Path]:
         )
     inner = (path for below in folder.iterdir() if below.is_dir() for path in list_cases_in(below))
     return sorted({*list_cases_in(folder), *inner})
-
-
-def split_cases(
-    folder: Path, held_out: Collection[str] = ()
-) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return phantoms, sagittal slabs and held-out cases of `list_cases`, by file name.
-
-    Every case of a patient of whom one is held out is held out: two scans of one person are too much alike.
-
-    Raises:
-        SourceMissing: no such folder, or a held-out id that is not among its cases.
-        CaseUnreadable: a case without a readable card or a patient, where some are held out.
-    """
-    phantoms, slabs, held = [], [], []
-    paths = list_cases(folder)
-    theirs = {read_patient(path) for path in paths if path.stem in held_out}
-    for path in paths:
-        if path.stem in held_out or (theirs and read_patient(path) in theirs):
-            held.append(path)
-        elif path.stem.startswith("phantom"):
-            phantoms.append(path)
-        else:
-            slabs.append(path)
-    absent = sorted(set(held_out) - {p.stem for p in held})
-    if absent:
-        raise SourceMissing(f"held-out case {absent[0]} is not below {folder}; check the id")
-    return phantoms, slabs, held

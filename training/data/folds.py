@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from training.data.cases import list_cases, read_card_value, read_patient
+from training.data.cases import list_cases, read_card_value
+from training.data.persons import read_persons
 from training.errors import FoldsError, SourceMissing
 
 SCHEMA: Final = 1
@@ -53,8 +54,8 @@ def draw_folds(paths: Sequence[Path], count: int, seed: int = 1) -> tuple[Fold, 
         CaseUnreadable: a card without a patient.
     """
     cases: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        cases[read_patient(path)].append(path.stem)
+    for path, person in read_persons(paths).by_path.items():
+        cases[person].append(path.stem)
     if count < 2 or len(cases) < count + 2:
         raise FoldsError(
             f"{len(cases)} patients make no {count} folds; at least 2 folds and 2 patients more than folds are needed"
@@ -99,7 +100,7 @@ def read_or_draw_folds(
     Raises:
         FoldsError: the file is damaged, has another number of folds, or does not fit the cases.
     """
-    patients = {path.stem: read_patient(path) for path in paths}
+    patients = {path.stem: person for path, person in read_persons(paths).by_path.items()}
     if not file.exists():
         folds = draw_folds(paths, count, seed)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import case_digest, list_cases, load_case, read_patient
+from training.data.cases import case_digest, list_cases, load_case
+from training.data.persons import read_persons
 from training.errors import HeldOutError, SourceMissing
 
 SCHEMA: Final = 1
@@ -69,11 +70,39 @@ def _read_digests(file: Path) -> Mapping[str, str]:
 
 
 def never_sampled(cases: Path, held: Sequence[Path]) -> tuple[str, ...]:
-    """List the ids that must not be trained on: the held-out cases and every other one of their patients.
+    """List the ids that must not be trained on: the held-out cases and every other one of these persons.
 
     Raises:
         CaseUnreadable: a case without a readable card or a patient.
     """
-    patients = {path: read_patient(path) for path in list_cases(cases)}
-    theirs = {patients[path] for path in held}
-    return tuple(sorted(path.stem for path, patient in patients.items() if patient in theirs))
+    persons = read_persons(list_cases(cases)).by_path
+    theirs = {persons[path] for path in held}
+    return tuple(sorted(path.stem for path, person in persons.items() if person in theirs))
+
+
+def split_cases(
+    folder: Path, held_out: Collection[str] = ()
+) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return phantoms, sagittal slabs and held-out cases of `list_cases`, by file name.
+
+    Every case of a person of whom one is held out is held out, whatever its id: two scans of one are too much alike.
+
+    Raises:
+        SourceMissing: no such folder, or a held-out id that is not among its cases.
+        CaseUnreadable: a case without a readable card or a patient, where some are held out.
+    """
+    phantoms, slabs, held = [], [], []
+    paths = list_cases(folder)
+    persons = read_persons(paths).by_path if held_out else {}
+    theirs = {persons[path] for path in paths if path.stem in held_out}
+    for path in paths:
+        if persons and persons[path] in theirs:
+            held.append(path)
+        elif path.stem.startswith("phantom"):
+            phantoms.append(path)
+        else:
+            slabs.append(path)
+    absent = sorted(set(held_out) - {p.stem for p in held})
+    if absent:
+        raise SourceMissing(f"held-out case {absent[0]} is not below {folder}; check the id")
+    return phantoms, slabs, held

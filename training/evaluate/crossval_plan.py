@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.cases import list_cases, read_patient
+from training.data.cases import list_cases
 from training.data.folds import Fold
+from training.data.persons import read_persons
 from training.errors import UsageError
 from training.evaluate.case_results import write_json
 from training.fit.level import unfinished_file
@@ -73,9 +74,11 @@ def never_trained(fold: Fold, cohort: Cohort, *, last: bool = False) -> tuple[st
 
 def with_all_of_their_patients(cases: Collection[str], cohort: Cohort) -> tuple[str, ...]:
     """Return these cases in folds, and the further ones of the same patients, by id."""
-    patients = {read_patient(cohort.paths[c]) for c in cases}
-    others = (p for p in list_cases(cohort.cases) if p.stem not in cohort.paths)
-    return tuple(sorted({*cases} | {p.stem for p in others if read_patient(p) in patients}))
+    paths = {p.stem: p for p in list_cases(cohort.cases)} | dict(cohort.paths)
+    persons = read_persons(list(paths.values())).by_path
+    theirs = {persons[cohort.paths[c]] for c in cases}
+    others = {n for n, p in paths.items() if n not in cohort.paths and persons[p] in theirs}
+    return tuple(sorted({*cases} | others))
 
 
 def in_no_fold(cohort: Cohort) -> list[Path]:

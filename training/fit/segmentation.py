@@ -19,7 +19,7 @@ import torch
 
 from dicomseg.structures import StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
-from training.data.cases import split_cases
+from training.data.held_out import split_cases
 from training.data.label_rules import classes_of
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint, curve

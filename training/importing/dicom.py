@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from pydicom import dcmread
@@ -29,16 +30,23 @@ from training.importing import seg as import_seg
 from training.importing.label_table import LabelTable, Target
 from training.importing.pairs import LabelledImage, Mask, PendingPair
 
+CONTOURS: Final = "1.2.840.10008.5.1.4.1.1.481.3"
+"""SOP class of RT Structure Sets."""
+_CONVERT: Final = (
+    "rule labels: an RTSTRUCT holds contours, which are not imported; convert it to a SEG or .nrrd with 3D Slicer or"
+    " plastimatch"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FolderContent:
-    """MR images, SEG objects and damaged files of a folder."""
+    """MR images, SEG objects and files of a folder that cannot be imported."""
 
     series: Mapping[str, tuple[Instance, ...]]
     """MR images by series UID."""
     segs: tuple[Instance, ...]
     damaged: tuple[tuple[str, str], ...]
-    """Name and reason of each file that cannot be read."""
+    """Name and reason of each file that cannot be imported."""
 
 
 def read_folder(folder: Path) -> FolderContent:
@@ -55,10 +63,13 @@ def read_folder(folder: Path) -> FolderContent:
             instance = headers.read_instance(file)
         except Unreadable as refusal:
             if _is_dicom(file):
-                damaged.append((file.relative_to(folder).as_posix(), str(refusal)))
+                reason = _CONVERT if _holds_contours(file) else str(refusal)
+                damaged.append((file.relative_to(folder).as_posix(), reason))
             continue
         if instance.sop_class_uid in SEG_CLASSES:
             segs.setdefault(instance.digest, instance)
+        elif instance.sop_class_uid == CONTOURS:
+            damaged.append((file.relative_to(folder).as_posix(), _CONVERT))
         elif instance.sop_class_uid in MR_CLASSES:
             series[instance.series_uid].setdefault(instance.digest, instance)
     if not segs and not damaged:
@@ -71,6 +82,14 @@ def read_folder(folder: Path) -> FolderContent:
 def _is_dicom(file: Path) -> bool:
     with file.open("rb") as opened:
         return opened.read(132)[128:] == b"DICM"
+
+
+def _holds_contours(file: Path) -> bool:
+    """Return whether a file that is not read as an image says that it is an RT Structure Set."""
+    try:
+        return attributes.text(_header(file), "SOPClassUID") == CONTOURS
+    except Exception:  # noqa: BLE001 - hostile bytes may break a parser in any way
+        return False
 
 
 def pending(folder: Path, table: LabelTable | None = None) -> Iterator[PendingPair]:

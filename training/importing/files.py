@@ -197,6 +197,7 @@ def pending_pairs(
             "",
             digest.hexdigest(),
             partial(load or load_pair, pair, table),
+            named=patients is not None,
         )
 
 

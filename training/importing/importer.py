@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,10 @@ import SimpleITK
 from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points
-from training.data.cases import CORRECTION, IGNORED, Case, Point, save_case
+from training.data.cases import CORRECTION, IGNORED, Case, Point, list_cases_in, save_case
+from training.data.persons import PATIENT_KEY, read_persons
 from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
-from training.errors import ImportRefused
+from training.errors import CaseUnreadable, ImportRefused
 from training.importing import findings, manifest
 from training.importing.deidentify import Secret, deidentify
 from training.importing.findings import Drawn
@@ -84,7 +86,16 @@ def import_all(
                 book = book.with_entry(entry)
                 manifest.write_manifest(book, options.out)
             (imported if is_new else existing).append(entry.case)
+        _report_links(options.out, imported, report)
     return ImportSummary(tuple(imported), tuple(existing), tuple(refused))
+
+
+def _report_links(folder: Path, imported: Sequence[str], report: Callable[[str], None]) -> None:
+    """Name each new case that is of the person of another one, under another patient id."""
+    with suppress(CaseUnreadable):  # of an older case; who trains on it is stopped
+        for link in read_persons(list_cases_in(folder) if imported else []).links:
+            if not {link.first, link.second}.isdisjoint(imported):
+                report(link.text)
 
 
 def _import(
@@ -108,6 +119,13 @@ def _import(
             f"rule duplicate: the same image is case {duplicate.case}; remove that one to replace its labels"
         )
     case, notes = prepare_case(labelled, f"import-{image_key[:12]}", patient, options)
+    if not pair.public_id:
+        known = {
+            "id": options.secret.digest("patient-id", patient_id),
+            "issuer": bool(pair.issuer),
+            "named": pair.named,
+        }
+        case = replace(case, card={**case.card, PATIENT_KEY: known})
     for note in notes:
         report(f"{pair.name}: {note}")
     files = _save(case, labelled, options)

@@ -45,7 +45,7 @@ class LabelledImage:
 class PendingPair:
     """Image and labels to import: name for messages, patient, digest of the files, and how to load them.
 
-    public_id: of a person of a public data set, who needs no pseudonym.
+    public_id: of a person of a public data set, who needs no pseudonym. named: whether a table names the person.
     """
 
     name: str
@@ -54,3 +54,4 @@ class PendingPair:
     digest: str
     load: Callable[[], LabelledImage]
     public_id: str = ""
+    named: bool = False

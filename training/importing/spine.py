@@ -63,7 +63,7 @@ def arches_of(spine: Array) -> Array:
     """Return the voxels of vertebrae that do not belong to their bodies, bool (i, j, k).
 
     A body lies in front of the spinal canal: what a vertebra has beside the canal and behind its front, slice by slice, is
-    pedicles, laminae and processes. So is what the cut parts from the body. Where the canal ends, its front goes on
+    pedicles, laminae and processes. So is what the cut parts from the body. Where the canal ends, its front continues
     straight up and down.
 
     Raises:
@@ -73,7 +73,7 @@ def arches_of(spine: Array) -> Array:
     slices = np.flatnonzero(canal.any(axis=(1, 2)))
     if not len(slices):
         raise ImportRefused(
-            "rule arches: no spinal canal is drawn, so the arches of the vertebrae cannot be told from the bodies;"
+            "rule arches: no spinal canal is drawn, so the arches of the vertebrae cannot be distinguished from the bodies;"
             " label the canal, or give bodies without arches"
         )
     first = [np.percentile(canal[i].argmax(axis=0)[canal[i].any(axis=0)], _FRONT) for i in slices]

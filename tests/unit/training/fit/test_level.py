@@ -351,7 +351,8 @@ def test_a_level_that_is_not_found_is_not_a_number(tmp_path: Path) -> None:
 
 def test_the_command_trains_writes_weights_and_tells_errors(tmp_path: Path) -> None:
     save_case(slab(), tmp_path / "cases")
-    save_case(replace(slab(), case_id="spider-901", patient_id="another"), tmp_path / "cases")
+    another = replace(slab(), case_id="spider-901", patient_id="another", image=-slab().image)
+    save_case(another, tmp_path / "cases")
     out = tmp_path / "here" / "level.pt"
     call = ["level", "--cases", str(tmp_path / "cases"), "--out", str(out), "--steps", "2"]
     done = CliRunner().invoke(app, [*call, "--held-out", "spider-901"])

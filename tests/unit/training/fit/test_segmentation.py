@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
-from training.data.cases import split_cases
+from training.data.held_out import split_cases
 from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit import segmentation as fitting

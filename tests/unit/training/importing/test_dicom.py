@@ -11,7 +11,8 @@ import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomseg.read import header as headers
 from dicomseg.read.geometry_problem import GeometryProblem
@@ -30,6 +31,7 @@ from tests.support.exported_study import (
 )
 from training.data.cases import Case, list_cases_in, load_case
 from training.errors import ImportRefused, SourceMissing
+from training.importing.dicom import CONTOURS
 from training.importing.label_table import Target
 
 pytestmark = pytest.mark.slow  # none of them alone, all of them together
@@ -343,3 +345,24 @@ def test_two_imports_do_not_write_at_once(exported: Path, tmp_path: Path) -> Non
 
     with manifest.locked(tmp_path), pytest.raises(ImportRefused, match="another import"):
         imported(exported, tmp_path)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_contours_are_refused_with_what_converts_them(tmp_path: Path, alone: bool) -> None:
+    grid = grid_of(SAGITTAL)
+    images = write_mr(tmp_path / "in", grid)
+    if not alone:
+        write_seg(tmp_path / "in" / "seg.dcm", images, all_masks(grid), grid)
+    contours = Dataset()
+    contours.SOPClassUID, contours.SOPInstanceUID = CONTOURS, "2.25.1"
+    contours.StudyInstanceUID, contours.SeriesInstanceUID = "2.25.2", "2.25.3"
+    contours.Modality, contours.PatientID = "RTSTRUCT", "P"
+    contours.StructureSetLabel = "L4"
+    contours.file_meta = FileMetaDataset()
+    contours.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    contours.save_as(tmp_path / "in" / "rs.dcm", enforce_file_format=True)
+    done, _ = imported(tmp_path / "in", tmp_path / "out")
+    assert len(done.imported) == (0 if alone else 1)
+    (line,) = done.refused
+    assert line.startswith("rs.dcm: rule labels: an RTSTRUCT holds contours")
+    assert "3D Slicer or plastimatch" in line
