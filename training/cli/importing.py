@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from training.cli.options import out_folder
-from training.errors import ImportRefused, UsageError
+from training.errors import FoldsError, ImportRefused, UsageError
 
 if TYPE_CHECKING:
     from training.importing.label_table import LabelTable
@@ -125,7 +125,8 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     5 the DICOMweb server failed.
 
     \b
-    Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key
+    Files: OUT/CASE.npz, OUT/CASE.json, OUT/manifest.json, OUT/pseudonym.key,
+    OUT/folds.json (with --nnunet, of its splits_final.json)
     table.toml: [labels] with lines such as 1 = "l4", 7 = "pm.left",
     9 = "background", 203 = "disc.l34", 3 = "body.l3", 99 = "ignored"
     """
@@ -152,10 +153,36 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         raise ImportRefused(
             f"{error.filename or out}: {error.strerror}; correct it and run the command again"
         ) from error
+    if nnunet is not None:
+        _take_folds(nnunet, out, done.by_name)
     typer.echo(f"{out}: {len(done.imported)} imported, {len(done.existing)} already there")
     if done.refused:
         count = len(done.refused)
         raise ImportRefused(f"{count} refused, see above; correct them and run the command again")
+
+
+def _take_folds(dataset: Path, out: Path, by_name: Mapping[str, str]) -> None:
+    """Write the folds of nnU-Net's dataset as OUT/folds.json; those that part a person are named and not taken."""
+    from training.data import folds as folding
+    from training.data.cases import list_cases_in
+    from training.data.nnunet import folds_of_splits
+    from training.data.persons import read_persons
+    from training.importing.nnunet import read_splits
+
+    try:
+        splits = read_splits(dataset)
+        if not splits or not by_name:
+            return
+        persons = read_persons([p for p in list_cases_in(out) if p.stem in by_name.values()])
+        patients = {path.stem: person for path, person in persons.by_path.items()}
+        named = [{k: [by_name[c] for c in v if c in by_name] for k, v in s.items()} for s in splits]
+        folds = folds_of_splits(named, patients)
+        folding.check_folds(folds, patients)
+    except FoldsError as refusal:
+        _warn(f"the dataset's folds are not taken: {refusal}")
+        return
+    folding.write_folds(out / "folds.json", folds, 0)
+    _warn(f"{out / 'folds.json'}: {len(folds)} folds of the dataset, for the --out of `crossval`")
 
 
 def _names_segments(labels: Path) -> bool:

@@ -103,9 +103,7 @@ def read_or_draw_folds(
     patients = {path.stem: person for path, person in read_persons(paths).by_path.items()}
     if not file.exists():
         folds = draw_folds(paths, count, seed)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_folds(file, folds, seed)
         return folds
     folds = read_folds(file)
     if len(folds) != count:
@@ -115,6 +113,13 @@ def read_or_draw_folds(
     if missing:
         raise FoldsError(f"{file}: case {missing[0]} is in no fold; delete it to draw new folds")
     return folds
+
+
+def write_folds(file: Path, folds: Sequence[Fold], seed: int) -> None:
+    """Write folds for `read_folds`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"schema": SCHEMA, "seed": seed, "folds": [asdict(f) for f in folds]}
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_folds(file: Path) -> tuple[Fold, ...]:

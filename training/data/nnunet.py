@@ -16,7 +16,7 @@ from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, STRUCTURES, StructureId
 from dicomseg.volume import Array
 from training.data.cases import IGNORED, Case, load_case, read_card_value
-from training.data.folds import Fold
+from training.data.folds import VALIDATION_SHARE, Fold
 from training.data.prepare import to_sitk_image
 from training.errors import SourceMissing, UsageError
 
@@ -165,6 +165,25 @@ def nnunet_splits(
         train = sorted(case for case in cases if patients[case] not in tested)
         splits.append({"train": train, "val": val})
     return splits
+
+
+def folds_of_splits(
+    splits: Sequence[Mapping[str, Sequence[str]]], patients: Mapping[str, str]
+) -> tuple[Fold, ...]:
+    """Return folds that test what nnU-Net validates; of the patients that it trains on some choose, as in `draw_folds`.
+
+    patients: by case id; cases that are not among them are left out.
+    """
+    folds: list[Fold] = []
+    for split in splits:
+        parts = {part: sorted(set(split[part]) & set(patients)) for part in ("train", "val")}
+        rest = sorted({patients[case] for case in parts["train"]})
+        np.random.default_rng(len(folds)).shuffle(rest)
+        chosen = set(rest[: max(1, round(len(rest) * VALIDATION_SHARE))])
+        validation = tuple(case for case in parts["train"] if patients[case] in chosen)
+        train = tuple(case for case in parts["train"] if patients[case] not in chosen)
+        folds.append(Fold(tuple(parts["val"]), validation, train))
+    return tuple(folds)
 
 
 def write_json(content: Any, file: Path) -> None:

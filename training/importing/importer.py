@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import SimpleITK
 from dicomseg.errors import InputRefused
 from dicomseg.structures import BY_ID, Side, StructureId
 from dicomseg.volume import Array, Points
-from training.data.cases import CORRECTION, IGNORED, Case, Point, list_cases_in, save_case
+from training.data.cases import CORRECTION, Case, Point, list_cases_in, save_case
 from training.data.persons import PATIENT_KEY, read_persons
 from training.data.prepare import build_axial_grid, centroid, fit_disc_normal, grid_affine, resample
 from training.errors import CaseUnreadable, ImportRefused
@@ -29,9 +29,9 @@ from training.importing.deidentify import Secret, deidentify
 from training.importing.findings import Drawn
 from training.importing.label_table import Target, covered, half_covered
 from training.importing.manifest import Manifest, ManifestEntry
-from training.importing.pairs import LabelledImage, Mask, PendingPair
+from training.importing.pairs import LabelledImage, PendingPair
 from training.importing.rules import check_anatomy, check_extent, check_voxels
-from training.importing.spine import arches_of, disc_centres, spine_labels
+from training.importing.spine import arches_of, disc_centres, spine_labels, write_ignored
 
 DICOM_FOLDER: Final = "dicom"
 _BODIES: Final = (BY_ID["l4"].value, BY_ID["l5"].value)
@@ -53,11 +53,12 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """Outcome of an import: ids of new and of existing cases, one line per refusal."""
+    """Outcome of an import: ids of new and of existing cases, one line per refusal, and the case of each pair's name."""
 
     imported: tuple[str, ...]
     existing: tuple[str, ...]
     refused: tuple[str, ...]
+    by_name: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_all(
@@ -73,6 +74,7 @@ def import_all(
     imported: list[str] = []
     existing: list[str] = []
     refused: list[str] = []
+    by_name: dict[str, str] = {}
     with manifest.locked(options.out):
         book = manifest.read_manifest(options.out)
         for pair in pairs:
@@ -86,8 +88,9 @@ def import_all(
                 book = book.with_entry(entry)
                 manifest.write_manifest(book, options.out)
             (imported if is_new else existing).append(entry.case)
+            by_name[pair.name] = entry.case
         _report_links(options.out, imported, report)
-    return ImportSummary(tuple(imported), tuple(existing), tuple(refused))
+    return ImportSummary(tuple(imported), tuple(existing), tuple(refused), by_name)
 
 
 def _report_links(folder: Path, imported: Sequence[str], report: Callable[[str], None]) -> None:
@@ -195,7 +198,7 @@ def prepare_case(
         findings.check_vessels(drawn, known, disc)
     taken = findings.take(drawn, known, totals, disc)
     labels, known = taken.labels, taken.known
-    _ignore(labelled.masks, grid, labels, spine)
+    write_ignored(labelled.masks, grid, labels, spine)
     notes = [findings.describe(drawn, known), *labelled.notes, *cut, *taken.notes]
     notes += [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
@@ -239,17 +242,6 @@ def _complete_spine(
     drawn.labels[arches & np.isin(drawn.labels, _BODIES)] = 0
     cut_ml = float(arches.sum()) * drawn.voxel_ml
     return spine, (f"{cut_ml:.1f} ml of arches are cut off: bodies end at the canal's front",)
-
-
-def _ignore(
-    masks: Sequence[Mask], grid: SimpleITK.Image, labels: Array, spine: Array | None
-) -> None:
-    """Write `IGNORED` into labels and spine, in place, where a mask says that nothing is known."""
-    for target, mask in masks:
-        if target.further == IGNORED:
-            labels[resample(mask, grid) >= 0.5] = IGNORED
-    if spine is not None:
-        spine[labels == IGNORED] = IGNORED
 
 
 def _labels_on(

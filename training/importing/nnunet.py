@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +19,9 @@ from training.data.nnunet import (
     IMAGES,
     LABELS,
     PATIENTS,
+    SPLITS,
 )
-from training.errors import ImportRefused, SourceMissing
+from training.errors import FoldsError, ImportRefused, SourceMissing
 from training.importing.files import FilePair, pending_pairs, read_patients
 from training.importing.label_table import LabelTable, Target, entry_of, target_of_name
 from training.importing.pairs import PendingPair
@@ -193,4 +194,23 @@ def pending(
         patients = read_patients(folder / PATIENTS)
     if patients is None:
         report("patient ids are taken from the file names; --patients names who was scanned twice")
-    yield from pending_pairs(pairs, values, patients)
+    for pair, found in zip(pairs, pending_pairs(pairs, values, patients), strict=True):
+        yield replace(found, name=pair.name)
+
+
+def read_splits(folder: Path) -> list[dict[str, list[str]]]:
+    """Return the folds of a dataset, `train` and `val` by case, where it has some.
+
+    Raises:
+        FoldsError: damaged.
+    """
+    file = folder / SPLITS
+    if not file.exists():
+        return []
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        return [
+            {part: [str(c) for c in fold[part]] for part in ("train", "val")} for fold in content
+        ]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FoldsError(f"{file}: {type(error).__name__}; restore or remove it") from error

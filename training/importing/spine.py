@@ -13,7 +13,7 @@ import SimpleITK
 from scipy import ndimage
 
 from dicomseg.volume import Array, Points
-from training.data.cases import BODY_NAMES, DISC_NAMES, Point
+from training.data.cases import BODY_NAMES, DISC_NAMES, IGNORED, Point
 from training.data.prepare import centroid, resample
 from training.errors import ImportRefused
 from training.importing.label_table import Target
@@ -47,6 +47,20 @@ def spine_labels(
         total += soft
     labels[best <= 1.0 - total] = 0
     return labels
+
+
+def write_ignored(
+    masks: Sequence[tuple[Target, SimpleITK.Image]],
+    grid: SimpleITK.Image,
+    labels: Array,
+    spine: Array | None,
+) -> None:
+    """Write `IGNORED` into labels and spine, in place, where a mask says that nothing is known."""
+    for target, mask in masks:
+        if target.further == IGNORED:
+            labels[resample(mask, grid) >= 0.5] = IGNORED
+    if spine is not None:
+        spine[labels == IGNORED] = IGNORED
 
 
 def disc_centres(spine: Array, affine: Points) -> dict[str, Point]:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from tests.support.labelled_volumes import grid, imported, painted, write
 from training.cli.app import app
 from training.data.cases import IGNORED, Case, list_cases_in, load_case, save_case
-from training.data.folds import Fold
-from training.data.nnunet import dataset_folder, nnunet_labels, nnunet_splits
+from training.data.folds import Fold, check_folds, read_folds
+from training.data.nnunet import dataset_folder, folds_of_splits, nnunet_labels, nnunet_splits
+from training.data.persons import PATIENT_KEY
 from training.errors import CaseUnreadable, FoldsError, SourceMissing, UsageError
 
 
@@ -25,7 +26,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     write(folder, "a", *painted(grid(np.diag([-1.0, -1, 1]))))
     imported(folder)
     (path,) = list_cases_in(folder / "out")
-    return load_case(path)
+    found = load_case(path)
+    return replace(found, card={**found.card, PATIENT_KEY: {"named": True}})  # copies are persons
 
 
 def cohort(case: Case, folder: Path, count: int = 4) -> Path:
@@ -83,6 +85,15 @@ def test_there_and_back_labels_geometry_names_and_persons_are_equal(
         assert after.labelled == before.labelled
         assert after.level_centre_lps == pytest.approx(before.level_centre_lps, abs=0.05)
     assert any((c.labels == IGNORED).any() for c in again)
+    by_image = {float(c.image.min()): c.case_id for c in again}
+    names = {
+        name: by_image[float(load_case(cases / f"{name}.npz").image.min())]
+        for name in ("c0", "c0-again", "c1")
+    }
+    folds = read_folds(tmp_path / "back" / "folds.json")
+    assert [set(f.test) for f in folds] == [{names["c0"], names["c0-again"]}, {names["c1"]}]
+    for fold in folds:
+        assert sorted((*fold.test, *fold.validation, *fold.train)) == sorted(names.values())
 
 
 def folds_of(folder: Path, persons: int) -> Path:
@@ -208,3 +219,18 @@ def test_a_value_of_another_ending_is_refused(case: Case, tmp_path: Path) -> Non
     code, said = export(*call, "--file-ending", ".png")
     assert code == 2
     assert ".png is no ending of a volume" in said
+
+
+def test_of_the_patients_that_nnunet_trains_on_some_choose() -> None:
+    patients = {f"c{n}{scan}": f"p{n}" for n in range(10) for scan in "ab"}
+    names = sorted(patients)
+    splits = [
+        {"val": names[4 * n : 4 * n + 4], "train": names[: 4 * n] + names[4 * n + 4 :]}
+        for n in range(5)
+    ]
+    splits[0]["train"].append("refused")
+    folds = folds_of_splits(splits, patients)
+    check_folds(folds, patients)
+    assert [tuple(map(len, (f.test, f.validation, f.train))) for f in folds] == [(4, 4, 12)] * 5
+    with pytest.raises(FoldsError, match="patient p0 is in test and in"):
+        check_folds(folds_of_splits([{"val": ["c0a"], "train": names[1:]}], patients), patients)

@@ -163,3 +163,27 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
     empty = made({"l4": 1}, tmp_path)
     with pytest.raises(SourceMissing, match=r"no \*_0000\.nii\.gz in imagesTr"):
         find_cases(empty)
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ([{"train": ["lumbar_002"], "val": ["lumbar_001"]}], "patient"),
+        ("{", "JSONDecodeError; restore or remove it"),
+        ([{"train": []}], "KeyError; restore or remove it"),
+    ],
+)
+def test_folds_that_cannot_be_taken_are_named_and_the_cases_imported(
+    tmp_path: Path, splits: Any, said: str
+) -> None:
+    """The first parts a person who was scanned twice."""
+    folder = dataset(tmp_path)
+    (folder / "patients.csv").write_text("file,patient\nlumbar_001,A\nlumbar_002,A\n")
+    text = splits if isinstance(splits, str) else json.dumps(splits)
+    (folder / "splits_final.json").write_text(text)
+    code, printed = run(folder)
+    assert code == 0, printed
+    assert "the dataset's folds are not taken: " in printed
+    assert said in printed
+    assert len(list_cases_in(folder / "out")) == 2
+    assert not (folder / "out" / "folds.json").exists()
