@@ -62,6 +62,7 @@ class AuditEvent(StrEnum):
     DESTINATION_TESTED = "destination_tested"
     LOGIN = "login"
     LOGOUT = "logout"
+    STUDY_OPENED = "study_opened"
     USERS_CHANGED = "users_changed"
     MODEL_CHANGED = "model_changed"
     STATE_REPAIRED = "state_repaired"

@@ -15,6 +15,7 @@ from node.audit.entry import AuditEvent, Outcome
 from node.config.sections import Config
 from node.console.echo_tests import EchoTests
 from node.console.kept import Kept
+from node.console.openings import Openings
 from node.console.sessions import Sessions
 from node.console.tries import Tries
 from node.console.users import Role, Users
@@ -53,6 +54,7 @@ class Console:
     tries: Tries = field(default_factory=Tries)
     kept: Kept = field(default_factory=Kept)
     echo_tests: EchoTests = field(default_factory=EchoTests)
+    openings: Openings = field(default_factory=Openings)
     record: Record = record_nothing
     log: Log = noop_log
     wall: Callable[[], float] = time.time
@@ -60,6 +62,11 @@ class Console:
     bundle: Path = field(default_factory=default_path)
     credentials: Credentials | None = None
     change: Change = change_bundle
+
+    def opened(self, visitor: Visitor, study: str) -> None:
+        """Say in the audit trail that a person opened a study: once, not for each of its requests."""
+        if self.openings.is_new(visitor.name, study):
+            self.record(AuditEvent.STUDY_OPENED, visitor.name, {"study": study}, "success")
 
     @classmethod
     def of(

@@ -35,6 +35,8 @@ def detail_page(console: Console, asked: Asked) -> Mapping[str, Any]:
     row, journal, sees = row_of(console, asked), console.journal, asked.visitor.role.sees_patients
     # Before the rest: what happens while it is read makes this page an older view.
     seen = journal.paging.newest_event(row.id)
+    if sees:
+        console.opened(asked.visitor, row.key.study)
     (one,) = why_series(journal, [row], _viewer(console, asked))
     file = journal.overview.sample_files([row.id]).get(row.id)
     results = journal.results.of_series(row.key)

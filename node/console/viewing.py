@@ -70,4 +70,6 @@ class Viewing:
             options = self.archive.options()
         except FAULTS as error:
             return said(HTTPStatus.BAD_GATEWAY, self.archive.server.fault_text(error))
+        for study in asked.studies:
+            self.console.opened(visitor, study)
         return FromArchive(self.archive, asked, options, auth.origin(self.console, request))

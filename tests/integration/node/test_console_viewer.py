@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from node.audit.entry import AuditEvent, Outcome
 from node.config.destinations import DicomwebDestination
 from node.config.sections import Config, NodeConfig
 from node.config.web import WebConfig
@@ -86,6 +87,8 @@ class Running:
 
     address: str
     port: int
+    audited: list[tuple[str, str, object]]
+    """Event, user, study."""
 
     @contextmanager
     def browser(self, role: str = "") -> Iterator[httpx.Client]:
@@ -133,13 +136,32 @@ def running(tmp_path: Path, archive: int, facts: Any, clock: Any) -> Iterator[Ru
     )
     Journal.open(state / "journal.sqlite", clock).instances.add(facts(1))
     journal = Journal.reading(state / "journal.sqlite", clock)
-    console = Console.of(config, journal, lambda: journal)
+    audited: list[tuple[str, str, object]] = []
+
+    def record(event: AuditEvent, user: str, what: Mapping[str, object], _how: Outcome) -> None:
+        audited.append((str(event), user, what.get("study")))
+
+    console = Console.of(config, journal, lambda: journal, record)
     for role in Role:
         console.users.put(User(role, role, HASH))
     (port,) = free_ports(1)
     served = ohif.serve(application(console), port)  # type: ignore[arg-type]  # any ASGI application
-    yield Running(f"http://127.0.0.1:{port}", port)
+    yield Running(f"http://127.0.0.1:{port}", port, audited)
     served.stop()
+
+
+def test_who_opened_a_study_is_audited_once(running: Running) -> None:
+    with running.browser("physician") as client:
+        for path in ("", "/series", "/metadata"):
+            assert client.get(f"/dicom-web/studies/{STUDY}{path}").status_code == 200
+        assert client.get("/dicom-web/studies/1.2.9").status_code == 403
+    with running.browser("operator") as client:
+        client.get(f"/dicom-web/studies/{STUDY}")
+        assert client.get("/series/1").status_code == 200
+    with running.browser("viewer") as client:
+        assert client.get("/series/1").status_code == 200
+    opened = [entry for entry in running.audited if entry[0] == "study_opened"]
+    assert opened == [("study_opened", "physician", STUDY), ("study_opened", "operator", STUDY)]
 
 
 # ---- the viewer's files --------------------------------------------------------------------------

@@ -55,6 +55,7 @@ CASES: Final[dict[AuditEvent, tuple[tuple[Participant, ...], dict[str, Any]]]] =
     ),
     _A.LOGIN: ((ALICE,), {}),
     _A.LOGOUT: ((ALICE,), {}),
+    _A.STUDY_OPENED: ((ALICE,), {"study": "1.2.1"}),
     _A.USERS_CHANGED: ((ALICE,), {"change": "user bob (viewer)"}),
     _A.FILES_PURGED: ((ALICE,), {**SERIES, "objects": 64}),
     _A.MODEL_CHANGED: ((ALICE,), {"version": "1"}),
