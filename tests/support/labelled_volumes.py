@@ -81,12 +81,13 @@ def imported(
     patients: Mapping[str, str] | None = None,
     *,
     mirrored_vessels: bool = False,
+    cut_arches: bool = False,
 ) -> tuple[ImportSummary, list[str]]:
     """Import `folder/images` with `folder/labels` into `folder/out`; also every line that was reported."""
     out, notes = folder / "out", []  # type: ignore[var-annotated]
     options = ImportOptions(
         out, "volumes", "CC0", read_or_create_secret(out / "pseudonym.key"), "2026-11-23",
-        mirrored_vessels=mirrored_vessels,
+        mirrored_vessels=mirrored_vessels, cut_arches=cut_arches,
     )  # fmt: skip
     pairs = pending(folder / "images", folder / "labels", table, patients)
     return import_all(pairs, options, notes.append), notes

@@ -98,6 +98,10 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
         bool,
         typer.Option("--mirrored-vessels", help="Take persons with arteries right of the veins."),
     ] = False,
+    cut_arches: Annotated[
+        bool,
+        typer.Option("--cut-arches", help="Cut arches off L4 and L5; the canal must be labelled."),
+    ] = False,
 ) -> None:
     """Import external labelled images, under pseudonyms.
 
@@ -144,7 +148,7 @@ def import_cases(  # noqa: PLR0913, PLR0917 - one argument per option of the com
     key = read_or_create_secret(secret or out / SECRET_NAME)
     today = datetime.now(UTC).date().isoformat()
     options = importer.ImportOptions(
-        out, source.kind, licence.strip(), key, today, keep_dicom, mirrored_vessels
+        out, source.kind, licence.strip(), key, today, keep_dicom, mirrored_vessels, cut_arches
     )
     try:
         with _pairs(out, source, table, patients, is_spider=is_spider) as pairs:

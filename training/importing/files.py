@@ -220,7 +220,7 @@ def load_pair(pair: FilePair, table: LabelTable) -> LabelledImage:
         masks = [
             (target, to_sitk_image((values == value).astype(np.uint8), labels.affine))
             for value, target in _targets_by_value(values, labels_file, table).items()
-            if target.is_drawn
+            if target.structure is not None or (target.is_drawn and (values == value).any())
         ]
     acquisition: dict[str, Any] = {"source_shape": list(image.shape)}
     acquisition["source_spacing_mm"] = [round(v, 4) for v in image.spacing_mm]

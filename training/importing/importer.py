@@ -31,10 +31,9 @@ from training.importing.label_table import Target, covered, half_covered
 from training.importing.manifest import Manifest, ManifestEntry
 from training.importing.pairs import LabelledImage, PendingPair
 from training.importing.rules import check_anatomy, check_extent, check_voxels
-from training.importing.spine import arches_of, disc_centres, spine_labels, write_ignored
+from training.importing.spine import disc_centres, spine_labels, treat_arches, write_ignored
 
 DICOM_FOLDER: Final = "dicom"
-_BODIES: Final = (BY_ID["l4"].value, BY_ID["l5"].value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class ImportOptions:
     keep_dicom: bool = False
     mirrored_vessels: bool = False
     """Take persons whose arteries lie to the right of their veins."""
+    cut_arches: bool = False
+    """Cut the arches off labels of vertebrae."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def _import(
         )
     patient_id = unicodedata.normalize("NFC", pair.patient_id.strip())
     patient = pair.public_id or options.secret.pseudonym(patient_id, pair.issuer)
-    source_key = options.secret.digest("source", patient, pair.digest)
+    made_of = f"{pair.digest} cut" if options.cut_arches else pair.digest
+    source_key = options.secret.digest("source", patient, made_of)
     existing = book.by_source(source_key)
     if existing is not None:
         return existing, False
@@ -190,8 +192,8 @@ def prepare_case(
     grid = build_axial_grid(labelled.image)
     affine = grid_affine(grid)
     drawn, sides, totals = _labels_on(labelled.masks, grid, known)
-    spine, cut = _complete_spine(labelled, grid, drawn)
-    labels = drawn.labels
+    labels, spine = drawn.labels, spine_labels(labelled.masks, grid)
+    arches = treat_arches(labels, spine, cut=labelled.with_arches or options.cut_arches)
     check_anatomy(labels, sides, affine)
     disc = np.asarray(centroid(labels == BY_ID["ivd"].value, affine))
     if not options.mirrored_vessels:
@@ -199,7 +201,7 @@ def prepare_case(
     taken = findings.take(drawn, known, totals, disc)
     labels, known = taken.labels, taken.known
     write_ignored(labelled.masks, grid, labels, spine)
-    notes = [findings.describe(drawn, known), *labelled.notes, *cut, *taken.notes]
+    notes = [findings.describe(drawn, known), *labelled.notes, *arches, *taken.notes]
     notes += [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; a human reader is not named")
@@ -224,24 +226,6 @@ def prepare_case(
         case_id, patient, labelled.rules, image, labels, affine, known, centre, normal, discs, card, spine
     )  # fmt: skip
     return case, notes
-
-
-def _complete_spine(
-    labelled: LabelledImage, grid: SimpleITK.Image, drawn: Drawn
-) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the complete spine, where there are any, and a note; arches leave them and `drawn`.
-
-    Raises:
-        ImportRefused: arches that cannot be cut off.
-    """
-    spine = spine_labels(labelled.masks, grid)
-    if spine is None or not labelled.with_arches:
-        return spine, ()
-    arches = arches_of(spine)
-    spine[arches] = 0
-    drawn.labels[arches & np.isin(drawn.labels, _BODIES)] = 0
-    cut_ml = float(arches.sum()) * drawn.voxel_ml
-    return spine, (f"{cut_ml:.1f} ml of arches are cut off: bodies end at the canal's front",)
 
 
 def _labels_on(

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK
 from scipy import ndimage
 
+from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import Array, Points
 from training.data.cases import BODY_NAMES, DISC_NAMES, IGNORED, Point
 from training.data.prepare import centroid, resample
@@ -20,6 +21,9 @@ from training.importing.label_table import Target
 
 CANAL: Final = 100
 BODIES: Final = tuple(range(1, len(BODY_NAMES) + 1))
+_LEVELS: Final[dict[StructureId, int]] = {"l5": 1, "l4": 2, "dura": CANAL}
+MOST_BEHIND: Final = 0.1
+"""A larger share of the bodies beside and behind the canal is arches; cutting plain bodies takes 3 % at most."""
 _FRONT: Final = 10.0
 """Percentile of the canal's first rows in a slice, over its columns, that counts as its front: not one stray voxel."""
 _SMOOTH: Final = 7
@@ -100,6 +104,35 @@ def arches_of(spine: Array) -> Array:
         if vertebra.any():
             out |= vertebra & ~_largest(vertebra & ahead)
     return out
+
+
+def treat_arches(labels: Array, spine: Array | None, *, cut: bool) -> tuple[str, ...]:
+    """Cut arches off the labels and the complete spine, in place, or find them; returns a sentence where there are any.
+
+    labels: values of our structures, uint8 (i, j, k). spine: None where only our structures are labelled.
+
+    Raises:
+        ImportRefused: arches that cannot be cut off.
+    """
+    levels = np.zeros(256, np.uint8)
+    for name, value in _LEVELS.items():
+        levels[BY_ID[name].value] = value
+    ours = levels[labels]
+    if not cut and not (ours == CANAL).any():
+        return ()
+    arches = arches_of(ours if spine is None else spine)
+    bodies = np.isin(labels, [BY_ID[name].value for name in ("l4", "l5")])
+    share = float((arches & bodies).sum() / max(int(bodies.sum()), 1))
+    if not cut:
+        if share <= MOST_BEHIND:
+            return ()
+        return (
+            f"{share:.0%} of l4 and l5 lie beside and behind the canal: they include arches; --cut-arches cuts them off",
+        )
+    labels[arches & bodies] = 0
+    if spine is not None:
+        spine[arches] = 0
+    return (f"arches are cut off, {share:.0%} of l4 and l5: bodies end at the canal's front",)
 
 
 def _largest(mask: Array) -> Array:

@@ -60,7 +60,7 @@ def test_published_masks_become_bodies_disc_canal_and_all_other_levels(tmp_path:
     assert case.other_discs() == [3, 4, 5]
     upper = case.at_disc(3)
     assert upper.labelled == SPIDER_STRUCTURES
-    assert "ml of arches are cut off" in said
+    assert "arches are cut off, " in said
     assert case.names_all_discs()
 
 

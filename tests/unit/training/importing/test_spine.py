@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,36 @@ def test_only_what_is_behind_the_canals_front_or_parted_from_the_body_is_an_arch
     assert arches[2:4, 5:8, 3:6].all()
     with pytest.raises(ImportRefused, match="rule arches"):
         arches_of(np.where(spine == 100, 0, spine))
+
+
+OURS = {**{str(n): Target(None) for n in (3, 4, 5, 201, 203, 204, 205)}, **{k: WHOLE[k] for k in ("1", "2", "202", "100")}}  # fmt: skip
+
+
+def test_arches_in_a_hospitals_labels_are_named_and_cut_off_on_request(tmp_path: Path) -> None:
+    for name, arches in (("with", True), ("without", False)):
+        write(tmp_path / name, "a", *painted_spine(arches=arches))
+        write(tmp_path / f"cut {name}", "a", *painted_spine(arches=arches))
+    said = imported(tmp_path / "with", OURS)[1]
+    (line,) = [note for note in said if "arches" in note]
+    assert re.search(r"[12]\d% of l4 and l5 lie beside and behind the canal", line)
+    assert "--cut-arches cuts them off" in line
+    assert not [note for note in imported(tmp_path / "without", OURS)[1] if "arches" in note]
+    imported(tmp_path / "cut with", OURS, cut_arches=True)
+    (refused,) = imported(tmp_path / "with", OURS, cut_arches=True)[0].refused
+    assert "rule duplicate" in refused  # not taken for the case that is there, whose arches are on
+    imported(tmp_path / "cut without", OURS, cut_arches=True)
+    cut, plain = (only(tmp_path / f"cut {name}").labels for name in ("with", "without"))
+    whole = only(tmp_path / "without").labels
+    for value in (1, 3):
+        for ours, theirs in ((cut, plain), (plain, whole)):
+            both = ((ours == value) & (theirs == value)).sum()
+            assert 2 * both / ((ours == value).sum() + (theirs == value).sum()) > 0.97
+    assert np.array_equal(cut == 2, plain == 2)
+
+
+def test_arches_without_a_canal_cannot_be_cut_off(tmp_path: Path) -> None:
+    write(tmp_path, "a", *painted_spine())
+    table = {**OURS, "100": Target(None)}
+    done, _ = imported(tmp_path, table, cut_arches=True)
+    assert "rule arches: no spinal canal is drawn" in done.refused[0]
+    assert len(imported(tmp_path, table)[0].imported) == 1
