@@ -12,6 +12,13 @@ from training.cli.options import out_folder
 from training.cli.output import ProgressBar
 
 
+class VesselChoice(StrEnum):
+    """Vessels of the persons."""
+
+    USUAL = "usual"
+    VARIED = "varied"
+
+
 class FovChoice(StrEnum):
     """Fields of view."""
 
@@ -46,6 +53,9 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
         bool, typer.Option("--distractors", help="Add series that must not be selected.")
     ] = False,
     drop_slice: Annotated[int | None, typer.Option(min=0, help="Omit this slice.")] = None,
+    vessels: Annotated[
+        VesselChoice, typer.Option(help="varied: vein flat on the disc, grey blood, far divisions.")
+    ] = VesselChoice.USUAL,
 ) -> None:
     """Write synthetic MR studies with their truth.
 
@@ -69,7 +79,14 @@ def phantom(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     from training.phantom.study import StudyOptions, write_study
 
     options = StudyOptions(
-        cast("Any", fov.value), slices, matrix, oblique, coded, distractors, drop_slice
+        cast("Any", fov.value),
+        slices,
+        matrix,
+        oblique,
+        coded,
+        distractors,
+        drop_slice,
+        cast("Any", vessels.value),
     )
     folders = []
     with ProgressBar(cases, "phantom") as bar:

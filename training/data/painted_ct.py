@@ -20,9 +20,10 @@ from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import AXIAL, Array, Points, build_affine
 from training.data.cases import CANONICAL_SPACING_MM, Case, crop_to_window, save_case
 from training.data.prepare import fit_disc_normal
+from training.data.whole_vertebrae import DISC, complete
 from training.errors import SourceMissing
 from training.phantom.mri import TissueTexture, acquire, draw_contrast, draw_scan
-from training.phantom.person import stream
+from training.phantom.person import VesselKind, stream
 from training.phantom.rasterise import Coat, Raster, Stroke, paint
 from training.phantom.scene import build_anatomy
 from training.phantom.solids import Bounds, Tube
@@ -40,7 +41,6 @@ SMOOTH_VOXELS: Final = 0.6
 MAX_GAP_MM: Final = 10.0
 """Of height without a label: a longer gap in a vessel or muscle was left by the source, not by nature."""
 
-_DISC: Final = 2
 _Paint = tuple[tuple[int, ...], StructureId | None, tuple[tuple[float, str], ...]]
 _PAINT: Final[tuple[_Paint, ...]] = (
     ((15,), None, ((0.0, "fascia"), (0.9, "erector"))),
@@ -51,7 +51,7 @@ _PAINT: Final[tuple[_Paint, ...]] = (
     ((13,), None, ((0.0, "cortex"), (0.85, "marrow"))),
     ((14,), None, ((0.0, "cortex"), (0.85, "marrow"))),
     (
-        (_DISC,),
+        (DISC,),
         "ivd",
         ((0.0, "annulus"), (1.6, "annulus_inner"), (4.0, "nucleus_3_rim"), (5.5, "nucleus_3")),
     ),
@@ -62,7 +62,7 @@ _PAINT: Final[tuple[_Paint, ...]] = (
 )
 """Values of the label map, the structure they are, and coats from the outside in; painted in order."""
 BOUNDED: Final = ("l4", "ivd", "l5")
-COLUMN: Final = (1, _DISC, 3, 13, 14)
+COLUMN: Final = (1, DISC, 3, 13, 14)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +137,7 @@ class LabelMap:
 
 
 def read_label_map(file: Path) -> LabelMap:
-    """Read a NIfTI label map with an L4/5 disc.
+    """Read a NIfTI label map with an L4/5 disc, or with whole vertebrae between which it can be derived.
 
     Raises:
         SourceMissing: no such file, or no disc in it.
@@ -147,9 +147,12 @@ def read_label_map(file: Path) -> LabelMap:
     image = cast("Any", nibabel.load(file))
     labels = np.asarray(image.dataobj).astype(np.uint8)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
-    disc = np.argwhere(labels == _DISC)
+    if not (labels == DISC).any():
+        derived = complete(labels, affine)
+        labels = labels if derived is None else derived
+    disc = np.argwhere(labels == DISC)
     if not len(disc):
-        raise SourceMissing(f"{file}: no voxel of the L4/5 disc (value {_DISC}); leave it out")
+        raise SourceMissing(f"{file}: no voxel of the L4/5 disc (value {DISC}); leave it out")
     affine[:3, 3] -= affine[:3, :3] @ disc.mean(axis=0) + affine[:3, 3]
     return LabelMap(labels, affine)
 
@@ -209,8 +212,12 @@ def build_strokes(label_map: LabelMap, seed: int) -> list[Stroke]:
     return out
 
 
-def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> Case:
+def painted_ct_case(
+    file: Path, seed: int = 1, *, randomised: bool = False, vessels: VesselKind = "usual"
+) -> Case:
     """Convert one label map to a prepared case; the same file and seed give the same case.
+
+    vessels: whose blood fills the map's vessels.
 
     Raises:
         SourceMissing: no such file, or no L4/5 disc in it.
@@ -224,7 +231,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
     shape = np.floor(extent / spacing).astype(int)
     affine = build_affine(np.asarray(AXIAL), spacing.tolist(), (low + spacing[::-1] / 2).tolist())
     raster = Raster((int(shape[0]), int(shape[1]), int(shape[2])), affine)
-    contrast = draw_contrast(seed, randomised=randomised)
+    contrast = draw_contrast(seed, randomised=randomised, vessels=vessels)
     texture = TissueTexture(seed, contrast, build_anatomy(seed, still=True).person, raster)
     painted = paint(build_strokes(label_map, seed), raster, lambda lps: lps, texture)
     image = acquire(painted.image, affine, draw_scan(seed), np.zeros(3), seed)
@@ -240,7 +247,7 @@ def painted_ct_case(file: Path, seed: int = 1, *, randomised: bool = False) -> C
         (0.0, 0.0, 0.0),
         fit_disc_normal(painted.labels, affine),
         {"l45": (0.0, 0.0, 0.0)},
-        {"shapes": name, "seed": seed, "contrast": {"randomised": randomised}},
+        {"shapes": name, "seed": seed, "blood": vessels, "contrast": {"randomised": randomised}},
     )
     return crop_to_window(case)
 
@@ -258,15 +265,19 @@ def list_label_maps(folder: Path) -> list[Path]:
 
 
 def prepare_painted_ct(
-    folder: Path, out: Path, seed: int = 1, report: Callable[[str], None] = lambda _: None
+    folder: Path,
+    out: Path,
+    seed: int = 1,
+    report: Callable[[str], None] = lambda _: None,
+    vessels: VesselKind = "usual",
 ) -> list[Path]:
-    """Paint and prepare every label map of a folder.
+    """Paint and prepare every label map of a folder; `vessels` as in `painted_ct_case`.
 
     Raises:
         SourceMissing: no label map there, or one without the L4/5 disc.
     """
     written = []
     for file in list_label_maps(folder):
-        written.append(save_case(painted_ct_case(file, seed), out))
+        written.append(save_case(painted_ct_case(file, seed, vessels=vessels), out))
         report(written[-1].stem)
     return written

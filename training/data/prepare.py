@@ -23,6 +23,7 @@ from training.data.cases import (
 )
 from training.errors import SourceMissing
 from training.phantom import phantom, truth
+from training.phantom.person import VesselKind
 
 SPIDER_STRUCTURES: Final[tuple[StructureId, ...]] = ("l4", "ivd", "l5", "dura")
 """What SPIDER labels at L4/5; its canal represents the dural sac."""
@@ -189,6 +190,12 @@ def prepare_spider(
     return written
 
 
+def phantom_name(seed: int, fov: Literal["axial", "lumbar"], vessels: VesselKind) -> str:
+    """Return the id of a phantom's case."""
+    kind = "-lumbar" if fov == "lumbar" else "-varied" if vessels == "varied" else ""
+    return f"phantom{kind}-{seed:06d}"
+
+
 def phantom_case(
     seed: int,
     *,
@@ -197,6 +204,7 @@ def phantom_case(
     matrix: int | None = None,
     full_field: bool = False,
     fov: Literal["axial", "lumbar"] = "axial",
+    vessels: VesselKind = "usual",
 ) -> Case:
     """Draw one phantom as a prepared case, about 8 s of one core at full size.
 
@@ -204,10 +212,13 @@ def phantom_case(
     lumbar spine on the canonical spacing, as SPIDER's cases are.
 
     randomised: random contrast per tissue; None means every second seed. slices, matrix: a smaller
-    grid over the same field. full_field: keep all 240 mm instead of window and margin.
+    grid over the same field. full_field: keep all 240 mm instead of window and margin. vessels: `varied` ones make
+    another case of the same patient.
     """
     chosen = bool(seed % 2) if randomised is None else randomised
-    drawn = phantom.build(seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen)
+    drawn = phantom.build(
+        seed, fov=fov, slices=slices, matrix=matrix, randomised=chosen, vessels=vessels
+    )
     plane = truth.disc_plane(drawn.anatomy)
     values = truth.measure_truth(drawn.anatomy, plane)
     truths = {
@@ -215,7 +226,7 @@ def phantom_case(
         "measurements": {name: asdict(value) for name, value in values.items()},
     }
     case = Case(
-        f"phantom-{seed:06d}" if fov == "axial" else f"phantom-lumbar-{seed:06d}",
+        phantom_name(seed, fov, vessels),
         f"PHANTOM-{seed:06d}",
         "phantom",
         drawn.image,
@@ -230,7 +241,7 @@ def phantom_case(
     return case if full_field or fov == "lumbar" else crop_to_window(case)
 
 
-def prepare_phantoms(
+def prepare_phantoms(  # noqa: PLR0913 - one argument per option of the command line
     first_seed: int,
     count: int,
     out: Path,
@@ -239,14 +250,15 @@ def prepare_phantoms(
     slices: int | None = None,
     matrix: int | None = None,
     fov: Literal["axial", "lumbar"] = "axial",
+    vessels: VesselKind = "usual",
 ) -> list[Path]:
-    """Draw and prepare phantoms that are not prepared yet; `fov` as in `phantom_case`."""
+    """Draw and prepare phantoms that are not prepared yet; `fov` and `vessels` as in `phantom_case`."""
     written = []
-    kind = "phantom" if fov == "axial" else "phantom-lumbar"
     for seed in range(first_seed, first_seed + count):
-        path = out / f"{kind}-{seed:06d}.npz"
+        path = out / f"{phantom_name(seed, fov, vessels)}.npz"
         if not path.with_suffix(".json").exists():
-            save_case(phantom_case(seed, slices=slices, matrix=matrix, fov=fov), out)
+            case = phantom_case(seed, slices=slices, matrix=matrix, fov=fov, vessels=vessels)
+            save_case(case, out)
         report(path.stem)
         written.append(path)
     return written

@@ -16,7 +16,8 @@ from scipy import fft
 from scipy.ndimage import gaussian_filter
 
 from dicomseg.volume import Array, Points
-from training.phantom.person import Person, stream
+from training.phantom.blood import draw_blood
+from training.phantom.person import Person, VesselKind, stream
 from training.phantom.rasterise import CHUNK, Raster
 from training.phantom.tissues import TISSUES, Tissue
 
@@ -57,10 +58,17 @@ def _signal(tissue: Tissue, weighting: Weighting, te_ms: float) -> float:
     return float(tissue.pd * (1 - e) / (1 - q * e) * np.exp(-te_ms / tissue.t2_ms))
 
 
-def draw_contrast(seed: int, *, randomised: bool = False, weighting: Weighting = "t2") -> Contrast:
+def draw_contrast(
+    seed: int,
+    *,
+    randomised: bool = False,
+    weighting: Weighting = "t2",
+    vessels: VesselKind = "usual",
+) -> Contrast:
     """Draw a physical contrast with ± 15 % per tissue, or random signals for every tissue.
 
-    randomised: for training only; keeps the order of nothing, so that shapes must be learned.
+    randomised: for training only; keeps the order of nothing, so that shapes must be learned. vessels: `varied` draws
+    blood and the fat beside it as `training.phantom.blood` does; other tissues are the same.
     """
     rng = stream(seed, f"contrast {weighting}")
     te_ms = {"t2": float(rng.uniform(70, 140)), "t1": 24.0, "flair": 110.0}[weighting]
@@ -77,6 +85,12 @@ def draw_contrast(seed: int, *, randomised: bool = False, weighting: Weighting =
         signals[name] = value / raw["marrow"] * (1.0 if fixed else factor)
         if name in FATS:
             signals[name] *= FATS[name] * fat_factor * (factor**0.3)
+    if vessels == "varied" and weighting == "t2":
+
+        def at_rest(tissue: Tissue) -> float:
+            return _signal(tissue, weighting, te_ms) / raw["marrow"]
+
+        signals |= draw_blood(stream(seed, "varied signals"), at_rest, signals)
     if randomised:
         for name, physical in signals.items():
             if name != "air":

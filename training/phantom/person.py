@@ -13,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 Sex = Literal["F", "M"]
+VesselKind = Literal["usual", "varied"]
 Transition = Literal["none", "sacralised", "lumbarised"]
 TRANSITIONAL: Final = 0.116
 SACRALISED: Final = 0.82

@@ -14,6 +14,7 @@ from training.phantom.person import (
     Person,
     Pose,
     Targets,
+    VesselKind,
     draw_disease,
     draw_person,
     draw_pose,
@@ -37,7 +38,12 @@ from training.phantom.surroundings import (
     small_strokes,
     torso_strokes,
 )
-from training.phantom.vessels import Tree, build_vessels, vessel_strokes
+from training.phantom.varied_vessels import (
+    build_varied_vessels,
+    draw_varied_targets,
+    varied_strokes,
+)
+from training.phantom.vessels import Movable, build_vessels, vessel_strokes
 
 _WAVES = 6
 _SHORTEST_MM = 70.0
@@ -111,8 +117,10 @@ class Anatomy:
     pose: Pose
     patient_pose: PatientPose
     column: Column
-    trees: tuple[Tree, Tree]
+    trees: tuple[Movable, Movable]
+    """Arteries and veins."""
     strokes: tuple[Stroke, ...]
+    vessels: VesselKind = "usual"
 
 
 def build_anatomy(
@@ -121,18 +129,27 @@ def build_anatomy(
     span_mm: tuple[float, float] = (-60.0, 60.0),
     still: bool = False,
     mirror: bool = False,
+    vessels: VesselKind = "usual",
 ) -> Anatomy:
     """Draw one person.
 
     span_mm: lowest and highest z of interest about the L4/5 disc; whatever is longer is cut there.
     still: no rotation, shift or bend. mirror: left and right exchanged (situs variant).
+    vessels: the usual ones, or `varied` (`varied_vessels`); all else of the person is the same.
     """
     person = draw_person(seed)
     disease = draw_disease(seed, person)
     targets, pose = draw_targets(seed), draw_pose(seed, still=still)
     column = build_column(seed, person, disease)
     psoas = build_psoas(seed, person, column, span_mm)
-    trees = build_vessels(seed, column, person, targets, psoas, span_mm)
+    trees: tuple[Movable, Movable]
+    if vessels == "varied":
+        targets = draw_varied_targets(seed, targets)
+        trees = varied = build_varied_vessels(seed, column, person, targets, psoas, span_mm)
+        blood = varied_strokes(seed, column, varied, span_mm)
+    else:
+        trees = usual = build_vessels(seed, column, person, targets, psoas, span_mm)
+        blood = vessel_strokes(seed, column, usual, span_mm)
     return Anatomy(
         seed,
         person,
@@ -142,20 +159,20 @@ def build_anatomy(
         build_patient_pose(seed, pose, mirror=mirror),
         column,
         trees,
-        _all_strokes(seed, person, disease, column, psoas, trees, span_mm),
+        (*_strokes_below(seed, person, disease, column, psoas, span_mm), *blood),
+        vessels,
     )
 
 
-def _all_strokes(
+def _strokes_below(
     seed: int,
     person: Person,
     disease: Disease,
     column: Column,
     psoas: tuple[Shape, Shape],
-    trees: tuple[Tree, Tree],
     span_mm: tuple[float, float],
 ) -> tuple[Stroke, ...]:
-    """Return the strokes in the order of painting: a later one covers an earlier one."""
+    """Return all strokes but the vessels' in the order of painting: a later one covers an earlier one."""
     canal, sac = canal_strokes(seed, column, disease)
     fat, roots = root_strokes(seed, column, sac)
     return (
@@ -172,5 +189,4 @@ def _all_strokes(
         *bridge_strokes(column),
         *roots,
         *small_strokes(seed, column, span_mm),
-        *vessel_strokes(seed, column, trees, span_mm),
     )

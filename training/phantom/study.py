@@ -16,6 +16,7 @@ from training.errors import UsageError
 from training.phantom import dicom_series, truth
 from training.phantom.dicom_series import Patient, Protocol, Stack
 from training.phantom.mri import Weighting
+from training.phantom.person import VesselKind
 from training.phantom.phantom import (
     GENERATOR_VERSION,
     SAGITTAL,
@@ -48,6 +49,7 @@ class StudyOptions:
     """Also write series that must not be selected."""
     drop_slice: int | None = None
     """Index of a slice that is not written, as if lost in transfer."""
+    vessels: VesselKind = "usual"
 
 
 def coded_voxels(levels: Array, labels: Array) -> Array:
@@ -87,7 +89,7 @@ def write_study(
     """
     case = f"phantom-{seed:06d}"
     target = folder / case
-    anatomy = draw_anatomy(seed, options.fov)
+    anatomy = draw_anatomy(seed, options.fov, vessels=options.vessels)
     centre = anatomy.patient_pose.to_lps(np.zeros(3))
     raster = build_raster(
         options.fov, centre, slices=options.slices, matrix=options.matrix, oblique=options.oblique

@@ -242,9 +242,10 @@ def describe_phantom(anatomy: Anatomy, contrast: Contrast, scan: Scan) -> dict[s
         "targets": asdict(anatomy.targets),
         "pose": asdict(anatomy.pose),
         "mirror": anatomy.patient_pose.mirror,
+        "vessel_kind": anatomy.vessels,
         "grades": dict(column.grades),
         "vessels": {
-            n: asdict(t) for n, t in zip(("arteries", "veins"), anatomy.trees, strict=True)
+            n: t.drawn() for n, t in zip(("arteries", "veins"), anatomy.trees, strict=True)
         },
         "contrast": {
             "weighting": contrast.weighting,

@@ -7,7 +7,8 @@ tree along the front of the column until OC and PI are met or the anatomy forbid
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError, cKDTree
@@ -26,6 +27,34 @@ _RASTER_MM = 0.5
 _ROUNDS = 7
 _NEAR_MM = 22.0
 """Height over which a vein's width at the disc passes into its own: veins fill and collapse in places."""
+
+
+class Movable(Protocol):
+    """Vessels that the solver widens and shifts."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on the radii."""
+        ...
+
+    def scaled(self, scale: float) -> Self:
+        """Return these vessels with another factor."""
+        ...
+
+    def moved(self, shift_x: float) -> Self:
+        """Return these vessels shifted sideways, mm."""
+        ...
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what was drawn, for the card."""
+        ...
+
+    def shape(self, column: Column, low: float, high: float) -> Shape:
+        """Return the vessels between two heights as one solid."""
+        ...
+
+
+MovableT = TypeVar("MovableT", bound=Movable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +79,18 @@ class Tree:
     wave_mm: float
     phase: float
     local: bool = False
+
+    def scaled(self, scale: float) -> Self:
+        """Return this tree with another factor on its radii."""
+        return replace(self, scale=scale)
+
+    def moved(self, shift_x: float) -> Self:
+        """Return this tree shifted sideways from where it was drawn, mm."""
+        return replace(self, shift_x=shift_x)
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what was drawn, for the card."""
+        return asdict(self)
 
     def knots(self, column: Column, part: int, low: float, high: float) -> Points:
         """Return the centre line of trunk (0), left (1) or right (-1) branch between two heights."""
@@ -135,40 +176,40 @@ def _gap(a: list[Points], b: list[Points]) -> float:
     return float(cKDTree(np.vstack(a)).query(np.vstack(b))[0].min())
 
 
-def _resize(
-    tree: Tree,
+def resize(
+    tree: MovableT,
     column: Column,
     plane: PlaneRaster,
     target_mm: float,
     span: tuple[float, float],
     limits: tuple[float, float],
-) -> Tree:
+) -> MovableT:
     """Scale the tree until its largest section's diameter is the target."""
     for _ in range(3):
         outlines = plane.contours(tree.shape(column, *span))
         if not outlines:
             return tree
         ratio = target_mm / max(_feret(c) for c in outlines)
-        tree = replace(tree, scale=float(np.clip(tree.scale * ratio, *limits)))
+        tree = tree.scaled(float(np.clip(tree.scale * ratio, *limits)))
     return tree
 
 
-def _slide(
-    tree: Tree,
+def slide(
+    tree: MovableT,
     column: Column,
     plane: PlaneRaster,
     muscle: Shape,
     target_mm: float,
     span: tuple[float, float],
     reach: tuple[float, float],
-) -> Tree:
+) -> MovableT:
     """Shift the tree along the front until its gap to the muscle is the target."""
     outline = plane.contours(muscle)
     inside = muscle.field(plane.x, plane.y, plane.z) < 0
     far, near = reach
     for _ in range(_ROUNDS):
         middle = 0.5 * (far + near)
-        trial = replace(tree, shift_x=middle)
+        trial = tree.moved(middle)
         solid = trial.shape(column, *span)
         touching = bool((solid.field(plane.x, plane.y, plane.z)[inside] < 0).any())
         gap = 0.0 if touching else _gap(plane.contours(solid), outline)
@@ -176,7 +217,7 @@ def _slide(
             near = middle
         else:
             far = middle
-    return replace(tree, shift_x=0.5 * (far + near))
+    return tree.moved(0.5 * (far + near))
 
 
 def build_vessels(
@@ -194,10 +235,10 @@ def build_vessels(
     rng = stream(seed, "vessels")
     plane = PlaneRaster.through_disc(column)
     arteries, veins = _draw_trees(rng, person, targets)
-    arteries = _resize(arteries, column, plane, targets.daa_mm, span, (0.75, 1.35))
-    veins = _resize(veins, column, plane, targets.divc_mm, span, (0.4, 2.0))
-    arteries = _slide(arteries, column, plane, psoas[0], targets.oc_mm, span, (-22.0, 26.0))
-    veins = _slide(veins, column, plane, psoas[1], targets.pi_mm, span, (24.0, -24.0))
+    arteries = resize(arteries, column, plane, targets.daa_mm, span, (0.75, 1.35))
+    veins = resize(veins, column, plane, targets.divc_mm, span, (0.4, 2.0))
+    arteries = slide(arteries, column, plane, psoas[0], targets.oc_mm, span, (-22.0, 26.0))
+    veins = slide(veins, column, plane, psoas[1], targets.pi_mm, span, (24.0, -24.0))
     return arteries, veins
 
 

@@ -44,7 +44,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
         ),
         (
             ["prepare", "--out", "x"],
-            "lumbar-train: no source of cases; give --phantoms N, --lumbar N, --spider FOLDER or --shapes FOLDER",
+            "lumbar-train: no source of cases; give --phantoms N, --varied N, --lumbar N, --spider FOLDER or --shapes FOLDER",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 from typer.testing import CliRunner
 
 from training.cli.app import app
@@ -87,6 +88,25 @@ def test_the_same_seed_gives_the_same_case(case: Case, label_map: Path) -> None:
     assert np.array_equal(case.image, again.image)
     assert not np.array_equal(case.image, other.image)
     assert np.array_equal(case.labels, other.labels)
+
+
+@pytest.mark.slow
+def test_the_blood_of_varied_vessels_changes_grey_values_only(case: Case, label_map: Path) -> None:
+    grey = painted_ct_case(label_map, 3, vessels="varied")
+    assert np.array_equal(grey.labels, case.labels)
+    assert not np.array_equal(grey.image[case.labels == 6], case.image[case.labels == 6])
+    assert grey.card["blood"] == "varied"
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_real_aorta_that_has_not_divided_is_one_section_at_the_disc(shared: Path) -> None:
+    case = painted_ct_case(
+        shared / "data" / "ct_shapes" / "ts_s0328.labels.nii.gz", vessels="varied"
+    )
+    i = round(float((np.linalg.inv(case.affine) @ [*case.level_centre_lps, 1.0])[0]))
+    assert ndimage.label(case.labels[i] == 6)[1] == 1
+    assert ndimage.label(case.labels[i] == 8)[1] == 1
 
 
 @pytest.mark.slow

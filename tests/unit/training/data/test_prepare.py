@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.support.paths import SHARED
 from training.cli.app import app
-from training.data.cases import Case, load_case
+from training.data.cases import Case, load_case, split_cases
 from training.data.prepare import prepare_phantoms, prepare_spider, spider_case
 from training.errors import SourceMissing
 
@@ -89,6 +89,19 @@ def test_preparing_again_leaves_what_is_there(tmp_path: Path) -> None:
     assert first[0].stat().st_mtime_ns == before
     assert said == ["phantom-000081"] * 2
     assert load_case(first[0]).source == "phantom"
+
+
+@pytest.mark.slow
+def test_varied_vessels_are_another_case_of_the_same_patient(tmp_path: Path) -> None:
+    call = ["prepare", "--out", str(tmp_path), "--phantoms", "1", "--varied", "1", "--seed", "82"]
+    done = CliRunner().invoke(app, [*call, "--slices", "8", "--matrix", "48"])
+    assert done.exit_code == 0, done.output
+    usual, varied = (load_case(tmp_path / f"phantom{n}-000082.npz") for n in ("", "-varied"))
+    assert usual.patient_id == varied.patient_id
+    assert (usual.card["vessel_kind"], varied.card["vessel_kind"]) == ("usual", "varied")
+    assert not np.array_equal(usual.labels, varied.labels)
+    phantoms, _, held = split_cases(tmp_path, ["phantom-000082"])
+    assert (phantoms, len(held)) == ([], 2)  # no leak: one person
 
 
 @pytest.mark.slow
