@@ -99,7 +99,7 @@ def test_divisions_are_drawn_far_above_and_below_the_disc() -> None:
     assert 0.2 < (fork < -5).mean() < 0.3  # not divided at the disc, as in one CT map of six
     assert 0.2 < (fork > 24).mean() < 0.3
     assert 0.45 < (join > 2).mean() < 0.7  # two veins are cut
-    assert (join > fork).mean() < 0.2
+    assert (join > fork).mean() < 0.3
     for t, usual in zip(drawn[:50], (draw_targets(s) for s in range(50)), strict=True):
         assert (t.oc_mm, t.pi_mm, t.divc_mm) == (usual.oc_mm, usual.pi_mm, usual.divc_mm)
 
@@ -126,14 +126,13 @@ def test_left_veins_lie_flat_on_the_disc_and_arteries_in_front_of_them(
     assert sum(len(c) > 1 for c in cuts) < two
 
 
-def test_vessels_do_not_eat_the_disc(varied: list[Anatomy]) -> None:
+def test_vessels_eat_neither_disc_nor_psoas(varied: list[Anatomy]) -> None:
     for anatomy in varied:
         usual = build_anatomy(anatomy.seed, still=True)
-        areas = [
-            truth.enclosed_area(truth.cut_sections(a, truth.disc_plane(a), 0.4).outlines["ivd"][0])
-            for a in (anatomy, usual)
-        ]
-        assert areas[0] == pytest.approx(areas[1], rel=0.03), anatomy.seed
+        cuts = [truth.cut_sections(a, truth.disc_plane(a), 0.4).outlines for a in (anatomy, usual)]
+        for name in ("ivd", "pm"):
+            areas = [sum(truth.enclosed_area(o) for o in cut[name]) for cut in cuts]
+            assert areas[0] == pytest.approx(areas[1], rel=0.03), (anatomy.seed, name)
 
 
 @pytest.mark.slow
