@@ -1,7 +1,7 @@
 """Draws docs/images: eight random synthetic cases beside real slices, and painted CT label maps.
 
 `python docs/cohort.py CASES`, where CASES holds prepared cases (`lumbar-train prepare`): phantoms and
-SPIDER for cohort.png, real shapes for real-shapes.png.
+SPIDER for cohort.png, real shapes for real-shapes.png, varied phantoms for varied-vessels.png.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def main(cases: Path) -> None:
     """Draw the picture of the kinds that are there."""
     rng = np.random.default_rng(SEED)
     found = [p for p in list_cases(cases) if not p.stem.startswith("phantom-lumbar")]
+    varied = [p for p in found if p.stem.startswith("phantom-varied")]
+    found = [p for p in found if p not in varied]
     phantoms, real, shapes = (
         [p for p in found if p.stem.startswith(kind)] for kind in ("phantom", "spider", "shapes")
     )
@@ -80,6 +82,8 @@ def main(cases: Path) -> None:
             *(real[n] for n in rng.choice(len(real), REAL, replace=False)),
         ]
         _draw(chosen, PICTURES / "cohort.png")
+    if varied:
+        _draw(varied[:SYNTHETIC], PICTURES / "varied-vessels.png")
     if shapes:
         _draw(shapes, PICTURES / "real-shapes.png")
 
