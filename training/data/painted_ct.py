@@ -20,7 +20,7 @@ from dicomseg.structures import BY_ID, StructureId
 from dicomseg.volume import AXIAL, Array, Points, build_affine
 from training.data.cases import CANONICAL_SPACING_MM, Case, crop_to_window, save_case
 from training.data.prepare import fit_disc_normal
-from training.data.whole_vertebrae import DISC, complete
+from training.data.uncut_vertebrae import DISC, complete
 from training.errors import SourceMissing
 from training.phantom.mri import TissueTexture, acquire, draw_contrast, draw_scan
 from training.phantom.person import VesselKind, stream
@@ -137,7 +137,7 @@ class LabelMap:
 
 
 def read_label_map(file: Path) -> LabelMap:
-    """Read a NIfTI label map with an L4/5 disc, or with whole vertebrae between which it can be derived.
+    """Read a NIfTI label map with an L4/5 disc, or with uncut vertebrae between which it can be derived.
 
     Raises:
         SourceMissing: no such file, or no disc in it.

@@ -1,4 +1,4 @@
-"""Bodies, arches and disc of a CT label map that labels whole vertebrae and no disc.
+"""Bodies, arches and disc of a CT label map that labels vertebrae with their arches and no disc.
 
 A vertebra is cut in front of the canal into body and arch; the disc is the gap between the bodies' end plates.
 """
@@ -23,7 +23,7 @@ _NEAR_MM: Final = 6.0
 def complete(labels: Array, affine: Points) -> Array | None:
     """Return the map with bodies (1, 3), arches (51, 53) and disc (2), or None where that cannot be derived.
 
-    labels: (i, j, k), 1 and 3 are L4 and L5 as a whole, 4 is the canal. affine: index to mm, x left, y back, z up.
+    labels: (i, j, k), 1 and 3 are L4 and L5 with their arches, 4 is the canal. affine: index to mm, x left, y back, z up.
     """
     if any(not (labels == value).any() for value in (L4, L5, CANAL)):
         return None

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from training.data.whole_vertebrae import complete
+from training.data.uncut_vertebrae import complete
 from training.evaluate.metrics import dice
 
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
