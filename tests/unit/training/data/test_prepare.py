@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from tests.support.paths import SHARED
 from training.cli.app import app
-from training.data.cases import Case, load_case, split_cases
+from training.data.cases import Case, load_case
+from training.data.held_out import split_cases
 from training.data.prepare import prepare_phantoms, prepare_spider, spider_case
 from training.errors import SourceMissing
 
