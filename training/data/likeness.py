@@ -51,8 +51,8 @@ def picture(image: Array, labels: Array, affine: Points, centre: Sequence[float]
 
 
 def _means(image: Array) -> Array:
-    """Return the mean grey of boxes, from the least to the highest one as 0…255."""
-    means = np.asarray(image, np.float64)
+    """Return the mean grey of boxes, from the least to the highest one as 0…255; what is not finite counts as 0."""
+    means = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
     for axis, count in enumerate(MEANS):
         length = means.shape[axis]
         starts = np.minimum(np.arange(count) * length // count, length - 1)

@@ -85,3 +85,10 @@ def test_one_structure_alone_must_agree_better() -> None:
     one, two = (_whole(i, affine, n) for i, n in zip(images, (ours, other), strict=True))
     assert pair(one, two) == []
     assert pair(one, _whole(images[1], affine, ours)) == ["labels agree, Dice 1.00"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 5.0])
+def test_an_image_of_no_use_is_like_no_other(value: float) -> None:
+    affine = build_affine(AXES, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    flat = _whole(np.full((40, 40, 10), value), affine)
+    assert pair(flat, flat) == []
