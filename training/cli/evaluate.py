@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.cli.options import BundleOption, CaseOption, CasesOption, ThreadsOption, out_file
+from training.cli.options import (
+    BundleOption,
+    CaseOption,
+    CasesOption,
+    DeviceOption,
+    ThreadsOption,
+    engine_device,
+    out_file,
+)
 from training.cli.output import ProgressBar, new_table, print_table
 
 if TYPE_CHECKING:
@@ -37,11 +45,15 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         Path | None, out_file("JSON file for `lumbar-train export --card`.", "--card")
     ] = None,
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
 ) -> None:
     """Evaluate the inference pipeline on prepared cases.
 
     Predictions are compared with the labels: per structure Dice, precision, recall, HD95 and surface distance; OC, DAA, DIVC and PI against the
     reference; two baselines that need no network; the values of the paper beside them.
+
+    Without --case and --all: the cases that the bundle's card names as held out, or, where the folder
+    holds none of them, every case, shown as possibly trained on.
 
     With --out, each finished case is kept in RESULTS.cases beside RESULTS.json, and the same command
     continues an interrupted evaluation; `lumbar-train report` makes pictures of both.
@@ -53,7 +65,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
       lumbar-train evaluate --cases cases --bundle bundle --case spider-005
 
     \b
-    Exit status: 0 done, 4 no such cases, 6 the bundle does not load.
+    Exit status: 0 done, 2 no such device, 4 no such cases, 6 the bundle does
+    not load.
     """
     from model.bundle.card import default_path
     from model.bundle.load import load_bundle
@@ -69,9 +82,18 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.evaluate.results_file import about, card_json, results_json
     from training.report.case_csv import cases_csv
 
-    model = load_bundle(bundle or default_path(), threads=threads)
-    paths = choose_cases(cases, model, tuple(case or ()), every=every)
+    model = load_bundle(bundle or default_path(), threads=threads, device=engine_device(device))
     known = held_out_ids(model)
+    paths = choose_cases(cases, model, tuple(case or ()), every=every, foreign=True)
+    there = known & {path.stem for path in paths}
+    if not case and not every and not there:
+        typer.echo(
+            f"{cases} holds none of the bundle's held-out cases: all {len(paths)} are evaluated, as cases that may have"
+            " been trained on; --unseen vouches that none was",
+            err=True,
+        )
+    elif not case and not every and there != known:
+        typer.echo(f"{len(there)} of the bundle's {len(known)} held-out cases are there", err=True)
     settings = EvaluationSettings(
         model=lambda _: model,
         unseen=lambda name: unseen or name in known,

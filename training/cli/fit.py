@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training.cli.options import (
     CasesOption,
+    DeviceOption,
     HeldOutOption,
     RecipeOption,
     StartOption,
     ThreadsOption,
+    WorkersOption,
     out_folder,
     use_threads,
 )
@@ -43,11 +46,14 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     held_out: HeldOutOption = None,
     start: StartOption = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write OUT/tensorboard.")] = False,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
 ) -> None:
     """Train the segmentation network; stops and resumes at any step.
 
-    The same recipe and cases give the same weights on the same machine and number of threads, also when
-    the run was stopped in between. --held-out replaces the held-out cases of the recipe; further
+    On a CPU the same recipe and cases give the same weights on the same machine and number of threads,
+    also when the run was stopped in between. Of several processes each takes the GPU of its LOCAL_RANK.
+    OUT/best holds the weights with the highest Dice of the held-out cases, for export --run OUT/best. --held-out replaces the held-out cases of the recipe; further
     cases of their patients are held out as well.
 
     \b
@@ -58,13 +64,16 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
       torchrun --nproc-per-node 2 -m -- training fit --cases cases --out run
 
     \b
-    Exit status: 0 done or time limit reached, 2 recipe or options, 4 no cases
-    or an unreadable checkpoint.
+    Exit status: 0 done or time limit reached, 2 recipe, options or no such
+    device, 4 no cases or an unreadable checkpoint.
 
     \b
-    Files: OUT/checkpoint.pt (intact at any moment), OUT/recipe.json
+    Files: OUT/checkpoint.pt (intact at any moment, written every half
+    minute), OUT/recipe.json, OUT/best
     """
+    from training.evaluate.best_weights import BestWeights
     from training.fit import segmentation as fitting
+    from training.fit.device import choose_device
     from training.fit.distributed import joined_processes
     from training.fit.recipe import Recipe, read_recipe
 
@@ -72,13 +81,26 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
     if held_out:
         chosen = replace(chosen, held_out=tuple(sorted(set(held_out))))
     use_threads(threads)
-    with joined_processes() as processes:
+    with joined_processes(choose_device(device)) as processes:
         if processes.is_main:
             show_links_below(cases)
         ready, held = fitting.prepare_run(
-            cases, out, chosen, resume=resume, start=start, processes=processes
+            cases,
+            out,
+            chosen,
+            resume=resume,
+            start=start,
+            processes=processes,
+            running=fitting.Running(device, workers),
         )
-        with _reporting(ready, out, tensorboard=tensorboard) as report:
+        best = BestWeights(ready, out)
+        with _reporting(ready, out, tensorboard=tensorboard) as show:
+
+            def report(now: Progress) -> None:
+                show(now)
+                if now.dice:
+                    best.offer(fmean(now.dice.values()))
+
             done = fitting.train_segmentation(
                 ready,
                 out,
@@ -90,6 +112,8 @@ def fit(  # noqa: PLR0913, PLR0917 - one argument per option of the command line
         if processes.is_main:
             state = "done" if done else "time limit reached"
             typer.echo(f"{out}: step {ready.step} of {chosen.steps}, {state}")
+            if best.dice is not None:
+                typer.echo(f"{best.run}: step {best.step}, Dice {best.dice:.3f}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 
 from training.cli.options import (
     CasesOption,
+    DeviceOption,
     HeldOutOption,
     MixedOption,
     SeedOption,
@@ -43,12 +44,13 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     threads: ThreadsOption = 0,
     mixed: MixedOption = False,
     resume: Annotated[bool, typer.Option(help="Continue OUT.unfinished, if it exists.")] = True,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train the level finder on prepared cases.
 
     The default of 3000 steps takes about half an hour on one core. The same cases, steps and seed give
     the same weights (with --mixed up to rounding), also when the training was stopped in between: it
-    continues from OUT.unfinished. Errors of held-out cases are printed at the end.
+    continues from OUT.unfinished, written every half minute. Errors of held-out cases are printed at the end.
 
     \b
     Examples:
@@ -57,8 +59,8 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
       lumbar-train level --cases cases --out level.pt --start cv/level.pt
 
     \b
-    Exit status: 0 done, 2 OUT.unfinished is of another training, 4 no cases,
-    or weights that are not a level finder's.
+    Exit status: 0 done, 2 OUT.unfinished is of another training or no such
+    device, 4 no cases, or weights that are not a level finder's.
 
     \b
     Files: OUT, for `lumbar-train export --level`
@@ -66,9 +68,11 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from model.bundle.card import LEVEL_WEIGHTS
     from training.data.held_out import split_cases
     from training.export import load_level_network
+    from training.fit.device import choose_device
     from training.fit.level import LevelRecipe, errors_mm, save_level, train_level, unfinished_file
     from training.fit.level_samples import load_coarse_cases
 
+    chosen = choose_device(device)
     use_threads(threads)
     show_links_below(cases)
     begin = None
@@ -92,6 +96,7 @@ def level(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
             start=begin,
             keep=keep,
             report=report,
+            device=chosen,
         )
     save_level(network, out)
     keep.unlink(missing_ok=True)

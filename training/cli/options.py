@@ -101,6 +101,41 @@ ThreadsOption = Annotated[
 ]
 
 
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that draw samples ahead. Default: none on a CPU, up to 8 for each GPU.",
+    ),
+]
+
+
+def engine_device(word: str) -> str:
+    """Return the device of a bundle's engine, which is then that of this process.
+
+    Raises:
+        UsageError: an unknown word, or a device that is not here or runs no bundle.
+    """
+    if word == "auto":
+        return word
+    import torch
+
+    from training.errors import UsageError
+    from training.fit.device import choose_device
+
+    device = choose_device(word)
+    if device.type == "mps":
+        raise UsageError("--device mps runs no bundle; give auto or cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device.type
+
+
 def use_threads(threads: int) -> None:
     """Set the CPU threads of torch; 0 leaves its default."""
     import torch

@@ -9,11 +9,13 @@ import typer
 
 from training.cli.options import (
     CasesOption,
+    DeviceOption,
     HeldOutOption,
     MixedOption,
     SeedOption,
     StartOption,
     ThreadsOption,
+    engine_device,
     out_file,
     use_threads,
 )
@@ -42,11 +44,13 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     resume: Annotated[bool, typer.Option(help="Continue OUT, if it exists.")] = True,
     mixed: MixedOption = False,
     threads: ThreadsOption = 0,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train the full-resolution refinement of the L4 nerve roots.
 
-    The predictions of the bundle guide the network. Only cases that label the roots are sampled, which are phantoms. OUT is written every 500 steps,
-    with the Dice of held-out cases; the same command continues from it.
+    The predictions of the bundle guide the network. Only cases that label the roots are sampled, which are phantoms. OUT is written every half
+    minute, and the same command continues from it; every 500 steps the Dice of held-out cases is
+    printed.
 
     \b
     Examples:
@@ -55,8 +59,8 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
         --start bundle --steps 2000
 
     \b
-    Exit status: 0 done, 2 OUT holds another training, 4 no case that labels
-    roots, or no bundle.
+    Exit status: 0 done, 2 OUT holds another training or no such device, 4 no
+    case that labels roots, or no bundle.
 
     \b
     Files: OUT, for `lumbar-train export --roots`
@@ -68,9 +72,11 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     from training.data.held_out import split_cases
     from training.export import load_roots_network
     from training.fit import checkpoint
-    from training.fit.roots import SAVE_EVERY, RootsRecipe, RootsTraining, read_roots_checkpoint
+    from training.fit.device import choose_device
+    from training.fit.roots import CHECK_EVERY, RootsRecipe, RootsTraining, read_roots_checkpoint
     from training.fit.roots_samples import roots_dice, segment_cases
 
+    chosen = choose_device(device)
     use_threads(threads)
     show_links_below(cases)
     phantoms, slabs, aside = split_cases(cases, held_out or ())
@@ -86,11 +92,11 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
     )
     kept = read_roots_checkpoint(out, recipe) if resume and out.exists() else None
     begin = None if start is None else load_roots_network(start)
-    engine = load_bundle(bundle).engine
+    engine = load_bundle(bundle, device=engine_device(device)).engine
     items = segment_cases(sampled, engine, variants, seed)
     held = segment_cases(aside, engine, 1, seed)
     del engine  # its compiled window holds as much memory as the training
-    training = RootsTraining(items, recipe, begin)
+    training = RootsTraining(items, recipe, begin, chosen)
     if kept is not None:
         training.restore(kept)
     trainer = training.trainer
@@ -98,7 +104,7 @@ def roots(  # noqa: PLR0913, PLR0917 - one argument per option of the command li
 
         def report() -> None:
             bar.show(f"loss {trainer.loss:.4f}", trainer.step)
-            if trainer.step % SAVE_EVERY == 0 and held:
+            if trainer.step % CHECK_EVERY == 0 and held:
                 dice = np.mean([roots_dice(trainer.average.eval(), item) for item in held])
                 bar.print_line(
                     f"step {trainer.step}: Dice of {len(held)} held-out cases {dice:.3f}"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
 
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.evaluate.case_results import write_json
 from training.fit import checkpoint
 from training.fit import segmentation as fitting
 from training.fit.loop import Trainer
-
-BEST: Final = "best"
+from training.fit.segmentation import BEST
 
 
 class BestWeights:

@@ -53,15 +53,27 @@ def held_out_ids(model: LoadedModel) -> frozenset[str]:
 
 
 def choose_cases(
-    cases: Path, model: LoadedModel, ids: Sequence[str] = (), *, every: bool = False
+    cases: Path,
+    model: LoadedModel,
+    ids: Sequence[str] = (),
+    *,
+    every: bool = False,
+    foreign: bool = False,
 ) -> list[Path]:
     """Return the cases to evaluate: those of `ids`, all, or those that the card names as held out.
+
+    foreign: takes a folder that holds other cases than the card's, as one of a site's own: of the card's cases those
+    that are there, or all cases where none of them is.
 
     Raises:
         SourceMissing: one of them is not below `cases`, or there is nothing to evaluate.
     """
     paths = {p.stem: p for p in list_cases(cases)}
     wanted = sorted(paths) if every else sorted(set(ids) or held_out_ids(model))
+    if foreign and not every and not ids:
+        wanted = [name for name in wanted if name in paths] or sorted(paths)
+    if foreign and not paths:
+        raise SourceMissing(f"no prepared case below {cases}; import or prepare some first")
     if not wanted:
         raise SourceMissing(
             "nothing to evaluate: the card names no held-out cases; give --case or --all"

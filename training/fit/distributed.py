@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
 import torch
 from torch import Tensor, distributed
 
 from training.errors import UsageError
+
+PATIENCE: Final = timedelta(hours=1)
+"""How long a process waits for another one, as for the main one while it validates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Processes:
     """Number of this process, from 0."""
     size: int = 1
     """How many there are."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Of this process, where the sums over all are taken."""
 
     @property
     def is_main(self) -> bool:
@@ -54,20 +61,30 @@ class Processes:
         """Return whether any process wants to stop: all must leave the loop at the same step."""
         if self.size == 1:
             return stop
-        wish = torch.tensor([float(stop)])
+        wish = torch.tensor([float(stop)], device=self.device)
         distributed.all_reduce(wish)
         return float(wish) > 0
 
 
+def backend(device: torch.device) -> str:
+    """Return what processes with such a device speak."""
+    return "nccl" if device.type == "cuda" else "gloo"
+
+
 @contextmanager
-def joined_processes() -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, and leave them; alone without it."""
+def joined_processes(device: torch.device) -> Iterator[Processes]:
+    """Join the processes that `torchrun` started, and leave them; alone without it.
+
+    device: of this process (`training.fit.device`). They speak NCCL where it is a CUDA device, else gloo.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if size == 1:
-        yield Processes()
+        yield Processes(device=device)
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group(backend(device), timeout=PATIENCE)
     try:
-        yield Processes(distributed.get_rank(), size)
+        yield Processes(distributed.get_rank(), size, device)
     finally:
         distributed.destroy_process_group()

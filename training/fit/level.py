@@ -18,11 +18,12 @@ from model.level.finder import NetworkFinder
 from model.networks.level_unet import LevelArchitecture, LevelNet, LevelNets, member_count
 from training.data.cases import load_case
 from training.errors import UsageError
-from training.fit import checkpoint
+from training.fit import checkpoint, loop
 from training.fit.cpu.kernels import has_bfloat16
 from training.fit.cpu.split_convolution import split_convolutions
+from training.fit.device import mixed_precision
 from training.fit.level_samples import CoarseCase, level_sample
-from training.fit.loop import Step, Trainer, Training, every_steps, finite_step, mean_step, train
+from training.fit.loop import Step, Trainer, Training, finite_step, mean_step, train
 from training.fit.schedule import one_cycle
 
 SLAB_SHARE: Final = 0.5
@@ -32,7 +33,10 @@ MIN_MIXED: Final = 24
 """Slices and rows below which a sample stays in float32: on grids of few voxels torch's bfloat16 is not to be trusted."""
 BATCH: Final = 2
 EVERY: Final = 100
-"""Steps between reports and checkpoints: about a minute."""
+"""Steps between reports."""
+SAVE_EVERY_S: Final = 30.0
+"""What a kill costs at most, and a step."""
+CPU: Final = torch.device("cpu")
 HIGHEST_RATE: Final = 2e-3
 CLIP: Final = 2.0
 MIN_SHARE: Final = 0.01
@@ -60,18 +64,20 @@ def initialise_level(network: LevelNet, weights: Mapping[str, Tensor]) -> LevelN
     return network
 
 
-def _keep_deep_in_float32(network: LevelNet) -> None:
+def _keep_deep_in_float32(network: LevelNet, device: torch.device) -> None:
     """Keep the coarsest grids out of bfloat16: there torch's gradients of the weights are wrong by half, or not finite.
 
     Seen with torch 2.13 on images of 9 to 32 slices, whose coarsest grids have one to four voxels along an axis.
     """
     for block in (network.deepest, network.context):
-        block.forward = _without_autocast(block.forward)  # type: ignore[method-assign]
+        block.forward = _without_autocast(block.forward, device)  # type: ignore[method-assign]
 
 
-def _without_autocast(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _without_autocast(
+    forward: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[Tensor], Tensor]:
     def exact(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device.type, enabled=False):
             return forward(x.float())
 
     return exact
@@ -97,23 +103,25 @@ def level_trainer(
     recipe: LevelRecipe,
     number: int = 0,
     start: Mapping[str, Tensor] | None = None,
+    device: torch.device = CPU,
 ) -> Trainer[LevelNet]:
-    """Prepare the training of one network, on the CPU.
+    """Prepare the training of one network.
 
     number: of the network, from 0. start: weights to begin with.
     """
     seed, steps = recipe.seed + number, recipe.steps
     torch.manual_seed(seed)
     network = initialise_level(LevelNet(LevelArchitecture()), start or {})
-    mixed = recipe.mixed and has_bfloat16()
+    mixed = recipe.mixed and (has_bfloat16() if device.type == "cpu" else mixed_precision(device))
     if mixed:
-        _keep_deep_in_float32(network)
-    else:
+        _keep_deep_in_float32(network, device)
+    elif device.type == "cpu":
         split_convolutions(network)
+    network.to(device)
     slabs = [c for c in cases if not c.name.startswith("phantom")] or list(cases)
     training = Training(
         network,
-        LevelNet(LevelArchitecture()),
+        LevelNet(LevelArchitecture()).to(device),
         _Source(cases, slabs, seed, mixed).step,
         one_cycle(HIGHEST_RATE, steps, 0.1),
         lambda step: max(MIN_SHARE, 1 / (step + 2)),
@@ -150,7 +158,9 @@ class _Source:
 
 def _step(network: LevelNet, image: Tensor, heat: Tensor, *, mixed: bool) -> Step:
     large = min(image.shape[1:3]) >= MIN_MIXED
-    with torch.autocast("cpu", torch.bfloat16, enabled=mixed and large):
+    device = next(network.parameters()).device
+    image, heat = image.to(device), heat.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed and large):
         logits = network(image[None])
     loss = level_loss(logits.float(), heat[None])
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
@@ -167,11 +177,12 @@ def train_level(
     start: Mapping[str, Tensor] | None = None,
     keep: Path | None = None,
     report: Report = lambda _step, _loss: None,
+    device: torch.device = CPU,
 ) -> LevelNet | LevelNets:
     """Train the networks of a finder one after the other; returns their averaged weights.
 
     start: of one network, which all begin with, or of as many. keep: file of the unfinished training, written every
-    `EVERY` steps; where there is one, the training continues from it. Whoever has saved the result removes it.
+    `SAVE_EVERY_S`; where there is one, the training continues from it. Whoever has saved the result removes it.
 
     Raises:
         UsageError: `start` holds another number of networks, or `keep` another training.
@@ -187,12 +198,12 @@ def train_level(
     for n in range(len(finished), recipe.members):
         own = f"members.{n}."
         weights = {k.removeprefix(own): v for k, v in (start or {}).items() if k.startswith(own)}
-        trainer = level_trainer(cases, recipe, n, weights or start)
+        trainer = level_trainer(cases, recipe, n, weights or start, device)
         if kept is not None:
             trainer.restore(kept)
             kept = None
         _train_member(trainer, n * recipe.steps, _Keep(keep, settings, finished), report)
-        finished.append(trainer.average)
+        finished.append(trainer.average.cpu())
     return finished[0] if recipe.members == 1 else LevelNets(finished)
 
 
@@ -216,9 +227,9 @@ def _train_member(trainer: Trainer[LevelNet], before: int, keep: _Keep, report: 
     train(
         trainer,
         report=lambda: report(before + trainer.step, trainer.loss),
-        report_due=every_steps(EVERY),
+        report_due=loop.every_steps(EVERY),
         save=lambda: keep.write(trainer),
-        save_due=every_steps(EVERY),
+        save_due=loop.every_seconds(SAVE_EVERY_S),
     )
 
 

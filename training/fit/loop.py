@@ -54,6 +54,8 @@ class Training(Generic[Network]):
     """Largest norm of all gradients together."""
     norm_steps: int
     """First steps in training mode; later ones leave the statistics of batch normalisation as they are."""
+    settle: Callable[[Network, int], None] = lambda _average, _step: None
+    """Takes the averaged network and the number of steps done, after each; may change its statistics."""
 
 
 class Trainer(Generic[Network]):
@@ -105,6 +107,7 @@ class Trainer(Generic[Network]):
         self.loss = EARLIER * self.loss + PRESENT * loss if self.step else loss
         self.recent_losses.append(loss)
         self.step += 1
+        self.training.settle(self.average, self.step)
         return loss
 
 

@@ -48,19 +48,25 @@ class Recipe:
     norm_steps: int = 300
     """First steps, after which batch normalisation keeps its statistics; later steps train the very function that the
     service runs."""
+    norm_samples: int = 0
+    """Samples over which the statistics of the averaged weights are taken again before each validation and at the end;
+    0 leaves them. For recipes whose `norm_steps` reach their end."""
     clip: float = 3.0
     """Largest norm of all gradients together."""
     ema: float = 0.998
     """Decay of the exponential moving average of the weights."""
     seed: int = 1
     mixed: bool = False
-    """Products of matrices in bfloat16 where a CPU has it, so that another CPU gives other weights; on CUDA always."""
+    """Products of matrices in bfloat16 where a CPU has it, so that another CPU gives other weights; on CUDA where
+    the GPU computes in bfloat16."""
     held_out: tuple[str, ...] = ()
     """Case ids that are never sampled."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the card, for `recipe.json` and for TOML."""
-        return {**asdict(self), "architecture": self.architecture.to_dict()}
+        values = {**asdict(self), "architecture": self.architecture.to_dict()}
+        # Without it as before there was any: runs to resume are compared.
+        return {k: v for k, v in values.items() if k != "norm_samples" or v}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -18,7 +18,17 @@ from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit.augment import Shape
 from training.fit.cpu.kernels import has_bfloat16
-from training.fit.loop import Step, Trainer, Training, every_steps, finite_step, mean_step, train
+from training.fit.device import mixed_precision
+from training.fit.loop import (
+    Step,
+    Trainer,
+    Training,
+    every_seconds,
+    every_steps,
+    finite_step,
+    mean_step,
+    train,
+)
 from training.fit.roots_samples import RootsSample, SegmentedCase, roots_sample
 from training.fit.schedule import one_cycle
 
@@ -31,8 +41,11 @@ CLIP: Final = 2.0
 BATCH: Final = 2
 EVERY: Final = 100
 """Steps between reports."""
-SAVE_EVERY: Final = 500
-"""Steps between files."""
+SAVE_EVERY_S: Final = 30.0
+"""Between files: what a kill costs at most, and a step."""
+CHECK_EVERY: Final = 500
+"""Steps between scores of the held-out cases."""
+CPU: Final = torch.device("cpu")
 MIN_SHARE: Final = 0.004
 """Share of the present weights that the average takes in each step."""
 
@@ -78,9 +91,13 @@ class RootsTraining:
     """One training in progress: a trainer, its recipe, and the file format that `export --roots` reads."""
 
     def __init__(
-        self, items: Sequence[SegmentedCase], recipe: RootsRecipe, start: RootsNet | None = None
+        self,
+        items: Sequence[SegmentedCase],
+        recipe: RootsRecipe,
+        start: RootsNet | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        """Prepare the first step, on the CPU.
+        """Prepare the first step.
 
         start: trained network to begin with, whose sizes count and whose norms keep their statistics; one without
         position channels begins as the same function and learns them.
@@ -93,19 +110,20 @@ class RootsTraining:
                 "no prepared case labels the L4 roots; run `lumbar-train prepare --phantoms`"
             )
         torch.manual_seed(recipe.seed)
-        self.items, self.recipe = items, recipe
+        self.items, self.recipe, self.device = items, recipe, device
         if start is None:
             self.trainer = self._new_trainer(RootsNet(recipe.architecture), recipe.norm_steps)
         else:
             self.trainer = self._new_trainer(initial_roots_network(start, recipe.architecture), 0)
 
     def _new_trainer(self, network: RootsNet, norm_steps: int) -> Trainer[RootsNet]:
-        recipe = self.recipe
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        recipe, device = self.recipe, self.device
+        network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        bfloat16 = has_bfloat16() if device.type == "cpu" else mixed_precision(device)
         training = Training(
             network,
-            RootsNet(network.architecture),
-            _Source(self.items, recipe, recipe.mixed and has_bfloat16()).step,
+            RootsNet(network.architecture).to(device),
+            _Source(self.items, recipe, recipe.mixed and bfloat16, device).step,
             one_cycle(recipe.learning_rate, recipe.steps, min(0.1, 100 / recipe.steps)),
             lambda step: max(MIN_SHARE, 1 / (step + 2)),
             recipe.steps,
@@ -138,14 +156,14 @@ class RootsTraining:
     ) -> RootsNet:
         """Take the steps that are left; returns the averaged network.
 
-        report: called every 100 steps. save: called every 500 steps, before the report.
+        report: called every 100 steps. save: called every half minute, before the report.
         """
         train(
             self.trainer,
             report=report,
             report_due=every_steps(EVERY),
             save=save,
-            save_due=every_steps(SAVE_EVERY),
+            save_due=every_seconds(SAVE_EVERY_S),
         )
         return self.trainer.average.eval()
 
@@ -157,12 +175,13 @@ class _Source:
     items: Sequence[SegmentedCase]
     recipe: RootsRecipe
     mixed: bool
+    device: torch.device
 
     def step(self, network: RootsNet, step: int) -> Step:
         """Return the mean of two samples, each a function of (seed, number)."""
         numbers = range(step * BATCH, (step + 1) * BATCH)
         # Statistics are gathered one sample after the other, or their sums would meet.
-        workers = None if network.training else BATCH
+        workers = None if network.training or self.device.type != "cpu" else BATCH
         return mean_step(lambda number: self._of_sample(network, number), numbers, workers)
 
     def _of_sample(self, network: RootsNet, number: int) -> Step:
@@ -170,11 +189,13 @@ class _Source:
         rng = np.random.default_rng((seed, number))
         item = self.items[int(rng.integers(len(self.items)))]
         sample = roots_sample(item, self.recipe.crop, (seed, number, 7), places=places)
-        return finite_step(lambda mixed: _gradients(network, sample, mixed=mixed), mixed=self.mixed)
+        tensors = (sample.image, sample.guidance, sample.root, sample.valid)
+        placed = RootsSample(*(tensor.to(self.device) for tensor in tensors))
+        return finite_step(lambda mixed: _gradients(network, placed, mixed=mixed), mixed=self.mixed)
 
 
 def _gradients(network: RootsNet, sample: RootsSample, *, mixed: bool) -> Step:
-    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+    with torch.autocast(sample.image.device.type, torch.bfloat16, enabled=mixed):
         logit = network(
             sample.image.contiguous(memory_format=torch.channels_last_3d),
             sample.guidance.contiguous(memory_format=torch.channels_last_3d),

@@ -184,8 +184,9 @@ def roots_dice(network: RootsNet, item: SegmentedCase) -> float:
         slice(b.start + int(s), b.stop + int(s)) for b, s in zip(box, item.start, strict=True)
     )
     image = (case.image[at].astype(np.float32) - window.mean()) / max(float(window.std()), 1e-6)
+    device = next(network.parameters()).device
     inputs = torch.from_numpy(image)[None, None], torch.from_numpy(guidance)[None]
-    predicted = network(*inputs)[0, 0].numpy() > 0
+    predicted = network(*(tensor.to(device) for tensor in inputs))[0, 0].cpu().numpy() > 0
     true = case.labels == ROOTS
     total = int(predicted.sum() + true[window_box(case)].sum())
     return float(2 * (predicted & true[at]).sum() / total) if total else 1.0

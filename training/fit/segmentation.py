@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,26 +17,39 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dicomseg.structures import StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.data.held_out import split_cases
-from training.data.label_rules import classes_of
 from training.errors import SourceMissing, UsageError
 from training.fit import checkpoint, curve
 from training.fit.cpu import network as kernels
+from training.fit.device import choose_device, mixed_precision, worker_count
 from training.fit.distributed import Processes
+from training.fit.draws import Cohort, Draw, Draws
 from training.fit.initial_weights import initial_network
-from training.fit.loop import Step, Trainer, Training, every_seconds, mean_step, train
+from training.fit.loop import (
+    Step,
+    Trainer,
+    Training,
+    every_seconds,
+    finite_step,
+    mean_step,
+    train,
+)
 from training.fit.loss import Objective, marginal_loss, upsampled
+from training.fit.norms import retake_statistics
 from training.fit.recipe import Recipe
-from training.fit.sampling import draw_sample
 from training.fit.schedule import learning_rate
 from training.fit.validation import validate
 
 CHECKPOINT: Final = "checkpoint.pt"
 RECIPE: Final = "recipe.json"
-CHECKPOINT_EVERY_S: Final = 180.0
+BEST: Final = "best"
+"""Folder of a run's best weights."""
+CHECKPOINT_EVERY_S: Final = 30.0
+"""What a kill costs at most, and a step."""
 VALIDATE_EVERY: Final = 200
 REPORT_EVERY: Final = 20
 
@@ -53,29 +67,46 @@ class Progress:
     validation_loss: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a training runs; it decides no sample."""
+
+    device: str = "auto"
+    """As in `training.fit.device.choose_device`."""
+    workers: int | None = None
+    """Processes that draw samples ahead; None is none on a CPU, some beside a GPU."""
+
+
 def segmentation_trainer(
     recipe: Recipe,
     phantoms: Sequence[Path],
     slabs: Sequence[Path],
     network: DeepLabV3Plus3D | None = None,
     processes: Processes | None = None,
+    running: Running | None = None,
 ) -> Trainer[DeepLabV3Plus3D]:
-    """Prepare a training on these cases, on the GPU where there is one.
+    """Prepare a training on these cases.
 
-    network: trained weights to begin with, whose normalisation keeps its statistics from the first step.
+    network: trained weights to begin with, whose normalisation keeps its statistics from the first step. running: where
+    it is trained; None is the GPU where there is one.
 
     Raises:
         SourceMissing: no cases.
+        UsageError: no such device.
     """
     if not phantoms and not slabs:
         raise SourceMissing("no prepared cases to train on; run `lumbar-train prepare` first")
     torch.manual_seed(recipe.seed)
     processes = processes or Processes()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    running = running or Running()
+    device = choose_device(running.device)
     norm_steps = recipe.norm_steps if network is None else 0
     network = network or DeepLabV3Plus3D(recipe.architecture)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    source = _Source(recipe, list(phantoms), list(slabs), processes)
+    cohort = Cohort(recipe, list(phantoms), list(slabs))
+    workers, on_gpu = worker_count(running.workers, device), device.type == "cuda"
+    draws = Draws(cohort, processes, workers, pinned=on_gpu)
+    source = _Source(recipe, draws, device, recipe.mixed and mixed_precision(device))
     training = Training(
         network,
         DeepLabV3Plus3D(recipe.architecture).to(device),
@@ -87,44 +118,57 @@ def segmentation_trainer(
         weight_decay=recipe.weight_decay,
         clip=recipe.clip,
         norm_steps=norm_steps,
+        settle=source.settle,
     )
     return Trainer(training, processes)
 
 
-@dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the loss and the gradients of a step come from."""
+    """Where the loss and the gradients of a step come from, and the statistics of the averaged weights."""
 
-    recipe: Recipe
-    phantoms: Sequence[Path]
-    slabs: Sequence[Path]
-    processes: Processes
+    def __init__(self, recipe: Recipe, draws: Draws, device: torch.device, autocast: bool) -> None:
+        self._recipe, self._draws = recipe, draws
+        self._device, self._autocast = device, autocast
+        self._images: list[tuple[Tensor, Tensor]] = []
 
     def step(self, network: DeepLabV3Plus3D, step: int) -> Step:
         """Return the mean of `recipe.accumulate` samples, of this process's share of them."""
-        count = self.recipe.accumulate
-        numbers = self.processes.share(range(step * count, (step + 1) * count))
+        numbers, draw = self._draws.of_step(step)
         if kernels.suits(network):
-            workers = max(1, min(count, torch.get_num_threads()))
-            return mean_step(lambda number: self._by_kernels(network, number), numbers, workers)
-        return mean_step(lambda number: self._by_torch(network, number), numbers)
+            workers = max(1, min(self._recipe.accumulate, torch.get_num_threads()))
+            return mean_step(
+                lambda number: self._by_kernels(network, draw(number)), numbers, workers
+            )
+        return mean_step(lambda number: self._by_torch(network, draw(number)), numbers)
 
-    def _by_kernels(self, network: DeepLabV3Plus3D, number: int) -> Step:
-        case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
-        objective, mixed = self.recipe.objective, self.recipe.mixed
-        held = classes_of(case, self.recipe.architecture.channels)
-        return kernels.gradients(network, sample, held, objective, mixed=mixed)
+    def settle(self, average: DeepLabV3Plus3D, step: int) -> None:
+        """Take the statistics of the averaged weights again where they are validated, over the first samples."""
+        recipe = self._recipe
+        due = step % VALIDATE_EVERY == 0 or step == recipe.steps
+        if not recipe.norm_samples or not due:
+            return
+        if not self._images:
+            samples = (self._draws.cohort.draw(n).sample for n in range(recipe.norm_samples))
+            self._images = [(sample.image, sample.coordinates) for sample in samples]
+        retake_statistics(average, self._images, autocast=self._autocast)
 
-    def _by_torch(self, network: DeepLabV3Plus3D, number: int) -> Step:
-        case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
-        device = next(network.parameters()).device
-        image = sample.image.to(device, memory_format=torch.channels_last_3d)
-        labels, valid = sample.labels.to(device), sample.valid.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = network.raw_logits(image, sample.coordinates.to(device))
-        held = classes_of(case, self.recipe.architecture.channels)
-        loss = marginal_loss(upsampled(logits.float()), labels, valid, held, self.recipe.objective)
-        return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
+    def _by_kernels(self, network: DeepLabV3Plus3D, drawn: Draw) -> Step:
+        objective, mixed = self._recipe.objective, self._recipe.mixed
+        return kernels.gradients(network, drawn.sample, drawn.held, objective, mixed=mixed)
+
+    def _by_torch(self, network: DeepLabV3Plus3D, drawn: Draw) -> Step:
+        placed = drawn.to(self._device)
+        parameters = list(network.parameters())
+
+        def of_precision(mixed: bool) -> Step:
+            sample = placed.sample
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
+                logits = network.raw_logits(sample.image, sample.coordinates)
+            fine, objective = upsampled(logits.float()), self._recipe.objective
+            loss = marginal_loss(fine, sample.labels, sample.valid, drawn.held, objective)
+            return float(loss.detach()), torch.autograd.grad(loss, parameters)
+
+        return finite_step(of_precision, mixed=self._autocast)
 
 
 def train_segmentation(
@@ -138,7 +182,7 @@ def train_segmentation(
 ) -> bool:
     """Train until the recipe's last step or the time is over; True when the recipe is finished.
 
-    A checkpoint is written every few minutes and at the end; a run that is killed loses no more. Every report is also
+    A checkpoint is written every half minute and at the end; a run that is killed loses no more. Every report is also
     a line of `curve.jsonl`. validation: cases looked at now and then, with `objective`'s loss; they change nothing.
     """
     start, main = time.monotonic(), trainer.processes.is_main
@@ -197,10 +241,12 @@ def prepare_run(
     resume: bool,
     start: Path | None = None,
     processes: Processes | None = None,
+    running: Running | None = None,
 ) -> tuple[Trainer[DeepLabV3Plus3D], list[Path]]:
     """Prepare a run in `out`, resumed where its checkpoint ends; also the held-out cases.
 
     start: bundle whose weights a new run begins with. processes: this one among several.
+    running: its device and workers.
 
     Raises:
         SourceMissing: no cases to train on, or a held-out id that is not among them.
@@ -213,7 +259,7 @@ def prepare_run(
     network = None
     if start is not None and not resumed:
         network = initial_network(start, recipe.architecture, [*phantoms, *slabs])
-    trainer = segmentation_trainer(recipe, phantoms, slabs, network, processes)
+    trainer = segmentation_trainer(recipe, phantoms, slabs, network, processes, running)
     if trainer.processes.is_main:
         _claim(out, recipe, resume=resume)
     if resumed:
@@ -239,4 +285,5 @@ def _claim(out: Path, recipe: Recipe, *, resume: bool) -> None:
     if not resume:
         (out / CHECKPOINT).unlink(missing_ok=True)
         (out / curve.CURVE).unlink(missing_ok=True)
+        shutil.rmtree(out / BEST, ignore_errors=True)
     file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

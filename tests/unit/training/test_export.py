@@ -291,3 +291,23 @@ def test_evaluate_by_the_command_line(cases: Path, tmp_path: Path) -> None:
 def test_a_broken_bundle_is_refused(cases: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         invoke("evaluate", "--cases", cases, "--bundle", tmp_path)
+
+
+def test_the_first_example_of_evaluate_works_on_a_sites_own_cases(
+    trained: Path, level: Path, cases: Path, tmp_path: Path
+) -> None:
+    """No case there is one of the card's: all are evaluated, and none is called unseen."""
+    own = tmp_path / "own"
+    save_case(case_of("mine-a"), own)
+    made = export(trained, [level], tmp_path / "bundle", FIELDS)
+    out, csv = tmp_path / "results.json", tmp_path / "results.csv"
+    call = ["evaluate", "--cases", own, "--bundle", made, "--out", out, "--csv", csv]
+    text = invoke(*call, "--device", "cpu")
+    assert "none of the bundle's held-out cases: all 1 are evaluated" in text
+    (case,) = json.loads(out.read_text())["cases"]
+    assert (case["case_id"], case["unseen"]) == ("mine-a", False)
+    model = load_bundle(made)
+    save_case(case_of("spider-b"), own)
+    assert [p.stem for p in choose_cases(own, model, foreign=True)] == ["spider-b"]
+    with pytest.raises(SourceMissing, match="no prepared case below"):
+        choose_cases(tmp_path / "none", model, foreign=True)

@@ -249,6 +249,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     """Stopped in the first network, between both, in the second one, and before the result was saved."""
     torch.set_num_threads(1)
     monkeypatch.setattr("training.fit.level.EVERY", 1)
+    monkeypatch.setattr("training.fit.level.SAVE_EVERY_S", 0.0)
     cases, keep, steps = [coarse_case(slab())], tmp_path / "level.unfinished", []
     whole = train_level(cases, LevelRecipe(2, 2, seed=4))
 
@@ -272,6 +273,7 @@ def test_an_unfinished_file_of_version_0_1_is_continued(
 ) -> None:
     """It names the settings by another key and holds a scheduler."""
     monkeypatch.setattr("training.fit.level.EVERY", 1)
+    monkeypatch.setattr("training.fit.level.SAVE_EVERY_S", 0.0)
     cases, keep, recipe = [coarse_case(slab())], tmp_path / "level.unfinished", LevelRecipe(2)
     whole = train_level(cases, recipe)
 
@@ -296,6 +298,7 @@ def test_another_training_that_was_stopped_is_refused_and_given_up_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.fit.level.EVERY", 1)
+    monkeypatch.setattr("training.fit.level.SAVE_EVERY_S", 0.0)
     cases = load_coarse_cases([save_case(slab(), tmp_path / "cases")])
     out = tmp_path / "level.pt"
     keep = tmp_path / "level.pt.unfinished"

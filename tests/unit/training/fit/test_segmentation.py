@@ -13,19 +13,22 @@ import pytest
 import torch
 
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
+from tests.support.paths import ROOT
 from training.data.held_out import split_cases
 from training.errors import RecipeError, SourceMissing, UsageError
 from training.fit import checkpoint
 from training.fit import segmentation as fitting
 from training.fit.cpu import kernels as cpu
 from training.fit.curve import CURVE
-from training.fit.loop import Trainer
+from training.fit.loop import Step, Trainer, Training
+from training.fit.loss import upsampled
 from training.fit.recipe import Recipe, read_recipe
 from training.fit.sampling import draw_sample
 from training.fit.schedule import learning_rate
 from training.fit.segmentation import (
     CHECKPOINT,
     Progress,
+    Running,
     prepare_run,
     segmentation_trainer,
     train_segmentation,
@@ -232,3 +235,74 @@ def test_steps_by_the_kernels_are_those_of_torch_and_draws_may_stand_side_by_sid
     assert two[0] == pytest.approx(one[0], rel=1e-5)
     for a, b in zip(one[1], two[1], strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("branch", ["plain", "mixed"])
+def test_the_branch_of_a_gpu_takes_the_step_of_the_cpu(
+    cases: Path, monkeypatch: pytest.MonkeyPatch, branch: str
+) -> None:
+    """By torch, in bfloat16 where the recipe says so and the device has it; workers change nothing."""
+    monkeypatch.setattr(fitting.kernels, "suits", lambda _: False)
+    monkeypatch.setattr(fitting, "mixed_precision", lambda _: True)
+    recipe = replace(TINY, accumulate=2, mixed=branch == "mixed")
+    phantoms, slabs, _ = split_cases(cases, recipe.held_out)
+    own = segmentation_trainer(replace(recipe, mixed=False), phantoms, slabs)
+    other = segmentation_trainer(
+        recipe, phantoms, slabs, running=Running("cpu", workers=int(branch == "plain"))
+    )
+    losses = own.advance(), other.advance()
+    if branch == "plain":
+        assert losses[0] == losses[1]
+        pairs = zip(own.network.parameters(), other.network.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    else:
+        assert losses[0] != losses[1]
+        assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_statistics_are_taken_again_at_the_end_where_the_recipe_says_so(cases: Path) -> None:
+    recipe = replace(TINY, steps=2, norm_steps=2, norm_samples=2)
+    trainers = [start(cases, replace(recipe, norm_samples=n)) for n in (0, 2)]
+    for trainer in trainers:
+        trainer.advance()
+        trainer.advance()
+    stale, fresh = (trainer.average for trainer in trainers)
+    phantoms, slabs, _ = split_cases(cases, recipe.held_out)
+    first = stale.stem[0][0]
+    images = [draw_sample(recipe, phantoms, slabs, n)[1].image for n in range(2)]
+    with torch.no_grad():
+        means = torch.stack([first(image).mean((0, 2, 3, 4)) for image in images]).mean(0)
+    torch.testing.assert_close(fresh.stem[0][1].running_mean, means, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(stale.stem[0][1].running_mean, means, atol=1e-5)
+    assert all(
+        torch.equal(a, b) for a, b in zip(stale.parameters(), fresh.parameters(), strict=True)
+    )
+
+
+def test_a_step_of_the_papers_recipe_at_full_size_fits_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the meta device, which has shapes and no numbers: network, upsampling, gradients, optimiser."""
+    recipe = read_recipe(ROOT / "training/recipes/paper.toml")
+    network, average = (DeepLabV3Plus3D(recipe.architecture).to("meta") for _ in range(2))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = 0.1  # a mean over steps reads their number, which has no value here
+
+    def gradients(trained: DeepLabV3Plus3D, _: int) -> Step:
+        (shape,) = recipe.crops
+        image = torch.empty(1, 1, *shape, device="meta")
+        logits = upsampled(trained.raw_logits(image).float())
+        assert logits.shape == (1, 9, *shape)
+        loss = torch.log_softmax(logits, 1).mean()
+        return 0.0, torch.autograd.grad(loss, list(trained.parameters()))
+
+    training = Training(
+        network, average, gradients, lambda step: {"lr": learning_rate(recipe, step)}, lambda _: 1.0,
+        recipe.steps, weight_decay=0.0, clip=recipe.clip, norm_steps=recipe.norm_steps,
+    )  # fmt: skip
+    monkeypatch.setattr("training.fit.loop.move_towards", lambda *_: None)
+    trainer = Trainer(training)
+    trainer.advance()
+    assert trainer.step == 1
+    assert recipe.norm_samples > 0
