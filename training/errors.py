@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dicomseg.errors import InputRefused, LumbarError
 
 
@@ -85,6 +87,17 @@ class HeldOutError(UsageError):
     """The file of fixed held-out cases cannot be used; the message names the case and the rule."""
 
     code = "held-out-error"
+
+
+class RetrainRefused(UsageError):
+    """The candidate could not be proposed whatever it learns; nothing was trained. The message says what to change."""
+
+    code = "retrain-refused"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        super().__init__(f"nothing was trained: {reasons[0]}{more}")
 
 
 class NoSpaceLeft(LumbarError):

@@ -90,6 +90,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     \b
     Exit status: 0, 2 configuration or no journal, 3 no such job.
     """
+    from node.cli.job_outcome import show_outcome
     from node.models.retraining import JobDirectory
 
     settings = read_config(config)
@@ -111,31 +112,7 @@ def show(job: JobArgument, config: ConfigOption = None, as_json: JsonOption = Fa
     for event in events:
         reason = event["detail"].get("reason", "")
         print_line(f"{event['at']}  {event['event']} → {event['state']} {reason}".rstrip())
-    _show_outcome(row.outcome)
-
-
-def _show_outcome(outcome: dict[str, Any]) -> None:
-    from node.cli.tables import Table
-
-    if not outcome:
-        return
-    for side in ("in_service", "candidate"):
-        card = outcome[side]
-        print_line(
-            f"{side.replace('_', ' ')}: {card['name']} {card['version']} {card['digest'][:12]}"
-        )
-    keys = ("pairs", "in_service", "candidate", "difference", "p_worse")
-    cells = [[r["structure"], *(_figure(r[k]) for k in keys)] for r in outcome.get("table", ())]
-    heads = ("structure", "pairs", "in service", "candidate", "difference", "p (worse)")
-    print_table(Table(heads, cells))
-    for line in (*outcome.get("reasons", ()), *outcome.get("notes", ())):
-        print_line(f"  {line}")
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    show_outcome(row.outcome)
 
 
 def log(

@@ -12,7 +12,13 @@ from dicomseg.measurement_names import MAIN_MEASUREMENTS, TITLES
 from node.console.console import Asked, Console
 from node.console.plots import bland_altman_plot, reach_of
 from node.console.render import render_message
-from node.console.training_parts import figure, job_of, scores_table
+from node.console.training_parts import (
+    FEWEST,
+    figure,
+    job_of,
+    measurements_table,
+    scores_table,
+)
 from node.errors import RunFileUnreadable
 from node.journal.job_rows import JobRow
 from node.journal.states import JobState
@@ -23,8 +29,6 @@ from node.observe.node_status import model_in_service
 
 MOST_CASES: Final = 10
 MOST_DOTS: Final = 500
-FEWEST: Final = 5
-"""Pairs below which a mean over them is as good as one patient's value."""
 NAMES: Final = {"in_service": "in service", "candidate": "candidate"}
 
 
@@ -40,6 +44,7 @@ def proposal_page(console: Console, asked: Asked) -> Mapping[str, Any]:
         "fault": "",
         "found": None,
         "rows": [],
+        "errors": [],
         "measured": [],
         "worst": [],
     }
@@ -53,6 +58,7 @@ def proposal_page(console: Console, asked: Asked) -> Mapping[str, Any]:
         "found": found,
         "notes": found.notes if sees else (),
         "rows": scores_table(found.rows),
+        "errors": measurements_table(found.measured, fewest=0 if sees else FEWEST),
         "agreements": [m for m in measured if sees or m["fewest"] >= FEWEST],
         "measured": _plots(found) if sees else [],
         "worst": _worst(found) if sees else [],

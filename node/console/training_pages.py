@@ -14,12 +14,18 @@ from node.clock import at_text
 from node.config.cron import trigger_of
 from node.console.console import Asked, Console, Visitor
 from node.console.plots import Line, curve_plot
-from node.console.training_parts import job_of, scores_table, structure_name
+from node.console.training_parts import (  # fmt: skip
+    FEWEST,
+    job_of,
+    measurements_table,
+    scores_table,
+    structure_name,
+)
 from node.console.words import moment
 from node.errors import UnknownUid
 from node.journal.job_rows import JobEventRow, JobRow
 from node.journal.states import JobState
-from node.models.comparison import table_rows
+from node.models.comparison import measurement_rows, table_rows
 from node.models.curves import Curve, thinned
 from node.models.retraining import COMPARISON, JobDirectory
 from node.models.run_files import tail_lines
@@ -143,6 +149,9 @@ def job_page(console: Console, asked: Asked) -> Mapping[str, Any]:
         "events": [_event(sees, e) for e in events],
         "plan": _plan(row) if sees else None,
         "rows": scores_table(table_rows(row.outcome.get("table"))),
+        "errors": measurements_table(
+            measurement_rows(row.outcome.get("measurements")), fewest=0 if sees else FEWEST
+        ),
         "has_proposal": bool(row.outcome) or (directory.out / COMPARISON).exists(),
     }
 

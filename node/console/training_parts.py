@@ -9,9 +9,11 @@ from dicomseg.structures import STRUCTURES
 from node.console.console import Asked, Console
 from node.errors import UnknownJob
 from node.journal.job_rows import JobRow
-from node.models.comparison import StructureRow
+from node.models.comparison import MeasurementRow, StructureRow
 
 _LARGEST: Final = 2**63 - 1
+FEWEST: Final = 5
+"""Pairs below which a mean or median over them is as good as one patient's value."""
 
 
 def job_of(console: Console, asked: Asked) -> JobRow:
@@ -31,6 +33,19 @@ def scores_table(rows: Sequence[StructureRow]) -> list[dict[str, str]]:
             "p": figure(row.p_worse), "way": _way(row.difference),
         }
         for row in rows
+    ]  # fmt: skip
+
+
+def measurements_table(rows: Sequence[MeasurementRow], *, fewest: int) -> list[dict[str, str]]:
+    """Return the gate's table of measurements as texts; without rows of fewer pairs than `fewest`."""
+    return [
+        {
+            "measurement": row.measurement, "pairs": str(row.pairs), "in_service": figure(row.in_service_mm, 2),
+            "candidate": figure(row.candidate_mm, 2), "difference": figure(row.difference_mm, 2, signed=True),
+            "p": figure(row.p_worse), "refused": f"{row.refused_in_service}, {row.refused_candidate} of {row.references}",
+            "way": _way(None if row.difference_mm is None else -row.difference_mm),
+        }
+        for row in rows if row.pairs >= fewest
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dicomseg.measurement_names import MAIN_MEASUREMENTS
 from dicomseg.structures import BY_ID
 from node.errors import RunFileUnreadable
 from node.models.case_figures import CaseFigures, compared_cases
@@ -34,6 +35,24 @@ class StructureRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasurementRow:
+    """One measurement: median absolute errors of both models in mm over the pairs, p of "worse", refused values.
+
+    references: cases with a reference value. None where it was not compared.
+    """
+
+    measurement: str
+    references: int
+    pairs: int
+    in_service_mm: float | None
+    candidate_mm: float | None
+    difference_mm: float | None
+    p_worse: float | None
+    refused_in_service: int
+    refused_candidate: int
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
     """One of the two models, and its results of the held-out cases."""
 
@@ -55,13 +74,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Verdict, reasons and notes of the gate; the table that it rests on; single cases; pictures."""
+    """Verdict, reasons and notes of the gate; the tables that it rests on; single cases; pictures.
+
+    measured: empty in a comparison of an earlier version, whose rule was of Dice alone. margin: in Dice.
+    """
 
     verdict: str
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     margin: float | None
+    margin_mm: float | None
     rows: tuple[StructureRow, ...]
+    measured: tuple[MeasurementRow, ...]
     in_service: Side
     candidate: Side
     pictures: tuple[Picture, ...]
@@ -78,7 +102,9 @@ def read_comparison(directory: JobDirectory) -> Comparison:
         _texts(content.get("reasons")),
         _texts(content.get("notes")),
         number(mapping(content.get("rule")).get("margin")),
+        number(mapping(content.get("rule")).get("margin_mm")),
         table_rows(content.get("table")),
+        measurement_rows(content.get("measurements")),
         _side(content.get(IN_SERVICE)),
         _side(content.get(CANDIDATE)),
         tuple(p for p in map(_picture, items(content.get("pictures"), 3 * MOST_PICTURES)) if p),
@@ -98,6 +124,29 @@ def _row(value: object) -> StructureRow | None:
     keys = ("in_service", "candidate", "difference", "p_worse")
     values = {key: number(plain.get(key)) for key in keys}
     return StructureRow(name, count(plain.get("pairs")) or 0, **values)
+
+
+def measurement_rows(value: object) -> tuple[MeasurementRow, ...]:
+    """Return the rows of measurements as a comparison and the journal hold them; what is no row is left out."""
+    return tuple(row for row in map(_measurement_row, items(value, 50)) if row is not None)
+
+
+def _measurement_row(value: object) -> MeasurementRow | None:
+    plain = mapping(value)
+    name = text(plain.get("measurement"))
+    if name not in MAIN_MEASUREMENTS:
+        return None
+    return MeasurementRow(
+        name,
+        count(plain.get("references")) or 0,
+        count(plain.get("pairs")) or 0,
+        number(plain.get("in_service_mm")),
+        number(plain.get("candidate_mm")),
+        number(plain.get("difference_mm")),
+        number(plain.get("p_worse")),
+        count(plain.get("refused_in_service")) or 0,
+        count(plain.get("refused_candidate")) or 0,
+    )
 
 
 def _side(value: object) -> Side:

@@ -97,7 +97,7 @@ def read_answer(directory: JobDirectory) -> dict[str, Any] | None:
         return None
     kept = {
         k: answer[k]
-        for k in ("verdict", "reasons", "notes", "rule", "table", "corrections")
+        for k in ("verdict", "reasons", "notes", "rule", "table", "measurements", "corrections")
         if k in answer
     }
     return {**kept, **sides}

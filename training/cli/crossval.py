@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +19,7 @@ from training.cli.options import (
     out_folder,
     use_threads,
 )
-from training.cli.output import show_links_below
+from training.cli.output import show_links_below, show_status
 from training.cli.workers import (
     CertificateOption,
     PrivateKeyOption,
@@ -32,6 +31,7 @@ from training.cli.workers import (
 if TYPE_CHECKING:
     from training.data.folds import Fold
     from training.evaluate.crossval_plan import Cohort, CrossvalPlan
+    from training.evaluate.starting_bundle import Starting
     from training.fit.recipe import Recipe
 
 SPREAD: Final = "dask"
@@ -59,6 +59,9 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     first: Annotated[
         Path | None,
         typer.Option(help="Recipe (TOML) of the pre-training on the cases in no fold."),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Bundle that each fold is fine-tuned from.")
     ] = None,
     max_minutes: Annotated[
         float, typer.Option(min=0, help="Stop training after this time, over all folds.")
@@ -111,6 +114,10 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Where there are more cases than the tested ones (--tested), --first pre-trains one network and
     --level-first one finder on the cases in no fold; those of each fold start from them.
 
+    --start fine-tunes each fold from a bundle, as `fit --start` does; the recipe's architecture is the bundle's
+    where it sets none. A bundle that was trained on tested patients makes the figures optimistic: how many its card
+    does not name as held out is printed and kept in OUT/crossval.json.
+
     --engine dask trains each fold on a worker of --scheduler (`lumbar-train worker`), which needs the same program
     and a copy of the same cases. The fold comes back into OUT, with the numbers of this machine where both
     compute with as many --threads. A lost worker's fold begins again on another one.
@@ -124,12 +131,13 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
       lumbar-train crossval --cases cases --tested spider --out cv \\
         --level-first 1500 --level-steps 600
       lumbar-train crossval --cases cases --tested spider --out cv --level bundle
+      lumbar-train crossval --cases own --out cv --start model/bundles/lumbar-l45
       lumbar-train crossval --cases cases --out cv --engine dask \\
         --scheduler tcp://127.0.0.1:8786
 
     \b
     Exit status: 0 done or time limit reached, 2 recipe, folds or options,
-    4 no cases, 5 no worker.
+    4 no cases, 5 no worker, 6 the bundle to start from.
 
     \b
     Files: OUT/folds.json, OUT/crossval.json (for `lumbar-train report --results`)
@@ -139,32 +147,43 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from training.data import folds as folding
     from training.errors import UsageError
     from training.evaluate.case_results import write_json
-    from training.evaluate.crossval_plan import Cohort, check_plan, describe_level, in_no_fold
+    from training.evaluate.crossval_plan import (
+        Cohort,
+        check_plan,
+        describe_level,
+        in_no_fold,
+    )
     from training.evaluate.crossval_results import COMBINED, combine, finished_results
-    from training.fit.recipe import Recipe, read_recipe
+    from training.evaluate.starting_bundle import Starting
 
     spread = engine == SPREAD
     files = reach(scheduler, certificate, private_key, trusted) if spread else None
     use_threads(threads)
-    chosen = Recipe() if recipe is None else read_recipe(recipe)
+    starting = None if start is None else Starting.read(start)
+    read = starting.recipe if starting else _read_recipe
     plan = replace(
         build_plan(
-            chosen, level, (level_first, level_steps), "auto" if spread else engine, threads
+            read(recipe), level, (level_first, level_steps), "auto" if spread else engine, threads
         ),
-        first=None if first is None else read_recipe(first),
+        first=None if first is None else read(first),
         level_members=level_members,
         last=last,
     )
     paths = folding.cases_of_source(cases, tested.value if tested else None)
     show_links_below(cases)
-    drawn = folding.read_or_draw_folds(out / "folds.json", list(paths.values()), folds, chosen.seed)
+    drawn = folding.read_or_draw_folds(
+        out / "folds.json", list(paths.values()), folds, plan.recipe.seed
+    )
     cohort = Cohort(cases, paths, default_path())
     option = "--first" if first else "--level-first" if level_first else None
     if option and not in_no_fold(cohort):
         raise UsageError(
             f"{option}: every patient below {cases} is in a fold; add phantoms and --tested, or omit {option}"
         )
+    plan = _with_start(plan, starting, cohort)
     check_plan(out, plan, resume=resume, only=only_fold)
+    if starting:
+        starting.copy_to(out)
     run = Run(drawn, cohort, out, plan, only_fold, max_minutes)
     if spread:
         from training.cli.crossval_spread import spread_folds
@@ -179,6 +198,23 @@ def crossval(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if any(results):
         show([c for part in results if part for c in part])
     typer.echo(f"{combined['finished']} of {folds} folds finished; level {describe_level(plan)}")
+
+
+def _with_start(plan: CrossvalPlan, starting: Starting | None, cohort: Cohort) -> CrossvalPlan:
+    """Return the plan with the bundle to start from, and print what it may have seen."""
+    from training.evaluate.crossval_plan import describe_start
+
+    if starting is None:
+        return plan
+    start = starting.of_folds(cohort)
+    typer.echo(describe_start(start))
+    return replace(plan, start=start)
+
+
+def _read_recipe(file: Path | None) -> Recipe:
+    from training.fit.recipe import Recipe, read_recipe
+
+    return Recipe() if file is None else read_recipe(file)
 
 
 @dataclass(frozen=True)
@@ -231,23 +267,6 @@ def train_folds(run: Run) -> None:
                 number, run.folds[number - 1], run.cohort, run.out, run.timed(), report
             )
         run.ended(number, None if done is None else len(done))
-
-
-@contextmanager
-def show_status(name: str) -> Iterator[Callable[[str], None]]:
-    """Show the progress of one run on the terminal, or as lines where there is none."""
-    from rich.console import Console
-
-    from training.cli.output import throttled
-
-    with Console().status(name) as status:
-        line = throttled(status.console)
-
-        def report(text: str) -> None:
-            status.update(f"{name}: {text}")
-            line(f"{name}: {text}")
-
-        yield report
 
 
 def build_plan(

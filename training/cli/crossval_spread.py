@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from training.cli.output import throttled
+from training.cli.output import show_status, throttled
 
 if TYPE_CHECKING:
     from cluster.certificates import Files
@@ -26,7 +26,6 @@ def spread_folds(run: Run, scheduler: str, files: Files | None, silent_s: float)
     from rich.console import Console
 
     from model.bundle.card import default_path
-    from training.cli.crossval import show_status
     from training.evaluate.crossval_level import first_level
     from training.spread.client import DaskWorkers
     from training.spread.folders import job_of, keep

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -137,3 +137,18 @@ def show_links_below(cases: Path) -> None:
 
     with suppress(InputRefused):
         show_links(read_persons(list_cases(cases)))
+
+
+@contextmanager
+def show_status(name: str) -> Iterator[Callable[[str], None]]:
+    """Show the progress of one run on the terminal, or as lines where there is none."""
+    from rich.console import Console
+
+    with Console().status(name) as status:
+        line = throttled(status.console)
+
+        def report(text: str) -> None:
+            status.update(f"{name}: {text}")
+            line(f"{name}: {text}")
+
+        yield report

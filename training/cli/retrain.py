@@ -79,6 +79,9 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Largest accepted drop in mean Dice of a structure.")
     ] = 0.01,
+    margin_mm: Annotated[
+        float, typer.Option(min=0, help="Largest accepted rise of a median error, mm.")
+    ] = 0.3,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start from random weights.")] = False,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -86,8 +89,12 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
 
     The candidate is proposed when every structure was compared, no structure's mean Dice is worse than
     that of the model in service by more than the margin, none is significantly worse (paired Wilcoxon,
-    one-sided, p < 0.05), and at least one is better. `lumbar-node models promote` puts it into service.
+    one-sided, p < 0.05), at least one is better, and no measurement's median error against the
+    references is larger by more than --margin-mm or significantly, or refused more often. `lumbar-node models promote` puts it into service.
     The same command continues an interrupted retraining.
+
+    Before the first step it checks what would reject every candidate: held-out set, cases, recipe, disk, and the
+    results of the model in service. One line each says what to do, and nothing is trained.
 
     \b
     Examples:
@@ -98,8 +105,9 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
 
     \b
     Exit status: 0 proposed, 1 disk full, 2 options, recipe or held-out set,
-    3 rejected (the reasons are printed) or time limit reached (no
-    comparison.json), 4 unreadable cases or checkpoint, 6 the bundle is damaged.
+    or nothing could be proposed, 3 rejected (the reasons are printed) or
+    time limit reached (no comparison.json), 4 unreadable cases or
+    checkpoint, 6 the bundle is damaged.
 
     \b
     Files: OUT/run/, OUT/candidate/ (the bundle), OUT/comparison.json,
@@ -111,14 +119,19 @@ def retrain(  # noqa: PLR0913, PLR0917 - one argument per option of the command 
     use_threads(threads)
     show_links_below(cases)
     task = retraining.Task(
-        cases, held_out, bundle or default_path(), out, recipe, margin, fresh=fresh
+        cases, held_out, bundle or default_path(), out, recipe, margin, margin_mm, fresh
     )
     evaluate = retraining.evaluator(
         task, lambda r: typer.echo(f"evaluated {r.case_id} in {r.seconds:.1f} s"), threads
     )
     with _full_disk_in_one_line(out):
         outcome = retraining.retrain(
-            task, evaluate, max_minutes=max_minutes, report=_print_progress, draw=_drawing(task)
+            task,
+            evaluate,
+            max_minutes=max_minutes,
+            report=_print_progress,
+            draw=_drawing(task),
+            say=typer.echo,
         )
     if isinstance(outcome, retraining.Unfinished):
         typer.echo(
@@ -183,6 +196,13 @@ def _show(decision: GateDecision) -> None:
         table.add_row(
             row.structure, str(row.pairs), *("–" if v is None else f"{v:.4f}" for v in values)
         )
+    print_table(table)
+    table = new_table(("median error, mm", *head[1:], "refused"))
+    for one in decision.measurements:
+        values = (one.in_service_mm, one.candidate_mm, one.difference_mm, one.p_worse)
+        refused = f"{one.refused_in_service}, {one.refused_candidate} of {one.references}"
+        cells = ("–" if v is None else f"{v:.4f}" for v in values)
+        table.add_row(one.measurement, str(one.pairs), *cells, refused)
     print_table(table)
     for line in (*decision.reasons, *decision.notes):
         typer.echo(f"  {line}")

@@ -28,6 +28,7 @@ from training.evaluate.crossval_plan import (
     FIRST,
     GIVEN,
     RESULTS,
+    START,
     Cohort,
     CrossvalPlan,
     never_trained,
@@ -67,7 +68,8 @@ def _first(
     cohort: Cohort, out: Path, plan: CrossvalPlan, first: Recipe, report: Callable[[str], None]
 ) -> bool:
     recipe = replace(first, held_out=with_all_of_their_patients(cohort.paths, cohort))
-    ready, _ = fitting.prepare_run(cohort.cases, out / FIRST, recipe, resume=True)
+    start = _start_of(out, plan)
+    ready, _ = fitting.prepare_run(cohort.cases, out / FIRST, recipe, resume=True, start=start)
 
     def report_step(now: Progress) -> None:
         report(f"step {now.step} of {recipe.steps}, loss {now.loss:.3f}")
@@ -78,6 +80,10 @@ def _first(
         return False
     _export(out / FIRST, cohort.shipped / LEVEL_WEIGHTS, out / FIRST / BUNDLE, FIRST)
     return True
+
+
+def _start_of(out: Path, plan: CrossvalPlan) -> Path | None:
+    return None if plan.start is None else out / START
 
 
 def _export(run: Path, level: Path, bundle: Path, name: str) -> None:
@@ -119,7 +125,7 @@ def _fold(
 ) -> list[CaseResult] | None:
     folder = out / f"fold-{number}"
     recipe = replace(plan.recipe, held_out=never_trained(fold, cohort, last=plan.last))
-    start = None if plan.first is None else out / FIRST / BUNDLE
+    start = _start_of(out, plan) if plan.first is None else out / FIRST / BUNDLE
     ready, _ = fitting.prepare_run(cohort.cases, folder, recipe, resume=True, start=start)
     validation = [] if plan.last else [cohort.paths[c] for c in fold.validation]
     best = BestWeights(ready, folder)

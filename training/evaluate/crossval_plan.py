@@ -22,6 +22,8 @@ FIRST: Final = "first"
 """Directory of the pre-training run shared by all folds."""
 LEVEL: Final = "level.pt"
 """A fold's finder; in the folder of the cross-validation the pre-trained finder shared by all folds."""
+START: Final = "start"
+"""Copy of the bundle that every fold starts from, or the pre-training where there is one."""
 GIVEN: Final = "case"
 SHIPPED: Final = "bundle"
 OWN: Final = "fold"
@@ -38,6 +40,22 @@ class Cohort:
     cases: Path
     paths: Mapping[str, Path]
     shipped: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The bundle that the folds are fine-tuned from, and how many of the tested patients its card names as held out."""
+
+    name: str
+    version: str
+    digest: str
+    tested: int
+    unseen: int
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What must be the same in all folds."""
+        return {"name": self.name, "version": self.version, "digest": self.digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,8 @@ class CrossvalPlan:
     """Networks of each finder, trained separately with so many steps each."""
     last: bool = False
     """Nothing is chosen: the last step's weights are tested, and the validation part is trained on as well."""
+    start: Start | None = None
+    """Bundle whose weights each fold, or the pre-training before them, begins with; its copy is `START`."""
     minutes: float = float("inf")
     """For this call and fold."""
     engine: str = "auto"
@@ -107,11 +127,18 @@ def _values(plan: CrossvalPlan) -> dict[str, Any]:
         "level_first": plan.level_first,
         "level_members": plan.level_members,
         "last": plan.last,
+        "start": None if plan.start is None else plan.start.origin,
     }
     return dict(json.loads(json.dumps(values)))
 
 
-NOTHING_FIRST: Final = {"first": None, "level_first": 0, "level_members": 1, "last": False}
+NOTHING_FIRST: Final = {
+    "first": None,
+    "level_first": 0,
+    "level_members": 1,
+    "last": False,
+    "start": None,
+}
 """What a stored plan means that does not name these."""
 
 
@@ -143,6 +170,18 @@ def check_plan(out: Path, plan: CrossvalPlan, *, resume: bool, only: int | None 
     if only is not None and not resume and file.exists():
         check_plan(out, plan, resume=True)
     write_json(file, values)
+
+
+def describe_start(start: Start) -> str:
+    """Return what the folds were fine-tuned from, and what that means for the figures, for people."""
+    what = f"fine-tuned from {start.name} {start.version} ({start.digest[:12]})"
+    doubtful = start.tested - start.unseen
+    if not doubtful:
+        return f"{what}, whose card names all {start.tested} tested patients as held out"
+    return (
+        f"{what}, whose card does not name {doubtful} of {start.tested} tested patients as held out: it may have been"
+        " trained on them, and then the figures are optimistic"
+    )
 
 
 def _level_steps(plan: CrossvalPlan) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from training.errors import CheckpointUnreadable
 from training.evaluate.case_results import CaseResult
-from training.evaluate.crossval_plan import RESULTS, CrossvalPlan, describe_level
+from training.evaluate.crossval_plan import (
+    RESULTS,
+    CrossvalPlan,
+    describe_level,
+    describe_start,
+)
 from training.evaluate.results_file import results_json
 
 COMBINED: Final = "crossval.json"
@@ -52,6 +58,11 @@ def combine(folds: Sequence[Sequence[CaseResult] | None], plan: CrossvalPlan) ->
         "steps": _steps(plan),
         "level": describe_level(plan),
     }
-    results = results_json(cases, bundle, [f"Level {describe_level(plan)}."])
+    notes = [f"Level {describe_level(plan)}."]
+    if plan.start is not None:
+        bundle["start"] = describe_start(plan.start)
+        notes.append(f"Each fold was {describe_start(plan.start)}.")
+    results = results_json(cases, bundle, notes)
     counts = {"folds": len(folds), "finished": finished, "steps": plan.recipe.steps}
-    return {**results, **counts, "level_by": plan.level}
+    start = None if plan.start is None else asdict(plan.start)
+    return {**results, **counts, "level_by": plan.level, "start": start}

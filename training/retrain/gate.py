@@ -1,9 +1,10 @@
-"""The candidate gate: paired Dice of the same held-out cases, structure by structure, decide on a proposal.
+"""The candidate gate: Dice and measurements of the same held-out cases, paired, decide on a proposal.
 
 A candidate is proposed when every structure was compared, no structure's mean Dice is worse than that of
 the model in service by more than the margin, none is significantly worse (paired Wilcoxon signed-rank
-test, one-sided), and at least one mean is better. The p values are not corrected for the number of
-structures: that would make it harder to reject, and a wrong rejection costs only another training.
+test, one-sided), at least one mean is better, and no measurement is worse (`measurement_gate`). The p values are
+not corrected for the number of structures and measurements: that would make it harder to reject, and a wrong rejection
+costs only another training.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from scipy.stats import wilcoxon
 
 from dicomseg.structures import STRUCTURES, StructureId
 from training.evaluate.case_results import CaseResult
+from training.retrain.measurement_gate import (
+    MARGIN_MM,
+    REFERENCE_MM,
+    REFUSED_SHARE,
+    MeasurementComparison,
+    compare_measurements,
+    measurement_notes,
+    measurement_reasons,
+)
 
 ALPHA: Final = 0.05
 MARGIN: Final = 0.01
@@ -43,13 +53,15 @@ class StructureComparison:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """The verdict, its reasons, and the table it rests on."""
+    """The verdict, its reasons, and the tables it rests on. margin: in Dice."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
     rows: tuple[StructureComparison, ...]
     margin: float
     notes: tuple[str, ...] = ()
+    measurements: tuple[MeasurementComparison, ...] = ()
+    margin_mm: float = MARGIN_MM
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -57,8 +69,16 @@ class GateDecision:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "notes": list(self.notes),
-            "rule": {"margin": self.margin, "alpha": ALPHA, "test": "paired Wilcoxon, one-sided"},
+            "rule": {
+                "margin": self.margin,
+                "margin_mm": self.margin_mm,
+                "reference_mm": REFERENCE_MM,
+                "refused_share": REFUSED_SHARE,
+                "alpha": ALPHA,
+                "test": "paired Wilcoxon, one-sided",
+            },
             "table": [asdict(row) for row in self.rows],
+            "measurements": [asdict(row) for row in self.measurements],
         }
 
 
@@ -115,11 +135,16 @@ def _notes(rows: Sequence[StructureComparison]) -> list[str]:
 
 
 def decide(
-    in_service: Sequence[CaseResult], candidate: Sequence[CaseResult], margin: float = MARGIN
+    in_service: Sequence[CaseResult],
+    candidate: Sequence[CaseResult],
+    margin: float = MARGIN,
+    margin_mm: float = MARGIN_MM,
 ) -> GateDecision:
     """Compare the results of two models on the same cases and decide; a case that only one of them has does not count."""
     old, new = ({r.case_id: r for r in results} for results in (in_service, candidate))
     rows = tuple(_row(s.id, *_pairs(s.id, old, new)) for s in STRUCTURES)
-    reasons = _reasons(rows, margin)
+    measured = compare_measurements(old, new, p_worse)
+    reasons = _reasons(rows, margin) + measurement_reasons(measured, margin_mm, ALPHA)
     verdict: Verdict = "rejected" if reasons else "proposed"
-    return GateDecision(verdict, tuple(reasons), rows, margin, tuple(_notes(rows)))
+    notes = (*_notes(rows), *measurement_notes(measured, MIN_PAIRS))
+    return GateDecision(verdict, tuple(reasons), rows, margin, notes, measured, margin_mm)

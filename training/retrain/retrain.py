@@ -12,7 +12,6 @@ import json
 import math
 import os
 import shutil
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,17 +20,18 @@ from typing import Any, Final
 
 from model.bundle.card import LEVEL_WEIGHTS, read_card
 from model.bundle.load import load_bundle
-from model.networks.deeplab import Architecture
 from training import export
 from training.data import held_out
 from training.data.cases import is_corrected, list_cases
-from training.errors import UsageError
 from training.evaluate.case_results import CaseResult, MeasuredPair
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.evaluate.results_file import card_json
+from training.evaluate.starting_bundle import Starting
 from training.fit import segmentation as fit
-from training.fit.recipe import Recipe, read_recipe
+from training.fit.recipe import Recipe
+from training.retrain import precheck
 from training.retrain.gate import MARGIN, GateDecision, decide
+from training.retrain.measurement_gate import MARGIN_MM
 
 RUN: Final = "run"
 CANDIDATE: Final = "candidate"
@@ -70,7 +70,8 @@ class Task:
     """What to train on, what to compare with, and where.
 
     fixed: file of the held-out set. bundle: the model in service. recipe: built-in values if
-    None; an architecture that it does not name is that model's. margin: in Dice. fresh: start from random weights.
+    None; an architecture that it does not name is that model's. margin: in Dice. margin_mm: of the median absolute
+    errors of the measurements. fresh: start from random weights.
     """
 
     cases: Path
@@ -79,6 +80,7 @@ class Task:
     out: Path
     recipe: Path | None = None
     margin: float = MARGIN
+    margin_mm: float = MARGIN_MM
     fresh: bool = False
 
 
@@ -111,23 +113,13 @@ def evaluator(
 
 
 def build_recipe(task: Task, card: Mapping[str, Any], held: Sequence[Path]) -> Recipe:
-    """Return the recipe with the held-out set's patients left out of the training.
-
-    A recipe that says nothing of the architecture takes that of the model in service: weights that
-    are converted for another normalisation start far behind.
+    """Return the recipe with the held-out set's patients left out of the training; see `Starting.recipe`.
 
     Raises:
         RecipeError: the recipe cannot be read.
         UsageError: neither recipe nor bundle names an architecture of this version.
     """
-    chosen = Recipe() if task.recipe is None else read_recipe(task.recipe)
-    if task.recipe is None or "architecture" not in tomllib.loads(task.recipe.read_text("utf-8")):
-        if card["architecture"].get("name") != chosen.architecture.to_dict()["name"]:
-            raise UsageError(
-                f"{task.bundle} holds no network of this version; give --fresh and a --recipe with [architecture]"
-            )
-        architecture = Architecture.from_dict(dict(card["architecture"]))
-        chosen = replace(chosen, architecture=architecture)
+    chosen = Starting(task.bundle, card).recipe(task.recipe)
     return replace(chosen, held_out=held_out.never_sampled(task.cases, held))
 
 
@@ -148,12 +140,16 @@ def retrain(
     report: Callable[[fit.Progress, Recipe], None] = lambda *_: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     draw: Draw = draw_nothing,
+    say: Callable[[str], None] = lambda _: None,
 ) -> GateDecision | Unfinished:
     """Train to the recipe's end, write the candidate and decide on it; an earlier comparison is removed.
 
-    draw: called with the results of both models.
+    What would reject it for certain is found before the first step (`precheck`); the model in service is evaluated
+    then. draw: called with the results of both models. say: gets a line per note and refusal.
 
     Raises:
+        RetrainRefused: no candidate of this recipe and these cases could be proposed.
+        NoSpaceLeft: the disk has no room for what a retraining writes.
         BundleError: the model in service is not what its card says.
         HeldOutError, SourceMissing, UsageError, RecipeError, CaseUnreadable,
         CheckpointUnreadable: the input cannot be used.
@@ -163,8 +159,14 @@ def retrain(
     recipe = build_recipe(task, card, held)
     (task.out / COMPARISON).unlink(missing_ok=True)
     run = task.out / RUN
+    precheck.check_disk(task.out, task.bundle, len(held))
+    _act_on(precheck.check_cases(task.cases, held, recipe), say)
+    _act_on(precheck.check_recipe(recipe, card), say)
     start = None if task.fresh else task.bundle
     ready, _ = fit.prepare_run(task.cases, run, recipe, resume=True, start=start)
+    in_service = evaluate(held, task.bundle)
+    _act_on(precheck.check_results(in_service), say)
+    _act_on(precheck.check_time(ready, max_minutes), say)
     if not fit.train_segmentation(
         ready,
         run,
@@ -174,10 +176,9 @@ def retrain(
         report=lambda p: report(p, recipe),
     ):
         return Unfinished(ready.step, recipe.steps)
-    in_service = evaluate(held, task.bundle)
     corrected = corrected_cases(task.cases, recipe.held_out)
     candidate_card, candidate = _candidate(task, card, held, evaluate, now(), corrected)
-    decision = _with_doubts(decide(in_service, candidate, task.margin), card, held)
+    decision = _with_doubts(decide(in_service, candidate, task.margin, task.margin_mm), card, held)
     decision = replace(decision, notes=(*decision.notes, *_corrections_note(corrected)))
     content = {
         "created": now().isoformat(),
@@ -190,6 +191,15 @@ def retrain(
     }
     _write(task.out / COMPARISON, json.dumps(content, indent=1) + "\n")
     return decision
+
+
+def _act_on(found: precheck.Findings, say: Callable[[str], None]) -> None:
+    """Say every note, and every refusal before the first of them is raised."""
+    for note in found.notes:
+        say(f"note: {note}")
+    for refusal in found.refusals:
+        say(f"would be rejected: {refusal}")
+    found.raise_if_refused()
 
 
 def _candidate(

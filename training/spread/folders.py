@@ -14,6 +14,7 @@ from training.evaluate.crossval_plan import (
     LEVEL,
     OWN,
     SHIPPED,
+    START,
     Cohort,
     CrossvalPlan,
 )
@@ -34,6 +35,7 @@ def job_of(
 ) -> Job:
     """Return a fold's job with what it begins with: what all folds share, and what was made of it before."""
     names = [f"{FIRST}/{BUNDLE}"] if plan.first else []
+    names += [START] if plan.start and not plan.first else []
     names += [LEVEL] if plan.level_first else []
     names += [f"{CASES}/{case}{end}" for case in fold.test for end in (".json", ".npz")]
     level = b"" if plan.level in {GIVEN, OWN, SHIPPED} else Path(plan.level).read_bytes()

@@ -120,6 +120,11 @@ def test_a_viewer_sees_curves_and_means_and_no_case(studio: Studio) -> None:
     assert "Put into service" not in text
     assert "+0.17" in answers[2].text  # the bias of six cases
     assert "0.8400" in answers[2].text
+    for page in answers[1:3]:  # the gate's row of six cases, and not that of a single one
+        assert (
+            '<th scope="row">OC</th><td>6</td><td>0.62</td><td>0.50</td><td>-0.12</td>' in page.text
+        )
+        assert '<th scope="row">PI</th><td>1</td>' not in page.text
     assert browser.get("/training/jobs/1/worst/1-candidate.png").status_code == 403
     assert browser.get("/training/jobs/1/promote").status_code == 403
     assert browser.get("/training/rollback").status_code == 403

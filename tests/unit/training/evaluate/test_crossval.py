@@ -14,10 +14,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from model.bundle.card import read_card, seal
+from model.bundle.load_torch import load_network
 from model.networks.level_unet import LevelArchitecture, LevelNet
+from tests.support.retraining import tiny_bundle
 from training.cli.app import app
-from training.data.cases import load_case, save_case
+from training.data.cases import list_cases, load_case, save_case
 from training.data.folds import Fold
+from training.data.persons import read_persons
 from training.errors import UsageError
 from training.evaluate import crossval_level
 from training.evaluate.case_results import write_json
@@ -154,6 +158,40 @@ def test_the_networks_of_all_folds_go_on_from_one_trained_on_cases_in_no_fold(
     without = CliRunner().invoke(app, [a for a in call if a not in {"--first", str(first)}])
     assert isinstance(without.exception, UsageError)
     assert "(first)" in str(without.exception)
+
+
+@pytest.mark.slow
+def test_folds_are_fine_tuned_from_a_bundle_and_say_what_it_may_have_seen(
+    more_cases: Path, tmp_path: Path
+) -> None:
+    bundle, still, out = tiny_bundle(tmp_path / "bundle"), tmp_path / "still.toml", tmp_path / "cv"
+    plain = RECIPE.partition("[architecture]")[0]  # the architecture is then the bundle's
+    still.write_text(f"learning_rate = 0.0\nema = 0.0\n{plain}", encoding="utf-8")
+    call = ["crossval", "--cases", str(more_cases), "--out", str(out), "--folds", "2", "--recipe", str(still)]  # fmt: skip
+    call += ["--tested", "phantom", "--engine", "torch", "--start"]
+    done = CliRunner().invoke(app, [*call, str(bundle)])
+    assert done.exit_code == 0, done.output
+    persons = read_persons(list_cases(more_cases)).by_path
+    patients = len({person for path, person in persons.items() if path.stem.startswith("phantom")})
+    said = f"does not name {patients - 1} of {patients} tested patients as held out"
+    assert said in done.output
+    results = json.loads((out / "crossval.json").read_text())
+    assert said in results["bundle"]["start"]
+    assert (results["start"]["tested"], results["start"]["unseen"]) == (patients, 1)
+    assert any(said in note for note in results["notes"])
+    assert read_card(out / "start") == read_card(bundle)
+    before = load_network(bundle).state_dict()
+    for number in (1, 2):
+        after = load(out / f"fold-{number}" / "checkpoint.pt")["average"]
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    card = read_card(other)
+    (other / "card.json").write_text(json.dumps(seal({**card, "version": "9"}, other)))
+    refused = CliRunner().invoke(app, [*call, str(other)])
+    assert isinstance(refused.exception, UsageError)
+    assert "folds of another plan (start)" in str(refused.exception)
+    assert read_card(out / "start") == card
 
 
 def test_what_another_process_trains_is_waited_for_and_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ import pytest
 from training.data import folds as folding
 from training.data.folds import Fold
 from training.errors import SourceMissing, UsageError
-from training.evaluate.crossval_plan import LEVEL, Cohort, CrossvalPlan, check_plan, never_trained
+from training.evaluate.crossval_plan import (
+    LEVEL,
+    Cohort,
+    CrossvalPlan,
+    Start,
+    check_plan,
+    describe_start,
+    never_trained,
+)
 from training.fit.level import unfinished_file
 from training.fit.recipe import Recipe
 
@@ -51,3 +60,26 @@ def test_what_is_not_gone_on_with_is_removed_with_its_unfinished_finder(tmp_path
         file.write_bytes(b"weights")
     check_plan(tmp_path, CrossvalPlan(Recipe(seed=9)), resume=False)
     assert not any(file.exists() for file in left)
+
+
+START = Start("lumbar", "0.10.0", "c98f" * 16, 8, 3)
+
+
+def test_folds_of_another_start_are_refused_and_those_of_none_too(tmp_path: Path) -> None:
+    check_plan(tmp_path, CrossvalPlan(Recipe(), start=START), resume=True)
+    stored = json.loads((tmp_path / "plan.json").read_text())["start"]
+    assert stored == {"name": "lumbar", "version": "0.10.0", "digest": "c98f" * 16}
+    check_plan(tmp_path, CrossvalPlan(Recipe(), start=START), resume=True)
+    for other in (None, replace(START, digest="d" * 64)):
+        with pytest.raises(UsageError, match=r"another plan \(start\)"):
+            check_plan(tmp_path, CrossvalPlan(Recipe(), start=other), resume=True)
+
+
+def test_a_start_that_may_have_seen_tested_patients_is_said_to_make_figures_optimistic() -> None:
+    said = describe_start(START)
+    assert said.startswith("fine-tuned from lumbar 0.10.0 (c98fc98fc98f)")
+    assert "does not name 5 of 8 tested patients as held out" in said
+    assert said.endswith("the figures are optimistic")
+    assert describe_start(replace(START, unseen=8)).endswith(
+        "names all 8 tested patients as held out"
+    )

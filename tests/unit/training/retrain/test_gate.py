@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from dicomseg.structures import STRUCTURES, StructureId
 from training.data.cases import ALL_STRUCTURES
-from training.evaluate.case_results import CaseResult
+from training.evaluate.case_results import CaseResult, MeasuredPair
 from training.evaluate.metrics import Score
 from training.retrain.gate import GateDecision, decide, p_worse
 
 N = 8
+NO_REFERENCE = "OC, DAA, DIVC, PI: no held-out case has a reference, so it was not compared"
 
 
 def result(case: str, dice: dict[StructureId, float]) -> CaseResult:
@@ -22,6 +24,17 @@ def result(case: str, dice: dict[StructureId, float]) -> CaseResult:
 
 def scores(of: Callable[[int, str], float], cases: int = N) -> list[CaseResult]:
     return [result(f"c{n}", {s: of(n, s) for s in ALL_STRUCTURES}) for n in range(cases)]
+
+
+def measured_cases(errors: list[float | None], dice: float) -> list[CaseResult]:
+    """Cases with an OC of 10 mm, measured with these errors; None is refused."""
+    return [
+        replace(
+            result(f"c{n}", dict.fromkeys(ALL_STRUCTURES, dice)),
+            measurements={"OC": MeasuredPair(None if e is None else 10.0 + e, 10.0, "labels")},
+        )
+        for n, e in enumerate(errors)
+    ]
 
 
 def old(cases: int = N) -> list[CaseResult]:
@@ -35,7 +48,8 @@ def judged(change: Callable[[int, str], float], cases: int = N) -> GateDecision:
 
 def test_better_everywhere_is_proposed_with_its_figures() -> None:
     found = judged(lambda *_: 0.02)
-    assert (found.verdict, found.reasons, found.notes) == ("proposed", (), ())
+    assert (found.verdict, found.reasons) == ("proposed", ())
+    assert found.notes == (NO_REFERENCE,)
     assert [r.structure for r in found.rows] == [s.id for s in STRUCTURES]
     row = found.rows[0]
     assert row.pairs == N
@@ -83,6 +97,7 @@ def test_few_cases_are_decided_by_the_margin_and_say_so() -> None:
     assert found.verdict == "proposed"
     assert found.notes == (
         "l4, ivd, l5, dura, n4, aa, pm, ivc: fewer than 5 cases, the margin alone decided",
+        NO_REFERENCE,
     )
     assert all(r.p_worse is None for r in found.rows)
 
@@ -103,3 +118,17 @@ def test_p_is_the_exact_one_of_wilcoxons_table() -> None:
     assert p_worse([0.0] * 6) == 1.0
     assert p_worse([0.0, 0.0, -1.0, -1.0, -1.0]) is not None
     assert p_worse([-1.0] * 4) is None
+
+
+def test_better_dice_with_worse_measurements_is_rejected_with_its_reason() -> None:
+    before = measured_cases([0.5] * N, 0.80)
+    found = decide(before, measured_cases([0.9] * N, 0.85))
+    assert all(row.difference and row.difference > 0 for row in found.rows)
+    assert found.verdict == "rejected"
+    assert found.reasons == ("OC: median error 0.90 mm is worse than 0.50 mm by more than 0.3 mm",)
+    content = found.to_json()
+    assert content["measurements"][0]["candidate_mm"] == pytest.approx(0.9)
+    assert content["rule"]["margin_mm"] == 0.3
+    assert decide(before, measured_cases([0.9] * N, 0.85), margin_mm=0.5).reasons == (
+        "OC: median error significantly worse by 0.40 mm (p = 0.0039)",
+    )

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from model.bundle.card import ROOTS_WEIGHTS, read_card
 from model.bundle.load_torch import load_network
 from model.bundle.write import write_bundle
+from model.errors import BundleError
 from model.networks.level_unet import LevelArchitecture, LevelNet
 from model.networks.roots_unet import RootsNet
 from model.networks.sizes import RootsArchitecture
@@ -25,14 +26,14 @@ from training.cli import retrain as commands_retrain
 from training.cli.app import app
 from training.data import held_out
 from training.data.cases import ALL_STRUCTURES
-from training.errors import HeldOutError, NoSpaceLeft, UsageError
+from training.errors import HeldOutError, NoSpaceLeft, RetrainRefused, UsageError
 from training.evaluate.case_results import CaseResult
 from training.evaluate.metrics import Score
 from training.fit import checkpoint
 from training.fit.curve import CURVE
 from training.fit.recipe import Recipe
 from training.fit.segmentation import CHECKPOINT
-from training.retrain import retrain
+from training.retrain import precheck, retrain
 from training.retrain.retrain import CANDIDATE, COMPARISON, RUN, Task, Unfinished
 
 pytestmark = pytest.mark.slow  # none of them alone, all of them together
@@ -167,13 +168,19 @@ def test_time_limit_leaves_no_comparison_and_the_same_call_continues(task: Task)
     scores = Scores(task.bundle, 0.5, 0.6)
     assert run(task, scores, max_minutes=0) == Unfinished(0, 3)
     assert not (task.out / COMPARISON).exists()
-    assert scores.asked == []
+    assert [names for names, _ in scores.asked] == [
+        HELD
+    ]  # the model in service, before the first step
     assert run(task, scores).verdict == "proposed"
 
 
 def test_killed_while_evaluating_resumes_without_training_again(task: Task) -> None:
-    def killed(*_: object) -> list[CaseResult]:
-        raise KeyboardInterrupt
+    scores = Scores(task.bundle, 0.5, 0.6)
+
+    def killed(paths: Sequence[Path], folder: Path) -> list[CaseResult]:
+        if folder != task.bundle:
+            raise KeyboardInterrupt
+        return scores(paths, folder)
 
     with pytest.raises(KeyboardInterrupt):
         retrain.retrain(task, killed)
@@ -258,9 +265,12 @@ def _call(task: Task, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_command_says_time_over_then_rejected_with_code_3(task: Task) -> None:
+def test_command_says_time_over_then_rejected_with_code_3(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precheck, "check_results", lambda _: precheck.Findings())
     first = CliRunner().invoke(app, _call(task, "--max-minutes", "0"))
-    assert (first.exit_code, first.output.strip()) == (
+    assert (first.exit_code, first.output.splitlines()[-1]) == (
         3,
         "time limit reached at step 0 of 3; the same command continues",
     )
@@ -301,10 +311,51 @@ def test_held_out_command_fixes_the_named_cases(task: Task, tmp_path: Path) -> N
     assert [p.stem for p in held_out.read_held_out(file, task.cases)] == ["phantom-000001"]
 
 
+# ---- before the first step ----------------------------------------------------------------------
+
+
+def test_level_found_nowhere_is_refused_before_the_first_step_with_code_2(task: Task) -> None:
+    done = CliRunner().invoke(app, _call(task))  # the untrained finder finds no level
+    assert isinstance(done.exception, RetrainRefused)
+    assert done.exception.exit_code == 2
+    assert "the level finder finds the level in none of 2 held-out cases" in str(done.exception)
+    assert "would be rejected: the level finder" in done.output
+    assert "step 1 of" not in done.output
+    assert not (task.out / RUN / CHECKPOINT).exists()
+    assert not (task.out / CANDIDATE).exists()
+
+
+def test_structure_without_a_held_out_pair_is_refused_before_anything_is_evaluated(
+    task: Task,
+) -> None:
+    held_out.write_held_out(task.fixed, task.cases, ["spider-001"])
+    scores, lines = Scores(task.bundle, 0.5, 0.6), []  # type: ignore[var-annotated]
+    with pytest.raises(RetrainRefused, match="nothing was trained: n4: no held-out case") as caught:
+        run(task, scores, say=lines.append)
+    assert [r.partition(":")[0] for r in caught.value.reasons] == ["n4", "aa", "pm", "ivc"]
+    assert "--case phantom-00000" in caught.value.reasons[0]
+    assert sum(line.startswith("would be rejected: ") for line in lines) == 4
+    assert scores.asked == []
+    assert not (task.out / RUN).exists()
+
+
+def test_damaged_bundle_in_service_ends_it_before_the_first_step(
+    task: Task, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(task.bundle, tmp_path / "damaged")
+    (damaged / "weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(BundleError):
+        run(replace(task, bundle=damaged), Scores(damaged, 0.5, 0.6))
+    assert not (task.out / RUN).exists()
+
+
 # ---- a full disk ---------------------------------------------------------------------------------
 
 
-def test_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(task: Task) -> None:
+def test_full_disk_is_one_line_and_the_run_resumes_when_there_is_room(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precheck, "check_results", lambda _: precheck.Findings())
     task.out.mkdir()
     run_folder = task.out / RUN
     run_folder.mkdir()
