@@ -11,7 +11,7 @@ from typing import Final
 AGAIN_S: Final = 3600.0
 """After this time, the same person and study are another opening."""
 MOST: Final = 10_000
-"""Openings that are remembered; of more the oldest are forgotten, and would be said once more."""
+"""Openings that are remembered; of more the oldest are forgotten, and would count again."""
 
 
 @dataclass(slots=True)
