@@ -309,5 +309,6 @@ def test_the_first_example_of_evaluate_works_on_a_sites_own_cases(
     model = load_bundle(made)
     save_case(case_of("spider-b"), own)
     assert [p.stem for p in choose_cases(own, model, foreign=True)] == ["spider-b"]
+    (tmp_path / "none").mkdir()
     with pytest.raises(SourceMissing, match="no prepared case below"):
         choose_cases(tmp_path / "none", model, foreign=True)
