@@ -56,11 +56,12 @@ WAIT_MS = 300_000
 
 @dataclass
 class Shown(console_walk.Shown):
-    """A console with a job that trains and two that propose; promoted: the one that a test promotes."""
+    """A console with a job that trains and two that propose; promoted: the one that a test promotes. runs: [training] runs."""
 
     trained: int
     proposed: int
     promoted: int
+    runs: Path
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def shown(
     proposed, promoted = (_proposal(site, oracle_bundle) for _ in range(2))
     site.start()
     trained = site.journal.jobs.enqueue(_plan(folder, tiny_cases), "E. Miller").id
-    found = Shown(site, port, trained, proposed, promoted)
+    found = Shown(site, port, trained, proposed, promoted, folder / "runs")
     until(found.answers)
     return found
 
@@ -137,25 +138,39 @@ def test_a_training_is_watched_without_a_reload(shown: Shown, visit: Any) -> Non
     with visit("physician") as seen:
         seen.page.goto(f"{shown.url}/training/jobs/{shown.trained}")
         seen.page.evaluate("window.sameDocument = true")
-        # By its end, neither model found the level: nothing is better, and a rejection is what must be shown.
-        expect(seen.page.locator(".lead")).to_contain_text("rejected", timeout=WAIT_MS)
+        # The finder in service finds no level, which a retraining says before its first step.
+        expect(seen.page.locator(".lead")).to_contain_text("failed", timeout=WAIT_MS)
         assert seen.page.evaluate("window.sameDocument")
-        assert "step 60 of 60" in seen.page.inner_text(".lead")
-        loss, dice = [p.get_attribute("aria-label") for p in seen.page.locator("svg.curve").all()]
-        assert "training" in loss
-        assert "validation" in loss
-        assert "at step 60" in dice
+        assert "step 0 of 60" in seen.page.inner_text(".lead")
         assert "evaluated phantom-000001" in seen.page.inner_text(".log")
+        why = "the level finder finds the level in none of 2 held-out cases"
+        assert why in seen.page.inner_text("main")
         assert seen.said == []
-        seen.page.click("text=Candidate against the model in service")
-        assert "no structure's mean is better" in seen.page.inner_text("main")
-        assert seen.page.locator("figure img").count() == 4  # two cases, two models
-        seen.page.evaluate("Promise.all([...document.images].map((i) => i.decode()))")
-    row = shown.site.journal.jobs.get(shown.trained)
-    content = json.loads(
-        (JobDirectory.of(shown.site.folder / "state", row.id).out / "comparison.json").read_text()
+    assert shown.site.journal.jobs.get(shown.trained).reason.startswith(
+        f"nothing was trained: {why}"
     )
-    assert row.reason.startswith(content["reasons"][0])
+
+
+def test_a_curve_grows_without_a_reload(shown: Shown, visit: Any) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
+    curve = shown.runs / "first" / "curve.jsonl"
+    with visit("physician") as seen:
+        seen.page.goto(f"{shown.url}/training/runs/first")
+        seen.page.evaluate("window.sameDocument = true")
+        dice = seen.page.locator("svg.curve").last
+        expect(dice).to_have_attribute("aria-label", re.compile("at step 400"))
+        line = {
+            "step": 420,
+            "loss": 0.1,
+            "seconds": 200.0,
+            "validation_loss": 0.1,
+            "dice": {"l4": 0.97},
+        }
+        with curve.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        expect(dice).to_have_attribute("aria-label", re.compile("at step 420"), timeout=30_000)
+        assert seen.page.evaluate("window.sameDocument")
+        assert seen.said == []
 
 
 @pytest.mark.parametrize("size", SIZES)

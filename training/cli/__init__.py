@@ -3,5 +3,5 @@
 In: arguments.
 Out: text on standard output, messages on standard error, an exit code.
 Edge: none.
-May import: retrain, report, spread, evaluate, export, fit, importing, data, phantom, errors.
+May import: portable, retrain, report, spread, evaluate, export, fit, importing, data, phantom, errors.
 """
