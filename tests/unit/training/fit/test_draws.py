@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from model.networks.deeplab import Architecture
+from tests.support.draw_workers import RECIPE, equal
+from tests.support.paths import ROOT
 from training.data.held_out import split_cases
-from training.fit.distributed import Processes
-from training.fit.draws import Cohort, Draw, Draws
-from training.fit.recipe import Recipe
-
-RECIPE = Recipe(
-    architecture=Architecture(width=4, decoder=2, dilations=(1,)),
-    crops=((8, 16, 16), (16, 16, 8)),
-    narrow=(16, 16, 8),
-    accumulate=2,
-    steps=6,
-)
-
-
-def equal(one: Draw, other: Draw) -> bool:
-    names = ("image", "labels", "valid", "coordinates")
-    pairs = [(getattr(one.sample, n), getattr(other.sample, n)) for n in names]
-    return one.held == other.held and all(torch.equal(a, b) for a, b in pairs)
+from training.fit.draws import Cohort
 
 
 @pytest.fixture
@@ -36,20 +23,13 @@ def cohort(tiny_cases: Path) -> Cohort:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_draw_what_the_process_itself_draws(cohort: Cohort, workers: int) -> None:
-    """Steps 2 and 3 as of a resumed training, then a jump back."""
-    second = Processes(1, 2)
-    own, ahead = Draws(cohort, second), Draws(cohort, second, workers)
-    seen = set()
-    for step in (2, 3, 0):
-        numbers, draw = own.of_step(step)
-        numbers_ahead, drawn = ahead.of_step(step)
-        assert list(numbers) == list(numbers_ahead) == [2 * step + 1]
-        for number in numbers:
-            assert equal(draw(number), drawn(number)), number
-            seen.add(float(draw(number).sample.image.sum()))
-    assert len(seen) == 3
+def test_workers_draw_what_the_process_itself_draws(tiny_cases: Path) -> None:
+    call = [sys.executable, "-m", "tests.support.draw_workers", str(tiny_cases)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "1 workers: 3 samples", "2 workers: 3 samples", "1 worker: the same step",
+    ]  # fmt: skip
 
 
 def test_a_cohort_can_be_sent_to_a_worker(cohort: Cohort) -> None:

@@ -241,15 +241,13 @@ def test_steps_by_the_kernels_are_those_of_torch_and_draws_may_stand_side_by_sid
 def test_the_branch_of_a_gpu_takes_the_step_of_the_cpu(
     cases: Path, monkeypatch: pytest.MonkeyPatch, branch: str
 ) -> None:
-    """By torch, in bfloat16 where the recipe says so and the device has it; workers change nothing."""
+    """By torch, in bfloat16 where the recipe says so and the device has it."""
     monkeypatch.setattr(fitting.kernels, "suits", lambda _: False)
     monkeypatch.setattr(fitting, "mixed_precision", lambda _: True)
     recipe = replace(TINY, accumulate=2, mixed=branch == "mixed")
     phantoms, slabs, _ = split_cases(cases, recipe.held_out)
     own = segmentation_trainer(replace(recipe, mixed=False), phantoms, slabs)
-    other = segmentation_trainer(
-        recipe, phantoms, slabs, running=Running("cpu", workers=int(branch == "plain"))
-    )
+    other = segmentation_trainer(recipe, phantoms, slabs, running=Running("cpu"))
     losses = own.advance(), other.advance()
     if branch == "plain":
         assert losses[0] == losses[1]
