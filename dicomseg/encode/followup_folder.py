@@ -20,6 +20,7 @@ from dicomseg.encode.context import declare_private_scheme, private_code, to_byt
 from dicomseg.encode.encapsulated import reference
 from dicomseg.encode.followup_base import FollowUpInput, new_object
 from dicomseg.encode.pictures import iso_date, spellings
+from dicomseg.encode.secondary_capture import show_page
 from dicomseg.encode.uids import ResultKey
 from dicomseg.volume import Array
 
@@ -62,15 +63,7 @@ def picture(inputs: FollowUpInput, rgb: Array) -> Dataset:
     """Encode the page as an RGB Secondary Capture Image. rgb: uint8 (rows, columns, 3)."""
     role = PAGE.removesuffix(".dcm")
     ds = new_object(inputs, SecondaryCaptureImageStorage, role, "OT", PAGE_NUMBER)
-    ds.ConversionType = "WSD"
-    ds.ImageType = ["DERIVED", "SECONDARY"]
-    ds.PatientOrientation = None
-    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
-    ds.Rows, ds.Columns = rgb.shape[:2]
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    ds.BurnedInAnnotation = "YES"
-    ds.RecognizableVisualFeatures = "NO"
-    ds.LossyImageCompression = "00"
+    show_page(ds, rgb)
     ds.DerivationDescription = "page drawn from measurements of several studies of the L4/5 level"
     if inputs.predecessor is not None:
         item = reference(ds.SOPClassUID, inputs.predecessor.uid(f"{role}.instance"))
@@ -79,7 +72,6 @@ def picture(inputs: FollowUpInput, rgb: Array) -> Dataset:
         ]
         ds.ReferencedImageSequence = [item]
         declare_private_scheme(ds)
-    ds.PixelData = rgb.tobytes() + b"\0" * (rgb.size % 2)
     return ds
 
 

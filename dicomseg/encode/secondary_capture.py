@@ -23,6 +23,14 @@ def encode(inputs: EncodeInput, rgb: Array) -> Dataset:
         SERIES_NUMBER,
         "planning page",
     )
+    show_page(ds, rgb)
+    ds.DerivationDescription = "page drawn from segmentation and measurements of the L4/5 level"
+    name_predecessor(ds, inputs, "summary")
+    return ds
+
+
+def show_page(ds: Dataset, rgb: Array) -> None:
+    """Make an object the picture of a drawn page, with what is written in it. rgb: uint8 (rows, columns, 3)."""
     ds.ConversionType = "WSD"
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.PatientOrientation = None
@@ -32,7 +40,4 @@ def encode(inputs: EncodeInput, rgb: Array) -> Dataset:
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
     ds.LossyImageCompression = "00"
-    ds.DerivationDescription = "page drawn from segmentation and measurements of the L4/5 level"
-    name_predecessor(ds, inputs, "summary")
     ds.PixelData = rgb.tobytes() + b"\0" * (rgb.size % 2)
-    return ds

@@ -1,7 +1,8 @@
 """How bright blood is in varied vessels: anything between a full flow void and blood at rest.
 
 Blood at rest has the relaxation times of published tables; how much of its signal flow takes away is drawn over the
-entire range, since it depends on velocity, slice direction and refocusing. Ranges come from published values, not from real pixels.
+entire range, since it depends on velocity, slice direction and refocusing. Ranges come from published values, not from
+real pixels.
 """
 
 from __future__ import annotations
