@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import httpx
 from pydicom import dcmread
@@ -18,6 +19,8 @@ from dicomseg.read import parsing
 from node.demo import servers
 from node.free_ports import free_ports
 from tests.fault.surroundings import NotPossible
+
+_T = TypeVar("_T")
 
 _WAITS: Final = "first_wait_seconds = {first}\nmax_wait_seconds = {longest}\ntimeout_seconds = {timeout}\npatience_days = {days}\n"
 
@@ -52,6 +55,21 @@ class Destination(Protocol):
     def held(self) -> dict[str, str]:
         """Digest of the data set of every object that it holds, by SOP Instance UID."""
         ...
+
+
+def bound(start: Callable[[], _T], seconds: float = 20.0) -> _T:
+    """Start a server on the port that it had before, as soon as that is free. Raises OSError.
+
+    A child process has its parent's sockets until its own program runs: some milliseconds, longer on a busy machine.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def digest_of(content: bytes) -> str:

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.free_ports import free_ports
-from tests.fault.destinations import Waits, dicom_section
+from tests.fault.destinations import Waits, bound, dicom_section
 
 Mood = Literal["well", "refuses", "slow", "cuts", "loses", "full", "some-full", "silent", "no-find"]
 FULL, NEVER = 0xA700, 0xC000
@@ -68,7 +68,8 @@ class Moody:
             (evt.EVT_C_FIND, self._find),
             *self.contexts(ae),
         ]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        address = "127.0.0.1", self.port
+        self._server = bound(lambda: ae.start_server(address, block=False, evt_handlers=handlers))
 
     def contexts(self, _: AE) -> list[Any]:
         """Add further contexts, and return their handlers."""

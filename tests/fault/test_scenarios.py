@@ -69,7 +69,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", HERE)
 def test_nothing_is_lost_doubled_stuck_or_unexplained(rows: Any, name: str) -> None:
     row = _ran(rows[name])
-    assert row["acknowledged"] > 0
+    assert row["acknowledged"] > 0, row["findings"]
     counts = (row["lost"], row["doubled"], row["stuck"], row["unexplained"])
     assert counts == (0, 0, 0, 0), row["findings"]
 

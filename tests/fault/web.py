@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydicom import dcmread
 
 from node.free_ports import free_ports
-from tests.fault.destinations import Waits, digest_of
+from tests.fault.destinations import Waits, bound, digest_of
 
 WebMood = Literal[
     "well", "warns", "conflict", "some-refused", "busy", "large", "locked", "cuts", "redirects",
@@ -76,7 +76,7 @@ class MoodyWeb:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server = bound(lambda: ThreadingHTTPServer(("127.0.0.1", self.port), Handler))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
