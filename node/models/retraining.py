@@ -6,7 +6,6 @@ journal, and nothing here puts a model into service.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.clock import Ages, Clock
-from node.errors import IllegalTransition
+from node.errors import IllegalTransition, RunFileUnreadable
 from node.events import JobEnded, JobStarted, Log
 from node.journal.job_rows import JobPlan, JobRow
 from node.journal.journal import Journal
 from node.journal.states import JobEvent, JobState
 from node.models import detached_process as child
-from node.models.run_files import tail_lines
+from node.models.run_files import read_json, tail_lines
 from node.store.layout import StateDirectory
 
 TRAIN: Final = (sys.executable, "-m", "training")
@@ -86,14 +85,14 @@ def build_arguments(command: Sequence[str], plan: JobPlan, directory: JobDirecto
 def read_answer(directory: JobDirectory) -> dict[str, Any] | None:
     """Return what the comparison answered, without the single scores; None when there is none."""
     try:
-        answer = json.loads((directory.out / COMPARISON).read_text(encoding="utf-8"))
+        answer = read_json(directory.out / COMPARISON)
         if answer["verdict"] not in VERDICTS:
             return None
         sides = {
             side: {k: str(answer[side][k]) for k in ("name", "version", "digest")}
             for side in ("in_service", "candidate")
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RunFileUnreadable, KeyError, TypeError):
         return None
     kept = {
         k: answer[k]

@@ -61,6 +61,10 @@ if what == "over": print("time limit reached at step 1 of 3; the same command co
 if what == "full": sys.exit("lumbar-train: out: no space left on the disk; free some")
 if what == "crash": raise ZeroDivisionError("oops")
 if what == "liar": answer("proposed"); sys.exit(1)
+if what == "pipe": os.mkfifo(out / "comparison.json")
+if what == "endless":
+    answer("proposed")
+    with (out / "comparison.json").open("a") as f: f.write(" " * 5_000_000)
 if what == "wait": time.sleep(60)
 if what == "wait once" and (out / "starts").read_text() == "x": time.sleep(60)
 if what == "wait once": answer("proposed")
@@ -174,6 +178,8 @@ def test_proposal_is_recorded_with_its_table_and_without_single_scores(shop: Sho
         ("full", "failed", "out: no space left on the disk; free some"),
         ("crash", "failed", "exit code 1: ZeroDivisionError: oops"),
         ("liar", "failed", "exit code 1: step 1 of 3, loss 0.5"),
+        ("pipe", "failed", "exit code 0: step 1 of 3, loss 0.5"),
+        ("endless", "failed", "exit code 0: step 1 of 3, loss 0.5"),
     ],
 )
 def test_every_other_end_has_its_state_and_reason(
