@@ -30,7 +30,6 @@ from model.networks.coordinates import coordinate_channels
 from model.patch import Interpolation, Patch
 from training.data.cases import Case, list_cases, read_patient, split_cases
 from training.data.folds import read_or_draw_folds
-from training.data.label_rules import classes_of
 from training.evaluate.crossval_level import KnownLevel
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.fit.loss import marginal_loss
@@ -101,7 +100,7 @@ def train(recipe: Recipe, phantoms: list[Path], slabs: list[Path], minutes: floa
             case, sample = draw_sample(recipe, phantoms, slabs, step * recipe.accumulate + n)
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.mixed):
                 logits = network(sample.image, sample.coordinates)
-            loss = marginal_loss(logits.float(), sample.labels, sample.valid, classes_of(case), recipe.objective)  # fmt: skip
+            loss = marginal_loss(logits.float(), sample.labels, sample.valid, case.labelled, recipe.objective)  # fmt: skip
             torch.autograd.backward(loss / recipe.accumulate)
             losses.append(float(loss.detach()))
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)

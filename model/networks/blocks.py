@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
-
-from dicomseg.structures import CHANNELS
+from torch import nn
 
 
 def double_conv(
@@ -37,18 +34,3 @@ class PositionLayer(nn.Sequential):
         last = nn.Conv3d(hidden, outputs, 1, bias=False)
         super().__init__(nn.Conv3d(3, hidden, 1), nn.ReLU(), last)
         nn.init.zeros_(last.weight)
-
-
-def join_channels(logits: Tensor, joined: Sequence[int]) -> Tensor:
-    """Return logits (N, CHANNELS, …) in which each further channel's probability is added to the one it is joined to.
-
-    logits: (N, CHANNELS + len(joined), …).
-    """
-    if not joined:
-        return logits
-    parts = []
-    for channel in range(CHANNELS):
-        members = [channel, *(CHANNELS + n for n, to in enumerate(joined) if to == channel)]
-        own = [logits[:, c : c + 1] for c in members]
-        parts.append(torch.logsumexp(torch.cat(own, 1), 1, keepdim=True) if own[1:] else own[0])
-    return torch.cat(parts, dim=1)

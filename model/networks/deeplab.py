@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dicomseg.structures import CHANNELS
-from model.networks.blocks import PositionLayer, join_channels
+from model.networks.blocks import PositionLayer
 
 NAME: Final = "deeplabv3plus3d"
 """Name of this architecture in a card."""
@@ -43,8 +43,6 @@ class Architecture:
     resolution.
     late_tap: the low-level tap also takes the features of the first block, still at stride 2.
     context: channels of the branch at stride 8 that sees further along the body (ADR 0018); 0 leaves it out.
-    joined: for each channel beyond the structures', the channel that its probability is added to in what the network
-    answers, 0 for the background (`training.data.label_rules`).
     """
 
     width: int = 8
@@ -57,16 +55,11 @@ class Architecture:
     stem: int = 0
     late_tap: bool = False
     context: int = 0
-    joined: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that every channel beyond the structures' has its place in the answer."""
-        if len(self.joined) != self.channels - CHANNELS:
-            raise ValueError(
-                f"{self.channels} channels need {self.channels - CHANNELS} entries in `joined`"
-            )
-        if not set(self.joined) <= set(range(CHANNELS)):
-            raise ValueError(f"`joined` names channels up to {CHANNELS - 1}")
+        """Check that background and structures have a channel each: cards hold the number."""
+        if self.channels != CHANNELS:
+            raise ValueError(f"{self.channels} channels; background and structures are {CHANNELS}")
 
     @property
     def entry(self) -> int:
@@ -75,10 +68,7 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `card.json`."""
-        values = {"name": NAME, **asdict(self), "dilations": list(self.dilations)}
-        del values["joined"]
-        # Without further channels as before there were any: cards, and runs to resume, are compared.
-        return values | ({"joined": list(self.joined)} if self.joined else {})
+        return {"name": NAME, **asdict(self), "dilations": list(self.dilations)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
@@ -86,7 +76,7 @@ class Architecture:
 
         Raises:
             TypeError: an unknown key.
-            ValueError: another architecture or an unknown norm.
+            ValueError: another architecture, an unknown norm or another number of channels.
         """
         if values.get("name", NAME) != NAME:
             raise ValueError(f"architecture {values['name']!r} is not {NAME!r}")
@@ -95,8 +85,7 @@ class Architecture:
             fields = {k: v for k, v in fields.items() if k != "groups"} | {"norm": "instance"}
         if fields.get("norm", "batch") not in get_args(Norm):
             raise ValueError(f"norm {fields['norm']!r} is not known; known are {get_args(Norm)}")
-        lists = {k: tuple(fields.get(k, ())) for k in ("dilations", "joined")}
-        return cls(**{**fields, **lists})
+        return cls(**{**fields, "dilations": tuple(fields.get("dilations", ()))})
 
 
 def _norm(architecture: Architecture, channels: int) -> nn.Module:
@@ -273,14 +262,7 @@ class DeepLabV3Plus3D(nn.Module):
         )
 
     def forward(self, image: Tensor, coordinates: Tensor | None = None) -> Tensor:
-        """Return logits of background and structures at half resolution: those of all channels, joined.
-
-        coordinates: as in `raw_logits`.
-        """
-        return join_channels(self.raw_logits(image, coordinates), self.architecture.joined)
-
-    def raw_logits(self, image: Tensor, coordinates: Tensor | None = None) -> Tensor:
-        """Return logits of every channel at half resolution.
+        """Return logits of background and structures at half resolution.
 
         coordinates: (N, 3, D/4, H/4, W/4) of `coordinate_channels`; only for a network with `position`.
         """

@@ -30,7 +30,7 @@ def equal(one: Draw, other: Draw) -> bool:
     """Whether two draws are the same to the bit."""
     names = ("image", "labels", "valid", "coordinates")
     pairs = [(getattr(one.sample, n), getattr(other.sample, n)) for n in names]
-    return one.held == other.held and all(torch.equal(a, b) for a, b in pairs)
+    return one.labelled == other.labelled and all(torch.equal(a, b) for a, b in pairs)
 
 
 def compare_draws(cohort: Cohort, workers: int) -> int:

@@ -97,10 +97,8 @@ class Case:
             if name != "l45" and name in self.disc_centres and {n - 1, n, 200 + n} <= present - {0}
         ]
 
-    def at_disc(self, number: int, further: Mapping[int, int] | None = None) -> Case:
+    def at_disc(self, number: int) -> Case:
         """Return the same image as if this disc, one of `other_discs`, were L4/5: body above, disc, body below, canal.
-
-        further: what further codes of `spine` become.
 
         One disc looks like the next, and the network's input says where it is, so one patient gives several samples.
         `level_normal` remains that of L4/5; sampling does not use it.
@@ -120,8 +118,6 @@ class Case:
         }
         for old, name in new.items():
             table[old] = BY_ID[name].value
-        for old, value in (further or {}).items():
-            table[old] = value
         centre = self.disc_centres[DISC_NAMES[number - 1]]
         # Of vessels, muscles and roots about another disc the spine's labels say nothing.
         about: tuple[StructureId, ...] = (

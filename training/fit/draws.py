@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.data.label_rules import classes_of
+from dicomseg.structures import StructureId
 from training.fit.augment import Sample
 from training.fit.distributed import Processes
 from training.fit.recipe import Recipe
@@ -27,9 +27,9 @@ AHEAD: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A sample, and for each channel the label that holds it (`training.data.label_rules`)."""
+    """A sample, and the structures that its case labels."""
 
-    held: tuple[int, ...]
+    labelled: tuple[StructureId, ...]
     sample: Sample
 
     def to(self, device: torch.device) -> Draw:
@@ -40,7 +40,7 @@ class Draw:
             for tensor in (s.image, s.labels, s.valid, s.coordinates)
         )
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        return Draw(self.held, Sample(image, labels, valid, coordinates))
+        return Draw(self.labelled, Sample(image, labels, valid, coordinates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Cohort:
     def draw(self, number: int) -> Draw:
         """Return the sample with this number."""
         case, sample = draw_sample(self.recipe, self.phantoms, self.slabs, number)
-        return Draw(classes_of(case, self.recipe.architecture.channels), sample)
+        return Draw(case.labelled, sample)
 
 
 class _Numbered(Dataset[tuple[Any, ...]]):
@@ -66,7 +66,7 @@ class _Numbered(Dataset[tuple[Any, ...]]):
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         drawn = self._cohort.draw(number)
         s = drawn.sample
-        return drawn.held, s.image, s.labels, s.valid, s.coordinates
+        return drawn.labelled, s.image, s.labels, s.valid, s.coordinates
 
 
 class Draws:
@@ -122,6 +122,6 @@ class Draws:
 
 
 def _unpacked(values: tuple[Any, ...]) -> Draw:
-    held, *rest = values
+    labelled, *rest = values
     tensors: list[Tensor] = list(rest)
-    return Draw(tuple(int(label) for label in held), Sample(*tensors))
+    return Draw(tuple(labelled), Sample(*tensors))

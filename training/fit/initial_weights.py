@@ -1,4 +1,4 @@
-"""Take initial weights from a bundle; convert normalisation, width, position layer, context or channels where they differ."""
+"""Take initial weights from a bundle; convert normalisation, width, position layer or context where they differ."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from training.errors import UsageError
 from training.fit.augment import Sample, window_sample
 
 TAP: Final = "low.0.weight"
-HEAD: Final = "decoder.2"
-"""The layer that computes the logits."""
 CALIBRATED_ON: Final = 12
 """Windows whose mean statistics an instance-normalised network takes when they are to be fixed."""
 
@@ -30,8 +28,7 @@ def initial_network(
 ) -> DeepLabV3Plus3D:
     """Return a bundle's network in the wanted architecture.
 
-    That may fix its normalisation, be wider, take positions, see a context, or have further channels; the function is
-    kept.
+    That may fix its normalisation, be wider, take positions, or see a context; the function is kept.
 
     paths: prepared cases to take the statistics from when instance normalisation becomes batch
     normalisation, and for a new context; some of them, evenly spread, are used.
@@ -45,9 +42,6 @@ def initial_network(
     if current.position == 0 and architecture.position:
         current = replace(current, position=architecture.position)
         network = with_position_layer(network, current)
-    if architecture.joined and not current.joined:
-        network = with_further_channels(network, architecture.joined)
-        current = network.architecture
     _check_convertible(bundle, current, architecture)
     spread = paths[:: max(1, len(paths) // CALIBRATED_ON)]
     if current.norm != architecture.norm:
@@ -88,7 +82,7 @@ def _check_convertible(bundle: Path, current: Architecture, architecture: Archit
     ):
         raise UsageError(
             f"{bundle} has the architecture {current}, the recipe {architecture}; give the recipe the bundle's"
-            " (it may be wider, tap later, take positions, see a context, and have further channels)"
+            " (it may be wider, tap later, take positions, and see a context)"
         )
 
 
@@ -111,28 +105,6 @@ def with_position_layer(network: DeepLabV3Plus3D, architecture: Architecture) ->
     """Return the same network with a zero-initialised positional-encoding layer."""
     extended = DeepLabV3Plus3D(architecture)
     extended.load_state_dict({**extended.state_dict(), **network.state_dict()})
-    return extended.eval()
-
-
-@torch.no_grad()
-def with_further_channels(network: DeepLabV3Plus3D, joined: Sequence[int]) -> DeepLabV3Plus3D:
-    """Return a network with further channels that answers the same.
-
-    joined: for each of them the channel that it is joined to, and whose probability it now has its share of.
-    """
-    architecture = replace(
-        network.architecture,
-        channels=network.architecture.channels + len(joined),
-        joined=tuple(joined),
-    )
-    extended, state = DeepLabV3Plus3D(architecture), dict(network.state_dict())
-    weight, bias = state[f"{HEAD}.weight"], state[f"{HEAD}.bias"].clone()
-    parents = torch.tensor(list(joined), dtype=torch.long)
-    shares = 1 + torch.bincount(parents, minlength=len(bias))
-    bias -= shares.log()
-    state[f"{HEAD}.weight"] = torch.cat([weight, weight[parents]])
-    state[f"{HEAD}.bias"] = torch.cat([bias, bias[parents]])
-    extended.load_state_dict(state)
     return extended.eval()
 
 

@@ -1,19 +1,20 @@
 """Marginal cross entropy and Dice: cases that label only some structures train together.
 
 Where a structure is not labelled in a case, "background" means background or that structure, so its
-probability is added to the background's (Shi et al., Med Image Anal 2021, 70:101979). In the same way a label holds
-every channel that its source draws into it (`training.data.label_rules`).
+probability is added to the background's (Shi et al., Med Image Anal 2021, 70:101979).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from dicomseg.structures import BY_ID, CHANNELS, StructureId
 
 CLASS_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.2, 1.0, 1.2)
 """Cross-entropy weight per channel; thin structures count more, or the bulk of muscle decides. With 5
@@ -32,49 +33,58 @@ class Objective:
     dice: float = 1.0
     class_weights: tuple[float, ...] = CLASS_WEIGHTS
 
+    def __post_init__(self) -> None:
+        """Check that every channel has a weight: the kernels read as many."""
+        if len(self.class_weights) != CHANNELS:
+            raise ValueError(
+                f"{len(self.class_weights)} `class_weights`; background and structures are {CHANNELS}"
+            )
+
 
 def upsampled(logits: Tensor) -> Tensor:
     """Return half-resolution logits on the image grid."""
     return functional.interpolate(logits, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
-def weights_of(objective: Objective, classes: Sequence[int]) -> list[float]:
-    """Return the cross-entropy weight of each class by its own channel; a channel without one counts 1."""
-    given = objective.class_weights
-    return [given[c] if c < len(given) else 1.0 for c in range(len(classes))]
+def classes_of(labelled: Collection[StructureId]) -> list[int]:
+    """Return for each channel the class that it counts as: its own, or background (0) where nothing labels it."""
+    own = {BY_ID[name].value for name in labelled}
+    return [channel if channel in own else 0 for channel in range(CHANNELS)]
 
 
-def marginal_log_probabilities(logits: Tensor, classes: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """Return log probabilities (N, n, …) of the n classes that hold a channel, background first, and those classes.
+def marginal_log_probabilities(
+    logits: Tensor, labelled: Collection[StructureId]
+) -> tuple[Tensor, list[int]]:
+    """Return log probabilities (N, n, …) of the n classes that labels tell apart, background first, and those classes.
 
-    logits: (N, channels, …). classes: for each channel the class that holds it.
+    logits: (N, CHANNELS, …).
     """
-    kept = sorted(set(classes))
+    classes = classes_of(labelled)
+    unlabelled = [channel for channel, name in enumerate(classes) if name == 0]
+    named = [channel for channel in classes if channel]
     log_p = functional.log_softmax(logits, dim=1)
-    held = ([c for c, name in enumerate(classes) if name == k] for k in kept)
-    parts = [torch.logsumexp(log_p[:, channels], dim=1, keepdim=True) for channels in held]
-    return torch.cat(parts, dim=1), kept
+    background = torch.logsumexp(log_p[:, unlabelled], dim=1, keepdim=True)
+    return torch.cat([background, log_p[:, named]], dim=1), [0, *named]
 
 
 def marginal_loss(
     logits: Tensor,
     labels: Tensor,
     valid: Tensor,
-    classes: Sequence[int],
+    labelled: Collection[StructureId],
     objective: Objective | None = None,
 ) -> Tensor:
     """Return weighted cross entropy plus soft Dice over the labelled structures, inside the valid voxels.
 
-    logits: (N, channels, D, H, W). labels: (N, D, H, W) int64, classes; one that holds no channel counts as background.
-    valid: (N, D, H, W) float 0/1. classes: for each channel the class that holds it, the background's being 0.
+    logits: (N, CHANNELS, D, H, W). labels: (N, D, H, W) int64, channels; one of a structure that is not labelled counts
+    as background. valid: (N, D, H, W) float 0/1.
     """
     objective = objective or Objective()
-    log_p, kept = marginal_log_probabilities(logits, classes)
-    column = torch.zeros(len(classes), dtype=torch.long)
+    log_p, kept = marginal_log_probabilities(logits, labelled)
+    column = torch.zeros(CHANNELS, dtype=torch.long)
     column[kept] = torch.arange(len(kept))
     target = column.to(labels.device)[labels]
-    by_class = weights_of(objective, classes)
-    weights = torch.tensor([by_class[c] for c in kept], device=logits.device)
+    weights = torch.tensor([objective.class_weights[c] for c in kept], device=logits.device)
     entropy = functional.nll_loss(log_p, target, weight=weights, reduction="none")
     voxel_weight = weights[target] * valid
     cross_entropy = (entropy * valid).sum() / voxel_weight.sum().clamp(min=1.0)

@@ -9,10 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from dicomseg.structures import CHANNELS
 from model.grid import MULTIPLE
 from training.data.cases import Case, load_case
-from training.data.label_rules import endplate_codes, ruled
 from training.fit.augment import SLAB_COLUMNS, Sample, Shape, augmented_sample
 from training.fit.recipe import Recipe
 
@@ -21,9 +19,8 @@ PHANTOM_SLABS: Final = 0.12
 
 
 @lru_cache(maxsize=96)
-def _cached(path: Path, *, by_rules: bool) -> Case:
-    case = load_case(path)
-    return ruled(case) if by_rules else case
+def _cached(path: Path) -> Case:
+    return load_case(path)
 
 
 def _shape(recipe: Recipe, case: Case, *, narrow: bool, rng: np.random.Generator) -> Shape:
@@ -48,13 +45,11 @@ def draw_sample(
     """Draw the sample with this number; the same number gives the same sample."""
     rng = np.random.default_rng((recipe.seed, number))
     from_phantom = bool(phantoms) and (not slabs or rng.random() < recipe.phantom_share)
-    by_rules = recipe.architecture.channels > CHANNELS
-    case = _cached(_pick(phantoms if from_phantom else slabs, rng), by_rules=by_rules)
+    case = _cached(_pick(phantoms if from_phantom else slabs, rng))
     if from_phantom and rng.random() < PHANTOM_SLABS:
         case = _as_slab(case, rng)
     if recipe.other_discs and rng.random() < recipe.other_discs and (discs := case.other_discs()):
-        number_of_disc = discs[int(rng.integers(len(discs)))]
-        case = case.at_disc(number_of_disc, endplate_codes(number_of_disc) if by_rules else None)
+        case = case.at_disc(discs[int(rng.integers(len(discs)))])
     narrow = case.image.shape[2] < SLAB_COLUMNS
     shape = _shape(recipe, case, narrow=narrow, rng=rng)
     return case, augmented_sample(case, shape, (recipe.seed, number, 7), recipe.strength)

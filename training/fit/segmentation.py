@@ -154,7 +154,7 @@ class _Source:
 
     def _by_kernels(self, network: DeepLabV3Plus3D, drawn: Draw) -> Step:
         objective, mixed = self._recipe.objective, self._recipe.mixed
-        return kernels.gradients(network, drawn.sample, drawn.held, objective, mixed=mixed)
+        return kernels.gradients(network, drawn.sample, drawn.labelled, objective, mixed=mixed)
 
     def _by_torch(self, network: DeepLabV3Plus3D, drawn: Draw) -> Step:
         placed = drawn.to(self._device)
@@ -163,9 +163,9 @@ class _Source:
         def of_precision(mixed: bool) -> Step:
             sample = placed.sample
             with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
-                logits = network.raw_logits(sample.image, sample.coordinates)
+                logits = network(sample.image, sample.coordinates)
             fine, objective = upsampled(logits.float()), self._recipe.objective
-            loss = marginal_loss(fine, sample.labels, sample.valid, drawn.held, objective)
+            loss = marginal_loss(fine, sample.labels, sample.valid, drawn.labelled, objective)
             return float(loss.detach()), torch.autograd.grad(loss, parameters)
 
         return finite_step(of_precision, mixed=self._autocast)

@@ -11,7 +11,6 @@ import torch
 
 from dicomseg.structures import STRUCTURES, StructureId
 from training.data.cases import load_case
-from training.data.label_rules import classes
 from training.fit.augment import window_sample
 from training.fit.loss import Objective, marginal_loss, upsampled
 
@@ -41,9 +40,7 @@ def validate(
         sample = window_sample(case)
         logits = upsampled(network(sample.image.to(device), sample.coordinates.to(device)).float())
         labels, valid = sample.labels.to(device), sample.valid.to(device)
-        losses.append(
-            float(marginal_loss(logits, labels, valid, classes(case.labelled), objective))
-        )
+        losses.append(float(marginal_loss(logits, labels, valid, case.labelled, objective)))
         predicted = logits.argmax(1) * (valid > 0)
         for structure in STRUCTURES:
             a, b = predicted == structure.value, labels == structure.value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -93,15 +93,6 @@ def _no_pair(structure: str, trained: Sequence[Path]) -> str:
     if not trained:
         return f"{what}prepare a case that has, and hold it out"
     return f"{what}hold one out too, e.g. `lumbar-train held-out … --case {trained[0].stem}`"
-
-
-def check_recipe(recipe: Recipe, card: Mapping[str, Any]) -> Findings:
-    """Refuse a network with fewer channels than that in service: it could not tell what that one tells."""
-    wanted, served = recipe.architecture.channels, card["architecture"].get("channels")
-    if not isinstance(served, int) or wanted >= served:
-        return Findings()
-    text = f"the recipe's network has {wanted} channels, the one in service {served}; remove `channels` from the recipe"
-    return Findings((text,))
 
 
 def check_disk(out: Path, bundle: Path, held: int) -> None:

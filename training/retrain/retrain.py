@@ -161,7 +161,6 @@ def retrain(
     run = task.out / RUN
     precheck.check_disk(task.out, task.bundle, len(held))
     _act_on(precheck.check_cases(task.cases, held, recipe), say)
-    _act_on(precheck.check_recipe(recipe, card), say)
     start = None if task.fresh else task.bundle
     ready, _ = fit.prepare_run(task.cases, run, recipe, resume=True, start=start)
     in_service = evaluate(held, task.bundle)

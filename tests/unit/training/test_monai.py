@@ -12,7 +12,6 @@ from scipy import ndimage
 
 from dicomseg.structures import BY_ID, CHANNELS, StructureId
 from training.data.cases import ALL_STRUCTURES
-from training.data.label_rules import classes
 from training.evaluate.metrics import score
 from training.fit.loss import Objective, marginal_loss
 
@@ -73,7 +72,7 @@ def test_the_marginal_loss_is_monais_dice_and_torchs_cross_entropy_on_merged_cla
         logits,
         labels,
         torch.ones(labels.shape),
-        classes(labelled),
+        labelled,
         Objective(0.7, (1.0,) * CHANNELS),
     )
     assert float(ours) == pytest.approx(float(entropy + 0.7 * dice), rel=1e-5)

@@ -138,11 +138,11 @@ static inline between places(long n, long size) {
 typedef struct { double overlap[WIDTH], total[WIDTH], truth[WIDTH], entropy, weight; } sums;
 
 /* Marginal cross entropy and Dice of x2 upsampled logits, as training/fit/loss.py, with the gradient by the
-   logits. logits, gradient: (d, h, w, count), count at most WIDTH. labels, valid: uint8 (2d, 2h, 2w). held: for
-   each channel the class that holds it, 0 for the background; a class is named by its own channel. weights:
+   logits. logits, gradient: (d, h, w, count), count at most WIDTH. labels, valid: uint8 (2d, 2h, 2w). classes:
+   for each channel its own number, or 0 where its structure is not labelled and counts as background. weights:
    (count), by class. share: weight of the Dice loss. */
 int marginal_loss(const float *logits, const unsigned char *labels, const unsigned char *valid,
-                  const int *held, const float *weights, float *gradient, double *value, long d,
+                  const int *classes, const float *weights, float *gradient, double *value, long d,
                   long h, long w, long count, double share) {
   if (count > WIDTH) return 1;
   long n = d * h * w, D = 2 * d, H = 2 * h, W = 2 * w;
@@ -153,7 +153,7 @@ int marginal_loss(const float *logits, const unsigned char *labels, const unsign
   float hit[WIDTH] = {0}, all_over[WIDTH] = {0};
   int is_class[WIDTH] = {0}, class_of[WIDTH] = {0};
   double scale = 0;
-  for (int c = 0; c < count; c++) class_of[c] = held[c], is_class[held[c]] = 1;
+  for (int c = 0; c < count; c++) class_of[c] = classes[c], is_class[classes[c]] = 1;
   for (long i = 0; !failed && i < n; i++) {
     for (int c = 0; c < count; c++) z[i * WIDTH + c] = logits[i * count + c];
     for (int c = count; c < WIDTH; c++) z[i * WIDTH + c] = -1e4f;

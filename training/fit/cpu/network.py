@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dicomseg.structures import StructureId
 from model.networks.deeplab import DeepLabV3Plus3D
 from training.fit.augment import Sample
 from training.fit.cpu.kernels import has_bfloat16, load_kernels
-from training.fit.loss import Objective, weights_of
+from training.fit.loss import Objective, classes_of
 
 LANES = 8
 """Channels that the kernels take at a time; every depthwise convolution must have a multiple."""
@@ -32,18 +33,18 @@ def suits(network: nn.Module) -> bool:
 def gradients(
     network: DeepLabV3Plus3D,
     sample: Sample,
-    classes: Sequence[int],
+    labelled: Collection[StructureId],
     objective: Objective | None = None,
     *,
     mixed: bool = False,
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Return the loss of one sample and its gradients by the network's parameters, in their order.
 
-    classes: for each channel the label that holds it (`training.data.label_rules`).
+    labelled: structures that the sample's case labels.
     mixed: products of matrices take bfloat16 and sum in float32, where the CPU has such an instruction.
     """
     logits = forward(network, sample.image, sample.coordinates, mixed=mixed and has_bfloat16())
-    loss = cast("Tensor", _Loss.apply(logits, sample, classes, objective or Objective()))  # type: ignore[no-untyped-call]
+    loss = cast("Tensor", _Loss.apply(logits, sample, labelled, objective or Objective()))  # type: ignore[no-untyped-call]
     return float(loss.detach()), torch.autograd.grad(loss, list(network.parameters()))
 
 
@@ -198,16 +199,16 @@ class _Loss(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         sample: Sample,
-        classes: Sequence[int],
+        labelled: Collection[StructureId],
         objective: Objective,
     ) -> Tensor:
         logits = logits.contiguous()
         labels = sample.labels[0].to(torch.uint8).contiguous()
         valid = (sample.valid[0] > 0).to(torch.uint8).contiguous()
-        held = torch.tensor(classes, dtype=torch.int32)
+        classes = torch.tensor(classes_of(labelled), dtype=torch.int32)
         by, value = torch.empty_like(logits), torch.zeros((), dtype=torch.float64)
-        weights = torch.tensor(weights_of(objective, classes))
-        arrays = (logits, labels, valid, held, weights, by, value)
+        weights = torch.tensor(objective.class_weights)
+        arrays = (logits, labels, valid, classes, weights, by, value)
         _run("marginal_loss", arrays, (*logits.shape, objective.dice))
         ctx.save_for_backward(by)
         return value.float()

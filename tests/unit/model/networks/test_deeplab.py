@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dicomseg.structures import CHANNELS
-from model.networks.blocks import join_channels
 from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D, Norm
 
@@ -112,25 +111,8 @@ def test_a_network_that_is_told_its_places_listens_once_it_has_learned_to() -> N
     assert Architecture.from_dict(network.architecture.to_dict()) == network.architecture
 
 
-def test_further_channels_are_added_to_those_they_are_joined_to() -> None:
-    logits = torch.randn(2, CHANNELS + 3, 3, 4, 5, generator=torch.Generator().manual_seed(1))
-    answer, p = join_channels(logits, (1, 1, 0)).softmax(1), logits.softmax(1)
-    torch.testing.assert_close(answer[:, 1], p[:, 1] + p[:, 9] + p[:, 10])
-    torch.testing.assert_close(answer[:, 0], p[:, 0] + p[:, 11])
-    torch.testing.assert_close(answer[:, 2:], p[:, 2:CHANNELS])
-    assert join_channels(logits, ()) is logits
-
-
-def test_a_network_answers_with_the_structures_channels_whatever_it_was_trained_with() -> None:
-    architecture = Architecture(width=4, channels=CHANNELS + 1, joined=(4,))
-    assert Architecture.from_dict(architecture.to_dict()) == architecture
-    network = DeepLabV3Plus3D(architecture).eval()
-    image = torch.randn(1, 1, 16, 16, 16)
-    assert network(image).shape == (1, CHANNELS, 8, 8, 8)
-    assert network.raw_logits(image).shape == (1, CHANNELS + 1, 8, 8, 8)
-
-
-@pytest.mark.parametrize("joined", [(), (1, 2), (CHANNELS,)])
-def test_further_channels_need_a_place_in_the_answer(joined: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="joined"):
-        Architecture(channels=CHANNELS + 1, joined=joined)
+@pytest.mark.parametrize("channels", [CHANNELS - 1, CHANNELS + 3])
+def test_a_network_has_a_channel_for_the_background_and_each_structure(channels: int) -> None:
+    assert TINY.to_dict()["channels"] == CHANNELS
+    with pytest.raises(ValueError, match=f"{channels} channels; background and structures are 9"):
+        Architecture.from_dict({**TINY.to_dict(), "channels": channels})

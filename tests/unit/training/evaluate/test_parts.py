@@ -10,7 +10,7 @@ import pytest
 from dicomseg.structures import StructureId
 from dicomseg.volume import Array, Volume, build_affine
 from training.data.cases import Case, CaseSource
-from training.evaluate.parts import part_scores
+from training.evaluate.parts import end_plates, part_scores
 from training.fit.augment import SPACING_MM
 
 SHAPE = (120, 20, 10)
@@ -73,3 +73,39 @@ def test_phantoms_and_what_is_not_labelled_have_no_such_scores() -> None:
     made = case("phantom")
     assert scored(made, made.labels) == {}
     assert list(scored(case(labelled=("dura",)), case().labels)) == ["canal near the disc"]
+
+
+def column(upper_gap: int, lower_gap: int) -> Array:
+    """Return the labels of a body, a disc of eight slices and a body, with so many unlabelled slices between."""
+    labels = np.zeros((60, 30, 16), np.uint8)
+    for value, first, last in ((3, 4, 24 - lower_gap), (2, 24, 32), (1, 32 + upper_gap, 56)):
+        labels[first:last, 6:24, 3:13] = value
+    return labels
+
+
+def slices_of(mask: Array) -> list[int]:
+    return sorted(set(np.argwhere(mask)[:, 0].tolist()))
+
+
+def test_an_unlabelled_strip_is_an_end_plate_as_wide_as_the_bodies() -> None:
+    labels = column(2, 1)
+    found = end_plates(labels, np.asarray(SPACING_MM))
+    assert slices_of(found) == [23, 32, 33]
+    assert found[32:34, 6:24, 3:13].all()
+    assert not found[labels > 0].any()
+    inside = np.zeros(labels.shape, bool)
+    inside[:, 5:25, 2:14] = True  # beside the column at most a voxel beyond its walls
+    assert not found[~inside].any()
+
+
+def test_without_a_strip_the_border_of_disc_and_body_is_unclear() -> None:
+    found = end_plates(column(0, 2), np.asarray(SPACING_MM))
+    assert slices_of(found) == [22, 23, 31, 32]  # two voxels' centres lie within 1.5 mm of both
+
+
+def test_without_both_bodies_near_the_disc_nothing_is_an_end_plate() -> None:
+    labels = column(2, 2)
+    alone = np.where(labels == 2, 2, 0).astype(np.uint8)
+    assert not end_plates(alone, np.asarray(SPACING_MM)).any()
+    found = end_plates(column(9, 1), np.asarray(SPACING_MM))  # 7.2 mm is no end plate
+    assert slices_of(found) == [23]

@@ -143,19 +143,3 @@ def test_a_wider_network_answers_the_same_and_its_copies_learn_apart(
         assert tap.grad[:, 16:].any()  # silent, but it learns
     one, other = (g.flatten() for g in first.grad[:2])
     assert torch.nn.functional.cosine_similarity(one, other, dim=0).abs() < 0.999
-
-
-def test_further_channels_change_no_answer(network: DeepLabV3Plus3D, tmp_path: Path) -> None:
-    card = {"name": "n", "version": "1", "architecture": TINY.to_dict(), "level_architecture": {}}
-    bundle = write_bundle(tmp_path / "bundle", card, network, torch.nn.Linear(1, 1))
-    wanted = replace(TINY, channels=12, joined=(1, 3, 0))
-    grown = initial_network(bundle, wanted, [])
-    assert grown.architecture == wanted
-    image = torch.randn(1, 1, 16, 16, 16)
-    with torch.inference_mode():
-        assert grown.raw_logits(image).shape[1] == 12
-        torch.testing.assert_close(grown(image).softmax(1), network(image).softmax(1))
-        # each has its share of the channel it is joined to
-        shares = grown.raw_logits(image).softmax(1)
-        torch.testing.assert_close(shares[:, 9], network(image).softmax(1)[:, 1] / 2)
-        torch.testing.assert_close(shares[:, 11], network(image).softmax(1)[:, 0] / 2)

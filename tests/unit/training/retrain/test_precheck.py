@@ -23,7 +23,6 @@ from training.retrain.precheck import (
     Findings,
     check_cases,
     check_disk,
-    check_recipe,
     check_results,
     check_time,
     time_notes,
@@ -92,13 +91,6 @@ def test_structure_that_no_case_to_train_on_has_is_noted(tmp_path: Path) -> None
     recipe = Recipe(held_out=tuple(p.stem for p in held))
     (note,) = check_cases(tmp_path, held, recipe).notes
     assert note.startswith(f"{ALL_STRUCTURES[-1]}: no case to train on has it labelled")
-
-
-def test_network_with_fewer_channels_is_refused() -> None:
-    channels = Recipe().architecture.channels
-    assert check_recipe(Recipe(), {"architecture": {"channels": channels}}) == Findings()
-    (refusal,) = check_recipe(Recipe(), {"architecture": {"channels": channels + 1}}).refusals
-    assert f"has {channels} channels, the one in service {channels + 1}" in refusal
 
 
 def test_level_missed_everywhere_is_refused_and_somewhere_is_noted() -> None:

@@ -15,7 +15,6 @@ from dicomseg.structures import CHANNELS, StructureId
 from model.networks.coordinates import coordinate_channels
 from model.networks.deeplab import Architecture, DeepLabV3Plus3D
 from training.data.cases import ALL_STRUCTURES
-from training.data.label_rules import EPIDURAL, RULED_CHANNELS, classes
 from training.fit.augment import SPACING_MM, Sample
 from training.fit.cpu import kernels as cpu
 from training.fit.cpu import network as training_step
@@ -40,9 +39,8 @@ PLAIN = Architecture(width=8, dilations=(1, 2), decoder=3, position=5)
         PLAIN,
         replace(PLAIN, stem=16, late_tap=True),
         replace(PLAIN, context=16),
-        replace(PLAIN, channels=RULED_CHANNELS, joined=(1, 3, 0)),
     ],
-    ids=["plain", "late tap", "context", "rules"],
+    ids=["plain", "late tap", "context"],
 )
 def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     torch.manual_seed(5)
@@ -58,12 +56,12 @@ def network(request: pytest.FixtureRequest) -> DeepLabV3Plus3D:
     return made.eval()
 
 
-def sample_of(seed: int = 1, channels: int = CHANNELS) -> Sample:
+def sample_of(seed: int = 1) -> Sample:
     generator = torch.Generator().manual_seed(seed)
     shape = (1, 16, 20, 28)
     return Sample(
         torch.randn((1, *shape), generator=generator),
-        torch.randint(0, channels, shape, generator=generator),
+        torch.randint(0, CHANNELS, shape, generator=generator),
         (torch.rand(shape, generator=generator) > 0.2).float(),
         torch.from_numpy(coordinate_channels(shape[1:], (3.0, 12.0, 20.0), SPACING_MM))[None],
     )
@@ -76,14 +74,11 @@ def sample_of(seed: int = 1, channels: int = CHANNELS) -> Sample:
 def test_loss_and_every_gradient_are_those_of_torch(
     network: DeepLabV3Plus3D, labelled: tuple[StructureId, ...], objective: Objective
 ) -> None:
-    channels = network.architecture.channels
-    sample, held = sample_of(channels=channels), list(classes(labelled, channels))
-    if channels > CHANNELS:  # as SPIDER draws: the canal, and end plates apart
-        held[CHANNELS], held[CHANNELS + 1], held[EPIDURAL] = CHANNELS, CHANNELS + 1, 4
-    logits = network.raw_logits(sample.image, sample.coordinates)
-    loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, held, objective)
+    sample = sample_of()
+    logits = network(sample.image, sample.coordinates)
+    loss = marginal_loss(upsampled(logits), sample.labels, sample.valid, labelled, objective)
     truth = torch.autograd.grad(loss, list(network.parameters()))
-    value, found = training_step.gradients(network, sample, held, objective)
+    value, found = training_step.gradients(network, sample, labelled, objective)
     ours = training_step.forward(network, sample.image, sample.coordinates).permute(3, 0, 1, 2)
     torch.testing.assert_close(ours, logits[0], atol=1e-4, rtol=1e-4)
     assert value == pytest.approx(float(loss.detach()), rel=1e-5)
@@ -97,7 +92,7 @@ def test_without_places_they_compute_the_same_network(network: DeepLabV3Plus3D) 
     plain.load_state_dict(state)
     sample = sample_of()
     ours = training_step.forward(plain.eval(), sample.image, sample.coordinates).permute(3, 0, 1, 2)
-    torch.testing.assert_close(ours, plain.raw_logits(sample.image)[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours, plain(sample.image)[0], atol=1e-4, rtol=1e-4)
 
 
 def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> None:
@@ -107,9 +102,8 @@ def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> No
         network.context is not None
     ):  # a branch that speaks as loud as the rest doubles the depth of rounding
         network.context.out.weight.data *= 0.1
-    held = classes(ALL_STRUCTURES, network.architecture.channels)
-    plain = training_step.gradients(network, sample_of(), held)
-    mixed = training_step.gradients(network, sample_of(), held, mixed=True)
+    plain = training_step.gradients(network, sample_of(), ALL_STRUCTURES)
+    mixed = training_step.gradients(network, sample_of(), ALL_STRUCTURES, mixed=True)
     assert plain[0] != mixed[0]
     assert mixed[0] == pytest.approx(plain[0], rel=2e-3)
     names = [name for name, _ in network.named_parameters()]
@@ -126,9 +120,8 @@ def test_products_in_bfloat16_point_the_same_way(network: DeepLabV3Plus3D) -> No
 
 
 def test_the_same_draw_gives_the_same_bits(network: DeepLabV3Plus3D) -> None:
-    held = classes(SPINE, network.architecture.channels)
-    first = training_step.gradients(network, sample_of(), held)
-    second = training_step.gradients(network, sample_of(), held)
+    first = training_step.gradients(network, sample_of(), SPINE)
+    second = training_step.gradients(network, sample_of(), SPINE)
     assert first[0] == second[0]
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
