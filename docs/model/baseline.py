@@ -28,8 +28,9 @@ from model.bundle.load import LoadedModel, load_bundle
 from model.grid import SPACING_MM
 from model.networks.coordinates import coordinate_channels
 from model.patch import Interpolation, Patch
-from training.data.cases import Case, list_cases, read_patient, split_cases
+from training.data.cases import Case, list_cases, read_patient
 from training.data.folds import read_or_draw_folds
+from training.data.held_out import split_cases
 from training.evaluate.crossval_level import KnownLevel
 from training.evaluate.evaluate import EvaluationSettings, evaluate_cases
 from training.fit.loss import marginal_loss

@@ -84,7 +84,9 @@ def marginal_loss(
     column = torch.zeros(CHANNELS, dtype=torch.long)
     column[kept] = torch.arange(len(kept))
     target = column.to(labels.device)[labels]
-    weights = torch.tensor([objective.class_weights[c] for c in kept], device=logits.device)
+    weights = torch.tensor(
+        [objective.class_weights[c] for c in kept], dtype=logits.dtype, device=logits.device
+    )
     entropy = functional.nll_loss(log_p, target, weight=weights, reduction="none")
     voxel_weight = weights[target] * valid
     cross_entropy = (entropy * valid).sum() / voxel_weight.sum().clamp(min=1.0)

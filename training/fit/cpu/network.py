@@ -207,7 +207,7 @@ class _Loss(torch.autograd.Function):
         valid = (sample.valid[0] > 0).to(torch.uint8).contiguous()
         classes = torch.tensor(classes_of(labelled), dtype=torch.int32)
         by, value = torch.empty_like(logits), torch.zeros((), dtype=torch.float64)
-        weights = torch.tensor(objective.class_weights)
+        weights = torch.tensor(objective.class_weights, dtype=torch.float32)
         arrays = (logits, labels, valid, classes, weights, by, value)
         _run("marginal_loss", arrays, (*logits.shape, objective.dice))
         ctx.save_for_backward(by)

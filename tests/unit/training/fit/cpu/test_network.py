@@ -68,7 +68,7 @@ def sample_of(seed: int = 1) -> Sample:
 
 
 @pytest.mark.parametrize(
-    "objective", [Objective(), Objective(0.15, (1.0,) * 9), Objective(0.0)], ids=str
+    "objective", [Objective(), Objective(0.15, (1,) * 9), Objective(0.0)], ids=str
 )
 @pytest.mark.parametrize("labelled", [ALL_STRUCTURES, SPINE])
 def test_loss_and_every_gradient_are_those_of_torch(
