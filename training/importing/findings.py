@@ -79,19 +79,16 @@ class Taken:
     notes: tuple[str, ...]
 
 
-def take(
-    drawn: Drawn, known: Sequence[StructureId], totals: Mapping[StructureId, int], disc: Points
-) -> Taken:
+def take(drawn: Drawn, known: Sequence[StructureId], disc: Points) -> Taken:
     """Return the labels without what cannot be learned from, and a sentence for everything that is left out.
 
-    known: structures that the source names. totals: voxels of each as it was drawn. disc: centre of the disc, LPS mm.
+    known: structures that the source names. disc: centre of the disc, LPS mm.
 
     Raises:
-        ImportRefused: structures drawn over each other, or too few labelled slices.
+        ImportRefused: too few labelled slices.
     """
-    notes = check_overlaps(drawn, totals)
     dropped = not_labelled(drawn, known, disc)
-    notes += [
+    notes = [
         f"{name} {why}; it counts as not labelled in this case" for name, why in dropped.items()
     ]
     labels = np.where(np.isin(drawn.labels, [BY_ID[n].value for n in dropped]), 0, drawn.labels)

@@ -82,7 +82,7 @@ def import_all(
             try:
                 entry, is_new = _import(pair, options, book, report)
             except InputRefused as refusal:
-                refused.append(f"{pair.name}: {refusal}")
+                refused.append(f"{pair.name}: {str(refusal).removeprefix(f'{pair.name}: ')}")
                 report(refused[-1])
                 continue
             if is_new:
@@ -194,14 +194,17 @@ def prepare_case(
     drawn, sides, totals = _labels_on(labelled.masks, grid, known)
     labels, spine = drawn.labels, spine_labels(labelled.masks, grid)
     arches = treat_arches(labels, spine, cut=labelled.with_arches or options.cut_arches)
+    overlaps = findings.check_overlaps(
+        drawn, totals
+    )  # first: what covers the disc leaves it no voxel
     check_anatomy(labels, sides, affine)
     disc = np.asarray(centroid(labels == BY_ID["ivd"].value, affine))
     if not options.mirrored_vessels:
         findings.check_vessels(drawn, known, disc)
-    taken = findings.take(drawn, known, totals, disc)
+    taken = findings.take(drawn, known, disc)
     labels, known = taken.labels, taken.known
     write_ignored(labelled.masks, grid, labels, spine)
-    notes = [findings.describe(drawn, known), *labelled.notes, *arches, *taken.notes]
+    notes = [findings.describe(drawn, known), *labelled.notes, *arches, *overlaps, *taken.notes]
     notes += [f"{t} without the other side is not used" for t in half_covered(targets)]
     if labelled.labels_by == "automatic":
         notes.append("its labels were made by an algorithm; a human reader is not named")
