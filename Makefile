@@ -136,8 +136,8 @@ deb: wheelhouse ## a Debian package of the bundle, for this machine's Debian rel
 image: wheelhouse ## a container image of the bundle, by buildah or docker: lumbar-node:VERSION; CLUSTER=1 as above
 	PARTS=$(if $(CLUSTER),--cluster) sh deploy/image/build.sh dist/bundle
 
-reproduce-model: install ## train the shipped model's last steps again, hours; SPIDER=folder OUT=folder
-	sh training/recipes/released/0.10.0/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)"
+reproduce-model: install ## train a bundle from phantoms and SPIDER, days; SPIDER=folder OUT=folder RECIPE=gpu SHORT=1
+	SHORT=$(SHORT) sh training/reproduce.sh $(BIN)/python "$(or $(SPIDER),../shared/data/spider)" "$(or $(OUT),reproduced)" $(or $(RECIPE),cpu)
 
 clean: ## remove what was made here; .venv and downloads stay
 	rm -rf demo-out fault-out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

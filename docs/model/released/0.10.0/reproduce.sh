@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the segmentation network of bundle 0.10.0 again: reproduce.sh PYTHON SPIDER_FOLDER OUT
+# Train the segmentation network of bundle 0.10.0 again: reproduce.sh PYTHON SPIDER_FOLDER OUT (from the root)
 #
 # Begins with the weights of 0.9.1, which are 0.9.0's, out of the repository's history. What came before them cannot be
 # repeated by a command: older generators, and settings that were changed during a run. The two runs before the last

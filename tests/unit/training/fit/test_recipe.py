@@ -20,6 +20,7 @@ from training.fit.recipe import Recipe, read_recipe
 from training.fit.schedule import learning_rate
 
 RECIPES = ROOT / "training/recipes"
+RELEASED = ROOT / "docs/model/released"
 UNUSUAL = Recipe(
     architecture=Architecture(width=12, dilations=(1, 5), decoder=3, norm="instance"),
     strength=Strength(rotation_deg=7.5, focus=0.25),
@@ -87,7 +88,9 @@ def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(RECIPES.rglob("*.toml")), ids=lambda p: str(p.relative_to(RECIPES))
+    "path",
+    sorted([*RECIPES.glob("*.toml"), *RELEASED.rglob("*.toml")]),
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_every_recipe_of_the_project_is_one(path: Path) -> None:
     assert read_recipe(path).steps > 0
@@ -113,8 +116,8 @@ def test_the_default_recipe_names_every_key_with_its_default() -> None:
 
 def test_the_last_released_recipe_is_that_of_the_shipped_bundle() -> None:
     card = json.loads((ROOT / "model/bundles/lumbar-l45/card.json").read_text(encoding="utf-8"))
-    versions = [p.name for p in (RECIPES / "released").iterdir()]
+    versions = [p.name for p in RELEASED.iterdir()]
     last = max(versions, key=lambda version: tuple(map(int, version.split("."))))
     assert card["version"].startswith(last.rpartition(".")[0])  # a patch packs the same weights
-    recipe = read_recipe(RECIPES / "released" / last / "3.toml")
+    recipe = read_recipe(RELEASED / last / "3.toml")
     assert json.loads(json.dumps(recipe.to_dict())) == card["training"]["recipe"]
