@@ -12,7 +12,7 @@ shipped=model/bundles/lumbar-l45
 train() { "$python" -m training "$@"; }
 
 if [ "${SHORT:-}" ]; then
-	few=2 others=11 slabs=1 unseen=1 level=2 members=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
+	few=2 others=12 slabs=1 unseen=1 level=2 members=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
 	mkdir -p "$out/spider"
 	for patient in 5 11 45 110 200; do
 		cp "$spider/$patient".* "$out/spider"
