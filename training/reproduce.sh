@@ -5,14 +5,15 @@
 # part of the uncertainties, on phantoms that trained nothing. OUT/bundle is the result, OUT/bundle-phantoms.json and
 # OUT/bundle-patients.json are its scores, OUT/lumbar-l45-… those of the shipped one. Days on two cores; the same command
 # continues where it was stopped.
-# SHORT=1 goes the same way in minutes, with few small phantoms, two steps each and the shipped weights as a beginning.
+# SHORT=1 goes the same way in minutes: few small phantoms, two steps each, the shipped weights as a beginning, and the
+# shipped shifts, because finding them needs more phantoms.
 set -eu
 python=$1 spider=$2 out=$3 recipe=$(dirname "$0")/recipes/${4:-cpu}.toml
 shipped=model/bundles/lumbar-l45
 train() { "$python" -m training "$@"; }
 
 if [ "${SHORT:-}" ]; then
-	few=2 others=12 slabs=1 unseen=1 level=2 members=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
+	few=2 others=4 slabs=1 unseen=1 level=2 members=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
 	mkdir -p "$out/spider"
 	for patient in 5 11 45 110 200; do
 		cp "$spider/$patient".* "$out/spider"
@@ -44,8 +45,13 @@ stage networks export --run "$out/run" --level "$out/level.pt" --out "$out/netwo
 stage roots roots --cases "$out/cases" --bundle "$out/networks" --out "$out/roots.pt" --steps "$roots" --mixed $kept $start
 stage plain export --run "$out/run" --level "$out/level.pt" --roots "$out/roots.pt" --out "$out/plain" --version 0.0.2
 
-stage others prepare --out "$out/others" --phantoms "$others" --seed 13000
-stage shifts shifts --cases "$out/others" --all --bundle "$out/plain" --out "$out/shifts.json"
+stage others prepare --out "$out/others" --phantoms "$others" --seed 13000 $size
+if [ "${SHORT:-}" ]; then
+	"$python" -c 'import json, sys; print(json.dumps({"outline_shifts": json.load(open(sys.argv[1]))["outline_shifts"]}))' \
+		"$shipped/card.json" > "$out/shifts.json"
+else
+	stage shifts shifts --cases "$out/others" --all --bundle "$out/plain" --out "$out/shifts.json"
+fi
 stage shifted export --run "$out/plain" --level "$out/level.pt" --roots "$out/plain" --card "$out/shifts.json" \
 	--out "$out/shifted" --version 0.0.3
 stage errors evaluate --cases "$out/others" --all --unseen --no-baselines --bundle "$out/shifted" --card "$out/errors.json"
