@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
 import threading
+from pathlib import Path
 from typing import Final
 
 _LISTENING: Final = range(15_000, 32_000)
@@ -12,15 +16,20 @@ _LISTENING: Final = range(15_000, 32_000)
 between two lives of a server."""
 _given: set[int] = set()
 _choosing = threading.Lock()
+_book: list[int] = []
+"""File descriptor of the file in which each process of this user locks one byte per port that it was given, once open."""
 
 
 def free_ports(count: int = 1) -> tuple[int, ...]:
-    """Return ports that are free now on every address and that this process has not been given before."""
+    """Return ports that are free now on every address, and that no process of this user has been given.
+
+    A port is given until its process ends: a server may need seconds until it listens, and may be away in between.
+    """
     found: list[int] = []
     with _choosing:
         while len(found) < count:
             port = random.SystemRandom().choice(_LISTENING)
-            if port not in _given and _is_free(port):
+            if port not in _given and _is_free(port) and _is_taken_down(port):
                 _given.add(port)
                 found.append(port)
     return tuple(found)
@@ -33,4 +42,16 @@ def _is_free(port: int) -> bool:
             probe.bind(("", port))
         except OSError:
             return False
+    return True
+
+
+def _is_taken_down(port: int) -> bool:
+    """Lock the port's byte in the book; False where another process has it. The lock ends with this process."""
+    if not _book:
+        file = Path(tempfile.gettempdir()) / f"lumbar-node-ports-{os.getuid()}"
+        _book.append(os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    try:
+        fcntl.lockf(_book[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
     return True
