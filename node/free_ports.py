@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -29,7 +30,7 @@ def free_ports(count: int = 1) -> tuple[int, ...]:
     with _choosing:
         while len(found) < count:
             port = random.SystemRandom().choice(_LISTENING)
-            if port not in _given and _is_free(port) and _is_taken_down(port):
+            if port not in _given and _is_free(port) and _reserves(port):
                 _given.add(port)
                 found.append(port)
     return tuple(found)
@@ -45,13 +46,17 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _is_taken_down(port: int) -> bool:
-    """Lock the port's byte in the book; False where another process has it. The lock ends with this process."""
-    if not _book:
-        file = Path(tempfile.gettempdir()) / f"lumbar-node-ports-{os.getuid()}"
-        _book.append(os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+def _reserves(port: int) -> bool:
+    """Lock the port's byte in the book; False where another process has it. The lock ends with this process.
+
+    Where there can be no book, or no lock in it, every port counts as reserved.
+    """
     try:
+        if not _book:
+            file = Path(tempfile.gettempdir()) / f"lumbar-node-ports-{os.getuid()}"
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            _book.append(os.open(file, flags, 0o600))
         fcntl.lockf(_book[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
-        return False
+    except OSError as error:
+        return not _book or error.errno not in {errno.EAGAIN, errno.EACCES}
     return True

@@ -10,10 +10,16 @@
 set -eu
 python=$1 spider=$2 out=$3 recipe=$(dirname "$0")/recipes/${4:-cpu}.toml
 shipped=model/bundles/lumbar-l45
+for needed in "$recipe" "$spider/5.image.nii.gz"; do
+	[ -e "$needed" ] || {
+		echo "$needed is not there; give cpu or gpu as the recipe, and the folder of SPIDER's volumes" >&2
+		exit 2
+	}
+done
 train() { "$python" -m training "$@"; }
 
 if [ "${SHORT:-}" ]; then
-	few=2 others=4 slabs=1 unseen=1 level=2 members=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
+	few=2 others=4 slabs=1 unseen=1 level=2 roots=2 size="--slices 64 --matrix 160" start="--start $shipped"
 	mkdir -p "$out/spider"
 	for patient in 5 11 45 110 200; do
 		cp "$spider/$patient".* "$out/spider"
@@ -22,7 +28,7 @@ if [ "${SHORT:-}" ]; then
 	sed -e 's/^steps = .*/steps = 2/' -e 's/^learning_rate = .*/learning_rate = 1e-6/' "$recipe" > "$out/short.toml"
 	recipe=$out/short.toml
 else
-	few=240 others=120 slabs=60 unseen=40 level=3000 members=2 roots=5000 size="" start=""
+	few=240 others=120 slabs=60 unseen=40 level=3000 roots=5000 size="" start=""
 fi
 kept="--held-out spider-005 --held-out spider-045 --held-out spider-110 --held-out spider-200"
 
@@ -39,7 +45,7 @@ stage() {
 stage phantoms prepare --out "$out/cases" --phantoms "$few" --seed 3000 $size --spider "$spider"
 stage slabs prepare --out "$out/cases" --lumbar "$slabs" --seed 6000 $size
 stage varied prepare --out "$out/cases" --varied "$few" --seed 7000 $size
-stage level level --cases "$out/cases" --out "$out/level.pt" --steps "$level" --members "$members" --mixed $kept $start
+stage level level --cases "$out/cases" --out "$out/level.pt" --steps "$level" --members 2 --mixed $kept $start
 stage fit fit --cases "$out/cases" --out "$out/run" --recipe "$recipe" $kept $start
 stage networks export --run "$out/run" --level "$out/level.pt" --out "$out/networks" --version 0.0.1
 stage roots roots --cases "$out/cases" --bundle "$out/networks" --out "$out/roots.pt" --steps "$roots" --mixed $kept $start
